@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: Apache-2.0
+// The system calls: everything that ring 3 can ask of the kernel.
+//
+// How to call. The kernel maps one page of code, read-only, at ABI_STUB_ADDRESS into every process.
+// `call ABI_STUB_ADDRESS` with
+//     RAX = enum abi_call, arguments in RDI, RSI, R8, R9, R10, R12 in this order
+// returns in RAX: a value >= 0 (what the call documents), or the negated enum abi_error. RCX, RDX
+// and R11 are lost, everything else is kept. (Which instruction enters the kernel is the
+// business of that page: SYSENTER on VT-x, where the VMCS carries its registers, SYSCALL on AMD-V.)
+// C programs use lib/syscall.h.
+//
+// Handles. A process names objects by small numbers >= 1 in its own handle table; each handle carries
+// rights, and a copy can only have fewer. A call whose handle does not exist or has another type fails
+// with ABI_ERROR_HANDLE, one that lacks a right with ABI_ERROR_RIGHTS; this is not repeated below.
+// An object lives as long as a handle, a mapping or a thread inside the kernel refers to it.
+//
+// Memory. Whatever the kernel allocates for an object is charged to the quota named at its creation
+// (ABI_ERROR_MEMORY when it is used up; nothing was changed then). Sizes and offsets are in bytes and
+// multiples of ABI_PAGE. Pointers are addresses of the caller, ABI_ERROR_ADDRESS when not readable
+// or writable. Every argument is checked before anything is changed.
+//
+// Words: "must" that is not met gives ABI_ERROR_ARGUMENT unless another error is named.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define ABI_VERSION       1u
+#define ABI_PAGE          4096u
+#define ABI_STUB_ADDRESS  0x1000u           // the page of code that enters the kernel
+#define ABI_START_ADDRESS 0x2000u           // the supervisor's struct abi_start, read-only, 2 pages
+#define ABI_USER_BASE     0x10000u          // mappings of processes lie from here
+#define ABI_USER_END      0x7fffffff0000ULL // to here
+#define ABI_FOREVER       UINT64_MAX        // a deadline that never comes
+#define ABI_CPU_ANY       UINT32_MAX        // the kernel chooses
+#define ABI_CPUS_MAX      256u
+
+enum abi_error {
+    ABI_OK = 0,
+    ABI_ERROR_HANDLE = 1,       // no such handle, or one of another type
+    ABI_ERROR_RIGHTS = 2,       // the handle lacks a right
+    ABI_ERROR_ARGUMENT = 3,     // a value that is never valid here
+    ABI_ERROR_MEMORY = 4,       // the quota or the machine has not enough memory
+    ABI_ERROR_ADDRESS = 5,      // a pointer that the caller may not use so
+    ABI_ERROR_EXISTS = 6,       // the range or number is taken
+    ABI_ERROR_AGAIN = 7,        // not now: full, empty, busy
+    ABI_ERROR_TIMEOUT = 8,      // the deadline came first
+    ABI_ERROR_CLOSED = 9,       // the other side is gone
+    ABI_ERROR_UNSUPPORTED = 10, // this machine lacks the feature
+    ABI_ERROR_CALL = 11,        // no such call
+};
+
+enum abi_rights {
+    ABI_RIGHT_READ = 1u << 0,    // memory: map readable; others: query state
+    ABI_RIGHT_WRITE = 1u << 1,   // memory: map writable; others: change state
+    ABI_RIGHT_EXECUTE = 1u << 2, // memory: map executable
+    ABI_RIGHT_SIGNAL = 1u << 3,  // event: signal; channel: send
+    ABI_RIGHT_WAIT = 1u << 4,    // event: wait; channel: receive
+    ABI_RIGHT_CREATE = 1u << 5,  // quota: charge to it; process: threads; vm: vcpus
+    ABI_RIGHT_MANAGE = 1u << 6,  // process: map, give handles, kill; vm: map, configure
+    ABI_RIGHT_RUN = 1u << 7,     // vcpu: run it
+    ABI_RIGHT_COPY = 1u << 8,    // any: make copies of the handle
+    ABI_RIGHTS_ALL = 0x1ff,
+};
+
+enum abi_call {
+    // ---- handles -------------------------------------------------------------------------------
+
+    // (handle): removes it from the caller's table. Errors: none of its own.
+    ABI_HANDLE_CLOSE = 0,
+    // (process, handle, rights): puts a copy of the caller's `handle` with the rights that both the
+    // handle and `rights` have into the table of `process` (0: the caller's own).
+    // Needs: handle COPY; process MANAGE. Returns: the handle's number there.
+    // Errors: MEMORY (the process's quota), CLOSED (that process has ended).
+    ABI_HANDLE_COPY = 1,
+
+    // ---- memory --------------------------------------------------------------------------------
+
+    // (quota, bytes): a new quota that holds `bytes`, taken out of `quota`. Given back with the last
+    // handle and the last object that is charged to it. Needs: quota CREATE. Returns: a handle.
+    ABI_QUOTA_CREATE = 2,
+    // (quota, struct abi_quota_info *). Needs: quota READ. Returns: 0.
+    ABI_QUOTA_READ = 3,
+    // (quota, size, flags = 0): a memory object of zeroes, charged to the quota with its pages. Pages
+    // are reserved now and cleared when first used. Needs: quota CREATE. Returns: a handle.
+    ABI_MEMORY_CREATE = 4,
+    // (memory, offset, size): clears what was not yet used of the range, so that large pages can map
+    // it and no first touch costs; does a bounded piece. Needs: memory WRITE.
+    // Returns: bytes done, a positive multiple of ABI_PAGE: call again for the rest.
+    ABI_MEMORY_COMMIT = 5,
+    // (memory): Needs: memory READ. Returns: its size in bytes.
+    ABI_MEMORY_SIZE = 6,
+
+    // ---- processes and threads -----------------------------------------------------------------
+
+    // (quota, event, mask): an address space with a handle table. When the process ends (by exit,
+    // kill or fault) `mask` is signalled on `event` (0: none). Needs: quota CREATE; event SIGNAL.
+    // Returns: a handle.
+    ABI_PROCESS_CREATE = 7,
+    // (process, memory, address, offset, size, rights): maps memory[offset, offset+size) at `address`
+    // of the process (0: the caller's own) with READ, READ|WRITE or READ|EXECUTE. Nothing may be
+    // mapped there yet (EXISTS). Needs: process MANAGE; memory the rights asked for. Returns: 0.
+    // Errors: EXISTS, MEMORY.
+    ABI_PROCESS_MAP = 8,
+    // (process, address, size): undoes one earlier map call, named exactly. Needs: process MANAGE.
+    ABI_PROCESS_UNMAP = 9,
+    // (process, struct abi_process_status *): how it stands. Needs: process READ. Returns: 0.
+    ABI_PROCESS_STATUS = 10,
+    // (process, status): ends it, all its threads first. Needs: process MANAGE (0: the caller's own).
+    ABI_PROCESS_KILL = 11,
+    // (process, entry, stack, argument, cpu): a thread that starts at once with RIP = entry, RSP =
+    // stack, RDI = argument on CPU number `cpu` or ABI_CPU_ANY. Needs: process CREATE (0: own).
+    // Returns: 0. Errors: MEMORY, CLOSED.
+    ABI_THREAD_CREATE = 12,
+    // (): ends the calling thread. With its last thread the process ends, status 0.
+    ABI_THREAD_EXIT = 13,
+    // (): lets another runnable thread of this CPU go first.
+    ABI_THREAD_YIELD = 14,
+
+    // ---- events and channels -------------------------------------------------------------------
+
+    // (quota): 64 bits, all clear. Needs: quota CREATE. Returns: a handle.
+    ABI_EVENT_CREATE = 15,
+    // (event, mask): sets the bits and wakes who waits. Needs: event SIGNAL. Returns: 0.
+    ABI_EVENT_SIGNAL = 16,
+    // (event, deadline, uint64_t *bits): waits until a bit is set or the TSC reaches `deadline` (a
+    // past one: polls), then takes all bits and clears them. One waiter at a time (AGAIN).
+    // Needs: event WAIT. Returns: 0. Errors: TIMEOUT, AGAIN.
+    ABI_EVENT_WAIT = 17,
+    // (quota, uint32_t handles[2]): a pair of ends. Each holds up to ABI_CHANNEL_DEPTH messages of up
+    // to ABI_MESSAGE_MAX bytes for its reader. Needs: quota CREATE. Returns: 0.
+    ABI_CHANNEL_CREATE = 18,
+    // (channel, event, mask): from now on `mask` is signalled on `event` when a message arrives or the
+    // other end closes. Needs: channel WAIT; event SIGNAL.
+    ABI_CHANNEL_BIND = 19,
+    // (channel, const void *message, size): Needs: channel SIGNAL. Returns: 0. Never waits.
+    // Errors: AGAIN (full), CLOSED (the other end is gone).
+    ABI_CHANNEL_SEND = 20,
+    // (channel, void *message, size): takes the oldest message; `size` must be at least
+    // ABI_MESSAGE_MAX. Needs: channel WAIT. Returns: its size. Never waits.
+    // Errors: AGAIN (empty), CLOSED (empty, and the other end is gone).
+    ABI_CHANNEL_RECEIVE = 21,
+
+    // ---- virtual machines ----------------------------------------------------------------------
+
+    // (quota): a VM: a guest-physical address space, a CPUID table, doorbells. Needs: quota CREATE.
+    // Returns: a handle. Errors: MEMORY, UNSUPPORTED (no virtualization on this machine).
+    ABI_VM_CREATE = 22,
+    // (vm, memory, gpa, offset, size, rights): as ABI_PROCESS_MAP, with any of READ, WRITE, EXECUTE
+    // that includes READ. An access without its right becomes VCPU_EXIT_MEMORY.
+    ABI_VM_MAP = 23,
+    // (vm, gpa, size): undoes one earlier map call, named exactly; no vCPU sees it afterwards.
+    ABI_VM_UNMAP = 24,
+    // (vm, const struct abi_cpuid *table, count): what CPUID tells the guest, sorted by leaf and
+    // subleaf, at most ABI_CPUID_MAX rows. Once, before the first vCPU (AGAIN). Needs: vm MANAGE.
+    // The kernel itself keeps OSXSAVE, the current XSAVE size and the APIC IDs up to date.
+    ABI_VM_CPUID = 25,
+    // (vm, address, data): an interrupt message as on the bus (SDM 3A 11.11 "Message Signalled
+    // Interrupts"), delivered to the local APICs. Needs: vm WRITE. Returns: CPUs that took it.
+    ABI_VM_INTERRUPT = 26,
+    // (vm, port, event, mask): OUT to `port` no longer exits: it signals `mask` on `event` (event 0:
+    // unbinds). Needs: vm MANAGE; event SIGNAL. Errors: EXISTS, MEMORY.
+    ABI_VM_DOORBELL = 27,
+    // (vm, index): vCPU number `index` with that APIC ID, in reset state; 0 is the boot processor, the
+    // others wait for INIT and SIPI. Needs: vm CREATE. Returns: a handle. Errors: EXISTS, MEMORY.
+    ABI_VCPU_CREATE = 28,
+    // (vcpu): the vCPU's page (struct vcpu_page) as a memory object of one page. Returns: a handle.
+    // Needs: vcpu RUN.
+    ABI_VCPU_PAGE = 29,
+    // (vcpu): runs the guest on the calling thread until something is the VMM's to do, which
+    // vcpu_page.exit tells. The same thread must call it each time (AGAIN). Needs: vcpu RUN.
+    // Returns: 0.
+    ABI_VCPU_RUN = 30,
+    // (vcpu, enum vcpu_signal, value). Needs: vcpu WRITE.
+    ABI_VCPU_SIGNAL = 31,
+    // (vcpu, enum vcpu_state_group, void *, size): writes out the group's state; the vCPU must not be
+    // running (AGAIN). `size` must be the group's. Needs: vcpu READ. Returns: 0.
+    ABI_VCPU_READ = 32,
+    // (vcpu, enum vcpu_state_group, const void *, size): the reverse. Values that no processor could
+    // hold are refused (ARGUMENT) and nothing changes. Needs: vcpu WRITE.
+    ABI_VCPU_WRITE = 33,
+    // (vcpu, offset): reads the local APIC's register page as a 32-bit load would, for the VMM that
+    // decoded it. `offset` is a multiple of 16 below 0x400. Needs: vcpu RUN. Returns: the value.
+    ABI_VCPU_APIC_READ = 34,
+    // (vcpu, offset, value): the same for a 32-bit store. Returns: 0.
+    ABI_VCPU_APIC_WRITE = 35,
+
+    // ---- the machine (the supervisor holds the one `system` handle) ----------------------------
+
+    // (system, struct abi_system_info *). Needs: system READ. Returns: 0.
+    ABI_SYSTEM_INFO = 36,
+    // (system, const char *, size): text for the host's console. Takes what fits its buffer without
+    // waiting. Needs: system WRITE. Returns: bytes taken, 0 when full.
+    ABI_CONSOLE_WRITE = 37,
+    // (system, char *, size): what was typed. Needs: system READ. Returns: bytes, 0 when none.
+    ABI_CONSOLE_READ = 38,
+    // (system, event, mask): `mask` is signalled when there is input, or room for output again.
+    // Needs: system MANAGE; event SIGNAL.
+    ABI_CONSOLE_BIND = 39,
+    // (system, enum abi_power): ends everything. Needs: system MANAGE. Returns only on failure
+    // (UNSUPPORTED: the machine offers no such way).
+    ABI_SYSTEM_POWER = 40,
+
+    ABI_CALL_COUNT = 41,
+};
+
+#define ABI_CHANNEL_DEPTH 16u
+#define ABI_MESSAGE_MAX   256u
+#define ABI_CPUID_MAX     80u
+#define ABI_DOORBELLS_MAX 64u
+
+enum abi_power { ABI_POWER_OFF = 0, ABI_POWER_RESET = 1 };
+
+struct abi_quota_info {
+    uint64_t limit; // bytes
+    uint64_t used;  // bytes, with what was given to quotas made from it
+};
+
+enum abi_process_state {
+    ABI_PROCESS_RUNNING = 0,
+    ABI_PROCESS_EXITED = 1,  // status: as given to ABI_PROCESS_KILL
+    ABI_PROCESS_FAULTED = 2, // vector, error, rip, address: the exception that ended it
+};
+
+struct abi_process_status {
+    uint32_t state; // enum abi_process_state
+    uint32_t status;
+    uint32_t vector;
+    uint32_t error;
+    uint64_t rip;
+    uint64_t address;
+};
+
+struct abi_system_info {
+    uint32_t version; // ABI_VERSION
+    uint32_t cpu_count;
+    uint64_t tsc_hz;
+    uint64_t memory_total;  // bytes of RAM the kernel found
+    uint64_t memory_free;   // bytes nobody owns
+    uint64_t memory_kernel; // bytes the kernel itself holds: image, tables, objects
+    uint64_t kernel_entry_tsc;
+    uint64_t first_entry_tsc; // when the first guest instruction was about to run; 0: not yet
+    uint32_t has_virtualization;
+    uint32_t has_unrestricted_guest;
+    uint32_t physical_bits; // of guest-physical addresses that VMs can use
+    uint32_t reserved;
+    uint64_t xcr0_mask; // what a guest may set in XCR0
+    uint64_t vm_exits;  // of all VMs since boot
+};
+
+// What the supervisor finds at ABI_START_ADDRESS.
+struct abi_start_module {
+    char name[64];
+    uint64_t size; // bytes of the file; the memory object is rounded up to pages
+    uint32_t memory;
+    uint32_t reserved;
+};
+
+#define ABI_START_MODULES_MAX 64
+
+struct abi_start {
+    uint32_t version; // ABI_VERSION
+    uint32_t module_count;
+    uint32_t process; // handle of the supervisor itself
+    uint32_t quota;   // handle of the quota that holds all free memory
+    uint32_t system;  // handle of the machine
+    uint32_t reserved;
+    char cmdline[512];
+    struct abi_start_module module[ABI_START_MODULES_MAX];
+};
+
+// ---- CPUID --------------------------------------------------------------------------------------
+
+#define ABI_CPUID_ANY_SUBLEAF UINT32_MAX
+
+struct abi_cpuid {
+    uint32_t leaf;
+    uint32_t subleaf; // ABI_CPUID_ANY_SUBLEAF: the leaf ignores ECX
+    uint32_t eax, ebx, ecx, edx;
+};
+
+// ---- vCPUs --------------------------------------------------------------------------------------
+
+enum vcpu_signal {
+    VCPU_SIGNAL_KICK = 0,   // leave the guest soon: VCPU_EXIT_KICKED
+    VCPU_SIGNAL_EXTINT = 1, // value 1/0: the 8259's INTR line, wired to LINT0
+    VCPU_SIGNAL_NMI = 2,
+};
+
+enum vcpu_exit {
+    VCPU_EXIT_NONE = 0,
+    VCPU_EXIT_IO = 1,       // IN, OUT, INS, OUTS: vcpu_page.io
+    VCPU_EXIT_MEMORY = 2,   // access to guest-physical memory that is not mapped so: .memory, .walk
+    VCPU_EXIT_MSR_READ = 3, // RDMSR of what the kernel does not know: .msr
+    VCPU_EXIT_MSR_WRITE = 4, // WRMSR likewise
+    VCPU_EXIT_SHUTDOWN = 5,  // triple fault
+    VCPU_EXIT_EXTINT = 6,    // the guest can take an ExtINT now: put the 8259's vector into .inject
+    VCPU_EXIT_EOI = 7,       // EOI of a level-triggered vector: .eoi_vector, for the IOAPIC
+    VCPU_EXIT_KICKED = 8,    // VCPU_SIGNAL_KICK
+    VCPU_EXIT_FAILED = 9,    // the VM cannot go on: .failure; end it with a dump
+    VCPU_EXIT_STARTUP = 10, // an INIT or SIPI changed the vCPU's state: nothing to do but to run on
+};
+
+enum vcpu_failure {
+    VCPU_FAILURE_NONE = 0,
+    VCPU_FAILURE_UNHANDLED_EXIT = 1, // detail: the exit reason
+    VCPU_FAILURE_ENTRY = 2,          // the processor refused the guest's state; detail: why
+    VCPU_FAILURE_TASK_SWITCH = 3,
+    VCPU_FAILURE_MODE = 4,   // the guest entered a mode this CPU cannot virtualize; detail: CR0
+    VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address
+};
+
+// vcpu_page.dirty: what the VMM changed since the exit and the kernel has to take over.
+enum vcpu_dirty {
+    VCPU_DIRTY_RIP = 1u << 0, // also ends blocking by STI and MOV SS: the instruction is done
+    VCPU_DIRTY_RSP = 1u << 1,
+    VCPU_DIRTY_RFLAGS = 1u << 2,
+    VCPU_DIRTY_INJECT = 1u << 3,
+};
+
+enum vcpu_inject_type {
+    VCPU_INJECT_EXTINT = 0, // an external interrupt: .vector
+    VCPU_INJECT_EXCEPTION = 3,
+};
+
+struct vcpu_inject {
+    uint8_t vector;
+    uint8_t type; // enum vcpu_inject_type
+    uint8_t has_error;
+    uint8_t reserved;
+    uint32_t error;
+    uint64_t cr2; // for #PF
+};
+
+struct vcpu_exit_io {
+    uint16_t port;
+    uint8_t size;         // 1, 2, 4
+    uint8_t is_in;        // 1: IN or INS
+    uint8_t is_string;    // 1: INS or OUTS; the address is in the registers and .walk is filled
+    uint8_t is_repeated;  // REP prefix
+    uint8_t address_size; // 2, 4, 8; string only
+    uint8_t segment;      // 0..5 = ES CS SS DS FS GS; string only
+};
+
+enum vcpu_access {
+    VCPU_ACCESS_READ = 1u << 0,
+    VCPU_ACCESS_WRITE = 1u << 1,
+    VCPU_ACCESS_FETCH = 1u << 2,
+};
+
+struct vcpu_exit_memory {
+    uint64_t gpa;
+    uint64_t gva;    // valid when has_gva
+    uint32_t access; // enum vcpu_access
+    uint8_t has_gva;
+    uint8_t is_walk; // the access was to the guest's own page tables
+    uint8_t reserved[2];
+};
+
+// What a walk of the guest's page tables and the decoding of its instruction need. Valid after
+// VCPU_EXIT_MEMORY and string VCPU_EXIT_IO.
+struct vcpu_walk {
+    uint64_t cr0, cr3, cr4, efer;
+    uint64_t segment_base[6]; // ES CS SS DS FS GS
+    uint8_t cpl;
+    uint8_t code_size; // 2, 4, 8: default operand and address size
+    uint8_t reserved[6];
+};
+
+// One page shared by the kernel and the VMM. The guest's general registers always live here; RIP, RSP
+// and RFLAGS are valid after every exit and taken over when their dirty bit is set. The VMM may write
+// whatever it likes: the kernel treats all of it as the guest's.
+struct vcpu_page {
+    uint64_t gpr[16]; // RAX RCX RDX RBX RSP RBP RSI RDI R8..R15
+    uint64_t rip;
+    uint64_t rflags;
+    uint32_t dirty;              // enum vcpu_dirty; the kernel clears it
+    uint32_t exit;               // enum vcpu_exit
+    uint32_t instruction_length; // of the instruction that exited: IO, MSR_READ, MSR_WRITE
+    uint32_t eoi_vector;
+    struct vcpu_inject inject;
+    struct vcpu_exit_io io;
+    struct vcpu_exit_memory memory;
+    struct vcpu_walk walk;
+    uint32_t msr;     // MSR_READ, MSR_WRITE: the index; the value is in RDX:RAX
+    uint32_t failure; // enum vcpu_failure
+    uint64_t failure_detail;
+    uint64_t exits; // how often this vCPU left the guest
+};
+
+_Static_assert(offsetof(struct vcpu_page, rip) == 128, "assembly relies on it");
+_Static_assert(sizeof(struct vcpu_page) <= ABI_PAGE, "one page");
+
+enum vcpu_state_group {
+    VCPU_STATE_REGISTERS = 0, // struct vcpu_registers
+    VCPU_STATE_APIC = 1,      // struct vcpu_apic
+    VCPU_STATE_FPU = 2,       // the XSAVE area (standard format), ABI_XSAVE_SIZE bytes
+};
+
+#define ABI_XSAVE_SIZE 4096u
+
+struct vcpu_segment {
+    uint16_t selector;
+    uint16_t attributes; // SDM 3C 25.4.1 "Guest Register State", low 16 bits of the access rights
+    uint32_t limit;
+    uint64_t base;
+    // attributes bit 15: unusable (the VMCS's bit 16)
+};
+
+#define VCPU_SEGMENT_UNUSABLE 0x8000u
+
+enum vcpu_activity { VCPU_ACTIVE = 0, VCPU_HALTED = 1, VCPU_WAIT_SIPI = 3 };
+
+struct vcpu_registers {
+    uint64_t gpr[16];
+    uint64_t rip, rflags;
+    uint64_t cr0, cr2, cr3, cr4;
+    uint64_t dr[4], dr6, dr7;
+    struct vcpu_segment es, cs, ss, ds, fs, gs, ldtr, tr;
+    struct vcpu_segment gdtr, idtr; // base and limit only
+    uint64_t efer, pat;
+    uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t xcr0;
+    uint64_t tsc, tsc_adjust, tsc_deadline;
+    uint64_t apic_base;
+    uint32_t activity;          // enum vcpu_activity
+    uint32_t interruptibility;  // SDM 3C 25.4.2 "Guest Non-Register State"
+    struct vcpu_inject pending; // an event that was on its way in
+    uint32_t has_pending;
+    uint32_t is_extint_high;
+};
+
+// The local APIC as a register page (offset / 16 -> 32 bits), with the timer's remaining ticks.
+struct vcpu_apic {
+    uint32_t version; // 1
+    uint32_t reserved;
+    uint32_t reg[64];
+    uint64_t timer_remaining; // APIC timer ticks until it fires, 0: stopped
+};
