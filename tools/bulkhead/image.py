@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The disk image: GPT with one EFI system partition, made by sgdisk and mtools.
+
+    build_image(compiled, boot_application, out)    returns the list of (place, size) written
+
+The same files give the same bytes: all identifiers are fixed, every time stamp is EPOCH, files go
+in one order. The size is the least that holds the files, in whole cylinders of 16 heads and 63
+sectors, since Bochs cuts off what goes beyond (and with it the second GPT).
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from .command import Failure, MIB, execute, program
+from .manifest import FOLDER
+
+BOOT_APPLICATION = "EFI/BOOT/BOOTX64.EFI"
+
+SECTOR = 512
+CYLINDER = 16 * 63 * SECTOR
+PARTITION_START = 1 * MIB
+GPT_BACKUP = 33 * SECTOR
+
+DISK_GUID = "B0171EAD-0001-4000-8000-000000000001"
+PARTITION_GUID = "B0171EAD-0001-4000-8000-000000000002"
+VOLUME_SERIAL = "B0171EAD"
+VOLUME_LABEL = "BULKHEAD"
+EPOCH = "1700000000"  # for all time stamps, unless SOURCE_DATE_EPOCH is set
+
+# FAT16 up to FAT16_CLUSTERS, FAT32 beyond; fewer than FAT16_LEAST would make it FAT12.
+FAT16_LEAST = 4200
+FAT16_CLUSTERS = 65000
+CLUSTER_LEAST = 4096
+CLUSTER_MOST = 32768
+FAT_OVERHEAD = 512 * 1024  # two FAT16 tables, boot sector and root directory, generously
+
+
+def build_image(compiled, boot_application, out):
+    """Writes the image to `out`, which appears whole or not at all."""
+    out = Path(out)
+    boot_application = Path(boot_application)
+    if not boot_application.is_file():
+        raise Failure(f"{boot_application} is missing; build it first: make image-parts")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".image-", dir=out.parent) as work:
+            written = _write(compiled, boot_application, Path(work))
+            os.replace(Path(work) / "image", out)
+    except OSError as error:
+        raise Failure(f"{out} can not be written ({error.strerror})") from None
+    return written
+
+
+def _write(compiled, boot_application, work):
+    """Makes work/image; the files are staged as links that bear their names on the volume."""
+    stage = work / "stage"
+    (stage / FOLDER).mkdir(parents=True)
+    manifest = stage / FOLDER / "manifest.dtb"
+    manifest.write_bytes(compiled.dtb)
+    loader = stage / "BOOTX64.EFI"
+    loader.symlink_to(boot_application.resolve())
+    files = [manifest]
+    for module in compiled.modules:
+        files.append(stage / module.target)
+        files[-1].symlink_to(module.source.resolve())
+
+    image = work / "image"
+    sizes = [path.stat().st_size for path in [loader, *files]]
+    volume = Volume(sizes)
+    with open(image, "wb") as disk:
+        disk.truncate(volume.disk_size)
+    _partition(image, volume)
+    _fill(image, volume, loader, files)
+    places = [BOOT_APPLICATION] + [str(path.relative_to(stage)) for path in files]
+    return list(zip(places, sizes))
+
+
+class Volume:
+    """Sizes in bytes of a file system that just holds files of `sizes`, and of its disk."""
+
+    def __init__(self, sizes):
+        self.cluster = CLUSTER_LEAST
+        while self.cluster < CLUSTER_MOST and self._count(sizes) > FAT16_CLUSTERS:
+            self.cluster *= 2
+        count = self._count(sizes)
+        self.is_fat32 = count > FAT16_CLUSTERS
+        overhead = FAT_OVERHEAD + (8 * count if self.is_fat32 else 0)
+        need = max(count, FAT16_LEAST) * self.cluster + overhead
+        cylinders = -(-(PARTITION_START + need + GPT_BACKUP) // CYLINDER)
+        self.disk_size = cylinders * CYLINDER
+        self.first = PARTITION_START // SECTOR
+        self.last = (self.disk_size - GPT_BACKUP) // SECTOR - 1
+        self.sectors = self.last - self.first + 1
+
+    def _count(self, sizes):
+        directories = 3 + len(sizes) * 4 * 32 // self.cluster  # long names take several entries
+        return directories + sum(-(-size // self.cluster) for size in sizes)
+
+
+def _partition(image, volume):
+    argv = [program("sgdisk", "gdisk"), "--set-alignment=1"]
+    argv += [f"--new=1:{volume.first}:{volume.last}", "--typecode=1:ef00"]
+    argv += [f"--change-name=1:{VOLUME_LABEL}", f"--partition-guid=1:{PARTITION_GUID}"]
+    argv += [f"--disk-guid={DISK_GUID}", str(image)]
+    execute(argv)
+
+
+def _fill(image, volume, loader, files):
+    environment = dict(os.environ, TZ="UTC", LC_ALL="C", MTOOLSRC=os.devnull, MTOOLS_SKIP_CHECK="1")
+    environment.setdefault("SOURCE_DATE_EPOCH", EPOCH)
+    drive = ["-i", f"{image}@@{PARTITION_START}"]
+
+    def mtools(name, *arguments):
+        execute([program(name, "mtools"), *drive, *arguments], environment=environment)
+
+    kind = ["-F"] if volume.is_fat32 else []
+    geometry = ["-h", "16", "-s", "63", "-H", str(volume.first), "-T", str(volume.sectors)]
+    clusters = ["-c", str(volume.cluster // SECTOR)]
+    mtools("mformat", *kind, *geometry, *clusters, "-N", VOLUME_SERIAL, "-v", VOLUME_LABEL, "::")
+    mtools("mmd", "::/EFI", "::/EFI/BOOT", f"::/{FOLDER}")
+    mtools("mcopy", str(loader), f"::/{BOOT_APPLICATION}")
+    mtools("mcopy", *[str(path) for path in files], f"::/{FOLDER}")
