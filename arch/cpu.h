@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// One physical CPU: what the kernel keeps for it, and how code finds its own.
+//
+// There is no GS base in this kernel: every kernel stack is CPU_STACK_SIZE bytes, aligned to its size,
+// and its top eight bytes hold the address of the CPU it runs on. So neither a system call nor a VM
+// exit has to move a base register, and ring 3 and guests can do with theirs what they like.
+//
+// Interrupts are off whenever the kernel runs, except in the idle loop's one STI; HLT. So a CPU's
+// own fields need no lock against itself.
+#pragma once
+
+#include "arch/x86.h"
+
+#define CPU_COUNT_MAX  256
+#define CPU_STACK_SIZE 8192ULL
+
+// Vectors from 32 up. The highest is the spurious one, as xAPIC wants its low four bits set.
+enum vector {
+    VECTOR_CONSOLE = 0x30,
+    VECTOR_TIMER = 0xf0,
+    VECTOR_WAKE = 0xf1, // look at your run queue and your pending words again
+    VECTOR_ERROR = 0xfe,
+    VECTOR_SPURIOUS = 0xff,
+};
+
+// The registers as they are pushed on a kernel stack. Entry from ring 3 by the system-call
+// instruction fills the same frame, so that one place returns to ring 3.
+struct trap_frame {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+    uint64_t vector, error;
+    uint64_t rip, cs, rflags, rsp, ss;
+};
+
+// GDT selectors. The order of the ring-3 ones is what SYSEXIT and SYSRET both demand.
+#define SELECTOR_KERNEL_CODE 0x08
+#define SELECTOR_KERNEL_DATA 0x10
+#define SELECTOR_USER_CODE32 0x18 // never used; SYSEXIT to 32-bit code would
+#define SELECTOR_USER_DATA   0x20
+#define SELECTOR_USER_CODE   0x28
+#define SELECTOR_USER_DATA2  0x30 // SYSEXIT's stack segment: code + 8
+#define SELECTOR_TSS         0x38
+
+struct tss {
+    uint32_t reserved0;
+    uint64_t rsp[3];
+    uint64_t reserved1;
+    uint64_t ist[7];
+    uint64_t reserved2;
+    uint16_t reserved3;
+    uint16_t iomap_base;
+} __attribute__((packed));
+_Static_assert(sizeof(struct tss) == 104, "SDM 3A 8.7 \"Task Management in 64-bit Mode\"");
+
+// Each CPU's GDT and TSS stand at the start of a slot of their own in a fixed window, with unmapped
+// pages behind: VM exit sets the GDT's limit to 0xffff (SDM 3C 28.5.2), and there must be nothing
+// behind it that ring 3 could name as a descriptor.
+#define CPU_TABLES_BASE 0xffffff0000000000ULL
+#define CPU_TABLES_SLOT 0x20000ULL
+
+struct thread;
+struct vcpu;
+
+struct cpu {
+    // Written by this CPU alone.
+    uint32_t index;
+    uint32_t apic_id;
+    struct thread *current;
+    struct vcpu *loaded_vcpu; // whose FPU, debug registers, MSRs and VMCS are in this processor
+    struct tss *tss;
+    uint64_t idle_ticks;
+    uint64_t exits[80]; // VM exits by reason, for the console and the crash record
+    void *vmx_region;   // the VMXON region, kernel address
+    uint64_t window;    // kernel address of this CPU's temporary mapping of one page
+    bool is_online;
+    bool is_bsp;
+
+    // Written by other CPUs too: in a cache line of its own.
+    _Alignas(64) uint32_t pending; // enum cpu_pending, atomic
+};
+
+enum cpu_pending { CPU_PENDING_HALT = 1u << 0 };
+
+extern struct cpu *cpu_table[CPU_COUNT_MAX];
+extern uint32_t cpu_count; // online
+
+// The CPU that runs this code. The compiler may not keep it over a call that can switch threads,
+// which is why the read is volatile.
+static inline struct cpu *cpu_current(void) {
+    struct cpu *cpu;
+    uint64_t top;
+    __asm__ volatile("mov %%rsp, %0\n\tor %2, %0\n\tmov -7(%0), %1"
+                     : "=&r"(top), "=r"(cpu)
+                     : "i"(CPU_STACK_SIZE - 1)
+                     : "cc");
+    return cpu;
+}
+
+// What the boot CPU's processor offers; all CPUs are checked to offer the same. Filled once.
+struct cpu_features {
+    bool has_nx, has_1g_pages, has_smep, has_smap, has_umip, has_pcid, has_x2apic;
+    bool has_tsc_deadline, has_tsc_invariant, has_xsave, has_xsaveopt, has_fsgsbase, has_rdtscp;
+    bool has_vmx, has_svm;
+    uint32_t physical_bits;
+    uint32_t xsave_size; // of all features in xcr0_mask, standard format
+    uint64_t xcr0_mask;  // what the kernel saves and restores for guests
+    char vendor[13];
+    char brand[49];
+};
+extern struct cpu_features cpu_features;

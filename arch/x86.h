@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// The processor's instructions and register formats that the kernel uses; nothing with state.
+// Bits and indices: SDM 3A 2.5 "Control Registers", SDM 4 "Model-Specific Registers", SDM 2A "CPUID".
+#pragma once
+
+#include "lib/types.h"
+
+#define CR0_PE BIT(0)
+#define CR0_MP BIT(1)
+#define CR0_EM BIT(2)
+#define CR0_TS BIT(3)
+#define CR0_ET BIT(4)
+#define CR0_NE BIT(5)
+#define CR0_WP BIT(16)
+#define CR0_AM BIT(18)
+#define CR0_NW BIT(29)
+#define CR0_CD BIT(30)
+#define CR0_PG BIT(31)
+
+#define CR4_VME        BIT(0)
+#define CR4_PVI        BIT(1)
+#define CR4_TSD        BIT(2)
+#define CR4_DE         BIT(3)
+#define CR4_PSE        BIT(4)
+#define CR4_PAE        BIT(5)
+#define CR4_MCE        BIT(6)
+#define CR4_PGE        BIT(7)
+#define CR4_PCE        BIT(8)
+#define CR4_OSFXSR     BIT(9)
+#define CR4_OSXMMEXCPT BIT(10)
+#define CR4_UMIP       BIT(11)
+#define CR4_LA57       BIT(12)
+#define CR4_VMXE       BIT(13)
+#define CR4_SMXE       BIT(14)
+#define CR4_FSGSBASE   BIT(16)
+#define CR4_PCIDE      BIT(17)
+#define CR4_OSXSAVE    BIT(18)
+#define CR4_SMEP       BIT(20)
+#define CR4_SMAP       BIT(21)
+#define CR4_PKE        BIT(22)
+#define CR4_CET        BIT(23)
+
+#define EFER_SCE BIT(0)
+#define EFER_LME BIT(8)
+#define EFER_LMA BIT(10)
+#define EFER_NXE BIT(11)
+
+#define RFLAGS_CF   BIT(0)
+#define RFLAGS_ONE  BIT(1)
+#define RFLAGS_TF   BIT(8)
+#define RFLAGS_IF   BIT(9)
+#define RFLAGS_DF   BIT(10)
+#define RFLAGS_IOPL (BIT(12) | BIT(13))
+#define RFLAGS_NT   BIT(14)
+#define RFLAGS_RF   BIT(16)
+#define RFLAGS_VM   BIT(17)
+#define RFLAGS_AC   BIT(18)
+
+enum exception {
+    EXC_DE = 0,
+    EXC_DB = 1,
+    EXC_NMI = 2,
+    EXC_BP = 3,
+    EXC_UD = 6,
+    EXC_NM = 7,
+    EXC_DF = 8,
+    EXC_GP = 13,
+    EXC_PF = 14,
+    EXC_AC = 17,
+    EXC_MC = 18,
+};
+
+#define PF_PRESENT BIT(0)
+#define PF_WRITE   BIT(1)
+#define PF_USER    BIT(2)
+#define PF_RSVD    BIT(3)
+#define PF_FETCH   BIT(4)
+
+enum msr {
+    MSR_TSC = 0x10,
+    MSR_APIC_BASE = 0x1b,
+    MSR_FEATURE_CONTROL = 0x3a,
+    MSR_TSC_ADJUST = 0x3b,
+    MSR_SYSENTER_CS = 0x174,
+    MSR_SYSENTER_ESP = 0x175,
+    MSR_SYSENTER_EIP = 0x176,
+    MSR_PAT = 0x277,
+    MSR_VMX_BASIC = 0x480,
+    MSR_TSC_DEADLINE = 0x6e0,
+    MSR_X2APIC_FIRST = 0x800,
+    MSR_X2APIC_LAST = 0x8ff,
+    MSR_XSS = 0xda0,
+    MSR_EFER = 0xc0000080,
+    MSR_STAR = 0xc0000081,
+    MSR_LSTAR = 0xc0000082,
+    MSR_CSTAR = 0xc0000083,
+    MSR_SFMASK = 0xc0000084,
+    MSR_FS_BASE = 0xc0000100,
+    MSR_GS_BASE = 0xc0000101,
+    MSR_KERNEL_GS_BASE = 0xc0000102,
+    MSR_TSC_AUX = 0xc0000103,
+};
+
+#define FEATURE_CONTROL_LOCK  BIT(0)
+#define FEATURE_CONTROL_VMXON BIT(2)
+#define APIC_BASE_BSP         BIT(8)
+#define APIC_BASE_X2APIC      BIT(10)
+#define APIC_BASE_ENABLE      BIT(11)
+#define PAT_RESET             0x0007040600070406ULL // WB WT UC- UC WB WT UC- UC
+#define XCR0_X87              BIT(0)
+#define XCR0_SSE              BIT(1)
+#define XCR0_AVX              BIT(2)
+#define XCR0_AVX512           (BIT(5) | BIT(6) | BIT(7))
+
+struct cpuid_result {
+    uint32_t eax, ebx, ecx, edx;
+};
+
+static inline struct cpuid_result x86_cpuid(uint32_t leaf, uint32_t subleaf) {
+    struct cpuid_result r;
+    __asm__ volatile("cpuid"
+                     : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
+                     : "a"(leaf), "c"(subleaf));
+    return r;
+}
+
+static inline uint64_t x86_rdmsr(uint32_t msr) {
+    uint32_t low, high;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+    return (uint64_t)high << 32 | low;
+}
+
+static inline void x86_wrmsr(uint32_t msr, uint64_t value) {
+    __asm__ volatile("wrmsr" ::"c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory");
+}
+
+static inline uint64_t x86_rdtsc(void) {
+    uint32_t low, high;
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
+static inline uint64_t x86_xgetbv(uint32_t index) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(index));
+    return (uint64_t)high << 32 | low;
+}
+
+static inline void x86_xsetbv(uint32_t index, uint64_t value) {
+    __asm__ volatile("xsetbv" ::"c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory");
+}
+
+#define X86_REGISTER_ACCESSORS(name)                                                               \
+    static inline uint64_t x86_read_##name(void) {                                                 \
+        uint64_t value;                                                                            \
+        __asm__ volatile("mov %%" #name ", %0" : "=r"(value)::"memory");                           \
+        return value;                                                                              \
+    }                                                                                              \
+    static inline void x86_write_##name(uint64_t value) {                                          \
+        __asm__ volatile("mov %0, %%" #name ::"r"(value) : "memory");                              \
+    }
+
+X86_REGISTER_ACCESSORS(cr0)
+X86_REGISTER_ACCESSORS(cr2)
+X86_REGISTER_ACCESSORS(cr3)
+X86_REGISTER_ACCESSORS(cr4)
+X86_REGISTER_ACCESSORS(dr0)
+X86_REGISTER_ACCESSORS(dr1)
+X86_REGISTER_ACCESSORS(dr2)
+X86_REGISTER_ACCESSORS(dr3)
+X86_REGISTER_ACCESSORS(dr6)
+X86_REGISTER_ACCESSORS(dr7)
+
+static inline uint8_t x86_inb(uint16_t port) {
+    uint8_t value;
+    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+static inline void x86_outb(uint16_t port, uint8_t value) {
+    __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port));
+}
+static inline uint16_t x86_inw(uint16_t port) {
+    uint16_t value;
+    __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+static inline void x86_outw(uint16_t port, uint16_t value) {
+    __asm__ volatile("outw %0, %1" ::"a"(value), "Nd"(port));
+}
+static inline uint32_t x86_inl(uint16_t port) {
+    uint32_t value;
+    __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+static inline void x86_outl(uint16_t port, uint32_t value) {
+    __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port));
+}
+
+static inline void x86_pause(void) {
+    __asm__ volatile("pause" ::: "memory");
+}
+static inline void x86_cli(void) {
+    __asm__ volatile("cli" ::: "memory");
+}
+static inline void x86_hlt(void) {
+    __asm__ volatile("hlt" ::: "memory");
+}
+// Lets exactly the interrupts in that arrive until the first one: STI's shadow covers HLT.
+static inline void x86_sti_hlt_cli(void) {
+    __asm__ volatile("sti; hlt; cli" ::: "memory");
+}
+static inline void x86_invlpg(hva_t address) {
+    __asm__ volatile("invlpg (%0)" ::"r"(address.v) : "memory");
+}
+static inline void x86_stac(void) {
+    __asm__ volatile("stac" ::: "memory", "cc");
+}
+static inline void x86_clac(void) {
+    __asm__ volatile("clac" ::: "memory", "cc");
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Spinlocks with ranks. A CPU may only take a lock of a higher rank than all that it holds; debug
+// builds check it. The kernel runs with interrupts off, so a lock never has to care about them.
+#pragma once
+
+#include "lib/types.h"
+
+// In the order in which they may be taken, outermost first.
+enum lock_rank {
+    LOCK_PROCESS = 1, // handle table and mappings of a process
+    LOCK_VM,          // mappings, doorbells and vCPU list of a VM
+    LOCK_MEMORY,      // a memory object's state of its pages
+    LOCK_CHANNEL,
+    LOCK_VCPU, // a vCPU's local APIC state
+    LOCK_EVENT,
+    LOCK_TIMER,     // a CPU's timer queue
+    LOCK_SCHEDULER, // a CPU's run queue
+    LOCK_QUOTA,
+    LOCK_FRAMES,
+    LOCK_CONSOLE,
+};
+
+struct spinlock {
+    uint32_t is_taken; // atomic
+    uint32_t rank;     // enum lock_rank
+};
+
+void lock_init(struct spinlock *lock, enum lock_rank rank);
+void lock_take(struct spinlock *lock);
+void lock_drop(struct spinlock *lock);

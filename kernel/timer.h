@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// One-shot timers on the host's TSC, one queue a CPU, tickless: the local APIC is programmed for the
+// earliest deadline only, and for nothing when there is none.
+//
+// A timer fires on the CPU that armed it, with interrupts off, in interrupt context: its function may
+// post to vCPUs and signal events, no more.
+//
+// Locks: the queue's (rank LOCK_TIMER); `run` is called without it.
+#pragma once
+
+#include "lib/types.h"
+
+struct cpu;
+
+struct timer {
+    struct timer *next; // [queue]
+    struct cpu *cpu;    // the queue it is in, NULL: none [queue]
+    uint64_t deadline;  // host TSC
+    void (*run)(struct timer *timer);
+};
+
+// Arms (again) for `deadline`. One that has passed fires at once, as the next interrupt.
+void timer_arm(struct timer *timer, uint64_t deadline);
+// Afterwards `run` is not running and will not run. Any CPU; not from `run` itself.
+void timer_cancel(struct timer *timer);

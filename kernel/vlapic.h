@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// The virtual local APIC of one vCPU, xAPIC and x2APIC. All software, so that it works on every CPU;
+// what the processor can do by itself is the backend's to add.
+//
+// SDM 3A chapter 11 "Advanced Programmable Interrupt Controller (APIC)". Timer input clock:
+// VLAPIC_TIMER_HZ = the TSC's frequency, which the VMM tells in CPUID leaf 0x15.
+//
+// Ownership: registers belong to the vCPU's owner thread, but for IRR and the TMR bits, which any CPU
+// sets atomically (vlapic_accept).
+#pragma once
+
+#include "include/abi.h"
+#include "kernel/timer.h"
+#include "lib/types.h"
+
+struct vcpu;
+struct vm;
+
+#define VLAPIC_BASE 0xfee00000ULL
+
+enum vlapic_register {
+    VLAPIC_ID = 0x20,
+    VLAPIC_VERSION = 0x30,
+    VLAPIC_TPR = 0x80,
+    VLAPIC_PPR = 0xa0,
+    VLAPIC_EOI = 0xb0,
+    VLAPIC_LDR = 0xd0,
+    VLAPIC_DFR = 0xe0,
+    VLAPIC_SVR = 0xf0,
+    VLAPIC_ISR = 0x100,
+    VLAPIC_TMR = 0x180,
+    VLAPIC_IRR = 0x200,
+    VLAPIC_ESR = 0x280,
+    VLAPIC_ICR = 0x300,
+    VLAPIC_ICR2 = 0x310,
+    VLAPIC_LVT_TIMER = 0x320,
+    VLAPIC_LVT_THERMAL = 0x330,
+    VLAPIC_LVT_PERF = 0x340,
+    VLAPIC_LVT_LINT0 = 0x350,
+    VLAPIC_LVT_LINT1 = 0x360,
+    VLAPIC_LVT_ERROR = 0x370,
+    VLAPIC_TIMER_INITIAL = 0x380,
+    VLAPIC_TIMER_CURRENT = 0x390,
+    VLAPIC_TIMER_DIVIDE = 0x3e0,
+    VLAPIC_SELF_IPI = 0x3f0,
+};
+
+struct vlapic {
+    uint64_t base_msr;     // IA32_APIC_BASE
+    uint32_t reg[64];      // offset / 16
+    uint64_t tsc_deadline; // guest TSC, 0: disarmed
+    uint64_t timer_start;  // host TSC when the current period began
+    uint64_t timer_period; // host TSC ticks of a period, 0: stopped
+    struct timer timer;
+    int32_t isr_highest;  // vector in service, -1: none
+    uint32_t esr_pending; // errors seen since the last write to ESR (atomic)
+};
+
+void vlapic_init(struct vcpu *vcpu);    // power-on state; vCPU 0 is the boot processor
+void vlapic_reset(struct vcpu *vcpu);   // by INIT: the APIC ID and APIC_BASE stay
+void vlapic_destroy(struct vcpu *vcpu); // stops the timer
+
+// Register access as MMIO (xAPIC). An offset that does not exist reads 0 and sets ESR.
+uint32_t vlapic_mmio_read(struct vcpu *vcpu, uint32_t offset);
+void vlapic_mmio_write(struct vcpu *vcpu, uint32_t offset, uint32_t value);
+// Register access as MSR (x2APIC), IA32_APIC_BASE and IA32_TSC_DEADLINE. False: #GP.
+bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+
+// Interrupts. `vlapic_pending` is the highest vector above the processor priority, or -1.
+// `vlapic_acknowledge` moves it from IRR to ISR.
+int vlapic_pending(const struct vcpu *vcpu);
+void vlapic_acknowledge(struct vcpu *vcpu, uint8_t vector);
+// Any CPU: a fixed interrupt arrives.
+void vlapic_accept(struct vcpu *vcpu, uint8_t vector, bool is_level);
+// Whether the 8259's INTR reaches the vCPU: LINT0 unmasked as ExtINT, or the APIC disabled.
+bool vlapic_takes_extint(const struct vcpu *vcpu);
+// CR8 and TPR are one register.
+uint8_t vlapic_get_cr8(const struct vcpu *vcpu);
+void vlapic_set_cr8(struct vcpu *vcpu, uint8_t cr8);
+
+// An interrupt message on the VM's bus: resolves destination and delivery mode, delivers. Returns how
+// many vCPUs took it. Any CPU.
+uint32_t vlapic_deliver_message(struct vm *vm, uint64_t address, uint32_t data);
+
+// State for vcpu_read and vcpu_write. restore: 0 or ABI_ERROR_ARGUMENT, then nothing changed.
+void vlapic_save(struct vcpu *vcpu, struct vcpu_apic *state);
+int vlapic_restore(struct vcpu *vcpu, const struct vcpu_apic *state);

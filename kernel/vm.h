@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// A virtual machine, as far as the kernel is concerned: a guest-physical address space, what CPUID
+// says, doorbells, and its vCPUs. Vendor-neutral.
+//
+// Locks: vm->lock (rank LOCK_VM) protects the fields marked [l]. Fields marked [c] are constant once
+// the first vCPU exists.
+#pragma once
+
+#include "include/abi.h"
+#include "kernel/lock.h"
+#include "kernel/object.h"
+#include "kernel/region.h"
+#include "lib/pagetable.h"
+
+#define VM_VCPUS_MAX 64
+
+struct event;
+struct quota;
+struct vcpu;
+
+struct doorbell {
+    uint16_t port;
+    struct event *event; // referenced
+    uint64_t mask;
+};
+
+struct vm {
+    struct object object;
+    struct spinlock lock;
+    struct quota *quota;        // referenced [c]
+    struct pagetable npt;       // guest-physical to host-physical [l]
+    struct region_list regions; // what is mapped where [l]
+    uint64_t npt_generation;    // counts unmaps: a vCPU that saw an older one flushes (atomic)
+    uint32_t asid;              // VPID or ASID base, non-zero [c]
+    uint32_t vcpu_count;        // [l]
+    struct vcpu *vcpus[VM_VCPUS_MAX]; // indexed by number = APIC ID, NULL: none; set once, atomic
+    uint32_t cpuid_count;             // [c]
+    struct abi_cpuid *cpuid;          // sorted by leaf, subleaf [c]
+    uint32_t doorbell_count;          // [l]
+    struct doorbell doorbell[ABI_DOORBELLS_MAX]; // sorted by port [l]
+    uint32_t doorbell_version;                   // bumped on each change (atomic)
+    void *backend;                               // vmx/ or svm/ [c]
+};
+
+// Resolves an access to guest-physical memory: maps the pages when a region with the rights covers
+// them. VM_FAULT_RETRY: mapped now; VM_FAULT_VMM: none of the VM's memory, the VMM's to emulate;
+// VM_FAULT_SHORTAGE: no memory for the tables.
+enum vm_fault { VM_FAULT_RETRY, VM_FAULT_VMM, VM_FAULT_SHORTAGE };
+enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access /* enum vcpu_access */);
+
+// The row for a leaf, or NULL: then all four registers are zero.
+const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32_t subleaf);
+
+// Rings the doorbell of `port`. False: there is none.
+bool vm_ring_doorbell(struct vm *vm, uint16_t port);

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Four-level radix page tables with 512 entries a level: the shape that x86-64 paging, EPT, NPT and
+// the IOMMUs' second level share. What differs is the encoding of an entry, a struct pt_format.
+//
+// In call order: pt_init, pt_map, pt_unmap, pt_lookup, pt_destroy.
+//
+// Invariants: a table is owned by exactly one entry; an entry is written in one store; a leaf that
+// maps more than the range to be unmapped is split first, so neighbours never lose their mapping.
+// Nothing here flushes a TLB: the callers know who caches the tables.
+//
+// Locks: the owner of the struct pagetable.
+#pragma once
+
+#include "lib/types.h"
+
+enum pt_rights {
+    PT_READ = 1u << 0,
+    PT_WRITE = 1u << 1,
+    PT_EXECUTE = 1u << 2,
+    PT_USER = 1u << 3,     // x86-64 only: ring 3 may use it
+    PT_UNCACHED = 1u << 4, // device memory
+    PT_GLOBAL = 1u << 5,   // x86-64 only
+};
+
+// `level` counts from the leaf: 0 = 4 KiB, 1 = 2 MiB, 2 = 1 GiB, 3 = the root.
+struct pt_format {
+    uint64_t (*leaf)(hpa_t frame, uint32_t rights, unsigned level);
+    uint64_t (*table)(hpa_t frame);
+    uint32_t (*rights)(uint64_t entry, unsigned level); // of a leaf
+    uint64_t present_mask;                              // any of these: the entry is in use
+    uint64_t large_bit;                                 // a leaf above level 0
+    uint64_t address_mask;                              // frame in a table or leaf entry
+    unsigned leaf_level_max;                            // 1, or 2 where the CPU has 1 GiB pages
+};
+
+// Where tables come from: zeroed frames that `access` makes readable and writable.
+struct pt_memory {
+    void *opaque;
+    bool (*alloc)(void *opaque, hpa_t *frame); // zeroed; false: none left
+    void (*free)(void *opaque, hpa_t frame);
+    uint64_t *(*access)(hpa_t frame);
+};
+
+struct pagetable {
+    hpa_t root;
+    const struct pt_format *format;
+    struct pt_memory memory;
+};
+
+struct pt_mapping {
+    hpa_t frame;     // of the address asked for, rounded down to the leaf's size
+    uint64_t size;   // 4 KiB, 2 MiB or 1 GiB; where nothing is mapped, the size of the hole's entry
+    uint32_t rights; // enum pt_rights; 0: nothing mapped
+};
+
+// False: no memory for the root.
+bool pt_init(struct pagetable *pt, const struct pt_format *format, struct pt_memory memory);
+
+// Maps [address, address+size) to [frame, frame+size) with the largest leaves that alignment and
+// format allow. All three are page-aligned and nothing may be mapped there. False: no memory for
+// tables; what was mapped by this call is undone.
+bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, uint32_t rights);
+
+// Removes what is mapped in the page-aligned range. Splitting a large leaf may need a table: false
+// then, and that leaf stays whole while all before it is gone. Ranges that do not cut a leaf in two
+// never fail. Tables that become empty stay until pt_destroy, since a processor may still walk them.
+bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size);
+
+struct pt_mapping pt_lookup(const struct pagetable *pt, uint64_t address);
+
+// Frees all tables of root entries [first_root, last_root] and the root itself, never what they map.
+void pt_destroy(struct pagetable *pt, unsigned first_root, unsigned last_root);
