@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The MC146818 real-time clock with 114 bytes of CMOS memory, of the PC/AT.
+//
+// Setup: rtc_init() with the date at time 0 of the VM, rtc_set_memory() as the firmware would,
+// rtc_attach(). After a restore the VMM may correct the date with rtc_set_utc().
+//
+// The date is computed from the VM's clock, so an idle RTC costs nothing; deadlines exist only for
+// enabled interrupts. UIP reads 1 during the last 2228 us of each second, as in the data sheet (244 us
+// warning and 1984 us update).
+//
+// Source: "MC146818AS Real-Time Clock plus RAM" (Motorola, 1988), "Address Map" to "Registers"; century
+// at 0x32 and the memory size bytes: "PS/2 and PC BIOS Interface Technical Reference" (IBM, 1991),
+// "CMOS RAM"; 0x34 and 0x5b: Bochs BIOS, "rombios.c".
+// Invariants: `index` < 128; `seconds` is a date of the years 0 to 9999; `phase_ns` <= now.
+#pragma once
+
+#include "bus.h"
+#include "device.h"
+
+#define RTC_CMOS_BYTES 128u
+
+struct rtc {
+    struct device device;
+    struct irq_line irq;
+    uint8_t index;
+    uint8_t cmos
+        [RTC_CMOS_BYTES]; // alarm, registers A, B, C, memory; the date only while it stands still
+    bool irq_level;
+    uint8_t weekday_shift; // added to the true day of the week
+    int64_t utc_at_start;  // configuration: the date at power-on
+    int64_t seconds;       // date (seconds since 1970, UTC) at phase_ns
+    uint64_t phase_ns;     // a time at which a second began
+    uint64_t synced_ns;    // flags in register C are complete up to here
+};
+
+void rtc_init(struct rtc *rtc, const struct device_host *host, struct irq_line irq,
+              int64_t utc_seconds);
+
+enum bus_error rtc_attach(struct rtc *rtc, struct bus *bus);
+
+// Writes the memory size bytes (0x15..0x18, 0x30, 0x31, 0x34, 0x35, 0x5b..0x5d) and their checksum:
+// bytes of RAM below 4 GiB and from 4 GiB on.
+void rtc_set_memory(struct rtc *rtc, uint64_t low_bytes, uint64_t high_bytes);
+
+// Sets the date, as after a restore. It starts a new second.
+void rtc_set_utc(struct rtc *rtc, int64_t utc_seconds);
+
+// The date that the guest would read now.
+int64_t rtc_utc(const struct rtc *rtc);
