@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the hypervisor's lines say about a run: how each VM ended, and how the hypervisor did.
+
+    outcome = Outcome(manifest.vms)
+    outcome.feed(data)              bytes from the hypervisor's first line on
+    outcome.finish()                the machine has ended
+    outcome.lines()                 a line a VM, in the manifest's order
+    outcome.status(timed_out)       0, 1, 2 or 3, as docs/run.md tells
+
+Only a line that begins with "[bulkhead] " is the hypervisor's: the supervisor puts "[NAME] " before
+each line of a guest, so that a guest can not speak for it. A panic may break into a guest's line;
+as the guest could write the same, it counts only as a suspicion (see `suspected_panic`).
+"""
+
+import re
+
+PREFIX = "[bulkhead] "
+ALL_ENDED = "all VMs ended"
+
+OK, NOT_OK, TIMED_OUT, FAILED = 0, 1, 2, 3
+
+_END = re.compile(r"vm (.+?): (powered off|reset|debug-exit \d+|crashed: .*|refused: .*)")
+_LINE_MOST = 1 << 20
+
+
+class Outcome:
+    def __init__(self, vms):
+        self.vms = vms
+        self.all_ended = False
+        self.panic = None  # the reason, once a panic was told
+        self.halted = None  # the reason, once the kernel refused the machine
+        self.suspected_panic = None  # a panic told within a guest's line
+        self.has_lines = False
+        self._ends = {}  # name -> how it ended, a list in the order of the log
+        self._rest = b""
+
+    def feed(self, data):
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()[-_LINE_MOST:]
+        for line in lines:
+            self._line(line)
+
+    def finish(self):
+        self._line(self._rest)
+        self._rest = b""
+
+    def _line(self, raw):
+        line = raw.decode("utf-8", "replace").rstrip("\r")
+        head, mark, words = line.partition(PREFIX)
+        if not mark:
+            return
+        if head:
+            if words.startswith("panic: "):
+                self.suspected_panic = words.removeprefix("panic: ")
+            return
+        self.has_lines = True
+        if words.startswith("panic: "):
+            self.panic = self.panic or words.removeprefix("panic: ")
+        elif words.startswith("halted: "):
+            self.halted = self.halted or words.removeprefix("halted: ")
+        elif words == ALL_ENDED:
+            self.all_ended = True
+        elif match := _END.fullmatch(words):
+            self._ends.setdefault(match[1], []).append(match[2])
+
+    def ends(self):
+        """How each VM ended, in the manifest's order: (vm, text or None)."""
+        left = {}
+        for name, ends in self._ends.items():
+            twins = sum(vm.name == name for vm in self.vms)
+            # Of VMs with one name (which only --no-name-checks lets through) the first is the one
+            # that ran. A VM that ended several times counts as it ended last.
+            ends = sorted(ends, key=lambda end: end.startswith("refused")) if twins > 1 else ends
+            left[name] = ends if twins > 1 else ends[-1:]
+        for vm in self.vms:
+            ends = left.get(vm.name)
+            yield vm, ends.pop(0) if ends else None
+
+    def lines(self):
+        for vm, end in self.ends():
+            missing = "did not end" if vm.autostart else "not started"
+            yield f"vm {vm.name}: {end or missing}"
+
+    def status(self, timed_out=False):
+        if self.panic or self.halted:
+            return FAILED
+        if self.all_ended:
+            ended_well = (
+                end in ("powered off", "debug-exit 0") or (end is None and not vm.autostart)
+                for vm, end in self.ends()
+            )
+            return OK if all(ended_well) else NOT_OK
+        return TIMED_OUT if timed_out else FAILED
+
+    def failure(self):
+        """Why the hypervisor failed, as far as its lines tell."""
+        if self.panic:
+            return f"the hypervisor panicked: {self.panic}"
+        if self.halted:
+            return f"the hypervisor refused the machine: {self.halted}"
+        if not self.has_lines:
+            return "the hypervisor never said a line"
+        if self.suspected_panic:
+            return f"the hypervisor seems to have panicked: {self.suspected_panic}"
+        return f'the machine ended without "{PREFIX}{ALL_ENDED}"'
