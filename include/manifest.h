@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bindings of the compiled manifest: a flattened device tree that tools/manifest makes from TOML,
-// that boot/ reads for the names of the modules and the supervisor for everything else (both with
-// libfdt). Strings are NUL-terminated; u32 and u64 are big-endian cells as the device tree wants them.
+// that boot/ reads for the modules (with a reader of its own, see boot/boot_fdt.h) and the supervisor for
+// everything else (with libfdt). Strings are NUL-terminated; u32 and u64 are big-endian cells as the device tree wants them.
 //
 //   / {
 //       compatible = "bulkhead,manifest";
