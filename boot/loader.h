@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// The boot application from inside: what its files share. main.c is the table of contents.
+//
+// A step that fails has printed its one line (console_fail) and returns an EFI error; main.c then
+// gives everything back (memory_release) and returns to the firmware.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <efi.h>
+
+#include "boot/boot_manifest.h"
+#include "boot/boot_paging.h"
+#include "include/boot.h"
+#include "lib/elf.h"
+
+#define LOADER_MANIFEST_PATH "\\bulkhead\\manifest.dtb"
+#define LOADER_COPY_AGAIN    "copy the image to the disk again"
+
+// What the kernel image became in memory.
+struct loader_kernel {
+    struct elf_image image; // points into the file, which stays until the kernel takes it back
+    uint64_t base;          // of the block, physical
+    uint64_t size;          // bytes, whole pages
+};
+
+// Everything that main.c collects; one static object.
+struct loader {
+    EFI_HANDLE image;
+    EFI_FILE_HANDLE volume; // root directory, NULL when closed
+    bool was_shell;         // started by a shell, which stays on the screen
+    struct boot_manifest manifest;
+    struct loader_kernel kernel;
+    struct boot_info info; // built here, copied into the hand-over last
+};
+
+extern EFI_SYSTEM_TABLE *loader_system;    // main.c
+extern EFI_BOOT_SERVICES *loader_services; // main.c
+
+// console.c: printing to the firmware's console.
+__attribute__((format(printf, 1, 2))) void console_print(const char *format, ...);
+// Prints "bulkhead: ...", one line, and returns `status`.
+__attribute__((format(printf, 2, 3))) EFI_STATUS console_fail(EFI_STATUS status, const char *format,
+                                                              ...);
+// Leaves the message on the screen for some seconds or until a key is pressed.
+void console_wait_key(void);
+
+// memory.c: pages from the firmware, remembered with their later type.
+// Pages above 1 MiB, `align` a power of two of at least BOOT_PAGE_SIZE; 0 when there is no memory.
+uint64_t memory_alloc(uint64_t pages, uint64_t align, enum boot_memory_type type);
+// Gives all of it back.
+void memory_release(void);
+// Copies the remembered ranges to `ranges` (MEMORY_BLOCKS_MAX); returns how many.
+uint32_t memory_list(struct boot_memory *ranges);
+#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + 8)
+
+// file.c: files of our own volume.
+EFI_STATUS file_open_volume(struct loader *loader);
+void file_close_volume(struct loader *loader);
+// Reads a whole file into new pages of `type`, the rest of the last page zero. With `module`, its size
+// and CRC must be those; without, any size up to FILE_SIZE_MAX is fine.
+struct file_contents {
+    void *data;
+    uint64_t size;
+};
+#define FILE_SIZE_MAX (16ull << 20)
+EFI_STATUS file_read(const struct loader *loader, const char *path,
+                     const struct boot_manifest_module *module, enum boot_memory_type type,
+                     struct file_contents *contents);
+
+// modules.c: the manifest and the modules into memory and into loader->info.
+EFI_STATUS modules_read_manifest(struct loader *loader);
+EFI_STATUS modules_load(struct loader *loader);
+
+// kernel.c: kernel.elf into its block.
+EFI_STATUS kernel_load(struct loader *loader);
+
+// machine.c: what the machine is.
+EFI_STATUS machine_check_cpu(void);
+EFI_STATUS machine_collect(struct loader *loader); // ACPI, framebuffer, command line
+bool machine_has_1g_pages(void);
+
+// leave.c: page tables, memory map, out of the boot services and into the kernel. Returns only on
+// errors.
+EFI_STATUS leave_to_kernel(struct loader *loader);

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the machine is: the CPU features that the hand-over itself needs, the ACPI root, the framebuffer
+// and the command line. Everything else the kernel finds out.
+#include <cpuid.h>
+
+#include "boot/boot_text.h"
+#include "boot/loader.h"
+#include "lib/string.h"
+
+#define CPUID_EXTENDED_FEATURES 0x80000001u
+#define CPUID_EDX_NX            (1u << 20)
+#define CPUID_EDX_1G_PAGES      (1u << 26)
+#define CPUID_EDX_LONG_MODE     (1u << 29)
+#define CR4_LA57                (1ull << 12)
+
+static uint32_t extended_features(void) {
+    uint32_t eax;
+    uint32_t ebx;
+    uint32_t ecx;
+    uint32_t edx = 0;
+    return __get_cpuid(CPUID_EXTENDED_FEATURES, &eax, &ebx, &ecx, &edx) ? edx : 0;
+}
+
+bool machine_has_1g_pages(void) {
+    return (extended_features() & CPUID_EDX_1G_PAGES) != 0;
+}
+
+EFI_STATUS machine_check_cpu(void) {
+    uint32_t features = extended_features();
+    uint64_t cr4;
+    __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+    if (!(features & CPUID_EDX_LONG_MODE))
+        return console_fail(EFI_UNSUPPORTED, "the CPU has no 64-bit mode: use another machine");
+    if (!(features & CPUID_EDX_NX))
+        return console_fail(
+            EFI_UNSUPPORTED,
+            "the CPU offers no NX (execute disable, XD): turn it on in the firmware");
+    if (cr4 & CR4_LA57)
+        return console_fail(EFI_UNSUPPORTED, "the firmware runs with 5-level paging (LA57): turn "
+                                             "that off in the firmware");
+    return EFI_SUCCESS;
+}
+
+static bool guid_equal(const EFI_GUID *a, const EFI_GUID *b) {
+    return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+// The root of ACPI 2.0 and later, or else that of 1.0, or else 0.
+static uint64_t find_rsdp(void) {
+    EFI_GUID acpi2 = ACPI_20_TABLE_GUID;
+    EFI_GUID acpi1 = ACPI_TABLE_GUID;
+    uint64_t rsdp = 0;
+    for (UINTN i = 0; i < loader_system->NumberOfTableEntries; i++) {
+        const EFI_CONFIGURATION_TABLE *table = &loader_system->ConfigurationTable[i];
+        if (guid_equal(&table->VendorGuid, &acpi2))
+            return (uint64_t)(uintptr_t)table->VendorTable;
+        if (guid_equal(&table->VendorGuid, &acpi1))
+            rsdp = (uint64_t)(uintptr_t)table->VendorTable;
+    }
+    return rsdp;
+}
+
+static uint32_t pixel_format(const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode) {
+    const EFI_PIXEL_BITMASK *mask = &mode->PixelInformation;
+    switch (mode->PixelFormat) {
+    case PixelRedGreenBlueReserved8BitPerColor:
+        return BOOT_PIXEL_RGBX;
+    case PixelBlueGreenRedReserved8BitPerColor:
+        return BOOT_PIXEL_BGRX;
+    case PixelBitMask:
+        if (mask->RedMask == 0xff && mask->GreenMask == 0xff00 && mask->BlueMask == 0xff0000)
+            return BOOT_PIXEL_RGBX;
+        if (mask->RedMask == 0xff0000 && mask->GreenMask == 0xff00 && mask->BlueMask == 0xff)
+            return BOOT_PIXEL_BGRX;
+        return BOOT_PIXEL_NONE;
+    default:
+        return BOOT_PIXEL_NONE; // PixelBltOnly
+    }
+}
+
+// Takes the current mode of one graphics output when it is memory that can be drawn into.
+static bool take_framebuffer(EFI_HANDLE handle, struct boot_framebuffer *framebuffer) {
+    EFI_GUID guid = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
+    EFI_GRAPHICS_OUTPUT_PROTOCOL *output = NULL;
+    if (handle == NULL ||
+        EFI_ERROR(loader_services->HandleProtocol(handle, &guid, (void **)&output)) ||
+        output->Mode == NULL || output->Mode->Info == NULL)
+        return false;
+    const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode = output->Mode->Info;
+    uint64_t bytes = (uint64_t)mode->PixelsPerScanLine * mode->VerticalResolution * 4;
+    uint32_t format = pixel_format(mode);
+    if (format == BOOT_PIXEL_NONE || output->Mode->FrameBufferBase == 0 || bytes == 0 ||
+        mode->PixelsPerScanLine < mode->HorizontalResolution ||
+        output->Mode->FrameBufferSize < bytes)
+        return false;
+    *framebuffer = (struct boot_framebuffer){
+        .base = output->Mode->FrameBufferBase,
+        .width = mode->HorizontalResolution,
+        .height = mode->VerticalResolution,
+        .stride = mode->PixelsPerScanLine,
+        .format = format,
+    };
+    return true;
+}
+
+// The output behind the console first; with several screens that one may be virtual, then any other.
+static void find_framebuffer(struct boot_framebuffer *framebuffer) {
+    EFI_GUID guid = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
+    EFI_HANDLE *handles = NULL;
+    UINTN count = 0;
+    if (take_framebuffer(loader_system->ConsoleOutHandle, framebuffer))
+        return;
+    if (EFI_ERROR(loader_services->LocateHandleBuffer(ByProtocol, &guid, NULL, &count, &handles)))
+        return;
+    for (UINTN i = 0; i < count && !take_framebuffer(handles[i], framebuffer); i++) {
+    }
+    loader_services->FreePool(handles);
+}
+
+// The manifest's command line, then what the firmware or a shell passed.
+static EFI_STATUS collect_cmdline(struct loader *loader) {
+    EFI_GUID guid = LOADED_IMAGE_PROTOCOL;
+    EFI_LOADED_IMAGE *image = NULL;
+    char options[BOOT_CMDLINE_MAX] = "";
+    if (!EFI_ERROR(loader_services->HandleProtocol(loader->image, &guid, (void **)&image)))
+        boot_text_options(options, sizeof(options), image->LoadOptions, image->LoadOptionsSize,
+                          &loader->was_shell);
+    if (!boot_text_append(loader->info.cmdline, BOOT_CMDLINE_MAX, loader->manifest.cmdline) ||
+        !boot_text_append(loader->info.cmdline, BOOT_CMDLINE_MAX, options))
+        return console_fail(EFI_BAD_BUFFER_SIZE,
+                            "the command line of %s and the load options together are longer than "
+                            "%u bytes: shorten one",
+                            LOADER_MANIFEST_PATH, BOOT_CMDLINE_MAX - 1);
+    return EFI_SUCCESS;
+}
+
+EFI_STATUS machine_collect(struct loader *loader) {
+    loader->info.rsdp = find_rsdp();
+    find_framebuffer(&loader->info.framebuffer);
+    return collect_cmdline(loader);
+}

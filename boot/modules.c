@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The manifest and the modules that it names: into memory, and into boot_info in the manifest's order
+// behind the manifest itself. kernel.elf, its first, is kernel.c's.
+#include "boot/loader.h"
+#include "include/manifest.h"
+#include "lib/string.h"
+
+#define KIB 1024ull
+
+static void add_module(struct boot_info *info, const char *name,
+                       const struct file_contents *contents) {
+    struct boot_module *module = &info->module[info->module_count++];
+    memcpy(module->name, name, strlen(name) + 1);
+    module->base = (uint64_t)(uintptr_t)contents->data;
+    module->size = contents->size;
+}
+
+EFI_STATUS modules_read_manifest(struct loader *loader) {
+    struct file_contents contents;
+    EFI_STATUS status =
+        file_read(loader, LOADER_MANIFEST_PATH, NULL, BOOT_MEMORY_MODULE, &contents);
+    if (EFI_ERROR(status))
+        return status;
+    const char *culprit;
+    enum boot_manifest_error error =
+        boot_manifest_read(&loader->manifest, contents.data, contents.size, &culprit);
+    const char *text = boot_manifest_error_text(error);
+    const char *remedy = boot_manifest_error_remedy(error);
+    if (error == BOOT_MANIFEST_VERSION)
+        return console_fail(EFI_INCOMPATIBLE_VERSION, "%s has version %u, this loader reads %u: %s",
+                            LOADER_MANIFEST_PATH, loader->manifest.version, MANIFEST_VERSION,
+                            remedy);
+    if (error != BOOT_MANIFEST_OK && culprit != NULL)
+        return console_fail(EFI_VOLUME_CORRUPTED, "%s %s (%s): %s", LOADER_MANIFEST_PATH, text,
+                            culprit, remedy);
+    if (error != BOOT_MANIFEST_OK)
+        return console_fail(EFI_VOLUME_CORRUPTED, "%s %s: %s", LOADER_MANIFEST_PATH, text, remedy);
+    add_module(&loader->info, MANIFEST_MODULE_MANIFEST, &contents);
+    console_print("Bulkhead boot: %u modules, %llu KiB\r\n", loader->manifest.module_count,
+                  (loader->manifest.total_size + KIB - 1) / KIB);
+    return EFI_SUCCESS;
+}
+
+EFI_STATUS modules_load(struct loader *loader) {
+    for (uint32_t i = 1; i < loader->manifest.module_count; i++) {
+        const struct boot_manifest_module *module = &loader->manifest.module[i];
+        struct file_contents contents;
+        console_print("bulkhead: %s, %llu KiB\r\n", module->name, (module->size + KIB - 1) / KIB);
+        EFI_STATUS status = file_read(loader, module->path, module, BOOT_MEMORY_MODULE, &contents);
+        if (EFI_ERROR(status))
+            return status;
+        add_module(&loader->info, module->name, &contents);
+    }
+    return EFI_SUCCESS;
+}
