@@ -30,12 +30,13 @@ enum vcpu_pending {
     VCPU_PENDING_EOI = 1u << 6,  // tell the VMM of vcpu->page->eoi_vector
 };
 
-// What happens after an exit was handled. Only vcpu_run acts on it.
+// What happens after an exit was handled. EXIT_ADVANCE is between the backend's handlers and the one
+// place in the backend that moves RIP: vcpu_run never sees it.
 enum exit_action {
-    EXIT_RETRY,   // enter again at the same instruction
+    EXIT_RETRY,   // enter again
     EXIT_ADVANCE, // the instruction is done: step over it, enter again
     EXIT_VMM,     // page->exit is filled: return to the VMM
-    EXIT_BLOCK,   // HLT is done: step over it, wait until something is pending
+    EXIT_BLOCK,   // HLT is done and stepped over: wait until something is pending
     EXIT_YIELD,   // let another thread of this CPU run, then enter again
     EXIT_KILL,    // page->failure is filled: the VM cannot go on
 };
@@ -67,46 +68,58 @@ struct vcpu {
     struct cpu *loaded_on;        // NULL: nowhere [o]
 };
 
-// What vmx/ and svm/ provide. All run on the vCPU's owner thread with interrupts off, and on the CPU
-// where the vCPU is loaded, unless said otherwise.
+// What vmx/ and svm/ provide. All run with interrupts off, and on the CPU where the vCPU is loaded
+// (vcpu->loaded_on), unless said otherwise.
 struct vcpu_backend {
     const char *name;
     const struct pt_format *npt_format;
 
-    // Boot. Once on the boot CPU: false and one line said when this machine cannot (the reason is
-    // named, with what to change in the firmware).
-    bool (*probe)(void);
-    // On every CPU: VMXON. False: named, and this CPU cannot run guests.
-    bool (*cpu_init)(struct cpu *cpu);
+    // Boot. Once on the boot CPU: NULL, or why this machine cannot, as one line that ends in what to
+    // change in the firmware. Says by log_line which optional features are missing. May allocate.
+    const char *(*probe)(void);
+    // On every CPU: VMXON. NULL, or why this CPU cannot run guests.
+    const char *(*cpu_init)(struct cpu *cpu);
+    // Whether guests may run in real mode and without paging (after probe).
+    bool (*has_unrestricted_guest)(void);
 
-    // Any thread: backend memory from the VM's quota. 0 or an enum abi_error.
+    // Any thread: backend memory from the VM's quota. 0 or an enum abi_error. vm_create comes after
+    // pt_init of vm->npt, vcpu_create after vm_create, vm->cpuid, and vcpu->page and xsave;
+    // vcpu_destroy when the vCPU is loaded nowhere (unload it on its CPU first).
     int (*vm_create)(struct vm *vm);
     void (*vm_destroy)(struct vm *vm);
     int (*vcpu_create)(struct vcpu *vcpu); // leaves it in reset state (SDM 3A 10.1.1)
     void (*vcpu_destroy)(struct vcpu *vcpu);
 
-    // Makes the VMCS current and loads what vCPUs share with nothing else; and the reverse, which
-    // leaves all state in memory.
+    // Makes the VMCS current, loads what vCPUs share with nothing else (FPU, debug registers,
+    // system-call MSRs), and takes over from the CPU and the calling thread what an exit restores: so
+    // on the owner thread, with its address space active. unload is the reverse, on any thread of
+    // that CPU; it leaves all state in memory. Neither touches vcpu->loaded_on or cpu->loaded_vcpu.
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
 
-    // Enters the guest and returns after the exit, with page->gpr, rip, rsp (gpr[4]) and rflags
-    // filled. The caller has consumed all pending bits.
-    void (*enter)(struct vcpu *vcpu);
-    enum exit_action (*handle_exit)(struct vcpu *vcpu);
-
-    void (*advance)(struct vcpu *vcpu); // step over the instruction that exited
+    // Owner thread. Enters the guest, handles the exit and says what happens next. The caller has
+    // consumed all pending bits. Afterwards page->gpr holds the guest's general registers but for
+    // RSP; RIP, RSP, RFLAGS and CR2 are still in the processor until `leave`, which lets a hot exit
+    // go without them.
+    enum exit_action (*enter)(struct vcpu *vcpu);
+    // Owner thread. Fills page->rip, gpr[4] (RSP), rflags and vcpu->cr2. Before the thread lets
+    // another one run or returns to its VMM, so after each `enter` that is not followed by the next
+    // one at once. Calling it again changes nothing.
+    void (*leave)(struct vcpu *vcpu);
     // Takes page->rip, rsp, rflags over, as `dirty` (enum vcpu_dirty) says.
     void (*sync_registers)(struct vcpu *vcpu, uint32_t dirty);
     // True when an external interrupt (NMI) could be delivered now; when not, asks for an exit as
-    // soon as it can.
+    // soon as it can, whose handler sets VCPU_PENDING_INTERRUPT, EXTINT or NMI in vcpu->pending.
     bool (*can_take_interrupt)(struct vcpu *vcpu);
     bool (*can_take_nmi)(struct vcpu *vcpu);
     void (*inject_interrupt)(struct vcpu *vcpu, uint8_t vector);
     void (*inject_nmi)(struct vcpu *vcpu);
-    // #UD, #GP, #PF, ... for the instruction that exited or by order of the VMM.
+    // #UD, #GP, #PF, ... for the instruction that exited or by order of the VMM. Whether it has an
+    // error code is taken from the vector, as hardware would. For #PF set vcpu->cr2 first, after
+    // `leave`.
     void (*inject_exception)(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
-    // The VM's mappings shrank, or the vCPU came to a CPU that may remember older ones.
+    // The VM's mappings shrank, or the vCPU came to a CPU that may remember older ones (the first
+    // time a vCPU comes to a CPU included). Flushes this CPU.
     void (*flush_npt)(struct vcpu *vcpu);
     void (*set_tsc_offset)(struct vcpu *vcpu);
     void (*init_reset)(struct vcpu *vcpu); // INIT: reset state but for what INIT keeps
@@ -127,7 +140,8 @@ enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_
 // Queues an exception for the guest and returns EXIT_RETRY.
 enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,
                                        uint32_t error);
-// CPUID for the guest: reads EAX and ECX of page->gpr, fills the four registers, EXIT_ADVANCE.
+// CPUID for the guest: reads EAX and ECX of page->gpr, fills the four registers, EXIT_ADVANCE. Of
+// guest_cr4 only OSXSAVE and PKE are right.
 enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu, uint64_t guest_cr4);
 // The MSRs that neutral code answers: TSC and its kin, the local APIC. True: done (the value read is
 // in *value); false: not known here.
