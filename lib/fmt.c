@@ -2,7 +2,7 @@
 // The printf formatter: parse_directive reads one %..., print_* prints it to the sink, and
 // fmt_format is a sink that fills a buffer. Widths and precisions are capped (FMT_WIDTH_MAX), so that
 // a format with an argument gone wrong costs bounded time.
-#include "fmt.h"
+#include "lib/fmt.h"
 
 #include <stdbool.h>
 #include <stdint.h>

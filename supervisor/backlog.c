@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The backlog: byte number n stands at bytes[n % BACKLOG_SIZE].
+#include "supervisor/backlog.h"
+
+void backlog_add(struct backlog *backlog, const char *bytes, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        backlog->bytes[backlog->added % BACKLOG_SIZE] = bytes[i];
+        backlog->added++;
+    }
+    if (backlog->added - backlog->dropped > BACKLOG_SIZE) {
+        backlog->dropped = backlog->added - BACKLOG_SIZE;
+    }
+}
+
+const char *backlog_peek(const struct backlog *backlog, size_t skip, size_t *count) {
+    uint64_t first = backlog->dropped + skip;
+    *count = 0;
+    if (first >= backlog->added) {
+        return NULL;
+    }
+    size_t at = (size_t)(first % BACKLOG_SIZE);
+    size_t left = (size_t)(backlog->added - first);
+    *count = left < BACKLOG_SIZE - at ? left : BACKLOG_SIZE - at;
+    return &backlog->bytes[at];
+}
+
+void backlog_drop(struct backlog *backlog, size_t count) {
+    uint64_t left = backlog->added - backlog->dropped;
+    backlog->dropped += count < left ? count : left;
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's console: one queue towards the kernel's, into which whole pieces go.
+//
+//   console_open
+//   console_say              a line of the hypervisor's own
+//   console_guest_line       a line of a guest's, in batch mode
+//   console_raw              bytes as they are, in interactive mode
+//   console_flush            once a turn of the main loop; never waits
+//   console_drain            waits until everything is out
+//   console_read             what was typed
+//
+// Guests put something in only while console_has_room(); the room beyond that is for the hypervisor's
+// own lines, and if even that is full, console_say waits. So no guest can push out a line of ours, and
+// a console that is slow slows down the guest that prints, by its ring being full, and nobody else.
+#pragma once
+
+#include "supervisor/backlog.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Bytes of a guest's output that console_has_room makes room for, however they expand.
+#define CONSOLE_PIECE 128u
+
+void console_open(bool is_batch);
+bool console_is_batch(void);
+
+// "[bulkhead] " and the text, made printable, as one line of its own; also into the log.
+void console_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// "[NAME] " and text[0, length), as one line.
+void console_guest_line(const char *name, const char *text, size_t length);
+
+void console_raw(const char *bytes, size_t count);
+
+// Text of the hypervisor's own console, with newlines as "\n".
+void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// May a guest put in a piece? If not, MACHINE_EVENT_CONSOLE will come when it is worth to ask again.
+bool console_has_room(void);
+
+// Gives the kernel what it takes. True: nothing is left.
+bool console_flush(void);
+void console_drain(void);
+
+// Returns how many bytes were typed and fit into bytes[0, max).
+size_t console_read(uint8_t *bytes, size_t max);
+
+// Has console_say printed since this was last asked?
+bool console_has_said(void);
+
+// The hypervisor's own lines.
+const struct backlog *console_log(void);

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Line assembly. Everything that a guest prints in batch mode passes through put_byte, which is the only
+// place that decides what reaches the host's console.
+#include "supervisor/line.h"
+
+#define ESCAPED_MAX 4u // characters of "\xNN"
+
+// Writes what stands for `byte` in the output. Returns the number of characters.
+static size_t put_byte(char out[ESCAPED_MAX], uint8_t byte) {
+    static const char digits[] = "0123456789abcdef";
+    if ((byte >= 0x20 && byte < 0x7f) || byte == '\t') {
+        out[0] = (char)byte;
+        return 1;
+    }
+    out[0] = '\\';
+    out[1] = 'x';
+    out[2] = digits[byte >> 4];
+    out[3] = digits[byte & 0xf];
+    return ESCAPED_MAX;
+}
+
+bool line_add(struct line *line, uint8_t byte) {
+    if (byte == '\r') {
+        return false;
+    }
+    if (byte == '\n') {
+        bool is_swallowed = line->is_continued && line->length == 0;
+        line->is_continued = false;
+        return !is_swallowed;
+    }
+    line->length += (uint32_t)put_byte(&line->text[line->length], byte);
+    line->is_continued = line->length > LINE_MAX - ESCAPED_MAX;
+    return line->is_continued;
+}
+
+bool line_is_partial(const struct line *line) {
+    return line->length > 0;
+}
+
+void line_clear(struct line *line) {
+    line->length = 0;
+}
+
+void line_sanitize(char *out, size_t size, const char *text, size_t max) {
+    size_t used = 0;
+    for (size_t i = 0; i < max && text[i] != '\0' && used + ESCAPED_MAX < size; i++) {
+        used += put_byte(&out[used], (uint8_t)text[i]);
+    }
+    out[used] = '\0';
+}

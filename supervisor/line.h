@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// One line of a guest's output, being assembled for the batch console. What comes out holds only
+// printable ASCII and tabs, and never a newline: printed behind "[NAME] ", it can not pass for a line of
+// the hypervisor or of another VM.
+//
+//   line_add, again and again; when it returns true: print line->text, then line_clear
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LINE_MAX 512u // characters of text
+
+struct line {
+    uint32_t length;
+    bool is_continued; // the line before was cut off: its own newline is still to come
+    char text[LINE_MAX];
+};
+
+// Takes one byte of the guest's. True: text[0, length) is a line to be printed now.
+//   newline                  ends the line; one right behind a cut is swallowed
+//   carriage return          is dropped
+//   other unprintable bytes  become \xNN
+//   a full line              is cut
+bool line_add(struct line *line, uint8_t byte);
+
+// Is there text that no newline has ended yet?
+bool line_is_partial(const struct line *line);
+
+// Starts the next line, after line_add returned true or the VM ended.
+void line_clear(struct line *line);
+
+// The same for a text that must fit in one line: copies `text` (at most `max` bytes, up to its NUL) to
+// `out` with everything unprintable as \xNN, newlines included. Always NUL-terminated.
+void line_sanitize(char *out, size_t size, const char *text, size_t max);

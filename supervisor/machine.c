@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// The machine: thin and stateless but for the bits that somebody took off the event while he waited
+// for something else (machine_defer).
+#include "supervisor/machine.h"
+
+#include "lib/string.h"
+#include "lib/syscall.h"
+
+struct machine machine;
+
+static uint64_t deferred;
+
+bool machine_open(const struct abi_start *start) {
+    struct abi_system_info info;
+    machine.start = start;
+    if (start->version != ABI_VERSION) {
+        return false;
+    }
+    int64_t event = sys_event_create(start->quota);
+    if (event < 0 || sys_system_info(start->system, &info) < 0) {
+        return false;
+    }
+    machine.event = (uint32_t)event;
+    machine.tsc_hz = info.tsc_hz;
+    return sys_console_bind(start->system, machine.event, MACHINE_EVENT_CONSOLE) >= 0;
+}
+
+uint64_t machine_vm_mask(uint32_t index) {
+    return 1ULL << (1 + index % MACHINE_VM_BITS);
+}
+
+uint64_t machine_wait(uint64_t deadline) {
+    uint64_t bits = 0;
+    if (sys_event_wait(machine.event, deferred != 0 ? 0 : deadline, &bits) < 0) {
+        bits = 0;
+    }
+    bits |= deferred;
+    deferred = 0;
+    return bits;
+}
+
+void machine_defer(uint64_t bits) {
+    deferred |= bits;
+}
+
+bool machine_has_option(const char *word) {
+    const char *at = machine.start->cmdline;
+    const char *end = at + strnlen(at, sizeof(machine.start->cmdline));
+    size_t length = strlen(word);
+    while (at < end) {
+        const char *space = memchr(at, ' ', (size_t)(end - at));
+        const char *stop = space != NULL ? space : end;
+        if ((size_t)(stop - at) == length && memcmp(at, word, length) == 0) {
+            return true;
+        }
+        at = stop + 1;
+    }
+    return false;
+}
+
+const struct abi_start_module *machine_module(const char *name) {
+    const struct abi_start *start = machine.start;
+    for (uint32_t i = 0; i < start->module_count && i < ABI_START_MODULES_MAX; i++) {
+        const struct abi_start_module *module = &start->module[i];
+        if (strncmp(module->name, name, sizeof(module->name)) == 0) {
+            return module;
+        }
+    }
+    return NULL;
+}
+
+static struct abi_quota_info quota(void) {
+    struct abi_quota_info info = {0};
+    (void)sys_quota_read(machine.start->quota, &info);
+    return info;
+}
+
+uint64_t machine_memory_used(void) {
+    return quota().used;
+}
+
+uint64_t machine_memory_free(void) {
+    struct abi_quota_info info = quota();
+    return info.limit - info.used;
+}
+
+void machine_info(struct abi_system_info *info) {
+    *info = (struct abi_system_info){0};
+    (void)sys_system_info(machine.start->system, info);
+}
+
+uint64_t machine_tsc(void) {
+    uint32_t low;
+    uint32_t high;
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
+int64_t machine_power(enum abi_power power) {
+    return sys_system_power(machine.start->system, power);
+}
+
+const char *machine_error_text(int64_t result) {
+    static const char *const text[] = {
+        [ABI_OK] = "no error",
+        [ABI_ERROR_HANDLE] = "bad handle",
+        [ABI_ERROR_RIGHTS] = "missing right",
+        [ABI_ERROR_ARGUMENT] = "bad argument",
+        [ABI_ERROR_MEMORY] = "not enough memory",
+        [ABI_ERROR_ADDRESS] = "bad address",
+        [ABI_ERROR_EXISTS] = "already there",
+        [ABI_ERROR_AGAIN] = "busy",
+        [ABI_ERROR_TIMEOUT] = "timeout",
+        [ABI_ERROR_CLOSED] = "closed",
+        [ABI_ERROR_UNSUPPORTED] = "not supported by this machine",
+        [ABI_ERROR_CALL] = "no such system call",
+    };
+    uint64_t error = result < 0 ? 0 - (uint64_t)result : 0;
+    return error < sizeof(text) / sizeof(text[0]) ? text[error] : "unknown error";
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The machine as the supervisor holds it: its start page, its one event, its quota.
+//
+//   machine_open     once, first
+//   machine_wait     the only place where the supervisor sleeps
+#pragma once
+
+#include "include/abi.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Bits of the supervisor's event. VMs share the bits from 1 on, so a bit means: look at all its VMs.
+#define MACHINE_EVENT_CONSOLE (1ULL << 0)
+#define MACHINE_VM_BITS       62u
+
+struct machine {
+    const struct abi_start *start;
+    uint32_t event;
+    uint64_t tsc_hz;
+};
+
+extern struct machine machine;
+
+// Checks the start page, creates the event and binds the console to it. False: this kernel and this
+// supervisor do not fit together, and nothing can be said either.
+bool machine_open(const struct abi_start *start);
+
+// The event bit of VM number `index`.
+uint64_t machine_vm_mask(uint32_t index);
+
+// Waits for events until the TSC reaches `deadline`. Returns the bits, 0 at the deadline.
+uint64_t machine_wait(uint64_t deadline);
+
+// Hands `bits` to the next machine_wait.
+void machine_defer(uint64_t bits);
+
+// Does this word, such as "console=batch", stand on the kernel's command line?
+bool machine_has_option(const char *word);
+
+// The module of that name, or NULL.
+const struct abi_start_module *machine_module(const char *name);
+
+// Bytes of the supervisor's quota that are used, and that nobody uses yet.
+uint64_t machine_memory_used(void);
+uint64_t machine_memory_free(void);
+
+void machine_info(struct abi_system_info *info);
+
+uint64_t machine_tsc(void);
+
+// Ends everything; drain the console first. Returns an error only when the machine offers no such way.
+int64_t machine_power(enum abi_power power);
+
+// What a negative result of a system call means, for people.
+const char *machine_error_text(int64_t result);

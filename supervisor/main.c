@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The supervisor: the first process, and the only one that the kernel starts. It owns the machine's
+// memory, modules and console, makes one VMM process a VM out of them, and stays to serve their consoles
+// and to say how they ended.
+//
+// Reading order: main.c, manifest.c, vm.c, partition.c, process.c; then the terminal: console.c,
+// line.c, mux.c, keys.c, shell.c, command.c. machine.c is what they all stand on.
+//
+// One thread, one event, no locks: main_loop sleeps until a bit of the event says that a VM or the
+// console has something, serves that, and never waits for a VM.
+#include "supervisor/main.h"
+
+#include "lib/syscall.h"
+#include "supervisor/console.h"
+#include "supervisor/machine.h"
+#include "supervisor/manifest.h"
+#include "supervisor/mux.h"
+#include "supervisor/process.h"
+#include "supervisor/shell.h"
+#include "supervisor/stat.h"
+#include "supervisor/vm.h"
+
+#include <stdbool.h>
+
+#define STATUS_NO_MACHINE 1
+
+static struct manifest manifest;
+
+static struct {
+    bool is_ending; // power off or reset when the last VM has ended
+    enum abi_power power;
+    bool has_manifest;
+    bool has_said_ended;
+} goal;
+
+void main_power(enum abi_power power) {
+    goal.is_ending = true;
+    goal.power = power;
+    for (uint32_t i = 0; i < vm_count(); i++) {
+        vm_end(vm_at(i));
+    }
+}
+
+// ---- start --------------------------------------------------------------------------------------
+
+static const char *read_manifest(void) {
+    const struct abi_start_module *module = machine_module(MANIFEST_MODULE_MANIFEST);
+    if (module == NULL || module->size == 0 || module->size > PROCESS_FILE_MAX) {
+        return "it was not loaded at boot";
+    }
+    const void *tree =
+        process_map_own(module->memory, PROCESS_OWN_MANIFEST, module->size, ABI_RIGHT_READ);
+    return tree != NULL ? manifest_parse(&manifest, tree, module->size) : "it cannot be mapped";
+}
+
+static void start_vms(void) {
+    const char *wrong = read_manifest();
+    if (wrong == NULL && !vm_open(&manifest)) {
+        wrong = "it names more VMs than this machine has memory for";
+    }
+    if (wrong != NULL) {
+        console_say("the manifest (%s) cannot be used: %s; make the image again",
+                    MANIFEST_MODULE_MANIFEST, wrong);
+        return;
+    }
+    goal.has_manifest = true;
+    for (uint32_t i = 0; i < vm_count(); i++) {
+        if (vm_at(i)->config->is_autostart) {
+            vm_start(vm_at(i));
+        }
+    }
+}
+
+// ---- end ----------------------------------------------------------------------------------------
+
+static void end_machine(void) {
+    console_drain();
+    int64_t result = machine_power(goal.power);
+    console_say("this machine cannot be switched off by software (%s); do it by hand",
+                machine_error_text(result));
+    goal.is_ending = false;
+    mux_focus_shell();
+}
+
+// No VM is running. Says so once, and does what the manifest, or a command, wants then.
+static void all_ended(void) {
+    if (!goal.has_said_ended && goal.has_manifest) {
+        if (console_is_batch()) {
+            stat_say();
+        }
+        console_say("all VMs ended");
+    }
+    bool stays = manifest.stays_when_all_ended || !goal.has_manifest;
+    if (!goal.has_said_ended && (console_is_batch() || !stays)) {
+        goal.is_ending = true;
+    }
+    if (goal.is_ending) {
+        goal.has_said_ended = true;
+        end_machine();
+    } else if (!goal.has_said_ended) {
+        goal.has_said_ended = true;
+        mux_focus_shell();
+    }
+}
+
+// ---- the loop -----------------------------------------------------------------------------------
+
+static void serve(uint64_t bits) {
+    if ((bits & MACHINE_EVENT_CONSOLE) != 0) {
+        (void)console_flush();
+        mux_input();
+        bits = UINT64_MAX; // VMs may have waited for room
+    }
+    vm_service_mask(bits);
+    vm_check_deadlines();
+}
+
+_Noreturn static void main_loop(void) {
+    uint64_t bits = UINT64_MAX; // what came before we looked
+    for (;;) {
+        serve(bits);
+        if (vm_running_count() > 0) {
+            goal.has_said_ended = false;
+        } else {
+            all_ended();
+        }
+        mux_refresh();
+        (void)console_flush();
+        bits = machine_wait(vm_next_deadline());
+    }
+}
+
+int main(void *start) {
+    if (!machine_open(start)) {
+        return STATUS_NO_MACHINE;
+    }
+    console_open(machine_has_option("console=batch"));
+    start_vms();
+    main_loop();
+}

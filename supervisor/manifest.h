@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The compiled manifest as the supervisor sees it. include/manifest.h has the bindings.
+//
+// A damaged manifest is refused as a whole. A manifest that is sound but asks for something impossible for
+// one VM keeps its other VMs: that VM carries the reason in `refusal`.
+#pragma once
+
+#include "include/manifest.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Strings point into the device tree, which must outlive this.
+struct vm_config {
+    const char *name;
+    const char *kernel;  // name of a module
+    const char *initrd;  // likewise; NULL: none
+    const char *cmdline; // at most MANIFEST_CMDLINE_MAX characters
+    uint64_t memory;     // bytes
+    uint32_t vcpus;
+    bool is_autostart;
+    const char *refusal; // why this VM cannot run, with the remedy; NULL: it can
+};
+
+struct manifest {
+    bool stays_when_all_ended; // else the machine powers off
+    uint32_t vm_count;
+    struct vm_config vm[MANIFEST_VMS_MAX];
+};
+
+// Reads the `size` bytes at `tree`, which are untrusted, aligned to 8, and do not change meanwhile.
+// Returns NULL and fills `manifest`; or returns a few words on what is wrong, with vm_count = 0.
+const char *manifest_parse(struct manifest *manifest, const void *tree, size_t size);

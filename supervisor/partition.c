@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// Carving a partition: check first (words for what does not fit), then make one part after another. A part
+// that fails ends it, and partition_release undoes whatever exists. The VMM gets copies of handles with
+// the least rights that include/vmm.h promises.
+#include "supervisor/partition.h"
+
+#include "lib/fmt.h"
+#include "lib/string.h"
+#include "lib/syscall.h"
+#include "supervisor/machine.h"
+
+#define MIB (1ULL << 20)
+
+// What a VM may need besides its RAM. Two sets of tables map the RAM (EPT, the VMM's own), and the
+// kernel lists its pages: 3/512 of it when all pages are small. A vCPU takes its VMCS, its pages, an
+// XSAVE area, and two stacks.
+#define TABLES_SHARE  128u // 1/128 of RAM
+#define VCPU_OVERHEAD (192ULL << 10)
+#define VM_OVERHEAD   (2 * MIB)
+
+uint64_t partition_size(const struct vm_config *config) {
+    return config->memory + process_pages(config->memory / TABLES_SHARE) +
+           config->vcpus * VCPU_OVERHEAD + VM_OVERHEAD;
+}
+
+uint64_t partition_overhead(const struct partition *partition, uint64_t memory) {
+    struct abi_quota_info info = {0};
+    if (partition->quota == 0 || sys_quota_read(partition->quota, &info) < 0) {
+        return 0;
+    }
+    return info.used > memory ? info.used - memory : 0;
+}
+
+// ---- checks -------------------------------------------------------------------------------------
+
+static bool has_module(const char *name, const char *what, char why[PARTITION_WHY_MAX]) {
+    if (machine_module(name) != NULL) {
+        return true;
+    }
+    fmt_format(why, PARTITION_WHY_MAX, "its %s \"%s\" was not loaded at boot; make the image again",
+               what, name);
+    return false;
+}
+
+static bool check(const struct vm_config *config, char why[PARTITION_WHY_MAX]) {
+    struct abi_system_info info;
+    machine_info(&info);
+    if (info.has_virtualization == 0) {
+        fmt_format(why, PARTITION_WHY_MAX,
+                   "this machine offers no hardware virtualization; see the "
+                   "preflight report above for what to change");
+        return false;
+    }
+    if (!has_module(MANIFEST_MODULE_VMM, "virtual machine monitor", why) ||
+        !has_module(config->kernel, "kernel", why) ||
+        (config->initrd != NULL && !has_module(config->initrd, "initrd", why))) {
+        return false;
+    }
+    uint64_t needed = (partition_size(config) + MIB - 1) / MIB;
+    uint64_t left = machine_memory_free() / MIB;
+    if (needed > left) {
+        fmt_format(
+            why, PARTITION_WHY_MAX,
+            "needs %llu MiB, the machine has %llu MiB free; lower \"memory\" in the manifest",
+            (unsigned long long)needed, (unsigned long long)left);
+        return false;
+    }
+    return true;
+}
+
+// ---- parts --------------------------------------------------------------------------------------
+
+// Stores the handle that a call returned. True: it worked.
+static bool keep(uint32_t *handle, int64_t result, int64_t *error) {
+    if (result < 0) {
+        *error = result;
+        return false;
+    }
+    *handle = (uint32_t)result;
+    return true;
+}
+
+static bool make_channel(struct partition *partition, uint64_t mask, uint32_t *vmm_end,
+                         int64_t *error) {
+    uint32_t ends[2] = {0, 0};
+    *error = sys_channel_create(partition->quota, ends);
+    if (*error < 0) {
+        return false;
+    }
+    partition->report = ends[0];
+    *vmm_end = ends[1];
+    *error = sys_channel_bind(partition->report, machine.event, mask);
+    if (*error >= 0) {
+        *error = sys_channel_bind(*vmm_end, partition->wakeup, VMM_WAKEUP_REPORT);
+    }
+    return *error >= 0;
+}
+
+static bool make_parts(struct partition *partition, uint32_t index, uint64_t size,
+                       uint32_t *vmm_end, int64_t *error) {
+    if (!keep(&partition->quota, sys_quota_create(machine.start->quota, size), error) ||
+        !keep(&partition->wakeup, sys_event_create(partition->quota), error) ||
+        !keep(&partition->console,
+              sys_memory_create(partition->quota, process_pages(sizeof(struct vmm_console))),
+              error) ||
+        !make_channel(partition, machine_vm_mask(index), vmm_end, error)) {
+        return false;
+    }
+    uint64_t slot = PROCESS_OWN_CONSOLES + (uint64_t)index * PROCESS_CONSOLE_SLOT;
+    partition->shared = process_map_own(partition->console, slot, sizeof(struct vmm_console),
+                                        ABI_RIGHT_READ | ABI_RIGHT_WRITE);
+    *error = partition->shared == NULL ? -ABI_ERROR_MEMORY : 0;
+    return partition->shared != NULL;
+}
+
+// ---- the VMM's start page -----------------------------------------------------------------------
+
+static bool give(const struct partition *partition, uint32_t *number, uint32_t handle,
+                 uint32_t rights, int64_t *error) {
+    return keep(number, sys_handle_copy(partition->process.handle, handle, rights), error);
+}
+
+static bool give_handles(const struct partition *partition, const struct vm_config *config,
+                         uint32_t vmm_end, struct vmm_start *start, int64_t *error) {
+    const struct abi_start_module *kernel = machine_module(config->kernel);
+    const struct abi_start_module *initrd =
+        config->initrd != NULL ? machine_module(config->initrd) : NULL;
+    start->kernel_size = kernel->size;
+    if (initrd != NULL) {
+        start->initrd_size = initrd->size;
+        if (!give(partition, &start->initrd, initrd->memory, ABI_RIGHT_READ, error)) {
+            return false;
+        }
+    }
+    return give(partition, &start->quota, partition->quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE,
+                error) &&
+           give(partition, &start->kernel, kernel->memory, ABI_RIGHT_READ, error) &&
+           give(partition, &start->console, partition->console, ABI_RIGHT_READ | ABI_RIGHT_WRITE,
+                error) &&
+           give(partition, &start->report, vmm_end, ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT, error) &&
+           give(partition, &start->wakeup, partition->wakeup, ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT,
+                error) &&
+           give(partition, &start->supervisor_event, machine.event, ABI_RIGHT_SIGNAL, error);
+}
+
+static void copy_text(char *out, size_t size, const char *text) {
+    size_t length = strnlen(text, size - 1);
+    memcpy(out, text, length);
+    out[length] = '\0';
+}
+
+// Everything but the handles.
+static void describe(struct vmm_start *start, const struct vm_config *config, uint32_t index) {
+    static uint32_t next_cpu; // vCPUs go to the host's CPUs in turn, over all VMs
+    struct abi_system_info info;
+    machine_info(&info);
+    memset(start, 0, sizeof(*start));
+    start->version = VMM_VERSION;
+    start->vcpu_count = config->vcpus;
+    start->memory_size = config->memory;
+    start->tsc_hz = info.tsc_hz;
+    start->utc_seconds = 0; // not known to the supervisor yet
+    start->utc_tsc = machine_tsc();
+    start->xcr0_mask = info.xcr0_mask;
+    start->physical_bits = info.physical_bits;
+    start->has_unrestricted_guest = info.has_unrestricted_guest;
+    start->supervisor_mask = machine_vm_mask(index);
+    for (uint32_t i = 0; i < config->vcpus; i++) {
+        start->cpu[i] = next_cpu++ % (info.cpu_count != 0 ? info.cpu_count : 1);
+    }
+    copy_text(start->name, sizeof(start->name), config->name);
+    copy_text(start->kernel_name, sizeof(start->kernel_name), config->kernel);
+    copy_text(start->initrd_name, sizeof(start->initrd_name),
+              config->initrd != NULL ? config->initrd : "");
+    copy_text(start->cmdline, sizeof(start->cmdline), config->cmdline);
+}
+
+static bool start_vmm(const struct partition *partition, const struct vm_config *config,
+                      uint32_t index, uint32_t vmm_end, int64_t *error) {
+    static struct vmm_start start; // a page: too large for the stack
+    describe(&start, config, index);
+    if (!give_handles(partition, config, vmm_end, &start, error)) {
+        return false;
+    }
+    *error = process_put(&partition->process, partition->quota, ABI_START_ADDRESS, &start,
+                         sizeof(start));
+    if (*error >= 0) {
+        *error = process_start(&partition->process, ABI_START_ADDRESS, ABI_CPU_ANY);
+    }
+    return *error >= 0;
+}
+
+// ---- whole partitions ---------------------------------------------------------------------------
+
+static const char *carve(struct partition *partition, const struct vm_config *config,
+                         uint32_t index) {
+    int64_t error = 0;
+    uint32_t vmm_end = 0;
+    const char *wrong = NULL;
+    if (!make_parts(partition, index, partition_size(config), &vmm_end, &error)) {
+        wrong = machine_error_text(error);
+    }
+    if (wrong == NULL) {
+        wrong = process_create(&partition->process, partition->quota, machine_vm_mask(index),
+                               machine_module(MANIFEST_MODULE_VMM));
+    }
+    if (wrong == NULL && !start_vmm(partition, config, index, vmm_end, &error)) {
+        wrong = machine_error_text(error);
+    }
+    if (vmm_end != 0) {
+        (void)sys_handle_close(vmm_end);
+    }
+    return wrong;
+}
+
+bool partition_carve(struct partition *partition, const struct vm_config *config, uint32_t index,
+                     char why[PARTITION_WHY_MAX]) {
+    *partition = (struct partition){0};
+    if (!check(config, why)) {
+        return false;
+    }
+    uint64_t used = machine_memory_used();
+    const char *wrong = carve(partition, config, index);
+    partition->cost = machine_memory_used() - used;
+    if (wrong != NULL) {
+        fmt_format(why, PARTITION_WHY_MAX, "its virtual machine monitor could not be started: %s",
+                   wrong);
+        (void)partition_release(partition);
+        return false;
+    }
+    return true;
+}
+
+static void close_handle(uint32_t *handle) {
+    if (*handle != 0) {
+        (void)sys_handle_close(*handle);
+        *handle = 0;
+    }
+}
+
+uint64_t partition_release(struct partition *partition) {
+    uint64_t used = machine_memory_used();
+    if (partition->process.handle != 0) {
+        (void)sys_process_kill(partition->process.handle, 0);
+    }
+    if (partition->shared != NULL) {
+        process_unmap_own(partition->shared, sizeof(struct vmm_console));
+        partition->shared = NULL;
+    }
+    close_handle(&partition->process.handle);
+    close_handle(&partition->report);
+    close_handle(&partition->console);
+    close_handle(&partition->wakeup);
+    close_handle(&partition->quota);
+    uint64_t returned = used - machine_memory_used();
+    return partition->cost > returned ? partition->cost - returned : 0;
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// A partition: everything the machine gives to one VM while it runs. Made as a whole and given back as
+// a whole, so that an ended VM leaves nothing behind.
+#pragma once
+
+#include "include/vmm.h"
+#include "supervisor/manifest.h"
+#include "supervisor/process.h"
+
+#include <stdbool.h>
+
+#define PARTITION_WHY_MAX 240u
+
+struct partition {
+    // The supervisor's handles; 0: none.
+    uint32_t quota;
+    uint32_t console; // memory
+    uint32_t report;  // the supervisor's end of the channel
+    uint32_t wakeup;  // the VMM's event
+    struct process process;
+    struct vmm_console *shared; // the console, mapped; NULL: not
+    uint64_t cost;              // bytes that the supervisor's quota lost to all this
+};
+
+// Makes VM number `index` of `config` and starts its VMM. False: nothing is left of it, and `why` says,
+// in words for people, what did not work.
+bool partition_carve(struct partition *partition, const struct vm_config *config, uint32_t index,
+                     char why[PARTITION_WHY_MAX]);
+
+// Ends the process and gives everything back. Returns the bytes that did not come back: 0, or a leak.
+uint64_t partition_release(struct partition *partition);
+
+// Bytes that the VM holds right now beyond its own RAM of `memory` bytes.
+uint64_t partition_overhead(const struct partition *partition, uint64_t memory);
+
+// Bytes of quota for a VM: its RAM and what its tables and its VMM may need.
+uint64_t partition_size(const struct vm_config *config);

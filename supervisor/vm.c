@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+// The VMs' lives. vm_service is the whole protocol with a VMM: is the process still there, what has it
+// reported, what has its guest printed. The process is looked at first, so that a VMM found gone can
+// have sent nothing after what is then read.
+//
+// Nothing that a VMM writes is trusted: its texts go through line_sanitize (in console_say), its ring
+// indices through lib/ring, its message types through one switch.
+#include "supervisor/vm.h"
+
+#include "lib/fmt.h"
+#include "lib/string.h"
+#include "lib/syscall.h"
+#include "supervisor/console.h"
+#include "supervisor/machine.h"
+#include "supervisor/mux.h"
+#include "supervisor/stat.h"
+
+#define PIECES_A_TURN        64u // then the other VMs have their turn
+#define END_PATIENCE_SECONDS 5u
+
+static struct vm *vms;
+static uint32_t vms_count;
+
+bool vm_open(const struct manifest *manifest) {
+    if (manifest->vm_count == 0) {
+        return true;
+    }
+    vms = process_allocate(manifest->vm_count * sizeof(*vms));
+    if (vms == NULL) {
+        return false;
+    }
+    vms_count = manifest->vm_count;
+    for (uint32_t i = 0; i < vms_count; i++) {
+        vms[i].config = &manifest->vm[i];
+        vms[i].index = i;
+    }
+    return true;
+}
+
+uint32_t vm_count(void) {
+    return vms_count;
+}
+
+struct vm *vm_at(uint32_t index) {
+    return &vms[index];
+}
+
+struct vm *vm_find(const char *name) {
+    for (uint32_t i = 0; i < vms_count; i++) {
+        if (strcmp(vms[i].config->name, name) == 0) {
+            return &vms[i];
+        }
+    }
+    return NULL;
+}
+
+uint32_t vm_running_count(void) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < vms_count; i++) {
+        count += vms[i].state == VM_RUNNING;
+    }
+    return count;
+}
+
+// ---- ends ---------------------------------------------------------------------------------------
+
+// The first end counts: what a dying VMM says later does not.
+static void set_end(struct vm *vm, enum vmm_end kind, uint32_t code, const char *text) {
+    if (vm->has_end) {
+        return;
+    }
+    vm->has_end = true;
+    vm->end.kind = kind;
+    vm->end.code = code;
+    size_t length = strnlen(text, sizeof(vm->end.text) - 1);
+    memcpy(vm->end.text, text, length);
+    vm->end.text[length] = '\0';
+}
+
+void vm_end_text(const struct vm *vm, char *out, size_t size) {
+    const char *text = vm->end.text[0] != '\0' ? vm->end.text : "no reason given";
+    switch (vm->end.kind) {
+    case VMM_END_POWERED_OFF:
+        fmt_format(out, size, "powered off");
+        return;
+    case VMM_END_RESET:
+        fmt_format(out, size, "reset");
+        return;
+    case VMM_END_DEBUG_EXIT:
+        fmt_format(out, size, "debug-exit %u", vm->end.code);
+        return;
+    case VMM_END_REFUSED:
+        fmt_format(out, size, "refused: %s", text);
+        return;
+    case VMM_END_CRASHED:
+        break;
+    }
+    fmt_format(out, size, "crashed: %s", text);
+}
+
+static void say_end(struct vm *vm) {
+    char text[PARTITION_WHY_MAX + 16];
+    vm_end_text(vm, text, sizeof(text));
+    console_say("vm %s: %s", vm->config->name, text);
+}
+
+static void finish(struct vm *vm) {
+    if (line_is_partial(&vm->line)) {
+        console_guest_line(vm->config->name, vm->line.text, vm->line.length);
+        line_clear(&vm->line);
+    }
+    uint64_t leaked = partition_release(&vm->partition);
+    vm->state = VM_ENDED;
+    say_end(vm);
+    if (leaked != 0) {
+        console_say("leak: vm %s: %llu bytes did not come back", vm->config->name,
+                    (unsigned long long)leaked);
+    }
+    mux_vm_ended(vm);
+}
+
+static void set_end_from_process(struct vm *vm, const struct abi_process_status *status) {
+    char text[PARTITION_WHY_MAX];
+    if (status->state == ABI_PROCESS_FAULTED) {
+        fmt_format(text, sizeof(text), "its VMM faulted (vector %u at rip 0x%llx, address 0x%llx)",
+                   status->vector, (unsigned long long)status->rip,
+                   (unsigned long long)status->address);
+    } else {
+        fmt_format(text, sizeof(text), "its VMM exited with status %u", status->status);
+    }
+    set_end(vm, VMM_END_CRASHED, 0, text);
+}
+
+static void kill_process(struct vm *vm) {
+    (void)sys_process_kill(vm->partition.process.handle, 0);
+}
+
+// ---- starting -----------------------------------------------------------------------------------
+
+void vm_start(struct vm *vm) {
+    if (vm->state == VM_RUNNING) {
+        return;
+    }
+    vm->has_end = false;
+    vm->has_entered = false;
+    vm->end_deadline = 0;
+    vm->line = (struct line){0};
+    if (vm->backlog == NULL && !console_is_batch()) {
+        vm->backlog = process_allocate(sizeof(*vm->backlog));
+    }
+    char why[PARTITION_WHY_MAX] = "";
+    if (vm->config->refusal != NULL) {
+        fmt_format(why, sizeof(why), "%s", vm->config->refusal);
+    }
+    if (vm->config->refusal != NULL ||
+        !partition_carve(&vm->partition, vm->config, vm->index, why)) {
+        set_end(vm, VMM_END_REFUSED, 0, why);
+        vm->state = VM_ENDED;
+        say_end(vm);
+        return;
+    }
+    struct vmm_console *shared = vm->partition.shared;
+    ring_reader_open(&vm->out, shared->out, VMM_CONSOLE_OUT, &shared->out_head, &shared->out_tail);
+    ring_writer_open(&vm->in, shared->in, VMM_CONSOLE_IN, &shared->in_head, &shared->in_tail);
+    vm->state = VM_RUNNING;
+    mux_vm_started(vm);
+}
+
+// ---- serving ------------------------------------------------------------------------------------
+
+static void take_report(struct vm *vm, struct vmm_message *message) {
+    message->text[sizeof(message->text) - 1] = '\0';
+    switch (message->type) {
+    case VMM_MESSAGE_LOG:
+        console_say("vm %s: %s", vm->config->name, message->text);
+        break;
+    case VMM_MESSAGE_RUNNING:
+        vm->has_entered = true;
+        break;
+    case VMM_MESSAGE_ENDED:
+        stat_sample();
+        set_end(vm, message->end <= VMM_END_REFUSED ? message->end : VMM_END_CRASHED, message->code,
+                message->text);
+        break;
+    default:
+        break; // of a VMM that knows more than we do
+    }
+}
+
+// True: there is no further report.
+static bool drain_reports(struct vm *vm) {
+    static struct vmm_message message;
+    for (;;) {
+        if (!console_has_room()) {
+            return false;
+        }
+        memset(&message, 0, sizeof(message));
+        if (sys_channel_receive(vm->partition.report, &message, sizeof(message)) < 0) {
+            return true;
+        }
+        if (!vm->has_end) {
+            take_report(vm, &message);
+        }
+    }
+}
+
+// True: the guest has printed nothing more. Otherwise vm_service will be called again.
+static bool drain_output(struct vm *vm) {
+    uint8_t piece[CONSOLE_PIECE];
+    bool was_half_full = ring_reader_count(&vm->out) >= VMM_CONSOLE_OUT / 2;
+    uint32_t pieces = 0;
+    while (ring_reader_count(&vm->out) > 0 && pieces < PIECES_A_TURN && console_has_room()) {
+        uint32_t count = ring_read(&vm->out, piece, sizeof(piece));
+        mux_vm_output(vm, piece, count);
+        pieces++;
+    }
+    if (was_half_full) { // it may be waiting for room
+        (void)sys_event_signal(vm->partition.wakeup, VMM_WAKEUP_INPUT);
+    }
+    if (pieces == PIECES_A_TURN) {
+        (void)sys_event_signal(machine.event, machine_vm_mask(vm->index));
+    }
+    return ring_reader_count(&vm->out) == 0;
+}
+
+void vm_service(struct vm *vm) {
+    struct abi_process_status status = {0};
+    if (vm->state != VM_RUNNING) {
+        return;
+    }
+    (void)sys_process_status(vm->partition.process.handle, &status);
+    bool has_reported = drain_reports(vm);
+    bool has_printed = drain_output(vm);
+    if (status.state == ABI_PROCESS_RUNNING) {
+        if (vm->has_end) {
+            kill_process(vm); // signals our event once it is gone
+        }
+        return;
+    }
+    if (has_reported && has_printed) {
+        set_end_from_process(vm, &status);
+        finish(vm);
+    }
+}
+
+void vm_service_mask(uint64_t bits) {
+    for (uint32_t i = 0; i < vms_count; i++) {
+        if ((bits & machine_vm_mask(i)) != 0) {
+            vm_service(&vms[i]);
+        }
+    }
+}
+
+// ---- towards the VM -----------------------------------------------------------------------------
+
+uint32_t vm_input(struct vm *vm, const uint8_t *bytes, uint32_t count) {
+    if (vm->state != VM_RUNNING) {
+        return 0;
+    }
+    uint32_t taken = ring_write(&vm->in, bytes, count);
+    (void)sys_event_signal(vm->partition.wakeup, VMM_WAKEUP_INPUT);
+    return taken;
+}
+
+static bool send(struct vm *vm, enum vmm_message_type type) {
+    struct vmm_message message = {.type = type};
+    return vm->state == VM_RUNNING &&
+           sys_channel_send(vm->partition.report, &message, sizeof(message)) >= 0;
+}
+
+bool vm_press_power_button(struct vm *vm) {
+    return send(vm, VMM_MESSAGE_POWER_BUTTON);
+}
+
+static void give_up(struct vm *vm) {
+    set_end(vm, VMM_END_CRASHED, 0, "its VMM did not end it when asked to, and was ended");
+    kill_process(vm);
+}
+
+void vm_end(struct vm *vm) {
+    if (vm->state != VM_RUNNING) {
+        return;
+    }
+    if (vm->end_deadline != 0) {
+        give_up(vm);
+        return;
+    }
+    vm->end_deadline = machine_tsc() + END_PATIENCE_SECONDS * machine.tsc_hz;
+    (void)send(vm, VMM_MESSAGE_END);
+}
+
+uint64_t vm_next_deadline(void) {
+    uint64_t next = ABI_FOREVER;
+    for (uint32_t i = 0; i < vms_count; i++) {
+        const struct vm *vm = &vms[i];
+        if (vm->state == VM_RUNNING && !vm->has_end && vm->end_deadline != 0 &&
+            vm->end_deadline < next) {
+            next = vm->end_deadline;
+        }
+    }
+    return next;
+}
+
+void vm_check_deadlines(void) {
+    uint64_t now = machine_tsc();
+    for (uint32_t i = 0; i < vms_count; i++) {
+        struct vm *vm = &vms[i];
+        if (vm->state == VM_RUNNING && !vm->has_end && vm->end_deadline != 0 &&
+            vm->end_deadline <= now) {
+            give_up(vm);
+        }
+    }
+}

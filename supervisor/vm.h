@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of the VMs. All of them stand in one table, in the manifest's order; a VM keeps its place when it
+// has ended, and can be started again.
+//
+//   vm_open         the table, once
+//   vm_start        carves the partition; says so in one line when it cannot
+//   vm_service      after its bit of the event was set, or when the console has room again
+//   vm_check_deadlines, vm_next_deadline    of VMs that were asked to end
+//
+// State: STOPPED or ENDED -> RUNNING (vm_start) -> ENDED (its process is gone, and its last output
+// printed).
+#pragma once
+
+#include "include/vmm.h"
+#include "lib/ring.h"
+#include "supervisor/backlog.h"
+#include "supervisor/line.h"
+#include "supervisor/manifest.h"
+#include "supervisor/partition.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum vm_state { VM_STOPPED = 0, VM_RUNNING, VM_ENDED };
+
+struct vm_end {
+    enum vmm_end kind;
+    uint32_t code;
+    char text[PARTITION_WHY_MAX];
+};
+
+struct vm {
+    const struct vm_config *config;
+    uint32_t index;
+    enum vm_state state;
+    bool has_entered;      // its first vCPU runs
+    bool has_end;          // `end` holds; the process may still exist
+    struct vm_end end;     // how it ended, or is about to
+    uint64_t end_deadline; // TSC at which its patience ends that was asked to; 0: was not asked
+    struct partition partition;
+    struct ring_reader out;
+    struct ring_writer in;
+    struct line line;        // batch mode
+    struct backlog *backlog; // interactive mode: output that nobody has seen yet; NULL: no memory
+};
+
+// False: no memory for the table.
+bool vm_open(const struct manifest *manifest);
+
+uint32_t vm_count(void);
+struct vm *vm_at(uint32_t index);
+struct vm *vm_find(const char *name); // the first of that name; NULL: none
+uint32_t vm_running_count(void);
+
+void vm_start(struct vm *vm);
+
+void vm_service(struct vm *vm);
+void vm_service_mask(uint64_t bits);
+
+// Bytes typed for it; what does not fit its ring is lost. Returns how many were taken.
+uint32_t vm_input(struct vm *vm, const uint8_t *bytes, uint32_t count);
+
+// False: it is not running, or does not take messages right now.
+bool vm_press_power_button(struct vm *vm);
+
+// Asks its VMM to end it; when that does not happen within seconds, or when asked again, ends the VMM.
+void vm_end(struct vm *vm);
+
+uint64_t vm_next_deadline(void); // ABI_FOREVER: none
+void vm_check_deadlines(void);
+
+// "powered off", "crashed: ..." and so on, of a VM with has_end.
+void vm_end_text(const struct vm *vm, char *out, size_t size);
