@@ -11,7 +11,10 @@
 #define RECEIVED     0x01
 #define EMPTY        0x40 // transmitter, with its shift register
 
+#define CPUID_1_ECX_VMX      0x20
 #define IA32_FEATURE_CONTROL 0x3a
+#define LOCK                 0x1
+#define VMXON_OUTSIDE_SMX    0x4
 
 static UINT8 in(UINT16 port)
 {
@@ -72,6 +75,17 @@ static BOOLEAN manifest_holds(EFI_HANDLE self, EFI_BOOT_SERVICES *bs, const char
     return FALSE;
 }
 
+// Whether the CPU has VT-x and the firmware locked it off: SDM 3C 24.6 "Discovering Support for VMX".
+static BOOLEAN is_locked_off(VOID)
+{
+    UINT32 low, high, features, rest = 1;
+    __asm__("cpuid" : "+a"(rest), "=c"(features) : : "ebx", "edx");
+    if (!(features & CPUID_1_ECX_VMX))
+        return FALSE;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(IA32_FEATURE_CONTROL));
+    return (low & (LOCK | VMXON_OUTSIDE_SMX)) == LOCK;
+}
+
 static VOID play_batch(VOID)
 {
     put("[demo] hello\r\n[demo] [bulkhead] vm demo: reset\r\n");
@@ -98,13 +112,10 @@ static VOID play_shell(VOID)
 
 EFI_STATUS EFIAPI efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *st)
 {
-    UINT32 low, high;
-
     st->ConOut->OutputString(st->ConOut, L"bulkhead: fake boot application\r\n");
     BOOLEAN is_batch = manifest_holds(self, st->BootServices, "console=batch", 13);
     put("[bulkhead] fake hypervisor\r\n");
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(IA32_FEATURE_CONTROL));
-    if ((low & 5) == 1)
+    if (is_locked_off())
         put("[bulkhead] halted: VT-x is locked off\r\n");
     else if (is_batch)
         play_batch();

@@ -1,91 +1,76 @@
 // SPDX-License-Identifier: Apache-2.0
-// A firmware that locks VT-x off, played by a UEFI application: `scripts/run --firmware-lock` starts
-// it in place of the boot application, which it then starts itself.
+// firmware-lock.so: a firmware that locks VT-x off, for `scripts/run --firmware-lock`.
 //
-// It sets the lock bit of IA32_FEATURE_CONTROL on every processor and leaves the bits that permit
-// VMXON clear: SDM 3C 24.7 "Enabling and Entering VMX Operation".
-#include <efi.h>
+// With its fw_cfg device, Bochs 3.1 plays the firmware itself in one point: at a reset it sets the
+// lock bit of IA32_FEATURE_CONTROL together with the one that permits VMXON. No software can take
+// that back, and no option of Bochs changes it. So this library, preloaded into the emulator, changes
+// the one instruction of BX_CPU_C::allowVmxForFirmware(), an exported function, so that it sets the
+// lock bit only: VMXON then faults on every processor, SDM 3C 24.7 "Enabling and Entering VMX
+// Operation".
+//
+// One line on stderr tells that it is done. Where the instruction is not found exactly once, the
+// emulator is ended. In a process that is not Bochs (its wrapper's shell) the library does nothing.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#define IA32_FEATURE_CONTROL      0x3a
-#define IA32_FEATURE_CONTROL_LOCK 0x1
+#define RESET     "_ZN8BX_CPU_C5resetEj"                // BX_CPU_C::reset(unsigned): tells a Bochs
+#define ALLOW_VMX "_ZN8BX_CPU_C19allowVmxForFirmwareEv" // BX_CPU_C::allowVmxForFirmware()
 
-#define BOOT_APPLICATION L"\\bulkhead\\BOOTX64.EFI"
+#define LOCK              0x1
+#define VMXON_OUTSIDE_SMX 0x4
 
-// UEFI Platform Initialization, volume 2, 13.4 "MP Services Protocol"; GNU-EFI has no header for it.
-static EFI_GUID mp_services_guid = {
-    0x3fdda605, 0xa76e, 0x4f46, {0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08}};
+#define EXIT_NOT_FOUND 70
 
-typedef VOID(EFIAPI *mp_procedure)(VOID *argument);
+// `orl $5, disp32(reg)`: opcode, ModRM with mod = 2 and reg field = 1 (OR), disp32, imm8.
+#define OR_LENGTH      7
+#define OR_OPCODE      0x83
+#define OR_MODRM_MASK  0xf8
+#define OR_MODRM       0x88
+#define OR_IMMEDIATE   6
 
-struct mp_services {
-    VOID *get_number_of_processors;
-    VOID *get_processor_info;
-    EFI_STATUS(EFIAPI *startup_all_aps)
-    (struct mp_services *self, mp_procedure procedure, BOOLEAN one_by_one, EFI_EVENT wait,
-     UINTN timeout_us, VOID *argument, UINTN **failed);
-};
-
-static VOID EFIAPI lock(VOID *argument)
+static int is_wanted(const uint8_t *code)
 {
-    (void)argument;
-    UINT32 low = IA32_FEATURE_CONTROL_LOCK;
-    __asm__ volatile("wrmsr" : : "c"(IA32_FEATURE_CONTROL), "a"(low), "d"(0));
+    return code[0] == OR_OPCODE && (code[1] & OR_MODRM_MASK) == OR_MODRM &&
+           code[OR_IMMEDIATE] == (LOCK | VMXON_OUTSIDE_SMX);
 }
 
-static VOID lock_others(EFI_BOOT_SERVICES *bs)
+static void replace(uint8_t *byte, uint8_t value)
 {
-    struct mp_services *mp;
-    if (!EFI_ERROR(bs->LocateProtocol(&mp_services_guid, NULL, (VOID **)&mp)))
-        mp->startup_all_aps(mp, lock, FALSE, NULL, 0, NULL, NULL);
+    size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = (void *)((uintptr_t)byte & ~(page_size - 1));
+    if (mprotect(page, page_size, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
+        _exit(EXIT_NOT_FOUND);
+    *byte = value;
+    mprotect(page, page_size, PROT_READ | PROT_EXEC);
 }
 
-static UINTN path_length(EFI_DEVICE_PATH *path)
+__attribute__((constructor)) static void lock_off(void)
 {
-    UINTN length = 0;
-    while (!IsDevicePathEnd(path)) {
-        length += DevicePathNodeLength(path);
-        path = NextDevicePathNode(path);
+    uint8_t *allow = dlsym(RTLD_DEFAULT, ALLOW_VMX), *found = NULL;
+    ElfW(Sym) *symbol;
+    Dl_info info;
+    int count = 0;
+
+    if (!dlsym(RTLD_DEFAULT, RESET))
+        return;
+    if (allow && dladdr1(allow, &info, (void **)&symbol, RTLD_DL_SYMENT) != 0) {
+        for (size_t i = 0; i + OR_LENGTH <= symbol->st_size; i++) {
+            if (is_wanted(allow + i)) {
+                found = allow + i;
+                count++;
+            }
+        }
     }
-    return length;
-}
-
-// The path of the volume we came from, followed by that of the boot application.
-static VOID make_path(EFI_DEVICE_PATH *volume, UINT8 *path)
-{
-    static const CHAR16 name[] = BOOT_APPLICATION;
-    UINTN length = path_length(volume), i;
-    for (i = 0; i < length; i++)
-        path[i] = ((UINT8 *)volume)[i];
-    FILEPATH_DEVICE_PATH *file = (FILEPATH_DEVICE_PATH *)(path + length);
-    file->Header.Type = MEDIA_DEVICE_PATH;
-    file->Header.SubType = MEDIA_FILEPATH_DP;
-    SetDevicePathNodeLength(&file->Header, SIZE_OF_FILEPATH_DEVICE_PATH + sizeof(name));
-    for (i = 0; i < sizeof(name) / sizeof(name[0]); i++)
-        file->PathName[i] = name[i];
-    EFI_DEVICE_PATH *end = NextDevicePathNode(&file->Header);
-    SetDevicePathEndNode(end);
-}
-
-EFI_STATUS EFIAPI efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *st)
-{
-    static EFI_GUID loaded_image_guid = EFI_LOADED_IMAGE_PROTOCOL_GUID;
-    static EFI_GUID device_path_guid = EFI_DEVICE_PATH_PROTOCOL_GUID;
-    static UINT8 path[1024];
-    EFI_BOOT_SERVICES *bs = st->BootServices;
-    EFI_LOADED_IMAGE *image;
-    EFI_DEVICE_PATH *volume;
-    EFI_HANDLE next;
-
-    lock(NULL);
-    lock_others(bs);
-    st->ConOut->OutputString(st->ConOut, L"firmware-lock: VT-x is locked off\r\n");
-
-    EFI_STATUS status = bs->HandleProtocol(self, &loaded_image_guid, (VOID **)&image);
-    if (!EFI_ERROR(status))
-        status = bs->HandleProtocol(image->DeviceHandle, &device_path_guid, (VOID **)&volume);
-    if (EFI_ERROR(status) || path_length(volume) > sizeof(path) / 2)
-        return EFI_LOAD_ERROR;
-    make_path(volume, path);
-    status = bs->LoadImage(FALSE, self, (EFI_DEVICE_PATH *)path, NULL, 0, &next);
-    return EFI_ERROR(status) ? status : bs->StartImage(next, NULL, NULL);
+    if (count != 1) {
+        fprintf(stderr, "firmware-lock: not this build of Bochs: %d places found\n", count);
+        _exit(EXIT_NOT_FOUND);
+    }
+    replace(found + OR_IMMEDIATE, LOCK);
+    fprintf(stderr, "firmware-lock: VT-x is locked off\n");
 }

@@ -24,6 +24,9 @@ _SEQUENCE = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|[ -/]+[0-~])")
 _UNFINISHED = re.compile(rb"\x1b(\[[0-?]*[ -/]*)?$")
 _OTHER = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 
+# OVMF's own exception handler, which stays in charge until the hypervisor has its own.
+FIRMWARE_FAULT = re.compile(r"!!!! X64 Exception Type - (.*?) *CPU")
+
 # What OVMF says when it has nothing of ours left to start.
 _NOTHING_LEFT = re.compile(
     r"No bootable option or device was found|UEFI Interactive Shell|enter the Boot Manager Menu"
@@ -79,5 +82,7 @@ class Startup:
             self.application_lines.append(line)
         elif _NOTHING_LEFT.search(line):
             self.gave_up = self.gave_up or "the firmware found nothing to boot"
+        elif fault := FIRMWARE_FAULT.match(line):
+            self.gave_up = self.gave_up or f"an exception before the hypervisor began: {fault[1]}"
         elif _FAILED.search(line) and self.application_lines:
             self.gave_up = self.application_lines[-1]

@@ -3,8 +3,6 @@
 
     build_image(compiled, boot_application, out)    returns the list of (place, size) written
 
-With `starter`, the firmware starts that UEFI application instead, which may then start CHAINED.
-
 The same files give the same bytes: all identifiers are fixed, every time stamp is EPOCH, files go
 in one order. The size is the least that holds the files, in whole cylinders of 16 heads and 63
 sectors, since Bochs cuts off what goes beyond (and with it the second GPT).
@@ -18,7 +16,6 @@ from .command import Failure, MIB, execute, program
 from .manifest import FOLDER
 
 BOOT_APPLICATION = "EFI/BOOT/BOOTX64.EFI"
-CHAINED = f"{FOLDER}/BOOTX64.EFI"
 
 SECTOR = 512
 CYLINDER = 16 * 63 * SECTOR
@@ -39,7 +36,7 @@ CLUSTER_MOST = 32768
 FAT_OVERHEAD = 512 * 1024  # two FAT16 tables, boot sector and root directory, generously
 
 
-def build_image(compiled, boot_application, out, starter=None):
+def build_image(compiled, boot_application, out):
     """Writes the image to `out`, which appears whole or not at all."""
     out = Path(out)
     boot_application = Path(boot_application)
@@ -48,35 +45,35 @@ def build_image(compiled, boot_application, out, starter=None):
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".image-", dir=out.parent) as work:
-            written = _write(compiled, boot_application, starter, Path(work))
+            written = _write(compiled, boot_application, Path(work))
             os.replace(Path(work) / "image", out)
     except OSError as error:
         raise Failure(f"{out} can not be written ({error.strerror})") from None
     return written
 
 
-def _write(compiled, boot_application, starter, work):
+def _write(compiled, boot_application, work):
     """Makes work/image; the files are staged as links that bear their names on the volume."""
-    sources = [(BOOT_APPLICATION, starter or boot_application)]
-    if starter:
-        sources.append((CHAINED, boot_application))
-    dtb = work / "manifest.dtb"
-    dtb.write_bytes(compiled.dtb)
-    sources.append((f"{FOLDER}/manifest.dtb", dtb))
-    sources += [(module.target, module.source) for module in compiled.modules]
-
     stage = work / "stage"
-    for place, source in sources:
-        (stage / place).parent.mkdir(parents=True, exist_ok=True)
-        (stage / place).symlink_to(source.resolve())
-    sizes = [source.stat().st_size for _place, source in sources]
-    volume = Volume(sizes)
+    (stage / FOLDER).mkdir(parents=True)
+    manifest = stage / FOLDER / "manifest.dtb"
+    manifest.write_bytes(compiled.dtb)
+    loader = stage / "BOOTX64.EFI"
+    loader.symlink_to(boot_application.resolve())
+    files = [manifest]
+    for module in compiled.modules:
+        files.append(stage / module.target)
+        files[-1].symlink_to(module.source.resolve())
+
     image = work / "image"
+    sizes = [path.stat().st_size for path in [loader, *files]]
+    volume = Volume(sizes)
     with open(image, "wb") as disk:
         disk.truncate(volume.disk_size)
     _partition(image, volume)
-    _fill(image, volume, stage, [place for place, _source in sources])
-    return [(place, size) for (place, _source), size in zip(sources, sizes)]
+    _fill(image, volume, loader, files)
+    places = [BOOT_APPLICATION] + [str(path.relative_to(stage)) for path in files]
+    return list(zip(places, sizes))
 
 
 class Volume:
@@ -109,7 +106,7 @@ def _partition(image, volume):
     execute(argv)
 
 
-def _fill(image, volume, stage, places):
+def _fill(image, volume, loader, files):
     environment = dict(os.environ, TZ="UTC", LC_ALL="C", MTOOLSRC=os.devnull, MTOOLS_SKIP_CHECK="1")
     environment.setdefault("SOURCE_DATE_EPOCH", EPOCH)
     drive = ["-i", f"{image}@@{PARTITION_START}"]
@@ -122,6 +119,5 @@ def _fill(image, volume, stage, places):
     clusters = ["-c", str(volume.cluster // SECTOR)]
     mtools("mformat", *kind, *geometry, *clusters, "-N", VOLUME_SERIAL, "-v", VOLUME_LABEL, "::")
     mtools("mmd", "::/EFI", "::/EFI/BOOT", f"::/{FOLDER}")
-    mtools("mcopy", str(stage / BOOT_APPLICATION), f"::/{BOOT_APPLICATION}")
-    folder = [str(stage / place) for place in places if place.startswith(FOLDER + "/")]
-    mtools("mcopy", *folder, f"::/{FOLDER}")
+    mtools("mcopy", str(loader), f"::/{BOOT_APPLICATION}")
+    mtools("mcopy", *[str(path) for path in files], f"::/{FOLDER}")

@@ -19,7 +19,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .command import EXIT_USAGE, GIB, MIB, ROOT, Failure, program
+from .command import EXIT_USAGE, GIB, MIB, ROOT, Failure, execute, program
 
 TIME0 = 1700000000
 STOP_SECONDS = 3  # from the request to end to the kill
@@ -34,6 +34,7 @@ class Settings:
     without: list[str] = field(default_factory=list)  # CPU features to leave out
     with_: list[str] = field(default_factory=list)  # CPU features to have, against the defaults
     ips: int = 50_000_000  # Bochs: instructions a second of emulated time
+    firmware_lock: bool = False  # Bochs: the firmware has locked VT-x off
     bochs_options: list[str] = field(default_factory=list)  # further lines of its rc file
     qemu_options: list[str] = field(default_factory=list)  # further arguments
 
@@ -116,6 +117,7 @@ class Machine:
     def __init__(self, settings, work):
         self.settings = settings
         self.work = Path(work)
+        self.environment = dict(os.environ)
         self.process = None
 
     def start(self, serial):
@@ -124,6 +126,7 @@ class Machine:
             self.process = subprocess.Popen(
                 argv,
                 cwd=self.work,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -217,9 +220,18 @@ class Bochs(Machine):
         wrapper = ROOT / "scripts" / "bochs" / "bochs"
         if not (cache() / "bochs").is_dir():
             raise Failure("the emulator Bochs is missing; run scripts/setup")
+        if self.settings.firmware_lock:
+            self.environment["LD_PRELOAD"] = str(self._compile_lock())
         rc = self.work / "bochsrc"
         rc.write_text(self.configuration(serial), encoding="utf-8")
         return [str(wrapper), str(rc)]
+
+    def _compile_lock(self):
+        source = ROOT / "tests" / "tools" / "firmware-lock.c"
+        library = self.work / "firmware-lock.so"
+        options = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", str(library)]
+        execute([program("gcc", "gcc"), *options, str(source)])
+        return library
 
     def configuration(self, serial):
         settings = self.settings
@@ -348,8 +360,9 @@ def check_settings(target, settings):
         raise Failure(f"--cpus {settings.cpus}: from 1 to 255 CPUs can be had", EXIT_USAGE)
     if settings.memory % MIB or settings.memory < 128 * MIB:
         raise Failure("--memory: give the machine at least 128M, in whole megabytes", EXIT_USAGE)
-    if target != "bochs" and settings.bochs_options:
-        raise Failure("--bochs-option goes with --target bochs only", EXIT_USAGE)
+    if target != "bochs" and (settings.bochs_options or settings.firmware_lock):
+        what = "--bochs-option and --firmware-lock go"
+        raise Failure(f"{what} with --target bochs only", EXIT_USAGE)
     if target == "bochs" and settings.qemu_options:
         raise Failure("--qemu-option goes with --target qemu or kvm only", EXIT_USAGE)
     if target == "bochs" and " " in str(settings.image):

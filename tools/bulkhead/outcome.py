@@ -14,6 +14,8 @@ as the guest could write the same, it counts only as a suspicion (see `suspected
 
 import re
 
+from .firmware import FIRMWARE_FAULT
+
 PREFIX = "[bulkhead] "
 ALL_ENDED = "all VMs ended"
 
@@ -46,6 +48,8 @@ class Outcome:
 
     def _line(self, raw):
         line = raw.decode("utf-8", "replace").rstrip("\r")
+        if fault := FIRMWARE_FAULT.match(line):
+            self.panic = self.panic or f"the firmware caught an exception: {fault[1]}"
         head, mark, words = line.partition(PREFIX)
         if not mark:
             return

@@ -17,8 +17,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import efi
-from . import image as images
 from .command import (
     EXIT_DATA,
     EXIT_INTERRUPTED,
@@ -30,6 +28,7 @@ from .command import (
     size_argument,
 )
 from .firmware import Startup
+from .image import build_image
 from .machine import MACHINES, SerialFile, SerialSocket, Settings, check_settings, choose_target
 from .manifest import Checks, Refused, compile_manifest, load
 from .manifesttool import add_check_options
@@ -103,7 +102,7 @@ def parse_arguments():
     add("--cpu-without", action="append", default=[], metavar="FEATURE", help=what)
     what = "a feature the CPU shall have (mwait: left out by default)"
     add("--cpu-with", action="append", default=[], metavar="FEATURE", help=what)
-    what = "a firmware that locks VT-x off before it starts the hypervisor"
+    what = "Bochs: a firmware that has locked VT-x off"
     add("--firmware-lock", action="store_true", help=what)
     what = "Bochs: instructions a second of emulated time (default: 50000000)"
     add("--ips", type=int, default=50_000_000, metavar="N", help=what)
@@ -140,6 +139,7 @@ def settings_of(arguments, image):
         without=arguments.cpu_without,
         with_=arguments.cpu_with,
         ips=arguments.ips,
+        firmware_lock=arguments.firmware_lock,
         bochs_options=arguments.bochs_option,
         qemu_options=arguments.qemu_option,
     )
@@ -188,12 +188,8 @@ def make_image(arguments, manifest, work):
     words = [BATCH_CMDLINE] if arguments.batch else []
     words += [arguments.append_cmdline] if arguments.append_cmdline else []
     compiled = compile_manifest(manifest, arguments.build, " ".join(words))
-    starter = None
-    if arguments.firmware_lock:
-        starter = efi.compile_application(ROOT / "tests" / "tools" / "firmware-lock.c", work)
     image = work / "bulkhead.img"
-    boot_application = arguments.build / "boot" / "BOOTX64.EFI"
-    images.build_image(compiled, boot_application, image, starter)
+    build_image(compiled, arguments.build / "boot" / "BOOTX64.EFI", image)
     return image
 
 
