@@ -404,10 +404,10 @@ struct vcpu_segment {
     uint16_t attributes; // SDM 3C 25.4.1 "Guest Register State", low 16 bits of the access rights
     uint32_t limit;
     uint64_t base;
-    // attributes bit 15: unusable (the VMCS's bit 16)
+    // and VCPU_SEGMENT_UNUSABLE, which stands in a bit that is reserved there
 };
 
-#define VCPU_SEGMENT_UNUSABLE 0x8000u
+#define VCPU_SEGMENT_UNUSABLE 0x0100u // the VMCS's bit 16
 
 enum vcpu_activity { VCPU_ACTIVE = 0, VCPU_HALTED = 1, VCPU_WAIT_SIPI = 3 };
 
@@ -421,6 +421,7 @@ struct vcpu_registers {
     uint64_t efer, pat;
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t pdpte[4]; // what the processor loaded from CR3; PAE paging outside long mode only
     uint64_t xcr0;
     uint64_t tsc, tsc_adjust, tsc_deadline;
     uint64_t apic_base;
