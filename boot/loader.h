@@ -28,8 +28,9 @@ struct loader_kernel {
 // Everything that main.c collects; one static object.
 struct loader {
     EFI_HANDLE image;
-    EFI_FILE_HANDLE volume; // root directory, NULL when closed
-    bool was_shell;         // started by a shell, which stays on the screen
+    EFI_FILE_HANDLE volume;         // root directory, NULL when closed
+    bool was_shell;                 // started by a shell, which stays on the screen
+    char options[BOOT_CMDLINE_MAX]; // load options, "" when they are no text
     struct boot_manifest manifest;
     struct loader_kernel kernel;
     struct boot_info info; // built here, copied into the hand-over last
@@ -77,6 +78,7 @@ EFI_STATUS modules_load(struct loader *loader);
 EFI_STATUS kernel_load(struct loader *loader);
 
 // machine.c: what the machine is.
+void machine_read_options(struct loader *loader);
 EFI_STATUS machine_check_cpu(void);
 EFI_STATUS machine_collect(struct loader *loader); // ACPI, framebuffer, command line
 bool machine_has_1g_pages(void);

@@ -117,16 +117,18 @@ static void find_framebuffer(struct boot_framebuffer *framebuffer) {
     loader_services->FreePool(handles);
 }
 
-// The manifest's command line, then what the firmware or a shell passed.
-static EFI_STATUS collect_cmdline(struct loader *loader) {
+void machine_read_options(struct loader *loader) {
     EFI_GUID guid = LOADED_IMAGE_PROTOCOL;
     EFI_LOADED_IMAGE *image = NULL;
-    char options[BOOT_CMDLINE_MAX] = "";
     if (!EFI_ERROR(loader_services->HandleProtocol(loader->image, &guid, (void **)&image)))
-        boot_text_options(options, sizeof(options), image->LoadOptions, image->LoadOptionsSize,
-                          &loader->was_shell);
+        boot_text_options(loader->options, sizeof(loader->options), image->LoadOptions,
+                          image->LoadOptionsSize, &loader->was_shell);
+}
+
+// The manifest's command line, then what the firmware or a shell passed.
+static EFI_STATUS collect_cmdline(struct loader *loader) {
     if (!boot_text_append(loader->info.cmdline, BOOT_CMDLINE_MAX, loader->manifest.cmdline) ||
-        !boot_text_append(loader->info.cmdline, BOOT_CMDLINE_MAX, options))
+        !boot_text_append(loader->info.cmdline, BOOT_CMDLINE_MAX, loader->options))
         return console_fail(EFI_BAD_BUFFER_SIZE,
                             "the command line of %s and the load options together are longer than "
                             "%u bytes: shorten one",

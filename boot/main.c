@@ -41,6 +41,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     loader.info.entry_tsc = __builtin_ia32_rdtsc();
     // Reading large modules from slow disks may take longer than the firmware's five minutes.
     loader_services->SetWatchdogTimer(0, 0, 0, NULL);
+    machine_read_options(&loader);
     EFI_STATUS status = run();
     file_close_volume(&loader);
     memory_release();

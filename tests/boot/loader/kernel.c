@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+// A kernel that checks what the boot application promises in include/boot.h, says so on COM1, and ends
+// the emulator. Every broken promise is one line "loader-bad: ..."; "loader-ok" comes when there is none.
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "boot/boot_manifest.h"
+#include "include/boot.h"
+#include "lib/crc32.h"
+#include "lib/fmt.h"
+#include "lib/string.h"
+
+#define COM1            0x3f8
+#define COM1_LSR        0x3fd
+#define LSR_THRE        0x20
+#define LSR_TEMT        0x40
+#define QEMU_DEBUG_EXIT 0xf4
+#define BOCHS_SHUTDOWN  0x8900
+
+#define STACK_SIZE 16384u
+
+// The announcement of the boot version, as docs/boot.md has it.
+__attribute__((section(".note.bulkhead"), used, aligned(4))) static const struct {
+    uint32_t owner_size;
+    uint32_t version_size;
+    uint32_t type;
+    char owner[12]; // padded to 4 bytes
+    uint32_t version;
+} boot_note = {sizeof(BOOT_NOTE_OWNER), 4, BOOT_NOTE_VERSION, BOOT_NOTE_OWNER, BOOT_VERSION};
+
+__asm__(".text\n"
+        ".globl start\n"
+        "start:\n"
+        "mov %rsp, %rsi\n"
+        "pushfq\n"
+        "pop %rdx\n"
+        "call kernel_main\n");
+
+_Noreturn void kernel_main(const struct boot_info *info, uint64_t stack, uint64_t flags);
+
+static uint32_t bad_count;
+static volatile uint64_t bss_probe[1024];      // must be zero
+static volatile uint32_t data_probe = 0x12345; // must be as it was linked
+static const char rodata_probe[] = "rodata";
+
+static void out8(uint16_t port, uint8_t value) {
+    __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port));
+}
+
+static uint8_t in8(uint16_t port) {
+    uint8_t value;
+    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
+static void print_text(const char *text) {
+    for (; *text != '\0'; text++) {
+        while (!(in8(COM1_LSR) & LSR_THRE)) {
+        }
+        out8(COM1, (uint8_t)*text);
+    }
+}
+
+__attribute__((format(printf, 1, 2))) static void print(const char *format, ...) {
+    char line[700];
+    va_list arguments;
+    va_start(arguments, format);
+    fmt_format_va(line, sizeof(line), format, arguments);
+    va_end(arguments);
+    print_text(line);
+}
+
+static void expect(bool is_true, const char *what, uint64_t value) {
+    if (is_true)
+        return;
+    bad_count++;
+    print("loader-bad: %s (0x%llx)\n", what, (unsigned long long)value);
+}
+
+static const struct boot_memory *find_memory(const struct boot_info *info, uint64_t address) {
+    const struct boot_memory *memory = (const struct boot_memory *)info->memory;
+    for (uint32_t i = 0; i < info->memory_count; i++) {
+        if (address >= memory[i].base && address - memory[i].base < memory[i].length)
+            return &memory[i];
+    }
+    return NULL;
+}
+
+// Is [base, base + size) inside ranges of this type?
+static bool is_memory(const struct boot_info *info, uint64_t base, uint64_t size, uint32_t type) {
+    const struct boot_memory *range = find_memory(info, base);
+    return range != NULL && range->type == type && range->base + range->length - base >= size;
+}
+
+// The leaf entry for `address`, its level (0: 4 KiB) in *level and all write and NX bits on the way in
+// effect; 0 when it is not mapped.
+static uint64_t walk(uint64_t address, uint32_t *level) {
+    uint64_t table;
+    uint64_t writable = 2;
+    uint64_t nx = 0;
+    __asm__ volatile("mov %%cr3, %0" : "=r"(table));
+    for (*level = 3;; (*level)--) {
+        uint64_t entry =
+            ((const uint64_t *)(table & 0x000ffffffffff000))[address >> (12 + 9 * *level) & 511];
+        writable &= entry;
+        nx |= entry & 1ull << 63;
+        if (!(entry & 1))
+            return 0;
+        if (*level == 0 || (entry & 0x80))
+            return (entry & ~(2ull | 1ull << 63)) | writable | nx;
+        table = entry;
+    }
+}
+
+static bool is_mapped_as(const struct boot_info *info, const volatile void *pointer, bool writable,
+                         bool executable) {
+    uint64_t address = (uint64_t)pointer;
+    uint32_t level;
+    uint64_t entry = walk(address, &level);
+    return entry != 0 && level == 0 && ((entry & 2) != 0) == writable &&
+           ((entry >> 63) == 0) == executable &&
+           (entry & 0x000ffffffffff000) ==
+               ((info->kernel_base + (address - BOOT_KERNEL_VMA)) & ~0xfffull);
+}
+
+// Is the page at `address` mapped to itself, writable and executable?
+static bool is_identity(uint64_t address) {
+    uint32_t level;
+    uint64_t entry = walk(address, &level);
+    uint64_t mask = 0x000ffffffffff000 & ~((1ull << (12 + 9 * level)) - 1);
+    return (entry & 3) == 3 && entry >> 63 == 0 && (entry & mask) == (address & mask);
+}
+
+static void check_state(const struct boot_info *info, uint64_t stack, uint64_t flags) {
+    uint32_t efer;
+    uint64_t cr0;
+    uint64_t cr4;
+    __asm__ volatile("rdmsr" : "=a"(efer) : "c"(0xc0000080) : "rdx");
+    __asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
+    __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+    expect(info->magic == BOOT_MAGIC, "magic", info->magic);
+    expect(info->version == BOOT_VERSION, "version", info->version);
+    expect(info->size == sizeof(*info), "size of boot_info", info->size);
+    expect(info->entry_tsc > 0 && info->entry_tsc < __builtin_ia32_rdtsc(), "entry_tsc",
+           info->entry_tsc);
+    expect((flags & (1u << 9 | 1u << 10)) == 0, "IF or DF set", flags);
+    expect(efer & 1u << 11, "EFER.NXE clear", efer);
+    expect(cr0 & 1u << 16, "CR0.WP clear", cr0);
+    expect(!(cr4 & (1u << 7 | 1u << 12)), "CR4.PGE or CR4.LA57 set", cr4);
+    expect(stack % 16 == 0, "stack unaligned", stack);
+    expect(is_memory(info, stack - STACK_SIZE, STACK_SIZE, BOOT_MEMORY_LOADER), "stack not LOADER",
+           stack);
+    expect(is_memory(info, (uint64_t)info, sizeof(*info), BOOT_MEMORY_LOADER),
+           "boot_info not LOADER", (uint64_t)info);
+    expect(is_memory(info, info->memory, info->memory_count * sizeof(struct boot_memory),
+                     BOOT_MEMORY_LOADER),
+           "memory map not LOADER", info->memory);
+}
+
+static void check_memory(const struct boot_info *info) {
+    const struct boot_memory *memory = (const struct boot_memory *)info->memory;
+    uint64_t free_low = 0;
+    uint64_t free_all = 0;
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < info->memory_count; i++) {
+        const struct boot_memory *range = &memory[i];
+        uint64_t last = range->base + range->length - 4096;
+        expect(range->base >= end, "map unsorted or overlapping", range->base);
+        expect(range->length > 0 && (range->base | range->length) % 4096 == 0, "range unaligned",
+               range->base);
+        expect(range->type >= BOOT_MEMORY_FREE && range->type <= BOOT_MEMORY_DEVICE, "type",
+               range->type);
+        expect(range->reserved == 0, "reserved field", range->reserved);
+        if (i > 0 && memory[i - 1].type == range->type)
+            expect(range->base > end, "neighbours not merged", range->base);
+        end = range->base + range->length;
+        if (range->type > BOOT_MEMORY_ACPI)
+            continue;
+        expect(is_identity(range->base) && is_identity(last), "range not mapped to itself",
+               range->base);
+        if (range->type != BOOT_MEMORY_FREE)
+            continue;
+        free_all += range->length;
+        if (range->base < 1u << 20)
+            free_low += range->length;
+        *(volatile uint64_t *)last = *(volatile uint64_t *)last;
+    }
+    expect(free_low >= 4096, "no free page below 1 MiB", free_low);
+    print("loader-memory: %u ranges, %llu KiB free\n", info->memory_count,
+          (unsigned long long)free_all / 1024);
+}
+
+static void check_kernel(const struct boot_info *info) {
+    expect(info->kernel_base % (2u << 20) == 0, "kernel_base unaligned", info->kernel_base);
+    expect(info->kernel_size % 4096 == 0 && info->kernel_size > 0x103000, "kernel_size",
+           info->kernel_size);
+    expect(is_memory(info, info->kernel_base, info->kernel_size, BOOT_MEMORY_KERNEL),
+           "kernel not KERNEL", info->kernel_base);
+    expect(is_mapped_as(info, (const void *)(uint64_t)kernel_main, false, true),
+           "text not read-execute", 0);
+    expect(is_mapped_as(info, rodata_probe, false, false), "rodata not read-only", 0);
+    expect(is_mapped_as(info, &data_probe, true, false), "data not read-write", 0);
+    expect(is_mapped_as(info, &bss_probe[1023], true, false), "bss not read-write", 0);
+    expect(data_probe == 0x12345, "data changed", data_probe);
+    for (uint32_t i = 0; i < 1024; i++)
+        expect(bss_probe[i] == 0, "bss not zero", i);
+}
+
+static void check_modules(const struct boot_info *info) {
+    static struct boot_manifest manifest;
+    const struct boot_module *modules = info->module;
+    const char *culprit;
+    expect(info->module_count > 0 && strcmp(modules[0].name, "manifest.dtb") == 0, "module 0", 0);
+    enum boot_manifest_error error =
+        boot_manifest_read(&manifest, (const void *)modules[0].base, modules[0].size, &culprit);
+    expect(error == BOOT_MANIFEST_OK, "manifest unreadable", error);
+    expect(info->module_count == manifest.module_count, "module count", info->module_count);
+    for (uint32_t i = 0; i < info->module_count; i++) {
+        const struct boot_module *module = &modules[i];
+        const struct boot_manifest_module *wanted = &manifest.module[i];
+        const uint8_t *bytes = (const uint8_t *)module->base;
+        expect(module->base % 4096 == 0 && module->base >= 1u << 20, "module base", module->base);
+        expect(
+            is_memory(info, module->base, module->size + (module->size == 0), BOOT_MEMORY_MODULE),
+            "module not MODULE", i);
+        for (uint64_t k = module->size; k % 4096 != 0; k++)
+            expect(bytes[k] == 0, "tail not zero", k);
+        if (i == 0)
+            continue;
+        expect(strcmp(module->name, wanted->name) == 0, "module name", i);
+        expect(module->size == wanted->size, "module size", module->size);
+        expect(crc32_update(0, bytes, module->size) == wanted->crc32, "module CRC", i);
+    }
+    print("loader-modules: %u\n", info->module_count);
+}
+
+static void check_rsdp(const struct boot_info *info) {
+    const uint8_t *rsdp = (const uint8_t *)info->rsdp;
+    static const char signature[] = "RSD PTR ";
+    uint8_t sum = 0;
+    expect(rsdp != NULL, "no RSDP", 0);
+    if (rsdp == NULL)
+        return;
+    for (uint32_t i = 0; i < 20; i++)
+        sum = (uint8_t)(sum + rsdp[i]);
+    for (uint32_t i = 0; i < 8; i++)
+        expect(rsdp[i] == (uint8_t)signature[i], "RSDP signature", i);
+    expect(sum == 0, "RSDP checksum", sum);
+    expect(rsdp[15] >= 2, "RSDP revision", rsdp[15]);
+}
+
+static void check_framebuffer(const struct boot_info *info) {
+    const struct boot_framebuffer *framebuffer = &info->framebuffer;
+    if (framebuffer->format != BOOT_PIXEL_NONE) {
+        volatile uint32_t *pixels = (volatile uint32_t *)framebuffer->base;
+        uint64_t last = (uint64_t)framebuffer->stride * framebuffer->height - 1;
+        expect(framebuffer->stride >= framebuffer->width && framebuffer->height > 0, "framebuffer",
+               0);
+        pixels[0] = 0x00112233;
+        pixels[last] = 0x00445566;
+        expect(pixels[0] == 0x00112233 && pixels[last] == 0x00445566, "framebuffer not memory", 0);
+    }
+    print("loader-framebuffer: %ux%u stride %u format %u\n", framebuffer->width,
+          framebuffer->height, framebuffer->stride, framebuffer->format);
+}
+
+_Noreturn void kernel_main(const struct boot_info *info, uint64_t stack, uint64_t flags) {
+    print_text("\nloader-kernel\n");
+    check_state(info, stack, flags);
+    check_memory(info);
+    check_kernel(info);
+    check_modules(info);
+    check_rsdp(info);
+    check_framebuffer(info);
+    print("loader-cmdline: [%s]\n", info->cmdline);
+    print(bad_count == 0 ? "loader-ok\n" : "loader-failed: %u\n", bad_count);
+    while (!(in8(COM1_LSR) & LSR_TEMT)) {
+    }
+    for (const char *c = "Shutdown"; *c != '\0'; c++)
+        out8(BOCHS_SHUTDOWN, (uint8_t)*c);
+    out8(QEMU_DEBUG_EXIT, 0);
+    for (;;)
+        __asm__ volatile("cli; hlt");
+}
