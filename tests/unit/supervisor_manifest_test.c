@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// supervisor/manifest: reads what tools/manifest writes (built here with libfdt's writer), refuses what is
+// damaged, and survives whatever a disk may turn the tree into.
+#include "supervisor/manifest.h"
+
+#include <criterion/criterion.h>
+#include <libfdt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TREE_TEST_SIZE 8192
+
+static struct manifest manifest_test; // large
+static char tree_test[TREE_TEST_SIZE] __attribute__((aligned(8)));
+
+static void tree_test_string(const char *name, const char *value) {
+    cr_assert_eq(fdt_property_string(tree_test, name, value), 0);
+}
+
+static void tree_test_begin(uint32_t version, const char *when_all_ended) {
+    cr_assert_eq(fdt_create(tree_test, TREE_TEST_SIZE), 0);
+    cr_assert_eq(fdt_finish_reservemap(tree_test), 0);
+    fdt_begin_node(tree_test, "");
+    tree_test_string("compatible", MANIFEST_COMPATIBLE);
+    fdt_property_u32(tree_test, "version", version);
+    fdt_begin_node(tree_test, "host");
+    tree_test_string("cmdline", "");
+    if (when_all_ended != NULL) {
+        tree_test_string("when-all-ended", when_all_ended);
+    }
+    fdt_end_node(tree_test);
+    fdt_begin_node(tree_test, "vms");
+}
+
+static void tree_test_vm(const char *name, uint32_t vcpus, uint64_t memory, const char *initrd) {
+    static unsigned int index;
+    char node[16];
+    snprintf(node, sizeof(node), "vm@%x", index++ % 4096);
+    fdt_begin_node(tree_test, node);
+    tree_test_string("vm-name", name);
+    fdt_property_u32(tree_test, "vcpus", vcpus);
+    fdt_property_u64(tree_test, "memory", memory);
+    tree_test_string("kernel", "vmlinuz-0");
+    if (initrd != NULL) {
+        tree_test_string("initrd", initrd);
+    }
+    tree_test_string("cmdline", "console=ttyS0");
+    fdt_property(tree_test, "autostart", NULL, 0);
+    fdt_end_node(tree_test);
+}
+
+// The size of the finished tree.
+static size_t tree_test_end(void) {
+    fdt_end_node(tree_test);
+    fdt_end_node(tree_test);
+    cr_assert_eq(fdt_finish(tree_test), 0);
+    return fdt_totalsize(tree_test);
+}
+
+static size_t tree_test_two_vms(void) {
+    tree_test_begin(MANIFEST_VERSION, "stay");
+    tree_test_vm("demo", 2, 256u << 20, "initrd-0");
+    tree_test_vm("b-2", 1, 2u << 20, NULL);
+    return tree_test_end();
+}
+
+Test(supervisor_manifest, good_tree_is_read) {
+    cr_assert_null(manifest_parse(&manifest_test, tree_test, tree_test_two_vms()));
+    cr_assert(manifest_test.stays_when_all_ended);
+    cr_assert_eq(manifest_test.vm_count, 2);
+    const struct vm_config *vm = &manifest_test.vm[0];
+    cr_assert_str_eq(vm->name, "demo");
+    cr_assert_str_eq(vm->kernel, "vmlinuz-0");
+    cr_assert_str_eq(vm->initrd, "initrd-0");
+    cr_assert_str_eq(vm->cmdline, "console=ttyS0");
+    cr_assert_eq(vm->memory, 256u << 20);
+    cr_assert_eq(vm->vcpus, 2);
+    cr_assert(vm->is_autostart);
+    cr_assert_null(vm->refusal);
+    cr_assert_null(manifest_test.vm[1].initrd);
+}
+
+Test(supervisor_manifest, no_vms_is_no_error) {
+    tree_test_begin(MANIFEST_VERSION, "power-off");
+    cr_assert_null(manifest_parse(&manifest_test, tree_test, tree_test_end()));
+    cr_assert_eq(manifest_test.vm_count, 0);
+    cr_assert_not(manifest_test.stays_when_all_ended);
+}
+
+Test(supervisor_manifest, wrong_version_is_refused) {
+    tree_test_begin(MANIFEST_VERSION + 1, NULL);
+    cr_assert_not_null(manifest_parse(&manifest_test, tree_test, tree_test_end()));
+}
+
+Test(supervisor_manifest, unknown_end_is_refused) {
+    tree_test_begin(MANIFEST_VERSION, "explode");
+    cr_assert_not_null(manifest_parse(&manifest_test, tree_test, tree_test_end()));
+}
+
+Test(supervisor_manifest, bad_names_are_refused) {
+    static const char *const names[] = {
+        "", "-a", "Demo", "a b", "a\n[bulkhead] x", "a_b", "abcdefghijklmnopqrstuvwxyz012345"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        tree_test_begin(MANIFEST_VERSION, NULL);
+        tree_test_vm(names[i], 1, 2u << 20, NULL);
+        cr_assert_not_null(manifest_parse(&manifest_test, tree_test, tree_test_end()),
+                           "name \"%s\"", names[i]);
+        cr_assert_eq(manifest_test.vm_count, 0);
+    }
+}
+
+// What is impossible for one VM is that VM's refusal: the others run.
+static void manifest_test_refuses_second(const char *name, uint32_t vcpus, uint64_t memory) {
+    tree_test_begin(MANIFEST_VERSION, NULL);
+    tree_test_vm("first", 1, 2u << 20, NULL);
+    tree_test_vm(name, vcpus, memory, NULL);
+    tree_test_vm("third", 1, 2u << 20, NULL);
+    cr_assert_null(manifest_parse(&manifest_test, tree_test, tree_test_end()));
+    cr_assert_eq(manifest_test.vm_count, 3);
+    cr_assert_null(manifest_test.vm[0].refusal);
+    cr_assert_not_null(manifest_test.vm[1].refusal);
+    cr_assert_null(manifest_test.vm[2].refusal);
+}
+
+Test(supervisor_manifest, impossible_vms_are_refused_alone) {
+    manifest_test_refuses_second("first", 1, 2u << 20); // the name is taken
+    manifest_test_refuses_second("bulkhead", 1, 2u << 20);
+    manifest_test_refuses_second("second", 0, 2u << 20);
+    manifest_test_refuses_second("second", 65, 2u << 20);
+    manifest_test_refuses_second("second", 1, 0);
+    manifest_test_refuses_second("second", 1, (2u << 20) + 4096);
+    manifest_test_refuses_second("second", 1, UINT64_MAX & ~0x1fffffULL);
+}
+
+Test(supervisor_manifest, cut_off_trees_are_refused) {
+    size_t size = tree_test_two_vms();
+    for (size_t cut = 0; cut < size; cut++) {
+        // A copy of exactly that size, so that ASan sees a read behind it.
+        char *copy = aligned_alloc(8, (cut + 15) / 8 * 8);
+        char *end = copy + (cut + 15) / 8 * 8;
+        memset(copy, 0, (size_t)(end - copy));
+        memcpy(copy, tree_test, cut);
+        cr_assert_not_null(manifest_parse(&manifest_test, copy, cut));
+        free(copy);
+    }
+}
+
+// Checks what the rest of the supervisor relies on, whatever the tree says.
+static void manifest_test_check(const char *tree, size_t size) {
+    if (manifest_parse(&manifest_test, tree, size) != NULL) {
+        cr_assert_eq(manifest_test.vm_count, 0);
+        return;
+    }
+    cr_assert_leq(manifest_test.vm_count, MANIFEST_VMS_MAX);
+    for (uint32_t i = 0; i < manifest_test.vm_count; i++) {
+        const struct vm_config *vm = &manifest_test.vm[i];
+        cr_assert_leq(strlen(vm->name), MANIFEST_NAME_MAX);
+        cr_assert_leq(strlen(vm->cmdline), MANIFEST_CMDLINE_MAX);
+        cr_assert(vm->name >= tree && vm->name < tree + size);
+        cr_assert(vm->kernel >= tree && vm->kernel + strlen(vm->kernel) < tree + size);
+        cr_assert(vm->refusal != NULL || (vm->vcpus >= 1 && vm->vcpus <= MANIFEST_VCPUS_MAX));
+    }
+}
+
+Test(supervisor_manifest, mutated_trees_are_survived) {
+    size_t size = tree_test_two_vms();
+    char *copy = aligned_alloc(8, (size + 7) / 8 * 8);
+    srand(5);
+    for (unsigned int round = 0; round < 100000; round++) {
+        memcpy(copy, tree_test, size);
+        for (int i = rand() % 4; i >= 0; i--) {
+            size_t at = (size_t)rand() % size;
+            copy[at] = (char)(rand() % 2 == 0 ? rand() : copy[at] ^ (1 << rand() % 8));
+        }
+        manifest_test_check(copy, size);
+    }
+    free(copy);
+}
+
+Test(supervisor_manifest, mutated_headers_are_survived) {
+    size_t size = tree_test_two_vms();
+    char *copy = aligned_alloc(8, (size + 7) / 8 * 8);
+    srand(6);
+    for (unsigned int round = 0; round < 50000; round++) {
+        memcpy(copy, tree_test, size);
+        uint32_t *cell = (uint32_t *)(void *)copy + rand() % 10;
+        *cell = cpu_to_fdt32(fdt32_to_cpu(*cell) + (uint32_t)(rand() % 64 - 32));
+        manifest_test_check(copy, size);
+    }
+    free(copy);
+}
+
+Test(supervisor_manifest, too_many_vms_are_refused) {
+    size_t size = 300 * 1024;
+    char *tree = aligned_alloc(8, size);
+    fdt_create(tree, (int)size);
+    fdt_finish_reservemap(tree);
+    fdt_begin_node(tree, "");
+    fdt_property_string(tree, "compatible", MANIFEST_COMPATIBLE);
+    fdt_property_u32(tree, "version", MANIFEST_VERSION);
+    fdt_begin_node(tree, "vms");
+    for (unsigned int i = 0; i <= MANIFEST_VMS_MAX; i++) {
+        char text[16];
+        snprintf(text, sizeof(text), "vm@%x", i);
+        fdt_begin_node(tree, text);
+        snprintf(text, sizeof(text), "n%u", i);
+        fdt_property_string(tree, "vm-name", text);
+        fdt_property_u32(tree, "vcpus", 1);
+        fdt_property_u64(tree, "memory", 2u << 20);
+        fdt_property_string(tree, "kernel", "k");
+        fdt_property_string(tree, "cmdline", "");
+        fdt_end_node(tree);
+    }
+    fdt_end_node(tree);
+    fdt_end_node(tree);
+    cr_assert_eq(fdt_finish(tree), 0);
+    cr_assert_not_null(manifest_parse(&manifest_test, tree, fdt_totalsize(tree)));
+    cr_assert_eq(manifest_test.vm_count, 0);
+    free(tree);
+}
