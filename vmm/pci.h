@@ -34,6 +34,8 @@
 #define PCI_CFG_STATUS        0x06u
 #define PCI_CFG_REVISION      0x08u
 #define PCI_CFG_CLASS         0x09u
+#define PCI_CFG_CACHE_LINE    0x0cu
+#define PCI_CFG_LATENCY       0x0du
 #define PCI_CFG_HEADER_TYPE   0x0eu
 #define PCI_CFG_BAR0          0x10u
 #define PCI_CFG_SUBSYSTEM_VID 0x2cu
@@ -79,7 +81,8 @@ struct pci_function {
     const struct pci_function_ops *ops;
     void *opaque;
     uint8_t devfn;
-    bool intx; // the function wants its interrupt pin asserted
+    bool intx;        // the function wants its interrupt pin asserted
+    bool intx_driven; // and it is, as INTX_DISABLE does not forbid it
     uint8_t config[PCI_CONFIG_BYTES];
     uint8_t reset_config[PCI_CONFIG_BYTES]; // as set up: the state after reset
     uint8_t writable[PCI_CONFIG_BYTES];     // bits that the guest may write
@@ -106,7 +109,7 @@ struct pci {
     struct bus *bus;
     uint32_t config_address;
     uint8_t reset_control;
-    uint8_t pirq_levels;
+    uint16_t pirq_drivers[PC_PIRQS]; // functions that assert each line
     struct pci_function *function[PCI_FUNCTIONS];
     struct pci_function host_bridge;
 };
@@ -138,8 +141,7 @@ void pci_function_set_intx(struct pci_function *function, bool level);
 void pci_function_reset(struct pci_function *function);
 
 // What a device with a PCI function puts into its own record, 264 bytes. The check says whether the
-// record fits this function; the restore that follows cannot fail and maps the BARs. It calls no
-// callback: the level of the PCI lines is in the record of struct pci.
+// record fits this function; the restore that follows cannot fail and maps the BARs. It calls no callback.
 #define PCI_FUNCTION_RECORD_BYTES 264u
 void pci_function_save(const struct pci_function *function, void *record);
 bool pci_function_check(const struct pci_function *function, const void *record);

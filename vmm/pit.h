@@ -11,7 +11,8 @@
 //
 // Source: "82C54 CHMOS Programmable Interval Timer" (Intel, October 1994, 231244-006), "Programming the
 // 82C54" and "Mode Definitions"; port 0x61: "82371AB (PIIX4)", section 4.2.5 "NMI Registers".
-// Invariants: counts are 1..65536 (binary) or 1..10000 (BCD); mode is 0..5.
+// Invariants: counts are 1..65536 (binary) or 1..10000 (BCD); mode is 0..5; `start` and `elapsed` are not
+// in the future, so a restore needs the VM's clock to be set first.
 #pragma once
 
 #include "bus.h"
@@ -27,15 +28,15 @@ enum pit_phase {
 };
 
 struct pit_counter {
-    uint64_t start;      // tick at which the present count was loaded
-    uint64_t elapsed;    // ticks counted before `start`, while the gate was low (modes 0 and 4)
+    uint64_t start;      // tick at which the present count was loaded, or the present period began
+    uint64_t elapsed;    // modes 0 and 4: ticks counted before the gate last rose at `start`
     uint32_t count;      // loaded into the counting element
     uint32_t next_count; // count register: taken at the next load
     uint8_t mode;
-    uint8_t access;    // 1 low byte, 2 high byte, 3 low then high
-    uint8_t phase;     // enum pit_phase
-    uint8_t write_low; // first byte of a two-byte write
-    uint8_t status_latch;
+    uint8_t access;       // 1 low byte, 2 high byte, 3 low then high
+    uint8_t phase;        // enum pit_phase
+    uint8_t write_low;    // first byte of a two-byte write
+    uint8_t status_latch; // valid while status_latched
     uint16_t count_latch;
     uint8_t latched_bytes; // bytes of count_latch that are still to be read
     bool bcd;
@@ -43,16 +44,15 @@ struct pit_counter {
     bool write_high_next; // second byte of a two-byte write is due
     bool read_high_next;
     bool status_latched;
-    bool null_count; // written but not loaded yet
-    bool irq_served; // modes 0, 1, 4, 5: the output's rise at the end has been reported
+    bool null_count;    // the count register is newer than the counting element
+    bool strobe_served; // mode 4: the output's pulse at the end has been reported
 };
 
 struct pit {
     struct device device;
     struct irq_line irq;
     struct pit_counter counter[PIT_COUNTERS];
-    uint64_t irq_period; // periodic modes of counter 0: periods already reported
-    uint8_t control_b;   // port 0x61, bits 0 to 3
+    uint8_t control_b; // port 0x61, bits 0 to 3
     bool irq_level;
 };
 

@@ -11,26 +11,27 @@
 // Source: "MC146818AS Real-Time Clock plus RAM" (Motorola, 1988), "Address Map" to "Registers"; century
 // at 0x32 and the memory size bytes: "PS/2 and PC BIOS Interface Technical Reference" (IBM, 1991),
 // "CMOS RAM"; 0x34 and 0x5b: Bochs BIOS, "rombios.c".
-// Invariants: `index` < 128; `seconds` is a date of the years 0 to 9999; `phase_ns` <= now.
+// Invariants: `index` < 128; `seconds` is a date of the years 0 to 9999; phase_ns, synced_ns <= now, so a
+// restore needs the VM's clock to be set first. While the date stands still (SET, or the divider is held
+// in reset) it is what cmos[] says; else it is `seconds` plus the whole seconds since phase_ns.
 #pragma once
 
 #include "bus.h"
 #include "device.h"
 
-#define RTC_CMOS_BYTES 128u
+#define RTC_CMOS_BYTES 128u // those of date and status included
 
 struct rtc {
     struct device device;
     struct irq_line irq;
     uint8_t index;
-    uint8_t cmos
-        [RTC_CMOS_BYTES]; // alarm, registers A, B, C, memory; the date only while it stands still
+    uint8_t
+        weekday_shift; // what the guest made of the day of the week: 0..6 later than the true one
     bool irq_level;
-    uint8_t weekday_shift; // added to the true day of the week
-    int64_t utc_at_start;  // configuration: the date at power-on
-    int64_t seconds;       // date (seconds since 1970, UTC) at phase_ns
-    uint64_t phase_ns;     // a time at which a second began
-    uint64_t synced_ns;    // flags in register C are complete up to here
+    uint8_t cmos[RTC_CMOS_BYTES]; // see above for the date; flags of register C up to synced_ns
+    int64_t seconds;              // date, in seconds since 1970 UTC, at phase_ns
+    uint64_t phase_ns;            // a time at which a second began
+    uint64_t synced_ns;           // register C has every event up to here
 };
 
 void rtc_init(struct rtc *rtc, const struct device_host *host, struct irq_line irq,
