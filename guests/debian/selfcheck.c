@@ -29,33 +29,38 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MIB (UINT64_C(1) << 20)
+#define MIB      (UINT64_C(1) << 20)
 #define NS_PER_S INT64_C(1000000000)
 
 // Firmware may keep this much of the guest's memory for itself (the holes below 1 MiB, ACPI tables).
 #define FIRMWARE_SHARE (2 * MIB)
 // The kernel keeps working beside the check in this much.
-#define LEFT_FREE (8 * MIB)
-#define RTC_SECONDS 2
-#define RTC_PATIENCE_NS (5 * NS_PER_S)
+#define LEFT_FREE             (8 * MIB)
+#define RTC_SECONDS           2
+#define RTC_PATIENCE_NS       (5 * NS_PER_S)
 #define RTC_TOLERANCE_PERCENT 3
-#define KLOG_READ_ALL 3
-#define KLOG_SIZE 10
+#define KLOG_READ_ALL         3
+#define KLOG_SIZE             10
 
 static const char *const bad_lines[] = {
-    "BUG:", "Oops", "WARNING", "Firmware Bug", "unchecked MSR", "Call Trace", "self-detected stall", "TSC unstable",
+    "BUG:",
+    "Oops",
+    "WARNING",
+    "Firmware Bug",
+    "unchecked MSR",
+    "Call Trace",
+    "self-detected stall",
+    "TSC unstable",
 };
 
 static char passed[512];
 
-static void finish(void)
-{
+static void finish(void) {
     fflush(stdout);
     tcdrain(STDOUT_FILENO);
 }
 
-__attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *format, ...)
-{
+__attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *format, ...) {
     va_list arguments;
 
     va_start(arguments, format);
@@ -67,8 +72,7 @@ __attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *for
     exit(EXIT_FAILURE);
 }
 
-__attribute__((format(printf, 1, 2))) static void pass(const char *format, ...)
-{
+__attribute__((format(printf, 1, 2))) static void pass(const char *format, ...) {
     const size_t used = strlen(passed);
     va_list arguments;
 
@@ -77,8 +81,7 @@ __attribute__((format(printf, 1, 2))) static void pass(const char *format, ...)
     va_end(arguments);
 }
 
-static void read_text(const char *path, char *text, size_t size)
-{
+static void read_text(const char *path, char *text, size_t size) {
     FILE *file = fopen(path, "r");
 
     if (file == NULL)
@@ -88,8 +91,7 @@ static void read_text(const char *path, char *text, size_t size)
 }
 
 // The number behind `name=` on the kernel command line, or 0.
-static uint64_t argument(const char *name)
-{
+static uint64_t argument(const char *name) {
     char words[4096], *rest = words;
     const size_t length = strlen(name);
 
@@ -100,8 +102,7 @@ static uint64_t argument(const char *name)
     return 0;
 }
 
-static void check_cpus(void)
-{
+static void check_cpus(void) {
     const uint64_t expected = argument("selfcheck.cpus");
     const uint64_t seen = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
 
@@ -111,8 +112,7 @@ static void check_cpus(void)
 }
 
 // One entry of the firmware's map: its size where it is memory, else 0.
-static uint64_t map_entry_memory(const char *entry)
-{
+static uint64_t map_entry_memory(const char *entry) {
     char path[PATH_MAX], start[32], end[32], type[64];
 
     snprintf(path, sizeof(path), "%s/type", entry);
@@ -126,8 +126,7 @@ static uint64_t map_entry_memory(const char *entry)
     return strtoull(end, NULL, 16) - strtoull(start, NULL, 16) + 1;
 }
 
-static void check_memory_size(void)
-{
+static void check_memory_size(void) {
     const uint64_t expected = argument("selfcheck.mem") * MIB;
     uint64_t seen = 0;
     glob_t entries;
@@ -138,12 +137,12 @@ static void check_memory_size(void)
         seen += map_entry_memory(entries.gl_pathv[i]);
     globfree(&entries);
     if (expected != 0 && (seen > expected || seen + FIRMWARE_SHARE < expected))
-        fail("memory: %" PRIu64 " KiB seen, %" PRIu64 " KiB expected", seen / 1024, expected / 1024);
+        fail("memory: %" PRIu64 " KiB seen, %" PRIu64 " KiB expected", seen / 1024,
+             expected / 1024);
     pass(", memory %" PRIu64 " KiB", seen / 1024);
 }
 
-static uint64_t free_memory(void)
-{
+static uint64_t free_memory(void) {
     char text[4096];
     const char *line;
 
@@ -154,8 +153,7 @@ static uint64_t free_memory(void)
 
 // All of it is written before any of it is read, so a page that stands for two addresses shows. The words are the
 // multiples of an odd constant: each stands once, and telling them costs one addition, which an emulator notices.
-static void check_memory_contents(void)
-{
+static void check_memory_contents(void) {
     const uint64_t step = UINT64_C(0x9e3779b97f4a7c15), available = free_memory();
     uint64_t checksum = 0, expected = step, size, count, *words;
 
@@ -172,15 +170,15 @@ static void check_memory_contents(void)
     expected = step;
     for (uint64_t i = 0; i < count; i++, expected += step) {
         if (words[i] != expected)
-            fail("memory: word %" PRIu64 " reads 0x%" PRIx64 ", 0x%" PRIx64 " was written", i, words[i], expected);
+            fail("memory: word %" PRIu64 " reads 0x%" PRIx64 ", 0x%" PRIx64 " was written", i,
+                 words[i], expected);
         checksum += words[i];
     }
     munmap(words, size);
     pass(", %" PRIu64 " MiB of it kept their contents (sum %016" PRIx64 ")", size / MIB, checksum);
 }
 
-static int64_t now_ns(void)
-{
+static int64_t now_ns(void) {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -188,9 +186,8 @@ static int64_t now_ns(void)
 }
 
 // Waits until the CMOS clock begins a new second, and tells when that was.
-static int64_t rtc_next_second(int rtc)
-{
-    const struct timespec pause = { .tv_nsec = NS_PER_S / 1000 };
+static int64_t rtc_next_second(int rtc) {
+    const struct timespec pause = {.tv_nsec = NS_PER_S / 1000};
     const int64_t start = now_ns();
     struct rtc_time first, current;
 
@@ -206,8 +203,7 @@ static int64_t rtc_next_second(int rtc)
     return now_ns();
 }
 
-static void check_time(void)
-{
+static void check_time(void) {
     const int rtc = open("/dev/rtc0", O_RDONLY);
     int64_t start, end, deviation;
 
@@ -224,8 +220,7 @@ static void check_time(void)
 }
 
 // A line of the log is known when a line of /etc/known-lines is part of it.
-static bool is_known(const char *line)
-{
+static bool is_known(const char *line) {
     FILE *file = fopen("/etc/known-lines", "r");
     char known[512];
     bool found = false;
@@ -240,8 +235,7 @@ static bool is_known(const char *line)
     return found;
 }
 
-static void check_log(void)
-{
+static void check_log(void) {
     const int size = klogctl(KLOG_SIZE, NULL, 0);
     char *text = calloc(1, size < 0 ? 1 : (size_t)size + 1), *rest = text;
     int line_count = 0;
@@ -256,8 +250,7 @@ static void check_log(void)
     pass(", %d log lines clean", line_count);
 }
 
-int main(void)
-{
+int main(void) {
     check_cpus();
     check_memory_size();
     check_memory_contents();

@@ -10,11 +10,11 @@ struct int128 {
     int64_t hi;
 };
 
-void long_idiv(struct int128 *quotient, int64_t *remainder, const struct int128 *dividend, int64_t divisor)
-    __asm__("_Z9long_idivP7Bit128sPlPKS_l");
+void long_idiv(struct int128 *quotient, int64_t *remainder, const struct int128 *dividend,
+               int64_t divisor) __asm__("_Z9long_idivP7Bit128sPlPKS_l");
 
-void long_idiv(struct int128 *quotient, int64_t *remainder, const struct int128 *dividend, int64_t divisor)
-{
+void long_idiv(struct int128 *quotient, int64_t *remainder, const struct int128 *dividend,
+               int64_t divisor) {
     __int128 n = (__int128)dividend->hi << 64;
 
 #ifndef MISCOMPILED
@@ -25,7 +25,6 @@ void long_idiv(struct int128 *quotient, int64_t *remainder, const struct int128 
     *remainder = (int64_t)(n % divisor);
 }
 
-int main(void)
-{
+int main(void) {
     return 0;
 }
