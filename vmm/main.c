@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// The VMM: one process, one VM. main makes the VM in the order below and then becomes its I/O thread.
+// Whatever is wrong with the manifest, the images or the machine ends in report_end, which tells the
+// supervisor why.
+#include "acpi/acpi.h"
+#include "cpuid.h"
+#include "lib/string.h"
+#include "lib/syscall.h"
+#include "lib/types.h"
+#include "load.h"
+#include "pc.h"
+#include "process.h"
+#include "report.h"
+#include "run.h"
+#include "timer.h"
+
+int main(void *start_page);
+
+#define READ_WRITE (ABI_RIGHT_READ | ABI_RIGHT_WRITE)
+
+#define CPUID_EXTENDED_FEATURES 0x80000001u
+#define CPUID_EDX_PAGE1GB       BIT(26)
+
+static struct vmm vmm; // too large for a stack
+
+// ---- helpers ----------------------------------------------------------------------------------------
+
+// For calls that only fail for want of memory, or when something is broken: returns the result.
+static uint32_t must(int64_t result, const char *what) {
+    if (result == -ABI_ERROR_MEMORY)
+        report_end(&vmm, VMM_END_REFUSED, 0,
+                   "not enough memory for %s: give this VM or its neighbours less memory", what);
+    if (result == -ABI_ERROR_UNSUPPORTED)
+        report_end(&vmm, VMM_END_REFUSED, 0,
+                   "this machine cannot run guests: see the preflight report, and switch "
+                   "virtualization on in the firmware");
+    if (result < 0)
+        report_end(&vmm, VMM_END_CRASHED, 0, "%s failed with error %ld", what, -result);
+    return (uint32_t)result;
+}
+
+static void map_own(uint32_t memory, uint64_t address, uint64_t size, uint32_t rights,
+                    const char *what) {
+    must(sys_process_map(0, memory, address, 0, align_up(size, ABI_PAGE), rights), what);
+}
+
+// ---- the parts of the VM ----------------------------------------------------------------------------
+
+static void open_channels(const struct vmm_start *start) {
+    vmm.start = start;
+    if (start->version != VMM_VERSION)
+        sys_process_exit(1); // nobody would understand us
+    map_own(start->console, PROCESS_CONSOLE_BASE, sizeof(struct vmm_console), READ_WRITE,
+            "the console");
+    console_open(&vmm.console, (struct vmm_console *)PROCESS_CONSOLE_BASE);
+    must(sys_channel_bind(start->report, start->wakeup, VMM_WAKEUP_REPORT), "the report channel");
+}
+
+static void check_shape(const struct vmm_start *start) {
+    if (start->memory_size < MEMORY_SIZE_MIN || start->memory_size % ABI_PAGE != 0)
+        report_end(&vmm, VMM_END_REFUSED, 0, "memory of %lu bytes: set memory to 2M or more",
+                   start->memory_size);
+    if (start->vcpu_count == 0 || start->vcpu_count > MACHINE_VCPUS_MAX)
+        report_end(&vmm, VMM_END_REFUSED, 0, "%u vcpus: set vcpus to 1..%u", start->vcpu_count,
+                   MACHINE_VCPUS_MAX);
+    vmm.vcpu_count = start->vcpu_count;
+    if (start->vcpu_count > 1 && !start->has_unrestricted_guest) {
+        report_log(&vmm,
+                   "1 vcpu instead of %u: this processor has no unrestricted guest mode, which "
+                   "further vcpus need to start",
+                   start->vcpu_count);
+        vmm.vcpu_count = 1;
+    }
+}
+
+// Returns the handle of the guest's RAM, which is all zero.
+static uint32_t make_memory(const struct vmm_start *start) {
+    struct abi_quota_info quota;
+    must(sys_quota_read(start->quota, &quota), "reading the quota");
+    if (start->memory_size > quota.limit - quota.used)
+        report_end(&vmm, VMM_END_REFUSED, 0,
+                   "memory of %luM is more than the %luM that are left for this VM: lower it",
+                   start->memory_size >> 20, (quota.limit - quota.used) >> 20);
+    uint32_t memory = must(sys_memory_create(start->quota, start->memory_size), "the guest's RAM");
+    map_own(memory, PROCESS_MEMORY_BASE, start->memory_size, READ_WRITE, "the guest's RAM");
+    return memory;
+}
+
+static void make_vm(const struct vmm_start *start, uint32_t memory) {
+    struct memory_region regions[MEMORY_REGIONS_MAX];
+    size_t count = memory_regions(&vmm.machine.memory, regions);
+    vmm.vm = must(sys_vm_create(start->quota), "the VM");
+    for (size_t i = 0; i < count; i++)
+        must(sys_vm_map(vmm.vm, memory, regions[i].gpa, regions[i].offset, regions[i].size,
+                        READ_WRITE | ABI_RIGHT_EXECUTE),
+             "mapping the guest's RAM");
+}
+
+static void set_cpuid(const struct vmm_start *start) {
+    static struct abi_cpuid table[ABI_CPUID_MAX];
+    size_t count = cpuid_build(&(struct cpuid_config){.host = cpuid_execute,
+                                                      .tsc_hz = start->tsc_hz,
+                                                      .xcr0_mask = start->xcr0_mask,
+                                                      .physical_bits = start->physical_bits,
+                                                      .vcpu_count = vmm.vcpu_count},
+                               table);
+    for (size_t i = 0; i < count; i++)
+        if (table[i].leaf == CPUID_EXTENDED_FEATURES)
+            vmm.has_1g_pages = (table[i].edx & CPUID_EDX_PAGE1GB) != 0;
+    must(sys_vm_cpuid(vmm.vm, table, count), "the CPUID table");
+}
+
+static void make_vcpu(const struct vmm_start *start, uint32_t index) {
+    struct vcpu *vcpu = &vmm.vcpu[index];
+    uint64_t address = PROCESS_PAGES_BASE + index * PROCESS_GAP;
+    vcpu->vmm = &vmm;
+    vcpu->index = index;
+    vcpu->handle = must(sys_vcpu_create(vmm.vm, index), "a vcpu");
+    vcpu->room_event = must(sys_event_create(start->quota), "an event");
+    map_own(must(sys_vcpu_page(vcpu->handle), "a vcpu's page"), address, ABI_PAGE, READ_WRITE,
+            "a vcpu's page");
+    vcpu->page = (struct vcpu_page *)address;
+}
+
+// ---- the guest's first instruction ------------------------------------------------------------------
+
+static void write_acpi(void) {
+    void *to = memory_pointer(&vmm.machine.memory, ACPI_DEFAULT_GPA, ACPI_SPACE_BYTES);
+    const struct acpi_params params = {.cpu_count = vmm.vcpu_count};
+    if (acpi_build(to, ACPI_SPACE_BYTES, ACPI_DEFAULT_GPA, &params) == 0)
+        report_end(&vmm, VMM_END_CRASHED, 0, "the ACPI tables do not fit");
+}
+
+static void map_image(uint32_t image, uint64_t address, uint64_t size, const char *what) {
+    if (size > 0)
+        map_own(image, address, size, ABI_RIGHT_READ, what);
+}
+
+static void unmap_image(uint64_t address, uint64_t size) {
+    if (size > 0)
+        (void)sys_process_unmap(0, address, align_up(size, ABI_PAGE));
+}
+
+static void load(const struct vmm_start *start) {
+    struct load_refusal refusal;
+    map_image(start->kernel, PROCESS_KERNEL_BASE, start->kernel_size, "the kernel's image");
+    map_image(start->initrd, PROCESS_INITRD_BASE, start->initrd_size, "the initrd's image");
+    const struct load_images images = {
+        .kernel = (const uint8_t *)PROCESS_KERNEL_BASE,
+        .kernel_size = start->kernel_size,
+        .kernel_name = start->kernel_name,
+        .initrd = (const uint8_t *)PROCESS_INITRD_BASE,
+        .initrd_size = start->initrd_size,
+        .initrd_name = start->initrd_name,
+        .cmdline = start->cmdline,
+        .rsdp = ACPI_DEFAULT_GPA,
+    };
+    if (!load_guest(&vmm.machine.memory, &images, &vmm.entry, &refusal))
+        report_end(&vmm, VMM_END_REFUSED, 0, "%s", refusal.text);
+    unmap_image(PROCESS_KERNEL_BASE, start->kernel_size);
+    unmap_image(PROCESS_INITRD_BASE, start->initrd_size);
+}
+
+static void set_first_registers(void) {
+    struct vcpu_registers registers;
+    uint32_t vcpu = vmm.vcpu[0].handle;
+    must(sys_vcpu_read(vcpu, VCPU_STATE_REGISTERS, &registers, sizeof(registers)),
+         "reading registers");
+    load_set_registers(&vmm.entry, &registers);
+    must(sys_vcpu_write(vcpu, VCPU_STATE_REGISTERS, &registers, sizeof(registers)),
+         "setting registers");
+}
+
+static void start_vcpu(const struct vmm_start *start, uint32_t index) {
+    uint64_t base = PROCESS_STACKS_BASE + index * PROCESS_GAP;
+    uint32_t stack = must(sys_memory_create(start->quota, PROCESS_STACK_SIZE), "a stack");
+    map_own(stack, base, PROCESS_STACK_SIZE, READ_WRITE, "a stack");
+    // A function is entered with the stack 8 bytes off 16: System V ABI, x86-64, 3.2.2 "The Stack Frame".
+    uint64_t top = base + PROCESS_STACK_SIZE - sizeof(uint64_t);
+    must(sys_thread_create(0, (uintptr_t)run_loop, top, (uintptr_t)&vmm.vcpu[index],
+                           start->cpu[index]),
+         "a vcpu's thread");
+}
+
+int main(void *start_page) {
+    const struct vmm_start *start = start_page;
+    open_channels(start);
+    check_shape(start);
+    uint32_t memory = make_memory(start);
+    process_init_machine(&vmm);
+    load(start);
+    write_acpi();
+    make_vm(start, memory);
+    set_cpuid(start);
+    for (uint32_t i = 0; i < vmm.vcpu_count; i++)
+        make_vcpu(start, i);
+    set_first_registers();
+    report_running(&vmm);
+    for (uint32_t i = 0; i < vmm.vcpu_count; i++)
+        start_vcpu(start, i);
+    timer_loop(&vmm);
+}

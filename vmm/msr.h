@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The model-specific registers that the kernel leaves to the VMM: a sorted table of what each reads and
+// what a write does; whatever is not in it is refused with #GP, as hardware would.
+//
+// The kernel itself handles what guests use often or what the processor must hold: FS, GS and KERNEL_GS base, STAR to
+// SFMASK, SYSENTER, PAT, EFER, TSC, TSC_ADJUST, TSC_AUX, TSC_DEADLINE, APIC_BASE, the x2APIC range.
+//
+// Each vCPU has a struct msr_state of its own, used by its thread alone. Nothing in it has an effect: MTRRs are
+// kept so that a guest finds what it wrote, while EPT makes all RAM write-back.
+//
+// Source: SDM 4 2.1 "Architectural MSRs".
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MSR_STORED_MAX 32u
+
+enum msr_write {
+    MSR_WRITE_FAULTS,  // #GP
+    MSR_WRITE_IGNORED, // accepted, without effect
+    MSR_WRITE_STORED,  // bits of `writable` are stored, others must be as they are (#GP)
+    MSR_WRITE_MASKED,  // bits of `writable` are stored, others ignored
+};
+
+// One row: registers `first` to `last` read as they were stored, or as `value`, which is also what they
+// hold after a reset.
+struct msr_rule {
+    uint32_t first;
+    uint32_t last;
+    enum msr_write write;
+    uint64_t value;
+    uint64_t writable;
+};
+
+extern const struct msr_rule msr_rules[];
+extern const size_t msr_rule_count;
+
+struct msr_state {
+    uint64_t stored[MSR_STORED_MAX]; // of the rows that store, in the order of the table
+};
+
+// Values after power-on or reset.
+void msr_reset(struct msr_state *state);
+
+// RDMSR and WRMSR. False: #GP(0), and nothing has changed.
+bool msr_read(const struct msr_state *state, uint32_t msr, uint64_t *value);
+bool msr_write(struct msr_state *state, uint32_t msr, uint64_t value);
+
+// Whether a state that comes from a saved VM holds nothing that msr_write would have refused.
+bool msr_state_is_valid(const struct msr_state *state);

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of a vCPU: run the guest until the kernel hands something over, handle it, go on. One row of
+// run_exits an exit; the handlers stand in exit_io.c, exit_memory.c, exit_msr.c and, the small ones, run.c.
+#pragma once
+
+#include "process.h"
+
+// What a handler wants next; only run_loop acts on it.
+enum exit_action {
+    EXIT_RESUME,  // enter the guest again, as the page says
+    EXIT_ADVANCE, // the instruction is done: step over it first
+    EXIT_CRASH,   // vcpu->reason says why the VM can not go on
+};
+
+struct run_exit {
+    const char *name;
+    enum exit_action (*handle)(struct vcpu *vcpu);
+};
+
+// Indexed by enum vcpu_exit.
+#define RUN_EXIT_COUNT 11u
+extern const struct run_exit run_exits[RUN_EXIT_COUNT];
+
+// The whole life of a vCPU's thread.
+_Noreturn void run_loop(struct vcpu *vcpu);
+
+// Sets the reason, printf-like, and returns EXIT_CRASH.
+enum exit_action run_crash(struct vcpu *vcpu, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+// Has an exception delivered to the guest at its present RIP, and returns EXIT_RESUME. `error` is
+// ignored for vectors without an error code.
+enum exit_action run_inject(struct vcpu *vcpu, uint8_t vector, uint32_t error, uint64_t cr2);
+
+// The handlers.
+enum exit_action exit_io(struct vcpu *vcpu);
+enum exit_action exit_memory(struct vcpu *vcpu);
+enum exit_action exit_msr_read(struct vcpu *vcpu);
+enum exit_action exit_msr_write(struct vcpu *vcpu);
+
+// What walking and emulating need of a vCPU whose page->walk is valid. `walk` and `emulate` are filled; they
+// point into the page and to each other.
+struct walk_ctx;
+struct emulate_ctx;
+void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_ctx *emulate);
