@@ -4,12 +4,12 @@
     command     exits, messages, sizes and command lines that all tools treat alike
     tomllines   where each key of a TOML file stands
     manifest    the manifest: checked, and compiled to manifest.dtb and the files of the image
-    image       the GPT disk image
+    gpt, image  the disk image
     firmware    takes the firmware's noise out of the serial output
     outcome     what the lines of a batch run say about each VM
     machine     the emulators: Bochs and QEMU (TCG or KVM)
     relay       the terminal of an interactive run
     run         scripts/run itself
 
-Python 3.11 and its standard library only; dtc, sgdisk and mtools are the programs called.
+Python 3.11 and its standard library only; dtc and mtools are the programs called.
 """

@@ -97,6 +97,12 @@ def size_argument(text):
     return size
 
 
+def shown(path):
+    """The path as a person at the current directory would write it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
 def program(name, package):
     """Path of a program that the Debian package brings; sbin counts, even for common users."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The disk image: GPT with one EFI system partition, made by sgdisk and mtools.
+"""The disk image: GPT with one EFI system partition, filled by mtools.
 
     build_image(compiled, boot_application, out)    returns the list of (place, size) written
 
@@ -12,15 +12,15 @@ import os
 import tempfile
 from pathlib import Path
 
-from .command import Failure, MIB, execute, program
+from .command import MIB, Failure, execute, program
+from .gpt import BACKUP_SECTORS, SECTOR, Partition, write_gpt
 from .manifest import FOLDER
 
 BOOT_APPLICATION = "EFI/BOOT/BOOTX64.EFI"
 
-SECTOR = 512
 CYLINDER = 16 * 63 * SECTOR
 PARTITION_START = 1 * MIB
-GPT_BACKUP = 33 * SECTOR
+GPT_BACKUP = BACKUP_SECTORS * SECTOR
 
 DISK_GUID = "B0171EAD-0001-4000-8000-000000000001"
 PARTITION_GUID = "B0171EAD-0001-4000-8000-000000000002"
@@ -70,7 +70,8 @@ def _write(compiled, boot_application, work):
     volume = Volume(sizes)
     with open(image, "wb") as disk:
         disk.truncate(volume.disk_size)
-    _partition(image, volume)
+        partition = Partition(volume.first, volume.last, VOLUME_LABEL, PARTITION_GUID, DISK_GUID)
+        write_gpt(disk, volume.disk_size // SECTOR, partition)
     _fill(image, volume, loader, files)
     places = [BOOT_APPLICATION] + [str(path.relative_to(stage)) for path in files]
     return list(zip(places, sizes))
@@ -96,14 +97,6 @@ class Volume:
     def _count(self, sizes):
         directories = 3 + len(sizes) * 4 * 32 // self.cluster  # long names take several entries
         return directories + sum(-(-size // self.cluster) for size in sizes)
-
-
-def _partition(image, volume):
-    argv = [program("sgdisk", "gdisk"), "--set-alignment=1"]
-    argv += [f"--new=1:{volume.first}:{volume.last}", "--typecode=1:ef00"]
-    argv += [f"--change-name=1:{VOLUME_LABEL}", f"--partition-guid=1:{PARTITION_GUID}"]
-    argv += [f"--disk-guid={DISK_GUID}", str(image)]
-    execute(argv)
 
 
 def _fill(image, volume, loader, files):

@@ -41,7 +41,7 @@ class Settings:
 
 def choose_target(name):
     """The target by that name, or the best that works here; Failure when it can not work."""
-    reason = kvm_obstacle()
+    reason = kvm_obstacle() if name in (None, "kvm") else None
     if name == "kvm" and reason:
         raise Failure(f"target kvm can not work here: {reason}; use --target bochs")
     return name or ("bochs" if reason else "kvm")

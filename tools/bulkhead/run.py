@@ -25,6 +25,7 @@ from .command import (
     ROOT,
     Failure,
     Parser,
+    shown,
     size_argument,
 )
 from .firmware import Startup
@@ -86,7 +87,7 @@ def parse_arguments():
     add("--cpu", metavar="MODEL", help="CPU model, in the target's own words")
     add("--cpus", type=int, default=2, metavar="N", help="physical CPUs (default: 2)")
     add("--memory", type=size_argument, default=GIB, metavar="SIZE", help="default: 1G")
-    default = ROOT / "build" / "guests" / "debian" / "manifest.toml"
+    default = Path(shown(ROOT / "build" / "guests" / "debian" / "manifest.toml"))
     what = "default: the Debian guest"
     add("--manifest", type=Path, default=default, metavar="FILE", help=what)
     what = f"end it after S seconds (default: {DEFAULT_TIMEOUT}; at a terminal: never)"
@@ -356,9 +357,9 @@ def relay(session, screen, connection):
                 inputs.remove(stdin)
             typed = source.feed(data)
             if not is_script and session.startup.is_over:
-                connection.sendall(typed)
+                send(connection, typed)
         if is_script:
-            connection.sendall(source.due(time.monotonic()))
+            send(connection, source.due(time.monotonic()))
         if not session.startup.is_over:
             screen.progress(session)
 
@@ -368,6 +369,11 @@ def receive(connection):
         return connection.recv(65536)
     except ConnectionError:
         return b""
+
+
+def send(connection, data):
+    with contextlib.suppress(ConnectionError):  # that the machine has ended is seen elsewhere
+        connection.sendall(data)
 
 
 def wait_for_end(session):
@@ -435,7 +441,7 @@ def print_hint():
 
 def explain(arguments, session, status):
     """What the lines about the VMs can not tell, on standard error."""
-    where = f"; all it printed is in {arguments.log}" if arguments.log else ""
+    where = f"; all it printed is in {shown(arguments.log)}" if arguments.log else ""
     if status == FAILED:
         print(f"run: {session.failure()}{where}", file=sys.stderr)
     elif status == TIMED_OUT:

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays an emulator in tests of the run tool: fake_emulator.py SCENARIO WHERE.
+
+WHERE is the file that COM1 writes to, or the TCP port on this host that COM1 connects to. The
+scenarios are the functions below; each gets a stream to write to and to read from.
+"""
+
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+FIRMWARE = b"\x1b[2J\x1b[01;01HBdsDxe: starting Boot0001\r\nbulkhead: 4 modules\r\n"
+ENDED = b"[bulkhead] vm demo: powered off\r\n[bulkhead] all VMs ended\r\n"
+
+
+def good(com1):
+    com1.write(FIRMWARE + b"[bulkhead] hello\r\n[demo] x\r\n" + ENDED)
+
+
+def reset(com1):
+    com1.write(b"[bulkhead] hello\r\n" + ENDED.replace(b"powered off", b"reset"))
+
+
+def panic(com1):
+    """Panics and stays."""
+    com1.write(b"[bulkhead] hello\r\n[bulkhead] panic: lost\r\n")
+    time.sleep(60)
+
+
+def triple_fault(com1):
+    com1.write(b"[bulkhead] hello\r\n")
+    Path("bochs.log").write_text("e[CPU0 ] exception(): 3rd (13) exception\n", encoding="ascii")
+    time.sleep(60)
+
+
+def nothing_to_boot(com1):
+    com1.write(FIRMWARE + b"BdsDxe: failed to start Boot0001\r\nUEFI Interactive Shell\r\n")
+    time.sleep(60)
+
+
+def hang(com1):
+    """Never ends, and does not even end when asked to."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    com1.write(FIRMWARE + b"[bulkhead] hello\r\n")
+    time.sleep(60)
+
+
+def shell(com1):
+    """Echoes what is typed behind a prompt, with each byte's number, until `x`."""
+    com1.write(FIRMWARE + b"[bulkhead] hello\r\n~ # ")
+    while (key := com1.read(1)) not in (b"x", b""):
+        com1.write(key if key.isalnum() else b"<%d>" % key[0])
+        if key == b"\r":
+            com1.write(b"\r\n~ # ")
+    com1.write(b"\r\nbye\r\n")
+
+
+def main():
+    scenario, where = sys.argv[1:]
+    if scenario == "broken":
+        sys.exit("this emulator is broken")
+    if where.isdigit():
+        stream = socket.create_connection(("127.0.0.1", int(where))).makefile("rwb", 0)
+    else:
+        stream = open(where, "wb", 0)
+    with stream:
+        globals()[scenario](stream)
+
+
+main()

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The emulators' command lines, and the choice between them."""
+
+import os
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from support import ROOT, DirectoryCase
+from bulkhead.command import Failure
+from bulkhead.machine import (
+    Bochs,
+    Kvm,
+    Qemu,
+    SerialFile,
+    Settings,
+    check_settings,
+    choose_target,
+    kvm_obstacle,
+)
+
+
+class Choice(DirectoryCase):
+    def host(self, flags, nested, device=True):
+        self.file("proc/cpuinfo", f"processor : 0\nflags\t\t: fpu {flags} sse\n")
+        for module, value in nested.items():
+            self.file(f"sys/module/{module}/parameters/nested", value + "\n")
+        if device:
+            self.file("dev/kvm")
+        return kvm_obstacle(self.work)
+
+    def test_kvm_with_nesting(self):
+        self.assertIsNone(self.host("vmx", {"kvm_intel": "Y"}))
+
+    def test_kvm_amd_with_nesting(self):
+        self.assertIsNone(self.host("svm", {"kvm_amd": "1"}))
+
+    def test_no_device(self):
+        self.assertIn("/dev/kvm", self.host("vmx", {"kvm_intel": "Y"}, device=False))
+
+    def test_device_without_virtualization(self):
+        words = "the processor offers neither VT-x nor AMD-V to KVM"
+        self.assertEqual(self.host("", {"kvm_intel": "Y"}), words)
+
+    def test_nesting_off(self):
+        words = "nesting is off (load kvm_intel with nested=1)"
+        self.assertEqual(self.host("vmx", {"kvm_intel": "N"}), words)
+
+    def test_default_target(self):
+        with mock.patch("bulkhead.machine.kvm_obstacle", return_value=None):
+            self.assertEqual(choose_target(None), "kvm")
+        with mock.patch("bulkhead.machine.kvm_obstacle", return_value="no"):
+            self.assertEqual(choose_target(None), "bochs")
+            self.assertEqual(choose_target("qemu"), "qemu")
+            with self.assertRaisesRegex(Failure, "target kvm can not work here: no; use"):
+                choose_target("kvm")
+
+
+class CommandLines(DirectoryCase):
+    def setUp(self):
+        super().setUp()
+        self.file("cache/bochs/bin/bochs-bin")
+        self.file("cache/ovmf/OVMF.fd")
+        environment = mock.patch.dict(os.environ, BULKHEAD_CACHE=str(self.work / "cache"))
+        environment.start()
+        self.addCleanup(environment.stop)
+
+    def bochs(self, **settings):
+        settings = Settings(image=Path("/i.img"), **settings)
+        check_settings("bochs", settings)
+        serial = SerialFile(self.work / "com1.log")
+        return Bochs(settings, self.work).configuration(serial).splitlines()
+
+    def cpu_line(self, **settings):
+        (line,) = [line for line in self.bochs(**settings) if line.startswith("cpu: ")]
+        return line.removeprefix("cpu: ")
+
+    def test_bochs_defaults(self):
+        lines = self.bochs()
+        for line in (
+            "cpu: model=corei7_skylake_x, count=2, ips=50000000, reset_on_triple_fault=0, "
+            'cpuid_freq=ips, exclude_features="rdrand,rdseed,mwait"',
+            "memory: guest=1024, host=1024",
+            "clock: sync=none, time0=1700000000",
+            "ata0-master: type=disk, path=/i.img, mode=flat",
+            f"com1: enabled=1, mode=file, dev={self.work}/com1.log",
+            f"romimage: file={self.work}/cache/ovmf/OVMF.fd, address=0xffc00000",
+        ):
+            self.assertIn(line, lines)
+
+    def test_bochs_features(self):
+        line = self.cpu_line(without=["vmx"], with_=["mwait"], cpus=1)
+        self.assertTrue(line.endswith('exclude_features="rdrand,rdseed,vmx"'), line)
+
+    def test_bochs_newer_models(self):
+        msrs = f'msrs="{ROOT}/scripts/bochs/newer-models.msrs"'
+        self.assertTrue(self.cpu_line(cpu="sapphire_rapids").endswith(msrs))
+        self.assertNotIn("msrs", self.cpu_line(cpu="broadwell_ult"))
+
+    def test_bochs_much_memory(self):
+        self.assertIn("memory: guest=32768, host=4096", self.bochs(memory=32 << 30))
+
+    def test_bochs_options(self):
+        self.assertIn("debug: action=report", self.bochs(bochs_options=["debug: action=report"]))
+
+    def test_bochs_tells_a_triple_fault(self):
+        machine = Bochs(Settings(image=Path("/i.img")), self.work)
+        self.assertIsNone(machine.fault())
+        self.file("bochs.log", "0i[CPU0 ] x\n9e[CPU1 ] exception(): 3rd (1")
+        self.assertIsNone(machine.fault())
+        with open(self.work / "bochs.log", "a", encoding="ascii") as log:
+            log.write("3) exception with no resolution\n")
+        self.assertEqual(machine.fault(), "a triple fault on a physical CPU")
+
+    def test_qemu(self):
+        settings = Settings(image=Path("/a,b.img"), without=["svm"], qemu_options=["-d", "int"])
+        with mock.patch("bulkhead.machine.program", lambda name, _package: name):
+            argv = Qemu(settings, self.work).command(SerialFile(self.work / "com1.log"))
+        text = " ".join(argv)
+        for part in (
+            "qemu-system-x86_64 -machine q35 -accel tcg,thread=multi",
+            "-cpu EPYC,+svm,+npt,-smap,-rdtscp,-monitor,-svm -smp 2 -m 1024M",
+            "file=/a,,b.img",
+            "-d int",
+        ):
+            self.assertIn(part, text)
+
+    def test_kvm(self):
+        with mock.patch("bulkhead.machine.program", lambda name, _package: name):
+            machine = Kvm(Settings(image=Path("/i.img"), cpus=4), self.work)
+            argv = machine.command(SerialFile(self.work / "com1.log"))
+        self.assertIn("-accel kvm -cpu host -smp 4", " ".join(argv))
+
+    def test_refused_settings(self):
+        for target, settings, words in (
+            ("bochs", {"cpus": 0}, "--cpus 0: from 1 to 255"),
+            ("bochs", {"memory": 64 << 20}, "--memory: give the machine at least 128M"),
+            ("bochs", {"qemu_options": ["-d"]}, "--qemu-option goes with"),
+            ("qemu", {"bochs_options": ["x"]}, "--bochs-option and --firmware-lock go with"),
+            ("qemu", {"firmware_lock": True}, "--bochs-option and --firmware-lock go with"),
+        ):
+            with self.assertRaisesRegex(Failure, words) as caught:
+                check_settings(target, Settings(image=Path("/i.img"), **settings))
+            self.assertEqual(caught.exception.status, 64)
+
+
+if __name__ == "__main__":
+    unittest.main()

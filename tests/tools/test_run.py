@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run tool from end to end, with a fake emulator: statuses, lines, terminal, traces left."""
+
+import contextlib
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+import unittest
+from pathlib import Path
+
+from support import DEMO, DirectoryCase
+from bulkhead.relay import ESCAPE, PROMPT_SECONDS, Escape, Keyboard, Script
+
+PATIENCE = 10  # seconds
+
+
+class RunCase(DirectoryCase):
+    def setUp(self):
+        super().setUp()
+        self.file("vmlinuz", b"kernel")
+        self.file("m.toml", DEMO)
+        self.parts()
+        (self.work / "tmp").mkdir()
+
+    def argv(self, scenario, *options):
+        fake = str(Path(__file__).with_name("run_fake.py"))
+        argv = [sys.executable, fake, scenario, "--target", "bochs", "--manifest", "m.toml"]
+        return [*argv, "--build", "build", "--no-build", *options]
+
+    @property
+    def environment(self):
+        return dict(os.environ, TMPDIR=str(self.work / "tmp"))
+
+    def run_fake(self, scenario, *options, stdin=b""):
+        done = subprocess.run(
+            self.argv(scenario, *options),
+            cwd=self.work,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=30,
+        )
+        self.assertEqual(os.listdir(self.work / "tmp"), [])
+        self.stderr = done.stderr.decode()
+        return done.returncode, done.stdout.decode()
+
+
+class Batch(RunCase):
+    def batch(self, scenario, *options):
+        return self.run_fake(scenario, "--batch", "--log", "run.log", *options)
+
+    def test_good(self):
+        self.assertEqual(self.batch("good"), (0, "vm demo: powered off\n"))
+        self.assertEqual(self.stderr, "")
+        log = (self.work / "run.log").read_bytes()
+        begin = b"BdsDxe: starting Boot0001\nbulkhead: 4 modules\n[bulkhead] hello\r\n[demo] x\r\n"
+        self.assertTrue(log.startswith(begin), log)
+
+    def test_reset(self):
+        self.assertEqual(self.batch("reset"), (1, "vm demo: reset\n"))
+
+    def test_panic(self):
+        self.assertEqual(self.batch("panic"), (3, "vm demo: did not end\n"))
+        words = "run: the hypervisor panicked: lost; all it printed is in run.log\n"
+        self.assertEqual(self.stderr, words)
+
+    def test_triple_fault(self):
+        self.assertEqual(self.batch("triple_fault"), (3, "vm demo: did not end\n"))
+        self.assertIn("run: a triple fault on a physical CPU; ", self.stderr)
+
+    def test_nothing_to_boot(self):
+        self.assertEqual(self.batch("nothing_to_boot"), (3, "vm demo: did not end\n"))
+        self.assertIn("run: bulkhead: 4 modules; ", self.stderr)
+
+    def test_timeout(self):
+        begin = time.monotonic()
+        status = self.batch("hang", "--timeout", "0.5", "--stat")
+        self.assertEqual(status, (2, "vm demo: did not end\n"))
+        self.assertIn("run: the 0.5 s were over; all it printed is in run.log\n", self.stderr)
+        self.assertRegex(self.stderr, r"run: [01]\.\d s\n$")
+        self.assertLess(time.monotonic() - begin, PATIENCE)
+
+    def test_broken_emulator(self):
+        self.assertEqual(self.batch("broken"), (3, "vm demo: did not end\n"))
+        self.assertIn("never said a line (this emulator is broken)", self.stderr)
+
+    def test_refused_manifest(self):
+        self.file("m.toml", DEMO.replace("256M", "3G"))
+        self.assertEqual(self.batch("good"), (65, ""))
+        self.assertTrue(self.stderr.startswith("m.toml:4: vm.memory: the VMs up to this one need"))
+        self.assertEqual(self.batch("good", "--no-size-checks")[0], 0)
+
+    def test_wrong_command_line(self):
+        self.assertEqual(self.batch("good", "--cpus", "two"), (64, ""))
+        words = "run: argument --cpus: invalid int value: 'two'; see scripts/run --help\n"
+        self.assertEqual(self.stderr, words)
+        self.assertEqual(self.batch("good", "--target", "kvn")[0], 64)
+        self.assertEqual(self.batch("good", "--timeout", "0")[0], 64)
+        self.assertEqual(self.run_fake("good", "--batch", "--log", "m.toml/x")[0], 64)
+
+    def test_terminated(self):
+        argv = self.argv("hang", "--batch", "--log", "run.log")
+        process = subprocess.Popen(argv, cwd=self.work, env=self.environment)
+        wait_for(lambda: b"hello" in read_if_there(self.work / "run.log"))
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(PATIENCE), 128 + signal.SIGTERM)
+        self.assertEqual(os.listdir(self.work / "tmp"), [])
+
+    def test_several_at_once(self):
+        processes = []
+        for number in range(3):
+            argv = self.argv("good", "--batch", "--log", f"{number}.log")
+            options = {"cwd": self.work, "env": self.environment, "stdout": subprocess.PIPE}
+            processes.append(subprocess.Popen(argv, **options))
+        for process in processes:
+            with process:
+                self.assertEqual(process.stdout.read(), b"vm demo: powered off\n")
+
+
+class Pipe(RunCase):
+    def test_script_is_typed_behind_prompts(self):
+        status, text = self.run_fake("shell", stdin=b"one\ntwo\nx")
+        self.assertEqual(status, 0, self.stderr)
+        lines = text.replace("\r", "").splitlines()
+        self.assertEqual(lines[3:], ["bulkhead: 4 modules", "[bulkhead] hello"] + [
+            "~ # one<13>", "~ # two<13>", "~ # ", "bye"])
+
+    def test_end_of_input_is_not_the_end(self):
+        status, text = self.run_fake("good", stdin=b"")
+        self.assertEqual(status, 0, self.stderr)
+        self.assertIn("[demo] x", text)
+
+    def test_failure(self):
+        self.assertEqual(self.run_fake("panic")[0], 3)
+        self.assertEqual(self.run_fake("nothing_to_boot")[0], 3)
+        self.assertEqual(self.run_fake("hang", "--timeout", "0.3")[0], 2)
+
+    def test_emulator_that_does_not_start(self):
+        self.assertEqual(self.run_fake("broken")[0], 69)
+        self.assertIn("the emulator ended at its start: this emulator is broken", self.stderr)
+
+
+class Terminal(RunCase):
+    """A person at a pseudo-terminal."""
+
+    def setUp(self):
+        super().setUp()
+        self.master, self.slave = pty.openpty()
+        self.addCleanup(os.close, self.master)
+        self.addCleanup(os.close, self.slave)
+        self.before = termios.tcgetattr(self.slave)
+        self.screen = b""
+
+    def start(self, scenario):
+        self.process = subprocess.Popen(
+            self.argv(scenario, "--log", "run.log"),
+            cwd=self.work,
+            env=self.environment,
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=subprocess.DEVNULL,
+        )
+        self.addCleanup(self.process.wait)
+        self.addCleanup(self.process.kill)
+
+    def expect(self, text):
+        wait_for(lambda: text in self.read())
+
+    def read(self):
+        while select.select([self.master], [], [], 0.05)[0]:
+            self.screen += os.read(self.master, 4096)
+        return self.screen
+
+    def type(self, text):
+        os.write(self.master, text)
+
+    def end(self):
+        status = self.process.wait(PATIENCE)
+        self.read()
+        self.assertEqual(termios.tcgetattr(self.slave), self.before)
+        self.assertEqual(os.listdir(self.work / "tmp"), [])
+        return status
+
+    def test_every_key_reaches_the_machine(self):
+        self.start("shell")
+        self.expect(b"~ # ")
+        self.type(b"a\x01\x03\x1a\x1d\x04\r")
+        self.expect(b"a<1><3><26><29><4><13>")
+        self.type(b"x")
+        self.expect(b"bye\r\n")
+        self.assertEqual(self.end(), 0)
+        self.assertTrue(self.screen.startswith(b"Ctrl-A h: help of the hypervisor's console; "))
+        self.assertIn(b"\rstarting the machine (fake, corei7_skylake_x, 2 CPUs, 1024M)", self.screen)
+        self.assertNotIn(b"BdsDxe", self.screen)
+        self.assertIn(b"bye", read_if_there(self.work / "run.log"))
+
+    def test_escape(self):
+        self.start("shell")
+        self.expect(b"~ # ")
+        self.type(b"\x1d\x1d")
+        self.assertEqual(self.end(), 130)
+
+    def test_terminal_is_restored_when_killed(self):
+        self.start("hang")
+        self.expect(b"hello")
+        self.assertNotEqual(termios.tcgetattr(self.slave), self.before)
+        self.process.send_signal(signal.SIGHUP)
+        self.assertEqual(self.end(), 128 + signal.SIGHUP)
+
+
+class Typing(unittest.TestCase):
+    def test_keyboard(self):
+        keyboard = Keyboard()
+        escape = bytes([ESCAPE])
+        self.assertEqual(keyboard.feed(b"ab\x03"), b"ab\x03")
+        self.assertEqual(keyboard.feed(escape), b"")
+        self.assertEqual(keyboard.feed(b"c"), escape + b"c")
+        self.assertEqual(keyboard.feed(b"d" + escape), b"d")
+        with self.assertRaises(Escape):
+            keyboard.feed(escape)
+
+    def test_script_waits_for_a_prompt(self):
+        script = Script()
+        script.feed(b"one\ntwo")
+        self.assertEqual(script.due(100), b"")  # the machine has not yet said a thing
+        script.output(b"[    1.0] booting\r\n", 100)
+        self.assertEqual(script.due(101), b"")
+        script.output(b"/ # \x1b[6n", 102)
+        self.assertEqual(script.due(102), b"")
+        self.assertEqual(script.due(102 + PROMPT_SECONDS), b"one\r")
+        self.assertEqual(script.due(104), b"")  # not before the next prompt
+        script.output(b"one\r\n/ # ", 105)
+        self.assertEqual(script.due(107), b"")  # the second line is not yet complete
+        script.feed(b"")
+        self.assertEqual(script.due(107), b"two")
+        self.assertEqual(script.due(200), b"")
+
+    def test_script_types_after_a_long_silence(self):
+        script = Script()
+        script.feed(b"one\n")
+        script.output(b"no prompt\r\n", 100)
+        self.assertEqual(script.due(110), b"")
+        self.assertEqual(script.due(121), b"one\r")
+
+
+def wait_for(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("waited in vain")
+        time.sleep(0.02)
+
+
+def read_if_there(path):
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes()
+    return b""
+
+
+if __name__ == "__main__":
+    unittest.main()
