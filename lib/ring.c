@@ -14,7 +14,7 @@ void ring_reader_open(struct ring_reader *ring, const uint8_t *data, uint32_t si
 }
 
 // A distance that no honest side can produce counts as a full ring: the writer then waits, and the
-// reader reads bytes that are there, though nonsense.
+// reader reads what stands there, though nonsense.
 static uint32_t distance(uint32_t head, uint32_t tail, uint32_t size) {
     uint32_t count = head - tail;
     return count <= size ? count : size;
@@ -43,15 +43,19 @@ uint32_t ring_write(struct ring_writer *ring, const uint8_t *bytes, uint32_t cou
     return count;
 }
 
+// After an impossible head the reader goes on one ring before it, and so comes to an end: it would
+// otherwise count up to it, through as much as 4 GiB of nonsense.
 uint32_t ring_read(struct ring_reader *ring, uint8_t *bytes, uint32_t count) {
-    uint32_t available = ring_reader_count(ring);
+    uint32_t head = __atomic_load_n(ring->head, __ATOMIC_ACQUIRE);
+    uint32_t available = distance(head, ring->position, ring->size);
+    uint32_t position = head - available;
     if (count > available) {
         count = available;
     }
     for (uint32_t i = 0; i < count; i++) {
-        bytes[i] = ring->data[(ring->position + i) % ring->size];
+        bytes[i] = ring->data[(position + i) % ring->size];
     }
-    ring->position += count;
+    ring->position = position + count;
     __atomic_store_n(ring->tail, ring->position, __ATOMIC_RELEASE);
     return count;
 }

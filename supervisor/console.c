@@ -16,7 +16,8 @@
 #define SAY_MAX    512u
 
 // A piece of newlines only: each becomes "[NAME] \n". Then a partial line that was there before.
-_Static_assert(CONSOLE_PIECE *(MANIFEST_NAME_MAX + 4) + LINE_MAX < GUEST_ROOM, "a piece fits");
+_Static_assert(CONSOLE_PIECE *(MANIFEST_NAME_MAX + 4) + LINE_LENGTH_MAX < GUEST_ROOM,
+               "a piece fits");
 
 static struct {
     bool is_batch;
@@ -86,6 +87,12 @@ static void put_newline(void) {
     }
 }
 
+void console_fresh_line(void) {
+    if (console.is_inside_line) {
+        put_newline();
+    }
+}
+
 void console_raw(const char *bytes, size_t count) {
     put(bytes, count);
 }
@@ -106,9 +113,7 @@ void console_say(const char *format, ...) {
     fmt_format_va(text, sizeof(text), format, arguments);
     va_end(arguments);
     line_sanitize(printable, sizeof(printable), text, sizeof(text));
-    if (console.is_inside_line) {
-        put_newline();
-    }
+    console_fresh_line();
     put(PREFIX, sizeof(PREFIX) - 1);
     put(printable, strlen(printable));
     put_newline();

@@ -34,6 +34,9 @@ void console_guest_line(const char *name, const char *text, size_t length);
 
 void console_raw(const char *bytes, size_t count);
 
+// A newline, unless the last byte was one.
+void console_fresh_line(void);
+
 // Text of the hypervisor's own console, with newlines as "\n".
 void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

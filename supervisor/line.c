@@ -29,7 +29,7 @@ bool line_add(struct line *line, uint8_t byte) {
         return !is_swallowed;
     }
     line->length += (uint32_t)put_byte(&line->text[line->length], byte);
-    line->is_continued = line->length > LINE_MAX - ESCAPED_MAX;
+    line->is_continued = line->length > LINE_LENGTH_MAX - ESCAPED_MAX;
     return line->is_continued;
 }
 

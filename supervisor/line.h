@@ -10,12 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LINE_MAX 512u // characters of text
+#define LINE_LENGTH_MAX 512u // characters of text
 
 struct line {
     uint32_t length;
     bool is_continued; // the line before was cut off: its own newline is still to come
-    char text[LINE_MAX];
+    char text[LINE_LENGTH_MAX];
 };
 
 // Takes one byte of the guest's. True: text[0, length) is a line to be printed now.

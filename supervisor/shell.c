@@ -182,7 +182,9 @@ static void run_line(const char *line) {
 }
 
 void shell_redraw(void) {
+    console_fresh_line();
     console_print(PROMPT "%s", typed);
+    (void)console_has_said(); // whatever was said stands above this prompt
 }
 
 void shell_open(void) {
@@ -200,7 +202,6 @@ static void enter(void) {
     run_line(line);
     if (mux_is_shell()) {
         shell_redraw();
-        (void)console_has_said(); // whatever was said stands above this prompt
     }
 }
 

@@ -21,17 +21,17 @@
 static struct vm *vms;
 static uint32_t vms_count;
 
-bool vm_open(const struct manifest *manifest) {
-    if (manifest->vm_count == 0) {
+bool vm_open(const struct manifest *from) {
+    if (from->vm_count == 0) {
         return true;
     }
-    vms = process_allocate(manifest->vm_count * sizeof(*vms));
+    vms = process_allocate(from->vm_count * sizeof(*vms));
     if (vms == NULL) {
         return false;
     }
-    vms_count = manifest->vm_count;
+    vms_count = from->vm_count;
     for (uint32_t i = 0; i < vms_count; i++) {
-        vms[i].config = &manifest->vm[i];
+        vms[i].config = &from->vm[i];
         vms[i].index = i;
     }
     return true;

@@ -45,7 +45,7 @@ struct vm {
 };
 
 // False: no memory for the table.
-bool vm_open(const struct manifest *manifest);
+bool vm_open(const struct manifest *from);
 
 uint32_t vm_count(void);
 struct vm *vm_at(uint32_t index);

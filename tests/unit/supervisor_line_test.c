@@ -14,7 +14,7 @@ static void line_test_feed(struct line *line, const char *bytes, size_t count, c
         if (!line_add(line, (uint8_t)bytes[i])) {
             continue;
         }
-        cr_assert_leq(line->length, LINE_MAX);
+        cr_assert_leq(line->length, LINE_LENGTH_MAX);
         cr_assert_lt(used + line->length + 3, size);
         out[used++] = '<';
         memcpy(&out[used], line->text, line->length);
@@ -86,7 +86,7 @@ Test(supervisor_line, newline_behind_a_cut_is_swallowed) {
         count++;
     }
     line_clear(&line);
-    cr_assert_gt(count, LINE_MAX - 8);
+    cr_assert_gt(count, LINE_LENGTH_MAX - 8);
     cr_assert_not(line_add(&line, '\r'));
     cr_assert_not(line_add(&line, '\n'));
     cr_assert(line_add(&line, '\n'), "but the next one counts");
@@ -99,7 +99,7 @@ Test(supervisor_line, random_bytes_stay_printable) {
         if (!line_add(&line, (uint8_t)rand())) {
             continue;
         }
-        cr_assert_leq(line.length, LINE_MAX);
+        cr_assert_leq(line.length, LINE_LENGTH_MAX);
         for (uint32_t k = 0; k < line.length; k++) {
             cr_assert((line.text[k] >= ' ' && line.text[k] < 0x7f) || line.text[k] == '\t');
         }
