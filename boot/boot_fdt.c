@@ -98,36 +98,28 @@ static bool read_token(const struct boot_fdt *fdt, uint32_t offset, struct token
 }
 
 // One pass over the structure block: one root node without a name, properties before children,
-// balanced nodes, FDT_END last.
+// balanced nodes, and nothing but FDT_END behind the root.
 static bool check_structure(const struct boot_fdt *fdt) {
     struct token token;
     uint32_t depth = 0;
-    bool had_child[BOOT_FDT_DEPTH_MAX + 1] = {false};
+    bool had_child[BOOT_FDT_DEPTH_MAX + 1] = {false}; // of the open node at that depth
     for (uint32_t offset = 0; read_token(fdt, offset, &token); offset = token.next) {
-        switch (token.kind) {
-        case FDT_BEGIN_NODE:
-            if (depth == BOOT_FDT_DEPTH_MAX || had_child[0])
+        bool is_root = offset == BOOT_FDT_ROOT;
+        if (token.kind == FDT_END)
+            return depth == 0 && !is_root && token.next == fdt->structure_size;
+        if (is_root != (depth == 0)) // before the root, or behind it
+            return false;
+        if (token.kind == FDT_BEGIN_NODE) {
+            if (depth == BOOT_FDT_DEPTH_MAX || is_root != (token.name[0] == '\0'))
                 return false;
-            if ((depth == 0) != (token.name[0] == '\0') || (depth == 0 && offset != BOOT_FDT_ROOT))
-                return false;
-            if (depth > 0)
-                had_child[depth] = true;
-            had_child[++depth] = false;
-            break;
-        case FDT_END_NODE:
-            if (depth == 0)
-                return false;
+            had_child[depth++] = true;
+            had_child[depth] = false;
+        } else if (is_root) {
+            return false;
+        } else if (token.kind == FDT_END_NODE) {
             depth--;
-            had_child[0] = depth == 0;
-            break;
-        case FDT_PROP:
-            if (depth == 0 || had_child[depth])
-                return false;
-            break;
-        case FDT_END:
-            return had_child[0] && token.next == fdt->structure_size;
-        default:
-            break;
+        } else if (token.kind == FDT_PROP && had_child[depth]) {
+            return false;
         }
     }
     return false;
@@ -245,7 +237,7 @@ const uint8_t *boot_fdt_property(const struct boot_fdt *fdt, uint32_t node, cons
 const char *boot_fdt_string(const struct boot_fdt *fdt, uint32_t node, const char *name) {
     uint32_t size = 0;
     const uint8_t *value = boot_fdt_property(fdt, node, name, &size);
-    if (value == NULL || string_length(value, size, 0) != size - 1)
+    if (value == NULL || size == 0 || string_length(value, size, 0) != size - 1)
         return NULL;
     return (const char *)value;
 }

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// boot/boot_map: sorting and merging, held against a map with one byte a page.
+#include "boot/boot_map.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RANGES 24
+#define PAGES  64
+
+static uint32_t build(const struct boot_memory *ranges, uint32_t count, struct boot_memory *out) {
+    uint64_t points[2 * RANGES];
+    return boot_map_build(ranges, count, points, out);
+}
+
+static struct boot_memory range(uint64_t page, uint64_t pages, uint32_t type) {
+    return (struct boot_memory){
+        .base = page * BOOT_PAGE_SIZE, .length = pages * BOOT_PAGE_SIZE, .type = type};
+}
+
+Test(boot_map, types_follow_the_specification) {
+    cr_assert_eq(boot_map_type(0), BOOT_MEMORY_FIRMWARE);
+    cr_assert_eq(boot_map_type(2), BOOT_MEMORY_LOADER);
+    cr_assert_eq(boot_map_type(4), BOOT_MEMORY_FREE);
+    cr_assert_eq(boot_map_type(6), BOOT_MEMORY_FIRMWARE);
+    cr_assert_eq(boot_map_type(7), BOOT_MEMORY_FREE);
+    cr_assert_eq(boot_map_type(9), BOOT_MEMORY_ACPI);
+    cr_assert_eq(boot_map_type(11), BOOT_MEMORY_DEVICE);
+    cr_assert_eq(boot_map_type(15), BOOT_MEMORY_FIRMWARE);
+    cr_assert_eq(boot_map_type(16), BOOT_MEMORY_FIRMWARE);
+    cr_assert_eq(boot_map_type(0x80000000u), BOOT_MEMORY_FIRMWARE);
+}
+
+Test(boot_map, broken_pages_are_never_free) {
+    struct boot_memory out;
+    cr_assert(boot_map_range(&out, 0x1800, 2, BOOT_MEMORY_FREE));
+    cr_assert_eq(out.base, 0x2000u);
+    cr_assert_eq(out.length, 0x1000u);
+    cr_assert(boot_map_range(&out, 0x1800, 2, BOOT_MEMORY_FIRMWARE));
+    cr_assert_eq(out.base, 0x1000u);
+    cr_assert_eq(out.length, 0x3000u);
+    cr_assert_not(boot_map_range(&out, 0x1800, 1, BOOT_MEMORY_FREE));
+}
+
+Test(boot_map, nonsense_is_dropped) {
+    struct boot_memory out;
+    cr_assert_not(boot_map_range(&out, 0, 0, BOOT_MEMORY_FREE));
+    cr_assert_not(boot_map_range(&out, 0x1000, UINT64_MAX, BOOT_MEMORY_FREE));
+    cr_assert_not(boot_map_range(&out, 0x1000, 1ull << 52, BOOT_MEMORY_FREE));
+    cr_assert_not(boot_map_range(&out, UINT64_MAX - 0xfff, 1, BOOT_MEMORY_FIRMWARE));
+    cr_assert(boot_map_range(&out, (1ull << 52) - 0x1000, 1, BOOT_MEMORY_FIRMWARE));
+}
+
+Test(boot_map, module_is_cut_out_of_loader_data) {
+    const struct boot_memory ranges[] = {
+        range(16, 4, BOOT_MEMORY_MODULE), range(8, 8, BOOT_MEMORY_FREE),
+        range(0, 8, BOOT_MEMORY_FREE),    range(16, 16, BOOT_MEMORY_LOADER),
+        range(40, 1, BOOT_MEMORY_ACPI),
+    };
+    struct boot_memory out[2 * RANGES];
+    cr_assert_eq(build(ranges, 5, out), 4u);
+    cr_assert_eq(out[0].length, 16 * BOOT_PAGE_SIZE);
+    cr_assert_eq(out[1].type, BOOT_MEMORY_MODULE);
+    cr_assert_eq(out[1].base, 16 * BOOT_PAGE_SIZE);
+    cr_assert_eq(out[2].type, BOOT_MEMORY_LOADER);
+    cr_assert_eq(out[2].base, 20 * BOOT_PAGE_SIZE);
+    cr_assert_eq(out[2].length, 12 * BOOT_PAGE_SIZE);
+    cr_assert_eq(out[3].base, 40 * BOOT_PAGE_SIZE);
+}
+
+Test(boot_map, empty_map_stays_empty) {
+    struct boot_memory out[1];
+    cr_assert_eq(build(NULL, 0, out), 0u);
+}
+
+Test(boot_map, any_overlap_gives_the_highest_type) {
+    srand(1);
+    for (int round = 0; round < 3000; round++) {
+        struct boot_memory ranges[RANGES];
+        struct boot_memory out[2 * RANGES];
+        uint8_t expected[PAGES] = {0};
+        uint8_t seen[PAGES] = {0};
+        uint32_t count = (uint32_t)rand() % (RANGES + 1);
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t page = (uint32_t)rand() % PAGES;
+            uint32_t pages = (uint32_t)rand() % (PAGES - page) + 1;
+            ranges[i] = range(page, pages, (uint32_t)rand() % 7 + 1);
+            for (uint32_t k = page; k < page + pages; k++)
+                if (expected[k] < ranges[i].type)
+                    expected[k] = (uint8_t)ranges[i].type;
+        }
+        uint32_t out_count = build(ranges, count, out);
+        for (uint32_t i = 0; i < out_count; i++) {
+            uint64_t end = i > 0 ? out[i - 1].base + out[i - 1].length : 0;
+            cr_assert_geq(out[i].base, end);
+            cr_assert(i == 0 || out[i].base > end || out[i].type != out[i - 1].type);
+            for (uint64_t k = 0; k < out[i].length / BOOT_PAGE_SIZE; k++)
+                seen[out[i].base / BOOT_PAGE_SIZE + k] = (uint8_t)out[i].type;
+        }
+        cr_assert_arr_eq(seen, expected, sizeof(seen));
+    }
+}

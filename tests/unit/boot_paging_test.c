@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// boot/boot_paging: tables are built in host memory and walked as the processor would.
+#include "boot/boot_paging.h"
+
+#include <criterion/criterion.h>
+#include <elf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GIB (1ull << 30)
+#define MIB (1ull << 20)
+#define NX  (1ull << 63)
+
+static struct boot_paging paging;
+
+static void start(const struct boot_memory *ranges, uint32_t count, uint64_t kernel_size,
+                  bool has_1g_pages) {
+    uint64_t tables = boot_paging_count(ranges, count, kernel_size);
+    void *pages = aligned_alloc(4096, tables * 4096);
+    memset(pages, 0xa5, tables * 4096);
+    boot_paging_init(&paging, pages, (uint32_t)tables, has_1g_pages);
+}
+
+// Leaf entry for an address, 0 when there is none; *level is 0 for 4 KiB, 1 for 2 MiB, 2 for 1 GiB.
+static uint64_t walk(uint64_t address, int *level) {
+    uint64_t table = boot_paging_root(&paging);
+    for (*level = 3;; (*level)--) {
+        uint64_t entry =
+            ((const uint64_t *)(table & 0xffffffffff000))[address >> (12 + 9 * *level) & 511];
+        if (!(entry & 1) || *level == 0 || (entry & 0x80))
+            return entry;
+        table = entry;
+    }
+}
+
+static bool is_identity(uint64_t address, int wanted_level) {
+    int level;
+    uint64_t entry = walk(address, &level);
+    uint64_t size = 1ull << (12 + 9 * level);
+    return entry == ((address & ~(size - 1)) | 0x83) && level == wanted_level;
+}
+
+static bool is_unmapped(uint64_t address) {
+    int level;
+    return walk(address, &level) == 0;
+}
+
+Test(boot_paging, first_4g_are_mapped_without_memory) {
+    start(NULL, 0, 0, true);
+    cr_assert(boot_paging_memory(&paging, NULL, 0));
+    cr_assert(is_identity(0, 1));
+    cr_assert(is_identity(0xfee00000, 1));
+    cr_assert(is_identity(4 * GIB - 1, 1));
+    cr_assert(is_unmapped(4 * GIB));
+}
+
+static const struct boot_memory ranges[] = {
+    {.base = 0, .length = 3 * GIB, .type = BOOT_MEMORY_FREE},
+    {.base = 4 * GIB, .length = 3 * GIB - 4096, .type = BOOT_MEMORY_FREE},
+    {.base = 7 * GIB - 4096, .length = 4096, .type = BOOT_MEMORY_ACPI},
+    {.base = 7 * GIB, .length = 4096, .type = BOOT_MEMORY_FREE},
+    {.base = 9 * GIB, .length = GIB, .type = BOOT_MEMORY_FIRMWARE},
+    {.base = 513 * GIB, .length = 4 * MIB, .type = BOOT_MEMORY_MODULE},
+    {.base = 1ull << 46, .length = 1ull << 45, .type = BOOT_MEMORY_DEVICE},
+};
+
+#define RANGES_COUNT (sizeof(ranges) / sizeof(ranges[0]))
+
+Test(boot_paging, memory_is_mapped_with_1g_pages) {
+    start(ranges, RANGES_COUNT, 0, true);
+    cr_assert(boot_paging_memory(&paging, ranges, RANGES_COUNT));
+    cr_assert(is_identity(GIB, 1));
+    cr_assert(is_identity(4 * GIB, 2));
+    cr_assert(is_identity(6 * GIB - 1, 2));
+    cr_assert(is_identity(7 * GIB - 1, 1));
+    cr_assert(is_identity(7 * GIB, 1));
+    cr_assert(is_unmapped(7 * GIB + 2 * MIB));
+    cr_assert(is_unmapped(9 * GIB));
+    cr_assert(is_identity(513 * GIB, 1));
+    cr_assert(is_identity(513 * GIB + 4 * MIB - 1, 1));
+    cr_assert(is_unmapped(513 * GIB + 4 * MIB));
+    cr_assert(is_unmapped(1ull << 46));
+    cr_assert_lt(boot_paging_count(ranges, RANGES_COUNT, 0), 40u);
+}
+
+Test(boot_paging, memory_is_mapped_without_1g_pages) {
+    start(ranges, RANGES_COUNT, 0, false);
+    cr_assert(boot_paging_memory(&paging, ranges, RANGES_COUNT));
+    cr_assert(is_identity(4 * GIB, 1));
+    cr_assert(is_identity(7 * GIB - 1, 1));
+    cr_assert(boot_paging_identity(&paging, 1023 * GIB + 1023 * MIB, 2 * MIB)); // the range more
+    cr_assert(is_identity(1024 * GIB, 1));
+}
+
+Test(boot_paging, range_above_the_lower_half_is_refused) {
+    start(NULL, 0, 0, true);
+    cr_assert_not(boot_paging_identity(&paging, (1ull << 47) - 4096, 8192));
+    cr_assert_not(boot_paging_identity(&paging, UINT64_MAX - 4095, 8192));
+}
+
+Test(boot_paging, used_up_tables_are_told) {
+    static _Alignas(4096) uint64_t pages[3][512];
+    boot_paging_init(&paging, pages, 3, false);
+    cr_assert(boot_paging_identity(&paging, 0, GIB));
+    cr_assert_not(boot_paging_identity(&paging, GIB, 4096));
+}
+
+Test(boot_paging, kernel_has_the_rights_of_its_segments) {
+    struct {
+        Elf64_Ehdr header;
+        Elf64_Phdr segments[3];
+    } file = {
+        .header = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+                   .e_type = ET_EXEC,
+                   .e_machine = EM_X86_64,
+                   .e_version = EV_CURRENT,
+                   .e_entry = BOOT_KERNEL_VMA + 0x1000,
+                   .e_phoff = sizeof(Elf64_Ehdr),
+                   .e_ehsize = sizeof(Elf64_Ehdr),
+                   .e_phentsize = sizeof(Elf64_Phdr),
+                   .e_phnum = 3},
+        .segments = {{PT_LOAD, PF_R | PF_X, 0, BOOT_KERNEL_VMA + 0x1000, 0, 0, 0x1001, 4096},
+                     {PT_LOAD, PF_R, 0, BOOT_KERNEL_VMA + 0x3010, 0, 0, 16, 4096},
+                     {PT_LOAD, PF_R | PF_W, 0, BOOT_KERNEL_VMA + 0x4000, 0, 0, 4 * MIB, 4096}}};
+    const uint64_t base = 64 * MIB;
+    const uint64_t size = 4 * MIB + 0x4000;
+    struct elf_image image;
+    int level;
+    cr_assert_eq(elf_check(&image, &file, sizeof(file)), ELF_OK);
+    start(NULL, 0, size, false);
+    cr_assert(boot_paging_memory(&paging, NULL, 0));
+    cr_assert(boot_paging_kernel(&paging, &image, base));
+    cr_assert(is_unmapped(BOOT_KERNEL_VMA));
+    cr_assert_eq(walk(BOOT_KERNEL_VMA + 0x1000, &level), (base + 0x1000) | 1);
+    cr_assert_eq(level, 0);
+    cr_assert_eq(walk(BOOT_KERNEL_VMA + 0x2000, &level), (base + 0x2000) | 1);
+    cr_assert_eq(walk(BOOT_KERNEL_VMA + 0x3000, &level), (base + 0x3000) | 1 | NX);
+    cr_assert_eq(walk(BOOT_KERNEL_VMA + 0x4000, &level), (base + 0x4000) | 3 | NX);
+    cr_assert_eq(walk(BOOT_KERNEL_VMA + size - 1, &level), (base + size - 0x1000) | 3 | NX);
+    cr_assert(is_unmapped(BOOT_KERNEL_VMA + size));
+}
