@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Carving a partition: check first (words for what does not fit), then make one part after another. A part
-// that fails ends it, and partition_release undoes whatever exists. The VMM gets copies of handles with
+// that fails ends it, and partition_close undoes whatever exists. The VMM gets copies of handles with
 // the least rights that include/vmm.h promises.
 #include "supervisor/partition.h"
 
@@ -225,7 +225,8 @@ bool partition_carve(struct partition *partition, const struct vm_config *config
     if (wrong != NULL) {
         fmt_format(why, PARTITION_WHY_MAX, "its virtual machine monitor could not be started: %s",
                    wrong);
-        (void)partition_release(partition);
+        partition_close(partition);
+        partition_forget(partition);
         return false;
     }
     return true;
@@ -238,8 +239,7 @@ static void close_handle(uint32_t *handle) {
     }
 }
 
-uint64_t partition_release(struct partition *partition) {
-    uint64_t used = machine_memory_used();
+void partition_close(struct partition *partition) {
     if (partition->process.handle != 0) {
         (void)sys_process_kill(partition->process.handle, 0);
     }
@@ -251,7 +251,12 @@ uint64_t partition_release(struct partition *partition) {
     close_handle(&partition->report);
     close_handle(&partition->console);
     close_handle(&partition->wakeup);
+}
+
+uint64_t partition_left(const struct partition *partition) {
+    return partition_overhead(partition, 0);
+}
+
+void partition_forget(struct partition *partition) {
     close_handle(&partition->quota);
-    uint64_t returned = used - machine_memory_used();
-    return partition->cost > returned ? partition->cost - returned : 0;
 }

@@ -27,8 +27,15 @@ struct partition {
 bool partition_carve(struct partition *partition, const struct vm_config *config, uint32_t index,
                      char why[PARTITION_WHY_MAX]);
 
-// Ends the process and gives everything back. Returns the bytes that did not come back: 0, or a leak.
-uint64_t partition_release(struct partition *partition);
+// Ends the process and gives back everything but the quota itself, which the kernel may need a moment
+// longer: until its last thread has left the CPU that it ran on.
+void partition_close(struct partition *partition);
+
+// Bytes that the quota still holds: 0 once the kernel is done, or else, after a while, a leak.
+uint64_t partition_left(const struct partition *partition);
+
+// Gives back the quota, last.
+void partition_forget(struct partition *partition);
 
 // Bytes that the VM holds right now beyond its own RAM of `memory` bytes.
 uint64_t partition_overhead(const struct partition *partition, uint64_t memory);

@@ -35,16 +35,17 @@ static void run_help(const char *argument) {
 
 static void print_state(const struct vm *vm) {
     char text[PARTITION_WHY_MAX + 16];
+    const char *state = vm->has_entered ? "running" : "starting";
     if (vm->state == VM_STOPPED) {
-        console_print("not started\n");
-    } else if (vm->state == VM_RUNNING) {
-        console_print(vm->end_deadline != 0 ? "ending\n"
-                      : vm->has_entered     ? "running\n"
-                                            : "starting\n");
-    } else {
-        vm_end_text(vm, text, sizeof(text));
-        console_print("%s\n", text);
+        state = "not started";
+    } else if (vm->state == VM_SETTLING || vm->is_asked_to_end) {
+        state = "ending";
     }
+    if (vm->state == VM_ENDED) {
+        vm_end_text(vm, text, sizeof(text));
+        state = text;
+    }
+    console_print("%s\n", state);
 }
 
 static void run_vm(const char *argument) {
@@ -85,7 +86,7 @@ static void run_focus(const char *argument) {
 
 static void run_start(const char *argument) {
     struct vm *vm = find(argument);
-    if (vm != NULL && vm->state == VM_RUNNING) {
+    if (vm != NULL && (vm->state == VM_RUNNING || vm->state == VM_SETTLING)) {
         console_print("%s is running\n", argument);
     } else if (vm != NULL) {
         vm_start(vm);

@@ -17,22 +17,30 @@
 
 #define PIECES_A_TURN        64u // then the other VMs have their turn
 #define END_PATIENCE_SECONDS 5u
+#define SETTLE_LOOKS         200u  // for the kernel to take apart what a VM was,
+#define SETTLE_LOOKS_SECOND  1000u // at this rate
 
 static struct vm *vms;
 static uint32_t vms_count;
 
 bool vm_open(const struct manifest *from) {
-    if (from->vm_count == 0) {
+    uint32_t count = from->vm_count;
+    if (count == 0) {
         return true;
     }
-    vms = process_allocate(from->vm_count * sizeof(*vms));
+    vms = process_allocate(count * sizeof(*vms));
     if (vms == NULL) {
         return false;
     }
-    vms_count = from->vm_count;
-    for (uint32_t i = 0; i < vms_count; i++) {
+    // Without memory for them, what unfocused VMs print is lost, and that is all.
+    struct backlog *backlogs =
+        console_is_batch() ? NULL : process_allocate(count * sizeof(*backlogs));
+    vms_count = count;
+    for (uint32_t i = 0; i < count; i++) {
         vms[i].config = &from->vm[i];
         vms[i].index = i;
+        vms[i].deadline = ABI_FOREVER;
+        vms[i].backlog = backlogs != NULL ? &backlogs[i] : NULL;
     }
     return true;
 }
@@ -57,7 +65,7 @@ struct vm *vm_find(const char *name) {
 uint32_t vm_running_count(void) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < vms_count; i++) {
-        count += vms[i].state == VM_RUNNING;
+        count += vms[i].state == VM_RUNNING || vms[i].state == VM_SETTLING;
     }
     return count;
 }
@@ -104,19 +112,33 @@ static void say_end(struct vm *vm) {
     console_say("vm %s: %s", vm->config->name, text);
 }
 
+// Ends the VM's life in the table once the kernel has taken everything of it apart, or did not in time.
+static void settle(struct vm *vm) {
+    uint64_t left = partition_left(&vm->partition);
+    if (left != 0 && vm->settle_looks++ < SETTLE_LOOKS) {
+        vm->deadline = machine_tsc() + machine.tsc_hz / SETTLE_LOOKS_SECOND;
+        return;
+    }
+    partition_forget(&vm->partition);
+    vm->state = VM_ENDED;
+    vm->deadline = ABI_FOREVER;
+    say_end(vm);
+    if (left != 0) {
+        console_say("leak: vm %s: %llu bytes did not come back", vm->config->name,
+                    (unsigned long long)left);
+    }
+    mux_vm_ended(vm);
+}
+
 static void finish(struct vm *vm) {
     if (line_is_partial(&vm->line)) {
         console_guest_line(vm->config->name, vm->line.text, vm->line.length);
         line_clear(&vm->line);
     }
-    uint64_t leaked = partition_release(&vm->partition);
-    vm->state = VM_ENDED;
-    say_end(vm);
-    if (leaked != 0) {
-        console_say("leak: vm %s: %llu bytes did not come back", vm->config->name,
-                    (unsigned long long)leaked);
-    }
-    mux_vm_ended(vm);
+    partition_close(&vm->partition);
+    vm->state = VM_SETTLING;
+    vm->settle_looks = 0;
+    settle(vm);
 }
 
 static void set_end_from_process(struct vm *vm, const struct abi_process_status *status) {
@@ -138,16 +160,14 @@ static void kill_process(struct vm *vm) {
 // ---- starting -----------------------------------------------------------------------------------
 
 void vm_start(struct vm *vm) {
-    if (vm->state == VM_RUNNING) {
+    if (vm->state == VM_RUNNING || vm->state == VM_SETTLING) {
         return;
     }
     vm->has_end = false;
     vm->has_entered = false;
-    vm->end_deadline = 0;
+    vm->is_asked_to_end = false;
+    vm->deadline = ABI_FOREVER;
     vm->line = (struct line){0};
-    if (vm->backlog == NULL && !console_is_batch()) {
-        vm->backlog = process_allocate(sizeof(*vm->backlog));
-    }
     char why[PARTITION_WHY_MAX] = "";
     if (vm->config->refusal != NULL) {
         fmt_format(why, sizeof(why), "%s", vm->config->refusal);
@@ -274,6 +294,7 @@ bool vm_press_power_button(struct vm *vm) {
 
 static void give_up(struct vm *vm) {
     set_end(vm, VMM_END_CRASHED, 0, "its VMM did not end it when asked to, and was ended");
+    vm->deadline = ABI_FOREVER;
     kill_process(vm);
 }
 
@@ -281,22 +302,19 @@ void vm_end(struct vm *vm) {
     if (vm->state != VM_RUNNING) {
         return;
     }
-    if (vm->end_deadline != 0) {
+    if (vm->is_asked_to_end) {
         give_up(vm);
         return;
     }
-    vm->end_deadline = machine_tsc() + END_PATIENCE_SECONDS * machine.tsc_hz;
+    vm->is_asked_to_end = true;
+    vm->deadline = machine_tsc() + END_PATIENCE_SECONDS * machine.tsc_hz;
     (void)send(vm, VMM_MESSAGE_END);
 }
 
 uint64_t vm_next_deadline(void) {
     uint64_t next = ABI_FOREVER;
     for (uint32_t i = 0; i < vms_count; i++) {
-        const struct vm *vm = &vms[i];
-        if (vm->state == VM_RUNNING && !vm->has_end && vm->end_deadline != 0 &&
-            vm->end_deadline < next) {
-            next = vm->end_deadline;
-        }
+        next = vms[i].deadline < next ? vms[i].deadline : next;
     }
     return next;
 }
@@ -305,9 +323,10 @@ void vm_check_deadlines(void) {
     uint64_t now = machine_tsc();
     for (uint32_t i = 0; i < vms_count; i++) {
         struct vm *vm = &vms[i];
-        if (vm->state == VM_RUNNING && !vm->has_end && vm->end_deadline != 0 &&
-            vm->end_deadline <= now) {
+        if (vm->deadline <= now && vm->state == VM_RUNNING) {
             give_up(vm);
+        } else if (vm->deadline <= now && vm->state == VM_SETTLING) {
+            settle(vm);
         }
     }
 }

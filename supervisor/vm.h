@@ -5,10 +5,10 @@
 //   vm_open         the table, once
 //   vm_start        carves the partition; says so in one line when it cannot
 //   vm_service      after its bit of the event was set, or when the console has room again
-//   vm_check_deadlines, vm_next_deadline    of VMs that were asked to end
+//   vm_check_deadlines, vm_next_deadline    of VMs that were asked to end, or are settling
 //
-// State: STOPPED or ENDED -> RUNNING (vm_start) -> ENDED (its process is gone, and its last output
-// printed).
+// State: STOPPED or ENDED -> RUNNING (vm_start) -> SETTLING (its process is gone, its last output
+// printed) -> ENDED (all of its memory is back, and its end told).
 #pragma once
 
 #include "include/vmm.h"
@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum vm_state { VM_STOPPED = 0, VM_RUNNING, VM_ENDED };
+enum vm_state { VM_STOPPED = 0, VM_RUNNING, VM_SETTLING, VM_ENDED };
 
 struct vm_end {
     enum vmm_end kind;
@@ -33,10 +33,13 @@ struct vm {
     const struct vm_config *config;
     uint32_t index;
     enum vm_state state;
-    bool has_entered;      // its first vCPU runs
-    bool has_end;          // `end` holds; the process may still exist
-    struct vm_end end;     // how it ended, or is about to
-    uint64_t end_deadline; // TSC at which its patience ends that was asked to; 0: was not asked
+    bool has_entered;  // its first vCPU runs
+    bool has_end;      // `end` holds; the process may still exist
+    struct vm_end end; // how it ended, or is about to
+    bool is_asked_to_end;
+    uint64_t deadline; // TSC; RUNNING: when the patience with its VMM ends, SETTLING: when to look
+                       // again; ABI_FOREVER: neither
+    uint32_t settle_looks; // SETTLING: how often its memory was still not back
     struct partition partition;
     struct ring_reader out;
     struct ring_writer in;
@@ -50,7 +53,7 @@ bool vm_open(const struct manifest *from);
 uint32_t vm_count(void);
 struct vm *vm_at(uint32_t index);
 struct vm *vm_find(const char *name); // the first of that name; NULL: none
-uint32_t vm_running_count(void);
+uint32_t vm_running_count(void);      // with those that are settling
 
 void vm_start(struct vm *vm);
 

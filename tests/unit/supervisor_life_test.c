@@ -119,7 +119,7 @@ static struct {
     uint64_t wakeups;
     struct life_vmm vmm[4];
     unsigned int vmm_count;
-    uint64_t leak; // bytes that do not come back
+    uint64_t leak; // bytes that no quota of a VM gives back
     unsigned int mapped;
     unsigned int sleeps;
     unsigned int commands;             // how often the script has acted
@@ -161,7 +161,7 @@ static int64_t sys_handle_close(uint32_t handle) {
     struct life_object *object = &life.object[handle];
     cr_assert_neq(object->type, LIFE_FREE, "handle %u closed twice", handle);
     if (object->type == LIFE_QUOTA_OBJECT) {
-        life.used -= object->size - life.leak;
+        life.used -= object->size;
     }
     if (object->type == LIFE_MEMORY_OBJECT) {
         close(object->file);
@@ -188,7 +188,7 @@ static int64_t sys_quota_create(uint32_t quota, uint64_t bytes) {
 static int64_t sys_quota_read(uint32_t quota, struct abi_quota_info *info) {
     bool is_own = quota == LIFE_QUOTA;
     info->limit = is_own ? LIFE_MEMORY : life.object[quota].size;
-    info->used = is_own ? life.used : 0;
+    info->used = is_own ? life.used : life.leak;
     return 0;
 }
 
