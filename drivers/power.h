@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The end of everything. Both drain the console first. Context: any, at best with the other CPUs
+// stopped; no lock of rank LOCK_CONSOLE held (in panic mode: whatever).
+#pragma once
+
+#include "lib/types.h"
+
+// ACPI S5 without executing _PTS. False: the tables name no way, or the machine is still there after
+// a second. Usable as log_power_off.
+bool power_off(void);
+// FADT reset register, port 0xcf9, keyboard controller, triple fault. Does not return in practice.
+bool power_reset(void);
