@@ -35,8 +35,8 @@ def bochs_missing():
 
 
 def _watch(process, stream, until, reply, timeout):
-    """Collects output until the process ends, a text of `until` appears, or time is over; `reply` maps a
-    text to the bytes to answer it with, once."""
+    """Collects output until the process ends, a text of `until` appears, or time is over; `reply`
+    maps a text to the bytes to answer it with, once."""
     output = ""
     pending = dict(reply)
     deadline = time.monotonic() + timeout
@@ -97,7 +97,8 @@ def boot_bochs(volume, work, timeout=90):
         "fw_cfg: enabled=1",
         "clock: sync=none, time0=1700000000",
         "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
-        f"ata0-master: type=disk, path={volume}, mode=flat, cylinders={cylinders + 1}, heads=16, spt=63",
+        f"ata0-master: type=disk, path={volume}, mode=flat, "
+        f"cylinders={cylinders + 1}, heads=16, spt=63",
         "boot: disk",
         f"com1: enabled=1, mode=file, dev={serial}",
         f"log: {work}/bochs.log",

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad disks for the loader's tests: each a manifest and files with one flaw, and the words that the
+loader must say about it."""
+
+import struct
+
+import disk
+from disk import module
+
+MIB = 1 << 20
+COPY = "copy the image to the disk again"
+
+
+def pattern(size, seed):
+    """`size` bytes that do not repeat soon."""
+    period = bytes((i * i + i // 251 * seed + seed) & 0xFF for i in range(65521))
+    return (period * (size // len(period) + 1))[:size]
+
+
+class Patched:
+    """A copy of the kernel with fields changed in place."""
+
+    PHDR = 64
+    PHDR_SIZE = 56
+
+    def __init__(self, elf):
+        self.elf = bytearray(elf)
+
+    def put(self, offset, form, value):
+        struct.pack_into("<" + form, self.elf, offset, value)
+        return self
+
+    def segment(self, index, field, form, value):
+        return self.put(self.PHDR + index * self.PHDR_SIZE + field, form, value)
+
+    def version(self, value):
+        return self.put(self.elf.index(b"Bulkhead\0\0\0\0") + 12, "I", value)
+
+    def done(self):
+        return bytes(self.elf)
+
+
+class Cases:
+    """The bad disks: each a manifest, and modules in a folder of its own."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+        self.supervisor = pattern(70000, 3)
+        self.files = {}
+        self.expected = []  # (name, text that the one line must contain)
+
+    def add(self, name, expected, manifest):
+        if manifest is not None:
+            self.files[f"cases/{name}/manifest.dtb"] = manifest
+        self.expected.append((name, expected))
+
+    def path(self, name, file):
+        return f"\\cases\\{name}\\{file}"
+
+    def put(self, name, file, data, **changes):
+        """Puts a file on the volume and returns its module node."""
+        self.files[f"cases/{name}/{file}"] = data
+        return module(file, self.path(name, file), data, **changes)
+
+    def good(self, name="good"):
+        return [
+            self.put(name, "kernel.elf", self.kernel),
+            self.put(name, "supervisor.elf", self.supervisor),
+        ]
+
+    def add_manifests(self):
+        good = self.good()
+        blob = disk.manifest(good)
+
+        def case(name, expected, modules=None, **changes):
+            self.add(name, expected, disk.manifest(modules or good, **changes))
+
+        def one_more(name, expected, node):
+            case(name, expected, [*good, node])
+
+        self.add("manifest-missing", f"\\bulkhead\\manifest.dtb is missing: {COPY}", None)
+        self.add("manifest-empty", f"manifest.dtb is damaged: {COPY}", b"")
+        self.add("manifest-truncated", f"manifest.dtb is damaged: {COPY}", blob[:-20])
+        case("manifest-foreign", "is no Bulkhead manifest: build", compatible="x")
+        case("manifest-version", "has version 2, this loader reads 1: build", version=2)
+        case("cmdline-long", "of more than 511 bytes: shorten it", cmdline="x" * 512)
+        many = [module(f"m{index}", "\\x") for index in range(63)]
+        case("modules-many", "more than 64 modules (module@64): use", good + many)
+        one_more("name-long", "name of 0 or more than 63 bytes", module("n" * 64, "\\x"))
+        one_more("name-twice", "has a module name twice (supervisor.elf)", good[1])
+        node = module("vmm.elf", "\\x", crc32=None)
+        one_more("module-incomplete", "lacks a property of a module (module@2)", node)
+        node = module("vmm.elf", "x")
+        one_more("path-bad", "has a module path that is no path (vmm.elf)", node)
+        wrong = "does not begin with kernel.elf and supervisor.elf (supervisor.elf)"
+        case("module-order", wrong, good[::-1])
+
+    def add_files(self):
+        def case(name, expected, node):
+            self.add(name, expected, disk.manifest([*self.good(), node]))
+
+        data = pattern(100000, 7)
+        node = self.put("file-short", "vmm.elf", data[:-1], size=disk.cells(len(data)))
+        case("file-short", f"vmm.elf is damaged (99999 bytes, expected 100000): {COPY}", node)
+        self.put("file-crc", "vmm.elf", data[:50000] + bytes([data[50000] ^ 1]) + data[50001:])
+        node = module("vmm.elf", self.path("file-crc", "vmm.elf"), data)
+        case("file-crc", "\\cases\\file-crc\\vmm.elf is damaged (CRC 0x", node)
+        node = module("vmm.elf", "\\cases\\none\\vmm.elf")
+        case("file-missing", f"\\cases\\none\\vmm.elf is missing: {COPY}", node)
+        node = module("vmm.elf", "\\cases")
+        case("file-is-folder", f"\\cases is no plain file: {COPY}", node)
+        size = 200 * MIB
+        path = self.path("memory-module", "vmm.elf")
+        self.files["cases/memory-module/vmm.elf"] = size
+        node = module("vmm.elf", path, size=disk.cells(size))
+        case("memory-module", f"too little memory for {path} ({size // 1024} KiB): give", node)
+
+    def add_kernels(self):
+        def case(name, expected, elf):
+            node = self.put(name, "kernel.elf", elf)
+            self.add(name, expected, disk.manifest([node, self.good()[1]]))
+
+        def segment(index, field, form, value):
+            return Patched(self.kernel).segment(index, field, form, value).done()
+
+        def header(offset, form, value):
+            return Patched(self.kernel).put(offset, form, value).done()
+
+        name = "\\cases\\kernel-text\\kernel.elf"
+        case("kernel-text", f"{name} is no ELF file: {COPY}", b"#!/bin/sh\n" * 100)
+        case("kernel-truncated", "kernel.elf is cut off", self.kernel[:0x2000])
+        case("kernel-machine", "kernel.elf is not for x86-64", header(18, "H", 183))
+        case("kernel-class", "kernel.elf is not 64-bit", header(4, "B", 1))
+        case("kernel-type", "kernel.elf is not a fixed-address", header(16, "H", 3))
+        case("kernel-entry", "has its entry point outside", header(24, "Q", 0xFFFFFFFF80107000))
+        case("kernel-writable-code", "has a segment both writable", segment(0, 4, "I", 7))
+        case("kernel-low", "has a segment outside", segment(0, 16, "Q", 0xFFFFFFFF00000000))
+        case("kernel-overlap", "has segments that overlap", segment(0, 40, "Q", 0x8000))
+        other = Patched(self.kernel).version(9).done()
+        case("kernel-version", "has boot version 9, this loader has 1", other)
+        case("kernel-no-note", "kernel.elf has no boot version", segment(3, 0, "I", 0))
+        path = self.path("memory-kernel", "kernel.elf")
+        large = segment(2, 40, "Q", 400 * MIB)
+        case("memory-kernel", f"too little memory to lay out {path} (410", large)
+
+    def startup(self):
+        """The shell's script: all cases, then a good boot with options."""
+        lines = ["@echo -off", "memmap"]
+        for name, _ in self.expected:
+            lines.append(f"echo CASE {name}")
+            if f"cases/{name}/manifest.dtb" in self.files:
+                lines.append(f"cp -q \\cases\\{name}\\manifest.dtb \\bulkhead\\manifest.dtb")
+            lines += ["loader.efi", "echo STATUS %lasterror%"]
+        lines += ["echo CASE end", "memmap", "echo CASE good"]
+        lines += ["cp -q \\cases\\good\\manifest.dtb \\bulkhead\\manifest.dtb"]
+        lines += ["loader.efi from=shell two"]
+        return "\r\n".join(["fs0:", *lines, ""]).encode()
