@@ -168,6 +168,7 @@
 #define LD_N_ALIGN_64 B(1)
 #define XCR0_AVX      (1ULL << 2)
 #define XCR0_AVX512   (7ULL << 5)
+#define XCR0_KNOWN    (3ULL | XCR0_AVX | XCR0_AVX512) // x87 and SSE before them
 #define XSAVE_HEAD    576u // legacy area and header: SDM 1 13.4 "XSAVE Area"
 
 // ---- extended leaves ----
@@ -217,6 +218,11 @@
 #define ALL UINT32_MAX
 #define ANY ABI_CPUID_ANY_SUBLEAF
 
+// What the guest may set in XCR0, without components whose features are hidden.
+static uint64_t xcr0(const struct cpuid_config *config) {
+    return config->xcr0_mask & XCR0_KNOWN;
+}
+
 static uint32_t core_bits(const struct cpuid_config *config) {
     uint32_t bits = 0;
     while ((1u << bits) < config->vcpu_count)
@@ -225,11 +231,11 @@ static uint32_t core_bits(const struct cpuid_config *config) {
 }
 
 static bool has_avx(const struct cpuid_config *config) {
-    return (config->xcr0_mask & XCR0_AVX) != 0;
+    return (xcr0(config) & XCR0_AVX) != 0;
 }
 
 static bool has_avx512(const struct cpuid_config *config) {
-    return has_avx(config) && (config->xcr0_mask & XCR0_AVX512) == XCR0_AVX512;
+    return has_avx(config) && (xcr0(config) & XCR0_AVX512) == XCR0_AVX512;
 }
 
 static bool finish_vendor(const struct cpuid_config *config, struct abi_cpuid *row) {
@@ -244,7 +250,7 @@ static bool finish_features(const struct cpuid_config *config, struct abi_cpuid 
     row->edx |= L1_EDX_EMULATED;
     if (config->vcpu_count > 1)
         row->edx |= L1_EDX_HTT;
-    if (config->xcr0_mask == 0)
+    if (xcr0(config) == 0)
         row->ecx &= ~L1_ECX_XSAVE;
     if (!has_avx(config))
         row->ecx &= ~L1_ECX_NEED_AVX;
@@ -310,7 +316,7 @@ static bool finish_topology(const struct cpuid_config *config, struct abi_cpuid 
 static uint32_t xsave_size(const struct cpuid_config *config) {
     uint32_t size = XSAVE_HEAD;
     for (uint32_t i = 2; i < 63; i++) {
-        if ((config->xcr0_mask >> i & 1) == 0)
+        if ((xcr0(config) >> i & 1) == 0)
             continue;
         struct abi_cpuid component;
         config->host(0xd, i, &component);
@@ -321,10 +327,10 @@ static uint32_t xsave_size(const struct cpuid_config *config) {
 }
 
 static bool finish_xsave(const struct cpuid_config *config, struct abi_cpuid *row) {
-    if (config->xcr0_mask == 0)
+    if (xcr0(config) == 0)
         return false;
-    row->eax = (uint32_t)config->xcr0_mask;
-    row->edx = (uint32_t)(config->xcr0_mask >> 32);
+    row->eax = (uint32_t)xcr0(config);
+    row->edx = (uint32_t)(xcr0(config) >> 32);
     row->ebx = XSAVE_HEAD;
     row->ecx = xsave_size(config);
     return true;
@@ -332,11 +338,11 @@ static bool finish_xsave(const struct cpuid_config *config, struct abi_cpuid *ro
 
 static bool finish_xsave_features(const struct cpuid_config *config, struct abi_cpuid *row) {
     (void)row;
-    return config->xcr0_mask != 0;
+    return xcr0(config) != 0;
 }
 
 static bool finish_xsave_component(const struct cpuid_config *config, struct abi_cpuid *row) {
-    return (config->xcr0_mask >> row->subleaf & 1) != 0;
+    return (xcr0(config) >> row->subleaf & 1) != 0;
 }
 
 // The crystal runs at the TSC's own frequency, and so do the local APIC timers (kernel/vlapic.h): exact for

@@ -77,7 +77,7 @@ void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_c
 static enum exit_action cannot_emulate(struct vcpu *vcpu, const struct insn *insn) {
     const struct vcpu_exit_memory *memory = &vcpu->page->memory;
     return run_crash(
-        vcpu, "%s %#lx, where there is no memory, by an instruction at RIP %#lx that %s",
+        vcpu, "%s 0x%lx, where there is no memory, by an instruction at RIP 0x%lx that %s",
         memory->access & VCPU_ACCESS_WRITE ? "write to" : "read of", memory->gpa, vcpu->page->rip,
         insn->length == 0 ? "is not supported on devices" : "cannot be carried out");
 }
@@ -118,8 +118,8 @@ static enum exit_action emulate(struct vcpu *vcpu) {
 enum exit_action exit_memory(struct vcpu *vcpu) {
     const struct vcpu_exit_memory *memory = &vcpu->page->memory;
     if (memory->is_walk)
-        return run_crash(vcpu, "page tables at %#lx, where there is no memory", memory->gpa);
+        return run_crash(vcpu, "page tables at 0x%lx, where there is no memory", memory->gpa);
     if (memory->access & VCPU_ACCESS_FETCH)
-        return run_crash(vcpu, "jump to %#lx, where there is no memory", memory->gpa);
+        return run_crash(vcpu, "jump to 0x%lx, where there is no memory", memory->gpa);
     return emulate(vcpu);
 }

@@ -21,13 +21,14 @@ static bool check_segments(const struct memory *memory, const struct load_images
     while (elf_segment(image, &cursor, &segment)) {
         uint64_t base = segment.physical_address;
         if (base < LOAD_KERNEL_MIN)
-            return load_refuse(refusal,
-                               "kernel '%s' wants to lie at %#lx, but memory below 1 MiB is taken: "
-                               "link it to 1 MiB or above",
-                               images->kernel_name, base);
+            return load_refuse(
+                refusal,
+                "kernel '%s' wants to lie at 0x%lx, but memory below 1 MiB is taken: "
+                "link it to 1 MiB or above",
+                images->kernel_name, base);
         if (range_exceeds(base, segment.memory_size, memory->low_size))
             return load_refuse(refusal,
-                               "kernel '%s' wants %#lx bytes at %#lx, beyond the guest's %lu MiB "
+                               "kernel '%s' wants 0x%lx bytes at 0x%lx, beyond the guest's %lu MiB "
                                "of low memory: set memory higher or link it lower",
                                images->kernel_name, segment.memory_size, base,
                                memory->low_size >> 20);
@@ -50,7 +51,7 @@ static bool find_entry(const struct load_images *images, const struct elf_image 
             *entry = image->entry - segment.virtual_address + segment.physical_address;
             return true;
         }
-    return load_refuse(refusal, "kernel '%s' has its entry point %#lx outside its segments",
+    return load_refuse(refusal, "kernel '%s' has its entry point 0x%lx outside its segments",
                        images->kernel_name, image->entry);
 }
 

@@ -82,7 +82,7 @@ static bool choose_address(const struct memory *memory, const struct load_images
     uint64_t needed = MAX(load_get(file + INIT_SIZE, 4), payload->size);
     if (preferred < LOAD_KERNEL_MIN || !is_aligned(preferred, PAGE_SIZE) ||
         range_exceeds(preferred, needed, UINT32_MAX))
-        return load_refuse(refusal, "kernel '%s' has a damaged header: it asks to lie at %#lx",
+        return load_refuse(refusal, "kernel '%s' has a damaged header: it asks to lie at 0x%lx",
                            images->kernel_name, preferred);
     if (range_exceeds(preferred, needed, memory->low_size))
         return load_refuse(refusal,

@@ -49,18 +49,18 @@ static enum exit_action exit_failed(struct vcpu *vcpu) {
         return run_crash(vcpu, "the processor left the guest for reason %lu, which nobody handles",
                          page->failure_detail);
     case VCPU_FAILURE_ENTRY:
-        return run_crash(vcpu, "the processor refused the guest's state (detail %#lx)",
+        return run_crash(vcpu, "the processor refused the guest's state (detail 0x%lx)",
                          page->failure_detail);
     case VCPU_FAILURE_TASK_SWITCH:
         return run_crash(vcpu, "the guest switched tasks by hardware, which is not supported");
     case VCPU_FAILURE_MODE:
         return run_crash(
-            vcpu, "the guest entered a mode that this processor cannot virtualize (CR0 %#lx)",
+            vcpu, "the guest entered a mode that this processor cannot virtualize (CR0 0x%lx)",
             page->failure_detail);
     case VCPU_FAILURE_MEMORY:
-        return run_crash(vcpu, "out of memory for the tables that map %#lx", page->failure_detail);
+        return run_crash(vcpu, "out of memory for the tables that map 0x%lx", page->failure_detail);
     default:
-        return run_crash(vcpu, "the kernel cannot go on (failure %u, detail %#lx)", page->failure,
+        return run_crash(vcpu, "the kernel cannot go on (failure %u, detail 0x%lx)", page->failure,
                          page->failure_detail);
     }
 }
