@@ -9,6 +9,10 @@
 // business of that page: SYSENTER on VT-x, where the VMCS carries its registers, SYSCALL on AMD-V.)
 // C programs use lib/syscall.h.
 //
+// FS's base is ABI_STUB_ADDRESS whenever a thread starts or goes on: the word at offset 0x28 there is
+// a random one of each boot, which is where compilers look for a stack canary. Threads have no
+// FPU: its registers hold a guest's, and must not be touched.
+//
 // Handles. A process names objects by small numbers >= 1 in its own handle table; each handle carries
 // rights, and a copy can only have fewer. A call whose handle does not exist or has another type fails
 // with ABI_ERROR_HANDLE, one that lacks a right with ABI_ERROR_RIGHTS; this is not repeated below.
@@ -246,6 +250,8 @@ struct abi_system_info {
     uint32_t reserved;
     uint64_t xcr0_mask; // what a guest may set in XCR0
     uint64_t vm_exits;  // of all VMs since boot
+    uint64_t utc_seconds;   // the machine's clock at boot, since 1970; 0: it has none
+    uint64_t utc_tsc;       // TSC when utc_seconds was read
 };
 
 // What the supervisor finds at ABI_START_ADDRESS.
@@ -325,9 +331,9 @@ enum vcpu_inject_type {
 
 struct vcpu_inject {
     uint8_t vector;
-    uint8_t type; // enum vcpu_inject_type
+    uint8_t type; // enum vcpu_inject_type; in vcpu_registers also 2 (NMI), 4, 5, 6 (software)
     uint8_t has_error;
-    uint8_t reserved;
+    uint8_t length; // types 4, 5, 6: of the instruction
     uint32_t error;
     uint64_t cr2; // for #PF
 };
@@ -419,7 +425,9 @@ struct vcpu_registers {
     struct vcpu_segment es, cs, ss, ds, fs, gs, ldtr, tr;
     struct vcpu_segment gdtr, idtr; // base and limit only
     uint64_t efer, pat;
-    uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
+    uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
+    uint64_t debugctl;      // IA32_DEBUGCTL
+    uint64_t pending_debug; // SDM 3C 25.4.2 "Guest Non-Register State", pending debug exceptions
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pdpte[4]; // what the processor loaded from CR3; PAE paging outside long mode only
     uint64_t xcr0;
