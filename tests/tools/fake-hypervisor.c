@@ -53,7 +53,8 @@ static BOOLEAN equal(const char *a, const char *b, UINTN length)
 }
 
 // Whether the compiled manifest holds the text.
-static BOOLEAN manifest_holds(EFI_HANDLE self, EFI_BOOT_SERVICES *bs, const char *text, UINTN length)
+static BOOLEAN manifest_holds(EFI_HANDLE self, EFI_BOOT_SERVICES *bs, const char *text,
+                              UINTN length)
 {
     static EFI_GUID loaded_image_guid = EFI_LOADED_IMAGE_PROTOCOL_GUID;
     static EFI_GUID file_system_guid = EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID;
@@ -75,7 +76,8 @@ static BOOLEAN manifest_holds(EFI_HANDLE self, EFI_BOOT_SERVICES *bs, const char
     return FALSE;
 }
 
-// Whether the CPU has VT-x and the firmware locked it off: SDM 3C 24.6 "Discovering Support for VMX".
+// Whether the CPU has VT-x and the firmware locked it off: SDM 3C 24.6 "Discovering Support for
+// VMX".
 static BOOLEAN is_locked_off(VOID)
 {
     UINT32 low, high, features, rest = 1;

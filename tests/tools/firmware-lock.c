@@ -3,10 +3,10 @@
 //
 // With its fw_cfg device, Bochs 3.1 plays the firmware itself in one point: at a reset it sets the
 // lock bit of IA32_FEATURE_CONTROL together with the one that permits VMXON. No software can take
-// that back, and no option of Bochs changes it. So this library, preloaded into the emulator, changes
-// the one instruction of BX_CPU_C::allowVmxForFirmware(), an exported function, so that it sets the
-// lock bit only: VMXON then faults on every processor, SDM 3C 24.7 "Enabling and Entering VMX
-// Operation".
+// that back, and no option of Bochs changes it. So this library, preloaded into the emulator,
+// changes the one instruction of BX_CPU_C::allowVmxForFirmware(), an exported function, so that it
+// sets the lock bit only: VMXON then faults on every processor, SDM 3C 24.7 "Enabling and Entering
+// VMX Operation".
 //
 // One line on stderr tells that it is done. Where the instruction is not found exactly once, the
 // emulator is ended. In a process that is not Bochs (its wrapper's shell) the library does nothing.

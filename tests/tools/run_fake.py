@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import support  # noqa: F401
-from bulkhead import machine, run
+from bulkhead import bochs, machine, run, session, target
 from bulkhead.command import entry
 
 
-class Fake(machine.Bochs):
+class Fake(bochs.Bochs):
     name = "fake"
 
     def command(self, serial):
@@ -20,7 +20,7 @@ class Fake(machine.Bochs):
 
 
 SCENARIO = sys.argv.pop(1)
-machine.MACHINES["bochs"] = Fake
-run.ENDED_GRACE = run.FAILED_GRACE = run.FIRMWARE_GRACE = 0.3
+target.MACHINES["bochs"] = Fake
+session.ENDED_GRACE = session.FAILED_GRACE = session.FIRMWARE_GRACE = 0.3
 machine.STOP_SECONDS = 0.3
 entry(run.main, "run")

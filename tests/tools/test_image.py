@@ -8,7 +8,8 @@ import unittest
 
 from support import DEMO, ROOT, DirectoryCase
 from bulkhead.command import program
-from bulkhead.image import CYLINDER, PARTITION_START, SECTOR, Volume
+from bulkhead.gpt import SECTOR
+from bulkhead.image import CYLINDER, PARTITION_START, Volume
 
 
 class Image(DirectoryCase):
@@ -61,7 +62,8 @@ class Image(DirectoryCase):
         sgdisk = program("sgdisk", "gdisk")
         verify = subprocess.run([sgdisk, "-v", image], capture_output=True, text=True, check=True)
         self.assertIn("No problems found", verify.stdout)
-        info = subprocess.run([sgdisk, "-i", "1", image], capture_output=True, text=True, check=True)
+        argv = [sgdisk, "-i", "1", image]
+        info = subprocess.run(argv, capture_output=True, text=True, check=True)
         self.assertIn("EFI system partition", info.stdout)
 
     def test_file_system(self):

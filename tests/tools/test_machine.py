@@ -7,17 +7,11 @@ from pathlib import Path
 from unittest import mock
 
 from support import ROOT, DirectoryCase
+from bulkhead.bochs import Bochs
 from bulkhead.command import Failure
-from bulkhead.machine import (
-    Bochs,
-    Kvm,
-    Qemu,
-    SerialFile,
-    Settings,
-    check_settings,
-    choose_target,
-    kvm_obstacle,
-)
+from bulkhead.machine import SerialFile, Settings
+from bulkhead.qemu import Kvm, Qemu
+from bulkhead.target import check_settings, choose_target, kvm_obstacle
 
 
 class Choice(DirectoryCase):
@@ -47,9 +41,9 @@ class Choice(DirectoryCase):
         self.assertEqual(self.host("vmx", {"kvm_intel": "N"}), words)
 
     def test_default_target(self):
-        with mock.patch("bulkhead.machine.kvm_obstacle", return_value=None):
+        with mock.patch("bulkhead.target.kvm_obstacle", return_value=None):
             self.assertEqual(choose_target(None), "kvm")
-        with mock.patch("bulkhead.machine.kvm_obstacle", return_value="no"):
+        with mock.patch("bulkhead.target.kvm_obstacle", return_value="no"):
             self.assertEqual(choose_target(None), "bochs")
             self.assertEqual(choose_target("qemu"), "qemu")
             with self.assertRaisesRegex(Failure, "target kvm can not work here: no; use"):
@@ -114,7 +108,7 @@ class CommandLines(DirectoryCase):
 
     def test_qemu(self):
         settings = Settings(image=Path("/a,b.img"), without=["svm"], qemu_options=["-d", "int"])
-        with mock.patch("bulkhead.machine.program", lambda name, _package: name):
+        with mock.patch("bulkhead.qemu.program", lambda name, _package: name):
             argv = Qemu(settings, self.work).command(SerialFile(self.work / "com1.log"))
         text = " ".join(argv)
         for part in (
@@ -126,7 +120,7 @@ class CommandLines(DirectoryCase):
             self.assertIn(part, text)
 
     def test_kvm(self):
-        with mock.patch("bulkhead.machine.program", lambda name, _package: name):
+        with mock.patch("bulkhead.qemu.program", lambda name, _package: name):
             machine = Kvm(Settings(image=Path("/i.img"), cpus=4), self.work)
             argv = machine.command(SerialFile(self.work / "com1.log"))
         self.assertIn("-accel kvm -cpu host -smp 4", " ".join(argv))

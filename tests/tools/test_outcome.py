@@ -126,7 +126,7 @@ class Failures(unittest.TestCase):
         words = "the hypervisor refused the machine: no VT-x"
         self.assert_failed("[bulkhead] halted: no VT-x\n", words)
         words = "the hypervisor panicked: the firmware caught an exception: 0E(#PF - Page-Fault)"
-        text = "[bulkhead] x\n!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 0 !!!!\n"
+        text = "[bulkhead] x\n!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 0\n"
         self.assert_failed(text, words)
 
     def test_panic_after_all_ended(self):
@@ -174,6 +174,7 @@ class Firmware(unittest.TestCase):
             (FIRMWARE, None),
             (FIRMWARE + b"BdsDxe: failed to start Boot0001: Not Found\r\n", "5 modules, 40 MiB"),
             (b"BdsDxe: failed to start Boot0001: Not Found\r\n", None),
+            (b"bulkhead: x\r\nbulkhead: back to the firmware in 10 s\r\n", "bulkhead: x"),
             (b"UEFI Interactive Shell v2.2\r\n", "the firmware found nothing to boot"),
             (b"BdsDxe: No bootable option or device was found.\r\n", "the firmware found nothing"),
             (b"!!!! X64 Exception Type - 0D(#GP)  CPU Apic ID - 00 !!!!\r\n", "0D(#GP)"),

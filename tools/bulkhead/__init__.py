@@ -3,13 +3,15 @@
 
     command     exits, messages, sizes and command lines that all tools treat alike
     tomllines   where each key of a TOML file stands
-    manifest    the manifest: checked, and compiled to manifest.dtb and the files of the image
+    manifest    the manifest, read and checked
+    compiler    the manifest, compiled to manifest.dtb and the files of the image
     gpt, image  the disk image
     firmware    takes the firmware's noise out of the serial output
     outcome     what the lines of a batch run say about each VM
-    machine     the emulators: Bochs and QEMU (TCG or KVM)
-    relay       the terminal of an interactive run
-    run         scripts/run itself
+    machine     a machine and its serial port; bochs, qemu: the emulators; target: the choice
+    relay       what is typed; terminal: a run at a terminal
+    session     a run, and the one without a terminal
+    run         scripts/run itself (manifesttool and imagetool are tools/manifest and tools/image)
 
 Python 3.11 and its standard library only; dtc and mtools are the programs called.
 """

@@ -16,6 +16,8 @@ import re
 MARK = b"[bulkhead] "  # the hypervisor's lines begin with it
 APPLICATION = "bulkhead: "  # the boot application's lines
 
+_RETURNS = APPLICATION + "back to the firmware"  # the last one says why
+
 PENDING_MOST = 65536
 
 # ECMA-48 control sequences. A move of the cursor starts a new line of text.
@@ -78,7 +80,9 @@ class Startup:
         return "".join(line + "\n" for line in lines)
 
     def _note(self, line):
-        if line.startswith(APPLICATION):
+        if line.startswith(_RETURNS):
+            self.gave_up = self.gave_up or (self.application_lines or [line])[-1]
+        elif line.startswith(APPLICATION):
             self.application_lines.append(line)
         elif _NOTHING_LEFT.search(line):
             self.gave_up = self.gave_up or "the firmware found nothing to boot"

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a GUID partition table with one partition: UEFI 2.10, 5 "GUID Partition Table Disk Layout".
+"""Writes a GUID partition table with one partition.
+
+UEFI 2.10, 5 "GUID Partition Table (GPT) Disk Layout".
 
     write_gpt(disk, sectors, partition)     disk: a file opened for update
 
-By hand, since sgdisk syncs all disks of the host and then sleeps a second, at every image. The tests
-let it verify what is written here.
+By hand, since sgdisk syncs all disks of the host and then sleeps a second, at every image. The
+tests let it verify what is written here.
 """
 
 import struct
@@ -62,7 +64,8 @@ def _header(partition, sectors, table, own, other, table_at):
     revision, crc_of_header = 0x00010000, 0
     last_usable = sectors - 1 - BACKUP_SECTORS
     head = struct.pack("<8sIIII", b"EFI PART", revision, HEADER_SIZE, crc_of_header, 0)
-    tail = struct.pack("<QQQQ16s", own, other, FIRST_USABLE, last_usable, _guid(partition.disk_guid))
+    guid = _guid(partition.disk_guid)
+    tail = struct.pack("<QQQQ16s", own, other, FIRST_USABLE, last_usable, guid)
     tail += struct.pack("<QIII", table_at, ENTRY_COUNT, ENTRY_SIZE, zlib.crc32(table))
     crc = struct.pack("<I", zlib.crc32(head + tail))
     return (head[:16] + crc + head[20:] + tail).ljust(SECTOR, b"\0")

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 from .command import MIB, Failure, execute, program
+from .compiler import FOLDER
 from .gpt import BACKUP_SECTORS, SECTOR, Partition, write_gpt
-from .manifest import FOLDER
 
 BOOT_APPLICATION = "EFI/BOOT/BOOTX64.EFI"
 

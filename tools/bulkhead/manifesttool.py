@@ -7,7 +7,8 @@ Also the options that tools/image and scripts/run share with it.
 from pathlib import Path
 
 from .command import ROOT, Failure, Parser, size_argument
-from .manifest import Checks, compile_manifest, load
+from .compiler import compile_manifest
+from .manifest import Checks, load
 
 STATUS = "exit status: 0 done, 2 the manifest was refused, 64 wrong command line, 69 all else"
 

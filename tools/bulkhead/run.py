@@ -1,51 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/run: builds the image of a manifest, runs it on a machine, says how each VM ended.
 
-In reading order: main() takes the command line and prepares; run_batch() and run_terminal() are the
-two ways to run; Session is what they share: what the machine printed, and whether it has ended.
+This file takes the command line and prepares; session.py and terminal.py are the two ways to run.
 docs/run.md is the manual, with the exit statuses.
 """
 
 import contextlib
 import fcntl
 import os
-import select
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from .command import (
-    EXIT_DATA,
-    EXIT_INTERRUPTED,
-    EXIT_USAGE,
-    GIB,
-    ROOT,
-    Failure,
-    Parser,
-    shown,
-    size_argument,
-)
-from .firmware import Startup
+from .command import EXIT_DATA, EXIT_USAGE, GIB, ROOT, Failure, Parser, shown, size_argument
+from .compiler import compile_manifest
 from .image import build_image
-from .machine import MACHINES, SerialFile, SerialSocket, Settings, check_settings, choose_target
-from .manifest import Checks, Refused, compile_manifest, load
+from .machine import Settings
+from .manifest import Checks, Refused, load
 from .manifesttool import add_check_options
-from .outcome import FAILED, OK, TIMED_OUT, Outcome
-from .relay import Escape, Keyboard, RawTerminal, Script
+from .session import run_batch
+from .target import MACHINES, check_settings, choose_target
+from .terminal import run_terminal
 
 DEFAULT_TIMEOUT = 300
 BATCH_CMDLINE = "console=batch"
-TICK_SECONDS = 0.1
-
-# How long a machine may take to power itself off (or to say more) after each of these.
-ENDED_GRACE = 5
-FAILED_GRACE = 5
-SUSPECTED_GRACE = 15
-FIRMWARE_GRACE = 2
-
 STATUS = """\
 exit status with --batch:
   0   every VM powered off or left with debug-exit 0
@@ -192,259 +172,3 @@ def make_image(arguments, manifest, work):
     image = work / "bulkhead.img"
     build_image(compiled, arguments.build / "boot" / "BOOTX64.EFI", image)
     return image
-
-
-# Running
-
-
-class Session:
-    """What the machine printed, and whether it has ended."""
-
-    def __init__(self, arguments, manifest, machine):
-        self.machine = machine
-        self.startup = Startup()
-        self.outcome = Outcome(manifest.vms)
-        # An interactive machine may stay though all its VMs have ended.
-        self.ends_with_vms = arguments.batch or manifest.when_all_ended == "power-off"
-        self.started = self.last_output = time.monotonic()
-        self.timeout = arguments.timeout
-        self.fault = None
-        self.has_timed_out = False
-        self.log = open_log(arguments.log)
-
-    def output(self, data):
-        """Takes what came from COM1; returns (plain lines of the firmware, bytes of ours)."""
-        if data:
-            self.last_output = time.monotonic()
-        text, rest = self.startup.feed(data)
-        self.outcome.feed(rest)
-        self._write_log(text.encode() + rest)
-        return text, rest
-
-    def close(self):
-        """After the machine has ended and all of its output was taken."""
-        text = self.startup.finish()
-        self._write_log(text.encode())
-        self.outcome.finish()
-        if self.log:
-            self.log.close()
-        return text
-
-    def _write_log(self, data):
-        if self.log:
-            self.log.write(data)
-            self.log.flush()
-
-    @property
-    def seconds(self):
-        return time.monotonic() - self.started
-
-    def is_over(self):
-        """The machine has ended, or never will, or its time is over."""
-        if not self.machine.is_running():
-            return True
-        self.fault = self.fault or self.machine.fault()
-        if self.fault:
-            return True
-        if self.timeout is not None and self.seconds > self.timeout:
-            self.has_timed_out = True
-            return True
-        silence = time.monotonic() - self.last_output
-        outcome = self.outcome
-        return bool(
-            (outcome.all_ended and self.ends_with_vms and silence > ENDED_GRACE)
-            or ((outcome.panic or outcome.halted) and silence > FAILED_GRACE)
-            or (outcome.suspected_panic and silence > SUSPECTED_GRACE)
-            or (self.startup.gave_up and not self.startup.is_over and silence > FIRMWARE_GRACE)
-        )
-
-    def failure(self):
-        """Why the run is one of status FAILED."""
-        if self.fault and not self.outcome.panic:
-            return self.fault
-        if self.startup.gave_up and not self.startup.is_over:
-            return self.startup.gave_up
-        reason = self.outcome.failure()
-        if not self.outcome.has_lines:
-            reason += f" ({self.machine.last_words()})"
-        return reason
-
-
-def open_log(path):
-    if path is None:
-        return None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "wb")
-    except OSError as error:
-        raise Failure(f"--log {path} can not be written ({error.strerror})", EXIT_USAGE) from None
-
-
-def run_batch(arguments, manifest, machine):
-    session = Session(arguments, manifest, machine)
-    serial = SerialFile(machine.work / "com1.log")
-    try:
-        machine.start(serial)
-        with open(serial.path, "rb") as output:
-            while not session.is_over():
-                session.output(output.read())
-                time.sleep(TICK_SECONDS)
-            machine.stop()
-            session.output(output.read())
-    finally:
-        machine.stop()
-        session.close()
-    for line in session.outcome.lines():
-        print(line)
-    status = FAILED if session.fault else session.outcome.status(session.has_timed_out)
-    explain(arguments, session, status)
-    return status
-
-
-def run_terminal(arguments, manifest, machine):
-    session = Session(arguments, manifest, machine)
-    serial = SerialSocket(machine.work)
-    status = None
-    print_hint()
-    with RawTerminal(sys.stdin.fileno()) as terminal:
-        screen = Screen(terminal.newline)
-        try:
-            machine.start(serial)
-            screen.progress(session)
-            with serial.accept(machine) as connection:
-                relay(session, screen, connection)
-        except Escape:
-            status = EXIT_INTERRUPTED
-        finally:
-            machine.stop()
-            screen.application(session.close())
-            screen.end()
-    if status is None:
-        status = terminal_status(session)
-        explain(arguments, session, status)
-    return status
-
-
-def terminal_status(session):
-    outcome = session.outcome
-    if session.fault or outcome.panic or outcome.halted or not session.startup.is_over:
-        return TIMED_OUT if session.has_timed_out else FAILED
-    return TIMED_OUT if session.has_timed_out else OK
-
-
-def relay(session, screen, connection):
-    """Carries bytes both ways until the machine has ended."""
-    stdin = sys.stdin.fileno()
-    is_script = not sys.stdin.isatty()
-    source = Script() if is_script else Keyboard()
-    inputs = [connection, stdin]
-    while not session.is_over():
-        ready, _, _ = select.select(inputs, [], [], TICK_SECONDS)
-        if connection in ready:
-            data = receive(connection)
-            if not data:
-                inputs.remove(connection)
-                wait_for_end(session)
-                return
-            text, rest = session.output(data)
-            screen.application(text)
-            screen.write(rest)
-            if is_script and rest:
-                source.output(rest, time.monotonic())
-        if stdin in ready:
-            data = os.read(stdin, 4096)
-            if not data:
-                inputs.remove(stdin)
-            typed = source.feed(data)
-            if not is_script and session.startup.is_over:
-                send(connection, typed)
-        if is_script:
-            send(connection, source.due(time.monotonic()))
-        if not session.startup.is_over:
-            screen.progress(session)
-
-
-def receive(connection):
-    try:
-        return connection.recv(65536)
-    except ConnectionError:
-        return b""
-
-
-def send(connection, data):
-    with contextlib.suppress(ConnectionError):  # that the machine has ended is seen elsewhere
-        connection.sendall(data)
-
-
-def wait_for_end(session):
-    """The serial line is closed: the emulator is about to end."""
-    while not session.is_over():
-        time.sleep(TICK_SECONDS)
-        if time.monotonic() - session.last_output > ENDED_GRACE:
-            return
-
-
-class Screen:
-    """The terminal's output side: progress while the firmware runs, then the machine's bytes."""
-
-    def __init__(self, newline):
-        self.newline = newline
-        self.is_terminal = sys.stdout.isatty()
-        self.in_progress = False
-        self.at_line_start = True
-        self.told = None
-
-    def write(self, data):
-        if not data:
-            return
-        self.end_progress()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        self.at_line_start = data.endswith(b"\n")
-
-    def progress(self, session):
-        """One line that counts the seconds; without a terminal it is printed once."""
-        second = int(session.seconds)
-        if self.told is not None and (not self.is_terminal or second == self.told):
-            return
-        words = f"starting the machine ({session.machine.describe()}) ... "
-        if self.is_terminal:
-            words = f"\r{words}firmware {second} s "
-        print(words, end="", flush=True)
-        self.told = second
-        self.in_progress = True
-
-    def end_progress(self):
-        if self.in_progress:
-            print(self.newline, end="", flush=True)
-            self.in_progress = False
-
-    def application(self, text):
-        """Of the firmware's time only the boot application's own lines are shown."""
-        for line in text.splitlines():
-            if line.startswith("bulkhead: "):
-                self.write((line + self.newline).encode())
-
-    def end(self):
-        self.end_progress()
-        if self.is_terminal:
-            print("\x1b[0m\x1b[?25h", end="")  # a guest may have left colours, or no cursor
-        if not self.at_line_start:
-            print(self.newline, end="")
-        sys.stdout.flush()
-
-
-def print_hint():
-    print("Ctrl-A h: help of the hypervisor's console; Ctrl-A x: end all VMs and power off")
-    print("Ctrl-] Ctrl-]: end the emulator at once", flush=True)
-
-
-def explain(arguments, session, status):
-    """What the lines about the VMs can not tell, on standard error."""
-    where = f"; all it printed is in {shown(arguments.log)}" if arguments.log else ""
-    if status == FAILED:
-        print(f"run: {session.failure()}{where}", file=sys.stderr)
-    elif status == TIMED_OUT:
-        print(f"run: the {session.timeout:g} s were over{where}", file=sys.stderr)
-    if arguments.stat:
-        print(f"run: {session.seconds:.1f} s", file=sys.stderr)

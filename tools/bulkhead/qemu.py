@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machines that QEMU plays: AMD-V emulated (TCG), or the host's own virtualization (KVM)."""
+
+from .command import MIB, program
+from .machine import Machine, SerialFile, firmware
+
+
+class Qemu(Machine):
+    name = "qemu"
+    default_cpu = "EPYC,+svm,+npt,-smap,-rdtscp,-monitor"
+    accelerator = "tcg,thread=multi"
+
+    def command(self, serial):
+        settings = self.settings
+        # Both halves of the firmware as one writable flash, in a copy of this run.
+        flash = self.work / "OVMF.fd"
+        flash.write_bytes(firmware().read_bytes())
+        if isinstance(serial, SerialFile):
+            chardev = f"file,id=com1,path={_comma(serial.path)}"
+        else:
+            chardev = f"socket,id=com1,path={_comma(serial.listen_local())}"
+        features = [f"-{name}" for name in settings.without]
+        features += [f"+{name}" for name in settings.with_]
+        return [
+            program("qemu-system-x86_64", "qemu-system-x86"),
+            *("-machine", "q35", "-accel", self.accelerator),
+            *("-cpu", ",".join([settings.cpu or self.default_cpu, *features])),
+            *("-smp", str(settings.cpus), "-m", f"{settings.memory // MIB}M"),
+            *("-drive", f"if=pflash,format=raw,file={_comma(flash)}"),
+            *("-drive", f"if=ide,format=raw,snapshot=on,file={_comma(settings.image)}"),
+            *("-chardev", chardev, "-serial", "chardev:com1"),
+            *("-nodefaults", "-display", "none", "-vga", "std", "-monitor", "none"),
+            *("-no-reboot", "-no-user-config", "-boot", "menu=off"),
+            *settings.qemu_options,
+        ]
+
+
+class Kvm(Qemu):
+    name = "kvm"
+    default_cpu = "host"
+    accelerator = "kvm"
+
+
+def _comma(path):
+    """A path within an option: QEMU wants its commas twice."""
+    return str(path).replace(",", ",,")

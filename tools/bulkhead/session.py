@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run of a machine: what it printed, whether it has ended, and how it is told.
+
+    status = run_batch(arguments, manifest, machine)
+
+run_batch() is the run without a terminal; terminal.py has the other. Both keep a Session.
+"""
+
+import sys
+import time
+
+from .command import EXIT_USAGE, Failure, shown
+from .firmware import Startup
+from .machine import SerialFile
+from .outcome import FAILED, TIMED_OUT, Outcome
+
+TICK_SECONDS = 0.1
+
+# How long a machine may take to power itself off (or to say more) after each of these.
+ENDED_GRACE = 5
+FAILED_GRACE = 5
+SUSPECTED_GRACE = 15
+FIRMWARE_GRACE = 2
+
+
+class Session:
+    """What the machine printed, and whether it has ended."""
+
+    def __init__(self, arguments, manifest, machine):
+        self.machine = machine
+        self.startup = Startup()
+        self.outcome = Outcome(manifest.vms)
+        # An interactive machine may stay though all its VMs have ended.
+        self.ends_with_vms = arguments.batch or manifest.when_all_ended == "power-off"
+        self.started = self.last_output = time.monotonic()
+        self.timeout = arguments.timeout
+        self.fault = None
+        self.has_timed_out = False
+        self.log = open_log(arguments.log)
+
+    def output(self, data):
+        """Takes what came from COM1; returns (plain lines of the firmware, bytes of ours)."""
+        if data:
+            self.last_output = time.monotonic()
+        text, rest = self.startup.feed(data)
+        self.outcome.feed(rest)
+        self._write_log(text.encode() + rest)
+        return text, rest
+
+    def close(self):
+        """After the machine has ended and all of its output was taken."""
+        text = self.startup.finish()
+        self._write_log(text.encode())
+        self.outcome.finish()
+        if self.log:
+            self.log.close()
+        return text
+
+    def _write_log(self, data):
+        if self.log:
+            self.log.write(data)
+            self.log.flush()
+
+    @property
+    def seconds(self):
+        return time.monotonic() - self.started
+
+    def is_over(self):
+        """The machine has ended, or never will, or its time is over."""
+        if not self.machine.is_running():
+            return True
+        self.fault = self.fault or self.machine.fault()
+        if self.fault:
+            return True
+        if self.timeout is not None and self.seconds > self.timeout:
+            self.has_timed_out = True
+            return True
+        silence = time.monotonic() - self.last_output
+        outcome = self.outcome
+        return bool(
+            (outcome.all_ended and self.ends_with_vms and silence > ENDED_GRACE)
+            or ((outcome.panic or outcome.halted) and silence > FAILED_GRACE)
+            or (outcome.suspected_panic and silence > SUSPECTED_GRACE)
+            or (self.startup.gave_up and not self.startup.is_over and silence > FIRMWARE_GRACE)
+        )
+
+    def failure(self):
+        """Why the run is one of status FAILED."""
+        if self.fault and not self.outcome.panic:
+            return self.fault
+        if self.startup.gave_up and not self.startup.is_over:
+            return self.startup.gave_up
+        reason = self.outcome.failure()
+        if not self.outcome.has_lines:
+            reason += f" ({self.machine.last_words()})"
+        return reason
+
+
+def open_log(path):
+    if path is None:
+        return None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "wb")
+    except OSError as error:
+        raise Failure(f"--log {path} can not be written ({error.strerror})", EXIT_USAGE) from None
+
+
+def run_batch(arguments, manifest, machine):
+    session = Session(arguments, manifest, machine)
+    serial = SerialFile(machine.work / "com1.log")
+    try:
+        machine.start(serial)
+        with open(serial.path, "rb") as output:
+            while not session.is_over():
+                session.output(output.read())
+                time.sleep(TICK_SECONDS)
+            machine.stop()
+            session.output(output.read())
+    finally:
+        machine.stop()
+        session.close()
+    for line in session.outcome.lines():
+        print(line)
+    status = FAILED if session.fault else session.outcome.status(session.has_timed_out)
+    explain(arguments, session, status)
+    return status
+
+
+def explain(arguments, session, status):
+    """What the lines about the VMs can not tell, on standard error."""
+    where = f"; all it printed is in {shown(arguments.log)}" if arguments.log else ""
+    if status == FAILED:
+        print(f"run: {session.failure()}{where}", file=sys.stderr)
+    elif status == TIMED_OUT:
+        print(f"run: the {session.timeout:g} s were over{where}", file=sys.stderr)
+    if arguments.stat:
+        print(f"run: {session.seconds:.1f} s", file=sys.stderr)
