@@ -266,7 +266,8 @@ static void check_framebuffer(const struct boot_info *info) {
 }
 
 _Noreturn void kernel_main(const struct boot_info *info, uint64_t stack, uint64_t flags) {
-    print_text("\nloader-kernel\n");
+    uint64_t ticks = __builtin_ia32_rdtsc() - info->entry_tsc;
+    print("\nloader-kernel: %llu ticks after the loader began\n", (unsigned long long)ticks);
     check_state(info, stack, flags);
     check_memory(info);
     check_kernel(info);

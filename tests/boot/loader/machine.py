@@ -57,7 +57,7 @@ def _watch(process, stream, until, reply, timeout):
     return output
 
 
-def boot_qemu(volume, work, memory=512, cpu=CPU, until=(), reply=None, timeout=60, extra=()):
+def boot_qemu(volume, work, memory=512, cpu=CPU, until=(), reply=None, timeout=120, extra=()):
     """Boots `volume` and returns what came out of COM1. Ends at power-off, a reset, or `until`."""
     variables = f"{work}/vars.fd"
     shutil.copy(f"{FIRMWARE}/OVMF_VARS_4M.fd", variables)
@@ -78,7 +78,7 @@ def boot_qemu(volume, work, memory=512, cpu=CPU, until=(), reply=None, timeout=6
         process.wait()
 
 
-def boot_bochs(volume, work, timeout=90):
+def boot_bochs(volume, work, timeout=150):
     """Boots `volume` on Bochs and returns what came out of COM1."""
     cylinders = os.path.getsize(volume) // CYLINDER
     with open(volume, "ab") as disk:
