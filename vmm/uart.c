@@ -358,12 +358,16 @@ static void uart_save(const struct device *device, void *record) {
 static bool record_is_valid(const struct uart_record *r) {
     uint8_t fcr_kept = r->fcr & FCR_ENABLE ? FCR_KEPT : 0;
 
+    if (r->rx_count > (r->fcr & FCR_ENABLE ? UART_FIFO : 1))
+        return false;
     if ((r->ier & ~IER_MASK) || (r->fcr & ~fcr_kept) || (r->mcr & ~MCR_MASK))
         return false;
     if ((r->lsr_errors & ~LSR_ERRORS) || (r->msr_deltas & ~MSR_DELTAS))
         return false;
-    return r->thre_pending <= 1 && r->rx_starved <= 1 &&
-           r->rx_count <= (r->fcr & FCR_ENABLE ? UART_FIFO : 1);
+    for (uint8_t i = r->rx_count; i < UART_FIFO; i++)
+        if (r->rx[i])
+            return false;
+    return r->thre_pending <= 1 && r->rx_starved <= 1;
 }
 
 static enum device_error uart_restore(struct device *device, const void *record, uint32_t version,
