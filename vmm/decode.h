@@ -5,20 +5,20 @@
 // A guest that touches a device page leaves with an EPT violation (or a nested page fault), which
 // names the address but not what was to be read or written. `decode_insn` answers that for the
 // general-purpose instructions that compilers, firmware and kernels use on device registers. It is
-// a pure function: no state, no memory but its arguments. It refuses what it does not know; it never
-// guesses.
+// a pure function: no state, no memory but its arguments. It refuses what it does not know; it
+// never guesses.
 //
 // Sources: SDM 2A 2.1 "Instruction Format for Protected Mode, Real-Address Mode, and Virtual-8086
-// Mode", SDM 2A 2.2 "IA-32e Mode", SDM 2D Appendix A "Opcode Map". tests/fuzz/decode_fuzz.c compares
-// every accepted encoding with Zydis.
+// Mode", SDM 2A 2.2 "IA-32e Mode", SDM 2D Appendix A "Opcode Map". tests/fuzz/decode_fuzz.c
+// compares every accepted encoding with Zydis.
 
 #pragma once
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-// SDM 3A 6.15 "Exception and Interrupt Reference", #GP: no instruction is longer, a longer one is #GP(0).
+// SDM 3A 6.15 "Exception and Interrupt Reference", #GP: no instruction is longer, a longer one is
+// #GP(0).
 #define INSN_LENGTH_MAX 15
 
 // The code segment's default address size, in bytes: 8 for CS.L under EFER.LMA, else CS.D chooses.
@@ -143,8 +143,12 @@ struct insn {
     bool lock;           // a LOCK prefix stands there, and may
 };
 
-// Decodes the instruction that starts at bytes[0]. `count` bytes may be read; more than
-// INSN_LENGTH_MAX never are. On DECODE_OK *out is complete; otherwise it is unspecified. Encodings
-// whose ModRM names a register instead of memory are refused: they cannot have caused the exit.
-enum decode_error decode_insn(const uint8_t *bytes, size_t count, enum decode_mode mode,
-                              struct insn *out);
+// What decode_insn looks at, at most; a power of two for a quick copy.
+#define DECODE_BYTES 16
+
+// Decodes the instruction that starts at bytes[0]. DECODE_BYTES must be readable, of which the
+// first `count` are code; the others, whatever they hold, never decide a DECODE_OK. On DECODE_OK
+// *out is complete; otherwise it is unspecified. Encodings whose ModRM names a register instead of
+// memory are refused: they cannot have caused the exit.
+enum decode_error decode_insn(const uint8_t bytes[DECODE_BYTES], unsigned count,
+                              enum decode_mode mode, struct insn *out);

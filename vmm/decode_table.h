@@ -6,8 +6,8 @@
 
 #include <stdint.h>
 
-// How the operands are encoded; names as in SDM 2A 3.1.1.4 "Operand Encoding Column in the Instruction Summary Table".
-// Whatever is at least DECODE_FORM_PREFIX is no instruction yet.
+// How the operands are encoded; names as in SDM 2A 3.1.1.4 "Operand Encoding Column in the
+// Instruction Summary Table". Whatever is at least DECODE_FORM_PREFIX is no instruction yet.
 enum decode_form {
     DECODE_FORM_REFUSED, // no row
     DECODE_FORM_SAME,    // in a group: the form of the group's own opcode

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The MMIO decoder against Zydis. The first byte of an input chooses the code size, the rest is the
+// instruction. Two claims are checked:
+//
+//   sound      what decode_insn accepts, Zydis decodes to the same length, mnemonic, sizes, memory
+//              operand, register, immediate, prefixes and direction;
+//   complete   what decode_insn refuses is no instruction of its list with a memory operand.
+//
+// A difference prints both readings and aborts.
+
+#include <Zydis/Zydis.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/decode.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct reading {
+    const uint8_t *bytes;
+    size_t count;
+    enum decode_mode mode;
+    enum decode_error error;
+    struct insn insn;
+    bool is_valid; // Zydis decoded it
+    ZydisDecodedInstruction zydis;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+static const struct {
+    ZydisMnemonic mnemonic;
+    enum insn_op op;
+} mnemonics[] = {
+    {ZYDIS_MNEMONIC_ADD, INSN_ADD},         {ZYDIS_MNEMONIC_OR, INSN_OR},
+    {ZYDIS_MNEMONIC_ADC, INSN_ADC},         {ZYDIS_MNEMONIC_SBB, INSN_SBB},
+    {ZYDIS_MNEMONIC_AND, INSN_AND},         {ZYDIS_MNEMONIC_SUB, INSN_SUB},
+    {ZYDIS_MNEMONIC_XOR, INSN_XOR},         {ZYDIS_MNEMONIC_CMP, INSN_CMP},
+    {ZYDIS_MNEMONIC_TEST, INSN_TEST},       {ZYDIS_MNEMONIC_INC, INSN_INC},
+    {ZYDIS_MNEMONIC_DEC, INSN_DEC},         {ZYDIS_MNEMONIC_NOT, INSN_NOT},
+    {ZYDIS_MNEMONIC_NEG, INSN_NEG},         {ZYDIS_MNEMONIC_MOV, INSN_MOV},
+    {ZYDIS_MNEMONIC_MOVNTI, INSN_MOV},      {ZYDIS_MNEMONIC_MOVBE, INSN_MOVBE},
+    {ZYDIS_MNEMONIC_MOVZX, INSN_MOVZX},     {ZYDIS_MNEMONIC_MOVSX, INSN_MOVSX},
+    {ZYDIS_MNEMONIC_MOVSXD, INSN_MOVSX},    {ZYDIS_MNEMONIC_XCHG, INSN_XCHG},
+    {ZYDIS_MNEMONIC_CMPXCHG, INSN_CMPXCHG}, {ZYDIS_MNEMONIC_XADD, INSN_XADD},
+    {ZYDIS_MNEMONIC_BT, INSN_BT},           {ZYDIS_MNEMONIC_BTS, INSN_BTS},
+    {ZYDIS_MNEMONIC_BTR, INSN_BTR},         {ZYDIS_MNEMONIC_BTC, INSN_BTC},
+    {ZYDIS_MNEMONIC_PUSH, INSN_PUSH},       {ZYDIS_MNEMONIC_POP, INSN_POP},
+    {ZYDIS_MNEMONIC_MOVSB, INSN_MOVS},      {ZYDIS_MNEMONIC_MOVSW, INSN_MOVS},
+    {ZYDIS_MNEMONIC_MOVSD, INSN_MOVS},      {ZYDIS_MNEMONIC_MOVSQ, INSN_MOVS},
+    {ZYDIS_MNEMONIC_CMPSB, INSN_CMPS},      {ZYDIS_MNEMONIC_CMPSW, INSN_CMPS},
+    {ZYDIS_MNEMONIC_CMPSD, INSN_CMPS},      {ZYDIS_MNEMONIC_CMPSQ, INSN_CMPS},
+    {ZYDIS_MNEMONIC_STOSB, INSN_STOS},      {ZYDIS_MNEMONIC_STOSW, INSN_STOS},
+    {ZYDIS_MNEMONIC_STOSD, INSN_STOS},      {ZYDIS_MNEMONIC_STOSQ, INSN_STOS},
+    {ZYDIS_MNEMONIC_LODSB, INSN_LODS},      {ZYDIS_MNEMONIC_LODSW, INSN_LODS},
+    {ZYDIS_MNEMONIC_LODSD, INSN_LODS},      {ZYDIS_MNEMONIC_LODSQ, INSN_LODS},
+    {ZYDIS_MNEMONIC_SCASB, INSN_SCAS},      {ZYDIS_MNEMONIC_SCASW, INSN_SCAS},
+    {ZYDIS_MNEMONIC_SCASD, INSN_SCAS},      {ZYDIS_MNEMONIC_SCASQ, INSN_SCAS},
+};
+
+static _Noreturn void report(const struct reading *r, const char *what) {
+    const struct insn *i = &r->insn;
+
+    fprintf(stderr, "\ndifference: %s\nbytes:", what);
+    for (size_t k = 0; k < r->count; k++)
+        fprintf(stderr, " %02x", r->bytes[k]);
+    fprintf(stderr, "\nmode %u, error %u\n", (unsigned)r->mode * 8, (unsigned)r->error);
+    fprintf(stderr,
+            "ours:  op %u length %u operand %u memory %u address %u segment %u base %u index %u "
+            "scale %u disp %llx imm %llx reg %u high %u access %u repeat %u lock %u first %u\n",
+            i->op, i->length, i->operand_size, i->memory_size, i->address_size, i->segment, i->base,
+            i->index, i->scale, (unsigned long long)i->disp, (unsigned long long)i->imm, i->reg,
+            i->reg_is_high_byte, i->access, i->repeat, i->lock, i->memory_is_first);
+    if (r->is_valid)
+        fprintf(stderr, "Zydis: %s length %u operand %u address %u attributes %llx\n",
+                ZydisMnemonicGetString(r->zydis.mnemonic), r->zydis.length,
+                r->zydis.operand_width / 8, r->zydis.address_width / 8,
+                (unsigned long long)r->zydis.attributes);
+    else
+        fprintf(stderr, "Zydis: not valid\n");
+    abort();
+}
+
+static void expect(const struct reading *r, bool holds, const char *what) {
+    if (!holds)
+        report(r, what);
+}
+
+static int op_of(ZydisMnemonic mnemonic) {
+    for (size_t k = 0; k < sizeof mnemonics / sizeof mnemonics[0]; k++) {
+        if (mnemonics[k].mnemonic == mnemonic)
+            return (int)mnemonics[k].op;
+    }
+    return -1;
+}
+
+// Zydis's register as a number, INSN_RIP or INSN_NO_REGISTER; *size in bytes.
+static unsigned number_of(ZydisRegister reg, unsigned *size, bool *high) {
+    *high = reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH;
+    *size = 0;
+    if (reg == ZYDIS_REGISTER_NONE)
+        return INSN_NO_REGISTER;
+    if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP)
+        return INSN_RIP;
+    *size = ZydisRegisterGetWidth(ZYDIS_MACHINE_MODE_LONG_64, reg) / 8u;
+    if (*high)
+        return (unsigned)(reg - ZYDIS_REGISTER_AH);
+    return (unsigned)ZydisRegisterGetId(
+        ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+}
+
+static unsigned segment_of(ZydisRegister reg) {
+    return (unsigned)(reg - ZYDIS_REGISTER_ES);
+}
+
+// The operand that struct insn describes: the explicit one, or that of the string instruction.
+static const ZydisDecodedOperand *memory_operand(const struct reading *r, int op) {
+    bool at_rdi = op == INSN_STOS || op == INSN_SCAS;
+
+    for (unsigned k = 0; k < r->zydis.operand_count; k++) {
+        const ZydisDecodedOperand *o = &r->operands[k];
+
+        if (o->type != ZYDIS_OPERAND_TYPE_MEMORY)
+            continue;
+        if (op < INSN_MOVS) {
+            if (o->visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
+                return o;
+        } else {
+            unsigned size;
+            bool high;
+
+            if (number_of(o->mem.base, &size, &high) == (at_rdi ? INSN_RDI : INSN_RSI))
+                return o;
+        }
+    }
+    return NULL;
+}
+
+// Zydis 4.0.0 reads SIB base 101 under mod 0 as R13D behind 67 and REX.B, although SDM 2A table 2-5
+// "Special Cases of REX Encodings" leaves REX.B out there, and processors have no base, but disp32.
+static bool has_phantom_base(const struct reading *r, const ZydisDecodedOperand *o) {
+    return o->mem.base == ZYDIS_REGISTER_R13D && r->zydis.raw.modrm.mod == 0;
+}
+
+static void check_memory(const struct reading *r, const ZydisDecodedOperand *o) {
+    const struct insn *i = &r->insn;
+    unsigned size;
+    bool high;
+    unsigned access = 0;
+
+    expect(r, o->size == i->memory_size * 8u, "memory size");
+    expect(r, segment_of(o->mem.segment) == i->segment, "segment");
+    if (has_phantom_base(r, o)) {
+        expect(r, i->base == INSN_NO_REGISTER, "no base");
+        expect(r, i->disp == r->zydis.raw.disp.value, "displacement");
+    } else {
+        expect(r, number_of(o->mem.base, &size, &high) == i->base, "base");
+        expect(r, size == 0 || size == i->address_size, "base size");
+        expect(r, (o->mem.disp.has_displacement ? o->mem.disp.value : 0) == i->disp,
+               "displacement");
+    }
+    expect(r, number_of(o->mem.index, &size, &high) == i->index, "index");
+    expect(r, size == 0 || size == i->address_size, "index size");
+    expect(r, i->index == INSN_NO_REGISTER || o->mem.scale == i->scale, "scale");
+    if (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ)
+        access |= INSN_READS;
+    if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+        access |= INSN_WRITES;
+    expect(r, access == i->access, "direction");
+}
+
+static void check_register(const struct reading *r, const ZydisDecodedOperand *o) {
+    unsigned size;
+    bool high;
+
+    expect(r, r->insn.other == INSN_OTHER_REGISTER, "a register operand");
+    expect(r, number_of(o->reg.value, &size, &high) == r->insn.reg, "register");
+    expect(r, size == r->insn.operand_size, "register size");
+    expect(r, high == r->insn.reg_is_high_byte, "high byte");
+}
+
+static void check_immediate(const struct reading *r, const ZydisDecodedOperand *o) {
+    uint64_t mask = o->imm.is_signed || r->insn.operand_size == 8
+                        ? UINT64_MAX
+                        : (UINT64_C(1) << r->insn.operand_size * 8u) - 1;
+
+    if (r->insn.op >= INSN_BT && r->insn.op <= INSN_BTC)
+        mask = UINT8_MAX; // only its low bits mean anything
+    expect(r, r->insn.other == INSN_OTHER_IMMEDIATE, "an immediate operand");
+    expect(r, (o->imm.value.u & mask) == (r->insn.imm & mask), "immediate");
+}
+
+static void check_others(const struct reading *r, const ZydisDecodedOperand *memory) {
+    bool is_string = r->insn.op >= INSN_MOVS;
+    unsigned count = 0;
+    const ZydisDecodedOperand *first = NULL;
+
+    for (unsigned k = 0; k < r->zydis.operand_count; k++) {
+        const ZydisDecodedOperand *o = &r->operands[k];
+
+        if (o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN)
+            continue;
+        if (first == NULL)
+            first = o;
+        if (o == memory || (is_string && o->type == ZYDIS_OPERAND_TYPE_MEMORY))
+            continue;
+        count++;
+        if (o->type == ZYDIS_OPERAND_TYPE_REGISTER)
+            check_register(r, o);
+        else if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+            check_immediate(r, o);
+        else
+            report(r, "an operand of another type");
+    }
+    if (!is_string) {
+        expect(r, count == (r->insn.other != INSN_OTHER_NONE), "operand count");
+        expect(r, (first == memory) == r->insn.memory_is_first, "operand order");
+    }
+}
+
+static void check_accepted(const struct reading *r) {
+    const struct insn *i = &r->insn;
+    const ZydisDecodedOperand *memory;
+    ZydisInstructionAttributes repeats =
+        ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE;
+
+    expect(r, r->is_valid, "validity");
+    expect(r, r->zydis.length == i->length, "length");
+    expect(r, op_of(r->zydis.mnemonic) == i->op, "mnemonic");
+    expect(r, r->zydis.address_width == i->address_size * 8u, "address size");
+    // Zydis gives the mode's operand size for MOVNTI, which ignores it; its operands tell the
+    // truth.
+    expect(r,
+           r->zydis.operand_width == i->operand_size * 8u ||
+               r->zydis.mnemonic == ZYDIS_MNEMONIC_MOVNTI,
+           "operand size");
+    expect(r, !!(r->zydis.attributes & ZYDIS_ATTRIB_HAS_LOCK) == i->lock, "LOCK");
+    expect(r, !!(r->zydis.attributes & repeats) == !!i->repeat, "repeat");
+    memory = memory_operand(r, i->op);
+    expect(r, memory != NULL, "a memory operand");
+    check_memory(r, memory);
+    check_others(r, memory);
+}
+
+// What may be refused: MOV of segment registers, and MOVSXD behind 66 (see decode_table.c).
+static void check_refused(const struct reading *r) {
+    if (!r->is_valid)
+        return;
+    int op = op_of(r->zydis.mnemonic);
+    if (op < 0 || memory_operand(r, op) == NULL)
+        return;
+    for (unsigned k = 0; k < r->zydis.operand_count; k++) {
+        const ZydisDecodedOperand *o = &r->operands[k];
+
+        if (o->visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT &&
+            o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetClass(o->reg.value) > ZYDIS_REGCLASS_GPR64)
+            return;
+    }
+    if (r->zydis.mnemonic == ZYDIS_MNEMONIC_MOVSXD &&
+        r->zydis.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE)
+        return;
+    report(r, "refused, but on the list");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const struct {
+        enum decode_mode mode;
+        ZydisMachineMode machine;
+        ZydisStackWidth stack;
+    } modes[] = {
+        {DECODE_64BIT, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
+        {DECODE_32BIT, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
+        {DECODE_16BIT, ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
+    };
+    uint8_t padded[DECODE_BYTES];
+    struct reading r = {0};
+    ZydisDecoder decoder;
+
+    if (size < 1)
+        return 0;
+    unsigned choice = data[0] % (sizeof modes / sizeof modes[0]);
+    r.bytes = data + 1;
+    r.count = size - 1;
+    r.mode = modes[choice].mode;
+    // What lies behind the code given is the fuzzer's choice too.
+    memset(padded, data[0], sizeof padded);
+    memcpy(padded, r.bytes, r.count < sizeof padded ? r.count : sizeof padded);
+    r.error = decode_insn(padded, (unsigned)r.count, r.mode, &r.insn);
+    if (ZYAN_FAILED(ZydisDecoderInit(&decoder, modes[choice].machine, modes[choice].stack)))
+        abort();
+    r.is_valid =
+        ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, r.bytes, r.count, &r.zydis, r.operands));
+    if (r.error == DECODE_OK)
+        check_accepted(&r);
+    else
+        check_refused(&r);
+    return 0;
+}

@@ -1,0 +1,763 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The emulator. First against the processor this test runs on: the same bytes are executed natively
+// on a buffer and emulated on a device of the same content, and registers, flags and memory must
+// agree. Then what a process cannot execute: faults, page crossings, other modes, restarts.
+
+#include <criterion/criterion.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "vmm/emulate.h"
+
+#define RAM_SIZE    0x8000u
+#define CODE        0x1000u
+#define DATA        0x4000u
+#define STACK       0x6000u
+#define DEVICE      UINT64_C(0xfee00000)
+#define DEVICE_SIZE 2048u
+#define MIDDLE      1024u
+
+#define FLAGS_RESULT 0x8d5u // CF PF AF ZF SF OF
+#define FLAG_CF      0x001u
+#define FLAG_PF      0x004u
+#define FLAG_ZF      0x040u
+#define FLAG_DF      0x400u
+#define FLAG_RF      0x10000u
+#define FLAG_AC      0x40000u
+
+#define CR0_PG_WP (UINT64_C(1) << 31 | UINT64_C(1) << 16)
+#define CR0_AM    (UINT64_C(1) << 18)
+#define CR4_PAE   (UINT64_C(1) << 5)
+#define EFER_LMA  (UINT64_C(1) << 10)
+
+struct guest {
+    _Alignas(4096) uint8_t ram[RAM_SIZE];
+    uint8_t device[DEVICE_SIZE];
+    uint64_t gpr[16];
+    uint64_t rip;
+    uint64_t rflags;
+    uint64_t segment_base[6];
+    struct walk_ctx walk;
+    struct emulate_ctx ctx;
+    struct insn insn;
+    unsigned read_count;
+    unsigned write_count;
+    struct {
+        uint64_t gpa;
+        unsigned size;
+    } last;
+};
+
+static struct guest guest;
+
+static void *guest_ptr(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
+    struct guest *g = opaque;
+
+    (void)is_write;
+    return gpa < RAM_SIZE && length <= RAM_SIZE - gpa ? g->ram + gpa : NULL;
+}
+
+static uint64_t mmio_read(void *opaque, uint64_t gpa, unsigned size) {
+    struct guest *g = opaque;
+    uint64_t value = UINT64_C(0xa5a5a5a5a5a5a5a5); // rubbish above the size
+
+    cr_assert(gpa >= DEVICE && gpa - DEVICE + size <= DEVICE_SIZE, "%llx", (unsigned long long)gpa);
+    cr_assert(size == 1 || size == 2 || size == 4 || size == 8);
+    memcpy(&value, g->device + (gpa - DEVICE), size);
+    g->read_count++;
+    g->last.gpa = gpa;
+    g->last.size = size;
+    return value;
+}
+
+static void mmio_write(void *opaque, uint64_t gpa, unsigned size, uint64_t value) {
+    struct guest *g = opaque;
+
+    cr_assert(gpa >= DEVICE && gpa - DEVICE + size <= DEVICE_SIZE, "%llx", (unsigned long long)gpa);
+    cr_assert(size == 1 || size == 2 || size == 4 || size == 8);
+    cr_assert(size == 8 || value >> size * 8 == 0);
+    memcpy(g->device + (gpa - DEVICE), &value, size);
+    g->write_count++;
+    g->last.gpa = gpa;
+    g->last.size = size;
+}
+
+// A guest without paging (which 64-bit code cannot have, but the emulator need not know).
+static void start(enum decode_mode mode, const uint8_t *code, size_t count) {
+    memset(&guest, 0, sizeof guest);
+    memcpy(guest.ram + CODE, code, count);
+    guest.rip = CODE;
+    guest.rflags = 2;
+    guest.gpr[INSN_RSP] = STACK;
+    guest.walk = (struct walk_ctx){
+        .efer = mode == DECODE_64BIT ? EFER_LMA : 0,
+        .physical_bits = 40,
+        .guest_ptr = guest_ptr,
+        .opaque = &guest,
+    };
+    guest.ctx = (struct emulate_ctx){
+        .gpr = guest.gpr,
+        .rip = &guest.rip,
+        .rflags = &guest.rflags,
+        .segment_base = guest.segment_base,
+        .mode = mode,
+        .walk = &guest.walk,
+        .mmio_read = mmio_read,
+        .mmio_write = mmio_write,
+        .opaque = &guest,
+    };
+}
+
+#define START(MODE, ...)                                                                           \
+    start(MODE, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+
+static enum emulate_result run(void) {
+    return emulate_exit(&guest.ctx, &guest.insn);
+}
+
+static void device_set(unsigned at, uint64_t value) {
+    memcpy(guest.device + at, &value, sizeof value);
+}
+
+static uint64_t device_get(unsigned at) {
+    uint64_t value;
+
+    memcpy(&value, guest.device + at, sizeof value);
+    return value;
+}
+
+// Four levels of tables at 0 to 0x3fff below the code: linear = physical for all RAM, DEVICE at
+// 0x400000; page 5 of RAM is read-only, page 7 not present.
+static void enable_paging(void) {
+    static uint64_t tables[4][512];
+    static const unsigned rights = 0x3;
+
+    memset(tables, 0, sizeof tables);
+    tables[0][0] = 0x7000 | rights;
+    tables[1][0] = 0x2000 | rights;
+    tables[2][0] = 0x3000 | rights;
+    tables[2][2] = DEVICE | rights | 0x80;
+    for (unsigned k = 0; k < 7; k++)
+        tables[3][k] = k << 12 | (k == 5 ? 1 : rights);
+    memcpy(guest.ram, tables[0], 4096);
+    memcpy(guest.ram + 0x7000, tables[1], 4096);
+    memcpy(guest.ram + 0x2000, tables[2], 4096);
+    memcpy(guest.ram + 0x3000, tables[3], 4096);
+    guest.walk.cr0 = CR0_PG_WP;
+    guest.walk.cr4 = CR4_PAE;
+    guest.walk.cr3 = 0;
+}
+
+#define DEVICE_LINEAR UINT64_C(0x400000)
+
+// ---- against the processor ----------------------------------------------------------------------
+
+struct native {
+    uint64_t rax, rcx, rdx, rsi, rdi, rbx, flags;
+};
+
+static void run_native(struct native *n, void (*code)(void)) {
+    __asm__ volatile("sub $128, %%rsp\n\t" // the red zone
+                     "pushq %[flags]\n\t"
+                     "popfq\n\t"
+                     "call *%[code]\n\t"
+                     "pushfq\n\t"
+                     "popq %[flags]\n\t"
+                     "cld\n\t"
+                     "add $128, %%rsp"
+                     : "+a"(n->rax), "+c"(n->rcx), "+d"(n->rdx), "+S"(n->rsi), "+D"(n->rdi),
+                       "+b"(n->rbx), [flags] "+r"(n->flags)
+                     : [code] "r"(code)
+                     : "memory", "cc");
+}
+
+static uint64_t random_state = 88172645463325252u;
+
+static uint64_t random64(void) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state;
+}
+
+// Values near the edges make carries and overflows more often than even ones.
+static uint64_t random_operand(void) {
+    static const uint64_t edges[] = {0,
+                                     1,
+                                     0x7f,
+                                     0x80,
+                                     0xff,
+                                     0x7fff,
+                                     0x8000,
+                                     0xffff,
+                                     0x7fffffff,
+                                     0x80000000,
+                                     0xffffffff,
+                                     UINT64_C(0x7fffffffffffffff),
+                                     UINT64_C(1) << 63,
+                                     UINT64_MAX};
+    uint64_t r = random64();
+
+    return r & 1 ? random64() : edges[(r >> 8) % (sizeof edges / sizeof edges[0])];
+}
+
+struct code_buffer {
+    uint8_t bytes[16];
+    unsigned count;
+};
+
+static void emit(struct code_buffer *c, unsigned byte) {
+    c->bytes[c->count++] = (uint8_t)byte;
+}
+
+// Prefixes that choose an operand size of 2, 4 or 8 bytes (1: the opcode chooses).
+static void emit_size(struct code_buffer *c, unsigned size) {
+    if (size == 2)
+        emit(c, 0x66);
+    if (size == 8)
+        emit(c, 0x48);
+}
+
+static void emit_immediate(struct code_buffer *c, unsigned size) {
+    uint64_t value = random_operand();
+
+    for (unsigned k = 0; k < (size > 4 ? 4 : size); k++)
+        emit(c, (unsigned)(value >> k * 8) & 0xff);
+}
+
+static unsigned random_size(unsigned least) {
+    return least << random64() % (least == 1 ? 4 : 3);
+}
+
+// [rbx], with one of RAX, RCX, RDX (or AH, CH, DH when the size is 1) as the register.
+static unsigned random_modrm(unsigned size) {
+    unsigned reg = (unsigned)(random64() % 3);
+
+    if (size == 1 && random64() & 1)
+        reg += 4;
+    return reg << 3 | 3;
+}
+
+static void emit_alu(struct code_buffer *c) {
+    unsigned size = random_size(1);
+    unsigned opcode = (unsigned)(random64() % 8) << 3 | (random64() & 1 ? 2 : 0) | (size > 1);
+
+    emit_size(c, size);
+    emit(c, opcode);
+    emit(c, random_modrm(size));
+}
+
+static void emit_alu_immediate(struct code_buffer *c) {
+    unsigned size = random_size(1);
+    bool is_short = size > 1 && random64() & 1;
+
+    emit_size(c, size);
+    emit(c, size == 1 ? 0x80 : is_short ? 0x83 : 0x81);
+    emit(c, (unsigned)(random64() % 8) << 3 | 3);
+    emit_immediate(c, is_short ? 1 : size);
+}
+
+static void emit_group3(struct code_buffer *c) { // TEST NOT NEG INC DEC
+    static const uint8_t opcodes[] = {0xf6, 0xf6, 0xf6, 0xfe, 0xfe};
+    static const uint8_t regs[] = {0, 2, 3, 0, 1};
+    unsigned size = random_size(1);
+    unsigned which = (unsigned)(random64() % 5);
+
+    emit_size(c, size);
+    emit(c, opcodes[which] | (size > 1));
+    emit(c, (unsigned)regs[which] << 3 | 3);
+    if (which == 0)
+        emit_immediate(c, size);
+}
+
+static void emit_register_forms(struct code_buffer *c) { // TEST XCHG MOV MOV
+    static const uint8_t opcodes[] = {0x84, 0x86, 0x88, 0x8a};
+    unsigned size = random_size(1);
+
+    emit_size(c, size);
+    emit(c, opcodes[random64() % 4] | (size > 1));
+    emit(c, random_modrm(size));
+}
+
+static void emit_mov_immediate(struct code_buffer *c) {
+    unsigned size = random_size(1);
+
+    emit_size(c, size);
+    emit(c, 0xc6 | (size > 1));
+    emit(c, 3);
+    emit_immediate(c, size);
+}
+
+static void emit_extensions(struct code_buffer *c) { // MOVZX, MOVSX, MOVSXD, MOVBE, MOVNTI
+    static const uint8_t opcodes[] = {0xb6, 0xb7, 0xbe, 0xbf};
+    unsigned which = (unsigned)(random64() % 7);
+
+    emit_size(c, which == 4 ? 8 : which == 6 ? 4 : random_size(2));
+    if (which != 4)
+        emit(c, 0x0f);
+    if (which == 5)
+        emit(c, 0x38);
+    emit(c, which < 4    ? opcodes[which]
+            : which == 4 ? 0x63
+            : which == 5 ? 0xf0 | (random64() & 1)
+                         : 0xc3);
+    emit(c, random_modrm(8));
+}
+
+static void emit_exchange(struct code_buffer *c) { // CMPXCHG, XADD, with and without LOCK
+    unsigned size = random_size(1);
+
+    if (random64() & 1)
+        emit(c, 0xf0);
+    emit_size(c, size);
+    emit(c, 0x0f);
+    emit(c, (random64() & 1 ? 0xb0 : 0xc0) | (size > 1));
+    emit(c, random_modrm(size));
+}
+
+static void emit_bits(struct code_buffer *c) {
+    unsigned size = random_size(2);
+    unsigned op = (unsigned)(random64() % 4);
+    bool is_immediate = random64() & 1;
+
+    emit_size(c, size);
+    emit(c, 0x0f);
+    emit(c, is_immediate ? 0xba : 0xa3 + (op << 3));
+    emit(c, is_immediate ? (op + 4) << 3 | 3 : (unsigned)(random64() % 3) << 3 | 3);
+    if (is_immediate)
+        emit_immediate(c, 1);
+}
+
+static void emit_string(struct code_buffer *c) { // MOVS CMPS STOS LODS SCAS
+    static const uint8_t opcodes[] = {0xa4, 0xa6, 0xaa, 0xac, 0xae};
+    static const uint8_t repeats[] = {0, 0xf2, 0xf3};
+    uint8_t repeat = repeats[random64() % 3];
+    unsigned size = random_size(1);
+
+    if (repeat)
+        emit(c, repeat);
+    emit_size(c, size);
+    emit(c, opcodes[random64() % 5] | (size > 1));
+}
+
+static void (*const emitters[])(struct code_buffer *) = {
+    emit_alu,        emit_alu_immediate, emit_group3, emit_register_forms, emit_mov_immediate,
+    emit_extensions, emit_exchange,      emit_bits,   emit_string,
+};
+
+static void randomise(struct native *n, bool counts_bits, bool is_string) {
+    *n = (struct native){random_operand(), random_operand(), random_operand(), 0, 0, 0, 0};
+    n->flags = 2 | (random64() & FLAGS_RESULT);
+    if (counts_bits) { // stay within the device
+        n->rax = random64() % 4096 - 2048;
+        n->rcx = random64() % 4096 - 2048;
+        n->rdx = random64() % 4096 - 2048;
+    }
+    if (is_string) {
+        n->rcx = random64() % 20;
+        n->flags |= random64() & FLAG_DF;
+    }
+    for (unsigned k = 0; k < DEVICE_SIZE; k++) {
+        guest.device[k] = (uint8_t)(random64() & (is_string ? 1 : 0xff));
+        guest.ram[DATA + k] = (uint8_t)(random64() & (is_string ? 1 : 0xff));
+    }
+    if (random64() & 1) // so that CMPXCHG and SCAS find equals
+        memcpy(guest.device + MIDDLE, &n->rax, sizeof n->rax);
+}
+
+static void compare_with_processor(unsigned which, struct code_buffer *c, uint8_t *page) {
+    static uint8_t device[DEVICE_SIZE], data[DEVICE_SIZE];
+    struct native n, before;
+    void (*code)(void);
+
+    start(DECODE_64BIT, c->bytes, c->count);
+    randomise(&n, emitters[which] == emit_bits, emitters[which] == emit_string);
+    memcpy(device, guest.device, DEVICE_SIZE);
+    memcpy(data, guest.ram + DATA, DEVICE_SIZE);
+    guest.gpr[INSN_RAX] = n.rax;
+    guest.gpr[INSN_RCX] = n.rcx;
+    guest.gpr[INSN_RDX] = n.rdx;
+    guest.gpr[INSN_RBX] = guest.gpr[INSN_RDI] = DEVICE + MIDDLE;
+    guest.gpr[INSN_RSI] = DATA + MIDDLE;
+    guest.rflags = n.flags;
+    n.rbx = n.rdi = (uint64_t)(uintptr_t)(device + MIDDLE);
+    n.rsi = (uint64_t)(uintptr_t)(data + MIDDLE);
+    before = n;
+
+    memcpy(page, c->bytes, c->count);
+    page[c->count] = 0xc3;
+    memcpy(&code, &page, sizeof code);
+    run_native(&n, code);
+    cr_assert_eq(run(), EMULATE_DONE, "%02x %02x %02x", c->bytes[0], c->bytes[1], c->bytes[2]);
+
+#define AGREE(ours, theirs)                                                                        \
+    cr_assert_eq(ours, theirs, #ours " %llx, processor %llx: %02x %02x %02x %02x, flags %llx",     \
+                 (unsigned long long)(ours), (unsigned long long)(theirs), c->bytes[0],            \
+                 c->bytes[1], c->bytes[2], c->bytes[3], (unsigned long long)before.flags)
+    AGREE(guest.rip, CODE + c->count);
+    AGREE(guest.gpr[INSN_RAX], n.rax);
+    AGREE(guest.gpr[INSN_RCX], n.rcx);
+    AGREE(guest.gpr[INSN_RDX], n.rdx);
+    AGREE(guest.gpr[INSN_RBX], DEVICE + MIDDLE);
+    AGREE(guest.gpr[INSN_RDI] - DEVICE - MIDDLE, n.rdi - before.rdi);
+    AGREE(guest.gpr[INSN_RSI] - DATA - MIDDLE, n.rsi - before.rsi);
+    AGREE(guest.rflags & (FLAGS_RESULT | FLAG_DF), n.flags & (FLAGS_RESULT | FLAG_DF));
+    AGREE(memcmp(guest.device, device, DEVICE_SIZE), 0);
+    AGREE(memcmp(guest.ram + DATA, data, DEVICE_SIZE), 0);
+}
+
+Test(emulate, agrees_with_the_processor) {
+    uint8_t *page =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED)
+        cr_skip_test("no executable memory to be had here");
+    for (unsigned round = 0; round < 4000; round++) {
+        for (unsigned which = 0; which < sizeof emitters / sizeof emitters[0]; which++) {
+            struct code_buffer c = {{0}, 0};
+
+            emitters[which](&c);
+            if (c.bytes[0] == 0x0f && c.bytes[1] == 0x38 && !__builtin_cpu_supports("sse4.2"))
+                continue; // no MOVBE
+            compare_with_processor(which, &c, page);
+        }
+    }
+    munmap(page, 4096);
+}
+
+// ---- what the exit told -------------------------------------------------------------------------
+
+static void tell_exit(uint64_t gva, uint64_t gpa) {
+    guest.ctx.has_exit_gpa = true;
+    guest.ctx.has_exit_gva = true;
+    guest.ctx.exit_gva = gva;
+    guest.ctx.exit_gpa = gpa;
+}
+
+Test(emulate, exit_address_saves_the_walk) {
+    START(DECODE_64BIT, 0x8b, 0x48, 0x10); // mov ecx, [rax+0x10]
+    enable_paging();
+    guest.gpr[INSN_RAX] = UINT64_C(0xffffc90000000000); // mapped nowhere in our tables
+    guest.gpr[INSN_RCX] = UINT64_MAX;
+    device_set(0x10, 0x12345678);
+    tell_exit(UINT64_C(0xffffc90000000010), DEVICE + 0x10);
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RCX], 0x12345678);
+    cr_assert_eq(guest.last.gpa, DEVICE + 0x10);
+    cr_assert_eq(guest.read_count, 1);
+    cr_assert_eq(guest.rip, CODE + 3);
+}
+
+Test(emulate, exit_address_of_another_access_is_not_used) {
+    START(DECODE_64BIT, 0x8b, 0x48, 0x10);
+    enable_paging();
+    guest.gpr[INSN_RAX] = DEVICE_LINEAR;
+    tell_exit(DEVICE_LINEAR + 0x14, DEVICE + 0x14);
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.last.gpa, DEVICE + 0x10);
+    guest.rip = CODE;
+    tell_exit(DEVICE_LINEAR + 0x3010, DEVICE + 0x3010);
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.last.gpa, DEVICE + 0x10);
+}
+
+Test(emulate, exit_without_linear_address) { // AMD-V
+    START(DECODE_64BIT, 0x89, 0x48, 0x10);
+    enable_paging();
+    guest.gpr[INSN_RAX] = UINT64_C(0xffffc90000000000);
+    guest.gpr[INSN_RCX] = 0x77;
+    tell_exit(0, DEVICE + 0x10);
+    guest.ctx.has_exit_gva = false;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(device_get(0x10), 0x77);
+}
+
+Test(emulate, operand_in_ram_is_the_processors) {
+    START(DECODE_64BIT, 0xf0, 0x01, 0x08); // lock add [rax], ecx
+    guest.gpr[INSN_RAX] = DATA;
+    guest.gpr[INSN_RCX] = 5;
+    cr_assert_eq(run(), EMULATE_AGAIN);
+    cr_assert_eq(guest.rip, CODE);
+    cr_assert_eq(guest.ram[DATA], 0);
+}
+
+// ---- addresses ----------------------------------------------------------------------------------
+
+Test(emulate, rip_relative_counts_from_the_next_instruction) {
+    START(DECODE_64BIT, 0x66, 0xc7, 0x05, 0, 0, 0, 0, 0x34, 0x12);
+    guest.rip = DEVICE + 0x20 - 9;
+    cr_assert_eq(decode_insn((const uint8_t[16]){0x66, 0xc7, 0x05, 0, 0, 0, 0, 0x34, 0x12}, 9,
+                             DECODE_64BIT, &guest.insn),
+                 DECODE_OK);
+    cr_assert_eq(emulate_mmio(&guest.insn, &guest.ctx), EMULATE_DONE);
+    cr_assert_eq(guest.last.gpa, DEVICE + 0x20);
+    cr_assert_eq(device_get(0x20), 0x1234);
+}
+
+Test(emulate, segments_and_sizes_of_addresses) {
+    START(DECODE_64BIT, 0x64, 0x67, 0x8a, 0x04, 0x48); // mov al, fs:[eax+ecx*2]
+    guest.segment_base[INSN_FS] = DEVICE;
+    guest.segment_base[INSN_DS] = 0x1111; // means nothing in 64-bit code
+    guest.gpr[INSN_RAX] = UINT64_C(0xaaaaaaaafffffff0);
+    guest.gpr[INSN_RCX] = UINT64_C(0xbbbbbbbb00000010);
+    guest.device[0x10] = 0x5a;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RAX], UINT64_C(0xaaaaaaaaffffff5a));
+
+    START(DECODE_16BIT, 0x26, 0xa2, 0x10, 0x00); // mov es:[0x10], al
+    guest.segment_base[INSN_ES] = DEVICE;
+    guest.gpr[INSN_RAX] = 0x77;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.device[0x10], 0x77);
+
+    START(DECODE_32BIT, 0x89, 0x00); // mov [eax], eax: linear addresses wrap at 4 GiB
+    guest.segment_base[INSN_DS] = 0xfffff000;
+    guest.gpr[INSN_RAX] = (DEVICE & UINT32_MAX) + 0x1000;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.last.gpa, DEVICE);
+}
+
+Test(emulate, code_segment_base) {
+    START(DECODE_16BIT, 0);
+    guest.ram[CODE + 0x30] = 0xa0; // mov al, [0x0010]
+    guest.ram[CODE + 0x31] = 0x10;
+    guest.segment_base[INSN_CS] = CODE;
+    guest.segment_base[INSN_DS] = DEVICE;
+    guest.rip = 0x30;
+    guest.device[0x10] = 0x42;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RAX], 0x42);
+    cr_assert_eq(guest.rip, 0x33);
+}
+
+// One half is RAM, the other the device: 3 bytes are read as 1 and 2.
+Test(emulate, access_across_pages_is_split) {
+    START(DECODE_64BIT, 0x8b, 0x08); // mov ecx, [rax]
+    enable_paging();
+    guest.gpr[INSN_RAX] = DEVICE_LINEAR - 1;
+    ((uint64_t *)(void *)(guest.ram + 0x2000))[1] = 0x6000 | 3; // a second page table, for 0x3ff000
+    ((uint64_t *)(void *)(guest.ram + 0x6000))[511] = DATA | 3;
+    guest.ram[DATA + 0xfff] = 0x11;
+    device_set(0, 0x44332255);
+    tell_exit(DEVICE_LINEAR - 1, DATA + 0xfff); // good for its first byte only
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RCX], 0x33225511);
+    cr_assert_eq(guest.read_count, 2);
+
+    guest.ram[CODE] = 0x89; // and back
+    guest.rip = CODE;
+    guest.gpr[INSN_RCX] = 0xddccbbaa;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.ram[DATA + 0xfff], 0xaa);
+    cr_assert_eq(device_get(0), 0x44ddccbb);
+}
+
+// ---- faults -------------------------------------------------------------------------------------
+
+static void expect_fault(uint8_t vector, bool has_error_code, uint32_t error_code, uint64_t cr2) {
+    cr_assert_eq(run(), EMULATE_FAULT);
+    cr_assert_eq(guest.ctx.fault.vector, vector, "%u", guest.ctx.fault.vector);
+    cr_assert_eq(guest.ctx.fault.has_error_code, has_error_code);
+    cr_assert_eq(guest.ctx.fault.error_code, error_code, "%x", guest.ctx.fault.error_code);
+    cr_assert_eq(guest.ctx.fault.cr2, cr2, "%llx", (unsigned long long)guest.ctx.fault.cr2);
+    cr_assert_eq(guest.rip, CODE);
+}
+
+Test(emulate, movs_faults_before_the_device_is_read) {
+    START(DECODE_64BIT, 0x48, 0xa5); // movsq
+    enable_paging();
+    guest.gpr[INSN_RSI] = DEVICE_LINEAR;
+    guest.gpr[INSN_RDI] = 0x7008;
+    expect_fault(EMULATE_PF, true, WALK_ERROR_WRITE, 0x7008);
+    guest.gpr[INSN_RDI] = 0x5008;
+    expect_fault(EMULATE_PF, true, WALK_ERROR_PRESENT | WALK_ERROR_WRITE, 0x5008);
+    guest.gpr[INSN_RDI] = 0x4ffc; // the second half of the operand faults
+    expect_fault(EMULATE_PF, true, WALK_ERROR_PRESENT | WALK_ERROR_WRITE, 0x5000);
+    cr_assert_eq(guest.read_count, 0);
+    cr_assert_eq(guest.gpr[INSN_RSI], DEVICE_LINEAR);
+    guest.gpr[INSN_RDI] = 0x4ff8;
+    cr_assert_eq(run(), EMULATE_DONE);
+}
+
+Test(emulate, store_to_a_read_only_page) {
+    START(DECODE_64BIT, 0x89, 0x08);
+    enable_paging();
+    guest.gpr[INSN_RAX] = 0x5000;
+    expect_fault(EMULATE_PF, true, WALK_ERROR_PRESENT | WALK_ERROR_WRITE, 0x5000);
+    guest.ram[CODE] = 0x8b;
+    cr_assert_eq(run(), EMULATE_AGAIN); // it can be read
+}
+
+Test(emulate, noncanonical_addresses) {
+    START(DECODE_64BIT, 0x8b, 0x08);
+    enable_paging();
+    guest.gpr[INSN_RAX] = UINT64_C(0x800000000000);
+    expect_fault(EMULATE_GP, true, 0, 0);
+    guest.gpr[INSN_RAX] = UINT64_C(0x7fffffffffff); // its last byte is
+    expect_fault(EMULATE_GP, true, 0, 0);
+    START(DECODE_64BIT, 0x8b, 0x4d, 0x00); // mov ecx, [rbp]
+    enable_paging();
+    guest.gpr[INSN_RBP] = UINT64_C(1) << 63;
+    expect_fault(EMULATE_SS, true, 0, 0);
+}
+
+Test(emulate, alignment_check) {
+    START(DECODE_64BIT, 0xa5); // movsd
+    guest.walk.cpl = 3;
+    guest.walk.cr0 = CR0_AM;
+    guest.rflags |= FLAG_AC;
+    guest.gpr[INSN_RSI] = DATA + 2;
+    guest.gpr[INSN_RDI] = DEVICE;
+    expect_fault(EMULATE_AC, true, 0, 0);
+    guest.walk.cpl = 0;
+    cr_assert_eq(run(), EMULATE_DONE);
+}
+
+Test(emulate, undecodable_instructions) {
+    START(DECODE_64BIT, 0xf0, 0x8b, 0x00);
+    expect_fault(EMULATE_UD, false, 0, 0);
+    START(DECODE_64BIT, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+          0x66, 0x66, 0x66, 0x8b, 0x00);
+    expect_fault(EMULATE_GP, true, 0, 0);
+    START(DECODE_64BIT, 0x0f, 0x10, 0x00);
+    cr_assert_eq(run(), EMULATE_UNHANDLED);
+    cr_assert_eq(guest.insn.length, 0);
+    START(DECODE_64BIT, 0x8b, 0x00);
+    guest.rip = DEVICE; // code in a device
+    cr_assert_eq(run(), EMULATE_UNHANDLED);
+}
+
+Test(emulate, code_that_ends_at_a_missing_page) {
+    START(DECODE_64BIT, 0);
+    enable_paging();
+    memcpy(guest.ram + 0x6ffe, (const uint8_t[]){0x8b, 0x08}, 2);
+    guest.gpr[INSN_RAX] = DEVICE_LINEAR;
+    guest.rip = 0x6ffe;
+    cr_assert_eq(run(), EMULATE_DONE); // complete: what comes behind does not matter
+    cr_assert_eq(guest.rip, 0x7000);
+    guest.rip = 0x6fff;
+    guest.ram[0x6fff] = 0x8b;
+    cr_assert_eq(run(), EMULATE_FAULT);
+    cr_assert_eq(guest.ctx.fault.vector, EMULATE_PF);
+    cr_assert_eq(guest.ctx.fault.cr2, 0x7000);
+}
+
+// ---- instructions with a story ------------------------------------------------------------------
+
+Test(emulate, rep_is_cut_and_goes_on) {
+    START(DECODE_64BIT, 0xf3, 0xaa); // rep stosb
+    guest.gpr[INSN_RCX] = EMULATE_STRING_ITERATIONS + 3;
+    guest.gpr[INSN_RDI] = DEVICE;
+    guest.gpr[INSN_RAX] = 0x99;
+    guest.rflags |= FLAG_RF;
+    cr_assert_eq(run(), EMULATE_AGAIN);
+    cr_assert_eq(guest.gpr[INSN_RCX], 3);
+    cr_assert_eq(guest.rip, CODE);
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RCX], 0);
+    cr_assert_eq(guest.gpr[INSN_RDI], DEVICE + EMULATE_STRING_ITERATIONS + 3);
+    cr_assert_eq(guest.write_count, EMULATE_STRING_ITERATIONS + 3);
+    cr_assert_eq(guest.rip, CODE + 2);
+    cr_assert_eq(guest.rflags & FLAG_RF, 0);
+    guest.rip = CODE;
+    cr_assert_eq(run(), EMULATE_DONE); // no iteration at all
+    cr_assert_eq(guest.write_count, EMULATE_STRING_ITERATIONS + 3);
+}
+
+Test(emulate, rep_keeps_what_was_done_before_a_fault) {
+    START(DECODE_64BIT, 0xf3, 0xa4); // rep movsb
+    enable_paging();
+    guest.gpr[INSN_RCX] = 10;
+    guest.gpr[INSN_RSI] = DEVICE_LINEAR;
+    guest.gpr[INSN_RDI] = 0x4ffd;
+    expect_fault(EMULATE_PF, true, WALK_ERROR_PRESENT | WALK_ERROR_WRITE, 0x5000);
+    cr_assert_eq(guest.gpr[INSN_RCX], 7);
+    cr_assert_eq(guest.gpr[INSN_RDI], 0x5000);
+    cr_assert_eq(guest.gpr[INSN_RSI], DEVICE_LINEAR + 3);
+    cr_assert_eq(guest.read_count, 3);
+}
+
+Test(emulate, string_counters_have_the_address_size) {
+    START(DECODE_64BIT, 0x67, 0xf3, 0xab); // rep stosd, ecx and edi
+    guest.gpr[INSN_RCX] = UINT64_C(0x500000002);
+    guest.gpr[INSN_RDI] = UINT64_C(0x700000000) | DEVICE;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RCX], 0);
+    cr_assert_eq(guest.gpr[INSN_RDI], DEVICE + 8);
+    START(DECODE_16BIT, 0x26, 0xac); // lodsb es:[si]
+    guest.segment_base[INSN_ES] = DEVICE - 0xffff;
+    guest.gpr[INSN_RSI] = 0xabcdffff;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RSI], 0xabcd0000);
+}
+
+Test(emulate, push_and_pop) {
+    uint64_t value;
+
+    START(DECODE_64BIT, 0xff, 0x30); // push qword [rax]
+    guest.gpr[INSN_RAX] = DEVICE + 8;
+    device_set(8, UINT64_C(0x1122334455667788));
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RSP], STACK - 8);
+    memcpy(&value, guest.ram + STACK - 8, sizeof value);
+    cr_assert_eq(value, UINT64_C(0x1122334455667788));
+
+    START(DECODE_64BIT, 0x8f, 0x04, 0x24); // pop qword [rsp]: the address after the increment
+    guest.gpr[INSN_RSP] = RAM_SIZE - 8;
+    guest.walk.cr0 = 0;
+    memset(guest.ram + RAM_SIZE - 8, 0x5a, 8);
+    guest.ctx.segment_base = guest.segment_base;
+    guest.insn.length = 0;
+    cr_assert_eq(decode_insn(guest.ram + CODE, 3, DECODE_64BIT, &guest.insn), DECODE_OK);
+    guest.insn.disp = (int64_t)(DEVICE - RAM_SIZE);
+    cr_assert_eq(emulate_mmio(&guest.insn, &guest.ctx), EMULATE_DONE);
+    cr_assert_eq(device_get(0), UINT64_C(0x5a5a5a5a5a5a5a5a));
+    cr_assert_eq(guest.gpr[INSN_RSP], RAM_SIZE);
+}
+
+Test(emulate, pop_that_faults_restores_rsp) {
+    START(DECODE_64BIT, 0x8f, 0x00);
+    enable_paging();
+    guest.gpr[INSN_RAX] = 0x7000;
+    guest.gpr[INSN_RSP] = STACK;
+    expect_fault(EMULATE_PF, true, WALK_ERROR_WRITE, 0x7000);
+    cr_assert_eq(guest.gpr[INSN_RSP], STACK);
+}
+
+Test(emulate, stack_size_must_be_known) {
+    START(DECODE_32BIT, 0xff, 0x30);
+    guest.gpr[INSN_RAX] = DEVICE;
+    cr_assert_eq(run(), EMULATE_UNHANDLED);
+    guest.ctx.stack_size = 2;
+    guest.gpr[INSN_RSP] = 0x12340000u | STACK;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RSP], 0x12340000u | (STACK - 4));
+}
+
+Test(emulate, cmpxchg_that_fails_writes_back) {
+    START(DECODE_64BIT, 0x0f, 0xb1, 0x0b); // cmpxchg [rbx], ecx
+    guest.gpr[INSN_RBX] = DEVICE;
+    guest.gpr[INSN_RAX] = UINT64_C(0xffffffff00000001);
+    device_set(0, 2);
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RAX], 2);
+    cr_assert_eq(guest.write_count, 1);
+    cr_assert_eq(guest.rflags & FLAG_ZF, 0);
+}
+
+Test(emulate, reading_instructions_do_not_write) {
+    static const uint8_t opcodes[] = {0x39, 0x3b, 0x85, 0x8b, 0x03};
+
+    for (unsigned k = 0; k < sizeof opcodes; k++) {
+        START(DECODE_64BIT, opcodes[k], 0x0b);
+        guest.gpr[INSN_RBX] = DEVICE;
+        cr_assert_eq(run(), EMULATE_DONE);
+        cr_assert_eq(guest.read_count, 1);
+        cr_assert_eq(guest.write_count, 0);
+    }
+    START(DECODE_64BIT, 0x89, 0x0b); // and a store does not read
+    guest.gpr[INSN_RBX] = DEVICE;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.read_count, 0);
+}
