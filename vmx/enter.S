@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Entering the guest as a function that returns: uint32_t vmx_switch(uint64_t *gpr, struct vmx_vcpu *x).
+//
+// VM entry and VM exit switch RSP, RIP, RFLAGS, segments and control registers by the VMCS; the
+// other general registers are moved here. What C wants preserved stands on our stack meanwhile, with
+// the address of gpr[] on top of it: HOST_RSP points there. HOST_RSP changes only with the thread's
+// stack, so it is compared with a copy rather than written each time.
+//
+// An exit leaves interrupts off, AC and DF clear (SDM 3C 28.5.3 "Loading Host RIP, RSP, RFLAGS, and
+// SSP"), so C can be called at once.
+
+#include "vmx/layout.h"
+
+.macro load_guest
+    mov     0(%rdi), %rax
+    mov     8(%rdi), %rcx
+    mov     16(%rdi), %rdx
+    mov     24(%rdi), %rbx
+    mov     40(%rdi), %rbp
+    mov     48(%rdi), %rsi
+    mov     64(%rdi), %r8
+    mov     72(%rdi), %r9
+    mov     80(%rdi), %r10
+    mov     88(%rdi), %r11
+    mov     96(%rdi), %r12
+    mov     104(%rdi), %r13
+    mov     112(%rdi), %r14
+    mov     120(%rdi), %r15
+    mov     56(%rdi), %rdi
+.endm
+
+.macro restore_host_and_return
+    add     $8, %rsp
+    pop     %r15
+    pop     %r14
+    pop     %r13
+    pop     %r12
+    pop     %rbp
+    pop     %rbx
+    ret
+.endm
+
+.code64
+.section .text
+
+.globl vmx_switch
+.type vmx_switch, @function
+.balign 16
+vmx_switch:
+    push    %rbx
+    push    %rbp
+    push    %r12
+    push    %r13
+    push    %r14
+    push    %r15
+    push    %rdi
+    cmp     %rsp, VMX_VCPU_HOST_RSP(%rsi)
+    jne     set_host_rsp
+host_rsp_is_set:
+    cmpl    $0, VMX_VCPU_IS_LAUNCHED(%rsi)
+    je      launch
+    load_guest
+    vmresume
+    jmp     refused
+launch:
+    movl    $1, VMX_VCPU_IS_LAUNCHED(%rsi)
+    load_guest
+    vmlaunch
+refused:
+    // No exit: the guest's values are in the registers, RSP is ours.
+    mov     $VMX_REFUSED, %eax
+    restore_host_and_return
+set_host_rsp:
+    mov     $ASM_VMCS_HOST_RSP, %eax
+    vmwrite %rsp, %rax
+    jbe     refused
+    mov     %rsp, VMX_VCPU_HOST_RSP(%rsi)
+    jmp     host_rsp_is_set
+
+.globl vmx_exit_entry
+.balign 16
+vmx_exit_entry:
+    push    %rdi
+    mov     8(%rsp), %rdi
+    mov     %rax, 0(%rdi)
+    mov     %rcx, 8(%rdi)
+    mov     %rdx, 16(%rdi)
+    mov     %rbx, 24(%rdi)
+    mov     %rbp, 40(%rdi)
+    mov     %rsi, 48(%rdi)
+    popq    56(%rdi)
+    mov     %r8, 64(%rdi)
+    mov     %r9, 72(%rdi)
+    mov     %r10, 80(%rdi)
+    mov     %r11, 88(%rdi)
+    mov     %r12, 96(%rdi)
+    mov     %r13, 104(%rdi)
+    mov     %r14, 112(%rdi)
+    mov     %r15, 120(%rdi)
+    // Right after an exit this VMREAD cannot fail.
+    mov     $ASM_VMCS_EXIT_REASON, %eax
+    vmread  %rax, %rax
+    restore_host_and_return
+.size vmx_switch, . - vmx_switch
+
+.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// One entry and the exit that ends it: the path of every exit, so it is short, and what is rare stands
+// in functions of its own. The only place that moves RIP.
+#include "vmx/exit.h"
+#include "vmx/vmx.h"
+
+#include "arch/log.h"
+
+#define SELDOM(condition) __builtin_expect(!!(condition), 0)
+
+// Past 4 GiB, RIP goes on only in 64-bit mode.
+static __attribute__((noinline, cold)) uint64_t wrap_rip(uint64_t rip) {
+    bool is_64bit = (vmcs_read64(VMCS_GUEST_EFER) & EFER_LMA) &&
+                    (vmcs_read32(VMCS_GUEST_CS_ACCESS_RIGHTS) & SEGMENT_LONG);
+    return is_64bit ? rip : (uint32_t)rip;
+}
+
+// SDM 3A 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks": an instruction that is done
+// ends the blocking.
+static __attribute__((noinline, cold)) void end_blocking(uint32_t interruptibility) {
+    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
+                 interruptibility & ~(uint32_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
+}
+
+// A debugger in the guest steps over the instruction as over any other.
+static __attribute__((noinline, cold)) void trap_after_step(void) {
+    vmcs_write(VMCS_GUEST_PENDING_DEBUG,
+               vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
+}
+
+static inline void advance(void) {
+    uint32_t length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    uint64_t rip = vmcs_read(VMCS_GUEST_RIP) + length;
+    if (SELDOM((uint32_t)rip < length))
+        rip = wrap_rip(rip);
+    vmcs_write(VMCS_GUEST_RIP, rip);
+    uint32_t interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
+    if (SELDOM(interruptibility & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)))
+        end_blocking(interruptibility);
+    if (SELDOM(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
+        trap_after_step();
+}
+
+void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0) {
+    uint64_t needed = CR0_PE | CR0_PG;
+    if (vmx_caps.has_unrestricted_guest || (cr0 & needed) == needed)
+        x->entry_work &= ~(uint32_t)WORK_BAD_MODE;
+    else
+        x->entry_work |= WORK_BAD_MODE;
+}
+
+// EXIT_RETRY: the guest may be entered.
+static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    if (x->entry_work & WORK_BAD_MODE) {
+        vmx_dump(vcpu, "VT-x without unrestricted guest cannot run this mode");
+        return vcpu_fail(vcpu, VCPU_FAILURE_MODE, vmx_get_cr0(x));
+    }
+    if (x->entry_work & WORK_SHUTDOWN) {
+        x->entry_work &= ~(uint32_t)WORK_SHUTDOWN;
+        return exit_triple_fault(vcpu);
+    }
+    if ((x->entry_work & WORK_CR2) && x86_read_cr2() != vcpu->cr2)
+        x86_write_cr2(vcpu->cr2);
+    x->entry_work = 0;
+    return EXIT_RETRY;
+}
+
+// The guest's state was not one that a processor could be in (SDM 3C 27.8 "VM-Entry Failures During or
+// After Loading Guest State"), or VT-x found a control wrong, which what a VMM may write cannot cause.
+static __attribute__((noinline, cold)) enum exit_action refuse(struct vcpu *vcpu, uint32_t reason) {
+    struct vmx_vcpu *x = vcpu->backend;
+    uint64_t detail = reason & EXIT_REASON_BASIC;
+    if (reason == VMX_REFUSED)
+        detail = VMX_REFUSED | vmcs_read32(VMCS_INSTRUCTION_ERROR);
+    else if (!(reason & EXIT_REASON_ENTRY_FAILED))
+        return exit_unexpected(vcpu);
+    // The launch state of a failed entry is undefined to us: start over.
+    vmcs_clear(x->vmcs);
+    vmcs_make_current(x->vmcs);
+    x->is_launched = 0;
+    vmx_dump(vcpu, "VM entry failed");
+    return vcpu_fail(vcpu, VCPU_FAILURE_ENTRY, detail);
+}
+
+enum exit_action vmx_enter(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    if (SELDOM(x->entry_work)) {
+        enum exit_action action = prepare(vcpu);
+        if (action != EXIT_RETRY)
+            return action;
+    }
+    uint32_t reason = vmx_switch(vcpu->page->gpr, x);
+    vcpu->page->exits++;
+    if (SELDOM(reason >= VMX_EXIT_COUNT))
+        return refuse(vcpu, reason);
+    vcpu->cpu->exits[reason]++;
+    enum exit_action action = vmx_exit_handlers[reason](vcpu);
+    if (action != EXIT_ADVANCE && action != EXIT_BLOCK)
+        return action;
+    advance();
+    return action == EXIT_BLOCK ? EXIT_BLOCK : EXIT_RETRY;
+}
+
+void vmx_leave(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    if (!(x->entry_work & WORK_CR2))
+        vcpu->cr2 = x86_read_cr2();
+    if (!(x->entry_work & WORK_IS_LEFT)) {
+        vcpu->page->rip = vmcs_read(VMCS_GUEST_RIP);
+        vcpu->page->gpr[GPR_RSP] = vmcs_read(VMCS_GUEST_RSP);
+        vcpu->page->rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    }
+    x->entry_work |= WORK_CR2 | WORK_IS_LEFT;
+}

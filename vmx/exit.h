@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one table of exits: a row for each basic exit reason, which yields its number, its name, its
+// entry in the dispatch table and its counter (struct cpu, exits). SDM 3D Appendix C "VMX Basic Exit
+// Reasons"; numbers without a row are the manual's reserved ones, and are handled as unexpected.
+//
+// A handler runs on the owner thread with the VMCS current and says what happens next; it never moves
+// RIP itself. `exit_unexpected` kills the VM: rows carry it whose control is off, so that the exit can
+// only come from a fault of ours or of the processor's.
+#pragma once
+
+#include "kernel/vcpu.h"
+
+#define VMX_EXITS(X)                                                                               \
+    X(0, EXCEPTION_OR_NMI, exit_exception)                                                         \
+    X(1, EXTERNAL_INTERRUPT, exit_external_interrupt)                                              \
+    X(2, TRIPLE_FAULT, exit_triple_fault)                                                          \
+    X(3, INIT_SIGNAL, exit_unexpected)                                                             \
+    X(4, STARTUP_IPI, exit_unexpected)                                                             \
+    X(5, IO_SMI, exit_unexpected)                                                                  \
+    X(6, OTHER_SMI, exit_unexpected)                                                               \
+    X(7, INTERRUPT_WINDOW, exit_interrupt_window)                                                  \
+    X(8, NMI_WINDOW, exit_nmi_window)                                                              \
+    X(9, TASK_SWITCH, exit_task_switch)                                                            \
+    X(10, CPUID, exit_cpuid)                                                                       \
+    X(11, GETSEC, exit_undefined)                                                                  \
+    X(12, HLT, exit_hlt)                                                                           \
+    X(13, INVD, exit_ignored)                                                                      \
+    X(14, INVLPG, exit_unexpected)                                                                 \
+    X(15, RDPMC, exit_protected)                                                                   \
+    X(16, RDTSC, exit_unexpected)                                                                  \
+    X(17, RSM, exit_undefined)                                                                     \
+    X(18, VMCALL, exit_undefined)                                                                  \
+    X(19, VMCLEAR, exit_undefined)                                                                 \
+    X(20, VMLAUNCH, exit_undefined)                                                                \
+    X(21, VMPTRLD, exit_undefined)                                                                 \
+    X(22, VMPTRST, exit_undefined)                                                                 \
+    X(23, VMREAD, exit_undefined)                                                                  \
+    X(24, VMRESUME, exit_undefined)                                                                \
+    X(25, VMWRITE, exit_undefined)                                                                 \
+    X(26, VMXOFF, exit_undefined)                                                                  \
+    X(27, VMXON, exit_undefined)                                                                   \
+    X(28, CONTROL_REGISTER, exit_control_register)                                                 \
+    X(29, MOV_DR, exit_unexpected)                                                                 \
+    X(30, IO_INSTRUCTION, exit_io)                                                                 \
+    X(31, RDMSR, exit_rdmsr)                                                                       \
+    X(32, WRMSR, exit_wrmsr)                                                                       \
+    X(33, ENTRY_FAILED_GUEST_STATE, exit_unexpected)                                               \
+    X(34, ENTRY_FAILED_MSR_LOADING, exit_unexpected)                                               \
+    X(36, MWAIT, exit_undefined)                                                                   \
+    X(37, MONITOR_TRAP_FLAG, exit_unexpected)                                                      \
+    X(39, MONITOR, exit_undefined)                                                                 \
+    X(40, PAUSE, exit_pause)                                                                       \
+    X(41, ENTRY_FAILED_MACHINE_CHECK, exit_unexpected)                                             \
+    X(43, TPR_BELOW_THRESHOLD, exit_unexpected)                                                    \
+    X(44, APIC_ACCESS, exit_unexpected)                                                            \
+    X(45, VIRTUALIZED_EOI, exit_unexpected)                                                        \
+    X(46, GDTR_OR_IDTR, exit_unexpected)                                                           \
+    X(47, LDTR_OR_TR, exit_unexpected)                                                             \
+    X(48, EPT_VIOLATION, exit_ept_violation)                                                       \
+    X(49, EPT_MISCONFIGURATION, exit_unexpected)                                                   \
+    X(50, INVEPT, exit_undefined)                                                                  \
+    X(51, RDTSCP, exit_unexpected)                                                                 \
+    X(52, PREEMPTION_TIMER, exit_unexpected)                                                       \
+    X(53, INVVPID, exit_undefined)                                                                 \
+    X(54, WBINVD, exit_ignored)                                                                    \
+    X(55, XSETBV, exit_xsetbv)                                                                     \
+    X(56, APIC_WRITE, exit_unexpected)                                                             \
+    X(57, RDRAND, exit_unexpected)                                                                 \
+    X(58, INVPCID, exit_unexpected)                                                                \
+    X(59, VMFUNC, exit_undefined)                                                                  \
+    X(60, ENCLS, exit_undefined)                                                                   \
+    X(61, RDSEED, exit_unexpected)                                                                 \
+    X(62, PAGE_MODIFICATION_LOG_FULL, exit_unexpected)                                             \
+    X(63, XSAVES, exit_undefined)                                                                  \
+    X(64, XRSTORS, exit_undefined)                                                                 \
+    X(65, PCONFIG, exit_undefined)                                                                 \
+    X(66, SPP_EVENT, exit_unexpected)                                                              \
+    X(67, UMWAIT, exit_undefined)                                                                  \
+    X(68, TPAUSE, exit_undefined)                                                                  \
+    X(69, LOADIWKEY, exit_undefined)                                                               \
+    X(70, ENCLV, exit_undefined)                                                                   \
+    X(72, ENQCMD_PASID, exit_undefined)                                                            \
+    X(73, ENQCMDS_PASID, exit_undefined)                                                           \
+    X(74, BUS_LOCK, exit_unexpected)                                                               \
+    X(75, NOTIFY, exit_unexpected)                                                                 \
+    X(76, SEAMCALL, exit_undefined)                                                                \
+    X(77, TDCALL, exit_undefined)
+
+#define VMX_EXIT_ENUM_ROW(number, name, handler) VMX_EXIT_##name = (number),
+enum vmx_exit { VMX_EXITS(VMX_EXIT_ENUM_ROW) VMX_EXIT_COUNT };
+#undef VMX_EXIT_ENUM_ROW
+_Static_assert(VMX_EXIT_COUNT <= ARRAY_COUNT(((struct cpu *)0)->exits),
+               "a counter for each reason");
+
+// Exit reason: bits 15:0 are the basic reason, bit 31 tells that the entry failed.
+// SDM 3C 25.9.1 "Basic VM-Exit Information".
+#define EXIT_REASON_BASIC        0xffffu
+#define EXIT_REASON_ENTRY_FAILED BIT(31)
+
+typedef enum exit_action exit_handler(struct vcpu *vcpu);
+
+#define VMX_EXIT_PROTOTYPE_ROW(number, name, handler) exit_handler handler;
+VMX_EXITS(VMX_EXIT_PROTOTYPE_ROW)
+#undef VMX_EXIT_PROTOTYPE_ROW
+
+extern exit_handler *const vmx_exit_handlers[VMX_EXIT_COUNT]; // no NULL among them
+
+// "?" for a reserved number.
+const char *vmx_exit_name(uint32_t reason);
+
+// Says in a few lines of the log what the vCPU was doing. VMCS current.
+void vmx_dump(const struct vcpu *vcpu, const char *headline);
+
+// ---- exit qualifications, decoded ---------------------------------------------------------------
+// SDM 3C 28.2.1 "Basic VM-Exit Information". Pure.
+
+// Table 28-3 "Exit Qualification for Control-Register Accesses".
+enum cr_access_type { CR_ACCESS_MOV_TO, CR_ACCESS_MOV_FROM, CR_ACCESS_CLTS, CR_ACCESS_LMSW };
+struct cr_access {
+    uint8_t number;       // 0, 3, 4, 8
+    uint8_t type;         // enum cr_access_type
+    uint8_t gpr;          // MOV: index into vcpu_page.gpr
+    bool is_memory;       // LMSW
+    uint16_t lmsw_source; // LMSW
+};
+static inline struct cr_access cr_access_decode(uint64_t qualification) {
+    return (struct cr_access){
+        .number = qualification & 0xf,
+        .type = (qualification >> 4) & 3,
+        .is_memory = (qualification >> 6) & 1,
+        .gpr = (qualification >> 8) & 0xf,
+        .lmsw_source = (uint16_t)(qualification >> 16),
+    };
+}
+
+// Table 28-5 "Exit Qualification for I/O Instructions"; the segment and address size of INS and OUTS
+// from Table 28-8 "Format of the VM-Exit Instruction-Information Field as Used for INS and OUTS".
+static inline struct vcpu_exit_io io_decode(uint64_t qualification) {
+    return (struct vcpu_exit_io){
+        .port = (uint16_t)(qualification >> 16),
+        .size = (uint8_t)((qualification & 7) + 1),
+        .is_in = (qualification >> 3) & 1,
+        .is_string = (qualification >> 4) & 1,
+        .is_repeated = (qualification >> 5) & 1,
+    };
+}
+static inline void io_decode_string(struct vcpu_exit_io *io, uint32_t info) {
+    io->address_size = (uint8_t)(2u << ((info >> 7) & 7));
+    io->segment = io->is_in ? 0 : (uint8_t)((info >> 15) & 7); // INS always uses ES
+}
+
+// Table 28-7 "Exit Qualification for EPT Violations". Bits 2:0 are enum vcpu_access.
+#define EPT_VIOLATION_ACCESS        (BIT(0) | BIT(1) | BIT(2))
+#define EPT_VIOLATION_HAS_LINEAR    BIT(7)
+#define EPT_VIOLATION_IS_TRANSLATED BIT(8) // else to a paging structure, when HAS_LINEAR
+#define EPT_VIOLATION_NMI_UNBLOCKED BIT(12)
+
+static inline struct vcpu_exit_memory ept_violation_decode(uint64_t qualification, uint64_t gpa,
+                                                           uint64_t gva) {
+    bool has_gva = (qualification & EPT_VIOLATION_HAS_LINEAR) != 0;
+    return (struct vcpu_exit_memory){
+        .gpa = gpa,
+        .gva = has_gva ? gva : 0,
+        .access = (uint32_t)(qualification & EPT_VIOLATION_ACCESS),
+        .has_gva = has_gva,
+        .is_walk = has_gva && !(qualification & EPT_VIOLATION_IS_TRANSLATED),
+    };
+}
+_Static_assert(VCPU_ACCESS_READ == 1 && VCPU_ACCESS_WRITE == 2 && VCPU_ACCESS_FETCH == 4,
+               "as in the exit qualification");

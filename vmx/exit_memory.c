@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// EPT violations: memory of the VM that was not mapped yet is mapped; anything else is the VMM's.
+#include "kernel/vm.h"
+#include "vmx/exit.h"
+#include "vmx/vmx.h"
+
+void vmx_fill_walk(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    struct vcpu_walk *walk = &vcpu->page->walk;
+    walk->cr0 = vmx_get_cr0(x);
+    walk->cr3 = vmcs_read(VMCS_GUEST_CR3);
+    walk->cr4 = vmx_get_cr4(x);
+    walk->efer = vmcs_read64(VMCS_GUEST_EFER);
+    for (unsigned segment = 0; segment < ARRAY_COUNT(walk->segment_base); segment++)
+        walk->segment_base[segment] = vmcs_read(VMCS_BASE(segment));
+    // The DPL of SS is the CPL (SDM 3C 25.4.1 "Guest Register State").
+    uint32_t stack = vmcs_read32(VMCS_GUEST_SS_ACCESS_RIGHTS);
+    walk->cpl = (uint8_t)((stack & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT);
+    uint32_t code = vmcs_read32(VMCS_GUEST_CS_ACCESS_RIGHTS);
+    if ((walk->efer & EFER_LMA) && (code & SEGMENT_LONG))
+        walk->code_size = 8;
+    else
+        walk->code_size = code & SEGMENT_DB ? 4 : 2;
+}
+
+enum exit_action exit_ept_violation(struct vcpu *vcpu) {
+    uint64_t qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    uint64_t gpa = vmcs_read64(VMCS_GUEST_PHYSICAL_ADDRESS);
+    bool is_delivery = vmx_requeue_event(vcpu, (qualification & EPT_VIOLATION_NMI_UNBLOCKED) != 0);
+    uint32_t access = (uint32_t)(qualification & EPT_VIOLATION_ACCESS);
+    switch (vm_handle_fault(vcpu->vm, (gpa_t){gpa}, access)) {
+    case VM_FAULT_RETRY:
+        return EXIT_RETRY;
+    case VM_FAULT_SHORTAGE:
+        return vcpu_fail(vcpu, VCPU_FAILURE_MEMORY, gpa);
+    case VM_FAULT_VMM:
+        break;
+    }
+    // A stack or IDT outside the VM's memory: no instruction made this access, so none can be
+    // carried out for it, and entering again would only repeat it.
+    if (is_delivery) {
+        vmx_dump(vcpu, "an interrupt or exception is delivered through what is no memory");
+        return vcpu_fail(vcpu, VCPU_FAILURE_UNHANDLED_EXIT, VMX_EXIT_EPT_VIOLATION);
+    }
+    vcpu->page->exit = VCPU_EXIT_MEMORY;
+    vcpu->page->memory =
+        ept_violation_decode(qualification, gpa, vmcs_read(VMCS_GUEST_LINEAR_ADDRESS));
+    vcpu->page->instruction_length = 0;
+    vmx_fill_walk(vcpu);
+    return EXIT_VMM;
+}

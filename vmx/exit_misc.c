@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// The exits that need a few lines each: events from outside, single instructions, and what a guest must
+// not do.
+#include "arch/log.h"
+#include "arch/traps.h"
+#include "vmx/cr.h"
+#include "vmx/exit.h"
+#include "vmx/inject.h"
+#include "vmx/vmx.h"
+
+// Exit qualification of a debug exception: SDM 3C Table 28-1 "Exit Qualification for Debug Exceptions";
+// the same bits in DR6: SDM 3B 18.2.3 "Debug Status Register (DR6)".
+#define DR6_BREAKPOINTS 0xfULL
+#define DR6_FROM_EXIT   (DR6_BREAKPOINTS | BIT(13) | BIT(14))
+#define DR7_GD          BIT(13)
+
+// The processor left DR6 and DR7 to us: SDM 3C 28.1 "Architectural State Before a VM Exit".
+static void reflect_debug_exception(void) {
+    uint64_t qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    x86_write_dr6((x86_read_dr6() & ~DR6_BREAKPOINTS) | (qualification & DR6_FROM_EXIT));
+    uint64_t dr7 = vmcs_read(VMCS_GUEST_DR7);
+    if (dr7 & DR7_GD)
+        vmcs_write(VMCS_GUEST_DR7, dr7 & ~DR7_GD);
+    inject_reflected();
+}
+
+// Intercepted are #DB and #AC, whose delivery can raise them again for ever inside the processor (then
+// no interrupt of ours would come through), and #MC. What was being delivered before is lost, as
+// exceptions of the benign class come after each other (SDM 3A Table 6-5).
+enum exit_action exit_exception(struct vcpu *vcpu) {
+    uint32_t info = vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO);
+    uint32_t vector = info & EVENT_VECTOR;
+    if ((info & EVENT_TYPE) == EVENT_NMI) {
+        vmx_requeue_event(vcpu, false);
+        // Through the IDT, so that its IRET unblocks the next NMI.
+        __asm__ volatile("int %0" ::"i"(EXC_NMI) : "memory");
+        return EXIT_RETRY;
+    }
+    if (vector == EXC_MC)
+        panic("machine check while a guest ran");
+    vmx_requeue_event(vcpu, (info & EVENT_NMI_UNBLOCKED) != 0);
+    if (vector == EXC_DB)
+        reflect_debug_exception();
+    else if (vector == EXC_AC)
+        inject_reflected();
+    else
+        return exit_unexpected(vcpu);
+    return EXIT_RETRY;
+}
+
+enum exit_action exit_external_interrupt(struct vcpu *vcpu) {
+    (void)vcpu;
+    interrupt_dispatch((uint8_t)(vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO) & EVENT_VECTOR));
+    return EXIT_RETRY;
+}
+
+enum exit_action exit_triple_fault(struct vcpu *vcpu) {
+    vcpu->page->exit = VCPU_EXIT_SHUTDOWN;
+    return EXIT_VMM;
+}
+
+enum exit_action exit_task_switch(struct vcpu *vcpu) {
+    vmx_dump(vcpu, "hardware task switches are not supported");
+    return vcpu_fail(vcpu, VCPU_FAILURE_TASK_SWITCH, vmcs_read(VMCS_EXIT_QUALIFICATION));
+}
+
+enum exit_action exit_cpuid(struct vcpu *vcpu) {
+    const struct vmx_vcpu *x = vcpu->backend;
+    return vcpu_emulate_cpuid(vcpu, x->cr4_shadow);
+}
+
+enum exit_action exit_hlt(struct vcpu *vcpu) {
+    (void)vcpu;
+    return EXIT_BLOCK;
+}
+
+enum exit_action exit_pause(struct vcpu *vcpu) {
+    (void)vcpu;
+    return EXIT_YIELD;
+}
+
+// INVD and WBINVD: guest memory is write-back and coherent, so there is nothing to write back, and
+// another VM must not lose its cache.
+enum exit_action exit_ignored(struct vcpu *vcpu) {
+    (void)vcpu;
+    return EXIT_ADVANCE;
+}
+
+// Instructions of features that the guest does not have.
+enum exit_action exit_undefined(struct vcpu *vcpu) {
+    return vcpu_inject_exception(vcpu, EXC_UD, false, 0);
+}
+
+// RDPMC: no counter exists.
+enum exit_action exit_protected(struct vcpu *vcpu) {
+    return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
+}
+
+enum exit_action exit_xsetbv(struct vcpu *vcpu) {
+    const struct vmx_vcpu *x = vcpu->backend;
+    uint32_t index = (uint32_t)vmx_gpr(vcpu, GPR_RCX);
+    uint64_t value = vmx_edx_eax(vcpu);
+    if (index != 0 || !xcr0_is_valid(value, x->xcr0_allowed))
+        return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
+    x86_xsetbv(index, value);
+    vcpu->xcr0 = value;
+    return EXIT_ADVANCE;
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// RDMSR and WRMSR that exit: neutral code first (TSC, local APIC), then the MSRs that VT-x keeps in the
+// VMCS, else the VMM.
+#include "vmx/cr.h"
+#include "vmx/exit.h"
+#include "vmx/vmx.h"
+
+enum msr_here {
+    MSR_DEBUGCTL = 0x1d9,
+};
+
+static enum msr_result read_here(uint32_t msr, uint64_t *value) {
+    switch (msr) {
+    case MSR_EFER:
+        *value = vmcs_read64(VMCS_GUEST_EFER);
+        return MSR_DONE;
+    case MSR_DEBUGCTL:
+        *value = vmcs_read64(VMCS_GUEST_DEBUGCTL);
+        return MSR_DONE;
+    default:
+        return MSR_UNKNOWN;
+    }
+}
+
+// LMA follows from LME and paging, and cannot be written.
+static enum msr_result write_efer(struct vmx_vcpu *x, uint64_t value) {
+    uint64_t old = vmcs_read64(VMCS_GUEST_EFER);
+    if (!efer_write_is_valid(old, value, x->efer_allowed, vmx_get_cr0(x)))
+        return MSR_FAULT;
+    vmcs_write64(VMCS_GUEST_EFER, (value & ~EFER_LMA) | (old & EFER_LMA));
+    return MSR_DONE;
+}
+
+static enum msr_result write_here(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
+    switch (msr) {
+    case MSR_EFER:
+        return write_efer(vcpu->backend, value);
+    case MSR_DEBUGCTL:
+        if (value & ~DEBUGCTL_MAY)
+            return MSR_FAULT;
+        vmcs_write64(VMCS_GUEST_DEBUGCTL, value);
+        return MSR_DONE;
+    default:
+        return MSR_UNKNOWN;
+    }
+}
+
+static enum exit_action to_vmm(struct vcpu *vcpu, enum vcpu_exit exit, uint32_t msr) {
+    vcpu->page->exit = exit;
+    vcpu->page->msr = msr;
+    vcpu->page->instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    return EXIT_VMM;
+}
+
+enum exit_action exit_rdmsr(struct vcpu *vcpu) {
+    uint32_t msr = (uint32_t)vmx_gpr(vcpu, GPR_RCX);
+    uint64_t value = 0;
+    enum msr_result result = vcpu_read_msr(vcpu, msr, &value);
+    if (result == MSR_UNKNOWN)
+        result = read_here(msr, &value);
+    if (result == MSR_UNKNOWN)
+        return to_vmm(vcpu, VCPU_EXIT_MSR_READ, msr);
+    if (result == MSR_FAULT)
+        return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
+    vcpu->page->gpr[GPR_RAX] = (uint32_t)value;
+    vcpu->page->gpr[GPR_RDX] = value >> 32;
+    return EXIT_ADVANCE;
+}
+
+enum exit_action exit_wrmsr(struct vcpu *vcpu) {
+    uint32_t msr = (uint32_t)vmx_gpr(vcpu, GPR_RCX);
+    uint64_t value = vmx_edx_eax(vcpu);
+    enum msr_result result = vcpu_write_msr(vcpu, msr, value);
+    if (result == MSR_UNKNOWN)
+        result = write_here(vcpu, msr, value);
+    if (result == MSR_UNKNOWN)
+        return to_vmm(vcpu, VCPU_EXIT_MSR_WRITE, msr);
+    if (result == MSR_FAULT)
+        return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
+    return EXIT_ADVANCE;
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events on their way into the guest. One event at a time is queued for the next entry, in the VMCS's
+// VM-entry interruption-information field, whose valid bit an exit clears. SDM 3C 25.8.3 "VM-Entry
+// Controls for Event Injection", SDM 3C 27.6 "Event Injection"; requeueing: SDM 3C 28.2.4 "Information for
+// VM Exits During Event Delivery".
+//
+// The fields are part of the VMX controls, which VT-x checks before it looks at the guest: what stands
+// in them is made valid here, whatever a VMM asked for.
+#include "vmx/inject.h"
+#include "vmx/exit.h"
+#include "vmx/state.h"
+
+// Exceptions that push an error code (SDM 3A 6.13 "Error Code") and those that report an instruction
+// which was not done (SDM 3A 6.5 "Exception Classifications"), by vector.
+#define EXC_DF_BIT      BIT(EXC_DF)
+#define WITH_ERROR_CODE (EXC_DF_BIT | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17))
+#define CONTRIBUTORY    (BIT(0) | BIT(10) | BIT(11) | BIT(12) | BIT(13))
+#define FAULTS                                                                                     \
+    (BIT(0) | BIT(5) | BIT(6) | BIT(7) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) |         \
+     BIT(16) | BIT(17) | BIT(19))
+#define EXCEPTION_COUNT        32u
+#define INSTRUCTION_LENGTH_MAX 15
+
+bool exception_has_error_code(uint8_t vector) {
+    return vector < EXCEPTION_COUNT && (WITH_ERROR_CODE & BIT(vector));
+}
+
+// SDM 3A Table 6-5 "Conditions for Generating a Double Fault".
+enum exception_merge exception_combine(uint8_t first, uint8_t second) {
+    bool is_first_fault = first < EXCEPTION_COUNT && (CONTRIBUTORY & BIT(first));
+    bool is_second_fault = second < EXCEPTION_COUNT && (CONTRIBUTORY & BIT(second));
+    if (first == EXC_DF && (is_second_fault || second == EXC_PF))
+        return MERGE_SHUTDOWN;
+    if (first == EXC_PF && (is_second_fault || second == EXC_PF))
+        return MERGE_DOUBLE_FAULT;
+    if (is_first_fault && is_second_fault)
+        return MERGE_DOUBLE_FAULT;
+    return MERGE_SECOND;
+}
+
+static void queue_event(uint32_t info, uint32_t error, uint32_t length) {
+    vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, info);
+    if (info & EVENT_HAS_ERROR)
+        vmcs_write32(VMCS_ENTRY_EXCEPTION_ERROR, error & EVENT_ERROR_MASK);
+    if (event_has_length(info))
+        vmcs_write32(VMCS_ENTRY_INSTRUCTION_LENGTH, length);
+}
+
+static void set_primary(struct vmx_vcpu *x, uint32_t value) {
+    if (value == x->primary)
+        return;
+    x->primary = value;
+    vmcs_write32(VMCS_PRIMARY_CONTROLS, value);
+}
+
+static bool is_event_queued(void) {
+    return (vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO) & EVENT_VALID) != 0;
+}
+
+bool vmx_can_take_interrupt(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    const uint32_t blocking = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS;
+    if ((vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) &&
+        !(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & blocking) && !is_event_queued())
+        return true;
+    set_primary(x, x->primary | (uint32_t)PRIMARY_INTERRUPT_WINDOW_EXITING);
+    return false;
+}
+
+bool vmx_can_take_nmi(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    const uint32_t blocking = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS | BLOCKING_BY_NMI;
+    if (!(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & blocking) && !is_event_queued())
+        return true;
+    set_primary(x, x->primary | (uint32_t)PRIMARY_NMI_WINDOW_EXITING);
+    return false;
+}
+
+enum exit_action exit_interrupt_window(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    set_primary(x, x->primary & ~(uint32_t)PRIMARY_INTERRUPT_WINDOW_EXITING);
+    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT,
+                      __ATOMIC_RELAXED);
+    return EXIT_RETRY;
+}
+
+enum exit_action exit_nmi_window(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    set_primary(x, x->primary & ~(uint32_t)PRIMARY_NMI_WINDOW_EXITING);
+    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_NMI, __ATOMIC_RELAXED);
+    return EXIT_RETRY;
+}
+
+void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector) {
+    (void)vcpu;
+    queue_event(EVENT_VALID | EVENT_EXTERNAL_INTERRUPT | vector, 0, 0);
+}
+
+void vmx_inject_nmi(struct vcpu *vcpu) {
+    (void)vcpu;
+    queue_event(EVENT_VALID | EVENT_NMI | EXC_NMI, 0, 0);
+}
+
+// The exception that hardware would raise where `vector` comes on top of what is queued already.
+static enum exception_merge combine_with_queued(uint8_t vector) {
+    uint32_t queued = vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO);
+    if (!(queued & EVENT_VALID) || (queued & EVENT_TYPE) != EVENT_HARDWARE_EXCEPTION)
+        return MERGE_SECOND;
+    return exception_combine((uint8_t)(queued & EVENT_VECTOR), vector);
+}
+
+void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error) {
+    struct vmx_vcpu *x = vcpu->backend;
+    vector %= EXCEPTION_COUNT;
+    enum exception_merge merge = combine_with_queued(vector);
+    if (merge == MERGE_SHUTDOWN) {
+        x->entry_work |= WORK_SHUTDOWN;
+        return;
+    }
+    if (merge == MERGE_DOUBLE_FAULT)
+        vector = EXC_DF;
+    uint32_t info = EVENT_VALID | EVENT_HARDWARE_EXCEPTION | vector;
+    // In real mode no exception has an error code.
+    if (exception_has_error_code(vector) && (vmcs_read(VMCS_GUEST_CR0) & CR0_PE))
+        info |= EVENT_HAS_ERROR;
+    if (!has_error || vector == EXC_DF)
+        error = 0;
+    // A fault saves RF set, so that a breakpoint on the instruction does not fire again.
+    if (FAULTS & BIT(vector))
+        vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
+    queue_event(info, error, 0);
+}
+
+// An exception that exited so that it could not keep the processor busy for ever is the guest's all
+// the same: SDM 3C 25.9.2 "Information for VM Exits Due to Vectored Events" has the queue's format.
+void inject_reflected(void) {
+    uint32_t info = vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO);
+    queue_event(info & EVENT_ENTRY_MASK, vmcs_read32(VMCS_EXIT_INTERRUPTION_ERROR),
+                vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH));
+}
+
+bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked) {
+    (void)vcpu;
+    uint32_t info = vmcs_read32(VMCS_IDT_VECTORING_INFO);
+    if (!(info & EVENT_VALID)) {
+        // IRET unblocked NMIs and then failed: it will be executed again (SDM 3C 28.2.3).
+        if (is_nmi_unblocked)
+            vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
+                         vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) | (uint32_t)BLOCKING_BY_NMI);
+        return false;
+    }
+    // The delivery of an NMI blocked the next one already; its injection wants that undone.
+    if ((info & EVENT_TYPE) == EVENT_NMI)
+        vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
+                     vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)BLOCKING_BY_NMI);
+    queue_event(info & EVENT_ENTRY_MASK, vmcs_read32(VMCS_IDT_VECTORING_ERROR),
+                vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH));
+    return true;
+}
+
+bool inject_save(struct vcpu_inject *event) {
+    uint32_t info = vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO);
+    *event = (struct vcpu_inject){0};
+    if (!(info & EVENT_VALID))
+        return false;
+    event->vector = (uint8_t)(info & EVENT_VECTOR);
+    event->type = (uint8_t)((info & EVENT_TYPE) >> EVENT_TYPE_SHIFT);
+    event->has_error = (info & EVENT_HAS_ERROR) != 0;
+    if (event->has_error)
+        event->error = vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR);
+    if (event_has_length(info))
+        event->length = (uint8_t)vmcs_read32(VMCS_ENTRY_INSTRUCTION_LENGTH);
+    return true;
+}
+
+// SDM 3C 27.2.1.3 "VM-Entry Control Fields".
+bool inject_is_valid(const struct vcpu_inject *event, bool is_protected) {
+    uint32_t type = (uint32_t)event->type << EVENT_TYPE_SHIFT;
+    bool is_exception = type == EVENT_HARDWARE_EXCEPTION;
+    bool wants_error = is_exception && is_protected && exception_has_error_code(event->vector);
+    if ((type & ~EVENT_TYPE) || (event->has_error != 0) != wants_error)
+        return false;
+    if (type == EVENT_NMI)
+        return event->vector == EXC_NMI;
+    if (is_exception)
+        return event->vector < EXCEPTION_COUNT;
+    if (event_has_length(type))
+        return event->length >= 1 && event->length <= INSTRUCTION_LENGTH_MAX;
+    return type == EVENT_EXTERNAL_INTERRUPT;
+}
+
+void inject_restore(const struct vcpu_inject *event, bool has_event) {
+    if (!has_event) {
+        vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, 0);
+        return;
+    }
+    uint32_t info = EVENT_VALID | (uint32_t)event->type << EVENT_TYPE_SHIFT | event->vector;
+    queue_event(event->has_error ? info | EVENT_HAS_ERROR : info, event->error, event->length);
+}
+
+void inject_reset(struct vmx_vcpu *x) {
+    vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, 0);
+    set_primary(x, x->primary &
+                       ~(uint32_t)(PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING));
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Moving a vCPU onto a CPU and off it again: the guest state that stays in the processor across exits
+// (FPU, debug registers, the MSRs of SYSCALL), and the host state that exits restore, which is partly
+// the CPU's (descriptor tables, SYSENTER) and partly the thread's (address space; the stack is
+// enter.S's).
+//
+// Neither the kernel nor ring 3 uses the FPU or these MSRs, so they need no copy of the host's.
+#include "vmx/state.h"
+
+// The FPU may be closed by CR0.TS against ring 3; it is opened around the moves only.
+static bool open_fpu(void) {
+    bool was_closed = (x86_read_cr0() & CR0_TS) != 0;
+    if (was_closed)
+        __asm__ volatile("clts" ::: "memory");
+    return was_closed;
+}
+
+static void close_fpu(bool was_closed) {
+    if (was_closed)
+        x86_write_cr0(x86_read_cr0() | CR0_TS);
+}
+
+static void load_fpu(const struct vcpu *vcpu) {
+    bool was_closed = open_fpu();
+    if (cpu_features.has_xsave) {
+        uint64_t mask = cpu_features.xcr0_mask;
+        x86_xsetbv(0, mask);
+        __asm__ volatile("xrstor64 (%0)" ::"r"(vcpu->xsave), "a"((uint32_t)mask),
+                         "d"((uint32_t)(mask >> 32))
+                         : "memory");
+        if (vcpu->xcr0 != mask)
+            x86_xsetbv(0, vcpu->xcr0);
+    } else {
+        __asm__ volatile("fxrstor64 (%0)" ::"r"(vcpu->xsave) : "memory");
+    }
+    close_fpu(was_closed);
+}
+
+static void unload_fpu(const struct vcpu *vcpu) {
+    bool was_closed = open_fpu();
+    if (cpu_features.has_xsave) {
+        uint64_t mask = cpu_features.xcr0_mask;
+        if (vcpu->xcr0 != mask)
+            x86_xsetbv(0, mask);
+        __asm__ volatile("xsave64 (%0)" ::"r"(vcpu->xsave), "a"((uint32_t)mask),
+                         "d"((uint32_t)(mask >> 32))
+                         : "memory");
+    } else {
+        __asm__ volatile("fxsave64 (%0)" ::"r"(vcpu->xsave) : "memory");
+    }
+    close_fpu(was_closed);
+}
+
+static void load_debug_registers(const struct vcpu *vcpu) {
+    x86_write_dr0(vcpu->dr[0]);
+    x86_write_dr1(vcpu->dr[1]);
+    x86_write_dr2(vcpu->dr[2]);
+    x86_write_dr3(vcpu->dr[3]);
+    x86_write_dr6(vcpu->dr6);
+}
+
+static void unload_debug_registers(struct vcpu *vcpu) {
+    vcpu->dr[0] = x86_read_dr0();
+    vcpu->dr[1] = x86_read_dr1();
+    vcpu->dr[2] = x86_read_dr2();
+    vcpu->dr[3] = x86_read_dr3();
+    vcpu->dr6 = x86_read_dr6();
+}
+
+static void load_msrs(const struct vcpu *vcpu) {
+    x86_wrmsr(MSR_STAR, vcpu->star);
+    x86_wrmsr(MSR_LSTAR, vcpu->lstar);
+    x86_wrmsr(MSR_CSTAR, vcpu->cstar);
+    x86_wrmsr(MSR_SFMASK, vcpu->sfmask);
+    x86_wrmsr(MSR_KERNEL_GS_BASE, vcpu->kernel_gs_base);
+    if (vmx_caps.has_rdtscp)
+        x86_wrmsr(MSR_TSC_AUX, vcpu->tsc_aux);
+}
+
+static void unload_msrs(struct vcpu *vcpu) {
+    vcpu->star = x86_rdmsr(MSR_STAR);
+    vcpu->lstar = x86_rdmsr(MSR_LSTAR);
+    vcpu->cstar = x86_rdmsr(MSR_CSTAR);
+    vcpu->sfmask = x86_rdmsr(MSR_SFMASK);
+    vcpu->kernel_gs_base = x86_rdmsr(MSR_KERNEL_GS_BASE);
+    if (vmx_caps.has_rdtscp)
+        vcpu->tsc_aux = x86_rdmsr(MSR_TSC_AUX);
+}
+
+void load_store_registers(struct vcpu *vcpu) {
+    unload_msrs(vcpu);
+    unload_debug_registers(vcpu);
+}
+
+void load_reload_registers(const struct vcpu *vcpu) {
+    load_debug_registers(vcpu);
+    load_msrs(vcpu);
+}
+
+struct __attribute__((packed)) table_register {
+    uint16_t limit;
+    uint64_t base;
+};
+
+// What this CPU's exits have to restore. SDM 3C 25.5 "Host-State Area".
+static void write_cpu_host_state(const struct cpu *cpu) {
+    struct table_register gdt, idt;
+    __asm__ volatile("sgdt %0" : "=m"(gdt));
+    __asm__ volatile("sidt %0" : "=m"(idt));
+    vmcs_write(VMCS_HOST_GDTR_BASE, gdt.base);
+    vmcs_write(VMCS_HOST_IDTR_BASE, idt.base);
+    vmcs_write(VMCS_HOST_TR_BASE, (uint64_t)cpu->tss);
+    vmcs_write32(VMCS_HOST_SYSENTER_CS, (uint32_t)x86_rdmsr(MSR_SYSENTER_CS));
+    vmcs_write(VMCS_HOST_SYSENTER_ESP, x86_rdmsr(MSR_SYSENTER_ESP));
+    vmcs_write(VMCS_HOST_SYSENTER_EIP, x86_rdmsr(MSR_SYSENTER_EIP));
+    vmcs_write(VMCS_HOST_CR0, x86_read_cr0());
+    vmcs_write(VMCS_HOST_CR4, x86_read_cr4());
+    vmcs_write64(VMCS_HOST_PAT, x86_rdmsr(MSR_PAT));
+    vmcs_write64(VMCS_HOST_EFER, x86_rdmsr(MSR_EFER));
+}
+
+void vmx_load(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    struct cpu *cpu = cpu_current();
+    vmcs_make_current(x->vmcs);
+    if (x->last_cpu != cpu) {
+        write_cpu_host_state(cpu);
+        vmx_flush_vpid(x->vpid);
+        x->last_cpu = cpu;
+    }
+    vmcs_write(VMCS_HOST_CR3, x86_read_cr3());
+    load_fpu(vcpu);
+    load_reload_registers(vcpu);
+    x->entry_work |= WORK_CR2;
+}
+
+void vmx_unload(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    load_store_registers(vcpu);
+    unload_fpu(vcpu);
+    vmcs_clear(x->vmcs);
+    x->is_launched = 0;
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The MSR policy. Passing an MSR through needs that its value is the guest's whenever the guest runs:
+// by the VMCS (SYSENTER, FS and GS base, PAT, TSC by its offset), or by load.c (the system-call MSRs,
+// TSC_AUX).
+#include "vmx/policy.h"
+
+#include "arch/x86.h"
+#include "kernel/frame.h"
+#include "lib/string.h"
+
+const struct msr_rule msr_rules[] = {
+    {MSR_TSC, MSR_TSC, MSR_PASS_READ},
+    {MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_PASS_BOTH},
+    {MSR_PAT, MSR_PAT, MSR_PASS_BOTH},
+    {MSR_STAR, MSR_SFMASK, MSR_PASS_BOTH},
+    {MSR_FS_BASE, MSR_KERNEL_GS_BASE, MSR_PASS_BOTH},
+    {MSR_TSC_AUX, MSR_TSC_AUX, MSR_PASS_BOTH},
+};
+const size_t msr_rule_count = ARRAY_COUNT(msr_rules);
+
+_Static_assert(MSR_SYSENTER_EIP - MSR_SYSENTER_CS == 2, "CS, ESP, EIP in a row");
+_Static_assert(MSR_SFMASK - MSR_STAR == 3, "STAR, LSTAR, CSTAR, SFMASK in a row");
+_Static_assert(MSR_KERNEL_GS_BASE - MSR_FS_BASE == 2, "the three bases in a row");
+
+// SDM 3C 25.6.9 "MSR-Bitmap Address": four KiB-sized parts; MSRs that no part covers always exit.
+#define BITMAP_HIGH    1024u // offset of the part for MSRs from MSR_HIGH_FIRST
+#define BITMAP_WRITE   2048u // what is added for writes
+#define MSR_PART_COUNT 0x2000u
+#define MSR_HIGH_FIRST 0xc0000000u
+
+// The bit's position in the page for reads, or -1.
+static int32_t bitmap_bit(uint32_t msr) {
+    if (msr < MSR_PART_COUNT)
+        return (int32_t)msr;
+    if (msr - MSR_HIGH_FIRST < MSR_PART_COUNT)
+        return (int32_t)(msr - MSR_HIGH_FIRST + BITMAP_HIGH * 8);
+    return -1;
+}
+
+static void clear_bit(uint8_t *bitmap, int32_t bit) {
+    bitmap[bit / 8] &= (uint8_t) ~(1u << (bit % 8));
+}
+
+void msr_bitmap_fill(uint8_t bitmap[PAGE_SIZE], bool has_tsc_aux) {
+    memset(bitmap, 0xff, PAGE_SIZE);
+    for (size_t i = 0; i < msr_rule_count; i++) {
+        const struct msr_rule *rule = &msr_rules[i];
+        for (uint32_t msr = rule->first; msr <= rule->last; msr++) {
+            int32_t bit = bitmap_bit(msr);
+            if (bit < 0 || (msr == MSR_TSC_AUX && !has_tsc_aux))
+                continue;
+            if (rule->pass & MSR_PASS_READ)
+                clear_bit(bitmap, bit);
+            if (rule->pass & MSR_PASS_WRITE)
+                clear_bit(bitmap + BITMAP_WRITE, bit);
+        }
+    }
+}
+
+bool msr_bitmap_exits(const uint8_t bitmap[PAGE_SIZE], uint32_t msr, bool is_write) {
+    int32_t bit = bitmap_bit(msr);
+    if (bit < 0)
+        return true;
+    const uint8_t *part = is_write ? bitmap + BITMAP_WRITE : bitmap;
+    return (part[bit / 8] >> (bit % 8)) & 1;
+}
+
+static void *msr_bitmap;
+
+bool policy_init(bool has_tsc_aux) {
+    msr_bitmap = kernel_page_alloc();
+    if (msr_bitmap)
+        msr_bitmap_fill(msr_bitmap, has_tsc_aux);
+    return msr_bitmap != NULL;
+}
+
+hpa_t policy_msr_bitmap(void) {
+    return frame_of_kernel(msr_bitmap);
+}

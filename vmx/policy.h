@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which MSRs a guest reaches without an exit: one sorted constant table. What is not named exits, both
+// ways, and is answered by neutral code (kernel/vcpu.c), by exit_msr.c, or else by the VMM, which knows
+// what an unknown MSR does (#GP). Ports need no table: all of them exit.
+//
+// Pure, but for policy_init, which allocates the one bitmap that all vCPUs share.
+#pragma once
+
+#include "lib/types.h"
+
+enum msr_pass { MSR_PASS_READ = 1u << 0, MSR_PASS_WRITE = 1u << 1 };
+#define MSR_PASS_BOTH (MSR_PASS_READ | MSR_PASS_WRITE)
+
+struct msr_rule {
+    uint32_t first, last; // inclusive
+    uint32_t pass;        // enum msr_pass
+};
+
+extern const struct msr_rule msr_rules[];
+extern const size_t msr_rule_count;
+
+// Fills the page: a set bit is an exit. `has_tsc_aux`: the CPU has RDTSCP, so IA32_TSC_AUX exists.
+void msr_bitmap_fill(uint8_t bitmap[PAGE_SIZE], bool has_tsc_aux);
+// Whether an access exits, by the bitmap.
+bool msr_bitmap_exits(const uint8_t bitmap[PAGE_SIZE], uint32_t msr, bool is_write);
+
+// False: no memory. Boot CPU, once.
+bool policy_init(bool has_tsc_aux);
+hpa_t policy_msr_bitmap(void);

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parts of the guest's state that more than one file of vmx/ writes. VMCS current.
+#pragma once
+
+#include "vmx/vmx.h"
+
+// CR0 and CR4 as the guest is to see them: the fields, the shadows, and what VT-x and the host want of
+// the real ones.
+void state_set_cr0(struct vmx_vcpu *x, uint64_t cr0);
+void state_set_cr4(struct vmx_vcpu *x, uint64_t cr4);
+// EFER and with it the "IA-32e mode guest" entry control.
+void state_set_efer(struct vmx_vcpu *x, uint64_t efer);
+void state_set_segment(enum vmcs_segment segment, const struct vcpu_segment *value);
+
+// The MSRs and debug registers of a loaded vCPU: from the processor to struct vcpu, and back.
+void load_store_registers(struct vcpu *vcpu);
+void load_reload_registers(const struct vcpu *vcpu);
+
+// The event queued for the next entry, as in vcpu_registers. save: false when there is none.
+bool inject_save(struct vcpu_inject *event);
+bool inject_is_valid(const struct vcpu_inject *event, bool is_protected);
+void inject_restore(const struct vcpu_inject *event, bool has_event);
+// No event, no window.
+void inject_reset(struct vmx_vcpu *x);

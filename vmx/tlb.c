@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the processor remembers of translations, and how it forgets. Mappings are tagged with the VPID of
+// a vCPU and with the EPT pointer of its VM (SDM 3C 29.4 "Caching Translation Information").
+//
+// VPIDs are numbered for the whole machine; a vCPU keeps its own. Remembered under it on a CPU may be
+// what another vCPU once had, or what this one had before the guest changed its tables on another CPU.
+// So it is flushed whenever the vCPU comes to a CPU where it did not run last.
+//
+// Locks: none; the bitmap is changed atomically.
+#include "arch/log.h"
+#include "kernel/vm.h"
+#include "vmx/ept.h"
+#include "vmx/vmx.h"
+
+// SDM 3C 31.3 "VMX Instructions": the operand of INVEPT and INVVPID.
+struct invalidation {
+    uint64_t target; // EPT pointer, or VPID
+    uint64_t address;
+};
+enum invalidation_type { INVALIDATE_SINGLE = 1, INVALIDATE_ALL = 2 };
+
+#define VPID_COUNT 0x10000u
+#define VPID_BITS  64u
+static uint64_t vpid_used[VPID_COUNT / VPID_BITS] = {1}; // VPID 0 is the host's
+
+uint16_t vpid_alloc(void) {
+    if (!vmx_caps.has_vpid)
+        return 0;
+    for (uint32_t i = 0; i < ARRAY_COUNT(vpid_used); i++) {
+        uint64_t used = __atomic_load_n(&vpid_used[i], __ATOMIC_RELAXED);
+        while (~used) {
+            unsigned bit = (unsigned)__builtin_ctzll(~used);
+            if (__atomic_compare_exchange_n(&vpid_used[i], &used, used | BIT(bit), false,
+                                            __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+                return (uint16_t)(i * VPID_BITS + bit);
+        }
+    }
+    return 0;
+}
+
+void vpid_free(uint16_t vpid) {
+    if (vpid)
+        __atomic_fetch_and(&vpid_used[vpid / VPID_BITS], ~BIT(vpid % VPID_BITS), __ATOMIC_RELEASE);
+}
+
+static void invvpid(uint64_t type, struct invalidation what) {
+    bool has_failed;
+    __asm__ volatile("invvpid %1, %2" : "=@ccbe"(has_failed) : "m"(what), "r"(type) : "memory");
+    if (has_failed)
+        panic("INVVPID type %u of VPID %u failed", (unsigned)type, (unsigned)what.target);
+}
+
+static void invept(uint64_t type, struct invalidation what) {
+    bool has_failed;
+    __asm__ volatile("invept %1, %2" : "=@ccbe"(has_failed) : "m"(what), "r"(type) : "memory");
+    if (has_failed)
+        panic("INVEPT type %u of 0x%llx failed", (unsigned)type, (unsigned long long)what.target);
+}
+
+void vmx_flush_vpid(uint16_t vpid) {
+    if (!vpid)
+        return;
+    if (vmx_caps.has_invvpid_single)
+        invvpid(INVALIDATE_SINGLE, (struct invalidation){vpid, 0});
+    else
+        invvpid(INVALIDATE_ALL, (struct invalidation){0, 0});
+}
+
+void vmx_flush_npt(struct vcpu *vcpu) {
+    if (vmx_caps.has_invept_single)
+        invept(INVALIDATE_SINGLE, (struct invalidation){ept_pointer(vcpu->vm->npt.root), 0});
+    else
+        invept(INVALIDATE_ALL, (struct invalidation){0, 0});
+}

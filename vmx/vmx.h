@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of vmx/ share: the per-vCPU state of the backend, and the functions behind struct
+// vcpu_backend (their contracts: kernel/vcpu.h).
+//
+// The life of a vCPU here: vmx_vcpu_create; vmx_load; then vmx_enter and the small operations between
+// entries; vmx_unload; ...; vmx_vcpu_destroy. "VMCS current" below means between load and unload.
+#pragma once
+
+#include "kernel/vcpu.h"
+#include "vmx/caps.h"
+#include "vmx/layout.h"
+#include "vmx/vmcs.h"
+
+// Indices into vcpu_page.gpr.
+enum gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
+
+// What has to be done before the next entry. A word that is 0 in all hot paths.
+enum vmx_entry_work {
+    WORK_CR2 = 1u << 0,      // the guest's CR2 is in vcpu->cr2, not in the processor
+    WORK_IS_LEFT = 1u << 1,  // page->rip, rsp, rflags are as in the VMCS
+    WORK_BAD_MODE = 1u << 2, // CR0 names a mode that this CPU cannot run
+    WORK_SHUTDOWN = 1u << 3, // an injected exception led to a triple fault
+};
+
+// One page, vcpu->backend. All of it belongs to the owner thread.
+struct vmx_vcpu {
+    uint64_t host_rsp;    // what VMCS_HOST_RSP holds
+    uint32_t is_launched; // the VMCS's launch state
+    uint32_t entry_work;  // enum vmx_entry_work
+    hpa_t vmcs;
+    void *vmcs_page;
+    struct cpu *last_cpu; // whose host state the VMCS holds; NULL: none yet
+    uint32_t primary;     // what VMCS_PRIMARY_CONTROLS holds
+    uint32_t entry;       // VMCS_ENTRY_CONTROLS but for the IA-32e bit
+    uint16_t vpid;        // 0: this machine has none
+    uint64_t cr0_mask;    // what VMCS_CR0_GUEST_HOST_MASK holds: bits that are ours
+    uint64_t cr4_mask;
+    uint64_t cr4_allowed;  // bits that the guest may set, by its CPUID table
+    uint64_t efer_allowed; // likewise
+    uint64_t xcr0_allowed; // likewise
+    uint64_t cr4_shadow;   // what VMCS_CR4_READ_SHADOW holds
+};
+_Static_assert(offsetof(struct vmx_vcpu, host_rsp) == VMX_VCPU_HOST_RSP, "enter.S");
+_Static_assert(offsetof(struct vmx_vcpu, is_launched) == VMX_VCPU_IS_LAUNCHED, "enter.S");
+_Static_assert(ASM_VMCS_EXIT_REASON == VMCS_EXIT_REASON, "enter.S");
+_Static_assert(ASM_VMCS_HOST_RSP == VMCS_HOST_RSP, "enter.S");
+_Static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE, "one page");
+
+// A general register of the guest, read once: a VMM may change its page at any time, and what was
+// checked must be what is used. Not RSP, which is in the VMCS.
+static inline uint64_t vmx_gpr(const struct vcpu *vcpu, unsigned gpr) {
+    return *(const volatile uint64_t *)&vcpu->page->gpr[gpr];
+}
+// EDX:EAX.
+static inline uint64_t vmx_edx_eax(const struct vcpu *vcpu) {
+    return vmx_gpr(vcpu, GPR_RDX) << 32 | (uint32_t)vmx_gpr(vcpu, GPR_RAX);
+}
+
+// IA32_DEBUGCTL: SDM 3B 18.4.1 "IA32_DEBUGCTL MSR". Guests have no last-branch records and no traces.
+#define DEBUGCTL_BTF BIT(1)
+#define DEBUGCTL_MAY DEBUGCTL_BTF
+
+// ---- enter.S ------------------------------------------------------------------------------------
+
+// Enters the guest with the general registers of gpr[] (but RSP) and stores them there after the exit.
+// Returns the exit reason, or VMX_REFUSED when there was no exit because VT-x refused the VMCS.
+uint32_t vmx_switch(uint64_t *gpr, struct vmx_vcpu *x);
+extern const uint8_t vmx_exit_entry[]; // HOST_RIP
+
+// ---- enter.c, load.c, state.c, registers.c ------------------------------------------------------
+
+enum exit_action vmx_enter(struct vcpu *vcpu);
+void vmx_leave(struct vcpu *vcpu);
+// Sets or clears WORK_BAD_MODE after CR0 changed.
+void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0);
+
+void vmx_load(struct vcpu *vcpu);
+void vmx_unload(struct vcpu *vcpu);
+
+int vmx_vcpu_create(struct vcpu *vcpu);
+void vmx_vcpu_destroy(struct vcpu *vcpu);
+void vmx_init_reset(struct vcpu *vcpu);
+void vmx_start_up(struct vcpu *vcpu, uint8_t sipi_vector);
+
+void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty);
+void vmx_read_registers(struct vcpu *vcpu, struct vcpu_registers *registers);
+int vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *registers);
+
+// Control registers as the guest sees them. VMCS current.
+uint64_t vmx_get_cr0(const struct vmx_vcpu *x);
+uint64_t vmx_get_cr4(const struct vmx_vcpu *x);
+// Everything the VMM needs to walk the guest's page tables and decode: page->walk. VMCS current.
+void vmx_fill_walk(struct vcpu *vcpu);
+
+// ---- inject.c -----------------------------------------------------------------------------------
+
+bool vmx_can_take_interrupt(struct vcpu *vcpu);
+bool vmx_can_take_nmi(struct vcpu *vcpu);
+void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
+void vmx_inject_nmi(struct vcpu *vcpu);
+void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
+// After an exit that can come in the middle of the delivery of an event: queues that event again, or
+// restores what IRET's NMI unblocking lost. True: an event was being delivered.
+bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked);
+
+// GUEST_INTERRUPTIBILITY: SDM 3C Table 25-3 "Format of Interruptibility State".
+#define BLOCKING_BY_STI    BIT(0)
+#define BLOCKING_BY_MOV_SS BIT(1)
+#define BLOCKING_BY_SMI    BIT(2)
+#define BLOCKING_BY_NMI    BIT(3)
+
+// GUEST_PENDING_DEBUG: SDM 3C Table 25-4 "Format of Pending-Debug-Exceptions".
+#define PENDING_DEBUG_SINGLE_STEP BIT(14)
+
+// Access rights of a segment: SDM 3C Table 25-2 "Format of Access Rights".
+#define SEGMENT_TYPE      0xfu
+#define SEGMENT_S         BIT(4) // code or data, not system
+#define SEGMENT_DPL       (BIT(5) | BIT(6))
+#define SEGMENT_DPL_SHIFT 5
+#define SEGMENT_PRESENT   BIT(7)
+#define SEGMENT_LONG      BIT(13)
+#define SEGMENT_DB        BIT(14)
+#define SEGMENT_G         BIT(15)
+#define SEGMENT_UNUSABLE  BIT(16)
+
+// ---- tlb.c --------------------------------------------------------------------------------------
+
+uint16_t vpid_alloc(void); // 0: none left, or VPID is not used
+void vpid_free(uint16_t vpid);
+void vmx_flush_vpid(uint16_t vpid); // this CPU; 0: nothing
+void vmx_flush_npt(struct vcpu *vcpu);
