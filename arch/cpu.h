@@ -26,7 +26,7 @@ enum vector {
 // The registers as they are pushed on a kernel stack. Entry from ring 3 by the system-call
 // instruction fills the same frame, so that one place returns to ring 3.
 struct trap_frame {
-    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbx, rbp, rdi, rsi, rdx, rcx, rax;
     uint64_t vector, error;
     uint64_t rip, cs, rflags, rsp, ss;
 };
@@ -68,17 +68,22 @@ struct cpu {
     struct vcpu *loaded_vcpu; // whose FPU, debug registers, MSRs and VMCS are in this processor
     struct tss *tss;
     uint64_t idle_ticks;
-    uint64_t exits[80]; // VM exits by reason, for the console and the crash record
-    void *vmx_region;   // the VMXON region, kernel address
-    uint64_t window;    // kernel address of this CPU's temporary mapping of one page
-    bool is_online;
+    uint64_t locks_held;    // ranks, in debug builds
+    uint64_t exits[80];     // VM exits by reason, for the console and the crash record
+    void *vmx_region;       // the VMXON region, kernel address
+    uint64_t window;        // kernel address of this CPU's temporary mapping of one page
+    uint64_t *window_entry; // the page-table entry behind it
+    bool is_online;         // runs threads and guests
+    bool has_arrived;       // its start is over, well or not
     bool is_bsp;
 
     // Written by other CPUs too: in a cache line of its own.
     _Alignas(64) uint32_t pending; // enum cpu_pending, atomic
 };
 
-enum cpu_pending { CPU_PENDING_HALT = 1u << 0 };
+enum cpu_pending {
+    CPU_PENDING_RESCHEDULE = 1u << 0,
+};
 
 extern struct cpu *cpu_table[CPU_COUNT_MAX];
 extern uint32_t cpu_count; // online

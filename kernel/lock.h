@@ -15,6 +15,7 @@ enum lock_rank {
     LOCK_EVENT,
     LOCK_TIMER,     // a CPU's timer queue
     LOCK_SCHEDULER, // a CPU's run queue
+    LOCK_SPACE,     // the kernel's own windows and stacks
     LOCK_QUOTA,
     LOCK_FRAMES,
     LOCK_CONSOLE,

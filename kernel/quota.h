@@ -8,6 +8,7 @@
 // Locks: quota->lock (rank LOCK_QUOTA); the frame allocator's below it.
 #pragma once
 
+#include "include/abi.h"
 #include "kernel/lock.h"
 #include "kernel/object.h"
 
@@ -21,9 +22,10 @@ struct quota {
 
 // The root quota: all memory that is free at boot.
 struct quota *quota_root(void);
+void quota_init_root(uint64_t bytes);
 // NULL: `parent` has not that much left.
 struct quota *quota_create(struct quota *parent, uint64_t bytes);
-void quota_destroy(struct quota *quota);
+void quota_destroy(struct object *object);
 
 // False: not enough left.
 bool quota_charge(struct quota *quota, uint64_t bytes);
@@ -32,3 +34,8 @@ void quota_release(struct quota *quota, uint64_t bytes);
 // One zeroed frame of kernel memory, mapped in the kernel, charged to the quota. NULL: used up.
 void *quota_alloc_page(struct quota *quota);
 void quota_free_page(struct quota *quota, void *page);
+
+// Memory that nobody owned became free: a boot module that is no longer needed.
+void quota_grow_root(uint64_t bytes);
+
+struct abi_quota_info quota_read(struct quota *quota);

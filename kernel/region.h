@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is mapped where, in a process or in a VM: a sorted list of regions without overlap, each a part
-// of one memory object. The page tables are filled from it on demand.
+// of one memory object. The page tables are filled from it on demand, one run of the memory object
+// (its part inside the region) at a time, so that a run is mapped either whole or not at all.
 //
 // Locks: the owner's (process->lock or vm->lock).
 #pragma once
 
-#include "lib/types.h"
+#include "lib/pagetable.h"
 
 struct memory;
 struct quota;
@@ -15,16 +16,29 @@ struct region {
     uint64_t size;
     struct memory *memory; // referenced
     uint64_t offset;       // into the memory object
-    uint32_t rights;       // enum abi_rights: READ, WRITE, EXECUTE
+    uint64_t rights;       // enum abi_rights: READ, WRITE, EXECUTE
 };
+
+#define REGION_COUNT_MAX 100
 
 // One page.
-struct region_page {
-    uint64_t count;
-    struct region region[100];
-};
-_Static_assert(sizeof(struct region_page) <= 4096, "one page");
-
 struct region_list {
-    struct region_page *page;
+    uint64_t count;
+    struct region region[REGION_COUNT_MAX];
 };
+_Static_assert(sizeof(struct region_list) <= PAGE_SIZE, "one page");
+
+// NULL: nothing is mapped at `address`.
+struct region *region_find(struct region_list *list, uint64_t address);
+// Takes a reference to the memory. 0, ABI_ERROR_EXISTS or ABI_ERROR_MEMORY (too many regions).
+int region_insert(struct region_list *list, const struct region *region);
+// The region that is exactly [base, base+size), taken out of the list; its reference passes to the
+// caller. False: there is none.
+bool region_remove(struct region_list *list, uint64_t base, uint64_t size, struct region *removed);
+// Drops all references. The page tables are the caller's.
+void region_clear(struct region_list *list);
+
+// Maps the run around `address`, which lies in `region`, with `rights` of enum pt_rights. True as well
+// when it is mapped already. False: no memory for tables.
+bool region_populate(const struct region *region, struct pagetable *pt, uint64_t address,
+                     uint32_t rights);

@@ -15,6 +15,7 @@ struct cpu;
 struct timer {
     struct timer *next; // [queue]
     struct cpu *cpu;    // the queue it is in, NULL: none [queue]
+    struct cpu *home;   // the queue it was in last: where `run` may still be running [queue]
     uint64_t deadline;  // host TSC
     void (*run)(struct timer *timer);
 };

@@ -12,6 +12,7 @@
 
 #include "arch/cpu.h"
 #include "include/abi.h"
+#include "kernel/lock.h"
 #include "kernel/object.h"
 #include "kernel/timer.h"
 #include "kernel/vlapic.h"
@@ -48,10 +49,11 @@ struct vcpu {
     uint32_t index;         // = initial APIC ID [c]
     uint32_t activity;      // enum vcpu_activity [o]
     uint32_t pending;       // enum vcpu_pending [a]
-    uint32_t is_running;    // owner thread is inside vcpu_run [a]
-    struct thread *owner;   // first caller of vcpu_run [a]
+    uint32_t is_claimed;    // somebody is inside vcpu_run, vcpu_read or vcpu_write [a]
+    uint32_t is_running;    // owner thread looks at `pending` by itself, or by an interrupt [a]
+    struct spinlock lock;   // rank LOCK_VCPU: keeps `owner` alive while it is woken
+    struct thread *owner;   // first caller of vcpu_run, written with the lock [a]
     struct cpu *cpu;        // where it runs or last ran [a]: who to kick
-    uint32_t is_in_guest;   // between the last look at `pending` and the exit [a]
     uint32_t sipi_vector;
     uint32_t is_extint_high; // level of the 8259's INTR line [a]
     struct vlapic vlapic;
@@ -133,6 +135,22 @@ struct vcpu_backend {
 
 extern const struct vcpu_backend *vcpu_backend; // NULL: this machine has none; set once at boot
 extern const struct vcpu_backend vmx_backend;
+
+// System calls. All return 0 or an enum abi_error, but for create, which returns NULL for one in
+// *error.
+struct vcpu *vcpu_create(struct vm *vm, uint32_t index, int *error);
+void vcpu_destroy(struct object *object); // its memory stays until vcpu_free, by vm_destroy
+void vcpu_free(struct vcpu *vcpu);
+int vcpu_run(struct vcpu *vcpu);
+int vcpu_signal(struct vcpu *vcpu, uint64_t signal, uint64_t value);
+int vcpu_read_state(struct vcpu *vcpu, uint64_t group, void *page);
+int vcpu_write_state(struct vcpu *vcpu, uint64_t group, const void *page);
+// How many bytes a group has; 0: no such group.
+size_t vcpu_state_size(uint64_t group);
+// The owner thread ends: its vCPU leaves this CPU. Drops the thread's reference.
+void vcpu_release(struct vcpu *vcpu);
+// TSC of the host when the first guest instruction was about to run; 0: not yet.
+extern uint64_t vcpu_first_entry_tsc;
 
 // Called by exits.
 // Ends the VM from the kernel's side: fills page->failure and returns EXIT_KILL.

@@ -7,40 +7,54 @@
 #pragma once
 
 #include "include/abi.h"
+#include "kernel/event.h"
 #include "kernel/lock.h"
 #include "kernel/object.h"
 #include "kernel/region.h"
 #include "lib/pagetable.h"
 
-#define VM_VCPUS_MAX 64
+#define VM_VCPUS_MAX     64
+#define VM_CPUID_INDEXED 64u
 
-struct event;
+struct memory;
 struct quota;
 struct vcpu;
 
 struct doorbell {
     uint16_t port;
-    struct event *event; // referenced
-    uint64_t mask;
+    struct event_binding binding;
 };
 
 struct vm {
     struct object object;
     struct spinlock lock;
-    struct quota *quota;        // referenced [c]
-    struct pagetable npt;       // guest-physical to host-physical [l]
-    struct region_list regions; // what is mapped where [l]
-    uint64_t npt_generation;    // counts unmaps: a vCPU that saw an older one flushes (atomic)
-    uint32_t asid;              // VPID or ASID base, non-zero [c]
-    uint32_t vcpu_count;        // [l]
-    struct vcpu *vcpus[VM_VCPUS_MAX]; // indexed by number = APIC ID, NULL: none; set once, atomic
-    uint32_t cpuid_count;             // [c]
-    struct abi_cpuid *cpuid;          // sorted by leaf, subleaf [c]
-    uint32_t doorbell_count;          // [l]
+    struct quota *quota;         // referenced [c]
+    struct pagetable npt;        // guest-physical to host-physical [l]
+    struct region_list *regions; // what is mapped where [l]
+    uint64_t npt_generation;     // counts unmaps: a vCPU that saw an older one flushes (atomic)
+    uint64_t tsc_offset;         // its vCPUs start with: their TSC counts from its creation [c]
+    // By number = APIC ID; NULL: none. Set once (atomic); the structs stay until the VM goes, so that
+    // whoever reads this needs no reference.
+    struct vcpu *vcpus[VM_VCPUS_MAX];
+    uint32_t vcpu_count;                         // [l]
+    uint32_t cpuid_count;                        // [c]
+    struct abi_cpuid *cpuid;                     // sorted by leaf, subleaf [c]
+    uint8_t cpuid_first[3][VM_CPUID_INDEXED];    // row of a leaf, by range, + 1; 0: none [c]
+    uint32_t doorbell_count;                     // [l]
     struct doorbell doorbell[ABI_DOORBELLS_MAX]; // sorted by port [l]
-    uint32_t doorbell_version;                   // bumped on each change (atomic)
     void *backend;                               // vmx/ or svm/ [c]
 };
+
+// System calls. 0 or an enum abi_error.
+struct vm *vm_create(struct quota *quota, int *error);
+void vm_destroy(struct object *object);
+int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, uint64_t size,
+           uint64_t rights);
+int vm_unmap(struct vm *vm, uint64_t gpa, uint64_t size);
+// `table` is a page of the VM's quota, given away on success; its order is checked here.
+int vm_set_cpuid(struct vm *vm, struct abi_cpuid *table, uint32_t count);
+// event NULL: unbinds.
+int vm_bind_doorbell(struct vm *vm, uint16_t port, struct event *event, uint64_t mask);
 
 // Resolves an access to guest-physical memory: maps the pages when a region with the rights covers
 // them. VM_FAULT_RETRY: mapped now; VM_FAULT_VMM: none of the VM's memory, the VMM's to emulate;

@@ -66,6 +66,9 @@ bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, 
 // never fail. Tables that become empty stay until pt_destroy, since a processor may still walk them.
 bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size);
 
+// The entry of level 0 for `address`, whose table must exist (map a page there first).
+uint64_t *pt_entry(const struct pagetable *pt, uint64_t address);
+
 struct pt_mapping pt_lookup(const struct pagetable *pt, uint64_t address);
 
 // Frees all tables of root entries [first_root, last_root] and the root itself, never what they map.

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+# Bulkhead's one Makefile. `make help` lists the targets; V=1 shows the commands.
+
+BUILD   := build
+VERSION := 0.1
+CACHE   := $(or $(BULKHEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bulkhead)
+CC      := clang
+LD      := ld.lld
+ifneq ($(V),1)
+Q := @
+say = @printf '  %-6s %s\n' $(1) $(2);
+endif
+
+WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wmissing-prototypes -Wimplicit-fallthrough -Wvla
+BASE := -std=c17 -O2 -I. -I$(BUILD)/include -MMD -MP -ffreestanding -fno-stack-protector \
+        -fno-asynchronous-unwind-tables -fno-pic -mno-red-zone -mgeneral-regs-only \
+        -ffile-prefix-map=$(CURDIR)=. $(WARN)
+KERNEL_FLAGS := $(BASE) -Wframe-larger-than=1024 -mcmodel=kernel -DBULKHEAD_VERSION='"$(VERSION)"'
+USER_FLAGS   := $(BASE) -Wframe-larger-than=2048 -mcmodel=small -static
+ifeq ($(DEBUG),1)
+KERNEL_FLAGS += -DBULKHEAD_DEBUG
+endif
+EFI_FLAGS := -target x86_64-unknown-windows -std=c17 -O2 -I. -MMD -MP -ffreestanding -fshort-wchar \
+        -fno-stack-protector -mno-red-zone -mgeneral-regs-only $(WARN) \
+        -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
+HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE -fsanitize=address,undefined \
+        -fno-sanitize-recover=undefined -fno-omit-frame-pointer $(WARN) -DBULKHEAD_VERSION='"$(VERSION)"'
+
+# ---- what is built from what ----------------------------------------------------------------------
+LIB        := $(wildcard lib/*.c)
+KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S drivers/*.c) \
+              lib/crc32.c lib/elf.c lib/fmt.c lib/pagetable.c lib/string.c
+USER_LIB   := lib/crc32.c lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/start.S
+SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB)
+VMM_SRC    := $(wildcard vmm/*.c vmm/acpi/*.c) $(USER_LIB)
+BOOT_SRC   := $(wildcard boot/*.c) lib/crc32.c lib/elf.c lib/fmt.c lib/string.c
+
+objects = $(patsubst %,$(BUILD)/$(1)/%.o,$(2))
+KERNEL_OBJ := $(call objects,ring0,$(KERNEL_SRC))
+SUPER_OBJ  := $(call objects,ring3,$(SUPER_SRC))
+VMM_OBJ    := $(call objects,ring3,$(VMM_SRC))
+BOOT_OBJ   := $(call objects,efi,$(BOOT_SRC))
+
+FONT := /usr/share/consolefonts/Lat15-Fixed16.psf.gz
+GENERATED := $(BUILD)/include/drivers/font.h $(patsubst %.asl,$(BUILD)/include/%.h,$(wildcard vmm/acpi/*.asl))
+PARTS := $(BUILD)/boot/BOOTX64.EFI $(BUILD)/kernel.elf $(BUILD)/supervisor.elf $(BUILD)/vmm.elf
+DEBIAN := $(addprefix $(BUILD)/guests/debian/,manifest.toml selfcheck.toml vmlinuz initrd.img)
+
+.PHONY: help all run test check bench image image-parts setup clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: V=1 shows commands, DEBUG=1 builds a kernel that checks its locks"
+
+all: setup ## everything that an image holds
+	$(Q)$(MAKE) --no-print-directory image-parts
+
+run: setup ## build, boot, and type into a Debian guest
+	$(Q)scripts/run $(RUN)
+
+test: setup ## all tests; ends in one line `N passed, N failed, N skipped`
+	$(Q)tests/run
+
+check: setup ## format, static analysis, layers, headers, names in the docs
+	$(Q)tests/check/run
+
+bench: setup ## a table of costs, and one JSON line a figure
+	$(Q)tests/bench/run
+
+image: setup ## a disk image of the Debian guest, for a USB stick: build/bulkhead.img
+	$(Q)$(MAKE) --no-print-directory image-parts debian
+	$(Q)tools/image --manifest $(BUILD)/guests/debian/manifest.toml --out $(BUILD)/bulkhead.img
+
+setup: ## bring what this machine lacks (the other targets do it by themselves)
+	$(Q)scripts/setup --quiet
+
+clean: ## remove what was built (not what was set up)
+	$(Q)rm -rf $(BUILD)
+
+image-parts: $(PARTS)
+.SECONDARY:
+.PHONY: debian
+debian: $(DEBIAN)
+
+# ---- rules ----------------------------------------------------------------------------------------
+$(BUILD)/ring0/%.c.o: %.c | $(GENERATED)
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(KERNEL_FLAGS) -c $< -o $@
+$(BUILD)/ring0/%.S.o: %.S
+	$(call say,AS,$<)mkdir -p $(@D) && $(CC) $(KERNEL_FLAGS) -D__ASSEMBLY__ -c $< -o $@
+$(BUILD)/ring3/%.c.o: %.c | $(GENERATED)
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(USER_FLAGS) -c $< -o $@
+$(BUILD)/ring3/%.S.o: %.S
+	$(call say,AS,$<)mkdir -p $(@D) && $(CC) $(USER_FLAGS) -c $< -o $@
+$(BUILD)/efi/%.c.o: %.c
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(EFI_FLAGS) -c $< -o $@
+
+$(BUILD)/kernel.elf: $(KERNEL_OBJ) linker.ld
+	$(call say,LD,$@)$(LD) -T linker.ld -z max-page-size=4096 --build-id=none -o $@ $(KERNEL_OBJ)
+USER_LINK := -z max-page-size=4096 -z separate-code -z noexecstack --build-id=none --image-base=0x400000 -e _start
+$(BUILD)/supervisor.elf: $(SUPER_OBJ)
+	$(call say,LD,$@)$(LD) $(USER_LINK) -o $@ $(SUPER_OBJ) /usr/lib/x86_64-linux-gnu/libfdt.a
+$(BUILD)/vmm.elf: $(VMM_OBJ)
+	$(call say,LD,$@)$(LD) $(USER_LINK) -o $@ $(VMM_OBJ)
+$(BUILD)/boot/BOOTX64.EFI: $(BOOT_OBJ)
+	$(call say,LD,$@)mkdir -p $(@D) && lld-link -subsystem:efi_application -entry:efi_main -nodefaultlib \
+	    -Brepro -out:$@ $(BOOT_OBJ)
+
+$(BUILD)/include/drivers/font.h: drivers/font/mkfont
+	$(call say,GEN,$@)mkdir -p $(@D) && python3 drivers/font/mkfont $(FONT) $@
+$(BUILD)/include/vmm/acpi/%.h: vmm/acpi/%.asl
+	$(call say,IASL,$<)mkdir -p $(@D) && iasl -we -vs -tc -p $(BUILD)/include/vmm/acpi/$* $< >$(@:.h=.log) || \
+	    { cat $(@:.h=.log); exit 1; }; mv -f $(@:.h=.hex) $@
+
+$(BUILD)/guests/debian/%.toml: guests/debian/%.toml
+	$(call say,CP,$@)mkdir -p $(@D) && cp $< $@
+$(BUILD)/guests/debian/vmlinuz: $(CACHE)/guest/vmlinuz
+	$(call say,CP,$@)mkdir -p $(@D) && cp $< $@
+$(BUILD)/guests/debian/initrd.img: $(wildcard guests/debian/*)
+	$(call say,GEN,$@)mkdir -p $(@D) && guests/debian/mkinitramfs $@
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// See arch/lapic.h.
+#include "arch/lapic.h"
+
+#include "arch/cpu.h"
+
+enum lapic_register {
+    LAPIC_ID = 0x20,
+    LAPIC_TPR = 0x80,
+    LAPIC_EOI = 0xb0,
+    LAPIC_SVR = 0xf0,
+    LAPIC_ESR = 0x280,
+    LAPIC_ICR = 0x300,
+    LAPIC_ICR_HIGH = 0x310,
+    LAPIC_LVT_TIMER = 0x320,
+    LAPIC_LVT_LINT0 = 0x350,
+    LAPIC_LVT_LINT1 = 0x360,
+    LAPIC_LVT_ERROR = 0x370,
+    LAPIC_TIMER_INITIAL = 0x380,
+    LAPIC_TIMER_CURRENT = 0x390,
+    LAPIC_TIMER_DIVIDE = 0x3e0,
+};
+
+#define SVR_ENABLE           BIT(8)
+#define LVT_MASKED           BIT(16)
+#define LVT_TIMER_DEADLINE   BIT(18)
+#define DIVIDE_BY_1          0xb
+#define ICR_DELIVERY_NMI     (4ULL << 8)
+#define ICR_DELIVERY_INIT    (5ULL << 8)
+#define ICR_DELIVERY_STARTUP (6ULL << 8)
+#define ICR_BUSY             BIT(12)
+#define ICR_ASSERT           BIT(14)
+
+static volatile uint32_t *mmio; // NULL: x2APIC
+static uint64_t tsc_rate, timer_rate;
+
+static uint64_t lapic_read(enum lapic_register reg) {
+    if (mmio == NULL)
+        return x86_rdmsr(MSR_X2APIC_FIRST + (uint32_t)reg / 16);
+    return mmio[reg / 4];
+}
+
+static void lapic_write(enum lapic_register reg, uint32_t value) {
+    if (mmio == NULL)
+        x86_wrmsr(MSR_X2APIC_FIRST + (uint32_t)reg / 16, value);
+    else
+        mmio[reg / 4] = value;
+}
+
+void lapic_init(volatile uint32_t *registers) {
+    mmio = cpu_features.has_x2apic ? NULL : registers;
+}
+
+void lapic_init_cpu(void) {
+    uint64_t base = x86_rdmsr(MSR_APIC_BASE);
+    if (mmio == NULL && (base & APIC_BASE_X2APIC) == 0) {
+        // From disabled the way to x2APIC leads through xAPIC mode (SDM 3A 11.12.5).
+        x86_wrmsr(MSR_APIC_BASE, base | APIC_BASE_ENABLE);
+        x86_wrmsr(MSR_APIC_BASE, base | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+    }
+    lapic_write(LAPIC_TPR, 0);
+    lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
+    lapic_write(LAPIC_LVT_LINT0, LVT_MASKED);
+    lapic_write(LAPIC_LVT_LINT1, LVT_MASKED);
+    lapic_write(LAPIC_LVT_ERROR, VECTOR_ERROR);
+    lapic_write(LAPIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
+    if (cpu_features.has_tsc_deadline)
+        lapic_write(LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | VECTOR_TIMER);
+    else
+        lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
+}
+
+uint32_t lapic_get_id(void) {
+    uint32_t id = (uint32_t)lapic_read(LAPIC_ID);
+    return mmio == NULL ? id : id >> 24;
+}
+
+void lapic_eoi(void) {
+    lapic_write(LAPIC_EOI, 0);
+}
+
+static void send(uint32_t apic_id, uint64_t command) {
+    if (mmio == NULL) {
+        // The write is not ordered behind earlier stores by itself (SDM 3A 11.12.3).
+        __asm__ volatile("mfence; lfence" ::: "memory");
+        x86_wrmsr(MSR_X2APIC_FIRST + LAPIC_ICR / 16, (uint64_t)apic_id << 32 | command);
+        return;
+    }
+    while ((lapic_read(LAPIC_ICR) & ICR_BUSY) != 0)
+        x86_pause();
+    lapic_write(LAPIC_ICR_HIGH, apic_id << 24);
+    lapic_write(LAPIC_ICR, (uint32_t)command);
+}
+
+void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
+    send(apic_id, ICR_ASSERT | vector);
+}
+void lapic_send_nmi(uint32_t apic_id) {
+    send(apic_id, ICR_ASSERT | ICR_DELIVERY_NMI);
+}
+void lapic_send_init(uint32_t apic_id) {
+    send(apic_id, ICR_ASSERT | ICR_DELIVERY_INIT);
+}
+void lapic_send_startup(uint32_t apic_id, uint8_t page) {
+    send(apic_id, ICR_ASSERT | ICR_DELIVERY_STARTUP | page);
+}
+
+void lapic_timer_init(uint64_t tsc_hz, uint64_t timer_hz) {
+    tsc_rate = tsc_hz;
+    timer_rate = timer_hz;
+    if (!cpu_features.has_tsc_deadline)
+        lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
+}
+
+void lapic_timer_set(uint64_t deadline) {
+    if (cpu_features.has_tsc_deadline) {
+        x86_wrmsr(MSR_TSC_DEADLINE, deadline);
+        return;
+    }
+    uint64_t now = x86_rdtsc();
+    // At most 2^32 / timer_hz seconds: shorter waits are simply set again when they fire.
+    uint64_t ticks = deadline > now ? MIN(deadline - now, tsc_rate) : 0;
+    uint64_t count = ticks * (timer_rate >> 8) / (tsc_rate >> 8) + 1;
+    lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
+    lapic_write(LAPIC_TIMER_INITIAL, (uint32_t)MIN(count, UINT32_MAX));
+}
+
+void lapic_timer_stop(void) {
+    if (cpu_features.has_tsc_deadline)
+        x86_wrmsr(MSR_TSC_DEADLINE, 0);
+    else
+        lapic_write(LAPIC_TIMER_INITIAL, 0);
+}
+
+void lapic_timer_start_measure(void) {
+    lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
+    lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
+    lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
+}
+
+uint32_t lapic_timer_count(void) {
+    return (uint32_t)lapic_read(LAPIC_TIMER_CURRENT);
+}

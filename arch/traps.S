@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ways into the kernel, and the one way back to ring 3. VM entry and exit are vmx/enter.S's.
+//
+// Every entry first sets RFLAGS to a known value: interrupts off, AC clear (SMAP), DF and NT clear.
+
+#define ABI_STUB_ADDRESS 0x1000 // include/abi.h, which traps.c compares
+
+.code64
+.section .text
+
+// SYSENTER: SYSENTER_ESP is the address of this CPU's tss.rsp[0], which holds the top of the current
+// thread's stack. The stub passed its RSP in RCX; the return address is the stub's and constant.
+// What ring 3 may have put into RCX only harms itself: bits 47 to 63 are cleared, since SYSEXIT faults
+// in ring 0 on a non-canonical address (SDM 2B "SYSEXIT").
+.globl entry_sysenter
+.balign 16
+entry_sysenter:
+    mov     (%rsp), %rsp
+    pushq   $2
+    popfq
+    push    %rcx
+    push    %r10
+    push    %r9
+    push    %r8
+    push    %rsi
+    push    %rdi
+    // C arguments: a0 RDI, a1 RSI, a2 R8, a3 R9, a4 R10, a5 R12, number RAX
+    mov     %r8, %rdx
+    mov     %r9, %rcx
+    mov     %r10, %r8
+    mov     %r12, %r9
+    push    %rax
+    call    syscall_dispatch
+    add     $8, %rsp
+    pop     %rdi
+    pop     %rsi
+    pop     %r8
+    pop     %r9
+    pop     %r10
+    pop     %rcx
+    shl     $17, %rcx
+    shr     $17, %rcx
+    mov     $STUB_RETURN, %edx
+    xor     %r11d, %r11d
+    sti                         // takes effect after SYSEXIT
+    sysexitq
+
+// The page of code that ring 3 calls. STUB_RETURN is where SYSEXIT goes on.
+.section .rodata
+.globl stub_begin
+.globl stub_end
+stub_begin:
+    mov     %rsp, %rcx
+    sysenter
+stub_return:
+    ret
+stub_end:
+.equ STUB_RETURN, ABI_STUB_ADDRESS + (stub_return - stub_begin)
+
+// One entry a vector, 16 bytes apart. The processor pushes an error code for some exceptions; for the
+// others a zero takes its place, so that every frame has the shape of struct trap_frame.
+.section .text
+.globl trap_entries
+.balign 16
+trap_entries:
+.set vector, 0
+.rept 256
+    .balign 16
+    .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || \
+          vector == 29 || vector == 30)
+    pushq   $0
+    .endif
+    pushq   $vector
+    jmp     trap_common
+    .set vector, vector + 1
+.endr
+
+.balign 16
+trap_common:
+    push    %rax
+    push    %rcx
+    push    %rdx
+    push    %rsi
+    push    %rdi
+    push    %rbp
+    push    %rbx
+    push    %r8
+    push    %r9
+    push    %r10
+    push    %r11
+    push    %r12
+    push    %r13
+    push    %r14
+    push    %r15
+    pushq   $2
+    popfq
+    mov     %rsp, %rdi
+    call    trap_dispatch
+.globl trap_return
+trap_return:
+    pop     %r15
+    pop     %r14
+    pop     %r13
+    pop     %r12
+    pop     %r11
+    pop     %r10
+    pop     %r9
+    pop     %r8
+    pop     %rbx
+    pop     %rbp
+    pop     %rdi
+    pop     %rsi
+    pop     %rdx
+    pop     %rcx
+    pop     %rax
+    add     $16, %rsp
+    iretq
+
+// Where a new thread's first switch_stack returns to: RSP is its struct trap_frame.
+.globl thread_first_return
+thread_first_return:
+    call    thread_first_run
+    jmp     trap_return
+
+// void switch_stack(uint64_t *save, uint64_t rsp)
+.globl switch_stack
+switch_stack:
+    push    %rbx
+    push    %rbp
+    push    %r12
+    push    %r13
+    push    %r14
+    push    %r15
+    mov     %rsp, (%rdi)
+    mov     %rsi, %rsp
+    pop     %r15
+    pop     %r14
+    pop     %r13
+    pop     %r12
+    pop     %rbp
+    pop     %rbx
+    ret
+
+// uint64_t usercopy(void *to, const void *from, size_t size): bytes not copied. A page fault at
+// usercopy_move that cannot be resolved goes on at usercopy_fault.
+.globl usercopy
+.globl usercopy_move
+.globl usercopy_fault
+usercopy:
+    mov     %rdx, %rcx
+usercopy_move:
+    rep movsb
+usercopy_fault:
+    mov     %rcx, %rax
+    ret

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// See arch/traps.h. Descriptor formats: SDM 3A 5.8.3.1 "Call and Code-Segment Descriptors in 64-bit
+// Mode", 6.14.1 "64-Bit Mode IDT".
+#include "arch/traps.h"
+
+#include "arch/log.h"
+#include "include/abi.h"
+#include "lib/string.h"
+
+enum ist { IST_NMI = 1, IST_DF = 2, IST_MC = 3, IST_DB = 4 };
+
+struct idt_gate {
+    uint16_t offset_low;
+    uint16_t selector;
+    uint8_t ist;
+    uint8_t type;
+    uint16_t offset_middle;
+    uint32_t offset_high;
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct idt_gate) == 16, "IDT gate");
+
+struct __attribute__((packed)) table_register {
+    uint16_t limit;
+    uint64_t base;
+};
+
+// At the start of a CPU's slot; nothing else is on that page.
+struct cpu_tables {
+    uint64_t gdt[9];
+    struct tss tss;
+};
+
+#define GATE_INTERRUPT 0x8e // present, DPL 0, interrupt gate
+#define GATE_BYTES     16u
+#define GDT_CODE       0x00209b0000000000ULL // present, DPL 0, 64-bit code, accessed
+#define GDT_DATA       0x0000930000000000ULL // present, DPL 0, data, accessed
+#define GDT_DPL3       (3ULL << 45)
+#define GDT_TSS        0x0000890000000000ULL // present, available 64-bit TSS
+#define SYSEXIT_CODE64 32                    // SYSEXIT's CS = SYSENTER_CS + 32, SS = + 40
+
+_Static_assert(SELECTOR_USER_CODE == SELECTOR_KERNEL_CODE + SYSEXIT_CODE64, "SDM 2B SYSEXIT");
+_Static_assert(SELECTOR_USER_DATA2 == SELECTOR_USER_CODE + 8, "SDM 2B SYSEXIT");
+_Static_assert(ABI_STUB_ADDRESS == 0x1000, "arch/traps.S says the same");
+
+extern const uint8_t trap_entries[];
+extern const uint8_t entry_sysenter[];
+extern const uint8_t usercopy_move[], usercopy_fault[];
+uint64_t usercopy(void *to, const void *from, size_t size);
+void trap_dispatch(struct trap_frame *frame);
+
+static struct idt_gate idt[256];
+
+void traps_init(void) {
+    for (unsigned i = 0; i < ARRAY_COUNT(idt); i++) {
+        uint64_t entry = (uint64_t)trap_entries + (uint64_t)i * GATE_BYTES;
+        idt[i] = (struct idt_gate){
+            .offset_low = (uint16_t)entry,
+            .selector = SELECTOR_KERNEL_CODE,
+            .type = GATE_INTERRUPT,
+            .offset_middle = (uint16_t)(entry >> 16),
+            .offset_high = (uint32_t)(entry >> 32),
+        };
+    }
+    idt[EXC_NMI].ist = IST_NMI;
+    idt[EXC_DF].ist = IST_DF;
+    idt[EXC_MC].ist = IST_MC;
+    idt[EXC_DB].ist = IST_DB;
+}
+
+void descriptors_init(struct cpu *cpu, const uint64_t stacks[4]) {
+    struct cpu_tables *tables =
+        (struct cpu_tables *)(CPU_TABLES_BASE + cpu->index * CPU_TABLES_SLOT);
+    uint64_t base = (uint64_t)&tables->tss;
+    uint64_t *gdt = tables->gdt;
+    gdt[SELECTOR_KERNEL_CODE / 8] = GDT_CODE;
+    gdt[SELECTOR_KERNEL_DATA / 8] = GDT_DATA;
+    gdt[SELECTOR_USER_DATA / 8] = GDT_DATA | GDT_DPL3;
+    gdt[SELECTOR_USER_CODE / 8] = GDT_CODE | GDT_DPL3;
+    gdt[SELECTOR_USER_DATA2 / 8] = GDT_DATA | GDT_DPL3;
+    gdt[SELECTOR_TSS / 8] =
+        GDT_TSS | (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
+    gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
+    cpu->tss = &tables->tss;
+    for (unsigned i = 0; i < 4; i++)
+        tables->tss.ist[i] = stacks[i];
+    tables->tss.iomap_base = sizeof(struct tss); // no port is open to ring 3
+}
+
+void descriptors_load(struct cpu *cpu) {
+    struct cpu_tables *tables = CONTAINER_OF(cpu->tss, struct cpu_tables, tss);
+    struct table_register gdtr = {sizeof(tables->gdt) - 1, (uint64_t)tables->gdt};
+    struct table_register idtr = {sizeof(idt) - 1, (uint64_t)idt};
+    // A busy TSS cannot be loaded, and this may run again after a panic's stop.
+    tables->gdt[SELECTOR_TSS / 8] &= ~BIT(41);
+    __asm__ volatile("lgdt %0\n\t"
+                     "lidt %1\n\t"
+                     "pushq %2\n\t"
+                     "lea 1f(%%rip), %%rax\n\t"
+                     "push %%rax\n\t"
+                     "lretq\n"
+                     "1:\n\t"
+                     "mov %3, %%eax\n\t"
+                     "mov %%eax, %%ss\n\t"
+                     "xor %%eax, %%eax\n\t"
+                     "mov %%eax, %%ds\n\t"
+                     "mov %%eax, %%es\n\t"
+                     "mov %%eax, %%fs\n\t"
+                     "mov %%eax, %%gs\n\t"
+                     "lldt %%ax\n\t"
+                     "mov %4, %%eax\n\t"
+                     "ltr %%ax" ::"m"(gdtr),
+                     "m"(idtr), "i"(SELECTOR_KERNEL_CODE), "i"(SELECTOR_KERNEL_DATA),
+                     "i"(SELECTOR_TSS)
+                     : "rax", "memory");
+    x86_wrmsr(MSR_SYSENTER_CS, SELECTOR_KERNEL_CODE);
+    x86_wrmsr(MSR_SYSENTER_EIP, (uint64_t)entry_sysenter);
+    x86_wrmsr(MSR_SYSENTER_ESP, (uint64_t)&cpu->tss->rsp[0]);
+}
+
+static bool is_user_range(uint64_t address, uint64_t size) {
+    return address >= PAGE_SIZE && !range_exceeds(address, size, ABI_USER_END);
+}
+
+static bool copy(void *to, const void *from, size_t size) {
+    if (cpu_features.has_smap)
+        x86_stac();
+    bool is_done = usercopy(to, from, size) == 0;
+    if (cpu_features.has_smap)
+        x86_clac();
+    return is_done;
+}
+
+bool user_read(void *to, uint64_t from, size_t size) {
+    return is_user_range(from, size) && copy(to, (const void *)from, size);
+}
+
+bool user_write(uint64_t to, const void *from, size_t size) {
+    return is_user_range(to, size) && copy((void *)to, from, size);
+}
+
+// A fault at usercopy_move is the caller's address; everything else in ring 0 is ours, but for #DB,
+// which ring 3 provokes by SYSENTER with TF set (SDM 2B "SYSENTER" leaves TF as it is).
+static void trap_kernel(struct trap_frame *frame) {
+    if (frame->vector == EXC_DB && frame->rip == (uint64_t)entry_sysenter) {
+        frame->rflags &= ~RFLAGS_TF;
+        return;
+    }
+    if (frame->vector == EXC_PF && frame->rip == (uint64_t)usercopy_move) {
+        uint64_t address = x86_read_cr2();
+        bool is_protection = (frame->error & PF_PRESENT) != 0 && (frame->error & PF_WRITE) == 0;
+        if (!is_protection && is_user_range(address, 1) &&
+            trap_user_page(address, (frame->error & PF_WRITE) != 0))
+            return;
+        frame->rip = (uint64_t)usercopy_fault;
+        return;
+    }
+    trap_kernel_exception(frame);
+}
+
+void trap_dispatch(struct trap_frame *frame) {
+    bool is_user = (frame->cs & 3) != 0;
+    if (frame->vector == EXC_NMI) {
+        nmi_handle();
+        return; // its stack is not a thread's: nothing else may happen here
+    }
+    if (frame->vector >= 32)
+        interrupt_dispatch((uint8_t)frame->vector);
+    else if (is_user && frame->vector != EXC_DF && frame->vector != EXC_MC)
+        trap_user_exception(frame);
+    else
+        trap_kernel(frame);
+    if (is_user)
+        trap_before_user();
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The system calls on the machine: information, console, power (include/abi.h).
+#include "arch/traps.h"
+#include "arch/tsc.h"
+#include "drivers/clock.h"
+#include "drivers/console.h"
+#include "drivers/power.h"
+#include "drivers/system.h"
+#include "kernel/frame.h"
+#include "kernel/log.h"
+#include "kernel/smp.h"
+#include "kernel/syscall.h"
+#include "kernel/vcpu.h"
+#include "kernel/vm.h"
+
+#define TEXT_MAX 256u // of a console call
+
+extern const uint8_t image_text[], image_end[];
+
+struct object system_object;
+uint64_t system_entry_tsc;
+static uint64_t utc_seconds, utc_tsc;
+
+void system_init(uint64_t entry_tsc) {
+    object_init(&system_object, OBJECT_SYSTEM);
+    system_entry_tsc = entry_tsc;
+    if (!clock_read_utc(&utc_seconds, &utc_tsc))
+        log_line("no clock on this machine: guests start in 1970");
+}
+
+static int check(const struct syscall *c, uint64_t rights) {
+    struct object *object;
+    int error = syscall_get(c->a[0], OBJECT_SYSTEM, rights, &object);
+    if (error == ABI_OK)
+        object_unref(object);
+    return error;
+}
+
+int64_t call_system_info(const struct syscall *c) {
+    int error = check(c, ABI_RIGHT_READ);
+    if (error != ABI_OK)
+        return -error;
+    struct frame_totals totals = frame_totals();
+    struct abi_system_info info = {
+        .version = ABI_VERSION,
+        .cpu_count = cpu_count,
+        .tsc_hz = tsc_hz,
+        .memory_total = totals.total,
+        .memory_free = totals.free,
+        .memory_kernel = totals.kernel + (uint64_t)(image_end - image_text),
+        .kernel_entry_tsc = system_entry_tsc,
+        .first_entry_tsc = vcpu_first_entry_tsc,
+        .has_virtualization = vcpu_backend != NULL,
+        .has_unrestricted_guest = vcpu_backend != NULL && vcpu_backend->has_unrestricted_guest(),
+        .physical_bits = cpu_features.physical_bits,
+        .xcr0_mask = cpu_features.has_xsave ? cpu_features.xcr0_mask : 0,
+        .utc_seconds = utc_seconds,
+        .utc_tsc = utc_tsc,
+    };
+    for (uint32_t i = 0; i < cpu_count; i++)
+        for (unsigned k = 0; k < ARRAY_COUNT(cpu_table[i]->exits); k++)
+            info.vm_exits += cpu_table[i]->exits[k];
+    return user_write(c->a[1], &info, sizeof(info)) ? 0 : -ABI_ERROR_ADDRESS;
+}
+
+int64_t call_console_write(const struct syscall *c) {
+    char text[TEXT_MAX];
+    uint32_t size = (uint32_t)MIN(c->a[2], TEXT_MAX);
+    int error = check(c, ABI_RIGHT_WRITE);
+    if (error != ABI_OK)
+        return -error;
+    if (!user_read(text, c->a[1], size))
+        return -ABI_ERROR_ADDRESS;
+    return (int64_t)console_write(text, size);
+}
+
+int64_t call_console_read(const struct syscall *c) {
+    char text[TEXT_MAX];
+    int error = check(c, ABI_RIGHT_READ);
+    if (error != ABI_OK)
+        return -error;
+    uint32_t size = console_read(text, (uint32_t)MIN(c->a[2], TEXT_MAX));
+    return user_write(c->a[1], text, size) ? (int64_t)size : -ABI_ERROR_ADDRESS;
+}
+
+int64_t call_console_bind(const struct syscall *c) {
+    struct event *event;
+    int error = check(c, ABI_RIGHT_MANAGE);
+    if (error == ABI_OK)
+        error = syscall_get_event(c->a[1], &event);
+    if (error != ABI_OK)
+        return -error;
+    console_bind(event, c->a[2]);
+    syscall_drop_event(event);
+    return 0;
+}
+
+int64_t call_system_power(const struct syscall *c) {
+    int error = check(c, ABI_RIGHT_MANAGE);
+    if (error != ABI_OK)
+        return -error;
+    if (c->a[1] != ABI_POWER_OFF && c->a[1] != ABI_POWER_RESET)
+        return -ABI_ERROR_ARGUMENT;
+    if (c->a[1] == ABI_POWER_OFF)
+        power_off();
+    else
+        power_reset();
+    return -ABI_ERROR_UNSUPPORTED;
+}

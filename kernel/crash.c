@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the kernel ends: the crash record of a bug of ours, and the refusal to start.
+//
+// The record is lines of `[bulkhead] panic: ...`, so that it can be cut out of any log: message, CPU,
+// registers, the stack's words, and how often each VM exit happened on this CPU.
+#include "arch/traps.h"
+#include "kernel/log.h"
+#include "kernel/smp.h"
+#include "kernel/thread.h"
+#include "lib/fmt.h"
+#include <stdarg.h>
+
+extern const uint8_t image_text[], image_rodata[];
+
+void (*log_panic_mode)(void);
+
+static uint32_t is_panicking; // atomic
+
+static _Noreturn void stop(void) {
+    x86_cli();
+    for (;;)
+        x86_hlt();
+}
+
+static _Noreturn void end_machine(void) {
+    if (log_is_batch && log_power_off != NULL)
+        log_power_off();
+    stop();
+}
+
+_Noreturn void halt_machine(const char *reason) {
+    log_line("halted: %s", reason);
+    end_machine();
+}
+
+// Only one CPU writes a record. The others, and a panic inside a panic, stop.
+static void begin(void) {
+    if (__atomic_exchange_n(&is_panicking, 1, __ATOMIC_ACQ_REL) != 0)
+        stop();
+    if (cpu_count > 1)
+        smp_stop_others();
+    if (log_panic_mode != NULL)
+        log_panic_mode();
+}
+
+// The kernel keeps no frame pointers: words that point into its code are as good as a backtrace.
+static void print_stack(uint64_t rsp) {
+    uint64_t top = rsp | (CPU_STACK_SIZE - 1);
+    unsigned count = 0;
+    for (uint64_t a = align_up(rsp, 8); a + 8 <= top && count < 24; a += 8) {
+        uint64_t word = *(const uint64_t *)a;
+        if (word < (uint64_t)image_text || word >= (uint64_t)image_rodata)
+            continue;
+        log_line("panic: stack %#lx: %#lx", a, word);
+        count++;
+    }
+}
+
+static void print_cpu(void) {
+    const struct cpu *cpu = cpu_current();
+    const struct thread *thread = cpu->current;
+    log_line("panic: on CPU %u (APIC ID %u), thread %p, process %p, vCPU %p", cpu->index,
+             cpu->apic_id, (const void *)thread,
+             thread != NULL ? (const void *)thread->process : NULL, (const void *)cpu->loaded_vcpu);
+    for (unsigned i = 0; i < ARRAY_COUNT(cpu->exits); i++)
+        if (cpu->exits[i] != 0)
+            log_line("panic: VM exits for reason %u: %lu", i, cpu->exits[i]);
+}
+
+_Noreturn void panic(const char *format, ...) {
+    char message[160];
+    va_list arguments;
+    x86_cli();
+    begin();
+    va_start(arguments, format);
+    fmt_format_va(message, sizeof(message), format, arguments);
+    va_end(arguments);
+    log_line("panic: %s", message);
+    print_cpu();
+    print_stack((uint64_t)__builtin_frame_address(0));
+    end_machine();
+}
+
+_Noreturn void trap_kernel_exception(const struct trap_frame *f) {
+    begin();
+    log_line("panic: exception %lu, error %#lx, at %#lx in the kernel", f->vector, f->error,
+             f->rip);
+    log_line("panic: rax %016lx rbx %016lx rcx %016lx rdx %016lx", f->rax, f->rbx, f->rcx, f->rdx);
+    log_line("panic: rsi %016lx rdi %016lx rbp %016lx rsp %016lx", f->rsi, f->rdi, f->rbp, f->rsp);
+    log_line("panic: r8  %016lx r9  %016lx r10 %016lx r11 %016lx", f->r8, f->r9, f->r10, f->r11);
+    log_line("panic: r12 %016lx r13 %016lx r14 %016lx r15 %016lx", f->r12, f->r13, f->r14, f->r15);
+    log_line("panic: cs %#lx ss %#lx rflags %#lx cr2 %#lx cr3 %#lx", f->cs, f->ss, f->rflags,
+             x86_read_cr2(), x86_read_cr3());
+    print_cpu();
+    print_stack(f->rsp);
+    end_machine();
+}
+
+void nmi_handle(void) {
+    // The only NMI that we send says: stop, another CPU panics. One of the hardware's is noted.
+    if (__atomic_load_n(&is_panicking, __ATOMIC_ACQUIRE) != 0)
+        stop();
+    log_line("CPU %u took an NMI that nobody sent", cpu_current()->index);
+}

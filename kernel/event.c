@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/event.h.
+#include "kernel/event.h"
+
+#include "include/abi.h"
+#include "kernel/quota.h"
+#include "kernel/thread.h"
+#include "kernel/timer.h"
+
+struct event *event_create(struct quota *quota) {
+    struct event *event = quota_alloc_page(quota);
+    if (event == NULL)
+        return NULL;
+    object_init(&event->object, OBJECT_EVENT);
+    lock_init(&event->lock, LOCK_EVENT);
+    object_ref(&quota->object);
+    event->quota = quota;
+    return event;
+}
+
+void event_destroy(struct object *object) {
+    struct event *event = CONTAINER_OF(object, struct event, object);
+    struct quota *quota = event->quota;
+    quota_free_page(quota, event);
+    object_unref(&quota->object);
+}
+
+void event_signal(struct event *event, uint64_t mask) {
+    lock_take(&event->lock);
+    event->bits |= mask;
+    if (event->waiter != NULL && event->bits != 0)
+        thread_wake(event->waiter);
+    lock_drop(&event->lock);
+}
+
+static uint64_t take_bits(struct event *event) {
+    lock_take(&event->lock);
+    uint64_t bits = event->bits;
+    event->bits = 0;
+    lock_drop(&event->lock);
+    return bits;
+}
+
+static bool set_waiter(struct event *event, struct thread *expected, struct thread *thread) {
+    lock_take(&event->lock);
+    bool is_set = event->waiter == expected;
+    if (is_set)
+        event->waiter = thread;
+    lock_drop(&event->lock);
+    return is_set;
+}
+
+int event_wait(struct event *event, uint64_t deadline, uint64_t *bits) {
+    struct thread *self = thread_current();
+    *bits = take_bits(event);
+    if (*bits != 0)
+        return ABI_OK;
+    if (x86_rdtsc() >= deadline)
+        return ABI_ERROR_TIMEOUT;
+    if (!set_waiter(event, NULL, self))
+        return ABI_ERROR_AGAIN;
+    int error = ABI_OK;
+    thread_set_timeout(self, deadline);
+    while ((*bits = take_bits(event)) == 0 && error == ABI_OK) {
+        if (thread_is_doomed(self))
+            error = ABI_ERROR_CLOSED;
+        else if (x86_rdtsc() >= deadline)
+            error = ABI_ERROR_TIMEOUT;
+        else
+            thread_block();
+    }
+    thread_clear_timeout(self);
+    set_waiter(event, self, NULL);
+    return *bits != 0 ? ABI_OK : error;
+}
+
+void event_bind(struct event_binding *binding, struct event *event, uint64_t mask) {
+    event_unbind(binding);
+    if (event != NULL)
+        object_ref(&event->object);
+    binding->event = event;
+    binding->mask = mask;
+}
+
+void event_unbind(struct event_binding *binding) {
+    struct event *event = binding->event;
+    binding->event = NULL;
+    if (event != NULL)
+        object_unref(&event->object);
+}

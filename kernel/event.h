@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events: 64 bits that anyone with the right can set and one thread at a time can wait for.
+// Locks: event->lock (rank LOCK_EVENT).
+#pragma once
+
+#include "kernel/lock.h"
+#include "kernel/object.h"
+
+struct quota;
+struct thread;
+
+struct event {
+    struct object object;
+    struct spinlock lock;
+    struct quota *quota;   // referenced
+    uint64_t bits;         // [lock]
+    struct thread *waiter; // NULL: nobody [lock]
+};
+
+struct event *event_create(struct quota *quota); // NULL: quota used up
+void event_destroy(struct object *object);
+// Any context.
+void event_signal(struct event *event, uint64_t mask);
+// 0, or ABI_ERROR_TIMEOUT, ABI_ERROR_AGAIN (somebody else waits), ABI_ERROR_CLOSED (the caller's
+// process is being ended).
+int event_wait(struct event *event, uint64_t deadline, uint64_t *bits);
+
+// An event with the bits to set on it: how kernel objects tell ring 3 something. The reference is
+// held; event NULL: tells nobody.
+struct event_binding {
+    struct event *event;
+    uint64_t mask;
+};
+void event_bind(struct event_binding *binding, struct event *event, uint64_t mask);
+void event_unbind(struct event_binding *binding);
+static inline void event_notify(const struct event_binding *binding) {
+    if (binding->event != NULL)
+        event_signal(binding->event, binding->mask);
+}

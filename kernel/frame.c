@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/frame.h. The bitmap has one bit a 4 KiB frame, set = free. Large runs are taken from the
+// top of memory, single pages from the bottom, so that they do not break each other up.
+#include "kernel/frame.h"
+
+#include "include/boot.h"
+#include "kernel/lock.h"
+#include "kernel/log.h"
+#include "kernel/space.h"
+#include "lib/string.h"
+
+#define WORD_BITS     64u
+#define POOL_RESERVE  8u // pages kept back for the tables that mapping more of the pool needs
+#define POOL_GROW     SIZE_2M
+#define BOOT_POOL_MIN (SIZE_1M + SIZE_1M / 2)
+#define SIZE_1M       (1ULL << 20)
+#define POOL_BELOW    (1ULL << 32) // the APs load CR3 while they are in 32-bit code
+
+struct pool_page {
+    struct pool_page *next;
+};
+
+static struct {
+    struct spinlock lock;
+    uint64_t *bitmap;       // [lock]
+    uint64_t frame_count;   // frames that the bitmap covers
+    uint64_t high_end;      // no free run of 2 MiB reaches beyond this frame [lock]
+    uint64_t direct;        // what to add to a physical address to reach a kernel page
+    uint64_t total, free;   // bytes [lock]
+    uint64_t kernel;        // bytes of the pool that are in use, and the bitmap [lock]
+    struct pool_page *pool; // [lock]
+    uint32_t pool_count;    // pages in `pool` [lock]
+    hpa_t boot_run;
+    uint64_t boot_run_size;
+} frames = {.lock = {.rank = LOCK_FRAMES}};
+
+void *frame_to_kernel(hpa_t frame) {
+    return (void *)(frame.v + frames.direct);
+}
+
+hpa_t frame_of_kernel(const void *page) {
+    return (hpa_t){(uint64_t)page - frames.direct};
+}
+
+// Sets the bits [first, first+count) to `value`.
+static void bits_set(uint64_t first, uint64_t count, bool value) {
+    while (count > 0) {
+        uint64_t shift = first % WORD_BITS;
+        uint64_t n = MIN(count, WORD_BITS - shift);
+        uint64_t mask = (n == WORD_BITS ? ~0ULL : BIT(n) - 1) << shift;
+        if (value)
+            frames.bitmap[first / WORD_BITS] |= mask;
+        else
+            frames.bitmap[first / WORD_BITS] &= ~mask;
+        first += n;
+        count -= n;
+    }
+}
+
+static bool bits_all_set(uint64_t first, uint64_t count) {
+    while (count > 0) {
+        uint64_t shift = first % WORD_BITS;
+        uint64_t n = MIN(count, WORD_BITS - shift);
+        uint64_t mask = (n == WORD_BITS ? ~0ULL : BIT(n) - 1) << shift;
+        if ((frames.bitmap[first / WORD_BITS] & mask) != mask)
+            return false;
+        first += n;
+        count -= n;
+    }
+    return true;
+}
+
+static void release_range(uint64_t base, uint64_t size) {
+    uint64_t end = (base + size) >> PAGE_SHIFT;
+    bits_set(base >> PAGE_SHIFT, size >> PAGE_SHIFT, true);
+    frames.high_end = MAX(frames.high_end, align_up(end, SIZE_2M >> PAGE_SHIFT));
+    frames.free += size;
+}
+
+// From the bottom: for runs smaller than 2 MiB.
+static bool find_low(uint64_t count, uint64_t align, uint64_t *first) {
+    for (uint64_t i = 0; i + count <= frames.frame_count; i = align_up(i + 1, align)) {
+        if (i % WORD_BITS == 0 && frames.bitmap[i / WORD_BITS] == 0) {
+            i += WORD_BITS - 1;
+            continue;
+        }
+        if (bits_all_set(i, count)) {
+            *first = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool find_high(uint64_t count, uint64_t align, uint64_t *first) {
+    uint64_t end = MIN(frames.frame_count, frames.high_end);
+    if (count > end)
+        return false;
+    for (uint64_t i = align_down(end - count, align);; i -= align) {
+        if (bits_all_set(i, count)) {
+            *first = i;
+            if (count <= SIZE_2M >> PAGE_SHIFT)
+                frames.high_end = i;
+            return true;
+        }
+        if (i < align)
+            return false;
+    }
+}
+
+static bool alloc_locked(uint64_t size, uint64_t align, hpa_t *base) {
+    uint64_t count = size >> PAGE_SHIFT, step = MAX(align >> PAGE_SHIFT, 1), first;
+    bool is_found =
+        size >= SIZE_2M ? find_high(count, step, &first) : find_low(count, step, &first);
+    if (!is_found)
+        return false;
+    bits_set(first, count, false);
+    frames.free -= size;
+    base->v = first << PAGE_SHIFT;
+    return true;
+}
+
+bool frame_alloc(uint64_t size, uint64_t align, hpa_t *base) {
+    lock_take(&frames.lock);
+    bool is_found = alloc_locked(size, align, base);
+    lock_drop(&frames.lock);
+    return is_found;
+}
+
+void frame_free(hpa_t base, uint64_t size) {
+    lock_take(&frames.lock);
+    release_range(base.v, size);
+    lock_drop(&frames.lock);
+}
+
+void frame_add(hpa_t base, uint64_t size) {
+    lock_take(&frames.lock);
+    release_range(base.v, size);
+    frames.total += size;
+    lock_drop(&frames.lock);
+}
+
+bool frame_alloc_low(hpa_t *page) {
+    bool is_found = false;
+    lock_take(&frames.lock);
+    for (uint64_t i = 1; i < SIZE_1M >> PAGE_SHIFT && !is_found; i++) {
+        if (!bits_all_set(i, 1))
+            continue;
+        bits_set(i, 1, false);
+        frames.free -= PAGE_SIZE;
+        page->v = i << PAGE_SHIFT;
+        is_found = true;
+    }
+    lock_drop(&frames.lock);
+    return is_found;
+}
+
+static void pool_put(void *page) {
+    struct pool_page *entry = page;
+    entry->next = frames.pool;
+    frames.pool = entry;
+    frames.pool_count++;
+}
+
+static void pool_put_range(hpa_t base, uint64_t size) {
+    for (uint64_t offset = size; offset > 0; offset -= PAGE_SIZE)
+        pool_put(frame_to_kernel((hpa_t){base.v + offset - PAGE_SIZE}));
+}
+
+static void *pool_take(void) {
+    struct pool_page *entry = frames.pool;
+    if (entry == NULL)
+        return NULL;
+    frames.pool = entry->next;
+    frames.pool_count--;
+    frames.kernel += PAGE_SIZE;
+    return entry;
+}
+
+// Mapping the new run takes tables out of the pool itself, hence the reserve. The lock is kept: who
+// maps kernel memory calls back into kernel_page_alloc_locked only.
+static void pool_grow(void) {
+    uint64_t size = POOL_GROW;
+    hpa_t base;
+    if (!alloc_locked(size, SIZE_2M, &base)) {
+        size = PAGE_SIZE;
+        if (!alloc_locked(size, PAGE_SIZE, &base))
+            return;
+    }
+    bool is_mapped = space_map_direct(base, size);
+    if (is_mapped)
+        pool_put_range(base, size);
+    else
+        release_range(base.v, size);
+}
+
+void *frame_table_alloc(void) {
+    void *page = pool_take();
+    if (page != NULL)
+        memset(page, 0, PAGE_SIZE);
+    return page;
+}
+
+bool frame_with_tables(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size,
+                       uint32_t rights) {
+    lock_take(&frames.lock);
+    if (frames.pool_count <= POOL_RESERVE)
+        pool_grow();
+    bool is_mapped = pt_map(pt, address, frame, size, rights);
+    lock_drop(&frames.lock);
+    return is_mapped;
+}
+
+void frame_boot_run(hpa_t *base, uint64_t *size) {
+    *base = frames.boot_run;
+    *size = frames.boot_run_size;
+}
+
+uint64_t frame_memory_end(void) {
+    return frames.frame_count << PAGE_SHIFT;
+}
+
+void *kernel_page_alloc(void) {
+    lock_take(&frames.lock);
+    if (frames.pool_count <= POOL_RESERVE)
+        pool_grow();
+    void *page = frames.pool_count > POOL_RESERVE ? pool_take() : NULL;
+    lock_drop(&frames.lock);
+    if (page != NULL)
+        memset(page, 0, PAGE_SIZE);
+    return page;
+}
+
+void kernel_page_free(void *page) {
+    lock_take(&frames.lock);
+    pool_put(page);
+    frames.kernel -= PAGE_SIZE;
+    lock_drop(&frames.lock);
+}
+
+static bool is_usable(const struct boot_memory *range) {
+    return range->type == BOOT_MEMORY_FREE;
+}
+
+// RAM of any kind that the kernel may own one day; the end of it sizes the bitmap.
+static uint64_t memory_end(const struct boot_memory *map, uint32_t count) {
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bool is_ram = map[i].type >= BOOT_MEMORY_FREE && map[i].type <= BOOT_MEMORY_MODULE;
+        if (is_ram)
+            end = map[i].base + map[i].length;
+    }
+    return end;
+}
+
+// A 2 MiB-aligned run of free memory below 4 GiB for the bitmap and the first of the pool.
+static hpa_t boot_run_find(const struct boot_memory *map, uint32_t count, uint64_t size) {
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t base = align_up(MAX(map[i].base, SIZE_1M), SIZE_2M);
+        uint64_t end = MIN(map[i].base + map[i].length, POOL_BELOW);
+        if (is_usable(&map[i]) && base < end && size <= end - base)
+            return (hpa_t){base};
+    }
+    halt_machine("too little memory below 4 GiB for the hypervisor: it needs 4 MiB in one piece");
+}
+
+void frame_init(const struct boot_memory *map, uint32_t count) {
+    frames.frame_count = memory_end(map, count) >> PAGE_SHIFT;
+    uint64_t bitmap_size = align_up(frames.frame_count / 8 + 8, PAGE_SIZE);
+    uint64_t run = align_up(bitmap_size + BOOT_POOL_MIN, SIZE_2M);
+    hpa_t base = boot_run_find(map, count, run);
+    frames.bitmap = frame_to_kernel(base);
+    memset(frames.bitmap, 0, bitmap_size);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!is_usable(&map[i]))
+            continue;
+        release_range(map[i].base, map[i].length);
+        frames.total += map[i].length;
+    }
+    bits_set(base.v >> PAGE_SHIFT, run >> PAGE_SHIFT, false);
+    bits_set(0, 1, false); // frame 0: a null pointer must never be memory
+    frames.free -= run + (map[0].base == 0 && is_usable(&map[0]) ? PAGE_SIZE : 0);
+    frames.kernel = bitmap_size;
+    pool_put_range((hpa_t){base.v + bitmap_size}, run - bitmap_size);
+    frames.boot_run = base;
+    frames.boot_run_size = run;
+}
+
+// The pool's links and the bitmap were written through the boot's identity map: the same pages are
+// from now on reached through the direct map.
+void frame_use_direct_map(void) {
+    struct pool_page **link = &frames.pool;
+    while (*link != NULL) {
+        *link = (struct pool_page *)((uint64_t)*link + KERNEL_DIRECT);
+        link = &(*link)->next;
+    }
+    frames.bitmap = (uint64_t *)((uint64_t)frames.bitmap + KERNEL_DIRECT);
+    frames.direct = KERNEL_DIRECT;
+}
+
+struct frame_totals frame_totals(void) {
+    lock_take(&frames.lock);
+    struct frame_totals totals = {frames.total, frames.free, frames.kernel};
+    lock_drop(&frames.lock);
+    return totals;
+}

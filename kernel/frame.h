@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Physical memory: who owns no frame yet, and the frames that the kernel itself may touch.
+//
+// Two allocators. Frames are handed out in aligned, contiguous runs from one bitmap of all RAM; the
+// kernel does not map them. Kernel pages come from a pool: runs of 2 MiB of frames, mapped in the
+// direct map when the pool grows, so that only what belongs to the kernel is mapped in the kernel.
+//
+// In call order: frame_init (boot), then the rest. Locks: one, rank LOCK_FRAMES, inside.
+#pragma once
+
+#include "lib/types.h"
+
+struct boot_memory;
+
+// Takes the sorted memory map; finds a place for the bitmap and the first pool pages by itself. Runs
+// on the boot tables: until frame_use_direct_map, kernel pages are reached by their physical address.
+void frame_init(const struct boot_memory *map, uint32_t count);
+void frame_use_direct_map(void);
+// Gives [base, base+size) to the allocator: memory that the boot left behind.
+void frame_add(hpa_t base, uint64_t size);
+
+// A run of `size` bytes (a multiple of a page) aligned to `align` (a power of two, at most 1 GiB).
+// Not cleared. False: no such run is free.
+bool frame_alloc(uint64_t size, uint64_t align, hpa_t *base);
+void frame_free(hpa_t base, uint64_t size);
+// A free page below 1 MiB for the APs' first instructions. False: none.
+bool frame_alloc_low(hpa_t *page);
+
+// One zeroed page of kernel memory; NULL: none left. Not charged: use quota_alloc_page.
+void *kernel_page_alloc(void);
+void kernel_page_free(void *page);
+
+// For kernel/space.c. A zeroed page for a table of the kernel's own, from the reserve that
+// kernel_page_alloc keeps; the caller holds the lock: it runs inside frame_with_tables or pool growth.
+void *frame_table_alloc(void);
+struct pagetable;
+// pt_map on the kernel's own tables, with the allocator's lock held.
+bool frame_with_tables(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size,
+                       uint32_t rights);
+// The run that holds the bitmap and the first of the pool.
+void frame_boot_run(hpa_t *base, uint64_t *size);
+// One past the highest byte of RAM.
+uint64_t frame_memory_end(void);
+
+// Between a kernel page and its physical address.
+void *frame_to_kernel(hpa_t frame);
+hpa_t frame_of_kernel(const void *page);
+
+struct frame_totals {
+    uint64_t total;  // bytes of RAM in the map that the kernel may use
+    uint64_t free;   // bytes in no use
+    uint64_t kernel; // bytes of the pool in use, and the bitmap
+};
+struct frame_totals frame_totals(void);

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/lock.h. The ranks that a CPU holds are kept as a bit mask in its struct cpu.
+#include "kernel/lock.h"
+
+#include "arch/cpu.h"
+#include "arch/log.h"
+
+void lock_init(struct spinlock *lock, enum lock_rank rank) {
+    lock->is_taken = 0;
+    lock->rank = (uint32_t)rank;
+}
+
+void lock_take(struct spinlock *lock) {
+#ifdef BULKHEAD_DEBUG
+    struct cpu *cpu = cpu_current();
+    if (cpu->locks_held >= BIT(lock->rank))
+        panic("lock of rank %u taken while %#lx are held", lock->rank, cpu->locks_held);
+    cpu->locks_held |= BIT(lock->rank);
+#endif
+    while (__atomic_exchange_n(&lock->is_taken, 1, __ATOMIC_ACQUIRE) != 0) {
+        while (__atomic_load_n(&lock->is_taken, __ATOMIC_RELAXED) != 0)
+            x86_pause();
+    }
+}
+
+void lock_drop(struct spinlock *lock) {
+#ifdef BULKHEAD_DEBUG
+    cpu_current()->locks_held &= ~BIT(lock->rank);
+#endif
+    __atomic_store_n(&lock->is_taken, 0, __ATOMIC_RELEASE);
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/log.h.
+#include "kernel/log.h"
+
+#include "arch/cpu.h"
+#include "lib/fmt.h"
+#include "lib/string.h"
+#include <stdarg.h>
+
+#define PREFIX      "[bulkhead] "
+#define LINE_MAX    256u
+#define HISTORY_MAX 8192u
+
+bool log_is_batch;
+bool (*log_power_off)(void);
+
+static log_sink_t sink;
+static char history[HISTORY_MAX]; // oldest first; when it is full, later lines are not kept
+static size_t history_size;
+
+static void log_write(const char *text, size_t size) {
+    size_t kept = MIN(size, HISTORY_MAX - history_size);
+    memcpy(history + history_size, text, kept);
+    history_size += kept;
+    if (sink != NULL)
+        sink(text, size);
+}
+
+void log_line(const char *format, ...) {
+    char line[LINE_MAX] = PREFIX;
+    const size_t prefix = sizeof(PREFIX) - 1;
+    va_list arguments;
+    va_start(arguments, format);
+    size_t size = fmt_format_va(line + prefix, LINE_MAX - prefix - 1, format, arguments);
+    va_end(arguments);
+    size = MIN(size + prefix, LINE_MAX - 2);
+    line[size] = '\n';
+    log_write(line, size + 1);
+}
+
+void log_set_sink(log_sink_t new_sink) {
+    sink = new_sink;
+    log_replay(new_sink);
+}
+
+void log_replay(log_sink_t to) {
+    for (size_t i = 0, start = 0; i < history_size; i++) {
+        if (history[i] != '\n')
+            continue;
+        to(history + start, i + 1 - start);
+        start = i + 1;
+    }
+}
+
+bool cmdline_has(const char *cmdline, const char *word) {
+    size_t size = strlen(word);
+    for (const char *at = cmdline; *at != '\0';) {
+        const char *end = strchr(at, ' ');
+        size_t length = end != NULL ? (size_t)(end - at) : strlen(at);
+        if (length == size && memcmp(at, word, size) == 0)
+            return true;
+        at += length + (end != NULL ? 1 : 0);
+    }
+    return false;
+}

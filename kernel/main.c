@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of contents: how the kernel comes up. It is the one file that knows every layer.
+#include "arch/features.h"
+#include "arch/lapic.h"
+#include "arch/paging.h"
+#include "arch/smp.h"
+#include "arch/traps.h"
+#include "arch/tsc.h"
+#include "drivers/acpi.h"
+#include "drivers/clock.h"
+#include "drivers/console.h"
+#include "drivers/ioapic.h"
+#include "drivers/power.h"
+#include "drivers/system.h"
+#include "drivers/uart.h"
+#include "include/boot.h"
+#include "kernel/frame.h"
+#include "kernel/interrupt.h"
+#include "kernel/log.h"
+#include "kernel/quota.h"
+#include "kernel/smp.h"
+#include "kernel/space.h"
+#include "kernel/supervisor.h"
+#include "kernel/thread.h"
+#include "kernel/vcpu.h"
+#include "lib/string.h"
+
+#define MEMORY_RANGES_MAX 512u
+#define LAPIC_PAGE        0xfee00000ULL
+
+_Noreturn void kernel_main(const struct boot_info *info);
+
+static struct boot_info boot;
+static struct boot_memory memory_map[MEMORY_RANGES_MAX];
+static struct cpu early_cpu; // until the boot CPU has its own
+
+// Everything of the loader's that is still needed, before its memory is anyone's.
+static void copy_boot_info(const struct boot_info *info) {
+    memcpy(&boot, info, sizeof(boot));
+    boot.cmdline[sizeof(boot.cmdline) - 1] = '\0';
+    log_is_batch = cmdline_has(boot.cmdline, "console=batch");
+    log_power_off = power_off;
+    log_panic_mode = console_panic_mode;
+    if (boot.magic != BOOT_MAGIC || boot.version != BOOT_VERSION || boot.size != sizeof(boot))
+        halt_machine("the boot application is of another version: copy the whole image again");
+    if (boot.memory_count > MEMORY_RANGES_MAX)
+        halt_machine("the firmware's memory map has too many ranges");
+    memcpy(memory_map, (const void *)boot.memory, boot.memory_count * sizeof(memory_map[0]));
+}
+
+static void init_memory(void) {
+    hpa_t run;
+    uint64_t run_size;
+    frame_init(memory_map, boot.memory_count);
+    frame_boot_run(&run, &run_size);
+    space_init((hpa_t){boot.kernel_base}, run, run_size, frame_memory_end());
+    for (uint32_t i = 0; i < boot.memory_count; i++)
+        if (memory_map[i].type == BOOT_MEMORY_LOADER)
+            frame_add((hpa_t){memory_map[i].base}, memory_map[i].length);
+    quota_init_root(frame_totals().free);
+}
+
+static void init_interrupts(void) {
+    bool is_xapic = !cpu_features.has_x2apic;
+    lapic_init(is_xapic ? space_map_device((hpa_t){LAPIC_PAGE}, PAGE_SIZE) : NULL);
+    lapic_init_cpu();
+    ioapic_init();
+    interrupt_init();
+    interrupt_set_handler(VECTOR_CONSOLE, console_interrupt);
+    if (console_has_uart() && !ioapic_route(UART_ISA_IRQ, VECTOR_CONSOLE, lapic_get_id()))
+        log_line("COM1's interrupt cannot be routed: no typing at this console");
+    if (!clock_init())
+        halt_machine("no clock that Bulkhead knows: it needs the ACPI PM timer or an 8254");
+}
+
+// The preflight report: what is there, what is missing, and what that costs.
+static void report(void) {
+    log_line("CPU: %s, %u MHz", cpu_features.brand[0] != '\0' ? cpu_features.brand : "?",
+             (uint32_t)(tsc_hz / 1000000));
+    struct frame_totals totals = frame_totals();
+    log_line("memory: %lu MiB, %lu MiB free", totals.total >> 20, totals.free >> 20);
+    if (!cpu_features.has_smep || !cpu_features.has_smap || !cpu_features.has_umip)
+        log_line("missing:%s%s%s (hardening only)", cpu_features.has_smep ? "" : " SMEP",
+                 cpu_features.has_smap ? "" : " SMAP", cpu_features.has_umip ? "" : " UMIP");
+    if (!cpu_features.has_tsc_invariant)
+        log_line("missing: invariant TSC (guests may see time drift when the CPU changes speed)");
+}
+
+static void init_virtualization(void) {
+    const char *refusal = "this CPU has neither VT-x nor a firmware that shows it: Bulkhead needs "
+                          "an Intel CPU with VT-x and EPT";
+    if (cpu_features.has_vmx)
+        refusal = vmx_backend.probe();
+    else if (cpu_features.has_svm)
+        refusal = "AMD-V is not supported yet: Bulkhead needs an Intel CPU with VT-x and EPT";
+    if (refusal == NULL)
+        refusal = vmx_backend.cpu_init(cpu_current());
+    if (refusal != NULL)
+        halt_machine(refusal);
+    vcpu_backend = &vmx_backend;
+    cpu_current()->is_online = true;
+}
+
+_Noreturn void kernel_main(const struct boot_info *info) {
+    uint64_t entry_tsc = x86_rdtsc();
+    *(struct cpu **)(boot_stack_end - 8) = &early_cpu;
+    copy_boot_info(info);
+    features_read();
+    features_enable();
+    traps_init();
+    paging_init(cpu_features.has_1g_pages);
+    init_memory();
+    smp_init_boot_cpu();
+    *(struct cpu **)(boot_stack_end - 8) = cpu_table[0];
+    console_init(&boot.framebuffer);
+    log_line("Bulkhead %s", BULKHEAD_VERSION);
+    acpi_init((hpa_t){boot.rsdp});
+    init_interrupts();
+    report();
+    init_virtualization();
+    smp_start(acpi_info.cpu_apic_id, acpi_info.cpu_count);
+    log_line("%u of %u CPUs are up", cpu_count, MAX(acpi_info.cpu_count, 1));
+    system_init(entry_tsc);
+    supervisor_start(&boot, &system_object);
+    scheduler_run();
+}

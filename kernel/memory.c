@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/memory.h. A chunk's word holds its physical address and two flags.
+#include "kernel/memory.h"
+
+#include "kernel/frame.h"
+#include "kernel/quota.h"
+#include "kernel/space.h"
+
+#define CHUNK_SIZE     SIZE_2M
+#define WORDS          512u // chunk words in a page: 1 GiB
+#define CHUNK_CLEARED  BIT(0)
+#define CHUNK_GIGANTIC BIT(1) // one of 512 that are contiguous and aligned to 1 GiB
+#define CHUNK_ADDRESS  (~(PAGE_SIZE - 1))
+
+static uint64_t chunk_count(const struct memory *memory) {
+    return (memory->size + CHUNK_SIZE - 1) / CHUNK_SIZE;
+}
+
+static uint64_t chunk_size(const struct memory *memory, uint64_t index) {
+    return MIN(CHUNK_SIZE, memory->size - index * CHUNK_SIZE);
+}
+
+static uint64_t *chunk_word(const struct memory *memory, uint64_t index) {
+    return &memory->directory[index / WORDS][index % WORDS];
+}
+
+static struct memory *memory_new(struct quota *quota, uint64_t size, enum memory_kind kind) {
+    struct memory *memory = quota_alloc_page(quota);
+    if (memory == NULL)
+        return NULL;
+    object_init(&memory->object, OBJECT_MEMORY);
+    lock_init(&memory->lock, LOCK_MEMORY);
+    object_ref(&quota->object);
+    memory->quota = quota;
+    memory->size = size;
+    memory->kind = kind;
+    return memory;
+}
+
+static void memory_drop(struct memory *memory) {
+    struct quota *quota = memory->quota;
+    quota_free_page(quota, memory);
+    object_unref(&quota->object);
+}
+
+static bool alloc_tables(struct memory *memory) {
+    memory->directory = quota_alloc_page(memory->quota);
+    if (memory->directory == NULL)
+        return false;
+    for (uint64_t i = 0; i * WORDS < chunk_count(memory); i++) {
+        memory->directory[i] = quota_alloc_page(memory->quota);
+        if (memory->directory[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
+// A GiB in one piece, when the object has that much from `index` on and the machine too.
+static bool alloc_gigantic(struct memory *memory, uint64_t index) {
+    hpa_t base;
+    bool is_candidate = index % WORDS == 0 && memory->size - index * CHUNK_SIZE >= SIZE_1G;
+    if (!is_candidate || !frame_alloc(SIZE_1G, SIZE_1G, &base))
+        return false;
+    for (uint64_t i = 0; i < WORDS; i++)
+        *chunk_word(memory, index + i) = (base.v + i * CHUNK_SIZE) | CHUNK_GIGANTIC;
+    return true;
+}
+
+static bool alloc_chunks(struct memory *memory) {
+    for (uint64_t i = 0; i < chunk_count(memory);) {
+        if (alloc_gigantic(memory, i)) {
+            i += WORDS;
+            continue;
+        }
+        uint64_t size = chunk_size(memory, i);
+        hpa_t base;
+        if (!frame_alloc(size, size == CHUNK_SIZE ? CHUNK_SIZE : PAGE_SIZE, &base))
+            return false;
+        *chunk_word(memory, i++) = base.v;
+    }
+    return true;
+}
+
+static void free_chunks(struct memory *memory) {
+    for (uint64_t i = 0; memory->directory != NULL && i * WORDS < chunk_count(memory); i++) {
+        if (memory->directory[i] == NULL)
+            break;
+        for (uint64_t k = i * WORDS; k < MIN(chunk_count(memory), (i + 1) * WORDS); k++) {
+            uint64_t base = *chunk_word(memory, k) & CHUNK_ADDRESS;
+            if (base != 0)
+                frame_free((hpa_t){base}, chunk_size(memory, k));
+        }
+        quota_free_page(memory->quota, memory->directory[i]);
+    }
+    if (memory->directory != NULL)
+        quota_free_page(memory->quota, memory->directory);
+}
+
+struct memory *memory_create(struct quota *quota, uint64_t size) {
+    struct memory *memory = memory_new(quota, size, MEMORY_RAM);
+    if (memory == NULL)
+        return NULL;
+    if (quota_charge(quota, size)) {
+        if (alloc_tables(memory) && alloc_chunks(memory))
+            return memory;
+        free_chunks(memory);
+        quota_release(quota, size);
+    }
+    memory_drop(memory);
+    return NULL;
+}
+
+struct memory *memory_create_module(struct quota *quota, hpa_t base, uint64_t size) {
+    struct memory *memory = memory_new(quota, size, MEMORY_MODULE);
+    if (memory != NULL)
+        memory->base = base;
+    return memory;
+}
+
+struct memory *memory_create_page(struct quota *quota, void *page, struct object *owner) {
+    struct memory *memory = memory_new(quota, PAGE_SIZE, MEMORY_PAGE);
+    if (memory == NULL)
+        return NULL;
+    memory->base = frame_of_kernel(page);
+    memory->page_owner = owner;
+    object_ref(owner);
+    return memory;
+}
+
+void memory_destroy(struct object *object) {
+    struct memory *memory = CONTAINER_OF(object, struct memory, object);
+    switch (memory->kind) {
+    case MEMORY_RAM:
+        free_chunks(memory);
+        quota_release(memory->quota, memory->size);
+        break;
+    case MEMORY_MODULE:
+        frame_add(memory->base, memory->size);
+        quota_grow_root(memory->size);
+        break;
+    case MEMORY_PAGE:
+        object_unref(memory->page_owner);
+        break;
+    }
+    memory_drop(memory);
+}
+
+static bool is_gib_cleared(const struct memory *memory, uint64_t first) {
+    for (uint64_t i = 0; i < WORDS; i++)
+        if ((*chunk_word(memory, first + i) & CHUNK_CLEARED) == 0)
+            return false;
+    return true;
+}
+
+static struct memory_run get_ram(struct memory *memory, uint64_t offset) {
+    uint64_t index = offset / CHUNK_SIZE;
+    lock_take(&memory->lock);
+    uint64_t *word = chunk_word(memory, index);
+    struct memory_run run = {
+        .frame = {*word & CHUNK_ADDRESS},
+        .offset = index * CHUNK_SIZE,
+        .size = chunk_size(memory, index),
+    };
+    if ((*word & CHUNK_CLEARED) == 0) {
+        space_clear(run.frame, run.size);
+        *word |= CHUNK_CLEARED;
+    }
+    if ((*word & CHUNK_GIGANTIC) != 0 && is_gib_cleared(memory, align_down(index, WORDS))) {
+        run.frame.v = align_down(run.frame.v, SIZE_1G);
+        run.offset = align_down(run.offset, SIZE_1G);
+        run.size = SIZE_1G;
+    }
+    lock_drop(&memory->lock);
+    return run;
+}
+
+struct memory_run memory_get(struct memory *memory, uint64_t offset) {
+    if (memory->kind == MEMORY_RAM)
+        return get_ram(memory, offset);
+    return (struct memory_run){memory->base, 0, memory->size};
+}

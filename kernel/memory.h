@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory objects: what can be mapped into processes and VMs. RAM comes in chunks of 2 MiB (an object
+// below that size, and the rest of a larger one, in one shorter chunk), each contiguous and aligned,
+// so that large pages can map it. A chunk is cleared when it is first used: no one ever sees what an
+// earlier owner left.
+//
+// An object may also name memory that stands where it stands: a boot module, a vCPU's page.
+//
+// Locks: memory->lock (rank LOCK_MEMORY) protects the chunks' cleared state.
+#pragma once
+
+#include "kernel/lock.h"
+#include "kernel/object.h"
+
+struct quota;
+
+#define MEMORY_SIZE_MAX (512ULL << 30)
+
+enum memory_kind {
+    MEMORY_RAM,    // frames of its own, charged to the quota
+    MEMORY_MODULE, // a boot module: frames become free memory with it
+    MEMORY_PAGE,   // a kernel page of another object, which is referenced
+};
+
+struct memory {
+    struct object object;
+    struct spinlock lock;
+    struct quota *quota; // referenced; NULL: not charged
+    uint64_t size;       // bytes, whole pages
+    enum memory_kind kind;
+    hpa_t base;                // MODULE, PAGE
+    struct object *page_owner; // PAGE: referenced
+    uint64_t **directory;      // RAM: one page of pointers to pages of 512 chunk words [lock]
+};
+
+// A contiguous piece of an object.
+struct memory_run {
+    hpa_t frame;     // of offset `offset`
+    uint64_t offset; // in the object
+    uint64_t size;
+};
+
+// NULL: the quota or the machine has not enough.
+struct memory *memory_create(struct quota *quota, uint64_t size);
+struct memory *memory_create_module(struct quota *quota, hpa_t base, uint64_t size);
+struct memory *memory_create_page(struct quota *quota, void *page, struct object *owner);
+void memory_destroy(struct object *object);
+
+// The run that holds `offset`: cleared, and as long as its chunk or, where a whole GiB of chunks is
+// contiguous and cleared, as that.
+struct memory_run memory_get(struct memory *memory, uint64_t offset);

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/object.h.
+#include "kernel/object.h"
+
+#include "arch/log.h"
+#include "kernel/channel.h"
+#include "kernel/event.h"
+#include "kernel/memory.h"
+#include "kernel/process.h"
+#include "kernel/quota.h"
+#include "kernel/vcpu.h"
+#include "kernel/vm.h"
+
+static void system_destroy(struct object *object) {
+    (void)object;
+    panic("the system object lost its last reference");
+}
+
+static void (*const destroy[])(struct object *) = {
+    [OBJECT_QUOTA] = quota_destroy,     [OBJECT_MEMORY] = memory_destroy,
+    [OBJECT_PROCESS] = process_destroy, [OBJECT_EVENT] = event_destroy,
+    [OBJECT_CHANNEL] = channel_destroy, [OBJECT_VM] = vm_destroy,
+    [OBJECT_VCPU] = vcpu_destroy,       [OBJECT_SYSTEM] = system_destroy,
+};
+
+void object_init(struct object *object, enum object_type type) {
+    object->type = (uint32_t)type;
+    object->ref_count = 1;
+}
+
+void object_ref(struct object *object) {
+    __atomic_fetch_add(&object->ref_count, 1, __ATOMIC_RELAXED);
+}
+
+void object_unref(struct object *object) {
+    uint32_t before = __atomic_fetch_sub(&object->ref_count, 1, __ATOMIC_ACQ_REL);
+    assert(before > 0);
+    if (before == 1)
+        destroy[object->type](object);
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/process.h.
+#include "kernel/process.h"
+
+#include "arch/traps.h"
+#include "kernel/frame.h"
+#include "kernel/log.h"
+#include "kernel/memory.h"
+#include "kernel/quota.h"
+#include "kernel/smp.h"
+#include "kernel/space.h"
+#include "kernel/thread.h"
+#include "lib/string.h"
+
+#define CANARY_OFFSET 0x28u                  // from FS's base, as the x86-64 psABI's compilers do
+#define CANARY_MIX    0x9e3779b97f4a7c15ULL // spreads the TSC's bits
+
+static hpa_t stub_frame;
+
+// The code page that every process has at ABI_STUB_ADDRESS is one frame for all.
+static bool map_stub(struct process *process) {
+    if (stub_frame.v == 0) {
+        void *page = kernel_page_alloc();
+        if (page == NULL)
+            return false;
+        memcpy(page, stub_begin, (size_t)(stub_end - stub_begin));
+        *(uint64_t *)((uint8_t *)page + CANARY_OFFSET) = x86_rdtsc() * CANARY_MIX;
+        stub_frame = frame_of_kernel(page);
+    }
+    return pt_map(&process->pt, ABI_STUB_ADDRESS, stub_frame, PAGE_SIZE,
+                  PT_READ | PT_EXECUTE | PT_USER);
+}
+
+struct process *process_create(struct quota *quota, struct event *event, uint64_t mask) {
+    struct process *process = quota_alloc_page(quota);
+    if (process == NULL)
+        return NULL;
+    object_init(&process->object, OBJECT_PROCESS);
+    lock_init(&process->lock, LOCK_PROCESS);
+    process->quota = quota;
+    process->regions = quota_alloc_page(quota);
+    bool has_root = process->regions != NULL && space_process_init(&process->pt, quota);
+    if (!has_root || !map_stub(process)) {
+        if (has_root)
+            space_process_destroy(&process->pt);
+        if (process->regions != NULL)
+            quota_free_page(quota, process->regions);
+        quota_free_page(quota, process);
+        return NULL;
+    }
+    object_ref(&quota->object);
+    event_bind(&process->end, event, mask);
+    process->handle_hint = 1;
+    return process;
+}
+
+// Everything but the struct itself, which handles may still name. No thread is in it any more.
+static void teardown(struct process *process) {
+    region_clear(process->regions);
+    for (uint64_t i = 0; i < HANDLE_COUNT; i++)
+        if (process->handles[i / HANDLES_IN_PAGE] != NULL)
+            handle_close(process, i);
+    for (unsigned i = 0; i < HANDLE_PAGES; i++)
+        if (process->handles[i] != NULL)
+            quota_free_page(process->quota, process->handles[i]);
+    memset(process->handles, 0, sizeof(process->handles));
+    space_process_destroy(&process->pt);
+    quota_free_page(process->quota, process->regions);
+}
+
+// Whoever comes first: the last thread to leave, or the last handle of a process that has no thread.
+static void teardown_once(struct process *process) {
+    lock_take(&process->lock);
+    bool is_first = !process->is_torn_down;
+    process->is_torn_down = true;
+    lock_drop(&process->lock);
+    if (is_first)
+        teardown(process);
+}
+
+void process_destroy(struct object *object) {
+    struct process *process = CONTAINER_OF(object, struct process, object);
+    struct quota *quota = process->quota;
+    teardown_once(process);
+    event_unbind(&process->end);
+    quota_free_page(quota, process);
+    object_unref(&quota->object);
+}
+
+static bool is_map_valid(uint64_t address, uint64_t offset, uint64_t size, uint64_t rights,
+                         const struct memory *memory) {
+    uint64_t rwx = rights & (ABI_RIGHT_READ | ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE);
+    bool is_wx = (rwx & ABI_RIGHT_WRITE) != 0 && (rwx & ABI_RIGHT_EXECUTE) != 0;
+    return is_aligned(address | offset | size, PAGE_SIZE) && size > 0 && rights == rwx &&
+           (rwx & ABI_RIGHT_READ) != 0 && !is_wx && !range_exceeds(offset, size, memory->size) &&
+           address >= ABI_USER_BASE && !range_exceeds(address, size, ABI_USER_END);
+}
+
+int process_map(struct process *process, struct memory *memory, uint64_t address, uint64_t offset,
+                uint64_t size, uint64_t rights) {
+    bool is_start = address == ABI_START_ADDRESS && size <= 2 * PAGE_SIZE &&
+                    rights == ABI_RIGHT_READ && is_aligned(offset | size, PAGE_SIZE) && size > 0 &&
+                    !range_exceeds(offset, size, memory->size);
+    if (!is_start && !is_map_valid(address, offset, size, rights, memory))
+        return ABI_ERROR_ARGUMENT;
+    struct region region = {address, size, memory, offset, rights};
+    lock_take(&process->lock);
+    int error = process->is_torn_down ? ABI_ERROR_CLOSED : region_insert(process->regions, &region);
+    lock_drop(&process->lock);
+    return error;
+}
+
+int process_unmap(struct process *process, uint64_t address, uint64_t size) {
+    struct region region;
+    int error = ABI_OK;
+    lock_take(&process->lock);
+    if (process->is_torn_down)
+        error = ABI_ERROR_CLOSED;
+    else if (!region_remove(process->regions, address, size, &region))
+        error = ABI_ERROR_ARGUMENT;
+    // Runs are mapped inside one region only, so no leaf is cut and this cannot fail.
+    else if (!pt_unmap(&process->pt, address, size))
+        panic("unmapping a whole region at %#lx had to split a leaf", address);
+    lock_drop(&process->lock);
+    if (error != ABI_OK)
+        return error;
+    smp_flush_root(process->pt.root);
+    object_unref(&region.memory->object);
+    return ABI_OK;
+}
+
+bool process_fault(struct process *process, uint64_t address, uint64_t right) {
+    bool is_mapped = false;
+    lock_take(&process->lock);
+    const struct region *region = region_find(process->regions, address);
+    if (region != NULL && (region->rights & right) != 0) {
+        uint32_t rights = PT_READ | PT_USER;
+        rights |= (region->rights & ABI_RIGHT_WRITE) != 0 ? PT_WRITE : 0;
+        rights |= (region->rights & ABI_RIGHT_EXECUTE) != 0 ? PT_EXECUTE : 0;
+        is_mapped = region_populate(region, &process->pt, align_down(address, PAGE_SIZE), rights);
+    }
+    lock_drop(&process->lock);
+    return is_mapped;
+}
+
+static struct handle *handle_slot(struct process *process, uint64_t number) {
+    struct handle *page = process->handles[number / HANDLES_IN_PAGE];
+    return page != NULL ? &page[number % HANDLES_IN_PAGE] : NULL;
+}
+
+// The number of a free slot, whose page exists; 0: none.
+static uint32_t handle_reserve(struct process *process) {
+    for (uint32_t i = process->handle_hint; i < HANDLE_COUNT; i++) {
+        struct handle **page = &process->handles[i / HANDLES_IN_PAGE];
+        if (*page == NULL)
+            *page = quota_alloc_page(process->quota);
+        if (*page == NULL)
+            return 0;
+        if ((*page)[i % HANDLES_IN_PAGE].object == NULL)
+            return i;
+    }
+    return 0;
+}
+
+int64_t handle_insert(struct process *process, struct object *object, uint64_t rights) {
+    int64_t result = -ABI_ERROR_CLOSED;
+    lock_take(&process->lock);
+    if (!process->is_torn_down) {
+        uint32_t number = handle_reserve(process);
+        result = number != 0 ? (int64_t)number : -ABI_ERROR_MEMORY;
+        if (number != 0) {
+            *handle_slot(process, number) = (struct handle){object, rights};
+            process->handle_hint = number + 1;
+        }
+    }
+    lock_drop(&process->lock);
+    if (result < 0)
+        object_unref(object);
+    return result;
+}
+
+int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t rights,
+               struct object **object, uint64_t *has) {
+    if (number == 0 || number >= HANDLE_COUNT)
+        return ABI_ERROR_HANDLE;
+    int error = ABI_OK;
+    lock_take(&process->lock);
+    struct handle *handle = handle_slot(process, number);
+    if (handle == NULL || handle->object == NULL ||
+        (type != OBJECT_NONE && handle->object->type != type)) {
+        error = ABI_ERROR_HANDLE;
+    } else if ((handle->rights & rights) != rights) {
+        error = ABI_ERROR_RIGHTS;
+    } else {
+        *object = handle->object;
+        if (has != NULL)
+            *has = handle->rights;
+        object_ref(*object);
+    }
+    lock_drop(&process->lock);
+    return error;
+}
+
+int handle_close(struct process *process, uint64_t number) {
+    struct object *object = NULL;
+    if (number == 0 || number >= HANDLE_COUNT)
+        return ABI_ERROR_HANDLE;
+    lock_take(&process->lock);
+    struct handle *handle = handle_slot(process, number);
+    if (handle != NULL && handle->object != NULL) {
+        object = handle->object;
+        handle->object = NULL;
+        process->handle_hint = MIN(process->handle_hint, (uint32_t)number);
+    }
+    lock_drop(&process->lock);
+    if (object == NULL)
+        return ABI_ERROR_HANDLE;
+    object_unref(object);
+    return ABI_OK;
+}
+
+void process_end(struct process *process, const struct abi_process_status *status) {
+    lock_take(&process->lock);
+    if (!process->is_ending) {
+        process->status = *status;
+        __atomic_store_n(&process->is_ending, 1, __ATOMIC_RELEASE);
+    }
+    for (struct thread *t = process->threads; t != NULL; t = t->process_next)
+        thread_interrupt(t);
+    bool has_threads = process->thread_count > 0;
+    lock_drop(&process->lock);
+    if (!has_threads) {
+        teardown_once(process);
+        event_notify(&process->end);
+    }
+}
+
+struct abi_process_status process_get_status(struct process *process) {
+    lock_take(&process->lock);
+    struct abi_process_status status = process->status;
+    // Ended means gone: its threads may still be on their way out.
+    if (!process->is_torn_down)
+        status.state = ABI_PROCESS_RUNNING;
+    lock_drop(&process->lock);
+    return status;
+}
+
+bool process_join(struct process *process, struct thread *thread) {
+    lock_take(&process->lock);
+    bool is_open = !process->is_ending;
+    if (is_open) {
+        thread->process_next = process->threads;
+        process->threads = thread;
+        process->thread_count++;
+    }
+    lock_drop(&process->lock);
+    return is_open;
+}
+
+void process_leave(struct process *process, struct thread *thread) {
+    lock_take(&process->lock);
+    struct thread **link = &process->threads;
+    while (*link != thread)
+        link = &(*link)->process_next;
+    *link = thread->process_next;
+    bool is_last = --process->thread_count == 0;
+    if (is_last && !process->is_ending) {
+        process->status = (struct abi_process_status){.state = ABI_PROCESS_EXITED};
+        __atomic_store_n(&process->is_ending, 1, __ATOMIC_RELEASE);
+    }
+    lock_drop(&process->lock);
+    if (is_last) {
+        teardown_once(process);
+        event_notify(&process->end);
+    }
+}

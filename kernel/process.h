@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Processes of ring 3: an address space, a handle table, and threads.
+//
+// Life: running; then ending (killed, faulted, or its last thread left: `is_ending`); its threads leave
+// the kernel one by one; the last one gives everything back, and the end is told to the event.
+//
+// Locks: process->lock (rank LOCK_PROCESS) protects [l].
+#pragma once
+
+#include "include/abi.h"
+#include "kernel/event.h"
+#include "kernel/region.h"
+
+#define HANDLE_PAGES    16
+#define HANDLES_IN_PAGE (PAGE_SIZE / sizeof(struct handle))
+#define HANDLE_COUNT    (HANDLE_PAGES * HANDLES_IN_PAGE)
+
+struct thread;
+
+struct handle {
+    struct object *object; // referenced; NULL: free
+    uint64_t rights;       // enum abi_rights
+};
+
+struct process {
+    struct object object;
+    struct spinlock lock;
+    struct quota *quota;                  // referenced
+    struct pagetable pt;                  // [l]
+    struct region_list *regions;          // [l]
+    struct handle *handles[HANDLE_PAGES]; // pages, NULL: not yet [l]
+    uint32_t handle_hint;                 // no free handle below [l]
+    uint32_t thread_count;                // [l]
+    struct thread *threads;               // list through thread->process_next [l]
+    uint32_t is_ending;                   // atomic
+    bool is_torn_down;                    // [l]
+    struct abi_process_status status;     // [l]
+    struct event_binding end;
+};
+
+// NULL: quota used up.
+struct process *process_create(struct quota *quota, struct event *event, uint64_t mask);
+void process_destroy(struct object *object);
+
+// Mapping. 0 or an enum abi_error; arguments are checked.
+int process_map(struct process *process, struct memory *memory, uint64_t address, uint64_t offset,
+                uint64_t size, uint64_t rights);
+int process_unmap(struct process *process, uint64_t address, uint64_t size);
+// Maps what a region has at `address`. False: nothing there with that right.
+bool process_fault(struct process *process, uint64_t address, uint64_t right);
+
+// Handles. handle_insert consumes a reference in any case and returns the number or a negated error.
+int64_t handle_insert(struct process *process, struct object *object, uint64_t rights);
+// Takes a reference on success. `type` OBJECT_NONE: any.
+int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t rights,
+               struct object **object, uint64_t *has);
+int handle_close(struct process *process, uint64_t number);
+
+// Starts to end it: `status` is kept when it is the first. Its threads leave at their next way out.
+void process_end(struct process *process, const struct abi_process_status *status);
+
+struct abi_process_status process_get_status(struct process *process);
+
+// A new thread is about to join: false when the process is ending.
+bool process_join(struct process *process, struct thread *thread);
+// The calling thread leaves for good; the last one tears the process down.
+void process_leave(struct process *process, struct thread *thread);

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/quota.h.
+#include "kernel/quota.h"
+
+#include "kernel/frame.h"
+
+static struct quota root = {.lock = {.rank = LOCK_QUOTA}};
+
+struct quota *quota_root(void) {
+    return &root;
+}
+
+void quota_init_root(uint64_t bytes) {
+    object_init(&root.object, OBJECT_QUOTA);
+    root.limit = bytes;
+}
+
+bool quota_charge(struct quota *quota, uint64_t bytes) {
+    lock_take(&quota->lock);
+    bool is_enough = bytes <= quota->limit - quota->used;
+    quota->used += is_enough ? bytes : 0;
+    lock_drop(&quota->lock);
+    return is_enough;
+}
+
+void quota_release(struct quota *quota, uint64_t bytes) {
+    lock_take(&quota->lock);
+    quota->used -= bytes;
+    lock_drop(&quota->lock);
+}
+
+void *quota_alloc_page(struct quota *quota) {
+    if (!quota_charge(quota, PAGE_SIZE))
+        return NULL;
+    void *page = kernel_page_alloc();
+    if (page == NULL)
+        quota_release(quota, PAGE_SIZE);
+    return page;
+}
+
+void quota_free_page(struct quota *quota, void *page) {
+    kernel_page_free(page);
+    quota_release(quota, PAGE_SIZE);
+}
+
+// The page of the struct itself is part of what the parent gives away.
+struct quota *quota_create(struct quota *parent, uint64_t bytes) {
+    if (bytes > UINT64_MAX - PAGE_SIZE || !quota_charge(parent, bytes + PAGE_SIZE))
+        return NULL;
+    struct quota *quota = kernel_page_alloc();
+    if (quota == NULL) {
+        quota_release(parent, bytes + PAGE_SIZE);
+        return NULL;
+    }
+    object_init(&quota->object, OBJECT_QUOTA);
+    lock_init(&quota->lock, LOCK_QUOTA);
+    quota->parent = parent;
+    quota->limit = bytes;
+    object_ref(&parent->object);
+    return quota;
+}
+
+void quota_destroy(struct object *object) {
+    struct quota *quota = CONTAINER_OF(object, struct quota, object), *parent = quota->parent;
+    uint64_t bytes = quota->limit + PAGE_SIZE;
+    kernel_page_free(quota);
+    quota_release(parent, bytes);
+    object_unref(&parent->object);
+}
+
+void quota_grow_root(uint64_t bytes) {
+    lock_take(&root.lock);
+    root.limit += bytes;
+    lock_drop(&root.lock);
+}
+
+struct abi_quota_info quota_read(struct quota *quota) {
+    lock_take(&quota->lock);
+    struct abi_quota_info info = {quota->limit, quota->used};
+    lock_drop(&quota->lock);
+    return info;
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/smp.h. One call at a time is on its way to a CPU; who wants to place another waits, and
+// while it waits it answers what others ask of it, so that two CPUs that call each other both go on.
+#include "kernel/smp.h"
+
+#include "arch/features.h"
+#include "arch/lapic.h"
+#include "arch/smp.h"
+#include "arch/traps.h"
+#include "arch/tsc.h"
+#include "kernel/frame.h"
+#include "kernel/log.h"
+#include "kernel/quota.h"
+#include "kernel/space.h"
+#include "kernel/thread.h"
+#include "kernel/timer_queue.h"
+#include "kernel/vcpu.h"
+#include "lib/string.h"
+
+#define AP_WAIT_MS    200u // for a CPU to arrive, after each SIPI
+#define LEAF_FEATURES 0x1u
+
+struct cpu *cpu_table[CPU_COUNT_MAX];
+uint32_t cpu_count;
+static struct cpu boot_cpu;
+
+struct call {
+    void (*function)(void *);
+    void *opaque;
+};
+
+// Slots by target CPU: taken by the caller (`is_taken`), answered by the target (`call` NULL again).
+static struct {
+    uint32_t is_taken;       // atomic
+    const struct call *call; // atomic
+} slots[CPU_COUNT_MAX];
+
+static void answer(void) {
+    const struct call **slot = &slots[cpu_current()->index].call;
+    const struct call *call = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+    if (call == NULL)
+        return;
+    call->function(call->opaque);
+    __atomic_store_n(slot, NULL, __ATOMIC_RELEASE);
+}
+
+void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {
+    const struct call call = {function, opaque};
+    if (cpu == cpu_current()) {
+        function(opaque);
+        return;
+    }
+    while (__atomic_exchange_n(&slots[cpu->index].is_taken, 1, __ATOMIC_ACQUIRE) != 0) {
+        answer();
+        x86_pause();
+    }
+    __atomic_store_n(&slots[cpu->index].call, &call, __ATOMIC_RELEASE);
+    lapic_send_vector(cpu->apic_id, VECTOR_WAKE);
+    while (__atomic_load_n(&slots[cpu->index].call, __ATOMIC_ACQUIRE) != NULL) {
+        answer();
+        x86_pause();
+    }
+    __atomic_store_n(&slots[cpu->index].is_taken, 0, __ATOMIC_RELEASE);
+}
+
+void smp_interrupt(void) {
+    answer();
+}
+
+static void flush_if_loaded(void *opaque) {
+    const hpa_t *root = opaque;
+    if (paging_get_root().v == root->v)
+        paging_load_root(*root);
+}
+
+void smp_flush_root(hpa_t root) {
+    for (uint32_t i = 0; i < cpu_count; i++) {
+        const struct thread *current = __atomic_load_n(&cpu_table[i]->current, __ATOMIC_RELAXED);
+        bool is_here = cpu_table[i] == cpu_current();
+        // A CPU that takes the root up after this look loads CR3 then, and remembers nothing.
+        if (is_here || current->process != NULL)
+            smp_call(cpu_table[i], flush_if_loaded, &root);
+    }
+}
+
+static bool cpu_init_tables(struct cpu *cpu) {
+    uint64_t stacks[4];
+    struct quota *quota = quota_root();
+    if (!space_cpu_init(cpu))
+        return false;
+    for (unsigned i = 0; i < ARRAY_COUNT(stacks); i++) {
+        uint64_t top = space_stack_alloc(quota);
+        if (top == 0)
+            return false;
+        *(struct cpu **)(top - 8) = cpu;
+        stacks[i] = top - 16;
+    }
+    descriptors_init(cpu, stacks);
+    cpu->vmx_region = kernel_page_alloc();
+    return cpu->vmx_region != NULL;
+}
+
+void smp_init_boot_cpu(void) {
+    boot_cpu.is_bsp = true;
+    boot_cpu.apic_id = x86_cpuid(LEAF_FEATURES, 0).ebx >> 24;
+    cpu_table[0] = &boot_cpu;
+    cpu_count = 1;
+    if (!cpu_init_tables(&boot_cpu))
+        halt_machine("no memory for the boot CPU's tables");
+    descriptors_load(&boot_cpu);
+    timer_init_cpu(&boot_cpu);
+    scheduler_init_cpu(&boot_cpu);
+}
+
+// What each CPU does for itself, the boot CPU too once its local APIC is known.
+_Noreturn void smp_ap_main(void) {
+    struct cpu *cpu = cpu_current();
+    features_enable();
+    descriptors_load(cpu);
+    lapic_init_cpu();
+    paging_load_root(space_kernel_root());
+    const char *refusal = vcpu_backend != NULL ? vcpu_backend->cpu_init(cpu) : NULL;
+    if (refusal != NULL)
+        log_line("CPU %u cannot run guests: %s", cpu->index, refusal);
+    __atomic_store_n(&cpu->is_online, refusal == NULL, __ATOMIC_RELEASE);
+    __atomic_store_n(&cpu->has_arrived, true, __ATOMIC_RELEASE);
+    if (refusal != NULL)
+        for (;;)
+            x86_hlt();
+    scheduler_run();
+}
+
+static bool wait_arrival(const struct cpu *cpu) {
+    uint64_t end = x86_rdtsc() + tsc_hz / 1000 * AP_WAIT_MS;
+    while (!__atomic_load_n(&cpu->has_arrived, __ATOMIC_ACQUIRE)) {
+        if (x86_rdtsc() > end)
+            return false;
+        x86_pause();
+    }
+    return true;
+}
+
+// The trampoline's page, mapped to itself in a root of its own that lies below 4 GiB.
+struct trampoline {
+    hpa_t frame;
+    struct pagetable pt;
+};
+
+static bool trampoline_make(struct trampoline *t) {
+    if (!frame_alloc_low(&t->frame) || !space_process_init(&t->pt, quota_root()))
+        return false;
+    return t->pt.root.v < (1ULL << 32) &&
+           pt_map(&t->pt, t->frame.v, t->frame, PAGE_SIZE, PT_READ | PT_WRITE | PT_EXECUTE);
+}
+
+static void trampoline_fill(const struct trampoline *t, uint64_t stack) {
+    uint8_t *page = space_window(t->frame);
+    memcpy(page, trampoline_begin, (size_t)(trampoline_end - trampoline_begin));
+    *(uint64_t *)(page + ((const uint8_t *)&trampoline_root - trampoline_begin)) = t->pt.root.v;
+    *(uint64_t *)(page + ((const uint8_t *)&trampoline_stack - trampoline_begin)) = stack;
+}
+
+static void start_one(const struct trampoline *t, uint32_t apic_id) {
+    struct cpu *cpu = kernel_page_alloc();
+    uint64_t stack = space_stack_alloc(quota_root());
+    if (cpu == NULL || stack == 0) {
+        log_line("no memory for the CPU with APIC ID %u", apic_id);
+        return;
+    }
+    _Static_assert(sizeof(struct cpu) <= PAGE_SIZE, "one page");
+    cpu->index = cpu_count;
+    cpu->apic_id = apic_id;
+    if (!cpu_init_tables(cpu))
+        return;
+    timer_init_cpu(cpu);
+    scheduler_init_cpu(cpu);
+    *(struct cpu **)(stack - 8) = cpu;
+    trampoline_fill(t, stack - 16);
+    lapic_send_init(apic_id);
+    lapic_send_startup(apic_id, (uint8_t)(t->frame.v >> PAGE_SHIFT));
+    if (!wait_arrival(cpu)) {
+        lapic_send_startup(apic_id, (uint8_t)(t->frame.v >> PAGE_SHIFT));
+        if (!wait_arrival(cpu)) {
+            log_line("the CPU with APIC ID %u does not start: left out", apic_id);
+            return;
+        }
+    }
+    if (cpu->is_online)
+        cpu_table[cpu_count++] = cpu;
+}
+
+void smp_start(const uint32_t *apic_ids, uint32_t count) {
+    struct trampoline trampoline;
+    if (count <= 1)
+        return;
+    if (!trampoline_make(&trampoline)) {
+        log_line("no memory below 1 MiB to start other CPUs: going on with one");
+        return;
+    }
+    for (uint32_t i = 0; i < count && cpu_count < CPU_COUNT_MAX; i++)
+        if (apic_ids[i] != boot_cpu.apic_id)
+            start_one(&trampoline, apic_ids[i]);
+    space_process_destroy(&trampoline.pt);
+    frame_free(trampoline.frame, PAGE_SIZE);
+}
+
+void smp_stop_others(void) {
+    for (uint32_t i = 0; i < cpu_count; i++)
+        if (cpu_table[i] != cpu_current())
+            lapic_send_nmi(cpu_table[i]->apic_id);
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// All CPUs: bringing them up, and calls from one to another.
+#pragma once
+
+#include "arch/cpu.h"
+
+// The boot CPU's struct cpu, tables and idle thread.
+void smp_init_boot_cpu(void);
+// Starts the CPUs with these APIC IDs, one after the other; our own is skipped. One that does not
+// come is named and left out.
+void smp_start(const uint32_t *apic_ids, uint32_t count);
+
+// Runs `function` on `cpu` (which may be this one) and waits for it. It runs with interrupts off and
+// may take no lock that the caller holds.
+void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque);
+// Makes every CPU that has this root loaded drop its translations.
+void smp_flush_root(hpa_t root);
+// VECTOR_WAKE: what others asked of this CPU.
+void smp_interrupt(void);
+// Stops all other CPUs for good, wherever they are.
+void smp_stop_others(void);

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/space.h.
+#include "kernel/space.h"
+
+#include "kernel/frame.h"
+#include "kernel/lock.h"
+#include "kernel/log.h"
+#include "kernel/quota.h"
+#include "lib/string.h"
+
+extern const uint8_t image_text[], image_rodata[], image_data[], image_end[];
+
+#define ROOT_ENTRIES 512u
+#define ROOT_SPAN    (1ULL << 39)
+#define STACK_SLOT   (2 * CPU_STACK_SIZE) // the lower half is the guard
+#define WINDOW_PAGE  0x1f000ULL           // of a CPU's slot
+#define ALL_CPUS     ((uint64_t)CPU_COUNT_MAX * CPU_TABLES_SLOT)
+
+static struct pagetable kernel_pt;
+static struct spinlock lock = {.rank = LOCK_SPACE};
+static uint64_t device_next = KERNEL_DEVICES; // [lock]
+static uint64_t stack_next = KERNEL_STACKS;   // [lock]
+static uint64_t stack_free;                   // tops, linked through their first word [lock]
+
+static bool table_alloc(void *opaque, hpa_t *frame) {
+    (void)opaque;
+    void *page = frame_table_alloc();
+    if (page == NULL)
+        return false;
+    *frame = frame_of_kernel(page);
+    return true;
+}
+
+// The kernel's own tables are never given back.
+static void table_free(void *opaque, hpa_t frame) {
+    (void)opaque;
+    panic("kernel table %#lx freed", frame.v);
+}
+
+static uint64_t *table_access(hpa_t frame) {
+    return frame_to_kernel(frame);
+}
+
+hpa_t space_kernel_root(void) {
+    return kernel_pt.root;
+}
+
+// Gives every root entry of [base, base+size) its table, so that the roots of processes, which copy
+// these entries, never miss one.
+static void root_fill(uint64_t base, uint64_t size) {
+    uint64_t *root = frame_to_kernel(kernel_pt.root);
+    for (uint64_t a = base; a - base < size; a += ROOT_SPAN) {
+        uint64_t *entry = &root[a / ROOT_SPAN % ROOT_ENTRIES];
+        hpa_t frame;
+        if (*entry != 0)
+            continue;
+        if (!table_alloc(NULL, &frame))
+            panic("no memory for the kernel's tables");
+        *entry = paging_format.table(frame);
+    }
+}
+
+static void map_image(hpa_t base, const uint8_t *from, const uint8_t *to, uint32_t rights) {
+    uint64_t offset = (uint64_t)from - KERNEL_IMAGE;
+    if (!pt_map(&kernel_pt, (uint64_t)from, (hpa_t){base.v + offset}, (uint64_t)(to - from),
+                rights | PT_GLOBAL))
+        panic("no memory for the kernel's tables");
+}
+
+void space_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint64_t memory_end) {
+    struct pt_memory memory = {NULL, table_alloc, table_free, table_access};
+    if (!pt_init(&kernel_pt, &paging_format, memory))
+        panic("no memory for the kernel's tables");
+    map_image(kernel_base, image_text, image_rodata, PT_READ | PT_EXECUTE);
+    map_image(kernel_base, image_rodata, image_data, PT_READ);
+    map_image(kernel_base, image_data, image_end, PT_READ | PT_WRITE);
+    root_fill(KERNEL_DIRECT, memory_end);
+    root_fill(KERNEL_DEVICES, ROOT_SPAN);
+    root_fill(KERNEL_STACKS, ROOT_SPAN);
+    root_fill(KERNEL_TABLES, ROOT_SPAN);
+    if (!space_map_direct(boot_run, boot_run_size))
+        panic("no memory for the kernel's tables");
+    paging_load_root(kernel_pt.root);
+    frame_use_direct_map();
+}
+
+bool space_map_direct(hpa_t base, uint64_t size) {
+    return pt_map(&kernel_pt, KERNEL_DIRECT + base.v, base, size, PT_READ | PT_WRITE | PT_GLOBAL);
+}
+
+// Kernel mappings other than the pool's. Its tables come from the reserve of the pool.
+static bool kernel_map(uint64_t address, hpa_t frame, uint64_t size, uint32_t rights) {
+    return frame_with_tables(&kernel_pt, address, frame, size, rights | PT_READ | PT_GLOBAL);
+}
+
+static void *map_physical(hpa_t base, uint64_t size, uint32_t rights) {
+    uint64_t offset = base.v % PAGE_SIZE;
+    uint64_t length = align_up(size + offset, PAGE_SIZE);
+    lock_take(&lock);
+    uint64_t address = device_next;
+    device_next += length + PAGE_SIZE; // an unmapped page between any two
+    bool is_mapped = kernel_map(address, (hpa_t){base.v - offset}, length, rights);
+    lock_drop(&lock);
+    if (!is_mapped)
+        panic("no memory to map the device at %#lx", base.v);
+    return (void *)(address + offset);
+}
+
+void *space_map_device(hpa_t base, uint64_t size) {
+    return map_physical(base, size, PT_WRITE | PT_UNCACHED);
+}
+
+const void *space_map_firmware(hpa_t base, uint64_t size) {
+    return map_physical(base, size, 0);
+}
+
+// A slot that was used before keeps its pages and its mapping: no TLB has to be told anything.
+uint64_t space_stack_alloc(struct quota *quota) {
+    uint64_t top = 0;
+    if (!quota_charge(quota, CPU_STACK_SIZE))
+        return 0;
+    lock_take(&lock);
+    if (stack_free != 0) {
+        top = stack_free;
+        stack_free = *(uint64_t *)(top - 8);
+    } else {
+        void *low = kernel_page_alloc(), *high = kernel_page_alloc();
+        uint64_t base = stack_next + STACK_SLOT - CPU_STACK_SIZE;
+        if (low != NULL && high != NULL &&
+            kernel_map(base, frame_of_kernel(low), PAGE_SIZE, PT_WRITE) &&
+            kernel_map(base + PAGE_SIZE, frame_of_kernel(high), PAGE_SIZE, PT_WRITE)) {
+            stack_next += STACK_SLOT;
+            top = base + CPU_STACK_SIZE;
+        }
+    }
+    lock_drop(&lock);
+    if (top == 0)
+        quota_release(quota, CPU_STACK_SIZE);
+    return top;
+}
+
+void space_stack_free(struct quota *quota, uint64_t top) {
+    lock_take(&lock);
+    *(uint64_t *)(top - 8) = stack_free;
+    stack_free = top;
+    lock_drop(&lock);
+    quota_release(quota, CPU_STACK_SIZE);
+}
+
+bool space_cpu_init(struct cpu *cpu) {
+    uint64_t slot = CPU_TABLES_BASE + cpu->index * CPU_TABLES_SLOT;
+    void *tables = kernel_page_alloc();
+    if (tables == NULL || !kernel_map(slot, frame_of_kernel(tables), PAGE_SIZE, PT_WRITE))
+        return false;
+    // Mapped once so that its table exists, which the window then writes by itself.
+    if (!kernel_map(slot + WINDOW_PAGE, frame_of_kernel(tables), PAGE_SIZE, PT_WRITE))
+        return false;
+    cpu->window = slot + WINDOW_PAGE;
+    cpu->window_entry = pt_entry(&kernel_pt, cpu->window);
+    *cpu->window_entry = 0;
+    return true;
+}
+
+void *space_window(hpa_t frame) {
+    struct cpu *cpu = cpu_current();
+    *cpu->window_entry = paging_format.leaf(frame, PT_READ | PT_WRITE, 0);
+    x86_invlpg((hva_t){cpu->window});
+    return (void *)cpu->window;
+}
+
+void space_clear(hpa_t base, uint64_t size) {
+    for (uint64_t offset = 0; offset < size; offset += PAGE_SIZE)
+        memset(space_window((hpa_t){base.v + offset}), 0, PAGE_SIZE);
+}
+
+static bool quota_table_alloc(void *opaque, hpa_t *frame) {
+    void *page = quota_alloc_page(opaque);
+    if (page == NULL)
+        return false;
+    *frame = frame_of_kernel(page);
+    return true;
+}
+
+static void quota_table_free(void *opaque, hpa_t frame) {
+    quota_free_page(opaque, frame_to_kernel(frame));
+}
+
+struct pt_memory space_quota_memory(struct quota *quota) {
+    return (struct pt_memory){quota, quota_table_alloc, quota_table_free, table_access};
+}
+
+bool space_process_init(struct pagetable *pt, struct quota *quota) {
+    if (!pt_init(pt, &paging_format, space_quota_memory(quota)))
+        return false;
+    uint64_t *root = frame_to_kernel(pt->root);
+    uint64_t *kernel = frame_to_kernel(kernel_pt.root);
+    memcpy(root + KERNEL_ROOT, kernel + KERNEL_ROOT, (ROOT_ENTRIES - KERNEL_ROOT) * sizeof(*root));
+    return true;
+}
+
+void space_process_destroy(struct pagetable *pt) {
+    pt_destroy(pt, 0, KERNEL_ROOT - 1);
+}

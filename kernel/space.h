@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel's own address space: image, direct map of the pool, device registers, stacks, and each
+// CPU's tables and window. The upper half of every process's root is a copy of its root entries, which
+// never change after space_init.
+//
+// In call order: space_init (boot, switches CR3), then the rest.
+// Locks: one for the kernel's tables (rank LOCK_FRAMES, the frame allocator's own: pool growth maps).
+#pragma once
+
+#include "arch/cpu.h"
+#include "arch/paging.h"
+
+struct quota;
+
+// Builds the tables and loads them. `kernel_base` is where the image lies.
+void space_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint64_t memory_end);
+hpa_t space_kernel_root(void);
+
+// Maps pool memory; only for kernel/frame.c, which holds its lock. False: no tables.
+bool space_map_direct(hpa_t base, uint64_t size);
+
+// Device registers, uncached, for good. Never fails: panics at boot when the window is used up.
+void *space_map_device(hpa_t base, uint64_t size);
+// Memory of the firmware's (ACPI tables), readable, for good.
+const void *space_map_firmware(hpa_t base, uint64_t size);
+
+// A kernel stack of CPU_STACK_SIZE with an unmapped guard below. Returns its top, or 0.
+uint64_t space_stack_alloc(struct quota *quota);
+void space_stack_free(struct quota *quota, uint64_t top);
+
+// Maps the page of GDT and TSS and the window of a CPU. False: no memory.
+bool space_cpu_init(struct cpu *cpu);
+
+// Through this CPU's window: fills frames that the kernel does not map with zeroes.
+void space_clear(hpa_t base, uint64_t size);
+// Through this CPU's window: one such frame, until the next use of the window.
+void *space_window(hpa_t frame);
+
+// The root of a process: empty lower half. False: no memory.
+bool space_process_init(struct pagetable *pt, struct quota *quota);
+void space_process_destroy(struct pagetable *pt);
+
+// pt_memory that charges a quota (opaque = struct quota *).
+struct pt_memory space_quota_memory(struct quota *quota);

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel makes of interrupts, and of exceptions in ring 3 (arch/traps.h).
+#include "arch/lapic.h"
+#include "arch/traps.h"
+#include "kernel/interrupt.h"
+#include "kernel/log.h"
+#include "kernel/smp.h"
+#include "kernel/thread.h"
+#include "kernel/timer_queue.h"
+
+static void (*handlers[256])(void);
+
+void interrupt_set_handler(uint8_t vector, void (*handler)(void)) {
+    handlers[vector] = handler;
+}
+
+void interrupt_init(void) {
+    interrupt_set_handler(VECTOR_TIMER, timer_interrupt);
+    interrupt_set_handler(VECTOR_WAKE, smp_interrupt);
+}
+
+// EOI before the handler: none of them relies on the vector staying blocked, and interrupts are off.
+void interrupt_dispatch(uint8_t vector) {
+    if (vector == VECTOR_SPURIOUS)
+        return;
+    lapic_eoi();
+    if (handlers[vector] != NULL)
+        handlers[vector]();
+    else
+        log_line("CPU %u: interrupt %#x that nobody asked for", cpu_current()->index, vector);
+}
+
+static uint64_t fault_right(uint64_t error) {
+    if ((error & PF_WRITE) != 0)
+        return ABI_RIGHT_WRITE;
+    return (error & PF_FETCH) != 0 ? ABI_RIGHT_EXECUTE : ABI_RIGHT_READ;
+}
+
+void trap_user_exception(struct trap_frame *frame) {
+    struct process *process = thread_current()->process;
+    uint64_t address = frame->vector == EXC_PF ? x86_read_cr2() : 0;
+    bool is_absent = frame->vector == EXC_PF && (frame->error & PF_PRESENT) == 0;
+    if (is_absent && process_fault(process, address, fault_right(frame->error)))
+        return;
+    struct abi_process_status status = {
+        .state = ABI_PROCESS_FAULTED,
+        .vector = (uint32_t)frame->vector,
+        .error = (uint32_t)frame->error,
+        .rip = frame->rip,
+        .address = address,
+    };
+    process_end(process, &status);
+}
+
+bool trap_user_page(uint64_t address, bool is_write) {
+    return process_fault(thread_current()->process, address,
+                         is_write ? ABI_RIGHT_WRITE : ABI_RIGHT_READ);
+}

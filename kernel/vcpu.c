@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/vcpu.h: creation, the run loop, and whole state.
+#include "kernel/vcpu.h"
+
+#include "arch/lapic.h"
+#include "kernel/log.h"
+#include "kernel/quota.h"
+#include "kernel/smp.h"
+#include "kernel/thread.h"
+#include "kernel/vm.h"
+#include "lib/string.h"
+
+uint64_t vcpu_first_entry_tsc;
+
+_Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "one page");
+
+// The FPU after power-on: FCW 0x37f, MXCSR 0x1f80 (SDM 3A 10.1.1 "Processor State After Reset").
+#define XSAVE_FCW   0
+#define XSAVE_MXCSR 24
+
+static void free_parts(struct vcpu *vcpu) {
+    struct quota *quota = vcpu->vm->quota;
+    if (vcpu->page != NULL)
+        quota_free_page(quota, vcpu->page);
+    if (vcpu->xsave != NULL)
+        quota_free_page(quota, vcpu->xsave);
+    quota_free_page(quota, vcpu);
+}
+
+static bool alloc_parts(struct vcpu *vcpu) {
+    struct quota *quota = vcpu->vm->quota;
+    vcpu->page = quota_alloc_page(quota);
+    vcpu->xsave = quota_alloc_page(quota);
+    if (vcpu->page == NULL || vcpu->xsave == NULL)
+        return false;
+    *(uint16_t *)((uint8_t *)vcpu->xsave + XSAVE_FCW) = 0x37f;
+    *(uint32_t *)((uint8_t *)vcpu->xsave + XSAVE_MXCSR) = 0x1f80;
+    return true;
+}
+
+static int publish(struct vm *vm, struct vcpu *vcpu) {
+    int error = ABI_OK;
+    lock_take(&vm->lock);
+    if (vm->vcpus[vcpu->index] != NULL) {
+        error = ABI_ERROR_EXISTS;
+    } else {
+        __atomic_store_n(&vm->vcpus[vcpu->index], vcpu, __ATOMIC_RELEASE);
+        vm->vcpu_count++;
+    }
+    lock_drop(&vm->lock);
+    return error;
+}
+
+struct vcpu *vcpu_create(struct vm *vm, uint32_t index, int *error) {
+    *error = ABI_ERROR_MEMORY;
+    struct vcpu *vcpu = quota_alloc_page(vm->quota);
+    if (vcpu == NULL)
+        return NULL;
+    object_init(&vcpu->object, OBJECT_VCPU);
+    lock_init(&vcpu->lock, LOCK_VCPU);
+    vcpu->vm = vm;
+    vcpu->index = index;
+    vcpu->activity = index == 0 ? VCPU_ACTIVE : VCPU_WAIT_SIPI;
+    vcpu->xcr0 = XCR0_X87;
+    vcpu->tsc_offset = vm->tsc_offset;
+    vcpu->npt_generation_seen = vm->npt_generation;
+    if (alloc_parts(vcpu)) {
+        vlapic_init(vcpu);
+        *error = vcpu_backend->vcpu_create(vcpu);
+        if (*error == ABI_OK) {
+            *error = publish(vm, vcpu);
+            if (*error == ABI_OK) {
+                object_ref(&vm->object);
+                return vcpu;
+            }
+            vcpu_backend->vcpu_destroy(vcpu);
+        }
+    }
+    free_parts(vcpu);
+    return NULL;
+}
+
+static void unload_here(void *opaque) {
+    struct vcpu *vcpu = opaque;
+    struct cpu *cpu = cpu_current();
+    if (cpu->loaded_vcpu != vcpu)
+        return;
+    vcpu_backend->unload(vcpu);
+    cpu->loaded_vcpu = NULL;
+    vcpu->loaded_on = NULL;
+}
+
+// Wherever its state is, brings it into memory. The vCPU must be claimed, or nobody's.
+static void unload(struct vcpu *vcpu) {
+    struct cpu *cpu = vcpu->loaded_on;
+    if (cpu != NULL)
+        smp_call(cpu, unload_here, vcpu);
+}
+
+static void load(struct vcpu *vcpu) {
+    struct cpu *cpu = cpu_current();
+    if (cpu->loaded_vcpu == vcpu)
+        return;
+    unload(vcpu);
+    if (cpu->loaded_vcpu != NULL)
+        unload_here(cpu->loaded_vcpu);
+    vcpu_backend->load(vcpu);
+    cpu->loaded_vcpu = vcpu;
+    vcpu->loaded_on = cpu;
+    if (vcpu->npt_cpu_seen != cpu) {
+        vcpu->npt_cpu_seen = cpu;
+        vcpu_backend->flush_npt(vcpu);
+    }
+}
+
+void vcpu_destroy(struct object *object) {
+    struct vcpu *vcpu = CONTAINER_OF(object, struct vcpu, object);
+    unload(vcpu);
+    vlapic_destroy(vcpu);
+    object_unref(&vcpu->vm->object);
+}
+
+void vcpu_free(struct vcpu *vcpu) {
+    vcpu_backend->vcpu_destroy(vcpu);
+    free_parts(vcpu);
+}
+
+void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
+    __atomic_fetch_or(&vcpu->pending, bits, __ATOMIC_SEQ_CST);
+    struct cpu *cpu = __atomic_load_n(&vcpu->cpu, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&vcpu->is_running, __ATOMIC_SEQ_CST) != 0) {
+        if (cpu != cpu_current())
+            lapic_send_vector(cpu->apic_id, VECTOR_WAKE);
+        return;
+    }
+    lock_take(&vcpu->lock);
+    if (vcpu->owner != NULL)
+        thread_wake(vcpu->owner);
+    lock_drop(&vcpu->lock);
+}
+
+static bool claim(struct vcpu *vcpu) {
+    return __atomic_exchange_n(&vcpu->is_claimed, 1, __ATOMIC_ACQUIRE) == 0;
+}
+
+static void unclaim(struct vcpu *vcpu) {
+    __atomic_store_n(&vcpu->is_claimed, 0, __ATOMIC_RELEASE);
+}
+
+// Puts in what the VMM ordered. An interrupt that cannot be taken now was not asked for: it is lost,
+// as on an INTA cycle that nobody answers.
+static void take_injection(struct vcpu *vcpu) {
+    struct vcpu_inject inject = vcpu->page->inject;
+    if (inject.type == VCPU_INJECT_EXTINT) {
+        if (vcpu_backend->can_take_interrupt(vcpu)) {
+            vcpu_backend->inject_interrupt(vcpu, inject.vector);
+            vcpu->activity = VCPU_ACTIVE;
+        }
+        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_EXTINT, __ATOMIC_RELAXED);
+    } else if (inject.type == VCPU_INJECT_EXCEPTION && inject.vector < 32) {
+        if (inject.vector == EXC_PF)
+            vcpu->cr2 = inject.cr2;
+        vcpu_backend->inject_exception(vcpu, inject.vector, inject.has_error != 0, inject.error);
+    }
+}
+
+static void take_over(struct vcpu *vcpu, uint32_t dirty) {
+    const uint32_t registers = VCPU_DIRTY_RIP | VCPU_DIRTY_RSP | VCPU_DIRTY_RFLAGS;
+    vcpu->page->dirty = 0;
+    if ((dirty & registers) != 0)
+        vcpu_backend->sync_registers(vcpu, dirty & registers);
+    if ((dirty & VCPU_DIRTY_INJECT) != 0)
+        take_injection(vcpu);
+}
+
+static bool leave_with(struct vcpu *vcpu, enum vcpu_exit exit) {
+    vcpu->page->exit = (uint32_t)exit;
+    return true;
+}
+
+// An interrupt goes in when there is one and the guest can take it. True: the VMM has to ask its 8259
+// for the vector.
+static bool deliver_interrupt(struct vcpu *vcpu) {
+    bool is_extint =
+        __atomic_load_n(&vcpu->is_extint_high, __ATOMIC_RELAXED) != 0 && vlapic_takes_extint(vcpu);
+    int vector = vlapic_pending(vcpu);
+    if ((vector < 0 && !is_extint) || !vcpu_backend->can_take_interrupt(vcpu))
+        return false;
+    if (is_extint)
+        return leave_with(vcpu, VCPU_EXIT_EXTINT);
+    vlapic_acknowledge(vcpu, (uint8_t)vector);
+    vcpu_backend->inject_interrupt(vcpu, (uint8_t)vector);
+    vcpu->activity = VCPU_ACTIVE;
+    return false;
+}
+
+static void start_up(struct vcpu *vcpu, uint32_t bits) {
+    if ((bits & VCPU_PENDING_INIT) != 0) {
+        vlapic_reset(vcpu);
+        vcpu_backend->init_reset(vcpu);
+        vcpu->activity = vcpu->index == 0 ? VCPU_ACTIVE : VCPU_WAIT_SIPI;
+    }
+    if ((bits & VCPU_PENDING_SIPI) != 0 && vcpu->activity == VCPU_WAIT_SIPI) {
+        vcpu_backend->start_up(vcpu, (uint8_t)vcpu->sipi_vector);
+        vcpu->activity = VCPU_ACTIVE;
+    }
+}
+
+// The one consumer of the pending bits. True: back to the VMM, page->exit is filled.
+static bool consume(struct vcpu *vcpu) {
+    uint32_t bits = __atomic_exchange_n(&vcpu->pending, 0, __ATOMIC_ACQUIRE);
+    uint64_t generation = __atomic_load_n(&vcpu->vm->npt_generation, __ATOMIC_ACQUIRE);
+    if (vcpu->npt_generation_seen != generation) {
+        vcpu_backend->flush_npt(vcpu);
+        __atomic_store_n(&vcpu->npt_generation_seen, generation, __ATOMIC_RELEASE);
+    }
+    if ((bits & (VCPU_PENDING_INIT | VCPU_PENDING_SIPI)) != 0)
+        start_up(vcpu, bits);
+    uint32_t rest = bits & (VCPU_PENDING_NMI | VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
+    if ((bits & VCPU_PENDING_EOI) != 0 || (bits & VCPU_PENDING_KICK) != 0) {
+        // One exit at a time: what is left is seen at the next run.
+        bool is_eoi = (bits & VCPU_PENDING_EOI) != 0;
+        rest |= is_eoi ? bits & VCPU_PENDING_KICK : 0;
+        __atomic_fetch_or(&vcpu->pending, rest, __ATOMIC_RELAXED);
+        return leave_with(vcpu, is_eoi ? VCPU_EXIT_EOI : VCPU_EXIT_KICKED);
+    }
+    if (vcpu->activity == VCPU_WAIT_SIPI)
+        return false;
+    if ((bits & VCPU_PENDING_NMI) != 0 && vcpu_backend->can_take_nmi(vcpu)) {
+        vcpu_backend->inject_nmi(vcpu);
+        vcpu->activity = VCPU_ACTIVE;
+    }
+    if ((bits & (VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT)) != 0)
+        return deliver_interrupt(vcpu);
+    return false;
+}
+
+// Lets other threads of this CPU run: because it is their turn, or until something is pending.
+static void give_way(struct vcpu *vcpu, bool is_waiting) {
+    vcpu_backend->leave(vcpu);
+    if (is_waiting) {
+        __atomic_store_n(&vcpu->is_running, 0, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&vcpu->pending, __ATOMIC_SEQ_CST) == 0)
+            thread_block();
+        __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
+    } else {
+        scheduler_check();
+    }
+    load(vcpu);
+}
+
+// What is to be done before the guest may go on. True: back to the VMM.
+static bool prepare(struct vcpu *vcpu) {
+    for (;;) {
+        if (scheduler_is_wanted())
+            give_way(vcpu, false);
+        if (thread_is_doomed(thread_current()))
+            return leave_with(vcpu, VCPU_EXIT_KICKED);
+        if (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) != 0 && consume(vcpu))
+            return true;
+        if (vcpu->activity == VCPU_ACTIVE)
+            return false;
+        give_way(vcpu, true);
+    }
+}
+
+// Runs until the VMM has something to do; page->exit says what.
+static void run_loop(struct vcpu *vcpu) {
+    struct cpu *cpu = cpu_current(); // a thread stays on its CPU
+    for (;;) {
+        uint32_t work = __atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) |
+                        __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED) | vcpu->activity;
+        if (__builtin_expect(work != 0, 0) && prepare(vcpu))
+            return;
+        enum exit_action action = vcpu_backend->enter(vcpu);
+        if (action == EXIT_RETRY)
+            continue;
+        if (action == EXIT_VMM)
+            return;
+        if (action == EXIT_KILL) {
+            vcpu->page->exit = VCPU_EXIT_FAILED;
+            return;
+        }
+        if (action == EXIT_BLOCK) {
+            vcpu->activity = VCPU_HALTED;
+            // Whatever is deliverable already ends the HLT at once.
+            __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
+        } else {
+            vcpu_backend->leave(vcpu);
+            thread_yield();
+            load(vcpu);
+        }
+    }
+}
+
+static void set_owner(struct vcpu *vcpu, struct thread *owner) {
+    lock_take(&vcpu->lock);
+    vcpu->owner = owner;
+    lock_drop(&vcpu->lock);
+}
+
+static int claim_for_thread(struct vcpu *vcpu) {
+    struct thread *self = thread_current();
+    if (vcpu->owner == self)
+        return claim(vcpu) ? ABI_OK : ABI_ERROR_AGAIN;
+    if (self->vcpu != NULL || !claim(vcpu))
+        return ABI_ERROR_AGAIN;
+    if (vcpu->owner != NULL) {
+        unclaim(vcpu);
+        return ABI_ERROR_AGAIN;
+    }
+    object_ref(&vcpu->object);
+    self->vcpu = vcpu;
+    vcpu->cpu = self->cpu;
+    set_owner(vcpu, self);
+    return ABI_OK;
+}
+
+int vcpu_run(struct vcpu *vcpu) {
+    int error = claim_for_thread(vcpu);
+    if (error != ABI_OK)
+        return error;
+    __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
+    load(vcpu);
+    uint32_t dirty = vcpu->page->dirty;
+    if (dirty != 0)
+        take_over(vcpu, dirty);
+    if (__builtin_expect(vcpu_first_entry_tsc == 0, 0))
+        vcpu_first_entry_tsc = x86_rdtsc();
+    run_loop(vcpu);
+    vcpu_backend->leave(vcpu);
+    __atomic_store_n(&vcpu->is_running, 0, __ATOMIC_RELEASE);
+    unclaim(vcpu);
+    return ABI_OK;
+}
+
+void vcpu_release(struct vcpu *vcpu) {
+    unload(vcpu);
+    set_owner(vcpu, NULL);
+    object_unref(&vcpu->object);
+}
+
+int vcpu_signal(struct vcpu *vcpu, uint64_t signal, uint64_t value) {
+    switch (signal) {
+    case VCPU_SIGNAL_KICK:
+        vcpu_post(vcpu, VCPU_PENDING_KICK);
+        return ABI_OK;
+    case VCPU_SIGNAL_EXTINT:
+        __atomic_store_n(&vcpu->is_extint_high, value != 0, __ATOMIC_RELEASE);
+        if (value != 0)
+            vcpu_post(vcpu, VCPU_PENDING_EXTINT);
+        return ABI_OK;
+    case VCPU_SIGNAL_NMI:
+        vcpu_post(vcpu, VCPU_PENDING_NMI);
+        return ABI_OK;
+    default:
+        return ABI_ERROR_ARGUMENT;
+    }
+}
+
+size_t vcpu_state_size(uint64_t group) {
+    static const size_t size[] = {
+        [VCPU_STATE_REGISTERS] = sizeof(struct vcpu_registers),
+        [VCPU_STATE_APIC] = sizeof(struct vcpu_apic),
+        [VCPU_STATE_FPU] = ABI_XSAVE_SIZE,
+    };
+    return group < ARRAY_COUNT(size) ? size[group] : 0;
+}
+
+static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
+    load(vcpu);
+    vcpu_backend->read_registers(vcpu, r);
+    r->tsc = x86_rdtsc() + vcpu->tsc_offset;
+    r->tsc_adjust = vcpu->tsc_adjust;
+    r->activity = vcpu->activity;
+    r->is_extint_high = vcpu->is_extint_high;
+    vlapic_msr_read(vcpu, MSR_APIC_BASE, &r->apic_base);
+    vlapic_msr_read(vcpu, MSR_TSC_DEADLINE, &r->tsc_deadline);
+    unload(vcpu);
+}
+
+int vcpu_read_state(struct vcpu *vcpu, uint64_t group, void *page) {
+    if (!claim(vcpu))
+        return ABI_ERROR_AGAIN;
+    if (group == VCPU_STATE_REGISTERS) {
+        read_registers(vcpu, page);
+    } else if (group == VCPU_STATE_APIC) {
+        vlapic_save(vcpu, page);
+    } else {
+        unload(vcpu);
+        memcpy(page, vcpu->xsave, ABI_XSAVE_SIZE);
+    }
+    unclaim(vcpu);
+    return ABI_OK;
+}
+
+static bool is_activity_valid(uint32_t activity) {
+    return activity == VCPU_ACTIVE || activity == VCPU_HALTED || activity == VCPU_WAIT_SIPI;
+}
+
+static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
+    if (!is_activity_valid(r->activity))
+        return ABI_ERROR_ARGUMENT;
+    load(vcpu);
+    int error = vcpu_backend->write_registers(vcpu, r);
+    if (error == ABI_OK) {
+        vcpu->activity = r->activity;
+        vcpu->is_extint_high = r->is_extint_high != 0;
+        vcpu->tsc_adjust = r->tsc_adjust;
+        vcpu->tsc_offset = r->tsc - x86_rdtsc();
+        vcpu_backend->set_tsc_offset(vcpu);
+        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT,
+                          __ATOMIC_RELAXED);
+    }
+    unload(vcpu);
+    return error;
+}
+
+// XRSTOR faults on a header with unknown features or set reserved bits, and FXRSTOR on MXCSR
+// (SDM 1 13.8 "Operation of XRSTOR"): the kernel must never see that.
+static int write_fpu(struct vcpu *vcpu, const uint8_t *area) {
+    enum { HEADER = 512, HEADER_SIZE = 64 };
+    const uint32_t mxcsr_valid = 0xffff;
+    const uint64_t *header = (const uint64_t *)(const void *)(area + HEADER);
+    uint32_t mxcsr = *(const uint32_t *)(const void *)(area + XSAVE_MXCSR);
+    bool is_valid = (header[0] & ~cpu_features.xcr0_mask) == 0 && (mxcsr & ~mxcsr_valid) == 0;
+    for (unsigned i = 1; i < HEADER_SIZE / sizeof(*header); i++)
+        is_valid = is_valid && header[i] == 0;
+    if (!is_valid)
+        return ABI_ERROR_ARGUMENT;
+    unload(vcpu);
+    memcpy(vcpu->xsave, area, ABI_XSAVE_SIZE);
+    return ABI_OK;
+}
+
+int vcpu_write_state(struct vcpu *vcpu, uint64_t group, const void *page) {
+    if (!claim(vcpu))
+        return ABI_ERROR_AGAIN;
+    int error;
+    if (group == VCPU_STATE_REGISTERS)
+        error = write_registers(vcpu, page);
+    else if (group == VCPU_STATE_APIC)
+        error = vlapic_restore(vcpu, page);
+    else
+        error = write_fpu(vcpu, page);
+    unclaim(vcpu);
+    return error;
+}

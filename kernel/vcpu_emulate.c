@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// What exits ask of neutral code: CPUID, the MSRs that no vendor owns, and how a guest's fault ends.
+#include "kernel/vcpu.h"
+#include "kernel/vm.h"
+
+#define LEAF_FEATURES   0x1u
+#define LEAF_STRUCTURED 0x7u
+#define LEAF_TOPOLOGY   0xbu
+#define LEAF_XSAVE      0xdu
+#define ECX_OSXSAVE     BIT(27)
+#define ECX_OSPKE       BIT(4)
+
+enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
+    vcpu->page->failure = (uint32_t)failure;
+    vcpu->page->failure_detail = detail;
+    return EXIT_KILL;
+}
+
+enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,
+                                       uint32_t error) {
+    vcpu_backend->inject_exception(vcpu, vector, has_error, error);
+    return EXIT_RETRY;
+}
+
+// What depends on the vCPU or on its present state.
+static void patch(const struct vcpu *vcpu, uint64_t cr4, uint32_t leaf, uint32_t subleaf,
+                  struct cpuid_result *r) {
+    switch (leaf) {
+    case LEAF_FEATURES:
+        r->ebx = (r->ebx & 0x00ffffff) | vcpu->index << 24;
+        r->ecx &= (cr4 & CR4_OSXSAVE) != 0 ? ~0u : ~(uint32_t)ECX_OSXSAVE;
+        break;
+    case LEAF_STRUCTURED:
+        if (subleaf == 0)
+            r->ecx &= (cr4 & CR4_PKE) != 0 ? ~0u : ~(uint32_t)ECX_OSPKE;
+        break;
+    case LEAF_TOPOLOGY:
+        r->edx = vcpu->index;
+        break;
+    case LEAF_XSAVE:
+        // The processor holds the guest's XCR0 now and knows the size of what it enables.
+        if (subleaf == 0 && r->ebx != 0)
+            r->ebx = x86_cpuid(LEAF_XSAVE, 0).ebx;
+        break;
+    default:
+        break;
+    }
+}
+
+enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu, uint64_t guest_cr4) {
+    uint64_t *gpr = vcpu->page->gpr;
+    uint32_t leaf = (uint32_t)gpr[0], subleaf = (uint32_t)gpr[1];
+    const struct abi_cpuid *row = vm_find_cpuid(vcpu->vm, leaf, subleaf);
+    struct cpuid_result r = {0, 0, 0, 0};
+    if (row != NULL) {
+        r = (struct cpuid_result){row->eax, row->ebx, row->ecx, row->edx};
+        patch(vcpu, guest_cr4, leaf, subleaf, &r);
+    }
+    gpr[0] = r.eax;
+    gpr[1] = r.ecx;
+    gpr[2] = r.edx;
+    gpr[3] = r.ebx;
+    return EXIT_ADVANCE;
+}
+
+static bool is_apic_msr(uint32_t msr) {
+    return msr == MSR_APIC_BASE || msr == MSR_TSC_DEADLINE ||
+           (msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST);
+}
+
+enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
+    if (is_apic_msr(msr))
+        return vlapic_msr_read(vcpu, msr, value) ? MSR_DONE : MSR_FAULT;
+    if (msr == MSR_TSC)
+        *value = x86_rdtsc() + vcpu->tsc_offset;
+    else if (msr == MSR_TSC_ADJUST)
+        *value = vcpu->tsc_adjust;
+    else
+        return MSR_UNKNOWN;
+    return MSR_DONE;
+}
+
+// A write to either of TSC and TSC_ADJUST moves both (SDM 3B 18.17.3 "Time-Stamp Counter Adjustment").
+static void move_tsc(struct vcpu *vcpu, uint64_t by) {
+    vcpu->tsc_offset += by;
+    vcpu->tsc_adjust += by;
+    vcpu_backend->set_tsc_offset(vcpu);
+}
+
+enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
+    if (is_apic_msr(msr))
+        return vlapic_msr_write(vcpu, msr, value) ? MSR_DONE : MSR_FAULT;
+    if (msr == MSR_TSC)
+        move_tsc(vcpu, value - (x86_rdtsc() + vcpu->tsc_offset));
+    else if (msr == MSR_TSC_ADJUST)
+        move_tsc(vcpu, value - vcpu->tsc_adjust);
+    else
+        return MSR_UNKNOWN;
+    return MSR_DONE;
+}

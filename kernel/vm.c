@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/vm.h.
+#include "kernel/vm.h"
+
+#include "kernel/log.h"
+#include "kernel/memory.h"
+#include "kernel/quota.h"
+#include "kernel/smp.h"
+#include "kernel/space.h"
+#include "kernel/vcpu.h"
+#include "lib/string.h"
+
+#define NPT_ROOT_LAST  511u
+#define NPT_BITS       48u // four levels
+#define CPUID_LEAF     0x3fffffffu
+#define CPUID_RANGE(x) ((x) >> 30) // 0 basic, 1 hypervisor, 2 extended
+
+_Static_assert(sizeof(struct vm) <= PAGE_SIZE, "one page");
+_Static_assert(ABI_CPUID_MAX * sizeof(struct abi_cpuid) <= PAGE_SIZE, "one page");
+
+const struct vcpu_backend *vcpu_backend;
+
+static void free_parts(struct vm *vm) {
+    struct quota *quota = vm->quota;
+    if (vm->backend != NULL)
+        vcpu_backend->vm_destroy(vm);
+    if (vm->npt.root.v != 0)
+        pt_destroy(&vm->npt, 0, NPT_ROOT_LAST);
+    if (vm->regions != NULL)
+        quota_free_page(quota, vm->regions);
+    if (vm->cpuid != NULL)
+        quota_free_page(quota, vm->cpuid);
+    quota_free_page(quota, vm);
+}
+
+struct vm *vm_create(struct quota *quota, int *error) {
+    *error = ABI_ERROR_UNSUPPORTED;
+    if (vcpu_backend == NULL)
+        return NULL;
+    *error = ABI_ERROR_MEMORY;
+    struct vm *vm = quota_alloc_page(quota);
+    if (vm == NULL)
+        return NULL;
+    object_init(&vm->object, OBJECT_VM);
+    lock_init(&vm->lock, LOCK_VM);
+    vm->quota = quota;
+    vm->tsc_offset = 0 - x86_rdtsc();
+    vm->regions = quota_alloc_page(quota);
+    if (vm->regions != NULL &&
+        pt_init(&vm->npt, vcpu_backend->npt_format, space_quota_memory(quota))) {
+        *error = vcpu_backend->vm_create(vm);
+        if (*error == ABI_OK) {
+            object_ref(&quota->object);
+            return vm;
+        }
+    }
+    free_parts(vm);
+    return NULL;
+}
+
+void vm_destroy(struct object *object) {
+    struct vm *vm = CONTAINER_OF(object, struct vm, object);
+    struct quota *quota = vm->quota;
+    for (uint32_t i = 0; i < vm->doorbell_count; i++)
+        event_unbind(&vm->doorbell[i].binding);
+    for (uint32_t i = 0; i < VM_VCPUS_MAX; i++)
+        if (vm->vcpus[i] != NULL)
+            vcpu_free(vm->vcpus[i]);
+    region_clear(vm->regions);
+    free_parts(vm);
+    object_unref(&quota->object);
+}
+
+int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, uint64_t size,
+           uint64_t rights) {
+    uint64_t rwx = rights & (ABI_RIGHT_READ | ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE);
+    uint64_t limit = BIT(MIN(cpu_features.physical_bits, NPT_BITS));
+    if (!is_aligned(gpa | offset | size, PAGE_SIZE) || size == 0 || rights != rwx ||
+        (rwx & ABI_RIGHT_READ) == 0 || range_exceeds(offset, size, memory->size) ||
+        range_exceeds(gpa, size, limit))
+        return ABI_ERROR_ARGUMENT;
+    struct region region = {gpa, size, memory, offset, rights};
+    lock_take(&vm->lock);
+    int error = region_insert(vm->regions, &region);
+    lock_drop(&vm->lock);
+    return error;
+}
+
+// Afterwards no CPU remembers an older mapping: each vCPU that is running has looked, and the others
+// look before they enter.
+static void wait_flushed(struct vm *vm, uint64_t generation) {
+    for (uint32_t i = 0; i < VM_VCPUS_MAX; i++) {
+        struct vcpu *vcpu = __atomic_load_n(&vm->vcpus[i], __ATOMIC_ACQUIRE);
+        if (vcpu == NULL)
+            continue;
+        vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
+        while (__atomic_load_n(&vcpu->is_running, __ATOMIC_ACQUIRE) != 0 &&
+               vcpu->cpu != cpu_current() &&
+               __atomic_load_n(&vcpu->npt_generation_seen, __ATOMIC_ACQUIRE) < generation) {
+            smp_interrupt();
+            x86_pause();
+        }
+    }
+}
+
+int vm_unmap(struct vm *vm, uint64_t gpa, uint64_t size) {
+    struct region region;
+    uint64_t generation = 0;
+    lock_take(&vm->lock);
+    bool is_found = region_remove(vm->regions, gpa, size, &region);
+    if (is_found) {
+        if (!pt_unmap(&vm->npt, gpa, size))
+            panic("unmapping a whole region at %#lx had to split a leaf", gpa);
+        generation = __atomic_add_fetch(&vm->npt_generation, 1, __ATOMIC_SEQ_CST);
+    }
+    lock_drop(&vm->lock);
+    if (!is_found)
+        return ABI_ERROR_ARGUMENT;
+    wait_flushed(vm, generation);
+    object_unref(&region.memory->object);
+    return ABI_OK;
+}
+
+enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
+    uint64_t right = (access & VCPU_ACCESS_WRITE) != 0   ? ABI_RIGHT_WRITE
+                     : (access & VCPU_ACCESS_FETCH) != 0 ? ABI_RIGHT_EXECUTE
+                                                         : ABI_RIGHT_READ;
+    enum vm_fault result = VM_FAULT_VMM;
+    lock_take(&vm->lock);
+    const struct region *region = region_find(vm->regions, gpa.v);
+    if (region != NULL && (region->rights & right) != 0) {
+        uint32_t rights = PT_READ;
+        rights |= (region->rights & ABI_RIGHT_WRITE) != 0 ? PT_WRITE : 0;
+        rights |= (region->rights & ABI_RIGHT_EXECUTE) != 0 ? PT_EXECUTE : 0;
+        bool is_mapped = region_populate(region, &vm->npt, align_down(gpa.v, PAGE_SIZE), rights);
+        result = is_mapped ? VM_FAULT_RETRY : VM_FAULT_SHORTAGE;
+    }
+    lock_drop(&vm->lock);
+    return result;
+}
+
+static uint64_t cpuid_key(const struct abi_cpuid *row) {
+    return (uint64_t)row->leaf << 32 | row->subleaf;
+}
+
+int vm_set_cpuid(struct vm *vm, struct abi_cpuid *table, uint32_t count) {
+    for (uint32_t i = 1; i < count; i++)
+        if (cpuid_key(&table[i]) <= cpuid_key(&table[i - 1]))
+            return ABI_ERROR_ARGUMENT;
+    lock_take(&vm->lock);
+    bool is_open = vm->cpuid == NULL && vm->vcpu_count == 0;
+    if (is_open) {
+        for (uint32_t i = count; i-- > 0;) {
+            uint32_t range = CPUID_RANGE(table[i].leaf), leaf = table[i].leaf & CPUID_LEAF;
+            if (range < ARRAY_COUNT(vm->cpuid_first) && leaf < VM_CPUID_INDEXED)
+                vm->cpuid_first[range][leaf] = (uint8_t)(i + 1);
+        }
+        vm->cpuid_count = count;
+        vm->cpuid = table;
+    }
+    lock_drop(&vm->lock);
+    return is_open ? ABI_OK : ABI_ERROR_AGAIN;
+}
+
+const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32_t subleaf) {
+    uint32_t range = CPUID_RANGE(leaf), low = leaf & CPUID_LEAF;
+    if (range >= ARRAY_COUNT(vm->cpuid_first) || low >= VM_CPUID_INDEXED)
+        return NULL;
+    uint32_t first = vm->cpuid_first[range][low];
+    if (first == 0)
+        return NULL;
+    for (uint32_t i = first - 1; i < vm->cpuid_count && vm->cpuid[i].leaf == leaf; i++)
+        if (vm->cpuid[i].subleaf == subleaf || vm->cpuid[i].subleaf == ABI_CPUID_ANY_SUBLEAF)
+            return &vm->cpuid[i];
+    return NULL;
+}
+
+static uint32_t doorbell_index(const struct vm *vm, uint16_t port) {
+    uint32_t low = 0, high = vm->doorbell_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (vm->doorbell[middle].port < port)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int doorbell_insert(struct vm *vm, uint32_t i, const struct doorbell *doorbell) {
+    if (i < vm->doorbell_count && vm->doorbell[i].port == doorbell->port)
+        return ABI_ERROR_EXISTS;
+    if (vm->doorbell_count == ABI_DOORBELLS_MAX)
+        return ABI_ERROR_MEMORY;
+    memmove(&vm->doorbell[i + 1], &vm->doorbell[i], (vm->doorbell_count - i) * sizeof(*doorbell));
+    vm->doorbell[i] = *doorbell;
+    vm->doorbell_count++;
+    return ABI_OK;
+}
+
+static int doorbell_remove(struct vm *vm, uint32_t i, struct doorbell *doorbell) {
+    if (i == vm->doorbell_count || vm->doorbell[i].port != doorbell->port)
+        return ABI_ERROR_ARGUMENT;
+    *doorbell = vm->doorbell[i];
+    vm->doorbell_count--;
+    memmove(&vm->doorbell[i], &vm->doorbell[i + 1], (vm->doorbell_count - i) * sizeof(*doorbell));
+    return ABI_OK;
+}
+
+int vm_bind_doorbell(struct vm *vm, uint16_t port, struct event *event, uint64_t mask) {
+    struct doorbell doorbell = {.port = port};
+    event_bind(&doorbell.binding, event, mask);
+    lock_take(&vm->lock);
+    uint32_t i = doorbell_index(vm, port);
+    int error =
+        event != NULL ? doorbell_insert(vm, i, &doorbell) : doorbell_remove(vm, i, &doorbell);
+    lock_drop(&vm->lock);
+    if (event == NULL || error != ABI_OK)
+        event_unbind(&doorbell.binding);
+    return error;
+}
+
+bool vm_ring_doorbell(struct vm *vm, uint16_t port) {
+    if (__atomic_load_n(&vm->doorbell_count, __ATOMIC_RELAXED) == 0)
+        return false;
+    lock_take(&vm->lock);
+    uint32_t i = doorbell_index(vm, port);
+    bool is_bound = i < vm->doorbell_count && vm->doorbell[i].port == port;
+    if (is_bound)
+        event_notify(&vm->doorbell[i].binding);
+    lock_drop(&vm->lock);
+    return is_bound;
+}
