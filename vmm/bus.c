@@ -7,6 +7,9 @@
 
 #include "../lib/string.h"
 
+// Kept out of their callers, which need no stack frame then.
+#define CUT __attribute__((noinline))
+
 static_assert(BUS_PORT_RANGES < 256, "port_slot holds index + 1 in a byte");
 
 void bus_init(struct bus *bus) {
@@ -136,14 +139,11 @@ static inline bool range_takes(const struct bus_range *range, uint64_t address, 
     return range && size <= range->width && size - 1u <= range->last - address;
 }
 
-uint32_t bus_port_read(struct bus *bus, uint16_t port, uint8_t size) {
-    const struct bus_range *range = port_find(bus, port);
-    uint32_t low, high;
+// The halves of an access that no range takes whole; the recursion ends at single bytes.
+static CUT uint32_t port_read_cut(struct bus *bus, uint16_t port, uint8_t size) {
     uint8_t half = size / 2;
+    uint32_t low, high;
 
-    if (range_takes(range, port, size))
-        return range->device->ops->port_read(
-            range->device, (uint16_t)(range->first_offset + (port - range->base)), size);
     if (size == 1)
         return 0xff;
     low = bus_port_read(bus, port, half);
@@ -151,29 +151,19 @@ uint32_t bus_port_read(struct bus *bus, uint16_t port, uint8_t size) {
     return low | high << (8 * half);
 }
 
-void bus_port_write(struct bus *bus, uint16_t port, uint8_t size, uint32_t value) {
-    const struct bus_range *range = port_find(bus, port);
+static CUT void port_write_cut(struct bus *bus, uint16_t port, uint8_t size, uint32_t value) {
     uint8_t half = size / 2;
 
-    if (range_takes(range, port, size)) {
-        range->device->ops->port_write(
-            range->device, (uint16_t)(range->first_offset + (port - range->base)), size, value);
-        return;
-    }
     if (size == 1)
         return;
     bus_port_write(bus, port, half, value);
     bus_port_write(bus, (uint16_t)(port + half), half, value >> (8 * half));
 }
 
-uint64_t bus_mmio_read(struct bus *bus, uint64_t address, uint8_t size) {
-    const struct bus_range *range = table_find(bus->mmio, bus->mmio_count, address);
-    uint64_t low, high;
+static CUT uint64_t mmio_read_cut(struct bus *bus, uint64_t address, uint8_t size) {
     uint8_t half = size / 2;
+    uint64_t low, high;
 
-    if (range_takes(range, address, size))
-        return range->device->ops->mmio_read(range->device,
-                                             range->first_offset + (address - range->base), size);
     if (size == 1)
         return 0xff;
     low = bus_mmio_read(bus, address, half);
@@ -181,19 +171,51 @@ uint64_t bus_mmio_read(struct bus *bus, uint64_t address, uint8_t size) {
     return low | high << (8 * half);
 }
 
-void bus_mmio_write(struct bus *bus, uint64_t address, uint8_t size, uint64_t value) {
-    const struct bus_range *range = table_find(bus->mmio, bus->mmio_count, address);
+static CUT void mmio_write_cut(struct bus *bus, uint64_t address, uint8_t size, uint64_t value) {
     uint8_t half = size / 2;
 
-    if (range_takes(range, address, size)) {
-        range->device->ops->mmio_write(range->device, range->first_offset + (address - range->base),
-                                       size, value);
-        return;
-    }
     if (size == 1)
         return;
     bus_mmio_write(bus, address, half, value);
     bus_mmio_write(bus, address + half, half, value >> (8 * half));
+}
+
+uint32_t bus_port_read(struct bus *bus, uint16_t port, uint8_t size) {
+    const struct bus_range *range = port_find(bus, port);
+
+    if (!range_takes(range, port, size))
+        return port_read_cut(bus, port, size);
+    return range->device->ops->port_read(
+        range->device, (uint16_t)(range->first_offset + (port - range->base)), size);
+}
+
+void bus_port_write(struct bus *bus, uint16_t port, uint8_t size, uint32_t value) {
+    const struct bus_range *range = port_find(bus, port);
+
+    if (range_takes(range, port, size))
+        range->device->ops->port_write(
+            range->device, (uint16_t)(range->first_offset + (port - range->base)), size, value);
+    else
+        port_write_cut(bus, port, size, value);
+}
+
+uint64_t bus_mmio_read(struct bus *bus, uint64_t address, uint8_t size) {
+    const struct bus_range *range = table_find(bus->mmio, bus->mmio_count, address);
+
+    if (!range_takes(range, address, size))
+        return mmio_read_cut(bus, address, size);
+    return range->device->ops->mmio_read(range->device,
+                                         range->first_offset + (address - range->base), size);
+}
+
+void bus_mmio_write(struct bus *bus, uint64_t address, uint8_t size, uint64_t value) {
+    const struct bus_range *range = table_find(bus->mmio, bus->mmio_count, address);
+
+    if (range_takes(range, address, size))
+        range->device->ops->mmio_write(range->device, range->first_offset + (address - range->base),
+                                       size, value);
+    else
+        mmio_write_cut(bus, address, size, value);
 }
 
 bool bus_port_is_claimed(const struct bus *bus, uint16_t port) {
