@@ -4,7 +4,7 @@
 // glyph that differ are drawn, two pixels a store, and the text jumps up by half a screen at a time.
 #include "drivers/framebuffer.h"
 
-#include "build/drivers/font.h"
+#include "drivers/font.h"
 #include "lib/string.h"
 
 #define FONT_WIDTH  8u
