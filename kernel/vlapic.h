@@ -2,11 +2,17 @@
 // The virtual local APIC of one vCPU, xAPIC and x2APIC. All software, so that it works on every CPU;
 // what the processor can do by itself is the backend's to add.
 //
-// SDM 3A chapter 11 "Advanced Programmable Interrupt Controller (APIC)". Timer input clock:
-// VLAPIC_TIMER_HZ = the TSC's frequency, which the VMM tells in CPUID leaf 0x15.
+// SDM 3A chapter 11 "Advanced Programmable Interrupt Controller (APIC)". It is a version 0x14 with six
+// local-vector entries, without EOI-broadcast suppression; the APIC ID is the vCPU's number and cannot be
+// changed, and the register page cannot be moved. Timer input clock: the TSC's frequency, which the VMM
+// tells in CPUID leaf 0x15.
 //
-// Ownership: registers belong to the vCPU's owner thread, but for IRR and the TMR bits, which any CPU
-// sets atomically (vlapic_accept).
+// Files: vlapic.c (interrupts, life, state), vlapic_register.c (register access), vlapic_timer.c,
+// vlapic_ipi.c (destinations).
+//
+// Ownership: registers belong to the vCPU's owner thread. Any CPU sets bits of IRR, TMR and
+// esr_pending, atomically (vlapic_accept), and reads what tells whether the vCPU is addressed (ID, LDR,
+// DFR, SVR, base_msr); a stale value there is a message that came before or after the change.
 #pragma once
 
 #include "include/abi.h"
@@ -44,13 +50,14 @@ enum vlapic_register {
     VLAPIC_TIMER_DIVIDE = 0x3e0,
     VLAPIC_SELF_IPI = 0x3f0,
 };
+#define VLAPIC_REGISTER_COUNT 64
 
 struct vlapic {
-    uint64_t base_msr;     // IA32_APIC_BASE
-    uint32_t reg[64];      // offset / 16
-    uint64_t tsc_deadline; // guest TSC, 0: disarmed
-    uint64_t timer_start;  // host TSC when the current period began
-    uint64_t timer_period; // host TSC ticks of a period, 0: stopped
+    uint64_t base_msr;                   // IA32_APIC_BASE
+    uint32_t reg[VLAPIC_REGISTER_COUNT]; // offset / 16
+    uint64_t tsc_deadline;               // guest TSC, 0: disarmed
+    uint64_t timer_start;                // host TSC when the current period began
+    uint64_t timer_period;               // host TSC ticks of a period, 0: stopped (atomic)
     struct timer timer;
     int32_t isr_highest;  // vector in service, -1: none
     uint32_t esr_pending; // errors seen since the last write to ESR (atomic)
@@ -60,12 +67,15 @@ void vlapic_init(struct vcpu *vcpu);    // power-on state; vCPU 0 is the boot pr
 void vlapic_reset(struct vcpu *vcpu);   // by INIT: the APIC ID and APIC_BASE stay
 void vlapic_destroy(struct vcpu *vcpu); // stops the timer
 
-// Register access as MMIO (xAPIC). An offset that does not exist reads 0 and sets ESR.
+// Register access as MMIO (xAPIC). An offset that does not exist reads 0 and sets ESR. Outside xAPIC
+// mode there is nothing at the address: reads give all ones.
 uint32_t vlapic_mmio_read(struct vcpu *vcpu, uint32_t offset);
 void vlapic_mmio_write(struct vcpu *vcpu, uint32_t offset, uint32_t value);
 // Register access as MSR (x2APIC), IA32_APIC_BASE and IA32_TSC_DEADLINE. False: #GP.
 bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+// The guest's TSC jumped (vcpu->tsc_offset changed): a TSC deadline moves with it.
+void vlapic_move_tsc(struct vcpu *vcpu);
 
 // Interrupts. `vlapic_pending` is the highest vector above the processor priority, or -1.
 // `vlapic_acknowledge` moves it from IRR to ISR.
@@ -83,6 +93,9 @@ void vlapic_set_cr8(struct vcpu *vcpu, uint8_t cr8);
 // many vCPUs took it. Any CPU.
 uint32_t vlapic_deliver_message(struct vm *vm, uint64_t address, uint32_t data);
 
-// State for vcpu_read and vcpu_write. restore: 0 or ABI_ERROR_ARGUMENT, then nothing changed.
+// State for vcpu_read and vcpu_write, in any order. restore: 0 or ABI_ERROR_ARGUMENT, then nothing
+// changed. The two words that stand in struct vcpu_registers come by restore_msrs, without the rules for
+// a guest's writes.
 void vlapic_save(struct vcpu *vcpu, struct vcpu_apic *state);
 int vlapic_restore(struct vcpu *vcpu, const struct vcpu_apic *state);
+int vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_deadline);

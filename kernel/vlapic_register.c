@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+// Access to the registers of a local APIC, by one sorted table: what is not in it does not exist. SDM 3A
+// Table 11-1 "Local APIC Register Address Map", Table 11-6 "Local APIC Register Address Map Supported by
+// x2APIC", 11.12 "Extended XAPIC (x2APIC)".
+#include "arch/x86.h"
+#include "kernel/vlapic_internal.h"
+#include "kernel/vm.h"
+
+enum register_access {
+    XR = 1u << 0,  // xAPIC: readable
+    XW = 1u << 1,  // writable
+    X2R = 1u << 2, // x2APIC
+    X2W = 1u << 3,
+};
+#define XRW  (XR | XW)
+#define X2RW (X2R | X2W)
+
+struct register_rule {
+    uint16_t first, last; // offsets, inclusive
+    uint8_t access;       // enum register_access
+    uint32_t writable;    // bits that a write changes
+    uint32_t ignored; // bits that a write may have set; any other is reserved, #GP in x2APIC mode
+};
+
+#define LVT_COMMON   (APIC_VECTOR | (uint32_t)LVT_MASKED)
+#define LVT_STATUS   ((uint32_t)LVT_DELIVERY_STATUS)
+#define LVT_DELIVERS (LVT_COMMON | LVT_DELIVERY_MODE)
+#define LVT_PIN      (LVT_DELIVERS | (uint32_t)(LVT_POLARITY | LVT_LEVEL))
+#define ICR_WRITABLE 0xccfffu // vector, mode, logical, assert, level, shorthand
+
+static const struct register_rule register_rules[] = {
+    {VLAPIC_ID, VLAPIC_ID, XRW | X2R, 0, 0},
+    {VLAPIC_VERSION, VLAPIC_VERSION, XR | X2R, 0, 0},
+    {VLAPIC_TPR, VLAPIC_TPR, XRW | X2RW, 0xff, 0},
+    {VLAPIC_PPR, VLAPIC_PPR, XR | X2R, 0, 0},
+    {VLAPIC_EOI, VLAPIC_EOI, XW | X2W, 0, 0},
+    {VLAPIC_LDR, VLAPIC_LDR, XRW | X2R, 0xff000000, 0},
+    {VLAPIC_DFR, VLAPIC_DFR, XRW, 0xf0000000, 0},
+    {VLAPIC_SVR, VLAPIC_SVR, XRW | X2RW, SVR_WRITABLE, 0},
+    {VLAPIC_ISR, VLAPIC_ISR + 0x70, XR | X2R, 0, 0},
+    {VLAPIC_TMR, VLAPIC_TMR + 0x70, XR | X2R, 0, 0},
+    {VLAPIC_IRR, VLAPIC_IRR + 0x70, XR | X2R, 0, 0},
+    {VLAPIC_ESR, VLAPIC_ESR, XRW | X2RW, 0, 0},
+    {VLAPIC_ICR, VLAPIC_ICR, XRW | X2RW, ICR_WRITABLE, LVT_STATUS},
+    {VLAPIC_ICR2, VLAPIC_ICR2, XRW, 0xff000000, 0},
+    {VLAPIC_LVT_TIMER, VLAPIC_LVT_TIMER, XRW | X2RW, LVT_COMMON | LVT_TIMER_MODE, LVT_STATUS},
+    {VLAPIC_LVT_THERMAL, VLAPIC_LVT_PERF, XRW | X2RW, LVT_DELIVERS, LVT_STATUS},
+    {VLAPIC_LVT_LINT0, VLAPIC_LVT_LINT1, XRW | X2RW, LVT_PIN, LVT_STATUS | LVT_REMOTE_IRR},
+    {VLAPIC_LVT_ERROR, VLAPIC_LVT_ERROR, XRW | X2RW, LVT_COMMON, LVT_STATUS},
+    {VLAPIC_TIMER_INITIAL, VLAPIC_TIMER_INITIAL, XRW | X2RW, UINT32_MAX, 0},
+    {VLAPIC_TIMER_CURRENT, VLAPIC_TIMER_CURRENT, XR | X2R, 0, 0},
+    {VLAPIC_TIMER_DIVIDE, VLAPIC_TIMER_DIVIDE, XRW | X2RW, 0xb, 0},
+    {VLAPIC_SELF_IPI, VLAPIC_SELF_IPI, X2W, APIC_VECTOR, 0},
+};
+
+static const struct register_rule *find_rule(uint32_t offset) {
+    for (size_t i = 0; i < ARRAY_COUNT(register_rules); i++)
+        if (offset >= register_rules[i].first && offset <= register_rules[i].last)
+            return &register_rules[i];
+    return NULL;
+}
+
+// ISR, TMR, IRR and what is fixed or counted are kept whole; what has no rule is nothing.
+uint32_t vlapic_clean_register(uint32_t offset, uint32_t value) {
+    const struct register_rule *rule = find_rule(offset);
+    if (!rule)
+        return 0;
+    if (offset == VLAPIC_DFR)
+        return value | ~rule->writable;
+    bool is_kept = !(rule->access & (XW | X2W)) || offset == VLAPIC_ESR || offset == VLAPIC_LDR ||
+                   offset == VLAPIC_ICR2;
+    return is_kept ? value : value & rule->writable;
+}
+
+// ---- reads --------------------------------------------------------------------------------------
+
+static uint32_t read_register(const struct vcpu *vcpu, uint32_t offset) {
+    switch (offset) {
+    case VLAPIC_PPR:
+        return vlapic_processor_priority(vcpu);
+    case VLAPIC_TIMER_CURRENT:
+        return vlapic_timer_get_current(vcpu);
+    default:
+        return vlapic_get(vcpu, offset);
+    }
+}
+
+uint32_t vlapic_mmio_read(struct vcpu *vcpu, uint32_t offset) {
+    if (!vlapic_is_on(vcpu) || vlapic_is_x2apic(vcpu))
+        return UINT32_MAX;
+    const struct register_rule *rule = find_rule(offset);
+    if (!rule || !(rule->access & XRW)) {
+        vlapic_raise_error(vcpu, ESR_ILLEGAL_REGISTER);
+        return 0;
+    }
+    return rule->access & XR ? read_register(vcpu, offset) : 0;
+}
+
+// ---- writes -------------------------------------------------------------------------------------
+
+// Turning the APIC off by software masks all local interrupts (SDM 3A 11.4.7.2 "Local APIC State After
+// It Has Been Software Disabled").
+static void write_svr(struct vcpu *vcpu, uint32_t value) {
+    vlapic_set(vcpu, VLAPIC_SVR, value);
+    if (value & SVR_ENABLED) {
+        vlapic_recheck(vcpu);
+        return;
+    }
+    for (uint32_t offset = VLAPIC_LVT_TIMER; offset <= VLAPIC_LVT_ERROR; offset += 16)
+        vlapic_set(vcpu, offset, vlapic_get(vcpu, offset) | (uint32_t)LVT_MASKED);
+    vlapic_timer_write_lvt(vcpu, vlapic_get(vcpu, VLAPIC_LVT_TIMER));
+}
+
+static void write_lvt(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    if (!(vlapic_get(vcpu, VLAPIC_SVR) & SVR_ENABLED))
+        value |= (uint32_t)LVT_MASKED;
+    if (offset == VLAPIC_LVT_TIMER)
+        vlapic_timer_write_lvt(vcpu, value);
+    else
+        vlapic_set(vcpu, offset, value);
+    // The 8259 may be waiting for this.
+    if (offset == VLAPIC_LVT_LINT0)
+        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_EXTINT, __ATOMIC_RELAXED);
+}
+
+static void write_esr(struct vcpu *vcpu) {
+    vlapic_set(vcpu, VLAPIC_ESR,
+               __atomic_exchange_n(&vcpu->vlapic.esr_pending, 0, __ATOMIC_RELAXED));
+}
+
+// `value` has writable bits only. ICR in xAPIC mode; x2APIC's is wider and stands in write_icr_wide.
+static void write_register(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    switch (offset) {
+    case VLAPIC_ID:
+        break; // fixed
+    case VLAPIC_EOI:
+        vlapic_end_interrupt(vcpu);
+        break;
+    case VLAPIC_TPR:
+        vlapic_set(vcpu, offset, value);
+        vlapic_recheck(vcpu);
+        break;
+    case VLAPIC_DFR:
+        vlapic_set(vcpu, offset, value | 0x0fffffff);
+        break;
+    case VLAPIC_SVR:
+        write_svr(vcpu, value);
+        break;
+    case VLAPIC_ESR:
+        write_esr(vcpu);
+        break;
+    case VLAPIC_ICR:
+        vlapic_set(vcpu, offset, value);
+        vlapic_send_ipi(vcpu, value, vlapic_get(vcpu, VLAPIC_ICR2) >> 24);
+        break;
+    case VLAPIC_LVT_TIMER:
+    case VLAPIC_LVT_THERMAL:
+    case VLAPIC_LVT_PERF:
+    case VLAPIC_LVT_LINT0:
+    case VLAPIC_LVT_LINT1:
+    case VLAPIC_LVT_ERROR:
+        write_lvt(vcpu, offset, value);
+        break;
+    case VLAPIC_TIMER_INITIAL:
+        vlapic_timer_write_initial(vcpu, value);
+        break;
+    case VLAPIC_TIMER_DIVIDE:
+        vlapic_timer_write_divide(vcpu, value);
+        break;
+    case VLAPIC_SELF_IPI:
+        vlapic_accept(vcpu, (uint8_t)value, false);
+        break;
+    default:
+        vlapic_set(vcpu, offset, value);
+        break;
+    }
+}
+
+void vlapic_mmio_write(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    if (!vlapic_is_on(vcpu) || vlapic_is_x2apic(vcpu))
+        return;
+    const struct register_rule *rule = find_rule(offset);
+    if (!rule || !(rule->access & XW)) {
+        vlapic_raise_error(vcpu, ESR_ILLEGAL_REGISTER);
+        return;
+    }
+    write_register(vcpu, offset, value & rule->writable);
+}
+
+// ---- model-specific registers -------------------------------------------------------------------
+
+static uint32_t msr_offset(uint32_t msr) {
+    return (msr - MSR_X2APIC_FIRST) * 16;
+}
+
+static bool write_icr_wide(struct vcpu *vcpu, uint64_t value) {
+    uint32_t low = (uint32_t)value;
+    if (low & ~(ICR_WRITABLE | LVT_STATUS))
+        return false;
+    low &= ICR_WRITABLE;
+    vlapic_set(vcpu, VLAPIC_ICR, low);
+    vlapic_set(vcpu, VLAPIC_ICR2, (uint32_t)(value >> 32));
+    vlapic_send_ipi(vcpu, low, (uint32_t)(value >> 32));
+    return true;
+}
+
+static bool write_x2apic(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
+    uint32_t offset = msr_offset(msr);
+    if (!vlapic_is_x2apic(vcpu))
+        return false;
+    if (offset == VLAPIC_EOI && value == 0) { // the hottest
+        vlapic_end_interrupt(vcpu);
+        return true;
+    }
+    if (offset == VLAPIC_ICR)
+        return write_icr_wide(vcpu, value);
+    const struct register_rule *rule = find_rule(offset);
+    if (!rule || !(rule->access & X2W) || (value & ~(uint64_t)(rule->writable | rule->ignored)))
+        return false;
+    write_register(vcpu, offset, (uint32_t)value & rule->writable);
+    return true;
+}
+
+static bool read_x2apic(const struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
+    uint32_t offset = msr_offset(msr);
+    const struct register_rule *rule = find_rule(offset);
+    if (!vlapic_is_x2apic(vcpu) || !rule || !(rule->access & X2R))
+        return false;
+    *value = read_register(vcpu, offset);
+    if (offset == VLAPIC_ICR)
+        *value |= (uint64_t)vlapic_get(vcpu, VLAPIC_ICR2) << 32;
+    return true;
+}
+
+static bool has_x2apic(const struct vcpu *vcpu) {
+    const struct abi_cpuid *basic = vm_find_cpuid(vcpu->vm, 1, 0);
+    return basic && (basic->ecx & CPUID_1_ECX_X2APIC);
+}
+
+static bool is_base_valid(const struct vcpu *vcpu, uint64_t value) {
+    const uint64_t mode = APIC_BASE_ENABLE | APIC_BASE_X2APIC;
+    if ((value & ~(mode | APIC_BASE_BSP)) != VLAPIC_BASE)
+        return false;
+    return !(value & APIC_BASE_X2APIC) || ((value & APIC_BASE_ENABLE) && has_x2apic(vcpu));
+}
+
+static void set_base(struct vcpu *vcpu, uint64_t value) {
+    uint64_t bsp = vcpu->vlapic.base_msr & APIC_BASE_BSP;
+    __atomic_store_n(&vcpu->vlapic.base_msr, (value & ~APIC_BASE_BSP) | bsp, __ATOMIC_RELAXED);
+}
+
+// SDM 3A 11.12.5 "x2APIC State Transitions": x2APIC goes to off only, off to xAPIC only.
+static bool write_base(struct vcpu *vcpu, uint64_t value) {
+    uint64_t old = vlapic_base(vcpu);
+    if (!is_base_valid(vcpu, value))
+        return false;
+    bool was_on = (old & APIC_BASE_ENABLE) != 0, is_on = (value & APIC_BASE_ENABLE) != 0;
+    bool was_wide = (old & APIC_BASE_X2APIC) != 0, is_wide = (value & APIC_BASE_X2APIC) != 0;
+    if ((was_wide && is_on && !is_wide) || (!was_on && is_wide))
+        return false;
+    set_base(vcpu, value);
+    if (was_on != is_on)
+        vlapic_clear_registers(vcpu);
+    else if (was_wide != is_wide)
+        vlapic_enter_mode(vcpu);
+    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_EXTINT, __ATOMIC_RELAXED);
+    return true;
+}
+
+bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
+    if (msr == MSR_APIC_BASE)
+        *value = vlapic_base(vcpu);
+    else if (msr == MSR_TSC_DEADLINE)
+        *value = vlapic_timer_get_deadline(vcpu);
+    else
+        return read_x2apic(vcpu, msr, value);
+    return true;
+}
+
+bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
+    if (msr == MSR_TSC_DEADLINE)
+        vlapic_timer_write_deadline(vcpu, value);
+    else if (msr == MSR_APIC_BASE)
+        return write_base(vcpu, value);
+    else
+        return write_x2apic(vcpu, msr, value);
+    return true;
+}
+
+int vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_deadline) {
+    if (!is_base_valid(vcpu, apic_base))
+        return ABI_ERROR_ARGUMENT;
+    set_base(vcpu, apic_base);
+    vlapic_enter_mode(vcpu);
+    vcpu->vlapic.tsc_deadline = tsc_deadline;
+    vlapic_move_tsc(vcpu);
+    return ABI_OK;
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// The local APIC's timer. SDM 3A 11.5.4 "APIC Timer".
+//
+// The counter is not kept: what it would show follows from when its period began. A host timer is armed
+// only while the guest wants an interrupt. fire() runs in interrupt context on the CPU that armed it and
+// arms the next period itself; timer_period is how the owner tells it to stop.
+#include "arch/tsc.h"
+#include "kernel/vlapic_internal.h"
+
+// No period shorter than this, or the guest could keep the host busy with timer interrupts alone.
+#define PERIODS_PER_SECOND_MAX 10000u
+
+static bool is_deadline_mode(const struct vcpu *vcpu) {
+    return (vlapic_get(vcpu, VLAPIC_LVT_TIMER) & LVT_TIMER_DEADLINE) != 0;
+}
+
+static bool is_periodic(const struct vcpu *vcpu) {
+    return (vlapic_get(vcpu, VLAPIC_LVT_TIMER) & LVT_TIMER_PERIODIC) != 0;
+}
+
+static bool is_masked(const struct vcpu *vcpu) {
+    return (vlapic_get(vcpu, VLAPIC_LVT_TIMER) & LVT_MASKED) != 0;
+}
+
+// Divide configuration: bits 3, 1, 0 give 2, 4, 8, ..., 128, and 1 for all set.
+static unsigned divide_shift(const struct vcpu *vcpu) {
+    uint32_t value = vlapic_get(vcpu, VLAPIC_TIMER_DIVIDE);
+    uint32_t code = (value & 3) | ((value >> 1) & 4);
+    return (code + 1) & 7;
+}
+
+static uint64_t get_period(const struct vcpu *vcpu) {
+    return __atomic_load_n(&vcpu->vlapic.timer_period, __ATOMIC_RELAXED);
+}
+
+static void fire(struct timer *timer) {
+    struct vlapic *vlapic = CONTAINER_OF(timer, struct vlapic, timer);
+    struct vcpu *vcpu = CONTAINER_OF(vlapic, struct vcpu, vlapic);
+    uint32_t lvt = vlapic_get(vcpu, VLAPIC_LVT_TIMER);
+    if (lvt & LVT_MASKED)
+        return;
+    vlapic_accept(vcpu, (uint8_t)(lvt & APIC_VECTOR), false);
+    uint64_t period = get_period(vcpu);
+    if (!(lvt & LVT_TIMER_PERIODIC) || period == 0)
+        return;
+    // Periods that passed while this CPU could not look are gone, as on a processor in SMM.
+    uint64_t elapsed = x86_rdtsc() - vlapic->timer_start;
+    uint64_t next = (elapsed / period + 1) * period;
+    timer_arm(timer, vlapic->timer_start + next);
+}
+
+// Arms or stops the host timer for the counter.
+static void arm_counter(struct vcpu *vcpu) {
+    struct vlapic *vlapic = &vcpu->vlapic;
+    uint64_t period = get_period(vcpu);
+    uint64_t elapsed = x86_rdtsc() - vlapic->timer_start;
+    bool is_over = !is_periodic(vcpu) && elapsed >= period;
+    if (period == 0 || is_over || is_masked(vcpu)) {
+        timer_cancel(&vlapic->timer);
+        return;
+    }
+    timer_arm(&vlapic->timer, vlapic->timer_start + (elapsed / period + 1) * period);
+}
+
+static void arm_deadline(struct vcpu *vcpu) {
+    struct vlapic *vlapic = &vcpu->vlapic;
+    if (vlapic->tsc_deadline == 0 || is_masked(vcpu)) {
+        timer_cancel(&vlapic->timer);
+        return;
+    }
+    // One that has passed fires at once; the difference of the two clocks may wrap.
+    uint64_t now = x86_rdtsc();
+    int64_t ahead = (int64_t)(vlapic->tsc_deadline - (now + vcpu->tsc_offset));
+    timer_arm(&vlapic->timer, ahead > 0 ? now + (uint64_t)ahead : now);
+}
+
+static void set_period(struct vcpu *vcpu, uint32_t initial) {
+    uint64_t period = (uint64_t)initial << divide_shift(vcpu);
+    uint64_t minimum = tsc_hz / PERIODS_PER_SECOND_MAX;
+    if (period != 0 && is_periodic(vcpu) && period < minimum)
+        period = minimum;
+    __atomic_store_n(&vcpu->vlapic.timer_period, period, __ATOMIC_RELAXED);
+}
+
+void vlapic_timer_init(struct vcpu *vcpu) {
+    vcpu->vlapic.timer = (struct timer){.run = fire};
+}
+
+// Twice: the first may have met fire() after it saw the period and before it armed.
+void vlapic_timer_stop(struct vcpu *vcpu) {
+    __atomic_store_n(&vcpu->vlapic.timer_period, 0, __ATOMIC_SEQ_CST);
+    vcpu->vlapic.tsc_deadline = 0;
+    timer_cancel(&vcpu->vlapic.timer);
+    timer_cancel(&vcpu->vlapic.timer);
+}
+
+uint32_t vlapic_timer_get_current(const struct vcpu *vcpu) {
+    uint64_t period = get_period(vcpu);
+    if (period == 0 || is_deadline_mode(vcpu))
+        return 0;
+    uint64_t elapsed = x86_rdtsc() - vcpu->vlapic.timer_start;
+    if (elapsed >= period && !is_periodic(vcpu))
+        return 0;
+    return (uint32_t)((period - elapsed % period) >> divide_shift(vcpu));
+}
+
+void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
+    uint32_t old = vlapic_get(vcpu, VLAPIC_LVT_TIMER);
+    vlapic_set(vcpu, VLAPIC_LVT_TIMER, value);
+    // A change between deadline and counter disarms; between the two counters, it goes on.
+    if ((old ^ value) & LVT_TIMER_DEADLINE) {
+        vlapic_timer_stop(vcpu);
+        vlapic_set(vcpu, VLAPIC_TIMER_INITIAL, 0);
+    } else if (value & LVT_TIMER_DEADLINE) {
+        arm_deadline(vcpu);
+    } else {
+        if (get_period(vcpu) != 0)
+            set_period(vcpu, vlapic_get(vcpu, VLAPIC_TIMER_INITIAL));
+        arm_counter(vcpu);
+    }
+}
+
+void vlapic_timer_write_initial(struct vcpu *vcpu, uint32_t value) {
+    if (is_deadline_mode(vcpu))
+        return;
+    vlapic_set(vcpu, VLAPIC_TIMER_INITIAL, value);
+    vcpu->vlapic.timer_start = x86_rdtsc();
+    set_period(vcpu, value);
+    arm_counter(vcpu);
+}
+
+void vlapic_timer_write_divide(struct vcpu *vcpu, uint32_t value) {
+    uint32_t current = vlapic_timer_get_current(vcpu);
+    vlapic_set(vcpu, VLAPIC_TIMER_DIVIDE, value);
+    if (!is_deadline_mode(vcpu) && get_period(vcpu) != 0)
+        vlapic_timer_restore(vcpu, current);
+}
+
+// A deadline that has passed reads 0, as it has fired.
+uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu) {
+    uint64_t deadline = vcpu->vlapic.tsc_deadline;
+    return deadline > x86_rdtsc() + vcpu->tsc_offset ? deadline : 0;
+}
+
+void vlapic_timer_write_deadline(struct vcpu *vcpu, uint64_t guest_tsc) {
+    if (!is_deadline_mode(vcpu))
+        return;
+    vcpu->vlapic.tsc_deadline = guest_tsc;
+    arm_deadline(vcpu);
+}
+
+void vlapic_move_tsc(struct vcpu *vcpu) {
+    if (is_deadline_mode(vcpu))
+        arm_deadline(vcpu);
+}
+
+void vlapic_timer_restore(struct vcpu *vcpu, uint64_t remaining) {
+    if (is_deadline_mode(vcpu)) {
+        arm_deadline(vcpu);
+        return;
+    }
+    set_period(vcpu, vlapic_get(vcpu, VLAPIC_TIMER_INITIAL));
+    uint64_t period = get_period(vcpu);
+    uint64_t left = remaining << divide_shift(vcpu);
+    vcpu->vlapic.timer_start = x86_rdtsc() - (left < period ? period - left : 0);
+    arm_counter(vcpu);
+}
