@@ -138,9 +138,8 @@ struct insn {
     uint8_t access;        // enum insn_access bits: what happens to the memory operand
     uint8_t repeat;        // enum insn_repeat; INSN_REPEAT_NONE unless a string instruction
     bool reg_is_high_byte; // reg is RAX to RBX and means AH, CH, DH or BH
-    bool
-        memory_is_first; // the memory operand is the destination (or the left side of CMP and TEST)
-    bool lock;           // a LOCK prefix stands there, and may
+    bool memory_is_first;  // it is the destination, or the left side of CMP and TEST
+    bool lock;             // a LOCK prefix stands there, and may
 };
 
 // What decode_insn looks at, at most; a power of two for a quick copy.
