@@ -90,6 +90,7 @@
 #define L7_EBX_SMEP       B(7)
 #define L7_EBX_BMI2       B(8)
 #define L7_EBX_ERMS       B(9)
+#define L7_EBX_INVPCID    B(10)
 #define L7_EBX_FPU_CS_DS  B(13)
 #define L7_EBX_AVX512F    B(16)
 #define L7_EBX_AVX512DQ   B(17)
@@ -111,7 +112,7 @@
      L7_EBX_AVX512CD | L7_EBX_AVX512BW | L7_EBX_AVX512VL)
 #define L7_EBX_PASS                                                                                \
     (L7_EBX_FSGSBASE | L7_EBX_BMI1 | L7_EBX_AVX2 | L7_EBX_FDP_EXCPTN | L7_EBX_SMEP | L7_EBX_BMI2 | \
-     L7_EBX_ERMS | L7_EBX_FPU_CS_DS | L7_EBX_RDSEED | L7_EBX_ADX | L7_EBX_SMAP |                   \
+     L7_EBX_ERMS | L7_EBX_INVPCID | L7_EBX_FPU_CS_DS | L7_EBX_RDSEED | L7_EBX_ADX | L7_EBX_SMAP |  \
      L7_EBX_CLFLUSHOPT | L7_EBX_CLWB | L7_EBX_SHA | L7_EBX_AVX512)
 #define L7_EBX_EMULATED L7_EBX_TSC_ADJUST
 

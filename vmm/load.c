@@ -72,17 +72,17 @@ static const uint64_t gdt[] = {
 
 // One top table, one of its entries used, and a table of 2 MiB pages for each GiB.
 static void build_page_tables(const struct memory *memory) {
-    uint8_t *tables = memory_pointer(memory, LOAD_PAGE_TABLES, (2 + MAPPED_GIBS) * PAGE_SIZE);
+    void *at = memory_pointer(memory, LOAD_PAGE_TABLES, (2 + MAPPED_GIBS) * PAGE_SIZE);
+    uint64_t *top = at;
+    uint64_t *pointers = top + PTE_COUNT;
+    uint64_t *directories = pointers + PTE_COUNT;
     const uint64_t flags = PTE_PRESENT | PTE_WRITABLE;
-    uint64_t directory = LOAD_PAGE_TABLES + 2 * PAGE_SIZE;
-    memset(tables, 0, 2 * PAGE_SIZE);
-    load_put(tables, sizeof(uint64_t), (LOAD_PAGE_TABLES + PAGE_SIZE) | flags);
+    memset(top, 0, 2 * PAGE_SIZE);
+    top[0] = (LOAD_PAGE_TABLES + PAGE_SIZE) | flags;
     for (unsigned i = 0; i < MAPPED_GIBS; i++)
-        load_put(tables + PAGE_SIZE + i * sizeof(uint64_t), sizeof(uint64_t),
-                 (directory + i * PAGE_SIZE) | flags);
+        pointers[i] = (LOAD_PAGE_TABLES + (2 + i) * PAGE_SIZE) | flags;
     for (unsigned i = 0; i < MAPPED_GIBS * PTE_COUNT; i++)
-        load_put(tables + 2 * PAGE_SIZE + i * sizeof(uint64_t), sizeof(uint64_t),
-                 i * SIZE_2M | flags | PTE_LARGE);
+        directories[i] = i * SIZE_2M | flags | PTE_LARGE;
 }
 
 void load_set_registers(const struct load_entry *entry, struct vcpu_registers *registers) {

@@ -14,7 +14,6 @@
 #define IA32_MCG_CAP          0x179u
 #define IA32_MCG_STATUS       0x17au
 #define IA32_MISC_ENABLE      0x1a0u
-#define IA32_DEBUGCTL         0x1d9u
 #define IA32_MTRR_PHYSBASE0   0x200u
 #define IA32_MTRR_PHYSMASK7   0x20fu
 #define IA32_MTRR_FIX64K      0x250u
@@ -35,33 +34,37 @@
 #define MTRR_DEF_TYPE_WRITABLE 0xcffu
 #define MTRR_ALL_WRITE_BACK    0x0606060606060606ULL
 #define MTRR_ALL_UNCACHABLE    0
+// Bytes that hold a memory type: SDM 3A 12.11.2 "Setting Memory Ranges with MTRRs".
+#define TYPE_LOW  0xffULL
+#define TYPE_ALL  UINT64_MAX
+#define TYPE_BITS 8u
 // Fast strings; branch trace and PEBS unavailable (bits 11 and 12).
 #define MISC_ENABLE          0x1801u
 #define MISC_ENABLE_WRITABLE 0x1u
 #define MCG_STATUS_WRITABLE  0x7u
 
 const struct msr_rule msr_rules[] = {
-    {IA32_PLATFORM_ID, IA32_PLATFORM_ID, MSR_WRITE_FAULTS, 0, 0},
-    {EBL_CR_POWERON, EBL_CR_POWERON, MSR_WRITE_IGNORED, 0, 0},
-    {IA32_FEATURE_CONTROL, IA32_FEATURE_CONTROL, MSR_WRITE_FAULTS, FEATURE_CONTROL_LOCKED, 0},
-    {IA32_BIOS_UPDT_TRIG, IA32_BIOS_UPDT_TRIG, MSR_WRITE_IGNORED, 0, 0},
-    {IA32_BIOS_SIGN_ID, IA32_BIOS_SIGN_ID, MSR_WRITE_IGNORED, BIOS_SIGN_REVISION, 0},
-    {MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, MSR_WRITE_FAULTS, 0, 0},
-    {IA32_MTRRCAP, IA32_MTRRCAP, MSR_WRITE_FAULTS, MTRR_CAP, 0},
-    {IA32_MCG_CAP, IA32_MCG_CAP, MSR_WRITE_FAULTS, 0, 0}, // no banks
-    {IA32_MCG_STATUS, IA32_MCG_STATUS, MSR_WRITE_STORED, 0, MCG_STATUS_WRITABLE},
-    {IA32_MISC_ENABLE, IA32_MISC_ENABLE, MSR_WRITE_MASKED, MISC_ENABLE, MISC_ENABLE_WRITABLE},
-    {IA32_DEBUGCTL, IA32_DEBUGCTL, MSR_WRITE_IGNORED, 0, 0},
-    {IA32_MTRR_PHYSBASE0, IA32_MTRR_PHYSMASK7, MSR_WRITE_STORED, 0, UINT64_MAX},
-    {IA32_MTRR_FIX64K, IA32_MTRR_FIX64K, MSR_WRITE_STORED, MTRR_ALL_WRITE_BACK, UINT64_MAX},
+    {IA32_PLATFORM_ID, IA32_PLATFORM_ID, MSR_WRITE_FAULTS, 0, 0, 0},
+    {EBL_CR_POWERON, EBL_CR_POWERON, MSR_WRITE_IGNORED, 0, 0, 0},
+    {IA32_FEATURE_CONTROL, IA32_FEATURE_CONTROL, MSR_WRITE_FAULTS, FEATURE_CONTROL_LOCKED, 0, 0},
+    {IA32_BIOS_UPDT_TRIG, IA32_BIOS_UPDT_TRIG, MSR_WRITE_IGNORED, 0, 0, 0},
+    {IA32_BIOS_SIGN_ID, IA32_BIOS_SIGN_ID, MSR_WRITE_IGNORED, BIOS_SIGN_REVISION, 0, 0},
+    {MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, MSR_WRITE_FAULTS, 0, 0, 0},
+    {IA32_MTRRCAP, IA32_MTRRCAP, MSR_WRITE_FAULTS, MTRR_CAP, 0, 0},
+    {IA32_MCG_CAP, IA32_MCG_CAP, MSR_WRITE_FAULTS, 0, 0, 0}, // no banks
+    {IA32_MCG_STATUS, IA32_MCG_STATUS, MSR_WRITE_STORED, 0, MCG_STATUS_WRITABLE, 0},
+    {IA32_MISC_ENABLE, IA32_MISC_ENABLE, MSR_WRITE_MASKED, MISC_ENABLE, MISC_ENABLE_WRITABLE, 0},
+    {IA32_MTRR_PHYSBASE0, IA32_MTRR_PHYSMASK7, MSR_WRITE_STORED, 0, UINT64_MAX, TYPE_LOW},
+    {IA32_MTRR_FIX64K, IA32_MTRR_FIX64K, MSR_WRITE_STORED, MTRR_ALL_WRITE_BACK, UINT64_MAX,
+     TYPE_ALL},
     {IA32_MTRR_FIX16K_8000, IA32_MTRR_FIX16K_8000, MSR_WRITE_STORED, MTRR_ALL_WRITE_BACK,
-     UINT64_MAX},
+     UINT64_MAX, TYPE_ALL},
     {IA32_MTRR_FIX16K_A000, IA32_MTRR_FIX16K_A000, MSR_WRITE_STORED, MTRR_ALL_UNCACHABLE,
-     UINT64_MAX},
+     UINT64_MAX, TYPE_ALL},
     {IA32_MTRR_FIX4K_C0000, IA32_MTRR_FIX4K_F8000, MSR_WRITE_STORED, MTRR_ALL_WRITE_BACK,
-     UINT64_MAX},
+     UINT64_MAX, TYPE_ALL},
     {IA32_MTRR_DEF_TYPE, IA32_MTRR_DEF_TYPE, MSR_WRITE_STORED, MTRR_DEF_TYPE,
-     MTRR_DEF_TYPE_WRITABLE},
+     MTRR_DEF_TYPE_WRITABLE, TYPE_LOW},
 };
 const size_t msr_rule_count = sizeof(msr_rules) / sizeof(msr_rules[0]);
 
@@ -103,6 +106,18 @@ bool msr_read(const struct msr_state *state, uint32_t msr, uint64_t *value) {
     return true;
 }
 
+// SDM 3A 12.11, Table 12-8 "Memory Types That Can Be Encoded in MTRRs".
+static bool is_memory_type(uint8_t type) {
+    return type <= 1 || (type >= 4 && type <= 6);
+}
+
+static bool has_memory_types(const struct msr_rule *rule, uint64_t value) {
+    for (unsigned shift = 0; shift < 64; shift += TYPE_BITS)
+        if ((rule->types >> shift & 1) && !is_memory_type((uint8_t)(value >> shift)))
+            return false;
+    return true;
+}
+
 bool msr_write(struct msr_state *state, uint32_t msr, uint64_t value) {
     size_t place;
     const struct msr_rule *rule = find(msr, &place);
@@ -113,6 +128,8 @@ bool msr_write(struct msr_state *state, uint32_t msr, uint64_t value) {
     uint64_t kept = state->stored[place] & ~rule->writable;
     if (rule->write == MSR_WRITE_STORED && (value & ~rule->writable) != kept)
         return false;
+    if (!has_memory_types(rule, value))
+        return false;
     state->stored[place] = kept | (value & rule->writable);
     return true;
 }
@@ -121,7 +138,8 @@ bool msr_state_is_valid(const struct msr_state *state) {
     size_t place = 0;
     for (const struct msr_rule *rule = msr_rules; rule < msr_rules + msr_rule_count; rule++)
         for (uint32_t msr = rule->first; stores(rule) && msr <= rule->last; msr++, place++)
-            if ((state->stored[place] & ~rule->writable) != (rule->value & ~rule->writable))
+            if ((state->stored[place] & ~rule->writable) != (rule->value & ~rule->writable) ||
+                !has_memory_types(rule, state->stored[place]))
                 return false;
     return true;
 }

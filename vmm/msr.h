@@ -3,7 +3,7 @@
 // what a write does; whatever is not in it is refused with #GP, as hardware would.
 //
 // The kernel itself handles what guests use often or what the processor must hold: FS, GS and KERNEL_GS base, STAR to
-// SFMASK, SYSENTER, PAT, EFER, TSC, TSC_ADJUST, TSC_AUX, TSC_DEADLINE, APIC_BASE, the x2APIC range.
+// SFMASK, SYSENTER, PAT, EFER, DEBUGCTL, TSC, TSC_ADJUST, TSC_AUX, TSC_DEADLINE, APIC_BASE, the x2APIC range.
 //
 // Each vCPU has a struct msr_state of its own, used by its thread alone. Nothing in it has an effect: MTRRs are
 // kept so that a guest finds what it wrote, while EPT makes all RAM write-back.
@@ -32,6 +32,7 @@ struct msr_rule {
     enum msr_write write;
     uint64_t value;
     uint64_t writable;
+    uint64_t types; // which bytes name a memory type, by ones; others than the five there are: #GP
 };
 
 extern const struct msr_rule msr_rules[];

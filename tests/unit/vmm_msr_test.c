@@ -51,7 +51,7 @@ Test(vmm_msr, every_stored_register_has_its_own_place) {
     uint64_t value;
     msr_reset(&state);
     for (uint32_t msr = 0x200; msr <= 0x20f; msr++)
-        cr_assert(msr_write(&state, msr, 0x1234000 + msr));
+        cr_assert(msr_write(&state, msr, 0x1234000 + msr * 0x100));
     for (uint32_t msr = 0x268; msr <= 0x26f; msr++)
         cr_assert(msr_write(&state, msr, 0x0606000000000000 + msr % 2));
     cr_assert(msr_read(&state, 0x1a0, &value));
@@ -60,7 +60,7 @@ Test(vmm_msr, every_stored_register_has_its_own_place) {
     cr_assert_eq(value, 0xc06);
     for (uint32_t msr = 0x200; msr <= 0x20f; msr++) {
         cr_assert(msr_read(&state, msr, &value));
-        cr_assert_eq(value, 0x1234000 + msr);
+        cr_assert_eq(value, 0x1234000 + msr * 0x100);
     }
     cr_assert(msr_state_is_valid(&state));
 }
@@ -96,4 +96,17 @@ Test(vmm_msr, impossible_saved_state_is_refused) {
     cr_assert(msr_state_is_valid(&state));
     memset(&state, 0xff, sizeof(state));
     cr_assert_not(msr_state_is_valid(&state));
+}
+
+Test(vmm_msr, memory_types_that_are_none_fault) {
+    static const uint8_t none[] = {2, 3, 7, 8, 0xff};
+    struct msr_state state;
+    msr_reset(&state);
+    for (size_t i = 0; i < sizeof(none); i++) {
+        cr_assert_not(msr_write(&state, 0x2ff, none[i] | 0xc00u));
+        cr_assert_not(msr_write(&state, 0x200, none[i] | 0x10000u));
+        for (unsigned byte = 0; byte < 8; byte++)
+            cr_assert_not(msr_write(&state, 0x268, (uint64_t)none[i] << 8 * byte));
+    }
+    cr_assert(msr_write(&state, 0x268, 0x0001040506060504));
 }
