@@ -251,6 +251,8 @@ static uint16_t fadt_port(struct table fadt, uint32_t legacy, uint32_t extended)
 
 static void parse_fadt(struct parser *parser, struct table fadt) {
     struct acpi_info *info = parser->info;
+    if (fadt.data == NULL)
+        return;
     uint32_t flags = field32(fadt, FADT_FLAGS);
     uint32_t smi = field32(fadt, FADT_SMI_CMD);
     info->pm_timer_port = fadt_port(fadt, FADT_PM_TMR, FADT_X_PM_TMR);

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// drivers/power and drivers/uart on simulated ports: which writes arrive, in which order.
+#include "arch/x86.h"
+#define x86_inb              prt_test_inb
+#define x86_inw              prt_test_inw
+#define x86_outb             prt_test_outb
+#define x86_outw             prt_test_outw
+#define acpi_info            prt_test_acpi_info
+#define console_drain        prt_test_console_drain
+#define power_off            prt_test_power_off
+#define power_reset          prt_test_power_reset
+#define uart_init            prt_test_uart_init
+#define uart_receive         prt_test_uart_receive
+#define uart_send_room       prt_test_uart_send_room
+#define uart_send            prt_test_uart_send
+#define uart_wait_room       prt_test_uart_wait_room
+#define uart_wait_idle       prt_test_uart_wait_idle
+#define uart_set_interrupts  prt_test_uart_set_interrupts
+#define uart_is_interrupting prt_test_uart_is_interrupting
+
+static uint8_t prt_test_inb(uint16_t port);
+static uint16_t prt_test_inw(uint16_t port);
+static void prt_test_outb(uint16_t port, uint8_t value);
+static void prt_test_outw(uint16_t port, uint16_t value);
+
+#include "drivers/power.c"
+#include "drivers/uart.c"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+struct acpi_info acpi_info;
+
+static struct {
+    struct {
+        uint16_t port, value;
+    } write[32];
+    uint32_t write_count;
+    uint16_t pm1[2]; // at 0x604 and 0x704
+    uint8_t uart[8], divisor[2];
+    bool has_uart, is_drained;
+} ports;
+
+static void record(uint16_t port, uint16_t value) {
+    if (ports.write_count < ARRAY_COUNT(ports.write)) {
+        ports.write[ports.write_count].port = port;
+        ports.write[ports.write_count++].value = value;
+    }
+}
+static uint8_t prt_test_inb(uint16_t port) {
+    if (port < COM1 || port >= COM1 + 8)
+        return 0;
+    if (!ports.has_uart)
+        return 0xff;
+    uint8_t mcr = ports.uart[UART_MCR];
+    if (port == COM1 + UART_MSR && (mcr & MCR_LOOPBACK) != 0)
+        return (uint8_t)((mcr & 2) << 3 | (mcr & 1) << 5 | (mcr & 4) << 4 | (mcr & 8) << 4);
+    return ports.uart[port - COM1];
+}
+static uint16_t prt_test_inw(uint16_t port) {
+    return ports.pm1[port == 0x704];
+}
+static void prt_test_outb(uint16_t port, uint8_t value) {
+    record(port, value);
+    if (port == acpi_info.smi_command_port && port != 0)
+        ports.pm1[0] |= PM1_SCI_EN;
+    if (port < COM1 || port >= COM1 + 8)
+        return;
+    bool is_divisor = (ports.uart[UART_LCR] & LCR_DLAB) != 0 && port < COM1 + 2;
+    if (is_divisor)
+        ports.divisor[port - COM1] = value;
+    else if (port == COM1 + UART_FCR)
+        ports.uart[UART_IIR] = (value & FCR_ENABLE) != 0 ? IIR_FIFO_MASK | IIR_NONE : IIR_NONE;
+    else
+        ports.uart[port - COM1] = value;
+}
+static void prt_test_outw(uint16_t port, uint16_t value) {
+    record(port, value);
+    ports.pm1[port == 0x704] = value;
+}
+void console_drain(void) {
+    cr_assert_eq(ports.write_count, 0);
+    ports.is_drained = true;
+}
+
+static void prt_test_setup(void) {
+    memset(&ports, 0, sizeof(ports));
+    memset(&acpi_info, 0, sizeof(acpi_info));
+    acpi_info.has_s5 = true;
+    acpi_info.s5_type_a = 5;
+    acpi_info.s5_type_b = 3;
+    acpi_info.pm1a_control_port = 0x604;
+    ports.pm1[0] = PM1_SCI_EN | PM1_SLP_TYP_MASK;
+    ports.has_uart = true;
+    ports.uart[UART_LSR] = LSR_ROOM | LSR_IDLE;
+}
+
+static void expect_write(uint32_t index, uint16_t port, uint16_t value) {
+    cr_assert_lt(index, ports.write_count);
+    cr_assert_eq(ports.write[index].port, port);
+    cr_assert_eq(ports.write[index].value, value);
+}
+
+TestSuite(drivers_ports, .init = prt_test_setup);
+
+Test(drivers_ports, power_off_writes_type_then_enable) {
+    cr_assert_not(power_off());
+    cr_assert(ports.is_drained);
+    cr_assert_eq(ports.write_count, 2);
+    expect_write(0, 0x604, 1 | 5 << 10);
+    expect_write(1, 0x604, 1 | 5 << 10 | 1 << 13);
+}
+
+Test(drivers_ports, power_off_writes_both_registers) {
+    acpi_info.pm1b_control_port = 0x704;
+    cr_assert_not(power_off());
+    expect_write(0, 0x604, 1 | 5 << 10);
+    expect_write(1, 0x704, 3 << 10);
+    expect_write(2, 0x604, 1 | 5 << 10 | 1 << 13);
+    expect_write(3, 0x704, 3 << 10 | 1 << 13);
+}
+
+Test(drivers_ports, power_off_leaves_legacy_mode) {
+    ports.pm1[0] = 0;
+    acpi_info.smi_command_port = 0xb2;
+    acpi_info.acpi_enable_value = 0xf1;
+    cr_assert_not(power_off());
+    expect_write(0, 0xb2, 0xf1);
+    expect_write(2, 0x604, 1 | 5 << 10 | 1 << 13);
+}
+
+Test(drivers_ports, power_off_without_tables_only_says_no) {
+    acpi_info.has_s5 = false;
+    cr_assert_not(power_off());
+    cr_assert_eq(ports.write_count, 0);
+    cr_assert(ports.is_drained);
+}
+
+Test(drivers_ports, uart_is_found_and_set_up) {
+    cr_assert(uart_init());
+    cr_assert_eq(ports.divisor[0], 1);
+    cr_assert_eq(ports.divisor[1], 0);
+    cr_assert_eq(ports.uart[UART_LCR], LCR_8N1);
+    cr_assert_eq(ports.uart[UART_IER], 0);
+    cr_assert_eq(ports.uart[UART_MCR], MCR_DTR_RTS | MCR_OUT2);
+    cr_assert_eq(uart_send_room(), FIFO_DEPTH);
+    cr_assert(uart_wait_idle());
+}
+
+Test(drivers_ports, uart_absent_is_told) {
+    ports.has_uart = false;
+    cr_assert_not(uart_init());
+}
+
+Test(drivers_ports, uart_interrupts_are_written_on_change) {
+    cr_assert(uart_init());
+    ports.write_count = 0;
+    uart_set_interrupts(true, false);
+    uart_set_interrupts(true, false);
+    cr_assert_eq(ports.write_count, 1);
+    uart_set_interrupts(true, true);
+    expect_write(1, COM1 + UART_IER, IER_RECEIVE | IER_ROOM);
+}
+
+Test(drivers_ports, uart_stuck_ends_the_wait) {
+    uint8_t byte;
+    cr_assert(uart_init());
+    ports.uart[UART_LSR] = 0;
+    cr_assert_not(uart_wait_room());
+    cr_assert_not(uart_receive(&byte));
+    cr_assert_eq(uart_send_room(), 0);
+}
