@@ -38,8 +38,8 @@ struct irq_line {
 struct device_host {
     void *opaque;
     uint64_t (*now_ns)(void *opaque);
-    // Told within a call in which a device's next deadline may have changed; the VMM asks
-    // ops->deadline for it after the call. May be NULL.
+    // Told last thing in a call in which the device's next deadline may have become an earlier one:
+    // ops->deadline already gives the new one. May be NULL.
     void (*deadline_changed)(void *opaque, struct device *device);
 };
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ACPI tables of the virtual PC: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT, WAET and an SSDT with the
-// processors. DSDT and SSDT are written in ASL; the Makefile compiles each to a C array:
-//   iasl -p build/vmm/acpi/dsdt -tc vmm/acpi/dsdt.asl && mv build/vmm/acpi/dsdt.hex build/vmm/acpi/dsdt.h
-//   iasl -p build/vmm/acpi/cpus -tc vmm/acpi/cpus.asl && mv build/vmm/acpi/cpus.hex build/vmm/acpi/cpus.h
-// and acpi.c finds them with -Ibuild. Everything else is built here, since it depends on the VM.
+// processors. DSDT and SSDT are written in ASL; the Makefile compiles each with `iasl -tc`, which gives a C
+// array, and keeps that as vmm/acpi/NAME.h below its include directory. Everything else is built here, since
+// it depends on the VM.
 //
 // Source: ACPI 6.4, section 5.2 "ACPI System Description Tables".
 #pragma once
