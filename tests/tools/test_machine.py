@@ -75,6 +75,7 @@ class CommandLines(DirectoryCase):
             "cpu: model=corei7_skylake_x, count=2, ips=50000000, reset_on_triple_fault=0, "
             'cpuid_freq=ips, exclude_features="rdrand,rdseed,mwait"',
             "memory: guest=1024, host=1024",
+            "vga: extension=vbe, update_freq=5, realtime=0",
             "clock: sync=none, time0=1700000000",
             "ata0-master: type=disk, path=/i.img, mode=flat",
             f"com1: enabled=1, mode=file, dev={self.work}/com1.log",

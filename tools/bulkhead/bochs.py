@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The machine that Bochs plays: UEFI and VT-x, on CPU models from Nehalem on.
 
-With the serial port in a file, two runs are equal to the tick: the clock starts at TIME0, runs by
-the instructions executed, and neither RDRAND nor RDSEED is there.
+With the serial port in a file, two runs are equal to the tick: the clock starts at TIME0 and runs by
+the instructions executed, as does the screen's timer (by default it follows the host's clock, and
+ends the turn of a CPU where it falls), and neither RDRAND nor RDSEED is there.
 """
 
 from .command import GIB, MIB, ROOT, Failure, execute, program
@@ -69,6 +70,7 @@ class Bochs(Machine):
                 f"memory: guest={memory}, host={host}",
                 f"romimage: file={firmware()}, address=0xffc00000",
                 f"vgaromimage: file={cache() / 'bochs' / 'share' / 'vgabios.bin'}",
+                "vga: extension=vbe, update_freq=5, realtime=0",
                 "pci: enabled=1, chipset=i440fx",
                 "fw_cfg: enabled=1",
                 f"clock: sync=none, time0={TIME0}",
