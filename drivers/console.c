@@ -22,6 +22,7 @@
 static struct {
     struct spinlock lock; // guards all below but is_panicking
     bool is_panicking;    // atomic
+    bool is_open;
     bool has_uart;
     bool has_interrupts;
     bool is_starved;   // a console_write was cut short
@@ -214,17 +215,11 @@ void console_drain(void) {
     leave(is_locked);
 }
 
-void console_panic_mode(void) {
-    __atomic_store_n(&console.is_panicking, true, __ATOMIC_RELEASE);
-    drain_ring();
-}
-
 bool console_has_uart(void) {
     return console.has_uart;
 }
 
-void console_init(const struct boot_framebuffer *fb) {
-    uint64_t size = framebuffer_size(fb);
+static void open_uart(void) {
     lock_init(&console.lock, LOCK_CONSOLE);
     ring_writer_open(&console.out_writer, console.out_data, OUTPUT_SIZE, &console.out_head,
                      &console.out_tail);
@@ -235,6 +230,22 @@ void console_init(const struct boot_framebuffer *fb) {
     ring_reader_open(&console.in_reader, console.in_data, INPUT_SIZE, &console.in_head,
                      &console.in_tail);
     console.has_uart = uart_init();
+    console.is_open = true;
+}
+
+void console_panic_mode(void) {
+    __atomic_store_n(&console.is_panicking, true, __ATOMIC_RELEASE);
+    if (console.is_open) {
+        drain_ring();
+    } else {
+        open_uart();
+        log_set_sink(console_log);
+    }
+}
+
+void console_init(const struct boot_framebuffer *fb) {
+    uint64_t size = framebuffer_size(fb);
+    open_uart();
     if (size != 0)
         framebuffer_init(&console.framebuffer, fb, space_map_device((hpa_t){fb->base}, size));
     log_set_sink(console_log);

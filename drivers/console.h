@@ -36,5 +36,6 @@ void console_interrupt(void);
 // Waits until all output has left the wire; for power_off and halt. No lock of rank LOCK_CONSOLE.
 void console_drain(void);
 // From a panic: from now on nothing waits for a lock; sends what the ring holds, then every
-// console_log goes out polled. May be called more than once.
+// console_log goes out polled. May be called more than once, and before console_init: then the lines
+// that the log kept come out on COM1.
 void console_panic_mode(void);

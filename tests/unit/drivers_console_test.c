@@ -29,7 +29,14 @@
 #define lock_drop            con_test_lock_drop
 #define log_set_sink         con_test_log_set_sink
 #define space_map_device     con_test_space_map_device
+#define ring_writer_open     con_test_ring_writer_open
+#define ring_reader_open     con_test_ring_reader_open
+#define ring_writer_room     con_test_ring_writer_room
+#define ring_reader_count    con_test_ring_reader_count
+#define ring_write           con_test_ring_write
+#define ring_read            con_test_ring_read
 #include "drivers/console.c"
+#include "lib/ring.c"
 
 #include <criterion/criterion.h>
 
@@ -286,6 +293,13 @@ Test(drivers_console, panic_sends_at_once_and_takes_no_lock) {
     console_interrupt();
     console_drain();
     con_test_expect("[bulkhead] before the panic, waiting\r\ncrash record\r\n");
+}
+
+Test(drivers_console, panic_before_init_still_speaks) {
+    memset(&console, 0, sizeof(console));
+    console_panic_mode();
+    con_test_line("[bulkhead] panic: early\n");
+    con_test_expect("[bulkhead] kept\r\n[bulkhead] panic: early\r\n");
 }
 
 Test(drivers_console, without_uart_all_is_accepted) {
