@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// vmx/control.c and vmx/caps.c: the choice of controls, on the capability MSRs of several processors.
+#include <criterion/criterion.h>
+
+#include "vmx/caps.h"
+
+static void vmx_control_test_log(const char *format, ...) {
+    (void)format;
+}
+#include "arch/log.h"
+#define log_line vmx_control_test_log
+#include "vmx/caps.c"
+#include "vmx/control.c"
+
+// Values as the processors report them (TRUE controls; secondary; EPT and VPID).
+struct model {
+    const char *name;
+    uint64_t pin, primary, secondary, exit, entry, ept_vpid;
+};
+
+static const struct model nehalem = {
+    "nehalem",          0x0000007f00000016, 0xfff9fffe04006172, 0x0000006f00000000,
+    0x007fffff00036dfb, 0x0000ffff000011fb, 0x00000f0106114141,
+};
+static const struct model westmere = {
+    "westmere",         0x0000007f00000016, 0xfff9fffe04006172, 0x000000ef00000000,
+    0x007fffff00036dfb, 0x0000ffff000011fb, 0x00000f0106114141,
+};
+static const struct model haswell = {
+    "haswell",          0x0000007f00000016, 0xfff9fffe04006172, 0x00007cff00000000,
+    0x007fffff00036dfb, 0x0000ffff000011fb, 0x00000f0106334141,
+};
+static const struct model skylake = {
+    "skylake",          0x000000ff00000016, 0xfff9fffe04006172, 0x037fffcf00000000 | 0xffULL << 32,
+    0x01ffffff00036dfb, 0x0003ffff000011fb, 0x00000f0106734141,
+};
+
+static struct vmx_caps caps_of(const struct model *model) {
+    struct vmx_caps caps = {.has_true_controls = true, .ept_vpid = model->ept_vpid};
+    caps.allowed[CONTROL_PIN] = control_from_msr(model->pin);
+    caps.allowed[CONTROL_PRIMARY] = control_from_msr(model->primary);
+    caps.allowed[CONTROL_SECONDARY] = control_from_msr(model->secondary);
+    caps.allowed[CONTROL_EXIT] = control_from_msr(model->exit);
+    caps.allowed[CONTROL_ENTRY] = control_from_msr(model->entry);
+    return caps;
+}
+
+Test(vmx_control, words_obey_what_is_allowed_on_each_model) {
+    const struct model *models[] = {&nehalem, &westmere, &haswell, &skylake};
+    for (size_t i = 0; i < ARRAY_COUNT(models); i++) {
+        struct vmx_caps caps = caps_of(models[i]);
+        const char *refusal = caps_judge(&caps);
+        cr_assert_null(refusal, "%s: %s", models[i]->name, refusal);
+        for (unsigned word = 0; word < CONTROL_WORD_COUNT; word++) {
+            struct control_allowed allowed = caps.allowed[word];
+            cr_expect_eq(caps.control[word] & allowed.must1, allowed.must1, "%s word %u",
+                         models[i]->name, word);
+            cr_expect_eq(caps.control[word] & ~allowed.may1, 0, "%s word %u", models[i]->name,
+                         word);
+        }
+    }
+}
+
+Test(vmx_control, nothing_exits_that_has_no_handler) {
+    struct vmx_caps caps = caps_of(&skylake);
+    cr_assert_null(caps_judge(&caps));
+    cr_expect_eq(caps.control[CONTROL_PRIMARY] &
+                     (PRIMARY_CR3_LOAD_EXITING | PRIMARY_CR3_STORE_EXITING |
+                      PRIMARY_INVLPG_EXITING | PRIMARY_RDTSC_EXITING | PRIMARY_MOV_DR_EXITING |
+                      PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING |
+                      PRIMARY_TPR_SHADOW | PRIMARY_IO_BITMAPS),
+                 0);
+    cr_expect_eq(caps.control[CONTROL_SECONDARY] &
+                     (SECONDARY_APIC_ACCESSES | SECONDARY_X2APIC_MODE | SECONDARY_PML |
+                      SECONDARY_XSAVES | SECONDARY_VMFUNC | SECONDARY_EPT_VIOLATION_VE |
+                      SECONDARY_VMCS_SHADOWING | SECONDARY_DESCRIPTOR_EXITING),
+                 0);
+}
+
+Test(vmx_control, entry_leaves_the_guest_mode_open) {
+    struct vmx_caps caps = caps_of(&haswell);
+    cr_assert_null(caps_judge(&caps));
+    cr_expect_eq(caps.control[CONTROL_ENTRY] & ENTRY_CONTROL_IA32E_GUEST, 0);
+}
+
+Test(vmx_control, optional_features_follow_the_model) {
+    struct vmx_caps old = caps_of(&nehalem), new = caps_of(&haswell);
+    cr_assert_null(caps_judge(&old));
+    cr_assert_null(caps_judge(&new));
+    cr_expect_not(old.has_unrestricted_guest);
+    cr_expect_not(old.has_1g_pages);
+    cr_expect_not(old.has_ple);
+    cr_expect(old.has_vpid);
+    cr_expect(old.has_2m_pages);
+    cr_expect(new.has_unrestricted_guest);
+    cr_expect(new.has_1g_pages);
+    cr_expect(new.has_ple);
+    cr_expect(new.control[CONTROL_SECONDARY] & SECONDARY_INVPCID);
+    cr_expect_not(old.control[CONTROL_SECONDARY] & SECONDARY_INVPCID);
+}
+
+Test(vmx_control, mwait_exiting_may_be_missing) {
+    struct model model = skylake;
+    model.primary &= ~((PRIMARY_MWAIT_EXITING | PRIMARY_MONITOR_EXITING) << 32);
+    struct vmx_caps caps = caps_of(&model);
+    cr_assert_null(caps_judge(&caps));
+    cr_expect_not(caps.control[CONTROL_PRIMARY] & PRIMARY_MWAIT_EXITING);
+}
+
+Test(vmx_control, vpid_without_invvpid_is_not_used) {
+    struct model model = haswell;
+    model.ept_vpid &= ~VPID_CAP_INVVPID;
+    struct vmx_caps caps = caps_of(&model);
+    cr_assert_null(caps_judge(&caps));
+    cr_expect_not(caps.has_vpid);
+    cr_expect_not(caps.control[CONTROL_SECONDARY] & SECONDARY_VPID);
+}
+
+Test(vmx_control, missing_ept_is_named) {
+    struct model penryn = nehalem;
+    penryn.secondary &= ~(SECONDARY_EPT << 32);
+    struct vmx_caps caps = caps_of(&penryn);
+    const char *refusal = caps_judge(&caps);
+    cr_assert_not_null(refusal);
+    cr_expect_not_null(strstr(refusal, "no EPT"), "%s", refusal);
+}
+
+Test(vmx_control, missing_secondary_controls_mean_no_ept) {
+    struct model model = nehalem;
+    model.primary &= ~(PRIMARY_SECONDARY_CONTROLS << 32);
+    struct vmx_caps caps = caps_of(&model);
+    cr_expect_not_null(strstr(caps_judge(&caps), "no EPT"));
+}
+
+Test(vmx_control, missing_control_is_named) {
+    struct model model = haswell;
+    model.exit &= ~(EXIT_CONTROL_SAVE_EFER << 32);
+    struct vmx_caps caps = caps_of(&model);
+    const char *refusal = caps_judge(&caps);
+    cr_assert_not_null(refusal);
+    cr_expect_not_null(strstr(refusal, "saving IA32_EFER on exit"), "%s", refusal);
+}
+
+Test(vmx_control, cr3_exits_that_stay_on_are_refused) {
+    struct model model = haswell; // without TRUE controls
+    model.primary |= PRIMARY_CR3_LOAD_EXITING | PRIMARY_CR3_STORE_EXITING;
+    struct vmx_caps caps = caps_of(&model);
+    const char *refusal = caps_judge(&caps);
+    cr_assert_not_null(refusal);
+    cr_expect_not_null(strstr(refusal, "CR3"), "%s", refusal);
+}
+
+Test(vmx_control, rows_name_each_bit_once) {
+    uint32_t seen[CONTROL_WORD_COUNT] = {0};
+    for (size_t i = 0; i < ARRAY_COUNT(control_rows); i++) {
+        const struct control_row *row = &control_rows[i];
+        cr_expect_eq(seen[row->word] & row->mask, 0, "%s", row->name);
+        seen[row->word] |= row->mask;
+    }
+}
