@@ -29,7 +29,7 @@ HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE -f
 # ---- what is built from what ----------------------------------------------------------------------
 LIB        := $(wildcard lib/*.c)
 KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S drivers/*.c) \
-              lib/crc32.c lib/elf.c lib/fmt.c lib/pagetable.c lib/string.c
+              lib/crc32.c lib/elf.c lib/fmt.c lib/pagetable.c lib/ring.c lib/string.c
 USER_LIB   := lib/crc32.c lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/start.S
 SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB)
 VMM_SRC    := $(wildcard vmm/*.c vmm/acpi/*.c) $(USER_LIB)
@@ -119,4 +119,31 @@ $(BUILD)/guests/debian/vmlinuz: $(CACHE)/guest/vmlinuz
 $(BUILD)/guests/debian/initrd.img: $(wildcard guests/debian/*)
 	$(call say,GEN,$@)mkdir -p $(@D) && guests/debian/mkinitramfs $@
 
+# ---- unit tests: one Criterion binary a ring, with what it tests, under ASan and UBSan --------------
+UNIT := $(BUILD)/tests
+unit_of = $(filter $(addprefix tests/unit/,$(addsuffix _test.c,$(1))),$(wildcard tests/unit/*_test.c))
+UNIT_SUPPORT = $(wildcard tests/unit/$(1)_support*.c)
+TESTS_lib        := $(call unit_of,boot_% crc32 elf fmt ring lib_string pagetable)
+PARTS_lib        := $(wildcard boot/boot_*.c) $(LIB)
+TESTS_vmm        := $(call unit_of,decode emulate walk dev_% vmm_%)
+PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
+TESTS_supervisor := $(call unit_of,supervisor_%)
+PARTS_supervisor := $(addprefix supervisor/,manifest.c line.c command.c keys.c backlog.c) \
+                    lib/fmt.c lib/ring.c lib/elf.c
+TESTS_kernel     := $(call unit_of,kernel_% drivers_% vmx_% vlapic)
+PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
+UNITS := $(foreach u,lib vmm supervisor kernel,$(if $(TESTS_$(u)),$(u)))
+
+.PHONY: unit
+unit: $(UNITS:%=$(UNIT)/unit-%)
+$(BUILD)/host/%.c.o: %.c | $(GENERATED)
+	$(call say,HOSTCC,$<)mkdir -p $(@D) && $(CC) $(HOST_FLAGS) -c $< -o $@
+$(BUILD)/host/tests/%: HOST_FLAGS += -Wno-shadow # they include whole modules
+define unit_rule
+$(UNIT)/unit-$(1): $(call objects,host,$(TESTS_$(1)) $(call UNIT_SUPPORT,$(1)) $(PARTS_$(1)))
+	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) -fsanitize=address,undefined -o $$@ $$^ -lcriterion -lfdt
+endef
+$(foreach u,$(UNITS),$(eval $(call unit_rule,$(u))))
+
+-include guests/tiny/rules.mk tests/rules.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
