@@ -25,6 +25,7 @@ from .target import MACHINES, check_settings, choose_target
 from .terminal import run_terminal
 
 DEFAULT_TIMEOUT = 300
+DEBIAN = ROOT / "build" / "guests" / "debian"  # what make debian makes
 BATCH_CMDLINE = "console=batch"
 STATUS = """\
 exit status with --batch:
@@ -67,7 +68,7 @@ def parse_arguments():
     add("--cpu", metavar="MODEL", help="CPU model, in the target's own words")
     add("--cpus", type=int, default=2, metavar="N", help="physical CPUs (default: 2)")
     add("--memory", type=size_argument, default=GIB, metavar="SIZE", help="default: 1G")
-    default = Path(shown(ROOT / "build" / "guests" / "debian" / "manifest.toml"))
+    default = Path(shown(DEBIAN / "manifest.toml"))
     what = "default: the Debian guest"
     add("--manifest", type=Path, default=default, metavar="FILE", help=what)
     what = f"end it after S seconds (default: {DEFAULT_TIMEOUT}; at a terminal: never)"
@@ -137,10 +138,8 @@ def checks_of(arguments):
 def build(arguments):
     """Lets make bring the parts up to date; one run at a time, since they share them."""
     goals = ["image-parts"]
-    with contextlib.suppress(ValueError):
-        # A manifest below build is one that make knows how to make.
-        inside = arguments.manifest.resolve().relative_to(ROOT / "build")
-        goals.append(str(Path("build") / inside))
+    if arguments.manifest.resolve().is_relative_to(DEBIAN):
+        goals.append("debian")
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
     lock = ROOT / "build" / ".run.lock"
     lock.parent.mkdir(exist_ok=True)
