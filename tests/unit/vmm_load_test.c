@@ -4,7 +4,6 @@
 #include "vmm/load.h"
 
 #include <criterion/criterion.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define MIB (1ULL << 20)
@@ -13,10 +12,14 @@ static struct memory memory;
 static struct load_images images;
 static struct load_entry entry;
 static struct load_refusal refusal;
-static uint8_t *kernel;
+static uint8_t ram[64 * MIB];
+static uint8_t kernel[1024 + 0x10000];
+static uint8_t initrd[8 * MIB];
 
 static void guest_of(uint64_t mib) {
-    memory_init(&memory, calloc(mib, MIB), mib * MIB);
+    cr_assert_leq(mib * MIB, sizeof(ram));
+    memset(ram, 0, mib * MIB);
+    memory_init(&memory, ram, mib * MIB);
 }
 
 static void field(uint32_t offset, unsigned size, uint64_t value) {
@@ -26,7 +29,7 @@ static void field(uint32_t offset, unsigned size, uint64_t value) {
 // A bzImage of 1 setup sector and 64 KiB of payload, each byte telling its place.
 #define PAYLOAD 0x10000u
 static void make_linux(void) {
-    kernel = calloc(1, 1024 + PAYLOAD);
+    memset(kernel, 0, sizeof(kernel));
     images = (struct load_images){.kernel = kernel,
                                   .kernel_size = 1024 + PAYLOAD,
                                   .kernel_name = "vmlinuz",
@@ -51,7 +54,7 @@ static void make_linux(void) {
 
 // An ELF64 with one PT_LOAD of 0x200 bytes (0x1000 in memory) at `paddr`, entry at vaddr + 0x10.
 static void make_elf(uint64_t paddr, uint64_t vaddr) {
-    kernel = calloc(1, 0x400);
+    memset(kernel, 0, sizeof(kernel));
     images = (struct load_images){.kernel = kernel,
                                   .kernel_size = 0x400,
                                   .kernel_name = "guest.elf",
@@ -78,7 +81,7 @@ static void make_elf(uint64_t paddr, uint64_t vaddr) {
 }
 
 static void give_initrd(uint64_t size) {
-    uint8_t *initrd = malloc(size);
+    cr_assert_leq(size, sizeof(initrd));
     memset(initrd, 0x5a, size);
     images.initrd = initrd;
     images.initrd_size = size;
@@ -116,11 +119,11 @@ Test(vmm_load, linux_is_placed_as_the_protocol_says) {
     cr_assert_eq(zero_page(0x26c, 4), 0); // behind the header: not copied
     cr_assert_eq(zero_page(0x1e8, 1), 4);
     cr_assert_eq(zero_page(0x2d0 + 3 * 20, 8), MIB);
-    uint64_t initrd = zero_page(0x218, 4);
-    cr_assert_eq(initrd % 4096, 0);
+    uint64_t at = zero_page(0x218, 4);
+    cr_assert_eq(at % 4096, 0);
     cr_assert_eq(zero_page(0x21c, 4), 5000);
-    cr_assert_eq(initrd, 64 * MIB - 8192);
-    cr_assert_arr_eq(memory.base + initrd, images.initrd, 5000);
+    cr_assert_eq(at, 64 * MIB - 8192);
+    cr_assert_arr_eq(memory.base + at, images.initrd, 5000);
     cr_assert_str_eq((char *)memory.base + zero_page(0x228, 4), "console=ttyS0");
 }
 
@@ -301,6 +304,5 @@ Test(vmm_load, garbled_headers_do_no_harm) {
             kernel[round % 2 == 0 ? 0x1f1 + random % 0x77 : random % 120] = (uint8_t)(random >> 32);
         }
         (void)load();
-        free(kernel);
     }
 }

@@ -3,7 +3,6 @@
 #include "vmm/machine.h"
 
 #include <criterion/criterion.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define VCPUS       2u
@@ -23,6 +22,7 @@ struct world {
 
 static struct world world[2];
 static struct machine machine[2];
+static uint8_t saved[32768], again[sizeof(saved)];
 
 static uint64_t now_ns(void *opaque) {
     return ((struct world *)opaque)->now;
@@ -137,7 +137,7 @@ Test(vmm_machine, save_and_restore_is_the_same_machine) {
     make(0, VCPUS);
     live(0);
     size_t size = machine_saved_size(&machine[0]);
-    uint8_t *saved = malloc(size), *again = malloc(size);
+    cr_assert_leq(size, sizeof(saved));
     cr_assert_eq(machine_save(&machine[0], saved), MACHINE_OK);
     make(1, VCPUS);
     cr_assert_eq(machine_restore(&machine[1], saved, size), MACHINE_OK);
@@ -159,7 +159,7 @@ Test(vmm_machine, save_and_restore_is_the_same_machine) {
 Test(vmm_machine, foreign_and_damaged_records_are_refused) {
     make(0, VCPUS);
     size_t size = machine_saved_size(&machine[0]);
-    uint8_t *saved = malloc(size), *bad = malloc(size);
+    uint8_t *bad = again;
     cr_assert_eq(machine_save(&machine[0], saved), MACHINE_OK);
     for (size_t cut = 0; cut < size; cut += 61)
         cr_assert_eq(machine_restore(&machine[0], saved, cut), MACHINE_NOT_SAVED);
