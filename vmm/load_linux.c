@@ -52,8 +52,9 @@ static bool check_protocol(const struct load_images *images, struct load_refusal
 }
 
 struct payload {
-    uint64_t offset;
+    uint64_t offset; // in the file
     uint64_t size;
+    uint64_t address; // where it goes
 };
 
 static bool find_payload(const struct load_images *images, struct payload *payload,
@@ -75,8 +76,8 @@ static bool find_payload(const struct load_images *images, struct payload *paylo
 // The preferred address. A relocatable kernel could be loaded elsewhere, but unpacks itself there or higher
 // all the same, so that memory is needed in any case.
 static bool choose_address(const struct memory *memory, const struct load_images *images,
-                           const struct payload *payload, struct load_kernel *kernel,
-                           uint64_t *address, struct load_refusal *refusal) {
+                           struct payload *payload, struct load_kernel *kernel,
+                           struct load_refusal *refusal) {
     const uint8_t *file = images->kernel;
     uint64_t preferred = load_get(file + PREF_ADDRESS, 8);
     uint64_t needed = MAX(load_get(file + INIT_SIZE, 4), payload->size);
@@ -90,7 +91,7 @@ static bool choose_address(const struct memory *memory, const struct load_images
                            "least %luM",
                            memory->size >> 20, images->kernel_name,
                            align_up(preferred + needed, SIZE_2M) / MIB);
-    *address = preferred;
+    payload->address = preferred;
     kernel->end = preferred + needed;
     return true;
 }
@@ -104,15 +105,14 @@ static void copy_header(const uint8_t *file, uint8_t *zero_page) {
 
 bool load_linux(const struct memory *memory, const struct load_images *images, uint8_t *zero_page,
                 struct load_kernel *kernel, struct load_refusal *refusal) {
-    struct payload payload;
-    uint64_t address;
+    struct payload payload = {0};
     if (!check_protocol(images, refusal) || !find_payload(images, &payload, refusal) ||
-        !choose_address(memory, images, &payload, kernel, &address, refusal))
+        !choose_address(memory, images, &payload, kernel, refusal))
         return false;
-    memcpy(memory_pointer(memory, address, payload.size), images->kernel + payload.offset,
+    memcpy(memory_pointer(memory, payload.address, payload.size), images->kernel + payload.offset,
            payload.size);
     copy_header(images->kernel, zero_page);
-    kernel->entry = address + ENTRY_64_OFFSET;
+    kernel->entry = payload.address + ENTRY_64_OFFSET;
     kernel->initrd_last = load_get(images->kernel + INITRD_ADDR_MAX, 4);
     kernel->cmdline_max = load_get(images->kernel + CMDLINE_SIZE, 4);
     return true;
