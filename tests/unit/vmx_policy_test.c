@@ -15,8 +15,8 @@ static hpa_t vmx_policy_test_address(const void *page) {
 #define frame_of_kernel   vmx_policy_test_address
 #include "vmx/ept.c"
 #include "vmx/exit.h"
-#include "vmx/vmcs.h"
 #include "vmx/policy.c"
+#include "vmx/vmcs.h"
 
 Test(vmx_policy, rules_are_sorted_without_overlap) {
     for (size_t i = 0; i < msr_rule_count; i++) {

@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: Apache-2.0
+// kernel/vlapic*.c against a clock, a timer and a pending word of paper. The modules are compiled in here
+// under other names, so that nothing else need be linked.
+#include <criterion/criterion.h>
+
+#define tsc_hz        vlapic_test_tsc_hz
+#define timer_arm     vlapic_test_timer_arm
+#define timer_cancel  vlapic_test_timer_cancel
+#define vcpu_post     vlapic_test_post
+#define vm_find_cpuid vlapic_test_find_cpuid
+#include "kernel/vcpu.h"
+#include "kernel/vm.h"
+
+static uint64_t vlapic_now;
+#define x86_rdtsc() vlapic_now
+#include "kernel/vlapic.c"
+#include "kernel/vlapic_ipi.c"
+#include "kernel/vlapic_register.c"
+#include "kernel/vlapic_timer.c"
+
+#define VCPUS 4u
+#define HZ    1000000000ULL
+
+uint64_t tsc_hz = HZ;
+
+static struct vm vlapic_vm;
+static struct vcpu vlapic_vcpu[VCPUS];
+static struct vcpu_page vlapic_page[VCPUS];
+static struct abi_cpuid vlapic_leaf1;
+
+void timer_arm(struct timer *timer, uint64_t deadline) {
+    static struct cpu cpu;
+    timer->deadline = deadline;
+    timer->cpu = &cpu;
+}
+void timer_cancel(struct timer *timer) {
+    timer->cpu = NULL;
+}
+void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
+    vcpu->pending |= bits;
+}
+const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32_t subleaf) {
+    (void)vm, (void)subleaf;
+    return leaf == 1 ? &vlapic_leaf1 : NULL;
+}
+
+static void advance_to(uint64_t tsc) {
+    vlapic_now = tsc;
+    for (unsigned i = 0; i < VCPUS; i++) {
+        struct timer *timer = &vlapic_vcpu[i].vlapic.timer;
+        while (timer->cpu && timer->deadline <= tsc) {
+            timer->cpu = NULL;
+            timer->run(timer);
+        }
+    }
+}
+
+static void vlapic_set_up(void) {
+    memset(&vlapic_vm, 0, sizeof vlapic_vm);
+    memset(vlapic_vcpu, 0, sizeof vlapic_vcpu);
+    vlapic_now = 1000;
+    vlapic_leaf1.ecx = CPUID_1_ECX_X2APIC;
+    for (unsigned i = 0; i < VCPUS; i++) {
+        vlapic_vcpu[i].vm = &vlapic_vm;
+        vlapic_vcpu[i].index = i;
+        vlapic_vcpu[i].page = &vlapic_page[i];
+        vlapic_vm.vcpus[i] = &vlapic_vcpu[i];
+        vlapic_init(&vlapic_vcpu[i]);
+    }
+}
+
+static void enable(struct vcpu *vcpu) {
+    vlapic_mmio_write(vcpu, VLAPIC_SVR, SVR_ENABLED | 0xff);
+    vcpu->pending = 0;
+}
+
+static void enable_x2apic(struct vcpu *vcpu) {
+    cr_assert(vlapic_msr_write(vcpu, MSR_APIC_BASE, vcpu->vlapic.base_msr | APIC_BASE_X2APIC));
+    cr_assert(vlapic_msr_write(vcpu, MSR_X2APIC_FIRST + 0xf, SVR_ENABLED | 0xff));
+    vcpu->pending = 0;
+}
+
+static bool x2_write(struct vcpu *vcpu, uint32_t offset, uint64_t value) {
+    return vlapic_msr_write(vcpu, MSR_X2APIC_FIRST + offset / 16, value);
+}
+
+static uint64_t x2_read(struct vcpu *vcpu, uint32_t offset) {
+    uint64_t value = 0;
+    cr_assert(vlapic_msr_read(vcpu, MSR_X2APIC_FIRST + offset / 16, &value), "offset %x", offset);
+    return value;
+}
+
+static bool has_irr(const struct vcpu *vcpu, uint8_t vector) {
+    return (vlapic_get(vcpu, vector_offset(VLAPIC_IRR, vector)) & vector_bit(vector)) != 0;
+}
+
+// What vcpu_run does with a deliverable interrupt.
+static int take(struct vcpu *vcpu) {
+    int vector = vlapic_pending(vcpu);
+    if (vector >= 0)
+        vlapic_acknowledge(vcpu, (uint8_t)vector);
+    return vector;
+}
+
+TestSuite(vlapic, .init = vlapic_set_up);
+
+Test(vlapic, power_on_state) {
+    struct vcpu *v = &vlapic_vcpu[1];
+    uint64_t base = 0;
+    cr_expect(vlapic_msr_read(v, MSR_APIC_BASE, &base));
+    cr_expect_eq(base, VLAPIC_BASE | APIC_BASE_ENABLE);
+    cr_expect(vlapic_msr_read(&vlapic_vcpu[0], MSR_APIC_BASE, &base));
+    cr_expect_eq(base, VLAPIC_BASE | APIC_BASE_ENABLE | APIC_BASE_BSP);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ID), 1u << 24);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_VERSION), 0x50014);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_SVR), 0xff);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_DFR), 0xffffffff);
+    for (uint32_t lvt = VLAPIC_LVT_TIMER; lvt <= VLAPIC_LVT_ERROR; lvt += 16)
+        cr_expect_eq(vlapic_mmio_read(v, lvt), LVT_MASKED);
+}
+
+Test(vlapic, register_table_is_sorted_without_overlap) {
+    for (size_t i = 0; i < ARRAY_COUNT(register_rules); i++) {
+        const struct register_rule *rule = &register_rules[i];
+        cr_expect_leq(rule->first, rule->last);
+        cr_expect_eq(rule->first % 16, 0);
+        cr_expect_eq(rule->last % 16, 0);
+        cr_expect_lt(rule->last, VLAPIC_REGISTER_COUNT * 16);
+        cr_expect_eq(rule->writable & rule->ignored, 0);
+        if (i > 0)
+            cr_expect_gt(rule->first, register_rules[i - 1].last);
+    }
+}
+
+Test(vlapic, interrupts_go_by_priority) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    cr_expect_eq(vlapic_pending(v), -1);
+    vlapic_accept(v, 0x41, false);
+    vlapic_accept(v, 0x82, false);
+    vlapic_accept(v, 0x85, false);
+    cr_expect(v->pending & VCPU_PENDING_INTERRUPT);
+    cr_expect_eq(take(v), 0x85);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_PPR), 0x80);
+    cr_expect_eq(take(v), -1, "same class waits");
+    vlapic_accept(v, 0x90, false);
+    cr_expect_eq(take(v), 0x90, "a higher class nests");
+    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    cr_expect_eq(v->vlapic.isr_highest, 0x85);
+    v->pending = 0;
+    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    cr_expect(v->pending & VCPU_PENDING_INTERRUPT, "EOI makes the next one seen");
+    cr_expect_eq(take(v), 0x82);
+    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    cr_expect_eq(take(v), 0x41);
+    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    cr_expect_eq(v->vlapic.isr_highest, -1);
+    v->pending = 0;
+    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    cr_expect_eq(v->pending, 0, "an EOI too many does nothing");
+}
+
+Test(vlapic, task_priority_holds_back) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_set_cr8(v, 8);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TPR), 0x80);
+    vlapic_accept(v, 0x8f, false);
+    cr_expect_eq(vlapic_pending(v), -1);
+    v->pending = 0;
+    vlapic_mmio_write(v, VLAPIC_TPR, 0x7f);
+    cr_expect_eq(vlapic_get_cr8(v), 7);
+    cr_expect(v->pending & VCPU_PENDING_INTERRUPT);
+    cr_expect_eq(vlapic_pending(v), 0x8f);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_PPR), 0x7f);
+}
+
+Test(vlapic, software_disabled_takes_nothing_and_masks) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    vlapic_accept(v, 0x50, false);
+    cr_expect_not(has_irr(v, 0x50));
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_LINT1, 0x400);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_LVT_LINT1), 0x400);
+    vlapic_mmio_write(v, VLAPIC_SVR, 0xff);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_LVT_LINT1), 0x400 | LVT_MASKED);
+    vlapic_mmio_write(v, VLAPIC_LVT_LINT1, 0x400);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_LVT_LINT1), 0x400 | LVT_MASKED, "cannot be unmasked");
+}
+
+Test(vlapic, level_interrupts_tell_their_end) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_accept(v, 0x60, true);
+    cr_expect_eq(take(v), 0x60);
+    v->pending = 0;
+    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    cr_expect(v->pending & VCPU_PENDING_EOI);
+    cr_expect_eq(v->page->eoi_vector, 0x60);
+    vlapic_accept(v, 0x60, false); // now as an edge
+    cr_expect_eq(take(v), 0x60);
+    v->pending = 0;
+    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    cr_expect_not(v->pending & VCPU_PENDING_EOI);
+}
+
+Test(vlapic, illegal_vectors_and_registers_set_esr) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_ERROR, 0xfe);
+    vlapic_accept(v, 5, false);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ESR), 0, "seen after a write only");
+    cr_expect_eq(take(v), 0xfe);
+    vlapic_mmio_write(v, VLAPIC_ESR, 0);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ESR), ESR_RECEIVE_VECTOR);
+    cr_expect_eq(vlapic_mmio_read(v, 0x40), 0);
+    vlapic_mmio_write(v, VLAPIC_ISR, 1);
+    vlapic_mmio_write(v, VLAPIC_ICR, 0x40000 | 3); // to itself, vector 3
+    vlapic_mmio_write(v, VLAPIC_ESR, 0);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ESR), ESR_ILLEGAL_REGISTER | ESR_SEND_VECTOR);
+    vlapic_mmio_write(v, VLAPIC_ESR, 0);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ESR), 0);
+}
+
+Test(vlapic, error_entry_with_illegal_vector_ends) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_ERROR, 0x05);
+    vlapic_accept(v, 5, false);
+    cr_expect_eq(vlapic_pending(v), -1);
+}
+
+Test(vlapic, extint_comes_through_lint0) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    cr_expect_not(vlapic_takes_extint(v));
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_LINT0, LVT_MODE_EXTINT);
+    cr_expect(v->pending & VCPU_PENDING_EXTINT);
+    cr_expect(vlapic_takes_extint(v));
+    vlapic_mmio_write(v, VLAPIC_LVT_LINT0, 0x30);
+    cr_expect_not(vlapic_takes_extint(v));
+    cr_assert(vlapic_msr_write(v, MSR_APIC_BASE, VLAPIC_BASE));
+    cr_expect(vlapic_takes_extint(v), "no APIC: the pin is INTR");
+}
+
+// ---- modes --------------------------------------------------------------------------------------
+
+Test(vlapic, base_transitions) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    const uint64_t on = VLAPIC_BASE | APIC_BASE_ENABLE | APIC_BASE_BSP;
+    cr_expect_not(vlapic_msr_write(v, MSR_APIC_BASE, VLAPIC_BASE | APIC_BASE_X2APIC), "EXTD alone");
+    cr_expect_not(vlapic_msr_write(v, MSR_APIC_BASE, on + 0x1000), "cannot be moved");
+    cr_expect_not(vlapic_msr_write(v, MSR_APIC_BASE, on | 1), "reserved");
+    cr_expect(vlapic_msr_write(v, MSR_APIC_BASE, on | APIC_BASE_X2APIC));
+    cr_expect_not(vlapic_msr_write(v, MSR_APIC_BASE, on), "x2APIC to xAPIC");
+    cr_expect(vlapic_msr_write(v, MSR_APIC_BASE, VLAPIC_BASE | APIC_BASE_BSP));
+    cr_expect_not(vlapic_msr_write(v, MSR_APIC_BASE, on | APIC_BASE_X2APIC), "off to x2APIC");
+    cr_expect(vlapic_msr_write(v, MSR_APIC_BASE, on));
+}
+
+Test(vlapic, no_x2apic_without_its_cpuid_bit) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    vlapic_leaf1.ecx = 0;
+    cr_expect_not(vlapic_msr_write(v, MSR_APIC_BASE, v->vlapic.base_msr | APIC_BASE_X2APIC));
+    uint64_t value;
+    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + 2, &value));
+}
+
+Test(vlapic, x2apic_faults_on_what_is_reserved) {
+    struct vcpu *v = &vlapic_vcpu[3];
+    enable_x2apic(v);
+    uint64_t value;
+    cr_expect_eq(x2_read(v, VLAPIC_ID), 3);
+    cr_expect_eq(x2_read(v, VLAPIC_LDR), 8);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ID), UINT32_MAX, "no page in x2APIC mode");
+    cr_expect_not(x2_write(v, VLAPIC_ID, 0));
+    cr_expect_not(x2_write(v, VLAPIC_LDR, 0));
+    cr_expect_not(x2_write(v, VLAPIC_DFR, 0));
+    cr_expect_not(x2_write(v, VLAPIC_EOI, 1));
+    cr_expect_not(x2_write(v, VLAPIC_ESR, 1));
+    cr_expect_not(x2_write(v, VLAPIC_TPR, 0x100));
+    cr_expect_not(x2_write(v, VLAPIC_ICR, 0x2000));
+    cr_expect_not(x2_write(v, VLAPIC_LVT_TIMER, BIT(13)));
+    cr_expect_not(x2_write(v, 0x40, 0));
+    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + VLAPIC_EOI / 16, &value));
+    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + VLAPIC_DFR / 16, &value));
+    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + VLAPIC_ICR2 / 16, &value));
+    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + VLAPIC_SELF_IPI / 16, &value));
+    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_LAST, &value));
+    cr_expect(x2_write(v, VLAPIC_LVT_LINT0, LVT_MASKED | LVT_DELIVERY_STATUS));
+    cr_expect_eq(x2_read(v, VLAPIC_LVT_LINT0), LVT_MASKED);
+}
+
+Test(vlapic, init_keeps_mode_and_id) {
+    struct vcpu *v = &vlapic_vcpu[2];
+    enable_x2apic(v);
+    vlapic_accept(v, 0x77, false);
+    vlapic_reset(v);
+    cr_expect_not(has_irr(v, 0x77));
+    cr_expect_eq(x2_read(v, VLAPIC_ID), 2);
+    cr_expect_eq(x2_read(v, VLAPIC_SVR), 0xff);
+}
+
+// ---- destinations -------------------------------------------------------------------------------
+
+static unsigned who_has(uint8_t vector) {
+    unsigned mask = 0;
+    for (unsigned i = 0; i < VCPUS; i++)
+        mask |= has_irr(&vlapic_vcpu[i], vector) ? 1u << i : 0;
+    return mask;
+}
+
+static void enable_all(bool is_x2apic) {
+    for (unsigned i = 0; i < VCPUS; i++) {
+        if (is_x2apic)
+            enable_x2apic(&vlapic_vcpu[i]);
+        else
+            enable(&vlapic_vcpu[i]);
+    }
+}
+
+static void xapic_ipi(struct vcpu *v, uint32_t destination, uint32_t low) {
+    vlapic_mmio_write(v, VLAPIC_ICR2, destination << 24);
+    vlapic_mmio_write(v, VLAPIC_ICR, low);
+}
+
+Test(vlapic, xapic_ipi_destinations) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable_all(false);
+    for (unsigned i = 0; i < VCPUS; i++)
+        vlapic_mmio_write(&vlapic_vcpu[i], VLAPIC_LDR, 0x01000000u << i);
+    xapic_ipi(v, 2, 0x30);
+    cr_expect_eq(who_has(0x30), 4);
+    xapic_ipi(v, 0xff, 0x31);
+    cr_expect_eq(who_has(0x31), 15, "physical broadcast");
+    xapic_ipi(v, 0x0a, ICR_LOGICAL | 0x32);
+    cr_expect_eq(who_has(0x32), 10, "flat");
+    xapic_ipi(v, 0, 0x40000 | 0x33);
+    cr_expect_eq(who_has(0x33), 1, "self");
+    xapic_ipi(v, 0, 0x80000 | 0x34);
+    cr_expect_eq(who_has(0x34), 15, "all");
+    xapic_ipi(v, 0, 0xc0000 | 0x35);
+    cr_expect_eq(who_has(0x35), 14, "others");
+    xapic_ipi(v, 9, 0x36);
+    cr_expect_eq(who_has(0x36), 0, "nobody");
+    for (unsigned i = 0; i < VCPUS; i++) {
+        vlapic_mmio_write(&vlapic_vcpu[i], VLAPIC_DFR, 0);
+        vlapic_mmio_write(&vlapic_vcpu[i], VLAPIC_LDR, (i / 2) << 28 | 0x01000000u << (i % 2));
+    }
+    xapic_ipi(v, 0x13, ICR_LOGICAL | 0x37);
+    cr_expect_eq(who_has(0x37), 12, "cluster 1");
+    xapic_ipi(v, 0xf1, ICR_LOGICAL | 0x38);
+    cr_expect_eq(who_has(0x38), 5, "all clusters");
+}
+
+Test(vlapic, x2apic_ipi_destinations) {
+    struct vcpu *v = &vlapic_vcpu[1];
+    enable_all(true);
+    cr_expect(x2_write(v, VLAPIC_ICR, 3ULL << 32 | 0x40));
+    cr_expect_eq(who_has(0x40), 8);
+    cr_expect_eq(x2_read(v, VLAPIC_ICR), 3ULL << 32 | 0x40);
+    cr_expect(x2_write(v, VLAPIC_ICR, 0x5ULL << 32 | ICR_LOGICAL | 0x41));
+    cr_expect_eq(who_has(0x41), 5);
+    cr_expect(x2_write(v, VLAPIC_ICR, 0x10005ULL << 32 | ICR_LOGICAL | 0x42));
+    cr_expect_eq(who_has(0x42), 0, "another cluster");
+    cr_expect(x2_write(v, VLAPIC_ICR, 0xffffffffULL << 32 | 0x43));
+    cr_expect_eq(who_has(0x43), 15);
+    cr_expect(x2_write(v, VLAPIC_ICR, 0xffULL << 32 | 0x44));
+    cr_expect_eq(who_has(0x44), 0, "0xff is an ID like others here");
+    cr_expect(x2_write(v, VLAPIC_SELF_IPI, 0x45));
+    cr_expect_eq(who_has(0x45), 2);
+    cr_expect_not(x2_write(v, VLAPIC_SELF_IPI, 0x145));
+}
+
+Test(vlapic, nmi_init_and_sipi_are_posted) {
+    struct vcpu *v = &vlapic_vcpu[0], *to = &vlapic_vcpu[1];
+    enable(v);
+    xapic_ipi(v, 1, 0x400);
+    cr_expect_eq(to->pending, VCPU_PENDING_NMI);
+    to->pending = 0;
+    xapic_ipi(v, 1, 0xc500); // INIT, level, assert
+    cr_expect_eq(to->pending, VCPU_PENDING_INIT, "even when disabled by software");
+    to->pending = 0;
+    xapic_ipi(v, 1, 0x8500);
+    cr_expect_eq(to->pending, 0, "de-assert");
+    xapic_ipi(v, 1, 0x69a);
+    cr_expect_eq(to->pending, VCPU_PENDING_SIPI);
+    cr_expect_eq(to->sipi_vector, 0x9a);
+}
+
+Test(vlapic, lowest_priority_picks_one) {
+    enable_all(false);
+    for (unsigned i = 0; i < VCPUS; i++) {
+        vlapic_mmio_write(&vlapic_vcpu[i], VLAPIC_LDR, 0x01000000u << i);
+        vlapic_mmio_write(&vlapic_vcpu[i], VLAPIC_TPR, i == 2 ? 0x10 : 0x40);
+    }
+    cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee0f00c, 0x151), 1);
+    cr_expect_eq(who_has(0x51), 4);
+}
+
+Test(vlapic, messages_reach_their_destination) {
+    enable_all(false);
+    cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee03000, 0x52), 1);
+    cr_expect_eq(who_has(0x52), 8);
+    cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfeeff000, 0xc053), 4);
+    cr_expect(vlapic_get(&vlapic_vcpu[2], vector_offset(VLAPIC_TMR, 0x53)) & vector_bit(0x53));
+    cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee09000, 0x54), 0, "nobody");
+    vlapic_vcpu[1].pending = 0;
+    cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee01000, 0x400), 1);
+    cr_expect_eq(vlapic_vcpu[1].pending, VCPU_PENDING_NMI);
+}
+
+// ---- timer --------------------------------------------------------------------------------------
+
+Test(vlapic, one_shot_counts_down_and_fires_once) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x70);
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0x3); // by 16
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000);
+    advance_to(1000 + 16 * 400);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 600);
+    cr_expect_not(has_irr(v, 0x70));
+    advance_to(1000 + 16 * 1000);
+    cr_expect(has_irr(v, 0x70));
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 0);
+    cr_expect_null(v->vlapic.timer.cpu);
+    cr_expect_eq(take(v), 0x70);
+    advance_to(vlapic_now + 1000000);
+    cr_expect_not(has_irr(v, 0x70));
+}
+
+Test(vlapic, divider_codes) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    const uint32_t code[] = {0xb, 0x0, 0x1, 0x2, 0x3, 0x8, 0x9, 0xa};
+    enable(v);
+    for (unsigned shift = 0; shift < ARRAY_COUNT(code); shift++) {
+        vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, code[shift]);
+        cr_expect_eq(divide_shift(v), shift);
+    }
+}
+
+Test(vlapic, periodic_keeps_its_beat) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000000);
+    for (unsigned i = 1; i <= 5; i++) {
+        advance_to(1000 + i * 1000000ULL + 500);
+        cr_expect_eq(take(v), 0x71, "period %u", i);
+        vlapic_mmio_write(v, VLAPIC_EOI, 0);
+        cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 1000000 - 500);
+    }
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_MASKED | LVT_TIMER_PERIODIC | 0x71);
+    cr_expect_null(v->vlapic.timer.cpu, "masked: no host timer");
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    cr_expect_eq(v->vlapic.timer.deadline, 1000 + 6000000, "still on the beat");
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 0);
+    cr_expect_null(v->vlapic.timer.cpu);
+}
+
+Test(vlapic, periods_have_a_lower_bound) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1);
+    cr_expect_eq(v->vlapic.timer.deadline, 1000 + HZ / PERIODS_PER_SECOND_MAX);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x71);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    cr_expect_eq(v->vlapic.timer_period, HZ / PERIODS_PER_SECOND_MAX, "nor by a change of mode");
+}
+
+Test(vlapic, tsc_deadline_is_the_guests_clock) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    v->tsc_offset = (uint64_t)-500; // the guest is 500 behind
+    cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 5000));
+    cr_expect_null(v->vlapic.timer.cpu, "ignored in another mode");
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 5000));
+    cr_expect_eq(v->vlapic.timer.deadline, 5500);
+    uint64_t value = 1;
+    cr_expect(vlapic_msr_read(v, MSR_TSC_DEADLINE, &value));
+    cr_expect_eq(value, 5000);
+    v->tsc_offset += 1000;
+    vlapic_move_tsc(v);
+    cr_expect_eq(v->vlapic.timer.deadline, 4500);
+    advance_to(4500);
+    cr_expect(has_irr(v, 0x72));
+    cr_expect(vlapic_msr_read(v, MSR_TSC_DEADLINE, &value));
+    cr_expect_eq(value, 0);
+    cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 10));
+    cr_expect_eq(v->vlapic.timer.deadline, vlapic_now, "a past one fires at once");
+    cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 0));
+    cr_expect_null(v->vlapic.timer.cpu);
+    cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 90000));
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x72);
+    cr_expect_null(v->vlapic.timer.cpu, "leaving the mode disarms");
+}
+
+// ---- state --------------------------------------------------------------------------------------
+
+Test(vlapic, state_round_trips) {
+    struct vcpu *from = &vlapic_vcpu[1], *to = &vlapic_vcpu[2];
+    to->index = 1;
+    enable(from);
+    vlapic_accept(from, 0x61, true);
+    vlapic_accept(from, 0xa2, false);
+    cr_expect_eq(take(from), 0xa2);
+    vlapic_mmio_write(from, VLAPIC_TPR, 0x20);
+    vlapic_mmio_write(from, VLAPIC_LDR, 0x02000000);
+    vlapic_mmio_write(from, VLAPIC_LVT_LINT0, LVT_MODE_EXTINT);
+    vlapic_mmio_write(from, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(from, VLAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(from, VLAPIC_TIMER_INITIAL, 1000000);
+    advance_to(vlapic_now + 400000);
+    struct vcpu_apic state, again;
+    vlapic_save(from, &state);
+    cr_expect_eq(state.timer_remaining, 600000);
+    cr_assert_eq(vlapic_restore(to, &state), ABI_OK);
+    vlapic_save(to, &again);
+    cr_expect_eq(memcmp(&state, &again, sizeof state), 0);
+    cr_expect_eq(to->vlapic.isr_highest, 0xa2);
+    cr_expect_eq(to->vlapic.timer.deadline, vlapic_now + 600000);
+    cr_expect(to->pending & VCPU_PENDING_INTERRUPT);
+    vlapic_mmio_write(to, VLAPIC_EOI, 0);
+    cr_expect_eq(take(to), 0x61);
+}
+
+Test(vlapic, impossible_state_is_refused) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    struct vcpu_apic good, bad;
+    vlapic_save(v, &good);
+    bad = good;
+    bad.version = 2;
+    cr_expect_eq(vlapic_restore(v, &bad), ABI_ERROR_ARGUMENT);
+    bad = good;
+    bad.reg[VLAPIC_IRR / 16] = 1;
+    cr_expect_eq(vlapic_restore(v, &bad), ABI_ERROR_ARGUMENT);
+    bad = good;
+    bad.reg[VLAPIC_TPR / 16] = 0x100;
+    cr_expect_eq(vlapic_restore(v, &bad), ABI_ERROR_ARGUMENT);
+    memset(&bad, 0xff, sizeof bad);
+    bad.version = 1;
+    cr_expect_eq(vlapic_restore(v, &bad), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(vlapic_restore(v, &good), ABI_OK);
+}
+
+Test(vlapic, msrs_restore_without_transitions) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    const uint64_t wide = VLAPIC_BASE | APIC_BASE_ENABLE | APIC_BASE_X2APIC;
+    cr_expect_eq(vlapic_restore_msrs(v, wide, 0), ABI_OK);
+    cr_expect_eq(x2_read(v, VLAPIC_ID), 0);
+    cr_expect_eq(v->vlapic.base_msr, wide | APIC_BASE_BSP, "who boots is fixed");
+    cr_expect_eq(vlapic_restore_msrs(v, VLAPIC_BASE | APIC_BASE_ENABLE, 0), ABI_OK);
+    cr_expect_eq(vlapic_restore_msrs(v, VLAPIC_BASE | APIC_BASE_X2APIC, 0), ABI_ERROR_ARGUMENT);
+}
+
+// Whatever a guest writes where, the invariants hold: nothing in service that was not taken, no
+// vector below 16, and the highest in service known.
+Test(vlapic, random_writes_keep_the_invariants) {
+    uint64_t seed = 0x9e3779b97f4a7c15;
+    enable_all(false);
+    for (unsigned round = 0; round < 200000; round++) {
+        seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+        struct vcpu *v = &vlapic_vcpu[(seed >> 60) % VCPUS];
+        uint32_t value = (uint32_t)(seed >> 20);
+        uint32_t offset = (uint32_t)(seed >> 52) % 64 * 16;
+        if ((seed >> 48) % 16 == 0)
+            vlapic_msr_write(v, MSR_APIC_BASE, VLAPIC_BASE | (value & 0xd00));
+        else if ((seed >> 48) % 16 < 8)
+            vlapic_mmio_write(v, offset, value);
+        else
+            x2_write(v, offset, (seed >> 24) % 4 ? value : seed);
+        if ((seed >> 44) % 4 == 0)
+            take(v);
+        if ((seed >> 44) % 64 == 1)
+            advance_to(vlapic_now + value % 10000000);
+        cr_assert_eq(v->vlapic.isr_highest, highest_vector(v, VLAPIC_ISR), "round %u", round);
+        cr_assert_eq(vlapic_get(v, VLAPIC_IRR) & 0xffff, 0, "round %u", round);
+        vlapic_mmio_read(v, offset);
+    }
+}
