@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: Apache-2.0
+// vmx/: injection and the handlers of exits, against a VMCS of paper. The modules are compiled in here
+// with the kernel's functions under other names.
+#include <criterion/criterion.h>
+
+#define vlapic_set_cr8        vmx_exit_test_set_cr8
+#define vlapic_get_cr8        vmx_exit_test_get_cr8
+#define vcpu_inject_exception vmx_exit_test_inject_exception
+#define vcpu_fail             vmx_exit_test_fail
+#define vcpu_read_msr         vmx_exit_test_read_msr
+#define vcpu_write_msr        vmx_exit_test_write_msr
+#define vm_ring_doorbell      vmx_exit_test_ring_doorbell
+#define vm_handle_fault       vmx_exit_test_handle_fault
+#define log_line              vmx_exit_test_log_line
+#include "kernel/vm.h"
+#include "vmx/exit.h"
+#include "vmx/inject.h"
+#include "vmx/vmx.h"
+
+#include "vmx/exit_cr.c"
+#include "vmx/exit_io.c"
+#include "vmx/exit_memory.c"
+#include "vmx/exit_msr.c"
+#include "vmx/inject.c"
+
+// cr.c and caps.c come with their own tests.
+extern struct vmx_caps vmx_caps;
+
+static uint64_t vmcs_paper[0x8000];
+static struct vm exit_vm;
+static struct vmx_vcpu exit_x;
+static struct vcpu_page exit_page;
+static struct vcpu exit_vcpu;
+static struct {
+    unsigned vector;
+    bool has_vector;
+    enum vcpu_failure failure;
+    uint16_t doorbell, rung;
+    enum vm_fault fault;
+    enum msr_result msr_result;
+    uint64_t msr_value;
+    uint8_t cr8;
+} seen;
+
+uint64_t vmcs_read_field(uint32_t field) {
+    return vmcs_paper[field];
+}
+void vmcs_write_field(uint32_t field, uint64_t value) {
+    vmcs_paper[field] = value;
+}
+void vlapic_set_cr8(struct vcpu *vcpu, uint8_t cr8) {
+    (void)vcpu;
+    seen.cr8 = cr8;
+}
+uint8_t vlapic_get_cr8(const struct vcpu *vcpu) {
+    (void)vcpu;
+    return seen.cr8;
+}
+enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,
+                                       uint32_t error) {
+    (void)vcpu, (void)has_error, (void)error;
+    seen.vector = vector;
+    seen.has_vector = true;
+    return EXIT_RETRY;
+}
+enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
+    (void)vcpu, (void)detail;
+    seen.failure = failure;
+    return EXIT_KILL;
+}
+enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
+    (void)vcpu, (void)msr;
+    *value = seen.msr_value;
+    return seen.msr_result;
+}
+enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
+    (void)vcpu, (void)msr;
+    seen.msr_value = value;
+    return seen.msr_result;
+}
+bool vm_ring_doorbell(struct vm *vm, uint16_t port) {
+    (void)vm;
+    seen.rung = port == seen.doorbell ? port : 0;
+    return seen.rung != 0;
+}
+enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
+    (void)vm, (void)gpa, (void)access;
+    return seen.fault;
+}
+enum exit_action exit_unexpected(struct vcpu *vcpu) {
+    return vcpu_fail(vcpu, VCPU_FAILURE_UNHANDLED_EXIT, 0);
+}
+void vmx_dump(const struct vcpu *vcpu, const char *headline) {
+    (void)vcpu, (void)headline;
+}
+void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0) {
+    uint64_t needed = CR0_PE | CR0_PG;
+    x->entry_work = (cr0 & needed) == needed ? 0 : WORK_BAD_MODE;
+}
+
+// A guest in 64-bit mode.
+static void exit_set_up(void) {
+    memset(vmcs_paper, 0, sizeof vmcs_paper);
+    memset(&seen, 0, sizeof seen);
+    seen.msr_result = MSR_UNKNOWN;
+    exit_vm = (struct vm){0};
+    exit_page = (struct vcpu_page){0};
+    exit_x = (struct vmx_vcpu){
+        .primary = 0x100,
+        .cr0_mask = cr0_host_mask(true),
+        .cr4_allowed = CR4_PAE | CR4_PGE | CR4_OSXSAVE | CR4_PCIDE | CR4_MCE,
+        .efer_allowed = EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE,
+    };
+    exit_x.cr4_mask = cr4_host_mask(exit_x.cr4_allowed);
+    exit_vcpu = (struct vcpu){.vm = &exit_vm, .page = &exit_page, .backend = &exit_x};
+    vmcs_write(VMCS_GUEST_CR0, CR0_PE | CR0_PG | CR0_NE | CR0_ET);
+    vmcs_write(VMCS_CR0_READ_SHADOW, CR0_PE | CR0_PG | CR0_ET);
+    vmcs_write(VMCS_GUEST_CR4, CR4_PAE | CR4_VMXE | CR4_MCE);
+    exit_x.cr4_shadow = CR4_PAE;
+    vmcs_write(VMCS_CR4_READ_SHADOW, CR4_PAE);
+    vmcs_write64(VMCS_GUEST_EFER, EFER_LME | EFER_LMA);
+    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)SEGMENT_LONG);
+    vmcs_write(VMCS_GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+}
+
+TestSuite(vmx_exit_cr, .init = exit_set_up);
+TestSuite(vmx_exit_msr, .init = exit_set_up);
+TestSuite(vmx_exit_io, .init = exit_set_up);
+TestSuite(vmx_exit_memory, .init = exit_set_up);
+TestSuite(vmx_inject, .init = exit_set_up);
+
+static enum exit_action write_cr(unsigned number, uint64_t value) {
+    exit_page.gpr[GPR_RBX] = value;
+    vmcs_write(VMCS_EXIT_QUALIFICATION, number | GPR_RBX << 8);
+    return exit_control_register(&exit_vcpu);
+}
+
+// ---- control registers --------------------------------------------------------------------------
+
+Test(vmx_exit_cr, guest_sees_its_own_bits) {
+    cr_expect_eq(vmx_get_cr0(&exit_x), CR0_PE | CR0_PG | CR0_ET, "NE is ours");
+    cr_expect_eq(vmx_get_cr4(&exit_x), CR4_PAE, "VMXE and MCE are ours");
+}
+
+// The retried instruction must not exit again: its value and the shadow agree in all our bits.
+Test(vmx_exit_cr, retry_converges) {
+    const uint64_t base = CR0_PE | CR0_PG;
+    const uint64_t values[] = {base | CR0_CD, base | CR0_CD | CR0_NW, base | CR0_NE,
+                               base | CR0_TS | BIT(10) | CR0_CD};
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
+        exit_set_up();
+        cr_expect_eq(write_cr(0, values[i]), EXIT_RETRY);
+        cr_expect_not(seen.has_vector, "value %zu", i);
+        cr_expect_eq((vmcs_read(VMCS_CR0_READ_SHADOW) ^ values[i]) & exit_x.cr0_mask, 0);
+    }
+    exit_set_up();
+    cr_expect_eq(write_cr(4, CR4_PAE | CR4_OSXSAVE | CR4_PGE), EXIT_RETRY);
+    cr_expect_eq(
+        (vmcs_read(VMCS_CR4_READ_SHADOW) ^ (CR4_PAE | CR4_OSXSAVE | CR4_PGE)) & exit_x.cr4_mask, 0);
+    cr_expect_eq(vmcs_read(VMCS_GUEST_CR4), CR4_PAE | CR4_VMXE | CR4_MCE | CR4_OSXSAVE,
+                 "ours stay, OSXSAVE passes, PGE is the instruction's own to set");
+    cr_expect_eq(exit_x.cr4_shadow & CR4_OSXSAVE, CR4_OSXSAVE);
+}
+
+Test(vmx_exit_cr, bad_writes_fault_and_change_nothing) {
+    cr_expect_eq(write_cr(0, CR0_PE | CR0_PG | CR0_NW), EXIT_RETRY);
+    cr_expect(seen.has_vector && seen.vector == EXC_GP);
+    cr_expect_eq(vmcs_read(VMCS_CR0_READ_SHADOW), CR0_PE | CR0_PG | CR0_ET);
+    exit_set_up();
+    cr_expect_eq(write_cr(4, CR4_PAE | CR4_VMXE), EXIT_RETRY);
+    cr_expect(seen.has_vector && seen.vector == EXC_GP);
+    cr_expect_eq(exit_x.cr4_shadow, CR4_PAE);
+}
+
+Test(vmx_exit_cr, leaving_paging_without_unrestricted_guest_is_refused_at_entry) {
+    exit_x.cr0_mask = cr0_host_mask(false);
+    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, 0);
+    cr_expect_eq(write_cr(0, CR0_PE), EXIT_RETRY);
+    cr_expect_eq(exit_x.entry_work, WORK_BAD_MODE);
+}
+
+Test(vmx_exit_cr, cr8_is_the_task_priority) {
+    cr_expect_eq(write_cr(8, 9), EXIT_ADVANCE);
+    cr_expect_eq(seen.cr8, 9);
+    cr_expect_eq(write_cr(8, 16), EXIT_RETRY);
+    cr_expect(seen.has_vector && seen.vector == EXC_GP);
+    vmcs_write(VMCS_EXIT_QUALIFICATION, 8 | CR_ACCESS_MOV_FROM << 4 | GPR_RSP << 8);
+    cr_expect_eq(exit_control_register(&exit_vcpu), EXIT_ADVANCE);
+    cr_expect_eq(vmcs_read(VMCS_GUEST_RSP), 9);
+}
+
+// ---- MSRs ---------------------------------------------------------------------------------------
+
+static enum exit_action write_msr(uint32_t msr, uint64_t value) {
+    exit_page.gpr[GPR_RCX] = msr | 0xdead00000000ULL;
+    exit_page.gpr[GPR_RAX] = (uint32_t)value | 0xbeef00000000ULL;
+    exit_page.gpr[GPR_RDX] = value >> 32;
+    return exit_wrmsr(&exit_vcpu);
+}
+
+Test(vmx_exit_msr, efer_keeps_lma) {
+    cr_expect_eq(write_msr(MSR_EFER, EFER_LME | EFER_SCE | EFER_NXE), EXIT_ADVANCE);
+    cr_expect_eq(vmcs_read64(VMCS_GUEST_EFER), EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE);
+    cr_expect_eq(write_msr(MSR_EFER, EFER_SCE), EXIT_RETRY, "LME under paging");
+    cr_expect(seen.has_vector && seen.vector == EXC_GP);
+}
+
+Test(vmx_exit_msr, neutral_code_goes_first) {
+    seen.msr_result = MSR_DONE;
+    cr_expect_eq(write_msr(0x830, 0x1234567890ULL), EXIT_ADVANCE);
+    cr_expect_eq(seen.msr_value, 0x1234567890ULL);
+    exit_page.gpr[GPR_RCX] = 0x10;
+    cr_expect_eq(exit_rdmsr(&exit_vcpu), EXIT_ADVANCE);
+    cr_expect_eq(exit_page.gpr[GPR_RAX], 0x34567890);
+    cr_expect_eq(exit_page.gpr[GPR_RDX], 0x12);
+    seen.msr_result = MSR_FAULT;
+    cr_expect_eq(exit_rdmsr(&exit_vcpu), EXIT_RETRY);
+    cr_expect(seen.has_vector);
+}
+
+Test(vmx_exit_msr, unknown_ones_are_the_vmms) {
+    vmcs_write32(VMCS_EXIT_INSTRUCTION_LENGTH, 2);
+    cr_expect_eq(write_msr(0x1a0, 1), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_MSR_WRITE);
+    cr_expect_eq(exit_page.msr, 0x1a0);
+    cr_expect_eq(exit_page.instruction_length, 2);
+    cr_expect_eq(exit_rdmsr(&exit_vcpu), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_MSR_READ);
+}
+
+Test(vmx_exit_msr, debugctl_has_btf_only) {
+    cr_expect_eq(write_msr(MSR_DEBUGCTL, DEBUGCTL_BTF), EXIT_ADVANCE);
+    cr_expect_eq(vmcs_read64(VMCS_GUEST_DEBUGCTL), DEBUGCTL_BTF);
+    cr_expect_eq(write_msr(MSR_DEBUGCTL, 1), EXIT_RETRY);
+    cr_expect(seen.has_vector && seen.vector == EXC_GP);
+}
+
+// ---- I/O and memory -----------------------------------------------------------------------------
+
+Test(vmx_exit_io, doorbells_end_here) {
+    exit_vm.doorbell_count = 1;
+    seen.doorbell = 0xc000;
+    vmcs_write(VMCS_EXIT_QUALIFICATION, 0xc0000001);
+    cr_expect_eq(exit_io(&exit_vcpu), EXIT_ADVANCE);
+    vmcs_write(VMCS_EXIT_QUALIFICATION, 0xc0000009);
+    cr_expect_eq(exit_io(&exit_vcpu), EXIT_VMM, "IN is no doorbell");
+    vmcs_write(VMCS_EXIT_QUALIFICATION, 0xc0020001);
+    cr_expect_eq(exit_io(&exit_vcpu), EXIT_VMM, "another port");
+}
+
+Test(vmx_exit_io, strings_come_with_what_a_walk_needs) {
+    vmx_caps.has_string_io_info = true;
+    vmcs_write(VMCS_EXIT_QUALIFICATION, 0x01f00031);
+    vmcs_write32(VMCS_EXIT_INSTRUCTION_INFO, 2u << 7 | VMCS_FS << 15);
+    vmcs_write(VMCS_GUEST_CR3, 0x5000);
+    vmcs_write(VMCS_BASE(VMCS_FS), 0x7777);
+    cr_expect_eq(exit_io(&exit_vcpu), EXIT_VMM);
+    cr_expect(exit_page.io.is_string && exit_page.io.segment == VMCS_FS);
+    cr_expect_eq(exit_page.io.address_size, 8);
+    cr_expect_eq(exit_page.walk.cr3, 0x5000);
+    cr_expect_eq(exit_page.walk.segment_base[VMCS_FS], 0x7777);
+    cr_expect_eq(exit_page.walk.code_size, 8);
+}
+
+Test(vmx_exit_memory, code_size_and_cpl) {
+    vmcs_write32(VMCS_GUEST_SS_ACCESS_RIGHTS, 3u << SEGMENT_DPL_SHIFT);
+    vmx_fill_walk(&exit_vcpu);
+    cr_expect_eq(exit_page.walk.cpl, 3);
+    cr_expect_eq(exit_page.walk.code_size, 8);
+    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)SEGMENT_DB);
+    vmx_fill_walk(&exit_vcpu);
+    cr_expect_eq(exit_page.walk.code_size, 4);
+    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)SEGMENT_LONG);
+    vmcs_write64(VMCS_GUEST_EFER, 0);
+    vmx_fill_walk(&exit_vcpu);
+    cr_expect_eq(exit_page.walk.code_size, 2, "L means nothing outside long mode");
+}
+
+Test(vmx_exit_memory, faults_are_mapped_or_forwarded) {
+    vmcs_write(VMCS_EXIT_QUALIFICATION, 0x182);
+    vmcs_write64(VMCS_GUEST_PHYSICAL_ADDRESS, 0xfee000b0);
+    seen.fault = VM_FAULT_RETRY;
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_RETRY);
+    seen.fault = VM_FAULT_VMM;
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_MEMORY);
+    cr_expect_eq(exit_page.memory.gpa, 0xfee000b0);
+    seen.fault = VM_FAULT_SHORTAGE;
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_KILL);
+    cr_expect_eq(seen.failure, VCPU_FAILURE_MEMORY);
+}
+
+Test(vmx_exit_memory, delivery_through_no_memory_ends_the_vm) {
+    vmcs_write32(VMCS_IDT_VECTORING_INFO, EVENT_VALID | EVENT_EXTERNAL_INTERRUPT | 0x30);
+    seen.fault = VM_FAULT_RETRY;
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_RETRY);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), EVENT_VALID | 0x30, "again");
+    seen.fault = VM_FAULT_VMM;
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_KILL);
+}
+
+// ---- injection ----------------------------------------------------------------------------------
+
+Test(vmx_inject, interrupts_wait_for_their_window) {
+    cr_expect(vmx_can_take_interrupt(&exit_vcpu));
+    vmcs_write(VMCS_GUEST_RFLAGS, RFLAGS_ONE);
+    cr_expect_not(vmx_can_take_interrupt(&exit_vcpu));
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), 0x100 | PRIMARY_INTERRUPT_WINDOW_EXITING);
+    cr_expect_eq(exit_interrupt_window(&exit_vcpu), EXIT_RETRY);
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), 0x100);
+    cr_expect(exit_vcpu.pending & VCPU_PENDING_INTERRUPT);
+    vmcs_write(VMCS_GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+    const uint64_t blocks[] = {BLOCKING_BY_STI, BLOCKING_BY_MOV_SS};
+    for (size_t i = 0; i < ARRAY_COUNT(blocks); i++) {
+        vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, (uint32_t)blocks[i]);
+        cr_expect_not(vmx_can_take_interrupt(&exit_vcpu));
+    }
+    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, 0);
+    vmx_inject_interrupt(&exit_vcpu, 0x55);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000055);
+    cr_expect_not(vmx_can_take_interrupt(&exit_vcpu), "one at a time");
+}
+
+Test(vmx_inject, nmi_waits_for_iret) {
+    cr_expect(vmx_can_take_nmi(&exit_vcpu));
+    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, (uint32_t)BLOCKING_BY_NMI);
+    cr_expect_not(vmx_can_take_nmi(&exit_vcpu));
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), 0x100 | PRIMARY_NMI_WINDOW_EXITING);
+    cr_expect_eq(exit_nmi_window(&exit_vcpu), EXIT_RETRY);
+    cr_expect(exit_vcpu.pending & VCPU_PENDING_NMI);
+    vmx_inject_nmi(&exit_vcpu);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000202);
+}
+
+Test(vmx_inject, error_codes_follow_the_vector_and_the_mode) {
+    vmx_inject_exception(&exit_vcpu, EXC_GP, true, 0xffff1234);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000b0d);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), 0x1234);
+    cr_expect(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_RF);
+    exit_set_up();
+    vmx_inject_exception(&exit_vcpu, EXC_UD, true, 7);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000306);
+    exit_set_up();
+    vmx_inject_exception(&exit_vcpu, EXC_PF, false, 7);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000b0e);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), 0);
+    exit_set_up();
+    vmcs_write(VMCS_GUEST_CR0, 0);
+    vmx_inject_exception(&exit_vcpu, EXC_GP, true, 1);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x8000030d, "real mode");
+}
+
+Test(vmx_inject, exceptions_combine_as_in_the_manual) {
+    cr_expect_eq(exception_combine(EXC_PF, EXC_PF), MERGE_DOUBLE_FAULT);
+    cr_expect_eq(exception_combine(EXC_PF, EXC_GP), MERGE_DOUBLE_FAULT);
+    cr_expect_eq(exception_combine(EXC_GP, EXC_PF), MERGE_SECOND);
+    cr_expect_eq(exception_combine(EXC_GP, EXC_GP), MERGE_DOUBLE_FAULT);
+    cr_expect_eq(exception_combine(EXC_DE, 11), MERGE_DOUBLE_FAULT);
+    cr_expect_eq(exception_combine(EXC_UD, EXC_GP), MERGE_SECOND);
+    cr_expect_eq(exception_combine(EXC_DF, EXC_GP), MERGE_SHUTDOWN);
+    cr_expect_eq(exception_combine(EXC_DF, EXC_PF), MERGE_SHUTDOWN);
+    cr_expect_eq(exception_combine(EXC_DF, EXC_UD), MERGE_SECOND);
+    vmx_inject_exception(&exit_vcpu, EXC_PF, true, 2);
+    vmx_inject_exception(&exit_vcpu, EXC_GP, true, 5);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000b08);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), 0);
+    vmx_inject_exception(&exit_vcpu, EXC_GP, true, 5);
+    cr_expect(exit_x.entry_work & WORK_SHUTDOWN);
+}
+
+Test(vmx_inject, interrupted_delivery_is_repeated) {
+    vmcs_write32(VMCS_EXIT_INSTRUCTION_LENGTH, 2);
+    vmcs_write32(VMCS_IDT_VECTORING_ERROR, 0x10);
+    // INT 0x80, with the undefined bit 12 set.
+    vmcs_write32(VMCS_IDT_VECTORING_INFO, EVENT_VALID | EVENT_SOFTWARE_INTERRUPT | 0x1080);
+    cr_expect(vmx_requeue_event(&exit_vcpu, false));
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000480);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_INSTRUCTION_LENGTH), 2);
+    vmcs_write32(VMCS_IDT_VECTORING_INFO,
+                 EVENT_VALID | EVENT_HARDWARE_EXCEPTION | EVENT_HAS_ERROR | EXC_PF);
+    cr_expect(vmx_requeue_event(&exit_vcpu, false));
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), 0x10);
+}
+
+Test(vmx_inject, nmi_blocking_survives_exits) {
+    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, (uint32_t)BLOCKING_BY_NMI);
+    vmcs_write32(VMCS_IDT_VECTORING_INFO, EVENT_VALID | EVENT_NMI | EXC_NMI);
+    cr_expect(vmx_requeue_event(&exit_vcpu, false));
+    cr_expect_eq(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY), 0, "or it could not be injected");
+    vmcs_write32(VMCS_IDT_VECTORING_INFO, 0);
+    cr_expect_not(vmx_requeue_event(&exit_vcpu, true));
+    cr_expect_eq(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY), BLOCKING_BY_NMI, "IRET is repeated");
+}
+
+// VT-x refuses malformed events before it looks at the guest: none may get through.
+Test(vmx_inject, restored_events_are_checked) {
+    const struct vcpu_inject good[] = {
+        {.vector = 0x20, .type = 0},
+        {.vector = 2, .type = 2},
+        {.vector = 14, .type = 3, .has_error = 1},
+        {.vector = 6, .type = 3},
+        {.vector = 0x80, .type = 4, .length = 2},
+        {.vector = 3, .type = 6, .length = 1},
+    };
+    const struct vcpu_inject bad[] = {
+        {.vector = 3, .type = 2},
+        {.vector = 14, .type = 3},
+        {.vector = 6, .type = 3, .has_error = 1},
+        {.vector = 32, .type = 3},
+        {.vector = 0x80, .type = 4},
+        {.vector = 0x80, .type = 4, .length = 16},
+        {.vector = 0x20, .type = 1},
+        {.vector = 0x20, .type = 7},
+        {.vector = 0x20, .type = 0, .has_error = 1},
+        {.vector = 0x80, .type = 0x14, .length = 2},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(good); i++) {
+        cr_expect(inject_is_valid(&good[i], true), "good %zu", i);
+        struct vcpu_inject event;
+        inject_restore(&good[i], true);
+        cr_expect(inject_save(&event));
+        cr_expect_eq(memcmp(&event, &good[i], sizeof event), 0, "good %zu", i);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
+        cr_expect_not(inject_is_valid(&bad[i], true), "bad %zu", i);
+    cr_expect(inject_is_valid(&(struct vcpu_inject){.vector = 14, .type = 3}, false));
+    inject_restore(&good[0], false);
+    struct vcpu_inject none;
+    cr_expect_not(inject_save(&none));
+}
