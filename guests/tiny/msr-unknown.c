@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// RDMSR and WRMSR of a register that the processor does not have are #GP(0): each of the two ranges that VT-x has bitmaps
+// for, and samples outside of them. What is not in the list below is unknown.
+#include "runtime/cpu.h"
+#include "runtime/tiny.h"
+#include "runtime/trap.h"
+
+struct range {
+    uint32_t first, last;
+};
+
+static const struct range known[] = {
+    {0x10, 0x10},             // TSC
+    {0x17, 0x17},             // PLATFORM_ID
+    {0x1b, 0x1b},             // APIC_BASE
+    {0x2a, 0x2a},             // EBL_CR_POWERON
+    {0x3a, 0x3b},             // FEATURE_CONTROL, TSC_ADJUST
+    {0x79, 0x79},             // BIOS_UPDT_TRIG
+    {0x8b, 0x8b},             // BIOS_SIGN_ID
+    {0xce, 0xce},             // PLATFORM_INFO
+    {0xfe, 0xfe},             // MTRRCAP
+    {0x174, 0x176},           // SYSENTER
+    {0x179, 0x17a},           // MCG_CAP, MCG_STATUS
+    {0x1a0, 0x1a0},           // MISC_ENABLE
+    {0x1d9, 0x1d9},           // DEBUGCTL
+    {0x200, 0x20f},           // MTRRs
+    {0x250, 0x250},           //
+    {0x258, 0x259},           //
+    {0x268, 0x26f},           //
+    {0x277, 0x277},           // PAT
+    {0x2ff, 0x2ff},           // MTRR_DEF_TYPE
+    {0x6e0, 0x6e0},           // TSC_DEADLINE
+    {0xc0000080, 0xc0000084}, // EFER, STAR to SFMASK
+    {0xc0000100, 0xc0000103}, // FS, GS, KERNEL_GS base, TSC_AUX
+};
+
+static bool is_known(uint32_t msr) {
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++)
+        if (msr >= known[i].first && msr <= known[i].last)
+            return true;
+    return false;
+}
+
+static void check_unknown(uint32_t msr) {
+    static uint32_t told;
+    bool is_right;
+    (void)try_rdmsr(msr);
+    is_right = trap_last.is_taken && trap_last.vector == EXC_GP && trap_last.error == 0;
+    try_wrmsr(msr, 0);
+    is_right = is_right && trap_last.is_taken && trap_last.vector == EXC_GP && trap_last.error == 0;
+    CHECK(is_right);
+    if (!is_right && told++ < 20)
+        print("MSR 0x%x does not fault\n", msr);
+}
+
+static void check_range(uint32_t first, uint32_t last) {
+    for (uint32_t msr = first; msr <= last; msr++)
+        if (!is_known(msr))
+            check_unknown(msr);
+}
+
+void test(void) {
+    check_range(0, 0x1fff);
+    check_range(0xc0000000, 0xc0001fff);
+    for (unsigned bit = 13; bit < 32; bit++) // one of each power of two, where no bitmap is
+        check_unknown((uint32_t)BIT(bit) + 0x123);
+    check_unknown(0x40000000);
+    check_unknown(0x4b564d00); // KVM's clock, which CPUID does not offer
+    check_unknown(0xc0010000);
+    check_unknown(UINT32_MAX);
+}

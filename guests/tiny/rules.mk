@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# Tiny guests: each guests/tiny/NAME.c with the runtime makes build/guests/tiny/NAME.elf. Included by the Makefile.
+
+TINY_FLAGS := -std=c17 -O2 -I. -Iguests/tiny -MMD -MP -ffreestanding -fno-stack-protector \
+        -fno-asynchronous-unwind-tables -fno-pic -mno-red-zone -mgeneral-regs-only \
+        -ffile-prefix-map=$(CURDIR)=. $(WARN)
+TINY_NAMES   := $(patsubst guests/tiny/%.c,%,$(wildcard guests/tiny/*.c))
+TINY_RUNTIME := $(patsubst %,$(BUILD)/tiny/%.o,$(wildcard guests/tiny/runtime/*.c guests/tiny/runtime/*.S) \
+        lib/fmt.c lib/string.c)
+
+.PHONY: tiny
+tiny: $(TINY_NAMES:%=$(BUILD)/guests/tiny/%.elf)
+
+$(BUILD)/tiny/%.c.o: %.c
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(TINY_FLAGS) -c $< -o $@
+$(BUILD)/tiny/%.S.o: %.S
+	$(call say,AS,$<)mkdir -p $(@D) && $(CC) $(TINY_FLAGS) -c $< -o $@
+$(BUILD)/guests/tiny/%.elf: $(BUILD)/tiny/guests/tiny/%.c.o $(TINY_RUNTIME) guests/tiny/tiny.ld
+	$(call say,LD,$@)mkdir -p $(@D) && $(LD) -T guests/tiny/tiny.ld -z max-page-size=4096 -z noexecstack \
+	    --no-warn-mismatch --build-id=none -o $@ $(filter %.o,$^)
