@@ -76,7 +76,7 @@ static struct sample take_sample(const struct counter *counter) {
     for (uint32_t i = 0; i < SAMPLE_TRIES; i++) {
         uint64_t before = x86_rdtsc();
         uint32_t ticks = counter->read() & counter->mask;
-        uint32_t timer = lapic_timer_count();
+        uint32_t timer = cpu_features.has_tsc_deadline ? 0 : lapic_timer_count();
         uint64_t span = x86_rdtsc() - before;
         if (span < best_span) {
             best_span = span;
@@ -99,12 +99,17 @@ static bool wait_ticks(const struct counter *counter, uint32_t start, uint32_t w
     return false;
 }
 
+// The local APIC's timer is left alone where it runs on the TSC's deadline: measuring would take it out
+// of that mode.
 static bool measure(const struct counter *counter, uint32_t window, struct rates *rates) {
-    lapic_timer_start_measure();
+    bool has_timer = !cpu_features.has_tsc_deadline;
+    if (has_timer)
+        lapic_timer_start_measure();
     struct sample start = take_sample(counter);
     bool is_running = wait_ticks(counter, start.ticks, counter->hz / window);
     struct sample end = take_sample(counter);
-    lapic_timer_stop();
+    if (has_timer)
+        lapic_timer_stop();
     uint64_t ticks = (end.ticks - start.ticks) & counter->mask;
     if (!is_running || ticks == 0)
         return false;

@@ -102,6 +102,7 @@ void lapic_timer_start_measure(void) {
     sim.timer_start = sim.tsc;
 }
 uint32_t lapic_timer_count(void) {
+    cr_assert_not(cpu_features.has_tsc_deadline);
     sim.tsc += ACCESS_TIME / 4;
     return UINT32_MAX - (uint32_t)elapsed(sim.timer_start, sim.timer_hz);
 }
