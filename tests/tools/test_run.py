@@ -246,8 +246,8 @@ class Typing(unittest.TestCase):
         script = Script()
         script.feed(b"one\n")
         script.output(b"no prompt\r\n", 100)
-        self.assertEqual(script.due(110), b"")
-        self.assertEqual(script.due(121), b"one\r")
+        self.assertEqual(script.due(159), b"")
+        self.assertEqual(script.due(161), b"one\r")
 
 
 def wait_for(condition):

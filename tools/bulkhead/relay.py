@@ -20,7 +20,7 @@ from .firmware import plain
 ESCAPE = 0x1D  # Ctrl-]
 
 PROMPT_SECONDS = 0.5
-SILENCE_SECONDS = 20
+SILENCE_SECONDS = 60
 _PROMPT = re.compile(r"[#$%>:?] ?$")
 _TAIL_MOST = 512
 
