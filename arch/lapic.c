@@ -51,6 +51,12 @@ void lapic_init(volatile uint32_t *registers) {
     mmio = cpu_features.has_x2apic ? NULL : registers;
 }
 
+static void timer_set_mode(void) {
+    lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
+    lapic_write(LAPIC_LVT_TIMER,
+                (cpu_features.has_tsc_deadline ? LVT_TIMER_DEADLINE : 0) | VECTOR_TIMER);
+}
+
 void lapic_init_cpu(void) {
     uint64_t base = x86_rdmsr(MSR_APIC_BASE);
     if (mmio == NULL && (base & APIC_BASE_X2APIC) == 0) {
@@ -64,10 +70,7 @@ void lapic_init_cpu(void) {
     lapic_write(LAPIC_LVT_LINT1, LVT_MASKED);
     lapic_write(LAPIC_LVT_ERROR, VECTOR_ERROR);
     lapic_write(LAPIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
-    if (cpu_features.has_tsc_deadline)
-        lapic_write(LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | VECTOR_TIMER);
-    else
-        lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
+    timer_set_mode();
 }
 
 uint32_t lapic_get_id(void) {
@@ -108,8 +111,8 @@ void lapic_send_startup(uint32_t apic_id, uint8_t page) {
 void lapic_timer_init(uint64_t tsc_hz, uint64_t timer_hz) {
     tsc_rate = tsc_hz;
     timer_rate = timer_hz;
-    if (!cpu_features.has_tsc_deadline)
-        lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
+    lapic_timer_stop(); // what a measurement left
+    timer_set_mode();
 }
 
 void lapic_timer_set(uint64_t deadline) {
@@ -121,7 +124,6 @@ void lapic_timer_set(uint64_t deadline) {
     // At most 2^32 / timer_hz seconds: shorter waits are simply set again when they fire.
     uint64_t ticks = deadline > now ? MIN(deadline - now, tsc_rate) : 0;
     uint64_t count = ticks * (timer_rate >> 8) / (tsc_rate >> 8) + 1;
-    lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
     lapic_write(LAPIC_TIMER_INITIAL, (uint32_t)MIN(count, UINT32_MAX));
 }
 
