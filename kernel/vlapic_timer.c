@@ -49,6 +49,16 @@ static void fire(struct timer *timer) {
     timer_arm(timer, vlapic->timer_start + next);
 }
 
+// What has expired is delivered before a register changes: the host's timer interrupt may be a few
+// instructions away, and stopping the timer would lose it.
+static void settle(struct vcpu *vcpu) {
+    struct timer *timer = &vcpu->vlapic.timer;
+    if (!__atomic_load_n(&timer->cpu, __ATOMIC_RELAXED) || timer->deadline > x86_rdtsc())
+        return;
+    timer_cancel(timer);
+    fire(timer);
+}
+
 // Arms or stops the host timer for the counter.
 static void arm_counter(struct vcpu *vcpu) {
     struct vlapic *vlapic = &vcpu->vlapic;
@@ -104,14 +114,23 @@ uint32_t vlapic_timer_get_current(const struct vcpu *vcpu) {
     return (uint32_t)((period - elapsed % period) >> divide_shift(vcpu));
 }
 
+// A deadline that has passed reads 0, as it has fired.
+uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu) {
+    uint64_t deadline = vcpu->vlapic.tsc_deadline;
+    return deadline > x86_rdtsc() + vcpu->tsc_offset ? deadline : 0;
+}
+
 void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
     uint32_t old = vlapic_get(vcpu, VLAPIC_LVT_TIMER);
+    settle(vcpu);
     vlapic_set(vcpu, VLAPIC_LVT_TIMER, value);
     // A change between deadline and counter disarms; between the two counters, it goes on.
     if ((old ^ value) & LVT_TIMER_DEADLINE) {
         vlapic_timer_stop(vcpu);
         vlapic_set(vcpu, VLAPIC_TIMER_INITIAL, 0);
     } else if (value & LVT_TIMER_DEADLINE) {
+        // One that has passed has fired or was masked when it did: it is gone.
+        vcpu->vlapic.tsc_deadline = vlapic_timer_get_deadline(vcpu);
         arm_deadline(vcpu);
     } else {
         if (get_period(vcpu) != 0)
@@ -123,6 +142,7 @@ void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
 void vlapic_timer_write_initial(struct vcpu *vcpu, uint32_t value) {
     if (is_deadline_mode(vcpu))
         return;
+    settle(vcpu);
     vlapic_set(vcpu, VLAPIC_TIMER_INITIAL, value);
     vcpu->vlapic.timer_start = x86_rdtsc();
     set_period(vcpu, value);
@@ -130,21 +150,17 @@ void vlapic_timer_write_initial(struct vcpu *vcpu, uint32_t value) {
 }
 
 void vlapic_timer_write_divide(struct vcpu *vcpu, uint32_t value) {
+    settle(vcpu);
     uint32_t current = vlapic_timer_get_current(vcpu);
     vlapic_set(vcpu, VLAPIC_TIMER_DIVIDE, value);
     if (!is_deadline_mode(vcpu) && get_period(vcpu) != 0)
         vlapic_timer_restore(vcpu, current);
 }
 
-// A deadline that has passed reads 0, as it has fired.
-uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu) {
-    uint64_t deadline = vcpu->vlapic.tsc_deadline;
-    return deadline > x86_rdtsc() + vcpu->tsc_offset ? deadline : 0;
-}
-
 void vlapic_timer_write_deadline(struct vcpu *vcpu, uint64_t guest_tsc) {
     if (!is_deadline_mode(vcpu))
         return;
+    settle(vcpu);
     vcpu->vlapic.tsc_deadline = guest_tsc;
     arm_deadline(vcpu);
 }

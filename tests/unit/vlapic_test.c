@@ -501,6 +501,26 @@ Test(vlapic, tsc_deadline_is_the_guests_clock) {
     cr_expect_null(v->vlapic.timer.cpu, "leaving the mode disarms");
 }
 
+// The guest may write a register after the counter ran out and before the host's timer interrupt.
+Test(vlapic, expiry_is_not_lost_to_a_write) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x70);
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000);
+    vlapic_now += 1001;
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x71);
+    cr_expect(has_irr(v, 0x70));
+    cr_expect_null(v->vlapic.timer.cpu);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, vlapic_now + 100));
+    vlapic_now += 101;
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x73);
+    cr_expect(has_irr(v, 0x72));
+    cr_expect_null(v->vlapic.timer.cpu, "fires once");
+    cr_expect_not(has_irr(v, 0x73));
+}
+
 // ---- state --------------------------------------------------------------------------------------
 
 Test(vlapic, state_round_trips) {
