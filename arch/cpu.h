@@ -57,6 +57,7 @@ _Static_assert(sizeof(struct tss) == 104, "SDM 3A 8.7 \"Task Management in 64-bi
 #define CPU_TABLES_BASE 0xffffff0000000000ULL
 #define CPU_TABLES_SLOT 0x20000ULL
 
+struct object;
 struct thread;
 struct vcpu;
 
@@ -67,13 +68,18 @@ struct cpu {
     struct thread *current;
     struct vcpu *loaded_vcpu; // whose FPU, debug registers, MSRs and VMCS are in this processor
     struct tss *tss;
+    uint64_t root;        // CR3's table, for who wants it flushed (atomic)
+    struct object *dying; // objects to destroy, see kernel/object.c
+    bool is_burying;
     uint64_t idle_ticks;
+    uint64_t nmis;          // that nobody sent
     uint64_t locks_held;    // ranks, in debug builds
     uint64_t exits[80];     // VM exits by reason, for the console and the crash record
     void *vmx_region;       // the VMXON region, kernel address
     uint64_t window;        // kernel address of this CPU's temporary mapping of one page
     uint64_t *window_entry; // the page-table entry behind it
     bool is_online;         // runs threads and guests
+    uint32_t admission;     // of its start, see kernel/smp.c (atomic)
     bool has_arrived;       // its start is over, well or not
     bool is_bsp;
 

@@ -84,7 +84,7 @@ void features_read(void) {
 void features_enable(void) {
     const struct cpu_features *f = &cpu_features;
     x86_write_cr0((x86_read_cr0() | CR0_WP | CR0_NE | CR0_MP | CR0_ET) &
-                  ~(CR0_EM | CR0_TS | CR0_AM | CR0_CD | CR0_NW));
+                  ~(CR0_EM | CR0_AM | CR0_CD | CR0_NW));
     x86_write_cr4(CR4_PAE | CR4_PGE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT |
                   (f->has_smep ? CR4_SMEP : 0) | (f->has_smap ? CR4_SMAP : 0) |
                   (f->has_umip ? CR4_UMIP : 0) | (f->has_xsave ? CR4_OSXSAVE : 0));
@@ -93,4 +93,6 @@ void features_enable(void) {
     x86_wrmsr(MSR_EFER, EFER_LME | EFER_LMA | EFER_NXE);
     x86_wrmsr(MSR_PAT, PAT_RESET);
     x86_write_dr7(BIT(10));
+    // The FPU's registers hold a guest's state while ring 3 runs: using them there is #NM.
+    x86_write_cr0(x86_read_cr0() | CR0_TS);
 }

@@ -98,7 +98,7 @@ enum abi_call {
     // ---- processes and threads -----------------------------------------------------------------
 
     // (quota, event, mask): an address space with a handle table. When the process ends (by exit,
-    // kill or fault) `mask` is signalled on `event` (0: none). Needs: quota CREATE; event SIGNAL.
+    // kill or fault) `mask` is signalled on `event` (0: none). Needs: quota CREATE, MANAGE; event SIGNAL.
     // Returns: a handle.
     ABI_PROCESS_CREATE = 7,
     // (process, memory, address, offset, size, rights): maps memory[offset, offset+size) at `address`

@@ -47,6 +47,9 @@ static void begin(void) {
 static void print_stack(uint64_t rsp) {
     uint64_t top = rsp | (CPU_STACK_SIZE - 1);
     unsigned count = 0;
+    if (rsp / CPU_STACK_SIZE % 2 == 0)
+        rsp += CPU_STACK_SIZE - rsp % CPU_STACK_SIZE; // an overflow: in the guard below
+    top = rsp | (CPU_STACK_SIZE - 1);
     for (uint64_t a = align_up(rsp, 8); a + 8 <= top && count < 24; a += 8) {
         uint64_t word = *(const uint64_t *)a;
         if (word < (uint64_t)image_text || word >= (uint64_t)image_rodata)
@@ -100,5 +103,6 @@ void nmi_handle(void) {
     // The only NMI that we send says: stop, another CPU panics. One of the hardware's is noted.
     if (__atomic_load_n(&is_panicking, __ATOMIC_ACQUIRE) != 0)
         stop();
-    log_line("CPU %u took an NMI that nobody sent", cpu_current()->index);
+    // It may have come in the middle of anything, so it is only counted.
+    cpu_current()->nmis++;
 }

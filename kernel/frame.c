@@ -71,6 +71,11 @@ static bool bits_all_set(uint64_t first, uint64_t count) {
 }
 
 static void release_range(uint64_t base, uint64_t size) {
+    // Frame 0 is nobody's: a null pointer must never be memory.
+    if (base == 0) {
+        base += PAGE_SIZE;
+        size -= PAGE_SIZE;
+    }
     uint64_t end = (base + size) >> PAGE_SHIFT;
     bits_set(base >> PAGE_SHIFT, size >> PAGE_SHIFT, true);
     frames.high_end = MAX(frames.high_end, align_up(end, SIZE_2M >> PAGE_SHIFT));
@@ -278,8 +283,7 @@ void frame_init(const struct boot_memory *map, uint32_t count) {
         frames.total += map[i].length;
     }
     bits_set(base.v >> PAGE_SHIFT, run >> PAGE_SHIFT, false);
-    bits_set(0, 1, false); // frame 0: a null pointer must never be memory
-    frames.free -= run + (map[0].base == 0 && is_usable(&map[0]) ? PAGE_SIZE : 0);
+    frames.free -= run;
     frames.kernel = bitmap_size;
     pool_put_range((hpa_t){base.v + bitmap_size}, run - bitmap_size);
     frames.boot_run = base;

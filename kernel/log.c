@@ -16,12 +16,16 @@ bool (*log_power_off)(void);
 
 static log_sink_t sink;
 static char history[HISTORY_MAX]; // oldest first; when it is full, later lines are not kept
-static size_t history_size;
+static size_t history_size;       // atomic: lines of several CPUs come side by side
 
 static void log_write(const char *text, size_t size) {
-    size_t kept = MIN(size, HISTORY_MAX - history_size);
-    memcpy(history + history_size, text, kept);
-    history_size += kept;
+    size_t at = __atomic_load_n(&history_size, __ATOMIC_RELAXED);
+    while (size <= HISTORY_MAX - at &&
+           !__atomic_compare_exchange_n(&history_size, &at, at + size, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED)) {
+    }
+    if (size <= HISTORY_MAX - at)
+        memcpy(history + at, text, size);
     if (sink != NULL)
         sink(text, size);
 }

@@ -2,6 +2,7 @@
 // See kernel/object.h.
 #include "kernel/object.h"
 
+#include "arch/cpu.h"
 #include "arch/log.h"
 #include "kernel/channel.h"
 #include "kernel/event.h"
@@ -35,6 +36,18 @@ void object_ref(struct object *object) {
 void object_unref(struct object *object) {
     uint32_t before = __atomic_fetch_sub(&object->ref_count, 1, __ATOMIC_ACQ_REL);
     assert(before > 0);
-    if (before == 1)
-        destroy[object->type](object);
+    if (before > 1)
+        return;
+    struct cpu *cpu = cpu_current();
+    object->next_dying = cpu->dying;
+    cpu->dying = object;
+    if (cpu->is_burying)
+        return;
+    cpu->is_burying = true;
+    while (cpu->dying != NULL) {
+        struct object *next = cpu->dying;
+        cpu->dying = next->next_dying;
+        destroy[next->type](next);
+    }
+    cpu->is_burying = false;
 }

@@ -2,7 +2,8 @@
 // Kernel objects: everything that a handle can name. An object is counted by its references (handles,
 // mappings, and kernel structures that point at it); with the last one it is destroyed.
 //
-// Locks: the count is atomic; `destroy` runs without any lock held.
+// Locks: the count is atomic; destruction runs without any lock held. It does not nest, however long the
+// chain of objects that keep each other alive is: what dies meanwhile waits in a list of the CPU.
 #pragma once
 
 #include "lib/types.h"
@@ -20,8 +21,9 @@ enum object_type {
 };
 
 struct object {
-    uint32_t type;      // enum object_type
-    uint32_t ref_count; // atomic
+    uint32_t type;             // enum object_type
+    uint32_t ref_count;        // atomic
+    struct object *next_dying; // once the count is 0
 };
 
 void object_init(struct object *object, enum object_type type); // with one reference

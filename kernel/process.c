@@ -12,7 +12,8 @@
 #include "kernel/thread.h"
 #include "lib/string.h"
 
-#define CANARY_OFFSET 0x28u                  // from FS's base, as the x86-64 psABI's compilers do
+#define THREADS_MAX   128u                  // of a process: a vCPU each, and some
+#define CANARY_OFFSET 0x28u                 // from FS's base, as the x86-64 psABI's compilers do
 #define CANARY_MIX    0x9e3779b97f4a7c15ULL // spreads the TSC's bits
 
 static hpa_t stub_frame;
@@ -247,7 +248,7 @@ struct abi_process_status process_get_status(struct process *process) {
 
 bool process_join(struct process *process, struct thread *thread) {
     lock_take(&process->lock);
-    bool is_open = !process->is_ending;
+    bool is_open = !process->is_ending && process->thread_count < THREADS_MAX;
     if (is_open) {
         thread->process_next = process->threads;
         process->threads = thread;

@@ -62,14 +62,14 @@ bool region_populate(const struct region *region, struct pagetable *pt, uint64_t
         return true;
     uint64_t offset = address - region->base + region->offset;
     struct memory_run run = memory_get(region->memory, offset);
-    if (run.size > SIZE_2M && hole.size < SIZE_1G) {
-        // Other chunks of this GiB are mapped already: go on chunk by chunk.
-        uint64_t skip = align_down(offset, SIZE_2M) - run.offset;
-        run = (struct memory_run){{run.frame.v + skip}, run.offset + skip, SIZE_2M};
-    }
-    // The part of the run that the region shows.
-    uint64_t first = MAX(run.offset, region->offset);
-    uint64_t last = MIN(run.offset + run.size, region->offset + region->size);
+    // The unit that is mapped whole or not at all: a GiB of the object only where it is a GiB of
+    // addresses too, of which nothing is mapped yet.
+    bool is_gib = hole.size >= SIZE_1G && is_aligned(region->base - region->offset, SIZE_1G);
+    uint64_t unit = is_gib ? SIZE_1G : SIZE_2M;
+    uint64_t begin = align_down(offset, unit);
+    // The part of the unit that the run covers and the region shows.
+    uint64_t first = MAX(MAX(run.offset, begin), region->offset);
+    uint64_t last = MIN(MIN(run.offset + run.size, begin + unit), region->offset + region->size);
     hpa_t frame = {run.frame.v + first - run.offset};
     return pt_map(pt, first - region->offset + region->base, frame, last - first, rights);
 }

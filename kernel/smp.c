@@ -20,6 +20,9 @@
 #define AP_WAIT_MS    200u // for a CPU to arrive, after each SIPI
 #define LEAF_FEATURES 0x1u
 
+// Whether a CPU that was told to start is still waited for (cpu->admission).
+enum admission { ADMISSION_OPEN = 0, ADMISSION_ARRIVED, ADMISSION_CLOSED };
+
 struct cpu *cpu_table[CPU_COUNT_MAX];
 uint32_t cpu_count;
 static struct cpu boot_cpu;
@@ -74,13 +77,11 @@ static void flush_if_loaded(void *opaque) {
 }
 
 void smp_flush_root(hpa_t root) {
-    for (uint32_t i = 0; i < cpu_count; i++) {
-        const struct thread *current = __atomic_load_n(&cpu_table[i]->current, __ATOMIC_RELAXED);
-        bool is_here = cpu_table[i] == cpu_current();
-        // A CPU that takes the root up after this look loads CR3 then, and remembers nothing.
-        if (is_here || current->process != NULL)
+    // A CPU that takes the root up after this look loads CR3 then, and remembers nothing older.
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < cpu_count; i++)
+        if (__atomic_load_n(&cpu_table[i]->root, __ATOMIC_SEQ_CST) == root.v)
             smp_call(cpu_table[i], flush_if_loaded, &root);
-    }
 }
 
 static bool cpu_init_tables(struct cpu *cpu) {
@@ -115,6 +116,12 @@ void smp_init_boot_cpu(void) {
 // What each CPU does for itself, the boot CPU too once its local APIC is known.
 _Noreturn void smp_ap_main(void) {
     struct cpu *cpu = cpu_current();
+    uint32_t expected = ADMISSION_OPEN;
+    // Too late: what was prepared for this CPU may be another's by now.
+    if (!__atomic_compare_exchange_n(&cpu->admission, &expected, ADMISSION_ARRIVED, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        for (;;)
+            x86_hlt();
     features_enable();
     descriptors_load(cpu);
     lapic_init_cpu();
@@ -180,10 +187,15 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
     lapic_send_startup(apic_id, (uint8_t)(t->frame.v >> PAGE_SHIFT));
     if (!wait_arrival(cpu)) {
         lapic_send_startup(apic_id, (uint8_t)(t->frame.v >> PAGE_SHIFT));
-        if (!wait_arrival(cpu)) {
+        uint32_t expected = ADMISSION_OPEN;
+        if (!wait_arrival(cpu) &&
+            __atomic_compare_exchange_n(&cpu->admission, &expected, ADMISSION_CLOSED, false,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
             log_line("the CPU with APIC ID %u does not start: left out", apic_id);
             return;
         }
+        while (!wait_arrival(cpu))
+            x86_pause();
     }
     if (cpu->is_online)
         cpu_table[cpu_count++] = cpu;

@@ -114,6 +114,21 @@ const void *space_map_firmware(hpa_t base, uint64_t size) {
     return map_physical(base, size, 0);
 }
 
+// Slots are never mapped twice: one whose mapping failed half-way is left behind.
+static uint64_t stack_make(void) {
+    void *low = kernel_page_alloc(), *high = kernel_page_alloc();
+    uint64_t base = stack_next + STACK_SLOT - CPU_STACK_SIZE;
+    if (low == NULL || high == NULL) {
+        if (low != NULL)
+            kernel_page_free(low);
+        return 0;
+    }
+    stack_next += STACK_SLOT;
+    bool is_mapped = kernel_map(base, frame_of_kernel(low), PAGE_SIZE, PT_WRITE) &&
+                     kernel_map(base + PAGE_SIZE, frame_of_kernel(high), PAGE_SIZE, PT_WRITE);
+    return is_mapped ? base + CPU_STACK_SIZE : 0;
+}
+
 // A slot that was used before keeps its pages and its mapping: no TLB has to be told anything.
 uint64_t space_stack_alloc(struct quota *quota) {
     uint64_t top = 0;
@@ -124,14 +139,7 @@ uint64_t space_stack_alloc(struct quota *quota) {
         top = stack_free;
         stack_free = *(uint64_t *)(top - 8);
     } else {
-        void *low = kernel_page_alloc(), *high = kernel_page_alloc();
-        uint64_t base = stack_next + STACK_SLOT - CPU_STACK_SIZE;
-        if (low != NULL && high != NULL &&
-            kernel_map(base, frame_of_kernel(low), PAGE_SIZE, PT_WRITE) &&
-            kernel_map(base + PAGE_SIZE, frame_of_kernel(high), PAGE_SIZE, PT_WRITE)) {
-            stack_next += STACK_SLOT;
-            top = base + CPU_STACK_SIZE;
-        }
+        top = stack_make();
     }
     lock_drop(&lock);
     if (top == 0)

@@ -52,12 +52,16 @@ void syscall_drop_event(struct event *event) {
         object_unref(&event->object);
 }
 
-static int get_quota(uint64_t number, struct quota **quota) {
+static int get_quota_with(uint64_t number, uint64_t rights, struct quota **quota) {
     struct object *object;
-    int error = syscall_get(number, OBJECT_QUOTA, ABI_RIGHT_CREATE, &object);
+    int error = syscall_get(number, OBJECT_QUOTA, rights, &object);
     if (error == ABI_OK)
         *quota = CONTAINER_OF(object, struct quota, object);
     return error;
+}
+
+static int get_quota(uint64_t number, struct quota **quota) {
+    return get_quota_with(number, ABI_RIGHT_CREATE, quota);
 }
 
 static int64_t call_handle_close(const struct syscall *c) {
@@ -147,7 +151,8 @@ static int64_t call_memory_size(const struct syscall *c) {
 static int64_t call_process_create(const struct syscall *c) {
     struct quota *quota;
     struct event *event;
-    int error = get_quota(c->a[0], &quota);
+    // Who may make processes is who ends them: a VMM may not, so nothing of it outlives it.
+    int error = get_quota_with(c->a[0], ABI_RIGHT_CREATE | ABI_RIGHT_MANAGE, &quota);
     if (error != ABI_OK)
         return -error;
     int64_t result = -syscall_get_event(c->a[1], &event);

@@ -220,8 +220,13 @@ int64_t call_vcpu_apic_read(const struct syscall *c) {
     if (error != ABI_OK)
         return -error;
     int64_t value = -ABI_ERROR_ARGUMENT;
-    if (is_apic_offset(c->a[1]))
-        value = (int64_t)(uint64_t)vlapic_mmio_read(vcpu, (uint32_t)c->a[1]);
+    if (!vcpu_claim(vcpu)) {
+        value = -ABI_ERROR_AGAIN;
+    } else {
+        if (is_apic_offset(c->a[1]))
+            value = (int64_t)(uint64_t)vlapic_mmio_read(vcpu, (uint32_t)c->a[1]);
+        vcpu_unclaim(vcpu);
+    }
     object_unref(&vcpu->object);
     return value;
 }
@@ -232,9 +237,14 @@ int64_t call_vcpu_apic_write(const struct syscall *c) {
     if (error != ABI_OK)
         return -error;
     error = ABI_ERROR_ARGUMENT;
-    if (is_apic_offset(c->a[1])) {
-        vlapic_mmio_write(vcpu, (uint32_t)c->a[1], (uint32_t)c->a[2]);
-        error = ABI_OK;
+    if (!vcpu_claim(vcpu)) {
+        error = ABI_ERROR_AGAIN;
+    } else {
+        if (is_apic_offset(c->a[1])) {
+            vlapic_mmio_write(vcpu, (uint32_t)c->a[1], (uint32_t)c->a[2]);
+            error = ABI_OK;
+        }
+        vcpu_unclaim(vcpu);
     }
     object_unref(&vcpu->object);
     return -error;

@@ -92,14 +92,18 @@ static void arm_slice(struct queue *queue, bool has_waiter) {
         timer_cancel(&queue->slice);
 }
 
+static void load_root(struct cpu *cpu, hpa_t root) {
+    __atomic_store_n(&cpu->root, root.v, __ATOMIC_SEQ_CST);
+    paging_load_root(root);
+}
+
 static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
     cpu->current = to;
-    if (is_idle(to)) {
-        paging_load_root(space_kernel_root());
-    } else {
+    hpa_t root = is_idle(to) ? space_kernel_root() : to->process->pt.root;
+    load_root(cpu, root);
+    if (!is_idle(to)) {
         cpu->tss->rsp[0] = (uint64_t)to;
         x86_wrmsr(MSR_FS_BASE, ABI_STUB_ADDRESS);
-        paging_load_root(to->process->pt.root);
     }
     switch_stack(&from->rsp, to->rsp);
     bury(queue_of(cpu_current()));
@@ -184,6 +188,12 @@ void thread_wake(struct thread *thread) {
     lock_drop(&queue->lock);
     if (is_woken)
         request(thread->cpu);
+}
+
+void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
+    lock_take(&thread->process->lock);
+    thread->vcpu = vcpu;
+    lock_drop(&thread->process->lock);
 }
 
 void thread_interrupt(struct thread *thread) {
@@ -285,9 +295,12 @@ _Noreturn void thread_exit(void) {
     struct thread *self = thread_current();
     struct queue *queue = queue_of(self->cpu);
     timer_cancel(&self->timeout);
-    if (self->vcpu != NULL)
-        vcpu_release(self->vcpu);
-    paging_load_root(space_kernel_root());
+    struct vcpu *vcpu = self->vcpu;
+    if (vcpu != NULL) {
+        thread_set_vcpu(self, NULL); // from here on nobody posts to it through this thread
+        vcpu_release(vcpu);
+    }
+    load_root(self->cpu, space_kernel_root());
     process_leave(self->process, self);
     lock_take(&queue->lock);
     self->state = THREAD_DEAD;
@@ -299,6 +312,10 @@ _Noreturn void thread_exit(void) {
 }
 
 void trap_before_user(void) {
+    // Doom first: an exception of ring 3 that has a stack of its own (#DB) always dooms, and on that
+    // stack nothing may be left behind to come back to.
+    if (thread_is_doomed(thread_current()))
+        thread_exit();
     scheduler_check();
     if (thread_is_doomed(thread_current()))
         thread_exit();

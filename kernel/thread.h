@@ -34,7 +34,7 @@ struct thread {
     uint32_t is_interrupted;     // atomic: leave waits, look at the process
     uint64_t runtime;            // TSC ticks that it ran, never less than its queue's floor [q]
     struct timer timeout;
-    struct vcpu *vcpu; // that this thread runs; referenced
+    struct vcpu *vcpu; // that this thread runs; referenced; written with process->lock
 };
 
 static inline struct thread *thread_current(void) {
@@ -54,7 +54,9 @@ _Noreturn void thread_exit(void);
 void thread_block(void);
 // Any context, any CPU.
 void thread_wake(struct thread *thread);
-// Makes it leave whatever wait it is in, as its process is ending.
+// Which vCPU it runs, for thread_interrupt.
+void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu);
+// Makes it leave whatever wait it is in, as its process is ending. With process->lock held.
 void thread_interrupt(struct thread *thread);
 bool thread_is_doomed(const struct thread *thread);
 void thread_yield(void);

@@ -42,8 +42,8 @@ static bool remove(struct timer_queue *queue, struct timer *timer) {
 void timer_arm(struct timer *timer, uint64_t deadline) {
     struct cpu *cpu = cpu_current();
     struct timer_queue *queue = &queues[cpu->index];
-    if (timer->cpu != NULL && timer->cpu != cpu)
-        timer_cancel(timer);
+    if (timer->home != cpu)
+        timer_cancel(timer); // from the queue where it may still run
     lock_take(&queue->lock);
     const struct timer *old_head = queue->head;
     if (timer->cpu == cpu)

@@ -127,8 +127,8 @@ void vcpu_free(struct vcpu *vcpu) {
 
 void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
     __atomic_fetch_or(&vcpu->pending, bits, __ATOMIC_SEQ_CST);
-    struct cpu *cpu = __atomic_load_n(&vcpu->cpu, __ATOMIC_ACQUIRE);
     if (__atomic_load_n(&vcpu->is_running, __ATOMIC_SEQ_CST) != 0) {
+        const struct cpu *cpu = __atomic_load_n(&vcpu->cpu, __ATOMIC_ACQUIRE);
         if (cpu != cpu_current())
             lapic_send_vector(cpu->apic_id, VECTOR_WAKE);
         return;
@@ -139,18 +139,20 @@ void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
     lock_drop(&vcpu->lock);
 }
 
-static bool claim(struct vcpu *vcpu) {
+bool vcpu_claim(struct vcpu *vcpu) {
     return __atomic_exchange_n(&vcpu->is_claimed, 1, __ATOMIC_ACQUIRE) == 0;
 }
 
-static void unclaim(struct vcpu *vcpu) {
+void vcpu_unclaim(struct vcpu *vcpu) {
     __atomic_store_n(&vcpu->is_claimed, 0, __ATOMIC_RELEASE);
 }
 
 // Puts in what the VMM ordered. An interrupt that cannot be taken now was not asked for: it is lost,
 // as on an INTA cycle that nobody answers.
 static void take_injection(struct vcpu *vcpu) {
-    struct vcpu_inject inject = vcpu->page->inject;
+    struct vcpu_inject inject;
+    memcpy(&inject, &vcpu->page->inject, sizeof(inject));
+    __asm__ volatile("" : "+m"(inject)); // one look: the page is shared
     if (inject.type == VCPU_INJECT_EXTINT) {
         if (vcpu_backend->can_take_interrupt(vcpu)) {
             vcpu_backend->inject_interrupt(vcpu, inject.vector);
@@ -235,17 +237,20 @@ static bool consume(struct vcpu *vcpu) {
     return false;
 }
 
-// Lets other threads of this CPU run: because it is their turn, or until something is pending.
-static void give_way(struct vcpu *vcpu, bool is_waiting) {
+enum give_way { GIVE_WAY_TURN, GIVE_WAY_YIELD, GIVE_WAY_WAIT };
+
+// Lets other threads of this CPU run: because it is their turn, out of courtesy, or until something is
+// pending. Meanwhile nobody waits for this vCPU to look at what is pending.
+static void give_way(struct vcpu *vcpu, enum give_way why) {
     vcpu_backend->leave(vcpu);
-    if (is_waiting) {
-        __atomic_store_n(&vcpu->is_running, 0, __ATOMIC_SEQ_CST);
-        if (__atomic_load_n(&vcpu->pending, __ATOMIC_SEQ_CST) == 0)
-            thread_block();
-        __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
-    } else {
+    __atomic_store_n(&vcpu->is_running, 0, __ATOMIC_SEQ_CST);
+    if (why == GIVE_WAY_TURN)
         scheduler_check();
-    }
+    else if (why == GIVE_WAY_YIELD)
+        thread_yield();
+    else if (__atomic_load_n(&vcpu->pending, __ATOMIC_SEQ_CST) == 0)
+        thread_block();
+    __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
     load(vcpu);
 }
 
@@ -253,14 +258,14 @@ static void give_way(struct vcpu *vcpu, bool is_waiting) {
 static bool prepare(struct vcpu *vcpu) {
     for (;;) {
         if (scheduler_is_wanted())
-            give_way(vcpu, false);
+            give_way(vcpu, GIVE_WAY_TURN);
         if (thread_is_doomed(thread_current()))
             return leave_with(vcpu, VCPU_EXIT_KICKED);
         if (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) != 0 && consume(vcpu))
             return true;
         if (vcpu->activity == VCPU_ACTIVE)
             return false;
-        give_way(vcpu, true);
+        give_way(vcpu, GIVE_WAY_WAIT);
     }
 }
 
@@ -286,9 +291,7 @@ static void run_loop(struct vcpu *vcpu) {
             // Whatever is deliverable already ends the HLT at once.
             __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
         } else {
-            vcpu_backend->leave(vcpu);
-            thread_yield();
-            load(vcpu);
+            give_way(vcpu, GIVE_WAY_YIELD);
         }
     }
 }
@@ -302,16 +305,16 @@ static void set_owner(struct vcpu *vcpu, struct thread *owner) {
 static int claim_for_thread(struct vcpu *vcpu) {
     struct thread *self = thread_current();
     if (vcpu->owner == self)
-        return claim(vcpu) ? ABI_OK : ABI_ERROR_AGAIN;
-    if (self->vcpu != NULL || !claim(vcpu))
+        return vcpu_claim(vcpu) ? ABI_OK : ABI_ERROR_AGAIN;
+    if (self->vcpu != NULL || !vcpu_claim(vcpu))
         return ABI_ERROR_AGAIN;
     if (vcpu->owner != NULL) {
-        unclaim(vcpu);
+        vcpu_unclaim(vcpu);
         return ABI_ERROR_AGAIN;
     }
     object_ref(&vcpu->object);
-    self->vcpu = vcpu;
-    vcpu->cpu = self->cpu;
+    thread_set_vcpu(self, vcpu);
+    __atomic_store_n(&vcpu->cpu, self->cpu, __ATOMIC_RELEASE);
     set_owner(vcpu, self);
     return ABI_OK;
 }
@@ -322,7 +325,7 @@ int vcpu_run(struct vcpu *vcpu) {
         return error;
     __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
     load(vcpu);
-    uint32_t dirty = vcpu->page->dirty;
+    uint32_t dirty = __atomic_load_n(&vcpu->page->dirty, __ATOMIC_RELAXED);
     if (dirty != 0)
         take_over(vcpu, dirty);
     if (__builtin_expect(vcpu_first_entry_tsc == 0, 0))
@@ -330,7 +333,7 @@ int vcpu_run(struct vcpu *vcpu) {
     run_loop(vcpu);
     vcpu_backend->leave(vcpu);
     __atomic_store_n(&vcpu->is_running, 0, __ATOMIC_RELEASE);
-    unclaim(vcpu);
+    vcpu_unclaim(vcpu);
     return ABI_OK;
 }
 
@@ -380,7 +383,7 @@ static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
 }
 
 int vcpu_read_state(struct vcpu *vcpu, uint64_t group, void *page) {
-    if (!claim(vcpu))
+    if (!vcpu_claim(vcpu))
         return ABI_ERROR_AGAIN;
     if (group == VCPU_STATE_REGISTERS) {
         read_registers(vcpu, page);
@@ -390,7 +393,7 @@ int vcpu_read_state(struct vcpu *vcpu, uint64_t group, void *page) {
         unload(vcpu);
         memcpy(page, vcpu->xsave, ABI_XSAVE_SIZE);
     }
-    unclaim(vcpu);
+    vcpu_unclaim(vcpu);
     return ABI_OK;
 }
 
@@ -434,7 +437,7 @@ static int write_fpu(struct vcpu *vcpu, const uint8_t *area) {
 }
 
 int vcpu_write_state(struct vcpu *vcpu, uint64_t group, const void *page) {
-    if (!claim(vcpu))
+    if (!vcpu_claim(vcpu))
         return ABI_ERROR_AGAIN;
     int error;
     if (group == VCPU_STATE_REGISTERS)
@@ -443,6 +446,6 @@ int vcpu_write_state(struct vcpu *vcpu, uint64_t group, const void *page) {
         error = vlapic_restore(vcpu, page);
     else
         error = write_fpu(vcpu, page);
-    unclaim(vcpu);
+    vcpu_unclaim(vcpu);
     return error;
 }

@@ -145,6 +145,9 @@ int vcpu_run(struct vcpu *vcpu);
 int vcpu_signal(struct vcpu *vcpu, uint64_t signal, uint64_t value);
 int vcpu_read_state(struct vcpu *vcpu, uint64_t group, void *page);
 int vcpu_write_state(struct vcpu *vcpu, uint64_t group, const void *page);
+// Who changes a vCPU's state has it for itself meanwhile. False: somebody else has it.
+bool vcpu_claim(struct vcpu *vcpu);
+void vcpu_unclaim(struct vcpu *vcpu);
 // How many bytes a group has; 0: no such group.
 size_t vcpu_state_size(uint64_t group);
 // The owner thread ends: its vCPU leaves this CPU. Drops the thread's reference.

@@ -75,6 +75,9 @@ int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, 
            uint64_t rights) {
     uint64_t rwx = rights & (ABI_RIGHT_READ | ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE);
     uint64_t limit = BIT(MIN(cpu_features.physical_bits, NPT_BITS));
+    // A vCPU's page in its own VM would keep both alive for ever.
+    if (memory->kind == MEMORY_PAGE)
+        return ABI_ERROR_ARGUMENT;
     if (!is_aligned(gpa | offset | size, PAGE_SIZE) || size == 0 || rights != rwx ||
         (rwx & ABI_RIGHT_READ) == 0 || range_exceeds(offset, size, memory->size) ||
         range_exceeds(gpa, size, limit))

@@ -76,6 +76,9 @@ static uint64_t leaf_map(struct pagetable *pt, uint64_t address, hpa_t frame, ui
             entry_write(entry, pt->format->leaf(frame, rights, level));
             return level_size(level);
         }
+        // A leaf here would be walked into as if it were a table.
+        if (!is_free && entry_is_leaf(pt->format, *entry, level))
+            return 0;
         table = table_get(pt, entry);
         if (table == NULL)
             return 0;

@@ -57,8 +57,8 @@ struct pt_mapping {
 bool pt_init(struct pagetable *pt, const struct pt_format *format, struct pt_memory memory);
 
 // Maps [address, address+size) to [frame, frame+size) with the largest leaves that alignment and
-// format allow. All three are page-aligned and nothing may be mapped there. False: no memory for
-// tables; what was mapped by this call is undone.
+// format allow. All three are page-aligned. False: no memory for tables, or something is mapped there
+// already; what was mapped by this call is undone.
 bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, uint32_t rights);
 
 // Removes what is mapped in the page-aligned range. Splitting a large leaf may need a table: false

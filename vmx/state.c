@@ -97,7 +97,7 @@ static void write_host_constants(void) {
     vmcs_write16(VMCS_HOST_FS_SELECTOR, 0);
     vmcs_write16(VMCS_HOST_GS_SELECTOR, 0);
     vmcs_write16(VMCS_HOST_TR_SELECTOR, SELECTOR_TSS);
-    vmcs_write(VMCS_HOST_FS_BASE, 0);
+    vmcs_write(VMCS_HOST_FS_BASE, ABI_STUB_ADDRESS); // the VMM's, as include/abi.h promises
     vmcs_write(VMCS_HOST_GS_BASE, 0);
     vmcs_write(VMCS_HOST_RIP, (uint64_t)vmx_exit_entry);
 }
