@@ -41,7 +41,7 @@ SUPER_OBJ  := $(call objects,ring3,$(SUPER_SRC))
 VMM_OBJ    := $(call objects,ring3,$(VMM_SRC))
 BOOT_OBJ   := $(call objects,efi,$(BOOT_SRC))
 
-FONT := /usr/share/consolefonts/Lat15-Fixed16.psf.gz
+FONT := $(CACHE)/font/font.psf.gz
 GENERATED := $(BUILD)/include/drivers/font.h $(patsubst %.asl,$(BUILD)/include/%.h,$(wildcard vmm/acpi/*.asl))
 PARTS := $(BUILD)/boot/BOOTX64.EFI $(BUILD)/kernel.elf $(BUILD)/supervisor.elf $(BUILD)/vmm.elf
 DEBIAN := $(addprefix $(BUILD)/guests/debian/,manifest.toml selfcheck.toml vmlinuz initrd.img)
@@ -106,7 +106,7 @@ $(BUILD)/boot/BOOTX64.EFI: $(BOOT_OBJ)
 	$(call say,LD,$@)mkdir -p $(@D) && lld-link -subsystem:efi_application -entry:efi_main -nodefaultlib \
 	    -Brepro -out:$@ $(BOOT_OBJ)
 
-$(BUILD)/include/drivers/font.h: drivers/font/mkfont
+$(BUILD)/include/drivers/font.h: drivers/font/mkfont $(FONT)
 	$(call say,GEN,$@)mkdir -p $(@D) && python3 drivers/font/mkfont $(FONT) $@
 $(BUILD)/include/vmm/acpi/%.h: vmm/acpi/%.asl
 	$(call say,IASL,$<)mkdir -p $(@D) && iasl -we -vs -tc -p $(BUILD)/include/vmm/acpi/$* $< >$(@:.h=.log) || \
