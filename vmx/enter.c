@@ -2,6 +2,7 @@
 // One entry and the exit that ends it: the path of every exit, so it is short, and what is rare stands
 // in functions of its own. The only place that moves RIP.
 #include "vmx/exit.h"
+#include "vmx/guard.h"
 #include "vmx/vmx.h"
 
 #include "arch/log.h"
@@ -23,7 +24,7 @@ static __attribute__((noinline, cold)) void end_blocking(uint32_t interruptibili
 }
 
 // A debugger in the guest steps over the instruction as over any other.
-static __attribute__((noinline, cold)) void trap_after_step(void) {
+__attribute__((noinline, cold)) void vmx_trap_after_step(void) {
     vmcs_write(VMCS_GUEST_PENDING_DEBUG,
                vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
 }
@@ -38,7 +39,7 @@ static inline void advance(void) {
     if (SELDOM(interruptibility & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)))
         end_blocking(interruptibility);
     if (SELDOM(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
-        trap_after_step();
+        vmx_trap_after_step();
 }
 
 void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0) {
@@ -90,6 +91,7 @@ enum exit_action vmx_enter(struct vcpu *vcpu) {
         if (action != EXIT_RETRY)
             return action;
     }
+    guard_update(x);
     uint32_t reason = vmx_switch(vcpu->page->gpr, x);
     vcpu->page->exits++;
     if (SELDOM(reason >= VMX_EXIT_COUNT))

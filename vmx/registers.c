@@ -20,6 +20,8 @@ void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty) {
         const uint32_t ended = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS;
         if (interruptibility & ended)
             vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, interruptibility & ~ended);
+        if (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)
+            vmx_trap_after_step();
     }
     if (dirty & VCPU_DIRTY_RSP)
         vmcs_write(VMCS_GUEST_RSP, page->gpr[GPR_RSP]);

@@ -3,6 +3,8 @@
 // Reset", Table 10-1 "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT".
 #include "vmx/state.h"
 
+#include "vmx/guard.h"
+
 #include "kernel/frame.h"
 #include "kernel/quota.h"
 #include "kernel/vm.h"
@@ -65,6 +67,7 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     x->primary = control[CONTROL_PRIMARY];
     x->entry = control[CONTROL_ENTRY];
     vmcs_write32(VMCS_PIN_CONTROLS, control[CONTROL_PIN]);
+    guard_init(x);
     vmcs_write32(VMCS_PRIMARY_CONTROLS, x->primary);
     vmcs_write32(VMCS_SECONDARY_CONTROLS, secondary);
     vmcs_write32(VMCS_EXIT_CONTROLS, control[CONTROL_EXIT]);

@@ -30,6 +30,7 @@ struct vmx_vcpu {
     hpa_t vmcs;
     void *vmcs_page;
     struct cpu *last_cpu; // whose host state the VMCS holds; NULL: none yet
+    bool is_guarded;      // see vmx/guard.h
     uint32_t primary;     // what VMCS_PRIMARY_CONTROLS holds
     uint32_t entry;       // VMCS_ENTRY_CONTROLS but for the IA-32e bit
     uint16_t vpid;        // 0: this machine has none
@@ -73,6 +74,8 @@ enum exit_action vmx_enter(struct vcpu *vcpu);
 void vmx_leave(struct vcpu *vcpu);
 // Sets or clears WORK_BAD_MODE after CR0 changed.
 void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0);
+// An instruction was carried out for a guest that single-steps: #DB comes behind it.
+void vmx_trap_after_step(void);
 
 void vmx_load(struct vcpu *vcpu);
 void vmx_unload(struct vcpu *vcpu);
