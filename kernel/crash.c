@@ -23,6 +23,8 @@ static _Noreturn void stop(void) {
 }
 
 static _Noreturn void end_machine(void) {
+    if (log_panic_mode != NULL)
+        log_panic_mode(); // what was said must reach the wire before all stands still
     if (log_is_batch && log_power_off != NULL)
         log_power_off();
     stop();

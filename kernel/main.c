@@ -76,7 +76,7 @@ static void init_interrupts(void) {
 // The preflight report: what is there, what is missing, and what that costs.
 static void report(void) {
     log_line("CPU: %s, %u MHz", cpu_features.brand[0] != '\0' ? cpu_features.brand : "?",
-             (uint32_t)(tsc_hz / 1000000));
+             (uint32_t)((tsc_hz + 500000) / 1000000));
     struct frame_totals totals = frame_totals();
     log_line("memory: %lu MiB, %lu MiB free", totals.total >> 20, totals.free >> 20);
     if (!cpu_features.has_smep || !cpu_features.has_smap || !cpu_features.has_umip)
