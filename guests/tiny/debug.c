@@ -5,12 +5,12 @@
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
 
-#define DR6_RESET     0xffff0ff0ULL
-#define DR7_RESET     0x400ULL
-#define DR7_L0        BIT(0)
-#define DR7_WRITE_4   (1ULL << 16 | 3ULL << 18)
-#define DR7_EXECUTE   0ULL
-#define STEPS_MOST    64u
+#define DR6_RESET   0xffff0ff0ULL
+#define DR7_RESET   0x400ULL
+#define DR7_L0      BIT(0)
+#define DR7_WRITE_4 (1ULL << 16 | 3ULL << 18)
+#define DR7_EXECUTE 0ULL
+#define STEPS_MOST  64u
 
 static volatile uint64_t steps[STEPS_MOST];
 static volatile uint32_t step_count;

@@ -18,7 +18,6 @@ static void start_timer(uint32_t microseconds) {
     lapic_write(LAPIC_TIMER_INITIAL, (uint32_t)(tsc_hz() * microseconds / 1000000));
 }
 
-
 void test(void) {
     uint64_t start = rdtsc();
     lapic_init(false);

@@ -6,9 +6,9 @@
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
 
-#define LOW         0x51
-#define HIGH        0x81
-#define ESR_SEND    BIT(5) // send illegal vector
+#define LOW      0x51
+#define HIGH     0x81
+#define ESR_SEND BIT(5) // send illegal vector
 
 static uint8_t order[8];
 static volatile uint32_t taken;

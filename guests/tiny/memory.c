@@ -38,7 +38,8 @@ static void each_page(void (*visit)(volatile uint64_t *page)) {
         uint64_t end = align_down(entry.base + entry.size, PAGE_SIZE);
         if (entry.type != E820_RAM)
             continue;
-        for (uint64_t at = align_up(entry.base, PAGE_SIZE); at < end && at < BIT(32); at += PAGE_SIZE)
+        for (uint64_t at = align_up(entry.base, PAGE_SIZE); at < end && at < BIT(32);
+             at += PAGE_SIZE)
             if (!is_taken(at))
                 visit((volatile uint64_t *)(uintptr_t)at);
     }

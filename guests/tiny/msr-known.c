@@ -27,8 +27,8 @@ static void check_refused(uint32_t msr, uint64_t value) {
 }
 
 static void check_bases(void) {
-    static const uint32_t bases[] = {MSR_FS_BASE,      MSR_GS_BASE,      MSR_KERNEL_GS_BASE, MSR_LSTAR,
-                                     MSR_SYSENTER_ESP, MSR_SYSENTER_EIP};
+    static const uint32_t bases[] = {MSR_FS_BASE, MSR_GS_BASE,      MSR_KERNEL_GS_BASE,
+                                     MSR_LSTAR,   MSR_SYSENTER_ESP, MSR_SYSENTER_EIP};
     for (size_t i = 0; i < ARRAY_COUNT(bases); i++) {
         check_kept(bases[i], CANONICAL);
         check_refused(bases[i], NON_CANONICAL);

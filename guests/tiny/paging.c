@@ -21,9 +21,9 @@
 #define E_RESERVED 8u
 #define E_FETCH    16u
 
-#define L7_EBX_SMEP  BIT(7)
-#define L7_EBX_SMAP  BIT(20)
-#define L7_ECX_UMIP  BIT(2)
+#define L7_EBX_SMEP BIT(7)
+#define L7_EBX_SMAP BIT(20)
+#define L7_ECX_UMIP BIT(2)
 
 #define BASE  0x100000000ULL // what this test maps: 512 pages behind the identical map
 #define PAGE  BASE           // one page, whose entry is entries[0]

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instructions of features that CPUID does not show are undefined: VT-x, AMD-V, SMX, MONITOR, XSAVES, INVPCID, and
+// Instructions of features that CPUID does not show are undefined: VT-x, AMD-V, SMX, MONITOR, XSAVES, and
 // others that exit; those that are privileged by the guest's own state fault as they should.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
+
+#define L7_EBX_INVPCID BIT(10)
 
 static uint8_t operand[4096] __attribute__((aligned(4096)));
 
@@ -49,7 +51,6 @@ void test(void) {
     UNDEFINED("xrstors (%%rdi)");
     UNDEFINED("xsavec (%%rdi)");
     UNDEFINED("xgetbv"); // CR4.OSXSAVE is off
-    UNDEFINED("invpcid (%%rdi), %%rax");
     UNDEFINED("rsm");
     UNDEFINED(".byte 0x0f, 0x01, 0xcf"); // ENCLS
     UNDEFINED(".byte 0x0f, 0x01, 0xd7"); // ENCLU
@@ -58,6 +59,12 @@ void test(void) {
     UNDEFINED("umwait %%eax");
     UNDEFINED("tpause %%eax");
     UNDEFINED("rdpkru");
+    if (cpuid(7, 0).ebx & L7_EBX_INVPCID) {
+        __asm__ volatile(TRY("invpcid (%0), %1") : : "r"(operand), "r"(2ULL) : TRY_CLOBBERS);
+        CHECK_NO_FAULT();
+    } else {
+        UNDEFINED("invpcid (%%rdi), %%rax");
+    }
     __asm__ volatile(TRY("rdpmc") : : "c"(0) : "rax", "rdx", TRY_CLOBBERS);
     CHECK_FAULT(EXC_GP, 0);
     __asm__ volatile(TRY("wbinvd; pause") : : : TRY_CLOBBERS);

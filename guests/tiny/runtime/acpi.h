@@ -4,17 +4,17 @@
 
 #include "lib/types.h"
 
-#define ACPI_HEADER       36u
-#define FADT_FLAGS_RESET  BIT(10)
-#define FADT_DSDT         40u
-#define FADT_SCI          46u
-#define FADT_SMI_COMMAND  48u
-#define FADT_PM1A_EVENT   56u
-#define FADT_PM1A_CONTROL 64u
-#define FADT_PM_TIMER     76u
-#define FADT_FLAGS        112u
+#define ACPI_HEADER        36u
+#define FADT_FLAGS_RESET   BIT(10)
+#define FADT_DSDT          40u
+#define FADT_SCI           46u
+#define FADT_SMI_COMMAND   48u
+#define FADT_PM1A_EVENT    56u
+#define FADT_PM1A_CONTROL  64u
+#define FADT_PM_TIMER      76u
+#define FADT_FLAGS         112u
 #define FADT_RESET_ADDRESS 120u // 64 bits, behind the 4 bytes of the generic address
-#define FADT_RESET_VALUE  128u
+#define FADT_RESET_VALUE   128u
 
 // The RSDP, from the zero page, and from the search in the BIOS area that older systems make; NULL: none.
 const uint8_t *acpi_rsdp(void);

@@ -4,9 +4,9 @@
 
 #include "runtime/cpu.h"
 
-#define LAPIC_LVT_FIRST  0x320u
-#define LAPIC_LVT_LAST   0x370u
-#define SPURIOUS_VECTOR  0xffu
+#define LAPIC_LVT_FIRST 0x320u
+#define LAPIC_LVT_LAST  0x370u
+#define SPURIOUS_VECTOR 0xffu
 
 #define PIC1         0x20
 #define PIC2         0xa0

@@ -60,11 +60,11 @@ void lapic_send(uint32_t destination, uint32_t command);
 // Whether the bit of a vector is set in one of IRR, ISR, TMR.
 bool lapic_bit(uint32_t reg, uint8_t vector);
 
-#define IOAPIC_VERSION   0x01u
-#define IOAPIC_ENTRY(n)  (0x10u + 2 * (n)) // low half; the high half follows
-#define IOAPIC_MASKED    BIT(16)
-#define IOAPIC_LEVEL     BIT(15)
-#define IOAPIC_INPUTS    24u
+#define IOAPIC_VERSION  0x01u
+#define IOAPIC_ENTRY(n) (0x10u + 2 * (n)) // low half; the high half follows
+#define IOAPIC_MASKED   BIT(16)
+#define IOAPIC_LEVEL    BIT(15)
+#define IOAPIC_INPUTS   24u
 uint32_t ioapic_read(uint32_t reg);
 void ioapic_write(uint32_t reg, uint32_t value);
 // Edge triggered, fixed, to processor 0.

@@ -7,7 +7,9 @@
 #include "runtime/trap.h"
 
 #define COM1_DATA       0x3f8
+#define COM1_LCR        0x3fb
 #define COM1_LSR        0x3fd
+#define LCR_8N1         0x03
 #define LSR_THRE        0x20
 #define PORT_DEBUG_EXIT 0xf4
 
@@ -168,6 +170,7 @@ void wait_us(uint64_t us) {
 
 _Noreturn void runtime_main(const uint8_t *zero_page) {
     boot_params = zero_page;
+    out8(COM1_LCR, LCR_8N1);
     trap_init();
     test();
     finish();

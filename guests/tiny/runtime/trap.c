@@ -63,8 +63,8 @@ static void load_gdt(void) {
     tss.rsp[0] = (uintptr_t)stack_ring3 + sizeof(stack_ring3);
     tss.ist[IST_DF - 1] = (uintptr_t)stack_df + sizeof(stack_df);
     tss.io_map_base = sizeof(tss);
-    gdt[SELECTOR_TSS / 8] = TSS_AVAILABLE | (sizeof(tss) - 1) | (base & 0xffffff) << 16 |
-                            (base >> 24 & 0xff) << 56;
+    gdt[SELECTOR_TSS / 8] =
+        TSS_AVAILABLE | (sizeof(tss) - 1) | (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
     gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
     __asm__ volatile("lgdt %0\n\t"
                      "pushq %1\n\t"
@@ -107,9 +107,19 @@ void trap_set_present(uint8_t vector, bool is_present) {
     idt[vector].low = (idt[vector].low & ~GATE_PRESENT) | (is_present ? GATE_PRESENT : 0);
 }
 
+#define STACK_WORDS 8u
+
+static bool is_in_image(uint64_t address) {
+    return address >= (uintptr_t)gdt && address < (uintptr_t)image_end;
+}
+
 static _Noreturn void unexpected(const struct trap_frame *frame) {
     print("FAIL unexpected vector %lu, error 0x%lx, at rip 0x%lx, cr2 0x%lx\n", frame->vector,
           frame->error, frame->rip, read_cr2());
+    print("rsp 0x%lx:", frame->rsp);
+    for (unsigned i = 0; i < STACK_WORDS && is_in_image(frame->rsp + i * 8); i++)
+        print(" %lx", ((const uint64_t *)(uintptr_t)frame->rsp)[i]);
+    print("\n");
     debug_exit(1);
 }
 

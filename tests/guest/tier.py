@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guest tier: all tiny guests in one boot, on several CPU models; bad images in another;
+machines that must be refused."""
+
+import re
+
+from runner.job import BUILD, LOGS, ROOT, Job, failed, verdict
+from runner.machine import run_machine
+
+from . import images
+from .cases import CASES, INITRD_BYTES
+
+TIER = "guest"
+TIMEOUT = 300
+
+# Model: the name that its results have. The first has all that VT-x offers, the second least.
+MODELS = {"corei7_skylake_x": "skylake-x", "corei5_lynnfield_750": "lynnfield"}
+
+
+def jobs():
+    for model, name in MODELS.items():
+        tests = [case.name for case in CASES]
+        yield Job(TIER, name, tiny_job(model), tests=tests, weight=60)
+    yield Job(TIER, "bad-images", run_bad_images, weight=20)
+    yield Job(TIER, "bad-manifest", run_bad_manifest, weight=12)
+    for name, options, expected in REFUSALS:
+        yield Job(TIER, name, refusal_job(name, options, expected), weight=12)
+
+
+# Tiny guests
+
+
+def tiny_vm(case):
+    kernel = BUILD / "guests" / "tiny" / f"{case.guest}.elf"
+    vm = {"name": case.name, "vcpus": 1, "memory": case.memory, "kernel": str(kernel)}
+    if case.cmdline:
+        vm["cmdline"] = case.cmdline
+    if case.initrd:
+        vm["initrd"] = str(images.sequence(LOGS / TIER / "sequence.initrd", INITRD_BYTES))
+    return vm
+
+
+def judge(case, boot):
+    """What is wrong with how a tiny guest ended, or None."""
+    lines = boot.lines.get(case.name, [])
+    failures = [line for line in lines if line.startswith("FAIL")]
+    end = boot.end(case.name)
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        return failures[0].removeprefix("FAIL ") + more
+    if not re.fullmatch(case.end or "debug-exit 0", end):
+        return f"ended as '{end}', not '{case.end or 'debug-exit 0'}'"
+    if not case.end and not any(line.startswith("PASS: ") for line in lines):
+        return "no line 'PASS: ...'"
+    missing = [line for line in case.prints if line not in lines]
+    return f"did not print '{missing[0]}'" if missing else None
+
+
+def tiny_job(model):
+    def run(context):
+        cases = [case for case in CASES if not context.pattern or context.pattern in case.name]
+        vms = [tiny_vm(case) for case in cases]
+        options = ["--cpu", model, "--cpus", 2]
+        boot = run_machine(context, context.log.stem, vms, options, TIMEOUT)
+        results = [verdict(case.name, judge(case, boot)) for case in cases]
+        all_end_well = all(case.end in ("", "powered off") for case in cases)
+        results.append(verdict("host", boot.host_problem([0 if all_end_well else 1])))
+        return results
+
+    return run
+
+
+# Bad images: the VM is refused by name, the others run
+
+
+def run_bad_images(context):
+    folder = LOGS / TIER / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    bad = images.bad_images(folder)
+    good = {"name": "good", "vcpus": 1, "memory": "8M", "cmdline": "from the command line"}
+    good["kernel"] = str(BUILD / "guests" / "tiny" / "hello.elf")
+    twin = {**good, "name": "twin"}  # runs; the one among the bad is the second of the name
+    vms = [twin] + [vm for vm, _reason in bad] + [good]
+    options = ["--cpus", 2, "--no-size-checks", "--no-name-checks"]
+    boot = run_machine(context, context.log.stem, vms, options, 300)
+    results = []
+    for vm, reason in bad:
+        ends = list(boot.ends.get(vm["name"], ["(no line about it)"]))
+        end = next((end for end in ends if end.startswith("refused")), ends[0])
+        problem = None if re.fullmatch(f"refused: {reason}", end) else f"ended as '{end}'"
+        results.append(verdict(vm["name"], problem))
+    for name in ("twin", "good"):
+        end = boot.end(name)
+        problem = None if end == "debug-exit 0" else f"ended as '{end}'"
+        results.append(verdict(f"{name} runs", problem))
+    results.append(verdict("host", boot.host_problem([1])))
+    return results
+
+
+def run_bad_manifest(context):
+    """A name that no manifest can have: the supervisor says so and the machine powers off."""
+    vms = [{"name": "UPPER", "vcpus": 1, "memory": "8M"}]
+    vms[0]["kernel"] = str(BUILD / "guests" / "tiny" / "hello.elf")
+    boot = run_machine(context, context.log.stem, vms, ["--no-name-checks"], 120)
+    if boot.status != 3:
+        return [failed("bad-manifest", f"exit status {boot.status}, not 3: {boot.complaint}")]
+    named = any("manifest" in line for line in boot.host)
+    return [verdict("bad-manifest", None if named else "no line of the host names the manifest")]
+
+
+# Machines that cannot run guests
+
+REFUSALS = [
+    ("no-vtx", ["--cpu-without", "vmx"], "VT-x"),
+    ("no-ept", ["--cpu", "core2_penryn_t9600"], "EPT"),
+    ("firmware-lock", ["--firmware-lock"], "firmware"),
+    ("amd", ["--target", "qemu"], "AMD-V"),
+]
+
+
+def refusal_job(name, options, expected):
+    def run(context):
+        vm = {"name": "hello", "vcpus": 1, "memory": "8M"}
+        vm["kernel"] = str(BUILD / "guests" / "tiny" / "hello.elf")
+        boot = run_machine(context, context.log.stem, [vm], options, 120)
+        halted = [line for line in boot.host if line.startswith("halted: ")]
+        if boot.status != 3 or not halted:
+            problem = f"exit status {boot.status}, not 3 behind a line 'halted': {boot.complaint}"
+        elif expected not in halted[0]:
+            problem = f"'{halted[0]}' does not name {expected}"
+        else:
+            problem = None
+        return [verdict(name, problem)]
+
+    return run
+
+
+def check_names():
+    """Every tiny guest is in a case: a guest that nobody runs tests nothing."""
+    guests = {path.stem for path in (ROOT / "guests" / "tiny").glob("*.c")}
+    return sorted(guests - {case.guest for case in CASES})

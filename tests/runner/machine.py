@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One boot of the hypervisor by scripts/run --batch, and what it printed.
+
+    boot = run_machine(context, "name", vms, options, timeout)
+    boot.status, boot.ends["vm"], boot.lines["vm"], boot.host
+"""
+
+import re
+import subprocess
+from dataclasses import dataclass, field
+
+from .job import ROOT
+
+_LINE = re.compile(r"\[([a-z0-9-]+)\] (.*)")
+_END = re.compile(r"vm (\S+): (.*)")
+
+
+@dataclass
+class Boot:
+    status: int | None = None  # None: scripts/run itself did not end
+    ends: dict = field(default_factory=dict)  # name: [how each VM of that name ended]
+    lines: dict = field(default_factory=dict)  # name: [what that VM printed]
+    host: list = field(default_factory=list)  # the hypervisor's own lines
+    complaint: str = ""  # what scripts/run said on standard error
+    text: str = ""  # the whole log
+
+    def end(self, name):
+        return self.ends.get(name, ["(no line about it)"])[0]
+
+    def stat(self, name):
+        for line in self.host:
+            if line.startswith(f"stat {name} "):
+                return int(line.split()[2])
+        return None
+
+    def host_problem(self, statuses):
+        """What is wrong with the hypervisor itself, or None."""
+        if self.status not in statuses:
+            wanted = " or ".join(str(status) for status in statuses)
+            return f"exit status {self.status}, not {wanted}: {self.complaint}"
+        for line in self.host:
+            if line.startswith(("panic: ", "leak: ")):
+                return line
+        return None
+
+
+def toml_string(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def write_manifest(path, vms):
+    """vms: dicts of a manifest's keys."""
+    lines = []
+    for vm in vms:
+        lines.append("[[vm]]")
+        for key, value in vm.items():
+            lines.append(f"{key} = {toml_string(value) if isinstance(value, str) else value}")
+        lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def run_machine(context, name, vms, options=(), timeout=600):
+    """Boots `vms`. Manifest and log are files beside the context's log."""
+    context.log.parent.mkdir(parents=True, exist_ok=True)
+    manifest = context.log.with_name(f"{name}.toml")
+    log = context.log.with_name(f"{name}.log")
+    write_manifest(manifest, vms)
+    command = ["scripts/run", "--batch", "--no-build", "--target", "bochs"]
+    command += ["--manifest", manifest, "--log", log, "--timeout", timeout, *options]
+    return run_command(command, log, timeout + 60)
+
+
+def run_command(command, log, timeout):
+    boot = Boot()
+    log.unlink(missing_ok=True)
+    command = [str(word) for word in command]
+    process = subprocess.Popen(
+        command, cwd=ROOT, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )
+    try:
+        out, boot.complaint = process.communicate(timeout=timeout)
+        boot.status = process.returncode
+    except subprocess.TimeoutExpired:
+        process.terminate()  # it then ends the emulator
+        out, boot.complaint = process.communicate()
+    boot.complaint = boot.complaint.strip().replace("\n", " / ")
+    for line in out.splitlines():
+        if match := _END.fullmatch(line):
+            boot.ends.setdefault(match[1], []).append(match[2])
+    if log.exists():
+        boot.text = log.read_text(encoding="utf-8", errors="replace")
+    for line in boot.text.splitlines():
+        if match := _LINE.fullmatch(line):
+            owner = boot.host if match[1] == "bulkhead" else boot.lines.setdefault(match[1], [])
+            owner.append(match[2])
+    return boot
