@@ -99,8 +99,9 @@ struct vcpu_backend {
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
 
-    // Owner thread. Enters the guest, handles the exit and says what happens next. The caller has
-    // consumed all pending bits. Afterwards page->gpr holds the guest's general registers but for
+    // Owner thread. Enters the guest, handles the exit and says what happens next; may enter again by
+    // itself as long as nothing is pending for the vCPU or for this CPU, so that EXIT_RETRY means to
+    // look at both. The caller has consumed all pending bits. Afterwards page->gpr holds the guest's general registers but for
     // RSP; RIP, RSP, RFLAGS and CR2 are still in the processor until `leave`, which lets a hot exit
     // go without them.
     enum exit_action (*enter)(struct vcpu *vcpu);
@@ -163,6 +164,8 @@ enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool h
                                        uint32_t error);
 // CPUID for the guest: reads EAX and ECX of page->gpr, fills the four registers, EXIT_ADVANCE. Of
 // guest_cr4 only OSXSAVE and PKE are right.
+// Leaves whose answer depends on the vCPU or its present state.
+bool vcpu_is_cpuid_dynamic(uint32_t leaf);
 enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu, uint64_t guest_cr4);
 // The MSRs that neutral code answers: TSC and its kin, the local APIC. True: done (the value read is
 // in *value); false: not known here.

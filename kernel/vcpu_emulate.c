@@ -47,19 +47,36 @@ static void patch(const struct vcpu *vcpu, uint64_t cr4, uint32_t leaf, uint32_t
     }
 }
 
-enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu, uint64_t guest_cr4) {
+bool vcpu_is_cpuid_dynamic(uint32_t leaf) {
+    return leaf == LEAF_FEATURES || leaf == LEAF_STRUCTURED || leaf == LEAF_TOPOLOGY ||
+           leaf == LEAF_XSAVE;
+}
+
+static __attribute__((noinline)) enum exit_action emulate_dynamic(struct vcpu *vcpu, uint64_t cr4) {
     uint64_t *gpr = vcpu->page->gpr;
     uint32_t leaf = (uint32_t)gpr[0], subleaf = (uint32_t)gpr[1];
     const struct abi_cpuid *row = vm_find_cpuid(vcpu->vm, leaf, subleaf);
     struct cpuid_result r = {0, 0, 0, 0};
     if (row != NULL) {
         r = (struct cpuid_result){row->eax, row->ebx, row->ecx, row->edx};
-        patch(vcpu, guest_cr4, leaf, subleaf, &r);
+        patch(vcpu, cr4, leaf, subleaf, &r);
     }
     gpr[0] = r.eax;
     gpr[1] = r.ecx;
     gpr[2] = r.edx;
     gpr[3] = r.ebx;
+    return EXIT_ADVANCE;
+}
+
+enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu, uint64_t guest_cr4) {
+    uint64_t *gpr = vcpu->page->gpr;
+    const struct abi_cpuid *row = vm_find_constant_cpuid(vcpu->vm, (uint32_t)gpr[0]);
+    if (row == NULL)
+        return emulate_dynamic(vcpu, guest_cr4);
+    gpr[0] = row->eax;
+    gpr[1] = row->ecx;
+    gpr[2] = row->edx;
+    gpr[3] = row->ebx;
     return EXIT_ADVANCE;
 }
 

@@ -10,10 +10,8 @@
 #include "kernel/vcpu.h"
 #include "lib/string.h"
 
-#define NPT_ROOT_LAST  511u
-#define NPT_BITS       48u // four levels
-#define CPUID_LEAF     0x3fffffffu
-#define CPUID_RANGE(x) ((x) >> 30) // 0 basic, 1 hypervisor, 2 extended
+#define NPT_ROOT_LAST 511u
+#define NPT_BITS      48u // four levels
 
 _Static_assert(sizeof(struct vm) <= PAGE_SIZE, "one page");
 _Static_assert(ABI_CPUID_MAX * sizeof(struct abi_cpuid) <= PAGE_SIZE, "one page");
@@ -155,8 +153,12 @@ int vm_set_cpuid(struct vm *vm, struct abi_cpuid *table, uint32_t count) {
     if (is_open) {
         for (uint32_t i = count; i-- > 0;) {
             uint32_t range = CPUID_RANGE(table[i].leaf), leaf = table[i].leaf & CPUID_LEAF;
-            if (range < ARRAY_COUNT(vm->cpuid_first) && leaf < VM_CPUID_INDEXED)
-                vm->cpuid_first[range][leaf] = (uint8_t)(i + 1);
+            if (leaf >= VM_CPUID_INDEXED)
+                continue;
+            vm->cpuid_first[range][leaf] = (uint8_t)(i + 1);
+            bool is_constant =
+                table[i].subleaf == ABI_CPUID_ANY_SUBLEAF && !vcpu_is_cpuid_dynamic(table[i].leaf);
+            vm->cpuid_constant[range][leaf] = is_constant ? (uint8_t)(i + 1) : 0;
         }
         vm->cpuid_count = count;
         vm->cpuid = table;
@@ -167,7 +169,7 @@ int vm_set_cpuid(struct vm *vm, struct abi_cpuid *table, uint32_t count) {
 
 const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32_t subleaf) {
     uint32_t range = CPUID_RANGE(leaf), low = leaf & CPUID_LEAF;
-    if (range >= ARRAY_COUNT(vm->cpuid_first) || low >= VM_CPUID_INDEXED)
+    if (low >= VM_CPUID_INDEXED)
         return NULL;
     uint32_t first = vm->cpuid_first[range][low];
     if (first == 0)

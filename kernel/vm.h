@@ -14,7 +14,8 @@
 #include "lib/pagetable.h"
 
 #define VM_VCPUS_MAX     64
-#define VM_CPUID_INDEXED 64u
+#define VM_CPUID_INDEXED 64u // leaves of a range that can have rows
+#define VM_CPUID_RANGES  4u  // by the leaf's two highest bits: basic, hypervisor, extended
 
 struct memory;
 struct quota;
@@ -36,13 +37,16 @@ struct vm {
     // By number = APIC ID; NULL: none. Set once (atomic); the structs stay until the VM goes, so that
     // whoever reads this needs no reference.
     struct vcpu *vcpus[VM_VCPUS_MAX];
-    uint32_t vcpu_count;                         // [l]
-    uint32_t cpuid_count;                        // [c]
-    struct abi_cpuid *cpuid;                     // sorted by leaf, subleaf [c]
-    uint8_t cpuid_first[3][VM_CPUID_INDEXED];    // row of a leaf, by range, + 1; 0: none [c]
-    uint32_t doorbell_count;                     // [l]
-    struct doorbell doorbell[ABI_DOORBELLS_MAX]; // sorted by port [l]
-    void *backend;                               // vmx/ or svm/ [c]
+    uint32_t vcpu_count;     // [l]
+    uint32_t cpuid_count;    // [c]
+    struct abi_cpuid *cpuid; // sorted by leaf, subleaf [c]
+    // By range of leaves, rows + 1: a leaf's first row; its only one, where nothing in it depends on the
+    // vCPU or on ECX. 0: none, or not so.
+    uint8_t cpuid_first[VM_CPUID_RANGES][VM_CPUID_INDEXED];    // [c]
+    uint8_t cpuid_constant[VM_CPUID_RANGES][VM_CPUID_INDEXED]; // [c]
+    uint32_t doorbell_count;                                   // [l]
+    struct doorbell doorbell[ABI_DOORBELLS_MAX];               // sorted by port [l]
+    void *backend;                                             // vmx/ or svm/ [c]
 };
 
 // System calls. 0 or an enum abi_error.
@@ -64,6 +68,13 @@ enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access /* enum 
 
 // The row for a leaf, or NULL: then all four registers are zero.
 const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32_t subleaf);
+
+// The same for the leaves whose row is the whole answer, without a search; else NULL.
+static inline const struct abi_cpuid *vm_find_constant_cpuid(const struct vm *vm, uint32_t leaf) {
+    uint32_t low = leaf << 2 >> 2;
+    uint32_t row = low < VM_CPUID_INDEXED ? vm->cpuid_constant[leaf >> 30][low] : 0;
+    return row != 0 ? &vm->cpuid[row - 1] : NULL;
+}
 
 // Rings the doorbell of `port`. False: there is none.
 bool vm_ring_doorbell(struct vm *vm, uint16_t port);
