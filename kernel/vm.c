@@ -13,6 +13,9 @@
 #define NPT_ROOT_LAST 511u
 #define NPT_BITS      48u // four levels
 
+#define CPUID_LEAF     0x3fffffffu
+#define CPUID_RANGE(x) ((x) >> 30) // 0 basic, 1 hypervisor, 2 extended
+
 _Static_assert(sizeof(struct vm) <= PAGE_SIZE, "one page");
 _Static_assert(ABI_CPUID_MAX * sizeof(struct abi_cpuid) <= PAGE_SIZE, "one page");
 
