@@ -152,7 +152,7 @@ bool clock_init(void) {
     bool is_measured = choose_counter(&counter, window, &rates);
     bool is_told = told != 0 && (!is_measured || is_confirmed(told, rates.tsc_hz));
     if (is_measured && !is_told && window != WINDOW)
-        is_measured = choose_counter(&counter, WINDOW, &rates);
+        choose_counter(&counter, WINDOW, &rates);
     if (is_told)
         rates.tsc_hz = told;
     if (rates.tsc_hz == 0 || (needs_timer && rates.timer_hz == 0))

@@ -47,11 +47,10 @@ static void begin(void) {
 
 // The kernel keeps no frame pointers: words that point into its code are as good as a backtrace.
 static void print_stack(uint64_t rsp) {
-    uint64_t top = rsp | (CPU_STACK_SIZE - 1);
     unsigned count = 0;
     if (rsp / CPU_STACK_SIZE % 2 == 0)
         rsp += CPU_STACK_SIZE - rsp % CPU_STACK_SIZE; // an overflow: in the guard below
-    top = rsp | (CPU_STACK_SIZE - 1);
+    uint64_t top = rsp | (CPU_STACK_SIZE - 1);
     for (uint64_t a = align_up(rsp, 8); a + 8 <= top && count < 24; a += 8) {
         uint64_t word = *(const uint64_t *)a;
         if (word < (uint64_t)image_text || word >= (uint64_t)image_rodata)

@@ -20,8 +20,3 @@ extern void (*log_panic_mode)(void);
 
 // True when `word` stands in the command line, between spaces.
 bool cmdline_has(const char *cmdline, const char *word);
-// Tells the console that a panic has begun. NULL: no console yet.
-extern void (*log_panic_mode)(void);
-
-// True when `word` stands in the command line, between spaces.
-bool cmdline_has(const char *cmdline, const char *word);
