@@ -248,10 +248,10 @@ struct abi_system_info {
     uint32_t has_unrestricted_guest;
     uint32_t physical_bits; // of guest-physical addresses that VMs can use
     uint32_t reserved;
-    uint64_t xcr0_mask; // what a guest may set in XCR0
-    uint64_t vm_exits;  // of all VMs since boot
-    uint64_t utc_seconds;   // the machine's clock at boot, since 1970; 0: it has none
-    uint64_t utc_tsc;       // TSC when utc_seconds was read
+    uint64_t xcr0_mask;   // what a guest may set in XCR0
+    uint64_t vm_exits;    // of all VMs since boot
+    uint64_t utc_seconds; // the machine's clock at boot, since 1970; 0: it has none
+    uint64_t utc_tsc;     // TSC when utc_seconds was read
 };
 
 // What the supervisor finds at ABI_START_ADDRESS.
@@ -312,8 +312,9 @@ enum vcpu_failure {
     VCPU_FAILURE_UNHANDLED_EXIT = 1, // detail: the exit reason
     VCPU_FAILURE_ENTRY = 2,          // the processor refused the guest's state; detail: why
     VCPU_FAILURE_TASK_SWITCH = 3,
-    VCPU_FAILURE_MODE = 4,   // the guest entered a mode this CPU cannot virtualize; detail: CR0
-    VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address
+    VCPU_FAILURE_MODE = 4,     // the guest entered a mode this CPU cannot virtualize; detail: CR0
+    VCPU_FAILURE_MEMORY = 5,   // the VM's quota has no memory for the tables; detail: the address
+    VCPU_FAILURE_DELIVERY = 6, // IDT or stack where there is no memory; detail: the address
 };
 
 // vcpu_page.dirty: what the VMM changed since the exit and the kernel has to take over.

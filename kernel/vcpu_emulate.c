@@ -7,7 +7,9 @@
 #define LEAF_STRUCTURED 0x7u
 #define LEAF_TOPOLOGY   0xbu
 #define LEAF_XSAVE      0xdu
+#define ECX_XSAVE       BIT(26)
 #define ECX_OSXSAVE     BIT(27)
+#define ECX_PKU         BIT(3)
 #define ECX_OSPKE       BIT(4)
 
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
@@ -28,11 +30,13 @@ static void patch(const struct vcpu *vcpu, uint64_t cr4, uint32_t leaf, uint32_t
     switch (leaf) {
     case LEAF_FEATURES:
         r->ebx = (r->ebx & 0x00ffffff) | vcpu->index << 24;
-        r->ecx &= (cr4 & CR4_OSXSAVE) != 0 ? ~0u : ~(uint32_t)ECX_OSXSAVE;
+        r->ecx &= ~(uint32_t)ECX_OSXSAVE;
+        r->ecx |= (r->ecx & ECX_XSAVE) != 0 && (cr4 & CR4_OSXSAVE) != 0 ? (uint32_t)ECX_OSXSAVE : 0;
         break;
     case LEAF_STRUCTURED:
         if (subleaf == 0)
-            r->ecx &= (cr4 & CR4_PKE) != 0 ? ~0u : ~(uint32_t)ECX_OSPKE;
+            r->ecx = (r->ecx & ~(uint32_t)ECX_OSPKE) |
+                     ((r->ecx & ECX_PKU) != 0 && (cr4 & CR4_PKE) != 0 ? (uint32_t)ECX_OSPKE : 0);
         break;
     case LEAF_TOPOLOGY:
         r->edx = vcpu->index;

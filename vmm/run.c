@@ -59,6 +59,11 @@ static enum exit_action exit_failed(struct vcpu *vcpu) {
             page->failure_detail);
     case VCPU_FAILURE_MEMORY:
         return run_crash(vcpu, "out of memory for the tables that map 0x%lx", page->failure_detail);
+    case VCPU_FAILURE_DELIVERY:
+        return run_crash(vcpu,
+                         "an interrupt or exception is delivered through 0x%lx, where there is no "
+                         "memory",
+                         page->failure_detail);
     default:
         return run_crash(vcpu, "the kernel cannot go on (failure %u, detail 0x%lx)", page->failure,
                          page->failure_detail);

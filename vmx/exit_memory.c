@@ -40,7 +40,7 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu) {
     // carried out for it, and entering again would only repeat it.
     if (is_delivery) {
         vmx_dump(vcpu, "an interrupt or exception is delivered through what is no memory");
-        return vcpu_fail(vcpu, VCPU_FAILURE_UNHANDLED_EXIT, VMX_EXIT_EPT_VIOLATION);
+        return vcpu_fail(vcpu, VCPU_FAILURE_DELIVERY, gpa);
     }
     vcpu->page->exit = VCPU_EXIT_MEMORY;
     vcpu->page->memory =
