@@ -100,7 +100,8 @@ const char *caps_judge(struct vmx_caps *caps) {
     caps->has_unrestricted_guest = (secondary & SECONDARY_UNRESTRICTED_GUEST) != 0;
     caps->has_ple = (secondary & SECONDARY_PAUSE_LOOP_EXITING) != 0;
     caps->has_rdtscp = (secondary & SECONDARY_RDTSCP) != 0;
-    caps->has_preemption_timer = (caps->allowed[CONTROL_PIN].may1 & PIN_PREEMPTION_TIMER) != 0;
+    caps->has_preemption_timer = (caps->allowed[CONTROL_PIN].may1 & PIN_PREEMPTION_TIMER) &&
+                                 (caps->allowed[CONTROL_EXIT].may1 & EXIT_CONTROL_SAVE_PREEMPTION);
     caps->has_2m_pages = (caps->ept_vpid & EPT_CAP_2M) != 0;
     caps->has_1g_pages = (caps->ept_vpid & EPT_CAP_1G) != 0;
     caps->has_invept_single = (caps->ept_vpid & EPT_CAP_INVEPT_SINGLE) != 0;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entering the guest as a function that returns: uint32_t vmx_switch(uint64_t *gpr, struct vmx_vcpu *x).
+// Entering the guest as a function that returns: uint32_t vmx_switch(uint64_t *gpr, struct vmx_vcpu *x), for
+// enter.c only, since it keeps no register but RSP.
 //
 // VM entry and VM exit switch RSP, RIP, RFLAGS, segments and control registers by the VMCS; the
-// other general registers are moved here. What C wants preserved stands on our stack meanwhile, with
-// the address of gpr[] on top of it: HOST_RSP points there. HOST_RSP changes only with the thread's
-// stack, so it is compared with a copy rather than written each time.
+// other general registers are moved here. HOST_RSP points at the address of gpr[], which is pushed
+// above the return address. It changes only with the thread's stack, so it is compared with a
+// copy rather than written each time.
 //
 // An exit leaves interrupts off, AC and DF clear (SDM 3C 28.5.3 "Loading Host RIP, RSP, RFLAGS, and
 // SSP"), so C can be called at once.
@@ -29,17 +30,6 @@
     mov     56(%rdi), %rdi
 .endm
 
-.macro restore_host_and_return
-    add     $8, %rsp
-    pop     %r15
-    pop     %r14
-    pop     %r13
-    pop     %r12
-    pop     %rbp
-    pop     %rbx
-    ret
-.endm
-
 .code64
 .section .text
 
@@ -47,12 +37,6 @@
 .type vmx_switch, @function
 .balign 16
 vmx_switch:
-    push    %rbx
-    push    %rbp
-    push    %r12
-    push    %r13
-    push    %r14
-    push    %r15
     push    %rdi
     cmp     %rsp, VMX_VCPU_HOST_RSP(%rsi)
     jne     set_host_rsp
@@ -69,7 +53,8 @@ launch:
 refused:
     // No exit: the guest's values are in the registers, RSP is ours.
     mov     $VMX_REFUSED, %eax
-    restore_host_and_return
+    add     $8, %rsp
+    ret
 set_host_rsp:
     mov     $ASM_VMCS_HOST_RSP, %eax
     vmwrite %rsp, %rax
@@ -100,7 +85,8 @@ vmx_exit_entry:
     // Right after an exit this VMREAD cannot fail.
     mov     $ASM_VMCS_EXIT_REASON, %eax
     vmread  %rax, %rax
-    restore_host_and_return
+    add     $8, %rsp
+    ret
 .size vmx_switch, . - vmx_switch
 
 .section .note.GNU-stack, "", @progbits

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One entry and the exit that ends it: the path of every exit, so it is short, and what is rare stands
+// Entries and the exits that end them: the path of every exit, so it is short, and what is rare stands
 // in functions of its own. The only place that moves RIP.
 #include "vmx/exit.h"
 #include "vmx/guard.h"
@@ -18,9 +18,8 @@ static __attribute__((noinline, cold)) uint64_t wrap_rip(uint64_t rip) {
 
 // SDM 3A 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks": an instruction that is done
 // ends the blocking.
-static __attribute__((noinline, cold)) void end_blocking(uint32_t interruptibility) {
-    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
-                 interruptibility & ~(uint32_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
+static void end_blocking(uint32_t interruptibility) {
+    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, interruptibility & ~BLOCKING_UNTIL_NEXT);
 }
 
 // A debugger in the guest steps over the instruction as over any other.
@@ -29,17 +28,39 @@ __attribute__((noinline, cold)) void vmx_trap_after_step(void) {
                vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
 }
 
-static inline void advance(void) {
+static __attribute__((noinline, cold)) void finish_step(const struct vmx_vcpu *x,
+                                                        uint32_t interruptibility) {
+    if (interruptibility & BLOCKING_UNTIL_NEXT)
+        end_blocking(interruptibility);
+    if (x->is_stepping)
+        vmx_trap_after_step();
+}
+
+static inline void advance(const struct vmx_vcpu *x) {
     uint32_t length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
     uint64_t rip = vmcs_read(VMCS_GUEST_RIP) + length;
     if (SELDOM((uint32_t)rip < length))
         rip = wrap_rip(rip);
     vmcs_write(VMCS_GUEST_RIP, rip);
     uint32_t interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
-    if (SELDOM(interruptibility & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)))
-        end_blocking(interruptibility);
-    if (SELDOM(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
-        vmx_trap_after_step();
+    if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) | x->is_stepping))
+        finish_step(x, interruptibility);
+}
+
+// RFLAGS.TF and IF decide how the guest goes on: whether #DB comes behind an instruction that was carried
+// out for it, and whether its run is bounded. They are the same from one exit to the next nearly always.
+#define WATCHED_FLAGS (RFLAGS_TF | RFLAGS_IF)
+
+static __attribute__((noinline)) void take_flags(struct vmx_vcpu *x, uint64_t rflags) {
+    x->flags = rflags;
+    x->is_stepping = (rflags & RFLAGS_TF) != 0;
+    guard_set(!(rflags & RFLAGS_IF));
+}
+
+static inline void watch_flags(struct vmx_vcpu *x) {
+    uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    if (SELDOM((rflags ^ x->flags) & WATCHED_FLAGS))
+        take_flags(x, rflags);
 }
 
 void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0) {
@@ -63,6 +84,7 @@ static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
     }
     if ((x->entry_work & WORK_CR2) && x86_read_cr2() != vcpu->cr2)
         x86_write_cr2(vcpu->cr2);
+    watch_flags(x);
     x->entry_work = 0;
     return EXIT_RETRY;
 }
@@ -84,24 +106,46 @@ static __attribute__((noinline, cold)) enum exit_action refuse(struct vcpu *vcpu
     return vcpu_fail(vcpu, VCPU_FAILURE_ENTRY, detail);
 }
 
+// vmx_switch keeps nothing but RSP. So the compiler saves what C wants preserved once around the loop
+// below, instead of the switch at each exit.
+static inline uint32_t switch_to_guest(uint64_t *gpr, struct vmx_vcpu *x) {
+    uint32_t reason;
+    __asm__ volatile("call vmx_switch"
+                     : "=a"(reason), "+D"(gpr), "+S"(x)
+                     :
+                     : "rbx", "rcx", "rdx", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+                       "r15", "cc", "memory");
+    return reason;
+}
+
+static inline bool has_work(const struct vcpu *vcpu, const struct cpu *cpu) {
+    return (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) |
+            __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED)) != 0;
+}
+
 enum exit_action vmx_enter(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
-    if (SELDOM(x->entry_work)) {
-        enum exit_action action = prepare(vcpu);
-        if (action != EXIT_RETRY)
-            return action;
-    }
-    guard_update(x);
-    uint32_t reason = vmx_switch(vcpu->page->gpr, x);
-    vcpu->page->exits++;
-    if (SELDOM(reason >= VMX_EXIT_COUNT))
-        return refuse(vcpu, reason);
-    vcpu->cpu->exits[reason]++;
-    enum exit_action action = vmx_exit_handlers[reason](vcpu);
-    if (action != EXIT_ADVANCE && action != EXIT_BLOCK)
-        return action;
-    advance();
-    return action == EXIT_BLOCK ? EXIT_BLOCK : EXIT_RETRY;
+    struct cpu *cpu = vcpu->cpu;
+    enum exit_action action;
+    do {
+        if (SELDOM(x->entry_work)) {
+            action = prepare(vcpu);
+            if (action != EXIT_RETRY)
+                return action;
+        }
+        uint32_t reason = switch_to_guest(vcpu->page->gpr, x);
+        vcpu->page->exits++;
+        watch_flags(x);
+        if (SELDOM(reason >= VMX_EXIT_COUNT))
+            return refuse(vcpu, reason);
+        cpu->exits[reason]++;
+        action = vmx_exit_handlers[reason](vcpu);
+        if (action == EXIT_ADVANCE || action == EXIT_BLOCK) {
+            advance(x);
+            action = action == EXIT_BLOCK ? EXIT_BLOCK : EXIT_RETRY;
+        }
+    } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
+    return action;
 }
 
 void vmx_leave(struct vcpu *vcpu) {

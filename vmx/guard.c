@@ -7,23 +7,33 @@
 #define RUNS_A_SECOND    1000u // of a guest with its interrupts off
 #define MISC_TIMER_SHIFT 0x1fu
 
-void guard_init(struct vmx_vcpu *x) {
-    x->is_guarded = false;
-    if (vmx_caps.has_preemption_timer)
-        vmcs_write32(VMCS_GUEST_PREEMPTION_TIMER,
-                     (uint32_t)(tsc_hz / RUNS_A_SECOND >> (vmx_caps.misc & MISC_TIMER_SHIFT)));
+static void restart(void) {
+    uint64_t ticks = tsc_hz / RUNS_A_SECOND >> (vmx_caps.misc & MISC_TIMER_SHIFT);
+    vmcs_write32(VMCS_GUEST_PREEMPTION_TIMER, (uint32_t)ticks);
 }
 
-void guard_set(struct vmx_vcpu *x, bool is_armed) {
-    uint32_t pin = vmx_caps.control[CONTROL_PIN];
-    x->is_guarded = is_armed;
+void guard_init(void) {
     if (vmx_caps.has_preemption_timer)
-        vmcs_write32(VMCS_PIN_CONTROLS, is_armed ? pin | (uint32_t)PIN_PREEMPTION_TIMER : pin);
+        restart();
+}
+
+// Saving the timer's value is not allowed without the timer.
+void guard_set(bool is_armed) {
+    uint32_t pin = vmx_caps.control[CONTROL_PIN], exit = vmx_caps.control[CONTROL_EXIT];
+    if (!vmx_caps.has_preemption_timer)
+        return;
+    if (is_armed) {
+        pin |= (uint32_t)PIN_PREEMPTION_TIMER;
+        exit |= (uint32_t)EXIT_CONTROL_SAVE_PREEMPTION;
+    }
+    vmcs_write32(VMCS_PIN_CONTROLS, pin);
+    vmcs_write32(VMCS_EXIT_CONTROLS, exit);
 }
 
 // What is pending is taken in this window, on the thread's own kernel stack.
 enum exit_action exit_preemption_timer(struct vcpu *vcpu) {
     (void)vcpu;
+    restart();
     __asm__ volatile("sti; nop; cli" ::: "memory");
     return EXIT_RETRY;
 }

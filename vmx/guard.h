@@ -5,18 +5,14 @@
 // of VM Exits"). Bochs 3.1 does not when IF was 0 at VM entry: it keeps the interrupt until the guest
 // changes IF, so a guest that spins with interrupts off would have the CPU for ever. While a guest
 // enters with IF clear, the VMX-preemption timer (SDM 3C 26.5.1) ends its run after a millisecond, and the
-// host takes what is pending. A guest with IF set is never disturbed, so a CPU of its own stays tickless.
+// host takes what is pending. The millisecond goes on over other exits, or a guest could avoid its end by
+// them. A guest with IF set is never disturbed, so a CPU of its own stays tickless.
 #pragma once
 
 #include "vmx/exit.h"
 #include "vmx/vmx.h"
 
-// For a fresh VMCS, once the controls are written.
-void guard_init(struct vmx_vcpu *x);
-// Before each entry.
-void guard_set(struct vmx_vcpu *x, bool is_armed);
-static inline void guard_update(struct vmx_vcpu *x) {
-    bool is_wanted = (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) == 0;
-    if (__builtin_expect(is_wanted != x->is_guarded, 0))
-        guard_set(x, is_wanted);
-}
+// For a fresh VMCS, once the controls are written: not armed.
+void guard_init(void);
+// For the entries from now on.
+void guard_set(bool is_armed);

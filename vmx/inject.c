@@ -59,7 +59,7 @@ static bool is_event_queued(void) {
 
 bool vmx_can_take_interrupt(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
-    const uint32_t blocking = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS;
+    const uint32_t blocking = BLOCKING_UNTIL_NEXT;
     if ((vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) &&
         !(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & blocking) && !is_event_queued())
         return true;

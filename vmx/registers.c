@@ -17,7 +17,7 @@ void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty) {
     if (dirty & VCPU_DIRTY_RIP) {
         vmcs_write(VMCS_GUEST_RIP, page->rip);
         uint32_t interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
-        const uint32_t ended = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS;
+        const uint32_t ended = BLOCKING_UNTIL_NEXT;
         if (interruptibility & ended)
             vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, interruptibility & ~ended);
         if (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)

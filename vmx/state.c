@@ -21,14 +21,16 @@
 #define RESET_DR7 0x400ULL
 #define RESET_RDX 0x600ULL // a P6, where the CPUID table does not say more
 // SDM 1 Table 10-2 "Format of an FXSAVE Area", offsets and values after FNINIT.
-#define FXSAVE_FCW     0
-#define FXSAVE_MXCSR   24
-#define FPU_FCW        0x37f
-#define FPU_MXCSR      0x1f80
-#define CPUID_BASIC    1u
-#define CPUID_FEATURES 7u
-#define CPUID_XSAVE    0xdu
-#define CPUID_EXTENDED 0x80000001u
+#define FXSAVE_FCW                0
+#define FXSAVE_MXCSR              24
+#define FPU_FCW                   0x37f
+#define FPU_MXCSR                 0x1f80
+#define CPUID_BASIC               1u
+#define CPUID_FEATURES            7u
+#define CPUID_XSAVE               0xdu
+#define CPUID_EXTENDED            0x80000001u
+#define CPUID_7_EBX_INVPCID       BIT(10)
+#define CPUID_EXTENDED_EDX_RDTSCP BIT(27)
 
 static struct abi_cpuid find_cpuid(const struct vm *vm, uint32_t leaf) {
     const struct abi_cpuid *row = vm_find_cpuid(vm, leaf, 0);
@@ -59,15 +61,25 @@ static void learn_features(struct vmx_vcpu *x, const struct vm *vm) {
     x->cr4_mask = cr4_host_mask(x->cr4_allowed);
 }
 
-static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
-    const uint32_t *control = vmx_caps.control;
-    uint32_t secondary = control[CONTROL_SECONDARY];
+// Instructions that need a control are #UD without it, which is what CPUID says where they are hidden.
+static uint32_t secondary_controls(const struct vmx_vcpu *x, const struct vm *vm) {
+    uint32_t secondary = vmx_caps.control[CONTROL_SECONDARY];
     if (!x->vpid)
         secondary &= ~(uint32_t)SECONDARY_VPID;
+    if (!(find_cpuid(vm, CPUID_FEATURES).ebx & CPUID_7_EBX_INVPCID))
+        secondary &= ~(uint32_t)SECONDARY_INVPCID;
+    if (!(find_cpuid(vm, CPUID_EXTENDED).edx & CPUID_EXTENDED_EDX_RDTSCP))
+        secondary &= ~(uint32_t)SECONDARY_RDTSCP;
+    return secondary;
+}
+
+static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
+    const uint32_t *control = vmx_caps.control;
+    uint32_t secondary = secondary_controls(x, vm);
     x->primary = control[CONTROL_PRIMARY];
     x->entry = control[CONTROL_ENTRY];
     vmcs_write32(VMCS_PIN_CONTROLS, control[CONTROL_PIN]);
-    guard_init(x);
+    guard_init();
     vmcs_write32(VMCS_PRIMARY_CONTROLS, x->primary);
     vmcs_write32(VMCS_SECONDARY_CONTROLS, secondary);
     vmcs_write32(VMCS_EXIT_CONTROLS, control[CONTROL_EXIT]);

@@ -30,7 +30,8 @@ struct vmx_vcpu {
     hpa_t vmcs;
     void *vmcs_page;
     struct cpu *last_cpu; // whose host state the VMCS holds; NULL: none yet
-    bool is_guarded;      // see vmx/guard.h
+    uint64_t flags;       // the guest's RFLAGS, of which IF and TF are right
+    uint32_t is_stepping; // flags has TF
     uint32_t primary;     // what VMCS_PRIMARY_CONTROLS holds
     uint32_t entry;       // VMCS_ENTRY_CONTROLS but for the IA-32e bit
     uint16_t vpid;        // 0: this machine has none
@@ -63,9 +64,9 @@ static inline uint64_t vmx_edx_eax(const struct vcpu *vcpu) {
 
 // ---- enter.S ------------------------------------------------------------------------------------
 
-// Enters the guest with the general registers of gpr[] (but RSP) and stores them there after the exit.
-// Returns the exit reason, or VMX_REFUSED when there was no exit because VT-x refused the VMCS.
-uint32_t vmx_switch(uint64_t *gpr, struct vmx_vcpu *x);
+// uint32_t vmx_switch(uint64_t *gpr, struct vmx_vcpu *x): enters the guest with the general registers of
+// gpr[] (but RSP) and stores them there after the exit. Returns the exit reason, or VMX_REFUSED when there
+// was no exit because VT-x refused the VMCS. Not for C to call: it keeps no register but RSP.
 extern const uint8_t vmx_exit_entry[]; // HOST_RIP
 
 // ---- enter.c, load.c, state.c, registers.c ------------------------------------------------------
@@ -111,6 +112,8 @@ bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked);
 #define BLOCKING_BY_MOV_SS BIT(1)
 #define BLOCKING_BY_SMI    BIT(2)
 #define BLOCKING_BY_NMI    BIT(3)
+// What the end of an instruction ends.
+#define BLOCKING_UNTIL_NEXT (uint32_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)
 
 // GUEST_PENDING_DEBUG: SDM 3C Table 25-4 "Format of Pending-Debug-Exceptions".
 #define PENDING_DEBUG_SINGLE_STEP BIT(14)
