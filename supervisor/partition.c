@@ -159,8 +159,8 @@ static void describe(struct vmm_start *start, const struct vm_config *config, ui
     start->vcpu_count = config->vcpus;
     start->memory_size = config->memory;
     start->tsc_hz = info.tsc_hz;
-    start->utc_seconds = 0; // not known to the supervisor yet
-    start->utc_tsc = machine_tsc();
+    start->utc_seconds = info.utc_seconds;
+    start->utc_tsc = info.utc_tsc;
     start->xcr0_mask = info.xcr0_mask;
     start->physical_bits = info.physical_bits;
     start->has_unrestricted_guest = info.has_unrestricted_guest;
