@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may include what (design.md "Layers", conventions.md 4): a layer sees only what lies below it."""
 
+import os
 import re
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def resolve(source, name):
     """The included file, relative to the root: beside the source, in the tree, or generated."""
     for base in (source.parent, Path("."), Path(tree.BUILD) / "include"):
         if (tree.ROOT / base / name).is_file():
-            found = Path(*(base / name).parts)
+            found = Path(os.path.normpath(base / name))
             prefix = (Path(tree.BUILD) / "include").parts
             return Path(*found.parts[len(prefix) :]) if found.parts[: len(prefix)] == prefix else found
     return None
