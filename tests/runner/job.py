@@ -40,6 +40,8 @@ class Job:
     slots: int = 1  # processors it keeps busy, of the runner's two
     tests: list[str] = field(default_factory=list)  # names, where they are known before
     weight: int = 1  # about how many seconds it takes: long jobs start first
+    filters: bool = False  # knows by itself which of its tests a pattern means
+    pattern: str | None = None  # of this run
 
     @property
     def title(self):

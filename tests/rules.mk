@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# Fuzz targets: each tests/fuzz/NAME_fuzz.c with FUZZ_PARTS_NAME makes build/tests/fuzz-NAME. Included by the Makefile.
+
+FUZZ_PARTS_decode := vmm/decode.c vmm/decode_table.c
+FUZZ_LIBS_decode  := -lZydis
+FUZZ_FLAGS := $(HOST_FLAGS) -fsanitize=fuzzer
+FUZZES := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
+
+.PHONY: fuzz
+fuzz: $(FUZZES:%=$(BUILD)/tests/fuzz-%)
+$(BUILD)/fuzz/%.c.o: %.c
+	$(call say,FUZZCC,$<)mkdir -p $(@D) && $(CC) $(FUZZ_FLAGS) -c $< -o $@
+define fuzz_rule
+$(BUILD)/tests/fuzz-$(1): $(patsubst %,$(BUILD)/fuzz/%.o,tests/fuzz/$(1)_fuzz.c $(FUZZ_PARTS_$(1)))
+	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) -fsanitize=fuzzer,address,undefined -o $$@ $$^ $(FUZZ_LIBS_$(1))
+endef
+$(foreach f,$(FUZZES),$(eval $(call fuzz_rule,$(f))))

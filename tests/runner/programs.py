@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tiers that are programs of their own: each is run, and its report is read.
+
+A program that reports no test, or ends badly though no test failed, is a failed test itself.
+"""
+
+import os
+import re
+import sys
+
+from .job import BUILD, ROOT, SKIPPED, Job, Result, execute, failed, last_line, passed, skipped
+
+TIMEOUT = 900
+SKIP_STATUS = 77
+FUZZ_RUNS = 1_000_000
+NOT_HERE = ["fresh-debian"]  # of tests/setup: takes an hour, and runs the tests itself
+
+_TAP = re.compile(r"(not ok|ok) - (\S+)(.*)")
+_TAP_SKIP = re.compile(r"# SKIP\s*(.*)", re.IGNORECASE)
+_UNITTEST = re.compile(r"RESULT (\S+) (passed|failed|skipped) ?(.*)")
+_LINES = re.compile(r"(ok|FAIL|skip) +([^\s:]+(?: [^\s:]+)*)(?:: (.*))?")
+_LOADER = re.compile(r"(PASS|FAIL|SKIP) loader: ([^:]+)(?:: (.*))?")
+
+
+def complete(results, status, output, name):
+    """Adds what a report can not tell: no tests at all, or a bad end."""
+    if status is None:
+        results.append(failed(name, f"did not end within {TIMEOUT} s"))
+    elif not results:
+        results.append(failed(name, f"no test ran (status {status}): {last_line(output)}"))
+    elif status != 0 and all(result.outcome != "failed" for result in results):
+        results.append(failed(name, f"ended with status {status}: {last_line(output)}"))
+    return results
+
+
+# unit: Criterion
+
+
+def read_tap(text):
+    for line in text.splitlines():
+        if match := _TAP.match(line.strip()):
+            name, rest = match[2], match[3]
+            if skip := _TAP_SKIP.search(rest):
+                yield skipped(name, skip[1] or "no reason given")
+            elif match[1] == "ok":
+                yield passed(name)
+            else:
+                yield failed(name, rest.strip() or "see the log")
+
+
+def unit_jobs():
+    binaries = sorted(path for path in (BUILD / "tests").glob("unit-*") if not path.suffix)
+
+    def job_of(binary):
+        def run(context):
+            tap = context.log.with_suffix(".tap")
+            tap.unlink(missing_ok=True)
+            command = [binary, f"--tap={tap}", "--jobs=1", "--short-filename"]
+            if context.pattern:
+                command.append(f"--filter=*{context.pattern}*")
+            status, output = execute(command, context.log, TIMEOUT)
+            results = list(read_tap(tap.read_text(encoding="utf-8"))) if tap.exists() else []
+            if context.pattern and not results:
+                return []
+            return complete(results, status, output, binary.name)
+
+        return Job("unit", binary.name, run, weight=8, filters=True)
+
+    if not binaries:
+        yield Job("unit", "unit", lambda _context: [failed("unit", "make built no unit test")])
+    for binary in binaries:
+        yield job_of(binary)
+
+
+# tools: unittest
+
+
+def tools_jobs():
+    files = sorted((ROOT / "tests" / "tools").glob("test_*.py"))
+
+    def job_of(file):
+        def run(context):
+            program = ROOT / "tests" / "runner" / "unittests.py"
+            command = [sys.executable, program, file.stem]
+            status, output = execute(command, context.log, TIMEOUT, cwd=file.parent)
+            results = []
+            for line in output.splitlines():
+                if match := _UNITTEST.fullmatch(line):
+                    results.append(Result(match[1], match[2], match[3]))
+            return complete(results, status, output, file.stem)
+
+        return Job("tools", file.stem.removeprefix("test_"), run, weight=4)
+
+    for file in files:
+        yield job_of(file)
+
+
+# setup: scripts with one line a test
+
+
+def setup_jobs():
+    def job_of(name):
+        def run(context):
+            command = [ROOT / "tests" / "setup" / name]
+            status, output = execute(command, context.log, TIMEOUT)
+            outcomes = {"ok": "passed", "FAIL": "failed", "skip": SKIPPED}
+            results = []
+            for line in output.splitlines():
+                if match := _LINES.fullmatch(line.strip()):
+                    results.append(Result(match[2], outcomes[match[1]], match[3] or ""))
+            if status == SKIP_STATUS:
+                status = 0
+            return complete(results, status, output, name)
+
+        return Job("setup", name, run, weight=5)
+
+    for path in sorted((ROOT / "tests" / "setup").iterdir()):
+        is_program = path.is_file() and os.access(path, os.X_OK) and not path.suffix
+        if is_program and path.name not in NOT_HERE:
+            yield job_of(path.name)
+
+
+# boot: the loader's own runner, which keeps two emulators busy
+
+
+def boot_jobs():
+    def run(context):
+        command = [sys.executable, ROOT / "tests" / "boot" / "loader" / "run"]
+        status, output = execute(command, context.log, TIMEOUT)
+        outcomes = {"PASS": "passed", "FAIL": "failed", "SKIP": SKIPPED}
+        results = []
+        for line in output.splitlines():
+            if match := _LOADER.fullmatch(line):
+                results.append(Result(match[2], outcomes[match[1]], match[3] or ""))
+        return complete(results, status, output, "loader")
+
+    yield Job("boot", "loader", run, slots=2, weight=60)
+
+
+# fuzz: a fixed seed, so that a run is the same everywhere
+
+
+def fuzz_jobs():
+    names = sorted(path.stem for path in (ROOT / "tests" / "fuzz").glob("*_fuzz.c"))
+
+    def job_of(name):
+        def run(context):
+            binary = BUILD / "tests" / f"fuzz-{name}"
+            artifacts = f"-artifact_prefix={context.log.parent}/"
+            command = [binary, f"-runs={FUZZ_RUNS}", "-seed=1", artifacts]
+            status, output = execute(command, context.log, TIMEOUT)
+            if status == 0:
+                return [passed(name)]
+            why = re.search(r"SUMMARY: (.*)", output)
+            return [failed(name, why[1] if why else f"status {status}: {last_line(output)}")]
+
+        return Job("fuzz", name, run, weight=20)
+
+    for name in names:
+        yield job_of(name.removesuffix("_fuzz"))

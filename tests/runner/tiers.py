@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All tiers, in the order of their cost: what make must build for one, and its jobs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import guest.tier
+import linux.tier
+
+from . import programs
+
+
+@dataclass
+class Tier:
+    goals: list[str]  # of make
+    jobs: Callable  # called once the goals are there
+    what: str
+
+
+TIERS = {
+    "unit": Tier(["unit"], programs.unit_jobs, "Criterion tests on the host, ASan and UBSan"),
+    "tools": Tier([], programs.tools_jobs, "unittest of the host tools"),
+    "setup": Tier([], programs.setup_jobs, "scripts/setup and what it brings"),
+    "boot": Tier(["image-parts"], programs.boot_jobs, "the boot application on real firmware"),
+    "fuzz": Tier(["fuzz"], programs.fuzz_jobs, "libFuzzer, a fixed seed and number of runs"),
+    "guest": Tier(["image-parts", "tiny", "debian"], guest.tier.jobs, "tiny guests, bad images"),
+    "linux": Tier(["image-parts", "debian"], linux.tier.jobs, "the Debian guest"),
+}
