@@ -57,14 +57,14 @@ static void check_ways(void) {
         taken = 0;
         lapic_send(commands[i] == LAPIC_ICR_LOGICAL ? logical : 0,
                    commands[i] | LAPIC_ICR_ASSERT | LOW);
-        CHECK(wait_for(&taken, 1, 1));
+        CHECK(wait_for(&taken, 1, PATIENCE_S));
         CHECK(in_service);
     }
     CHECK(!lapic_bit(LAPIC_ISR, LOW) && !lapic_bit(LAPIC_IRR, LOW));
     if (lapic_is_x2apic()) {
         taken = 0;
         lapic_write(LAPIC_SELF_IPI, LOW);
-        CHECK(wait_for(&taken, 1, 1));
+        CHECK(wait_for(&taken, 1, PATIENCE_S));
     }
     taken = 0;
     lapic_send(1, LAPIC_ICR_ASSERT | LOW); // nobody is there
@@ -123,7 +123,7 @@ static void check_nmi(void) {
     trap_set_handler(EXC_NMI, on_nmi);
     interrupts_off(); // which holds no NMI
     lapic_send(0, LAPIC_ICR_NMI | LAPIC_ICR_ASSERT);
-    CHECK(wait_for(&trap_count[EXC_NMI], 2, 1));
+    CHECK(wait_for(&trap_count[EXC_NMI], 2, PATIENCE_S));
     wait_us(100);
     CHECK_EQ(trap_count[EXC_NMI], 2);
 }

@@ -6,9 +6,8 @@
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
 
-#define VECTOR     0x60
-#define PATIENCE_S 5u
-#define PERIODS    10u
+#define VECTOR  0x60
+#define PERIODS 10u
 
 static volatile uint32_t *const count = &trap_count[VECTOR];
 static uint32_t millisecond; // in ticks of the timer, which counts as the TSC does

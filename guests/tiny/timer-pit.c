@@ -9,7 +9,6 @@
 #define IOAPIC_INPUT  2u // where ISA line 0 goes
 #define PERIOD        (uint16_t)(PIT_HZ / 1000)
 #define COUNT         20u
-#define PATIENCE_S    5u
 
 static void on_pic(struct trap_frame *frame) {
     (void)frame;
@@ -65,8 +64,7 @@ static void check_ioapic(void) {
     wait_us(5000);
     CHECK_EQ(*count, 0);
     ioapic_write(IOAPIC_ENTRY(IOAPIC_INPUT), IOAPIC_VECTOR);
-    wait_us(5500);
-    CHECK(*count >= 4);
+    CHECK(wait_for(count, COUNT, PATIENCE_S));
     interrupts_off();
 }
 

@@ -66,7 +66,7 @@ static void check_interrupt(void) {
     interrupts_on();
     out8(MCR, MCR_OUT2);
     out8(IER, IER_THRE); // at once: nothing waits to be sent
-    CHECK(wait_for(&causes[IIR_THRE], 1, 1));
+    CHECK(wait_for(&causes[IIR_THRE], 1, PATIENCE_S));
     CHECK_EQ(in8(IIR) & 0xf, IIR_NONE); // reading it was the answer
     out8(IER, 0);
     interrupts_off();
