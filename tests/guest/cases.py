@@ -17,6 +17,7 @@ class Case:
     cmdline: str = ""
     memory: str = "8M"
     end: str = ""  # without one: debug-exit 0, with PASS
+    restricted_end: str = ""  # on CPUs without unrestricted guest, where it differs
     prints: tuple = ()  # lines that must be among its output
     initrd: bool = False
 
@@ -42,6 +43,7 @@ CASES = [
     Case("exceptions"),
     Case("debug"),
     Case("paging"),
+    Case("modes", restricted_end=crashed("the guest entered a mode .*")),
     Case("fpu-a", "fpu", "seed=1"),
     Case("fpu-b", "fpu", "seed=77"),
     Case("memory-16m", "memory", "memory=16", memory="16M"),
