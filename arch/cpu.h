@@ -11,8 +11,9 @@
 
 #include "arch/x86.h"
 
-#define CPU_COUNT_MAX  256
-#define CPU_STACK_SIZE 8192ULL
+#define CPU_COUNT_MAX    256
+#define CPU_RECENT_EXITS 16u // a power of two
+#define CPU_STACK_SIZE   8192ULL
 
 // Vectors from 32 up. The highest is the spurious one, as xAPIC wants its low four bits set.
 enum vector {
@@ -72,15 +73,17 @@ struct cpu {
     struct object *dying; // objects to destroy, see kernel/object.c
     bool is_burying;
     uint64_t idle_ticks;
-    uint64_t nmis;          // that nobody sent
-    uint64_t locks_held;    // ranks, in debug builds
-    uint64_t exits[80];     // VM exits by reason, for the console and the crash record
-    void *vmx_region;       // the VMXON region, kernel address
-    uint64_t window;        // kernel address of this CPU's temporary mapping of one page
-    uint64_t *window_entry; // the page-table entry behind it
-    bool is_online;         // runs threads and guests
-    uint32_t admission;     // of its start, see kernel/smp.c (atomic)
-    bool has_arrived;       // its start is over, well or not
+    uint64_t nmis;                    // that nobody sent
+    uint64_t locks_held;              // ranks, in debug builds
+    uint64_t exits[80];               // VM exits by reason, for the console and the crash record
+    uint8_t recent[CPU_RECENT_EXITS]; // reasons of the last VM exits, a ring
+    uint8_t recent_next;              // where the next one goes, modulo the size
+    void *vmx_region;                 // the VMXON region, kernel address
+    uint64_t window;                  // kernel address of this CPU's temporary mapping of one page
+    uint64_t *window_entry;           // the page-table entry behind it
+    bool is_online;                   // runs threads and guests
+    uint32_t admission;               // of its start, see kernel/smp.c (atomic)
+    bool has_arrived;                 // its start is over, well or not
     bool is_bsp;
 
     // Written by other CPUs too: in a cache line of its own.

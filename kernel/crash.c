@@ -60,12 +60,23 @@ static void print_stack(uint64_t rsp) {
     }
 }
 
+// Oldest first. Before as many have happened, the first ones read as reason 0.
+static void print_recent_exits(const struct cpu *cpu) {
+    char text[CPU_RECENT_EXITS * 4 + 1];
+    size_t size = 0;
+    for (unsigned i = 0; i < CPU_RECENT_EXITS; i++)
+        size += fmt_format(text + size, sizeof(text) - size, " %u",
+                           cpu->recent[(cpu->recent_next + i) % CPU_RECENT_EXITS]);
+    log_line("panic: reasons of the last VM exits, oldest first:%s", text);
+}
+
 static void print_cpu(void) {
     const struct cpu *cpu = cpu_current();
     const struct thread *thread = cpu->current;
     log_line("panic: on CPU %u (APIC ID %u), thread %p, process %p, vCPU %p", cpu->index,
              cpu->apic_id, (const void *)thread,
              thread != NULL ? (const void *)thread->process : NULL, (const void *)cpu->loaded_vcpu);
+    print_recent_exits(cpu);
     for (unsigned i = 0; i < ARRAY_COUNT(cpu->exits); i++)
         if (cpu->exits[i] != 0)
             log_line("panic: VM exits for reason %u: %lu", i, cpu->exits[i]);

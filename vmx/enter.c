@@ -139,6 +139,7 @@ enum exit_action vmx_enter(struct vcpu *vcpu) {
         if (SELDOM(reason >= VMX_EXIT_COUNT))
             return refuse(vcpu, reason);
         cpu->exits[reason]++;
+        cpu->recent[cpu->recent_next++ % CPU_RECENT_EXITS] = (uint8_t)reason;
         action = vmx_exit_handlers[reason](vcpu);
         if (action == EXIT_ADVANCE || action == EXIT_BLOCK) {
             advance(x);
