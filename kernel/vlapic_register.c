@@ -189,6 +189,8 @@ void vlapic_mmio_write(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
 
 // ---- model-specific registers -------------------------------------------------------------------
 
+#define MSR_X2APIC_EOI (MSR_X2APIC_FIRST + VLAPIC_EOI / 16u)
+
 static uint32_t msr_offset(uint32_t msr) {
     return (msr - MSR_X2APIC_FIRST) * 16;
 }
@@ -204,14 +206,11 @@ static bool write_icr_wide(struct vcpu *vcpu, uint64_t value) {
     return true;
 }
 
-static bool write_x2apic(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
+static __attribute__((noinline)) bool write_x2apic(struct vcpu *vcpu, uint32_t msr,
+                                                   uint64_t value) {
     uint32_t offset = msr_offset(msr);
     if (!vlapic_is_x2apic(vcpu))
         return false;
-    if (offset == VLAPIC_EOI && value == 0) { // the hottest
-        vlapic_end_interrupt(vcpu);
-        return true;
-    }
     if (offset == VLAPIC_ICR)
         return write_icr_wide(vcpu, value);
     const struct register_rule *rule = find_rule(offset);
@@ -250,7 +249,7 @@ static void set_base(struct vcpu *vcpu, uint64_t value) {
 }
 
 // SDM 3A 11.12.5 "x2APIC State Transitions": x2APIC goes to off only, off to xAPIC only.
-static bool write_base(struct vcpu *vcpu, uint64_t value) {
+static __attribute__((noinline)) bool write_base(struct vcpu *vcpu, uint64_t value) {
     uint64_t old = vlapic_base(vcpu);
     if (!is_base_valid(vcpu, value))
         return false;
@@ -277,14 +276,17 @@ bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
     return true;
 }
 
+// The first two are what a guest writes thousands of times a second: nothing else may cost them anything.
 bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
-    if (msr == MSR_TSC_DEADLINE)
+    if (msr == MSR_X2APIC_EOI && value == 0 && vlapic_is_x2apic(vcpu)) {
+        vlapic_end_interrupt(vcpu);
+        return true;
+    }
+    if (msr == MSR_TSC_DEADLINE) {
         vlapic_timer_write_deadline(vcpu, value);
-    else if (msr == MSR_APIC_BASE)
-        return write_base(vcpu, value);
-    else
-        return write_x2apic(vcpu, msr, value);
-    return true;
+        return true;
+    }
+    return msr == MSR_APIC_BASE ? write_base(vcpu, value) : write_x2apic(vcpu, msr, value);
 }
 
 int vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_deadline) {
