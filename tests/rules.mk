@@ -15,3 +15,11 @@ $(BUILD)/tests/fuzz-$(1): $(patsubst %,$(BUILD)/fuzz/%.o,tests/fuzz/$(1)_fuzz.c 
 	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) -fsanitize=fuzzer,address,undefined -o $$@ $$^ $(FUZZ_LIBS_$(1))
 endef
 $(foreach f,$(FUZZES),$(eval $(call fuzz_rule,$(f))))
+
+# Guests of the bench, on the runtime of the tiny guests.
+.PHONY: bench-guests
+bench-guests: $(BUILD)/tests/bench/costs.elf $(BUILD)/tests/bench/empty.elf
+$(BUILD)/tests/bench/costs.elf: $(BUILD)/tiny/tests/bench/costs.c.o $(TINY_RUNTIME) guests/tiny/tiny.ld
+	$(call say,LD,$@)mkdir -p $(@D) && $(TINY_LINK) -o $@ $(filter %.o,$^)
+$(BUILD)/tests/bench/empty.elf: $(BUILD)/tiny/tests/bench/empty.S.o guests/tiny/tiny.ld
+	$(call say,LD,$@)mkdir -p $(@D) && $(TINY_LINK) --nmagic -o $@ $(filter %.o,$^)

@@ -4,6 +4,7 @@
 TINY_FLAGS := -std=c17 -O2 -I. -Iguests/tiny -MMD -MP -ffreestanding -fno-stack-protector \
         -fno-asynchronous-unwind-tables -fno-pic -mno-red-zone -mgeneral-regs-only \
         -ffile-prefix-map=$(CURDIR)=. $(WARN)
+TINY_LINK = $(LD) -T guests/tiny/tiny.ld -z max-page-size=4096 -z noexecstack --build-id=none
 TINY_NAMES   := $(patsubst guests/tiny/%.c,%,$(wildcard guests/tiny/*.c))
 TINY_RUNTIME := $(patsubst %,$(BUILD)/tiny/%.o,$(wildcard guests/tiny/runtime/*.c guests/tiny/runtime/*.S) \
         lib/fmt.c lib/string.c)
@@ -16,5 +17,4 @@ $(BUILD)/tiny/%.c.o: %.c
 $(BUILD)/tiny/%.S.o: %.S
 	$(call say,AS,$<)mkdir -p $(@D) && $(CC) $(TINY_FLAGS) -c $< -o $@
 $(BUILD)/guests/tiny/%.elf: $(BUILD)/tiny/guests/tiny/%.c.o $(TINY_RUNTIME) guests/tiny/tiny.ld
-	$(call say,LD,$@)mkdir -p $(@D) && $(LD) -T guests/tiny/tiny.ld -z max-page-size=4096 -z noexecstack \
-	    --no-warn-mismatch --build-id=none -o $@ $(filter %.o,$^)
+	$(call say,LD,$@)mkdir -p $(@D) && $(TINY_LINK) -o $@ $(filter %.o,$^)

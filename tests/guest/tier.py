@@ -23,6 +23,7 @@ def jobs():
     for model, name in MODELS.items():
         tests = [case.name for case in CASES]
         yield Job(TIER, name, tiny_job(model), tests=tests, weight=60)
+    yield Job(TIER, "cases", check_cases)
     yield Job(TIER, "bad-images", run_bad_images, weight=20)
     yield Job(TIER, "bad-manifest", run_bad_manifest, weight=12)
     for name, options, expected in REFUSALS:
@@ -139,7 +140,9 @@ def refusal_job(name, options, expected):
     return run
 
 
-def check_names():
-    """Every tiny guest is in a case: a guest that nobody runs tests nothing."""
+def check_cases(_context):
+    """A guest that nobody runs tests nothing."""
     guests = {path.stem for path in (ROOT / "guests" / "tiny").glob("*.c")}
-    return sorted(guests - {case.guest for case in CASES})
+    unused = sorted(guests - {case.guest for case in CASES})
+    problem = f"tests/guest/cases.py has no case of {', '.join(unused)}" if unused else None
+    return [verdict("every tiny guest runs", problem)]

@@ -8,9 +8,10 @@ are looked for on the console, which shows also what came before or after it.
 
 import re
 import subprocess
+import sys
 
-from runner.job import BUILD, LOGS, ROOT, Job, verdict
-from runner.machine import run_command
+from runner.job import BUILD, LOGS, ROOT, Job, failed, passed, verdict
+from runner.machine import run_command, write_manifest
 
 TIER = "linux"
 TIMEOUT = 900
@@ -36,6 +37,7 @@ def jobs():
     for model, name in MODELS.items():
         yield Job(TIER, name, selfcheck_job(model), weight=90)
     yield Job(TIER, "typing", run_typing, weight=91)
+    yield Job(TIER, "console", run_console, weight=60)
 
 
 def known_lines():
@@ -106,3 +108,40 @@ def run_typing(context):
     results.append(verdict("run ends well", problem))
     results.append(verdict("has a clean log", bad_line(text.splitlines())))
     return results
+
+
+# The hypervisor's own console: keys and commands, typed by somebody who waits for each answer
+
+CTRL_A = "\x01"
+STEPS = [
+    (r"debian:\S*# ", f"{CTRL_A}cvm"),  # leaves the VM for the console, and lists the VMs
+    (r"debian[^\n]*running", "info"),
+    (r"bulkhead> ", "start hello"),
+    (r"vm hello: debug-exit 0", "focus hello"),
+    (r"PASS: \d+ checks", f"{CTRL_A}1"),  # what it printed was kept; then back to the first VM
+    (r"", "echo still $((40 + 2)) here"),
+    (r"still 42 here", "poweroff"),
+    (r"vm debian: powered off", ""),
+]
+
+
+def run_console(context):
+    debian = {"name": "debian", "vcpus": 1, "memory": "256M", "kernel": str(DEBIAN / "vmlinuz")}
+    debian |= {"initrd": str(DEBIAN / "initrd.img"), "cmdline": "console=ttyS0 panic=-1"}
+    hello = {"name": "hello", "vcpus": 1, "memory": "8M", "autostart": False}
+    hello |= {"kernel": str(BUILD / "guests" / "tiny" / "hello.elf")}
+    hello |= {"cmdline": "from the command line"}
+    context.log.parent.mkdir(parents=True, exist_ok=True)
+    manifest = context.log.with_suffix(".toml")
+    write_manifest(manifest, [debian, hello])
+    typist = [sys.executable, "tests/setup/typist.py", context.log.with_suffix(".log"), TIMEOUT]
+    command = ["scripts/run", "--no-build", "--target", "bochs", "--manifest", manifest]
+    script = "".join(f"{pattern} -> {text}\n" for pattern, text in STEPS)
+    done = subprocess.run(
+        [str(word) for word in typist + command], cwd=ROOT, input=script, text=True,
+        capture_output=True, timeout=TIMEOUT + 60, check=False,
+    )
+    context.log.write_text(done.stdout + done.stderr, encoding="utf-8")
+    if done.returncode != 0:
+        return [failed("console", done.stdout.strip() or f"exit status {done.returncode}")]
+    return [passed("console")]

@@ -5,6 +5,7 @@
     boot.status, boot.ends["vm"], boot.lines["vm"], boot.host
 """
 
+import json
 import re
 import subprocess
 from dataclasses import dataclass, field
@@ -44,8 +45,8 @@ class Boot:
         return None
 
 
-def toml_string(text):
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def toml_value(value):
+    return json.dumps(value)  # strings, numbers and truth values are written alike
 
 
 def write_manifest(path, vms):
@@ -54,7 +55,7 @@ def write_manifest(path, vms):
     for vm in vms:
         lines.append("[[vm]]")
         for key, value in vm.items():
-            lines.append(f"{key} = {toml_string(value) if isinstance(value, str) else value}")
+            lines.append(f"{key} = {toml_value(value)}")
         lines.append("")
     path.write_text("\n".join(lines), encoding="utf-8")
 

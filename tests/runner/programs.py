@@ -8,7 +8,19 @@ import os
 import re
 import sys
 
-from .job import BUILD, ROOT, SKIPPED, Job, Result, execute, failed, last_line, passed, skipped
+from .job import (
+    BUILD,
+    ROOT,
+    SKIPPED,
+    Job,
+    Result,
+    execute,
+    failed,
+    last_line,
+    passed,
+    skipped,
+    verdict,
+)
 
 TIMEOUT = 900
 SKIP_STATUS = 77
@@ -19,6 +31,7 @@ _TAP = re.compile(r"(not ok|ok) - (\S+)(.*)")
 _TAP_SKIP = re.compile(r"# SKIP\s*(.*)", re.IGNORECASE)
 _UNITTEST = re.compile(r"RESULT (\S+) (passed|failed|skipped) ?(.*)")
 _LINES = re.compile(r"(ok|FAIL|skip) +([^\s:]+(?: [^\s:]+)*)(?:: (.*))?")
+_AIM = re.compile(r"(\S+): (\d+) (\S+), aim (\d+): (met|missed)")
 _LOADER = re.compile(r"(PASS|FAIL|SKIP) loader: ([^:]+)(?:: (.*))?")
 
 
@@ -135,6 +148,23 @@ def boot_jobs():
         return complete(results, status, output, "loader")
 
     yield Job("boot", "loader", run, slots=2, weight=60)
+
+
+# bench: each figure that has an aim is a test, since it is exact
+
+
+def bench_jobs():
+    def run(context):
+        command = [sys.executable, ROOT / "tests" / "bench" / "run", "--check"]
+        status, output = execute(command, context.log, TIMEOUT)
+        results = []
+        for line in output.splitlines():
+            if match := _AIM.fullmatch(line):
+                over = f"{match[2]} {match[3]}, beyond the aim of {match[4]}"
+                results.append(verdict(match[1], None if match[5] == "met" else over))
+        return complete(results, status, output, "bench")
+
+    yield Job("bench", "bench", run, weight=50)
 
 
 # fuzz: a fixed seed, so that a run is the same everywhere

@@ -23,6 +23,9 @@ TIERS = {
     "setup": Tier([], programs.setup_jobs, "scripts/setup and what it brings"),
     "boot": Tier(["image-parts"], programs.boot_jobs, "the boot application on real firmware"),
     "fuzz": Tier(["fuzz"], programs.fuzz_jobs, "libFuzzer, a fixed seed and number of runs"),
+    "bench": Tier(
+        ["image-parts", "tiny", "bench-guests"], programs.bench_jobs, "costs are within their aims"
+    ),
     "guest": Tier(["image-parts", "tiny", "debian"], guest.tier.jobs, "tiny guests, bad images"),
-    "linux": Tier(["image-parts", "debian"], linux.tier.jobs, "the Debian guest"),
+    "linux": Tier(["image-parts", "debian", "tiny"], linux.tier.jobs, "the Debian guest"),
 }
