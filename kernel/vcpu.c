@@ -402,7 +402,7 @@ static bool is_activity_valid(uint32_t activity) {
 }
 
 static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
-    if (!is_activity_valid(r->activity))
+    if (!is_activity_valid(r->activity) || !vlapic_is_base_valid(vcpu, r->apic_base))
         return ABI_ERROR_ARGUMENT;
     load(vcpu);
     int error = vcpu_backend->write_registers(vcpu, r);
@@ -412,6 +412,7 @@ static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
         vcpu->tsc_adjust = r->tsc_adjust;
         vcpu->tsc_offset = r->tsc - x86_rdtsc();
         vcpu_backend->set_tsc_offset(vcpu);
+        vlapic_restore_msrs(vcpu, r->apic_base, r->tsc_deadline);
         __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT,
                           __ATOMIC_RELAXED);
     }

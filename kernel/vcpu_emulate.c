@@ -106,6 +106,7 @@ static void move_tsc(struct vcpu *vcpu, uint64_t by) {
     vcpu->tsc_offset += by;
     vcpu->tsc_adjust += by;
     vcpu_backend->set_tsc_offset(vcpu);
+    vlapic_move_tsc(vcpu);
 }
 
 enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) {

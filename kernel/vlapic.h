@@ -95,7 +95,8 @@ uint32_t vlapic_deliver_message(struct vm *vm, uint64_t address, uint32_t data);
 
 // State for vcpu_read and vcpu_write, in any order. restore: 0 or ABI_ERROR_ARGUMENT, then nothing
 // changed. The two words that stand in struct vcpu_registers come by restore_msrs, without the rules for
-// a guest's writes.
+// a guest's writes; is_base_valid says beforehand whether it takes the first.
 void vlapic_save(struct vcpu *vcpu, struct vcpu_apic *state);
 int vlapic_restore(struct vcpu *vcpu, const struct vcpu_apic *state);
-int vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_deadline);
+bool vlapic_is_base_valid(const struct vcpu *vcpu, uint64_t apic_base);
+void vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_deadline);

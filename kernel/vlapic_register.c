@@ -236,11 +236,11 @@ static bool has_x2apic(const struct vcpu *vcpu) {
     return basic && (basic->ecx & CPUID_1_ECX_X2APIC);
 }
 
-static bool is_base_valid(const struct vcpu *vcpu, uint64_t value) {
+bool vlapic_is_base_valid(const struct vcpu *vcpu, uint64_t apic_base) {
     const uint64_t mode = APIC_BASE_ENABLE | APIC_BASE_X2APIC;
-    if ((value & ~(mode | APIC_BASE_BSP)) != VLAPIC_BASE)
+    if ((apic_base & ~(mode | APIC_BASE_BSP)) != VLAPIC_BASE)
         return false;
-    return !(value & APIC_BASE_X2APIC) || ((value & APIC_BASE_ENABLE) && has_x2apic(vcpu));
+    return !(apic_base & APIC_BASE_X2APIC) || ((apic_base & APIC_BASE_ENABLE) && has_x2apic(vcpu));
 }
 
 static void set_base(struct vcpu *vcpu, uint64_t value) {
@@ -251,7 +251,7 @@ static void set_base(struct vcpu *vcpu, uint64_t value) {
 // SDM 3A 11.12.5 "x2APIC State Transitions": x2APIC goes to off only, off to xAPIC only.
 static __attribute__((noinline)) bool write_base(struct vcpu *vcpu, uint64_t value) {
     uint64_t old = vlapic_base(vcpu);
-    if (!is_base_valid(vcpu, value))
+    if (!vlapic_is_base_valid(vcpu, value))
         return false;
     bool was_on = (old & APIC_BASE_ENABLE) != 0, is_on = (value & APIC_BASE_ENABLE) != 0;
     bool was_wide = (old & APIC_BASE_X2APIC) != 0, is_wide = (value & APIC_BASE_X2APIC) != 0;
@@ -289,12 +289,9 @@ bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
     return msr == MSR_APIC_BASE ? write_base(vcpu, value) : write_x2apic(vcpu, msr, value);
 }
 
-int vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_deadline) {
-    if (!is_base_valid(vcpu, apic_base))
-        return ABI_ERROR_ARGUMENT;
+void vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_deadline) {
     set_base(vcpu, apic_base);
     vlapic_enter_mode(vcpu);
     vcpu->vlapic.tsc_deadline = tsc_deadline;
     vlapic_move_tsc(vcpu);
-    return ABI_OK;
 }
