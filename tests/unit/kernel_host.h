@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel's modules on the host. rules.mk includes this before everything else in each file of kernel/
+// that the tests link, so that those see the processor below instead of a real one. What they call
+// outside of themselves is in kernel_support.c.
+//
+// Memory: "physical" RAM that the kernel may touch is mapped twice, at its physical address (until
+// frame_use_direct_map) and at KERNEL_DIRECT + address. All other RAM is numbers only: a touch faults.
+#pragma once
+
+#include "arch/cpu.h"
+#include "arch/paging.h"
+
+#include <setjmp.h>
+
+#undef KERNEL_DIRECT
+#define KERNEL_DIRECT 0x200000000000ULL
+
+#define HOST_CPUS 4u
+
+struct cpu *host_cpu_current(void);
+uint64_t host_rdtsc(void);
+#define cpu_current() host_cpu_current()
+#define x86_rdtsc()   host_rdtsc()

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel_support.h.
+#include "kernel_support.h"
+
+#include "arch/lapic.h"
+#include "arch/traps.h"
+#include "kernel/frame.h"
+#include "kernel/log.h"
+#include "kernel/smp.h"
+#include "kernel/space.h"
+#include "kernel/vcpu.h"
+#include "kernel/vm.h"
+
+#include <criterion/criterion.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define FRAMES_MAX ((HOST_HIGH_BASE + HOST_HIGH_SIZE) >> PAGE_SHIFT)
+
+const struct boot_memory host_map[2] = {
+    {.base = HOST_RAM_BASE, .length = HOST_RAM_SIZE, .type = BOOT_MEMORY_FREE},
+    {.base = HOST_HIGH_BASE, .length = HOST_HIGH_SIZE, .type = BOOT_MEMORY_FREE},
+};
+
+uint64_t host_now = 1000000;
+void (*host_block)(void);
+uint32_t host_wakes, host_interrupts, host_flushes, host_posts, host_timer_writes;
+struct thread *host_last_woken;
+uint64_t host_timeout, host_deadline[HOST_CPUS];
+jmp_buf host_panic;
+bool host_expects_panic;
+char host_panic_text[160];
+
+static struct cpu cpus[HOST_CPUS];
+static struct thread threads[HOST_CPUS];
+static uint32_t current;
+static uint8_t *times_cleared; // by frame
+static uint8_t *is_mapped;     // by frame
+
+struct cpu_features cpu_features = {.physical_bits = 39, .has_1g_pages = true};
+
+// ---- the processor --------------------------------------------------------------------------------
+
+struct cpu *host_cpu_current(void) {
+    return &cpus[current];
+}
+struct cpu *host_cpu(uint32_t index) {
+    return &cpus[index];
+}
+void host_run_on(uint32_t index) {
+    current = index;
+}
+uint64_t host_rdtsc(void) {
+    return host_now;
+}
+void lapic_timer_set(uint64_t deadline) {
+    host_deadline[current] = deadline;
+    host_timer_writes++;
+}
+void lapic_timer_stop(void) {
+    host_deadline[current] = 0;
+    host_timer_writes++;
+}
+
+// ---- memory ---------------------------------------------------------------------------------------
+
+static void *map_at(uint64_t address, uint64_t size, int file) {
+    int flags = MAP_FIXED_NOREPLACE | (file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+    void *at = mmap((void *)address, size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, file, 0);
+    cr_assert_neq(at, MAP_FAILED, "cannot map %#lx", address);
+    return at;
+}
+
+// The boot run is reached at its physical address first, and in the direct map later.
+static void map_ram(void) {
+    int file = memfd_create("ram", 0);
+    cr_assert(file >= 0 && ftruncate(file, (off_t)HOST_RAM_SIZE) == 0);
+    map_at(HOST_RAM_BASE, HOST_RAM_SIZE, file);
+    map_at(KERNEL_DIRECT + HOST_RAM_BASE, HOST_RAM_SIZE, file);
+    close(file);
+    memset((void *)HOST_RAM_BASE, 0xa5, HOST_RAM_SIZE);
+    times_cleared = calloc(FRAMES_MAX, 1);
+    is_mapped = calloc(FRAMES_MAX, 1);
+}
+
+void host_init(const struct boot_memory *map, uint32_t count) {
+    for (uint32_t i = 0; i < HOST_CPUS; i++) {
+        cpus[i].index = i;
+        cpus[i].current = &threads[i];
+        threads[i].cpu = &cpus[i];
+        threads[i].state = THREAD_RUNNING;
+    }
+    paging_init(true);
+    map_ram();
+    if (map == NULL)
+        frame_init(host_map, 2);
+    else
+        frame_init(map, count);
+    frame_use_direct_map();
+}
+
+void host_init_all(void) {
+    host_init(NULL, 0);
+    quota_init_root(frame_totals().free);
+}
+
+bool space_map_direct(hpa_t base, uint64_t size) {
+    bool is_low = base.v >= HOST_RAM_BASE && base.v + size <= HOST_RAM_BASE + HOST_RAM_SIZE;
+    if (!is_low)
+        map_at(KERNEL_DIRECT + base.v, size, -1);
+    memset(&is_mapped[base.v >> PAGE_SHIFT], 1, size >> PAGE_SHIFT);
+    return true;
+}
+
+bool host_is_mapped(hpa_t frame) {
+    return is_mapped[frame.v >> PAGE_SHIFT] != 0;
+}
+
+void space_clear(hpa_t base, uint64_t size) {
+    for (uint64_t offset = 0; offset < size; offset += PAGE_SIZE)
+        times_cleared[(base.v + offset) >> PAGE_SHIFT]++;
+}
+
+uint32_t host_times_cleared(hpa_t frame) {
+    return times_cleared[frame.v >> PAGE_SHIFT];
+}
+
+static bool table_alloc(void *opaque, hpa_t *frame) {
+    void *page = quota_alloc_page(opaque);
+    if (page != NULL)
+        *frame = frame_of_kernel(page);
+    return page != NULL;
+}
+static void table_free(void *opaque, hpa_t frame) {
+    quota_free_page(opaque, frame_to_kernel(frame));
+}
+static uint64_t *table_access(hpa_t frame) {
+    return frame_to_kernel(frame);
+}
+struct pt_memory space_quota_memory(struct quota *quota) {
+    return (struct pt_memory){quota, table_alloc, table_free, table_access};
+}
+bool space_process_init(struct pagetable *pt, struct quota *quota) {
+    return pt_init(pt, &paging_format, space_quota_memory(quota));
+}
+void space_process_destroy(struct pagetable *pt) {
+    pt_destroy(pt, 0, KERNEL_ROOT - 1);
+}
+
+// ---- threads, other CPUs, vCPUs -------------------------------------------------------------------
+
+// One object with two names: stub_end is where stub_begin ends.
+__asm__(".section .rodata\n"
+        ".globl stub_begin, stub_end\n"
+        "stub_begin: ret\n"
+        "stub_end:\n"
+        ".previous");
+
+void thread_block(void) {
+    if (host_block != NULL)
+        host_block();
+}
+void thread_wake(struct thread *thread) {
+    host_wakes++;
+    host_last_woken = thread;
+}
+void thread_interrupt(struct thread *thread) {
+    (void)thread;
+    host_interrupts++;
+}
+bool thread_is_doomed(const struct thread *thread) {
+    return thread->process != NULL && thread->process->is_ending != 0;
+}
+void thread_set_timeout(struct thread *thread, uint64_t deadline) {
+    (void)thread;
+    host_timeout = deadline;
+}
+void thread_clear_timeout(struct thread *thread) {
+    (void)thread;
+    host_timeout = 0;
+}
+void smp_flush_root(hpa_t root) {
+    (void)root;
+    host_flushes++;
+}
+void smp_interrupt(void) {}
+void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
+    vcpu->pending |= bits;
+    host_posts++;
+}
+void vcpu_free(struct vcpu *vcpu) {
+    quota_free_page(vcpu->vm->quota, vcpu);
+}
+void vcpu_destroy(struct object *object) {
+    object_unref(&CONTAINER_OF(object, struct vcpu, object)->vm->object);
+}
+bool vcpu_is_cpuid_dynamic(uint32_t leaf) {
+    return leaf == 1;
+}
+
+// ---- the end --------------------------------------------------------------------------------------
+
+_Noreturn void panic(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(host_panic_text, sizeof(host_panic_text), format, arguments);
+    va_end(arguments);
+    if (host_expects_panic) {
+        host_expects_panic = false;
+        longjmp(host_panic, 1);
+    }
+    fprintf(stderr, "panic: %s\n", host_panic_text);
+    abort();
+}
+_Noreturn void halt_machine(const char *reason) {
+    panic("%s", reason);
+}
+bool host_no_panic(void) {
+    host_expects_panic = false;
+    return false;
+}
+
+uint64_t host_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}

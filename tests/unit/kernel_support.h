@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stands around the kernel's modules in tests: RAM, CPUs, a clock, and what they said and asked for.
+#pragma once
+
+#include "kernel_host.h"
+
+#include "include/boot.h"
+#include "kernel/quota.h"
+#include "kernel/thread.h"
+
+// RAM below 4 GiB that the kernel can touch, and RAM above that nobody ever touches here.
+#define HOST_RAM_BASE  0x10000000ULL
+#define HOST_RAM_SIZE  (64ULL << 20)
+#define HOST_HIGH_BASE (4ULL << 30)
+#define HOST_HIGH_SIZE (8ULL << 30)
+
+// The map that host_init takes when none is given: both of the above.
+extern const struct boot_memory host_map[2];
+
+// CPUs, one thread that runs on each, RAM. `map` NULL: host_map.
+void host_init(const struct boot_memory *map, uint32_t count);
+// The same, and a root quota of all that is free: TestSuite(..., .init = host_init_all).
+void host_init_all(void);
+
+struct cpu *host_cpu(uint32_t index);
+void host_run_on(uint32_t index); // the CPU whose code this is from now on
+
+extern uint64_t host_now;                 // the TSC
+extern void (*host_block)(void);          // what happens while the current thread is blocked
+extern uint32_t host_wakes;               // calls of thread_wake
+extern struct thread *host_last_woken;    // by the last of them
+extern uint32_t host_interrupts;          // calls of thread_interrupt
+extern uint32_t host_flushes;             // calls of smp_flush_root
+extern uint32_t host_posts;               // calls of vcpu_post
+extern uint64_t host_timeout;             // thread_set_timeout; 0: cleared
+extern uint64_t host_deadline[HOST_CPUS]; // what is in each local APIC's timer; 0: stopped
+extern uint32_t host_timer_writes;
+
+// How often space_clear cleared the frame.
+uint32_t host_times_cleared(hpa_t frame);
+// Whether a frame was allocated to the kernel and mapped there.
+bool host_is_mapped(hpa_t frame);
+
+// The next panic comes here instead of ending the test: if (HOST_PANICS(call)) ...
+extern jmp_buf host_panic;
+extern bool host_expects_panic;
+extern char host_panic_text[160];
+#define HOST_PANICS(statement)                                                                     \
+    (host_expects_panic = true,                                                                    \
+     setjmp(host_panic) == 0 ? ((void)(statement), host_no_panic()) : true)
+bool host_no_panic(void);
+
+// xorshift64: the same numbers each time.
+uint64_t host_random(uint64_t *state);
