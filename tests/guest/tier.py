@@ -12,7 +12,7 @@ from . import images
 from .cases import CASES, INITRD_BYTES
 
 TIER = "guest"
-TIMEOUT = 300
+TIMEOUT = 900
 
 # Model: the name that its results have. The first has all that VT-x offers, the second least.
 MODELS = {"corei7_skylake_x": "skylake-x", "corei5_lynnfield_750": "lynnfield"}
