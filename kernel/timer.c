@@ -42,8 +42,12 @@ static bool remove(struct timer_queue *queue, struct timer *timer) {
 void timer_arm(struct timer *timer, uint64_t deadline) {
     struct cpu *cpu = cpu_current();
     struct timer_queue *queue = &queues[cpu->index];
-    if (timer->home != cpu)
-        timer_cancel(timer); // from the queue where it may still run
+    // From the queue where it may still run, until that run did not arm it again.
+    while (timer->home != cpu && timer->home != NULL) {
+        timer_cancel(timer);
+        if (__atomic_load_n(&timer->cpu, __ATOMIC_ACQUIRE) == NULL)
+            break;
+    }
     lock_take(&queue->lock);
     const struct timer *old_head = queue->head;
     if (timer->cpu == cpu)
@@ -83,8 +87,9 @@ static struct timer *take_expired(struct timer_queue *queue) {
     struct timer *timer = queue->head;
     bool is_expired = timer != NULL && timer->deadline <= x86_rdtsc();
     if (is_expired) {
+        // In this order: who finds it in no queue must find it running.
+        __atomic_store_n(&queue->running, timer, __ATOMIC_RELAXED);
         remove(queue, timer);
-        __atomic_store_n(&queue->running, timer, __ATOMIC_RELEASE);
     } else {
         program(queue);
     }

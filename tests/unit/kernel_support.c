@@ -36,7 +36,7 @@ char host_panic_text[160];
 
 static struct cpu cpus[HOST_CPUS];
 static struct thread threads[HOST_CPUS];
-static uint32_t current;
+static _Thread_local uint32_t current;
 static uint8_t *times_cleared; // by frame
 static uint8_t *is_mapped;     // by frame
 

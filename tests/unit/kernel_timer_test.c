@@ -7,6 +7,8 @@
 #include "kernel/timer_queue.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <unistd.h>
 
 #define TIMERS 16u
 
@@ -161,6 +163,74 @@ Test(kernel_timer, cancelling_from_another_cpu) {
     interrupt_at(1000);
     cr_expect_eq(fired[0], 0);
     cr_expect_eq(host_deadline[0], 1500);
+}
+
+// A periodic timer that fires on CPU 1 while its owner arms it on CPU 0: it must not end up in both queues
+// (review C27).
+static uint32_t is_firing, is_arming; // atomic
+static void beat_once_more(struct timer *timer) {
+    __atomic_store_n(&is_firing, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&is_arming, __ATOMIC_SEQ_CST) == 0) {
+    }
+    usleep(20000); // the other CPU waits for this function by now
+    timer->run = note;
+    timer_arm(timer, 5000);
+}
+
+static void *interrupt_on_cpu_1(void *unused) {
+    (void)unused;
+    host_run_on(1);
+    timer_interrupt();
+    return NULL;
+}
+
+Test(kernel_timer, arming_while_it_fires_elsewhere_moves_it_whole) {
+    pthread_t other;
+    timers[0].run = beat_once_more;
+    host_run_on(1);
+    timer_arm(&timers[0], 1000);
+    timer_arm(&timers[1], 6000);
+    host_run_on(0);
+    timer_arm(&timers[2], 7000);
+    host_now = 1000;
+    cr_assert_eq(pthread_create(&other, NULL, interrupt_on_cpu_1, NULL), 0);
+    while (__atomic_load_n(&is_firing, __ATOMIC_SEQ_CST) == 0) {
+    }
+    __atomic_store_n(&is_arming, 1, __ATOMIC_SEQ_CST);
+    timer_arm(&timers[0], 8000);
+    pthread_join(other, NULL);
+    cr_expect_eq(timers[0].cpu, host_cpu(0));
+    host_run_on(1);
+    interrupt_at(9000);
+    cr_expect(fired[0] == 0 && fired[1] == 1 && fired[2] == 0);
+    host_run_on(0);
+    interrupt_at(9000);
+    cr_expect(fired[0] == 1 && fired[1] == 1 && fired[2] == 1);
+}
+
+// Whoever finds an expired timer in no queue waits until its function is over: afterwards its memory may
+// go.
+static uint32_t is_over; // atomic
+static void linger(struct timer *timer) {
+    (void)timer;
+    __atomic_store_n(&is_firing, 1, __ATOMIC_SEQ_CST);
+    usleep(20000);
+    __atomic_store_n(&is_over, 1, __ATOMIC_SEQ_CST);
+}
+
+Test(kernel_timer, cancelling_waits_for_the_function) {
+    pthread_t other;
+    timers[0].run = linger;
+    host_run_on(1);
+    timer_arm(&timers[0], 1000);
+    host_run_on(0);
+    host_now = 1000;
+    cr_assert_eq(pthread_create(&other, NULL, interrupt_on_cpu_1, NULL), 0);
+    while (__atomic_load_n(&is_firing, __ATOMIC_SEQ_CST) == 0) {
+    }
+    timer_cancel(&timers[0]);
+    cr_expect_eq(__atomic_load_n(&is_over, __ATOMIC_SEQ_CST), 1);
+    pthread_join(other, NULL);
 }
 
 Test(kernel_timer, random_operations_match_a_model) {
