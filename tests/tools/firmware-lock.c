@@ -28,20 +28,18 @@
 #define EXIT_NOT_FOUND 70
 
 // `orl $5, disp32(reg)`: opcode, ModRM with mod = 2 and reg field = 1 (OR), disp32, imm8.
-#define OR_LENGTH      7
-#define OR_OPCODE      0x83
-#define OR_MODRM_MASK  0xf8
-#define OR_MODRM       0x88
-#define OR_IMMEDIATE   6
+#define OR_LENGTH     7
+#define OR_OPCODE     0x83
+#define OR_MODRM_MASK 0xf8
+#define OR_MODRM      0x88
+#define OR_IMMEDIATE  6
 
-static int is_wanted(const uint8_t *code)
-{
+static int is_wanted(const uint8_t *code) {
     return code[0] == OR_OPCODE && (code[1] & OR_MODRM_MASK) == OR_MODRM &&
            code[OR_IMMEDIATE] == (LOCK | VMXON_OUTSIDE_SMX);
 }
 
-static void replace(uint8_t *byte, uint8_t value)
-{
+static void replace(uint8_t *byte, uint8_t value) {
     size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
     void *page = (void *)((uintptr_t)byte & ~(page_size - 1));
     if (mprotect(page, page_size, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
@@ -50,10 +48,9 @@ static void replace(uint8_t *byte, uint8_t value)
     mprotect(page, page_size, PROT_READ | PROT_EXEC);
 }
 
-__attribute__((constructor)) static void lock_off(void)
-{
+__attribute__((constructor)) static void lock_off(void) {
     uint8_t *allow = dlsym(RTLD_DEFAULT, ALLOW_VMX), *found = NULL;
-    ElfW(Sym) *symbol;
+    ElfW(Sym) * symbol;
     Dl_info info;
     int count = 0;
 
