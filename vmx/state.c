@@ -80,6 +80,7 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     x->entry = control[CONTROL_ENTRY];
     vmcs_write32(VMCS_PIN_CONTROLS, control[CONTROL_PIN]);
     guard_init();
+    x->flags = RFLAGS_IF; // what the controls are for; the first entry looks at the guest's own
     vmcs_write32(VMCS_PRIMARY_CONTROLS, x->primary);
     vmcs_write32(VMCS_SECONDARY_CONTROLS, secondary);
     vmcs_write32(VMCS_EXIT_CONTROLS, control[CONTROL_EXIT]);
