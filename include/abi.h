@@ -81,7 +81,8 @@ enum abi_call {
     // ---- memory --------------------------------------------------------------------------------
 
     // (quota, bytes): a new quota that holds `bytes`, taken out of `quota`. Given back with the last
-    // handle and the last object that is charged to it. Needs: quota CREATE. Returns: a handle.
+    // handle and the last object that is charged to it. Needs: quota CREATE. Returns: a handle with the
+    // rights of the one given.
     ABI_QUOTA_CREATE = 2,
     // (quota, struct abi_quota_info *). Needs: quota READ. Returns: 0.
     ABI_QUOTA_READ = 3,

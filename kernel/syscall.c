@@ -82,16 +82,18 @@ static int64_t call_handle_copy(const struct syscall *c) {
     return result;
 }
 
+// A part of a quota may be used as the whole may, and no further.
 static int64_t call_quota_create(const struct syscall *c) {
-    struct quota *parent;
-    int error = get_quota(c->a[0], &parent);
+    struct object *object;
+    uint64_t has;
+    int error = handle_get(self(), c->a[0], OBJECT_QUOTA, ABI_RIGHT_CREATE, &object, &has);
     if (error != ABI_OK)
         return -error;
     struct quota *quota = NULL;
     if (c->a[1] <= INT64_MAX)
-        quota = quota_create(parent, c->a[1]);
-    object_unref(&parent->object);
-    return quota != NULL ? syscall_give(&quota->object) : -ABI_ERROR_MEMORY;
+        quota = quota_create(CONTAINER_OF(object, struct quota, object), c->a[1]);
+    object_unref(object);
+    return quota != NULL ? handle_insert(self(), &quota->object, has) : -ABI_ERROR_MEMORY;
 }
 
 static int64_t call_quota_read(const struct syscall *c) {

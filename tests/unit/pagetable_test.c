@@ -133,13 +133,17 @@ Test(pagetable, leaves_are_no_larger_than_the_processor_has) {
     end();
 }
 
-Test(pagetable, misaligned_frames_are_mapped_by_smaller_leaves) {
+Test(pagetable, misaligned_ranges_are_mapped_by_smaller_leaves) {
     FOR_EACH_FORMAT(f) {
         make(formats[f]);
         cr_assert(pt_map(&pt, SIZE_1G, (hpa_t){SIZE_2M}, SIZE_1G, RW));
         expect_mapped(SIZE_1G + SIZE_2M, 2 * SIZE_2M, SIZE_2M, RW);
         cr_assert(pt_map(&pt, 4 * SIZE_1G, (hpa_t){PAGE_SIZE}, SIZE_2M, RW));
         expect_mapped(4 * SIZE_1G, PAGE_SIZE, PAGE_SIZE, RW);
+        cr_assert(pt_map(&pt, 8 * SIZE_1G + PAGE_SIZE, (hpa_t){SIZE_1G}, SIZE_1G, RW));
+        expect_mapped(8 * SIZE_1G + PAGE_SIZE, SIZE_1G, PAGE_SIZE, RW);
+        expect_mapped(9 * SIZE_1G, 2 * SIZE_1G - PAGE_SIZE, PAGE_SIZE, RW);
+        expect_hole(8 * SIZE_1G, PAGE_SIZE);
         end();
     }
 }
