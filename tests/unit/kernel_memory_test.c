@@ -335,6 +335,18 @@ Test(kernel_region, populate_maps_a_gib_at_once_when_it_can) {
     expect_shown(4 * SIZE_1G);
 }
 
+Test(kernel_region, populate_goes_on_by_chunks_where_it_began_so) {
+    struct memory *memory = create(SIZE_1G);
+    make_tables();
+    cr_assert_eq(insert(4 * SIZE_1G, SIZE_1G, memory, 0), ABI_OK);
+    cr_assert(touch(4 * SIZE_1G + 3 * SIZE_2M));
+    for (uint64_t offset = 0; offset < SIZE_1G; offset += SIZE_2M)
+        memory_get(memory, offset);
+    cr_assert(touch(4 * SIZE_1G + 5 * SIZE_2M));
+    cr_expect_eq(pt_lookup(&pt, 4 * SIZE_1G + 5 * SIZE_2M).size, SIZE_2M);
+    expect_shown(4 * SIZE_1G + 5 * SIZE_2M);
+}
+
 // A GiB of the object that lies across two GiB of addresses: what is mapped in the second one already
 // must not be walked into (review C4).
 Test(kernel_region, populate_of_a_gib_across_two_keeps_what_is_there) {
