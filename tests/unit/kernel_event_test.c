@@ -88,6 +88,29 @@ Test(kernel_event, signal_at_the_deadline_is_not_lost) {
     cr_expect_eq(bits, 2);
 }
 
+static void signal_at_third_look(void) {
+    host_now += 500;
+    if (++blocks == 3) // before: the first look of the wait, and of its loop
+        event_signal(event, 4);
+}
+
+Test(kernel_event, signal_between_deadline_and_return_is_not_lost) {
+    uint64_t bits;
+    host_look = signal_at_third_look;
+    cr_expect_eq(event_wait(event, host_now + 1300, &bits), ABI_OK);
+    cr_expect_eq(bits, 4);
+    cr_expect_eq(event->bits, 0);
+}
+
+Test(kernel_event, poll_needs_no_turn) {
+    uint64_t bits;
+    event->waiter = host_cpu(1)->current;
+    cr_expect_eq(event_wait(event, 0, &bits), ABI_ERROR_TIMEOUT);
+    event_signal(event, 1);
+    cr_expect_eq(event_wait(event, 0, &bits), ABI_OK);
+    cr_expect_eq(event->waiter, host_cpu(1)->current);
+}
+
 static struct process dying;
 static void end_process(void) {
     dying.is_ending = 1;

@@ -26,6 +26,7 @@ const struct boot_memory host_map[2] = {
 };
 
 uint64_t host_now = 1000000;
+void (*host_look)(void);
 void (*host_block)(void);
 uint32_t host_wakes, host_interrupts, host_flushes, host_posts, host_timer_writes;
 struct thread *host_last_woken;
@@ -54,6 +55,8 @@ void host_run_on(uint32_t index) {
     current = index;
 }
 uint64_t host_rdtsc(void) {
+    if (host_look != NULL)
+        host_look();
     return host_now;
 }
 void lapic_timer_set(uint64_t deadline) {
