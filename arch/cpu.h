@@ -73,6 +73,7 @@ struct cpu {
     struct object *dying; // objects to destroy, see kernel/object.c
     bool is_burying;
     uint64_t idle_ticks;
+    uint64_t next_dump;               // TSC before which no VM's state is dumped again
     uint64_t nmis;                    // that nobody sent
     uint64_t locks_held;              // ranks, in debug builds
     uint64_t exits[80];               // VM exits by reason, for the console and the crash record

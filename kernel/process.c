@@ -75,8 +75,12 @@ static void teardown_once(struct process *process) {
     bool is_first = !process->is_torn_down;
     process->is_torn_down = true;
     lock_drop(&process->lock);
-    if (is_first)
-        teardown(process);
+    if (!is_first)
+        return;
+    teardown(process);
+    lock_take(&process->lock);
+    process->is_gone = true;
+    lock_drop(&process->lock);
 }
 
 void process_destroy(struct object *object) {
@@ -240,7 +244,7 @@ struct abi_process_status process_get_status(struct process *process) {
     lock_take(&process->lock);
     struct abi_process_status status = process->status;
     // Ended means gone: its threads may still be on their way out.
-    if (!process->is_torn_down)
+    if (!process->is_gone)
         status.state = ABI_PROCESS_RUNNING;
     lock_drop(&process->lock);
     return status;
@@ -253,6 +257,7 @@ bool process_join(struct process *process, struct thread *thread) {
         thread->process_next = process->threads;
         process->threads = thread;
         process->thread_count++;
+        thread_wake(thread); // with the lock: nobody can end the process, and free it, before
     }
     lock_drop(&process->lock);
     return is_open;

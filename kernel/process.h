@@ -33,7 +33,8 @@ struct process {
     uint32_t thread_count;                // [l]
     struct thread *threads;               // list through thread->process_next [l]
     uint32_t is_ending;                   // atomic
-    bool is_torn_down;                    // [l]
+    bool is_torn_down;                    // nothing is added any more [l]
+    bool is_gone;                         // all was given back [l]
     struct abi_process_status status;     // [l]
     struct event_binding end;
 };
@@ -61,7 +62,7 @@ void process_end(struct process *process, const struct abi_process_status *statu
 
 struct abi_process_status process_get_status(struct process *process);
 
-// A new thread is about to join: false when the process is ending.
+// A new thread, blocked, joins and starts: false when the process is ending.
 bool process_join(struct process *process, struct thread *thread);
 // The calling thread leaves for good; the last one tears the process down.
 void process_leave(struct process *process, struct thread *thread);

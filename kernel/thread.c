@@ -266,6 +266,7 @@ static struct thread *thread_lay_out(uint64_t top, struct cpu *cpu, uint64_t ent
     thread->stack_top = top;
     thread->cpu = cpu;
     thread->timeout.run = timeout_run;
+    thread->state = THREAD_BLOCKED;
     return thread;
 }
 
@@ -286,8 +287,6 @@ int thread_create(struct process *process, uint64_t entry, uint64_t stack, uint6
         space_stack_free(process->quota, top);
         return ABI_ERROR_CLOSED;
     }
-    thread->state = THREAD_BLOCKED;
-    thread_wake(thread);
     return ABI_OK;
 }
 

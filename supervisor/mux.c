@@ -24,6 +24,10 @@ static void print_lines(struct vm *vm, const uint8_t *bytes, uint32_t count) {
     }
 }
 
+bool mux_is_on_console(const struct vm *vm) {
+    return console_is_batch() || vm == focus;
+}
+
 void mux_vm_output(struct vm *vm, const uint8_t *bytes, uint32_t count) {
     if (console_is_batch()) {
         print_lines(vm, bytes, count);

@@ -5,6 +5,9 @@
 
 #include "supervisor/vm.h"
 
+// Whether the VM's output goes to the host's console now, and so needs room there; else it is kept.
+bool mux_is_on_console(const struct vm *vm);
+
 // The life of a VM, as vm.c tells it.
 void mux_vm_started(struct vm *vm);
 void mux_vm_output(struct vm *vm, const uint8_t *bytes, uint32_t count);

@@ -16,6 +16,7 @@
 #include "supervisor/stat.h"
 
 #define PIECES_A_TURN        64u // then the other VMs have their turn
+#define REPORTS_A_TURN       4u  // likewise
 #define END_PATIENCE_SECONDS 5u
 #define SETTLE_LOOKS         200u  // for the kernel to take apart what a VM was,
 #define SETTLE_LOOKS_SECOND  1000u // at this rate
@@ -210,7 +211,7 @@ static void take_report(struct vm *vm, struct vmm_message *message) {
 // True: there is no further report.
 static bool drain_reports(struct vm *vm) {
     static struct vmm_message message;
-    for (;;) {
+    for (uint32_t i = 0; i < REPORTS_A_TURN; i++) {
         if (!console_has_room()) {
             return false;
         }
@@ -222,6 +223,8 @@ static bool drain_reports(struct vm *vm) {
             take_report(vm, &message);
         }
     }
+    (void)sys_event_signal(machine.event, machine_vm_mask(vm->index));
+    return false;
 }
 
 // True: the guest has printed nothing more. Otherwise vm_service will be called again.
@@ -229,7 +232,8 @@ static bool drain_output(struct vm *vm) {
     uint8_t piece[CONSOLE_PIECE];
     bool was_half_full = ring_reader_count(&vm->out) >= VMM_CONSOLE_OUT / 2;
     uint32_t pieces = 0;
-    while (ring_reader_count(&vm->out) > 0 && pieces < PIECES_A_TURN && console_has_room()) {
+    while (ring_reader_count(&vm->out) > 0 && pieces < PIECES_A_TURN &&
+           (!mux_is_on_console(vm) || console_has_room())) {
         uint32_t count = ring_read(&vm->out, piece, sizeof(piece));
         mux_vm_output(vm, piece, count);
         pieces++;
@@ -264,11 +268,15 @@ void vm_service(struct vm *vm) {
 }
 
 void vm_service_mask(uint64_t bits) {
-    for (uint32_t i = 0; i < vms_count; i++) {
+    // The console's room goes to whoever comes first, so each round begins with another VM.
+    static uint32_t first;
+    for (uint32_t k = 0; k < vms_count; k++) {
+        uint32_t i = (first + k) % vms_count;
         if ((bits & machine_vm_mask(i)) != 0) {
             vm_service(&vms[i]);
         }
     }
+    first = vms_count > 0 ? (first + 1) % vms_count : 0;
 }
 
 // ---- towards the VM -----------------------------------------------------------------------------

@@ -39,6 +39,10 @@ bool console_flush(struct console *console) {
     return !console_is_stalled(console);
 }
 
+bool console_has_input(const struct console *console) {
+    return ring_reader_count(&console->in) > 0;
+}
+
 size_t console_get(struct console *console, uint8_t *data, size_t max, bool *was_full) {
     *was_full = ring_reader_count(&console->in) == VMM_CONSOLE_IN;
     return ring_read(&console->in, data, (uint32_t)max);

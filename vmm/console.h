@@ -50,5 +50,8 @@ static inline void console_told(struct console *console) {
     console->untold = 0;
 }
 
+// Whether something is there for console_get.
+bool console_has_input(const struct console *console);
+
 // Takes up to `max` bytes that were typed. *was_full: the supervisor may be waiting for this room.
 size_t console_get(struct console *console, uint8_t *data, size_t max, bool *was_full);

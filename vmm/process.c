@@ -105,9 +105,12 @@ void process_feed_input(struct vmm *vmm) {
     uint8_t bytes[UART_FIFO];
     bool was_full;
     size_t count = console_get(&vmm->console, bytes, uart_receive_room(com1), &was_full);
+    if (count > 0)
+        (void)uart_receive(com1, bytes, count);
+    if (console_has_input(&vmm->console))
+        uart_expect(com1);
     if (count == 0)
         return;
-    (void)uart_receive(com1, bytes, count);
     if (was_full)
         vmm->machine.after |= MACHINE_AFTER_TELL;
 }

@@ -130,6 +130,10 @@ size_t uart_receive_room(const struct uart *uart) {
     return uart->mcr & MCR_LOOP ? 0 : (size_t)(rx_capacity(uart) - uart->rx_count);
 }
 
+void uart_expect(struct uart *uart) {
+    uart->rx_starved = true;
+}
+
 size_t uart_receive(struct uart *uart, const uint8_t *data, size_t n) {
     size_t room = uart_receive_room(uart);
     size_t taken = n < room ? n : room;

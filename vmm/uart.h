@@ -48,5 +48,7 @@ enum bus_error uart_attach(struct uart *uart, struct bus *bus, uint16_t base);
 // rx_room will be called once when at least one more can be taken.
 size_t uart_receive(struct uart *uart, const uint8_t *data, size_t n);
 
+// More bytes wait than there was room for: rx_room is owed.
+void uart_expect(struct uart *uart);
 // Bytes that uart_receive() would take now.
 size_t uart_receive_room(const struct uart *uart);

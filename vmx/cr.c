@@ -18,7 +18,6 @@
 #define LEAF7_EBX_SMEP   BIT(7)
 #define LEAF7_EBX_SMAP   BIT(20)
 #define LEAF7_ECX_UMIP   BIT(2)
-#define LEAF7_ECX_PKU    BIT(3)
 #define EXTENDED_EDX_SCE BIT(11)
 #define EXTENDED_EDX_NX  BIT(20)
 #define EXTENDED_EDX_LM  BIT(29)
@@ -43,7 +42,6 @@ uint64_t cr4_allowed(const struct cr_features *features) {
         {features->leaf7_ebx, LEAF7_EBX_SMEP, CR4_SMEP},
         {features->leaf7_ebx, LEAF7_EBX_SMAP, CR4_SMAP},
         {features->leaf7_ecx, LEAF7_ECX_UMIP, CR4_UMIP},
-        {features->leaf7_ecx, LEAF7_ECX_PKU, CR4_PKE},
     };
     uint64_t allowed = CR4_PCE; // no CPUID bit stands for it; RDPMC faults all the same
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++)

@@ -4,6 +4,7 @@
 #include "vmx/exit.h"
 
 #include "arch/log.h"
+#include "arch/tsc.h"
 #include "vmx/vmx.h"
 
 #define RESERVED_REASON_AND_ALL_OTHERS 0 ... VMX_EXIT_COUNT - 1
@@ -53,6 +54,12 @@ static void dump_events(void) {
 }
 
 void vmx_dump(const struct vcpu *vcpu, const char *headline) {
+    // Printing is slow and a VMM can come here as often as it likes: one dump a second and CPU.
+    struct cpu *cpu = cpu_current();
+    uint64_t now = x86_rdtsc();
+    if (cpu->next_dump > now)
+        return;
+    cpu->next_dump = now + tsc_hz;
     uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
     log_line("vCPU %u: %s", vcpu->index, headline);
     log_line("  exit %u %s%s qualification %llx length %u", reason & EXIT_REASON_BASIC,

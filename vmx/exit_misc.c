@@ -22,6 +22,13 @@ static void reflect_debug_exception(void) {
     if (dr7 & DR7_GD)
         vmcs_write(VMCS_GUEST_DR7, dr7 & ~DR7_GD);
     inject_reflected();
+    // VM entry wants a single step to be pending where one is due behind STI or MOV SS (SDM 3C 27.3.1.5
+    // "Checks on Guest Non-Register State").
+    const uint32_t blocking = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS;
+    if ((vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & blocking) &&
+        (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) &&
+        !(vmcs_read64(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF))
+        vmx_trap_after_step();
 }
 
 // Intercepted are #DB and #AC, whose delivery can raise them again for ever inside the processor (then

@@ -157,6 +157,18 @@ Test(dev_uart, receiver_takes_what_fits_and_asks_for_more) {
     cr_assert_eq(in(LSR), 0x60);
 }
 
+// As the VMM feeds it: it offers no more than there is room for, and says that more waits.
+Test(dev_uart, expecting_more_asks_once_there_is_room) {
+    out(IIR, 0x01);
+    cr_assert_eq(receive("0123456789abcdef"), 16);
+    uart_expect(&uart);
+    cr_assert_eq(room_calls, 0, "no room yet");
+    in(THR);
+    cr_assert_eq(room_calls, 1);
+    in(THR);
+    cr_assert_eq(room_calls, 1, "told once");
+}
+
 Test(dev_uart, loopback_returns_bytes_and_overruns) {
     out(LCR, 0x03);
     out(IIR, 0x01);
