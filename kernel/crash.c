@@ -55,7 +55,7 @@ static void print_stack(uint64_t rsp) {
         uint64_t word = *(const uint64_t *)a;
         if (word < (uint64_t)image_text || word >= (uint64_t)image_rodata)
             continue;
-        log_line("panic: stack %#lx: %#lx", a, word);
+        log_line("panic: stack 0x%lx: 0x%lx", a, word);
         count++;
     }
 }
@@ -98,13 +98,13 @@ _Noreturn void panic(const char *format, ...) {
 
 _Noreturn void trap_kernel_exception(const struct trap_frame *f) {
     begin();
-    log_line("panic: exception %lu, error %#lx, at %#lx in the kernel", f->vector, f->error,
+    log_line("panic: exception %lu, error 0x%lx, at 0x%lx in the kernel", f->vector, f->error,
              f->rip);
     log_line("panic: rax %016lx rbx %016lx rcx %016lx rdx %016lx", f->rax, f->rbx, f->rcx, f->rdx);
     log_line("panic: rsi %016lx rdi %016lx rbp %016lx rsp %016lx", f->rsi, f->rdi, f->rbp, f->rsp);
     log_line("panic: r8  %016lx r9  %016lx r10 %016lx r11 %016lx", f->r8, f->r9, f->r10, f->r11);
     log_line("panic: r12 %016lx r13 %016lx r14 %016lx r15 %016lx", f->r12, f->r13, f->r14, f->r15);
-    log_line("panic: cs %#lx ss %#lx rflags %#lx cr2 %#lx cr3 %#lx", f->cs, f->ss, f->rflags,
+    log_line("panic: cs 0x%lx ss 0x%lx rflags 0x%lx cr2 0x%lx cr3 0x%lx", f->cs, f->ss, f->rflags,
              x86_read_cr2(), x86_read_cr3());
     print_cpu();
     print_stack(f->rsp);

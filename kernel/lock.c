@@ -14,7 +14,7 @@ void lock_take(struct spinlock *lock) {
 #ifdef BULKHEAD_DEBUG
     struct cpu *cpu = cpu_current();
     if (cpu->locks_held >= BIT(lock->rank))
-        panic("lock of rank %u taken while %#lx are held", lock->rank, cpu->locks_held);
+        panic("lock of rank %u taken while 0x%lx are held", lock->rank, cpu->locks_held);
     cpu->locks_held |= BIT(lock->rank);
 #endif
     while (__atomic_exchange_n(&lock->is_taken, 1, __ATOMIC_ACQUIRE) != 0) {

@@ -125,7 +125,7 @@ int process_unmap(struct process *process, uint64_t address, uint64_t size) {
         error = ABI_ERROR_ARGUMENT;
     // Runs are mapped inside one region only, so no leaf is cut and this cannot fail.
     else if (!pt_unmap(&process->pt, address, size))
-        panic("unmapping a whole region at %#lx had to split a leaf", address);
+        panic("unmapping a whole region at 0x%lx had to split a leaf", address);
     lock_drop(&process->lock);
     if (error != ABI_OK)
         return error;

@@ -34,7 +34,7 @@ static bool table_alloc(void *opaque, hpa_t *frame) {
 // The kernel's own tables are never given back.
 static void table_free(void *opaque, hpa_t frame) {
     (void)opaque;
-    panic("kernel table %#lx freed", frame.v);
+    panic("kernel table 0x%lx freed", frame.v);
 }
 
 static uint64_t *table_access(hpa_t frame) {
@@ -102,7 +102,7 @@ static void *map_physical(hpa_t base, uint64_t size, uint32_t rights) {
     bool is_mapped = kernel_map(address, (hpa_t){base.v - offset}, length, rights);
     lock_drop(&lock);
     if (!is_mapped)
-        panic("no memory to map the device at %#lx", base.v);
+        panic("no memory to map the device at 0x%lx", base.v);
     return (void *)(address + offset);
 }
 

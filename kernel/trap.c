@@ -27,7 +27,7 @@ void interrupt_dispatch(uint8_t vector) {
     if (handlers[vector] != NULL)
         handlers[vector]();
     else
-        log_line("CPU %u: interrupt %#x that nobody asked for", cpu_current()->index, vector);
+        log_line("CPU %u: interrupt 0x%x that nobody asked for", cpu_current()->index, vector);
 }
 
 static uint64_t fault_right(uint64_t error) {

@@ -114,7 +114,7 @@ int vm_unmap(struct vm *vm, uint64_t gpa, uint64_t size) {
     bool is_found = region_remove(vm->regions, gpa, size, &region);
     if (is_found) {
         if (!pt_unmap(&vm->npt, gpa, size))
-            panic("unmapping a whole region at %#lx had to split a leaf", gpa);
+            panic("unmapping a whole region at 0x%lx had to split a leaf", gpa);
         generation = __atomic_add_fetch(&vm->npt_generation, 1, __ATOMIC_SEQ_CST);
     }
     lock_drop(&vm->lock);
