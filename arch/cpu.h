@@ -72,7 +72,6 @@ struct cpu {
     uint64_t root;        // CR3's table, for who wants it flushed (atomic)
     struct object *dying; // objects to destroy, see kernel/object.c
     bool is_burying;
-    uint64_t idle_ticks;
     uint64_t next_dump;               // TSC before which no VM's state is dumped again
     uint64_t nmis;                    // that nobody sent
     uint64_t locks_held;              // ranks, in debug builds
@@ -85,7 +84,6 @@ struct cpu {
     bool is_online;                   // runs threads and guests
     uint32_t admission;               // of its start, see kernel/smp.c (atomic)
     bool has_arrived;                 // its start is over, well or not
-    bool is_bsp;
 
     // Written by other CPUs too: in a cache line of its own.
     _Alignas(64) uint32_t pending; // enum cpu_pending, atomic
@@ -112,8 +110,8 @@ static inline struct cpu *cpu_current(void) {
 
 // What the boot CPU's processor offers; all CPUs are checked to offer the same. Filled once.
 struct cpu_features {
-    bool has_nx, has_1g_pages, has_smep, has_smap, has_umip, has_pcid, has_x2apic;
-    bool has_tsc_deadline, has_tsc_invariant, has_xsave, has_xsaveopt, has_fsgsbase, has_rdtscp;
+    bool has_nx, has_1g_pages, has_smep, has_smap, has_umip, has_x2apic;
+    bool has_tsc_deadline, has_tsc_invariant, has_xsave, has_rdtscp;
     bool has_vmx, has_svm;
     uint32_t physical_bits;
     uint32_t xsave_size; // of all features in xcr0_mask, standard format

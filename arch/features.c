@@ -43,7 +43,6 @@ static void read_xsave(struct cpu_features *f) {
     f->xcr0_mask |= supported & XCR0_AVX;
     if ((f->xcr0_mask & XCR0_AVX) != 0 && (supported & XCR0_AVX512) == XCR0_AVX512)
         f->xcr0_mask |= XCR0_AVX512;
-    f->has_xsaveopt = (x86_cpuid(LEAF_XSAVE, 1).eax & BIT(0)) != 0;
     // The size in EBX is for what XCR0 holds now.
     x86_write_cr4(x86_read_cr4() | CR4_OSXSAVE);
     x86_xsetbv(0, f->xcr0_mask);
@@ -58,13 +57,11 @@ void features_read(void) {
     struct cpuid_result r = x86_cpuid(LEAF_FEATURES, 0);
     read_vendor(f);
     f->has_vmx = (r.ecx & BIT(5)) != 0;
-    f->has_pcid = (r.ecx & BIT(17)) != 0;
     f->has_x2apic = (r.ecx & BIT(21)) != 0;
     f->has_tsc_deadline = (r.ecx & BIT(24)) != 0;
     f->has_xsave = (r.ecx & BIT(26)) != 0;
     if (max >= LEAF_STRUCTURED) {
         r = x86_cpuid(LEAF_STRUCTURED, 0);
-        f->has_fsgsbase = (r.ebx & BIT(0)) != 0;
         f->has_smep = (r.ebx & BIT(7)) != 0;
         f->has_smap = (r.ebx & BIT(20)) != 0;
         f->has_umip = (r.ecx & BIT(2)) != 0;

@@ -102,7 +102,6 @@ static bool cpu_init_tables(struct cpu *cpu) {
 }
 
 void smp_init_boot_cpu(void) {
-    boot_cpu.is_bsp = true;
     boot_cpu.apic_id = x86_cpuid(LEAF_FEATURES, 0).ebx >> 24;
     cpu_table[0] = &boot_cpu;
     cpu_count = 1;

@@ -136,7 +136,6 @@ int64_t call_vcpu_page(const struct syscall *c) {
     return memory != NULL ? syscall_give(&memory->object) : -ABI_ERROR_MEMORY;
 }
 
-// The hot one: the thread's own vCPU is found without looking at locks or counts twice.
 int64_t call_vcpu_run(const struct syscall *c) {
     struct vcpu *vcpu;
     int error = get_vcpu(c->a[0], ABI_RIGHT_RUN, &vcpu);
@@ -157,47 +156,41 @@ int64_t call_vcpu_signal(const struct syscall *c) {
     return -error;
 }
 
+static int state_out(struct vcpu *vcpu, const struct syscall *c, void *page, size_t size) {
+    int error = vcpu_read_state(vcpu, c->a[1], page);
+    return error == ABI_OK && !user_write(c->a[2], page, size) ? ABI_ERROR_ADDRESS : error;
+}
+
+static int state_in(struct vcpu *vcpu, const struct syscall *c, void *page, size_t size) {
+    return user_read(page, c->a[2], size) ? vcpu_write_state(vcpu, c->a[1], page)
+                                          : ABI_ERROR_ADDRESS;
+}
+
 // State passes through a kernel page: user memory may fault, and the vCPU is claimed meanwhile.
-int64_t call_vcpu_read(const struct syscall *c) {
+static int64_t move_state(const struct syscall *c, uint64_t right,
+                          int (*move)(struct vcpu *, const struct syscall *, void *, size_t)) {
     struct vcpu *vcpu;
-    int error = get_vcpu(c->a[0], ABI_RIGHT_READ, &vcpu);
+    int error = get_vcpu(c->a[0], right, &vcpu);
     if (error != ABI_OK)
         return -error;
     size_t size = vcpu_state_size(c->a[1]);
     error = ABI_ERROR_ARGUMENT;
     if (size != 0 && size == c->a[3]) {
         void *page = kernel_page_alloc();
-        error = ABI_ERROR_MEMORY;
-        if (page != NULL) {
-            error = vcpu_read_state(vcpu, c->a[1], page);
-            if (error == ABI_OK && !user_write(c->a[2], page, size))
-                error = ABI_ERROR_ADDRESS;
+        error = page != NULL ? move(vcpu, c, page, size) : ABI_ERROR_MEMORY;
+        if (page != NULL)
             kernel_page_free(page);
-        }
     }
     object_unref(&vcpu->object);
     return -error;
 }
 
+int64_t call_vcpu_read(const struct syscall *c) {
+    return move_state(c, ABI_RIGHT_READ, state_out);
+}
+
 int64_t call_vcpu_write(const struct syscall *c) {
-    struct vcpu *vcpu;
-    int error = get_vcpu(c->a[0], ABI_RIGHT_WRITE, &vcpu);
-    if (error != ABI_OK)
-        return -error;
-    size_t size = vcpu_state_size(c->a[1]);
-    error = ABI_ERROR_ARGUMENT;
-    if (size != 0 && size == c->a[3]) {
-        void *page = kernel_page_alloc();
-        error = ABI_ERROR_MEMORY;
-        if (page != NULL) {
-            error = ABI_ERROR_ADDRESS;
-            if (user_read(page, c->a[2], size))
-                error = vcpu_write_state(vcpu, c->a[1], page);
-            kernel_page_free(page);
-        }
-    }
-    object_unref(&vcpu->object);
-    return -error;
+    return move_state(c, ABI_RIGHT_WRITE, state_in);
 }
 
 static bool is_apic_offset(uint64_t offset) {
