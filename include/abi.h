@@ -98,9 +98,9 @@ enum abi_call {
 
     // ---- processes and threads -----------------------------------------------------------------
 
-    // (quota, event, mask): an address space with a handle table. When the process ends (by exit,
-    // kill or fault) `mask` is signalled on `event` (0: none). Needs: quota CREATE, MANAGE; event SIGNAL.
-    // Returns: a handle.
+    // (quota, event, mask, group): an address space with a handle table. When the process ends (by exit,
+    // kill or fault) `mask` is signalled on `event` (0: none). Its threads are scheduled in `group` (0:
+    // the caller's own). Needs: quota CREATE, MANAGE; event SIGNAL; group CREATE. Returns: a handle.
     ABI_PROCESS_CREATE = 7,
     // (process, memory, address, offset, size, rights): maps memory[offset, offset+size) at `address`
     // of the process (0: the caller's own) with READ, READ|WRITE or READ|EXECUTE. Nothing may be
@@ -114,8 +114,9 @@ enum abi_call {
     // (process, status): ends it, all its threads first. Needs: process MANAGE (0: the caller's own).
     ABI_PROCESS_KILL = 11,
     // (process, entry, stack, argument, cpu): a thread that starts at once with RIP = entry, RSP =
-    // stack, RDI = argument on CPU number `cpu` or ABI_CPU_ANY. Needs: process CREATE (0: own).
-    // Returns: 0. Errors: MEMORY, CLOSED.
+    // stack, RDI = argument. `cpu` ABI_CPU_ANY: it shares the CPUs that its group may use; else it is
+    // pinned to that CPU, which must be one that the group has reserved (EXISTS: another thread of the
+    // group is pinned there). Needs: process CREATE (0: own). Returns: 0. Errors: MEMORY, CLOSED, EXISTS.
     ABI_THREAD_CREATE = 12,
     // (): ends the calling thread. With its last thread the process ends, status 0.
     ABI_THREAD_EXIT = 13,
@@ -206,7 +207,27 @@ enum abi_call {
     // (UNSUPPORTED: the machine offers no such way).
     ABI_SYSTEM_POWER = 40,
 
-    ABI_CALL_COUNT = 41,
+    // ---- scheduling and accounting -------------------------------------------------------------
+
+    // (system, quota, const struct abi_group *): a scheduling group; the processes that are made in it
+    // share its CPU time. Needs: system MANAGE; quota CREATE. Returns: a handle.
+    // Errors: ARGUMENT (a value outside what struct abi_group says), MEMORY, AGAIN (no room: a reserved
+    // CPU is dedicated already, or has real-time reservations that this one does not fit beside, or no
+    // CPU would be left for shared threads).
+    ABI_GROUP_CREATE = 41,
+    // (group, const struct abi_group *): from now on it has this weight, cap, domain and these CPUs for
+    // shared threads; what is reserved stays as it was created. Needs: group MANAGE. Errors: ARGUMENT.
+    ABI_GROUP_WRITE = 42,
+    // (process, struct abi_usage *): what its threads used, those that ended included. Needs: process
+    // READ (0: own). Returns: 0.
+    ABI_PROCESS_USAGE = 43,
+    // (system, cpu, struct abi_cpu_info *): Needs: system READ. Returns: 0.
+    ABI_SYSTEM_CPU = 44,
+    // (system, struct abi_audit *): looks at every table of every process and VM, and judges each frame
+    // of the machine. Needs: system READ. Returns: 0, whatever it found.
+    ABI_SYSTEM_AUDIT = 45,
+
+    ABI_CALL_COUNT = 46,
 };
 
 #define ABI_CHANNEL_DEPTH 16u
@@ -274,6 +295,86 @@ struct abi_start {
     uint32_t reserved;
     char cmdline[512];
     struct abi_start_module module[ABI_START_MODULES_MAX];
+};
+
+// ---- scheduling ---------------------------------------------------------------------------------
+
+#define ABI_WEIGHT_DEFAULT 100u
+#define ABI_WEIGHT_MAX     10000u
+#define ABI_CAP_MAX        25600u // percent: 256 CPUs
+#define ABI_EXIT_REASONS   80u
+
+// How the threads of a group are scheduled. Three classes: a *dedicated* thread has its CPU for itself;
+// a *real-time* one runs for `budget` ticks in each `period`, before all others, earliest deadline first;
+// the rest are *shared*: among them CPU time is divided by the weight of their groups.
+struct abi_group {
+    uint32_t weight; // 1 to ABI_WEIGHT_MAX, of all its shared threads together
+    uint32_t cap;    // percent of one CPU that its shared threads may use together;
+                     // 0: no cap; at most ABI_CAP_MAX
+    uint64_t
+        cpus[ABI_CPUS_MAX / 64]; // bit mask: where its shared threads may run; at least one that
+                                 // this machine has. Dedicated CPUs of others do not count.
+    uint64_t reserved[ABI_CPUS_MAX / 64]; // bit mask: CPUs for its pinned threads, one on each
+    uint64_t budget;     // TSC ticks; 0: the reserved CPUs are dedicated to the group
+    uint64_t period;     // TSC ticks; with budget: its pinned threads are real-time
+    uint32_t domain;     // groups of different domains never run on hardware threads of
+                         // one core at the same time, and the predictors are
+                         // flushed between them. 0: a domain of its own
+    uint32_t cache_mask; // ways of the last-level cache it may fill (SDM 3B 18.19.4
+                         // "Cache Allocation Technology"); 0: all
+};
+
+// TSC ticks and counts since the process began.
+struct abi_usage {
+    uint64_t run;       // that its threads ran
+    uint64_t wait;      // that they were runnable and another one ran ("steal")
+    uint64_t throttled; // of `wait`: because of the cap or a used-up budget
+    uint64_t switches;  // how often one of them got a CPU
+    uint64_t migrations;
+    uint64_t exits;           // VM exits of its vCPUs
+    uint64_t own_timer_exits; // of them: by a timer of the kernel's own, not of the guest's
+    uint64_t deadline_misses; // real-time: periods whose budget could not be given in time
+    uint64_t
+        exit[ABI_EXIT_REASONS]; // VM exits by reason (SDM 3D Appendix C "VMX Basic Exit Reasons")
+};
+
+enum abi_cpu_class { ABI_CPU_SHARED = 0, ABI_CPU_DEDICATED = 1 };
+
+struct abi_cpu_info {
+    uint32_t apic_id;
+    uint32_t core;            // number of its physical core: equal for hardware threads of one
+    uint32_t class;           // enum abi_cpu_class
+    uint32_t reserved_permil; // of its time, for real-time threads
+    uint32_t runnable;        // threads that wait for it or run on it now
+    uint32_t reserved;
+    uint64_t idle;     // TSC ticks
+    uint64_t run;      // TSC ticks of threads
+    uint64_t switches; // from one thread to another
+    uint64_t timers;   // interrupts of its timer
+    uint64_t exits;    // VM exits
+};
+
+// ---- the auditor --------------------------------------------------------------------------------
+
+enum abi_audit_error {
+    ABI_AUDIT_NONE = 0,
+    ABI_AUDIT_TWICE = 1,  // a frame is mapped by somebody beside its owner
+    ABI_AUDIT_FREE = 2,   // a frame that is free is still mapped
+    ABI_AUDIT_RIGHTS = 3, // a mapping has a right that its owner was not given
+    ABI_AUDIT_KERNEL = 4, // a frame of the kernel's, or a table, is mapped outside it
+    ABI_AUDIT_TABLE = 5,  // a table is no table's child, or two tables' child
+    ABI_AUDIT_QUOTA = 6,  // the sums of the quotas and what is in use do not agree
+};
+
+struct abi_audit {
+    uint64_t frames;   // of the machine, judged
+    uint64_t mappings; // leaves of tables that were looked at
+    uint64_t tables;
+    uint64_t errors;  // found; the first one is told:
+    uint32_t error;   // enum abi_audit_error
+    uint32_t process; // 1: in the table of a process, 0: in a VM's
+    uint64_t frame;   // host-physical address
+    uint64_t address; // that is mapped to it
 };
 
 // ---- CPUID --------------------------------------------------------------------------------------

@@ -389,7 +389,7 @@ int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uin
                          uint64_t a5, uint64_t number) {
     const struct syscall call = {{a0, a1, a2, a3, a4, a5}};
     int64_t result = -ABI_ERROR_CALL;
-    if (number < ABI_CALL_COUNT)
+    if (number < ABI_CALL_COUNT && calls[number] != NULL)
         result = calls[number](&call);
     trap_before_user();
     return result;

@@ -126,8 +126,9 @@ static inline int64_t sys_memory_size(uint32_t memory) {
 
 // ---- processes and threads ----------------------------------------------------------------------
 
-static inline int64_t sys_process_create(uint32_t quota, uint32_t event, uint64_t mask) {
-    return syscall_3(ABI_PROCESS_CREATE, quota, event, mask);
+static inline int64_t sys_process_create(uint32_t quota, uint32_t event, uint64_t mask,
+                                         uint32_t group) {
+    return syscall_4(ABI_PROCESS_CREATE, quota, event, mask, group);
 }
 
 static inline int64_t sys_process_map(uint32_t process, uint32_t memory, uint64_t address,
@@ -278,4 +279,27 @@ static inline int64_t sys_console_bind(uint32_t system, uint32_t event, uint64_t
 
 static inline int64_t sys_system_power(uint32_t system, enum abi_power power) {
     return syscall_2(ABI_SYSTEM_POWER, system, power);
+}
+
+static inline int64_t sys_system_cpu(uint32_t system, uint32_t cpu, struct abi_cpu_info *info) {
+    return syscall_3(ABI_SYSTEM_CPU, system, cpu, (uintptr_t)info);
+}
+
+static inline int64_t sys_system_audit(uint32_t system, struct abi_audit *audit) {
+    return syscall_2(ABI_SYSTEM_AUDIT, system, (uintptr_t)audit);
+}
+
+// ---- scheduling ---------------------------------------------------------------------------------
+
+static inline int64_t sys_group_create(uint32_t system, uint32_t quota,
+                                       const struct abi_group *group) {
+    return syscall_3(ABI_GROUP_CREATE, system, quota, (uintptr_t)group);
+}
+
+static inline int64_t sys_group_write(uint32_t group, const struct abi_group *values) {
+    return syscall_2(ABI_GROUP_WRITE, group, (uintptr_t)values);
+}
+
+static inline int64_t sys_process_usage(uint32_t process, struct abi_usage *usage) {
+    return syscall_2(ABI_PROCESS_USAGE, process, (uintptr_t)usage);
 }

@@ -127,7 +127,7 @@ const char *process_create(struct process *process, uint32_t quota, uint64_t mas
     if (wrong != NULL) {
         return wrong;
     }
-    int64_t result = sys_process_create(quota, machine.event, mask);
+    int64_t result = sys_process_create(quota, machine.event, mask, 0);
     if (result < 0) {
         return machine_error_text(result);
     }

@@ -196,8 +196,9 @@ static int64_t sys_memory_create(uint32_t quota, uint64_t size) {
     return life_new_memory(quota, size);
 }
 
-static int64_t sys_process_create(uint32_t quota, uint32_t event, uint64_t mask) {
+static int64_t sys_process_create(uint32_t quota, uint32_t event, uint64_t mask, uint32_t group) {
     (void)event;
+    (void)group;
     uint32_t handle = life_new(LIFE_PROCESS, quota, 0);
     life.object[handle].mask = mask;
     return handle;
