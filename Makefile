@@ -131,7 +131,7 @@ TESTS_supervisor := $(call unit_of,supervisor_%)
 PARTS_supervisor := $(addprefix supervisor/,manifest.c line.c command.c keys.c backlog.c) \
                     lib/fmt.c lib/ring.c lib/elf.c
 include tests/unit/rules.mk # UNIT_KERNEL_PARTS
-TESTS_kernel     := $(call unit_of,kernel_% drivers_% vmx_% vlapic)
+TESTS_kernel     := $(call unit_of,arch_% kernel_% drivers_% vmx_% vlapic)
 PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
 UNITS := $(foreach u,lib vmm supervisor kernel,$(if $(TESTS_$(u)),$(u)))
 

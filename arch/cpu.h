@@ -66,6 +66,8 @@ struct cpu {
     // Written by this CPU alone.
     uint32_t index;
     uint32_t apic_id;
+    uint32_t core;       // number of its physical core, see arch/topology.h
+    struct cpu *sibling; // the next hardware thread of that core, in a ring; NULL: it is alone
     struct thread *current;
     struct vcpu *loaded_vcpu; // whose FPU, debug registers, MSRs and VMCS are in this processor
     struct tss *tss;

@@ -4,6 +4,7 @@
 #include "arch/lapic.h"
 #include "arch/paging.h"
 #include "arch/smp.h"
+#include "arch/topology.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "drivers/acpi.h"
@@ -119,7 +120,8 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     report();
     init_virtualization();
     smp_start(acpi_info.cpu_apic_id, acpi_info.cpu_count);
-    log_line("%u of %u CPUs are up", cpu_count, MAX(acpi_info.cpu_count, 1));
+    log_line("%u of %u CPUs are up, on %u cores", cpu_count, MAX(acpi_info.cpu_count, 1),
+             topology_core_count());
     system_init(entry_tsc);
     supervisor_start(&boot, &system_object);
     scheduler_run();

@@ -6,6 +6,7 @@
 #include "arch/features.h"
 #include "arch/lapic.h"
 #include "arch/smp.h"
+#include "arch/topology.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "kernel/frame.h"
@@ -103,6 +104,8 @@ static bool cpu_init_tables(struct cpu *cpu) {
 
 void smp_init_boot_cpu(void) {
     boot_cpu.apic_id = x86_cpuid(LEAF_FEATURES, 0).ebx >> 24;
+    topology_init(x86_cpuid);
+    topology_add(&boot_cpu);
     cpu_table[0] = &boot_cpu;
     cpu_count = 1;
     if (!cpu_init_tables(&boot_cpu))
@@ -196,8 +199,10 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
         while (!wait_arrival(cpu))
             x86_pause();
     }
-    if (cpu->is_online)
-        cpu_table[cpu_count++] = cpu;
+    if (!cpu->is_online)
+        return;
+    topology_add(cpu);
+    cpu_table[cpu_count++] = cpu;
 }
 
 void smp_start(const uint32_t *apic_ids, uint32_t count) {

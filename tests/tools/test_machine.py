@@ -69,6 +69,12 @@ class CommandLines(DirectoryCase):
         (line,) = [line for line in self.bochs(**settings) if line.startswith("cpu: ")]
         return line.removeprefix("cpu: ")
 
+    def test_bochs_threads_of_cores(self):
+        self.assertIn(", count=1:2:2, ", self.cpu_line(cpus=4, threads=2))
+        for threads in (0, 3):
+            with self.assertRaisesRegex(Failure, "4 CPUs are no whole number of cores"):
+                self.bochs(cpus=4, threads=threads)
+
     def test_bochs_defaults(self):
         lines = self.bochs()
         for line in (
@@ -122,9 +128,9 @@ class CommandLines(DirectoryCase):
 
     def test_kvm(self):
         with mock.patch("bulkhead.qemu.program", lambda name, _package: name):
-            machine = Kvm(Settings(image=Path("/i.img"), cpus=4), self.work)
+            machine = Kvm(Settings(image=Path("/i.img"), cpus=4, threads=2), self.work)
             argv = machine.command(SerialFile(self.work / "com1.log"))
-        self.assertIn("-accel kvm -cpu host -smp 4", " ".join(argv))
+        self.assertIn("-accel kvm -cpu host -smp 4,threads=2 ", " ".join(argv))
 
     def test_refused_settings(self):
         for target, settings, words in (

@@ -94,7 +94,7 @@ class Bochs(Machine):
         model = settings.cpu or self.default_cpu
         without = [*self.without, *settings.without]
         without = [name for name in dict.fromkeys(without) if name not in settings.with_]
-        parts = [f"model={model}", f"count={settings.cpus}", f"ips={settings.ips}"]
+        parts = [f"model={model}", f"count={self._count()}", f"ips={settings.ips}"]
         parts += ["reset_on_triple_fault=0", "cpuid_freq=ips"]
         if without:
             parts.append(f'exclude_features="{",".join(without)}"')
@@ -104,6 +104,11 @@ class Bochs(Machine):
         if model in self.newer_models:
             parts.append(f'msrs="{ROOT / "scripts" / "bochs" / "newer-models.msrs"}"')
         return ", ".join(parts)
+
+    def _count(self):
+        """Packages, cores, threads: one package."""
+        threads = self.settings.threads
+        return f"1:{self.settings.cpus // threads}:{threads}" if threads > 1 else self.settings.cpus
 
     def fault(self):
         """Bochs spins after a triple fault; only its log tells."""

@@ -26,6 +26,7 @@ class Settings:
     image: Path
     cpu: str | None = None  # None: the target's default
     cpus: int = 2
+    threads: int = 1  # of them, in each core
     memory: int = GIB
     without: list[str] = field(default_factory=list)  # CPU features to leave out
     with_: list[str] = field(default_factory=list)  # CPU features to have, against the defaults
@@ -138,6 +139,8 @@ class Machine:
     def describe(self):
         cpu = self.settings.cpu or self.default_cpu
         cpus = "1 CPU" if self.settings.cpus == 1 else f"{self.settings.cpus} CPUs"
+        if self.settings.threads > 1:
+            cpus += f" ({self.settings.threads} a core)"
         return f"{self.name}, {cpu}, {cpus}, {self.settings.memory // MIB}M"
 
 

@@ -21,11 +21,12 @@ class Qemu(Machine):
             chardev = f"socket,id=com1,path={_comma(serial.listen_local())}"
         features = [f"-{name}" for name in settings.without]
         features += [f"+{name}" for name in settings.with_]
+        threads = f",threads={settings.threads}" if settings.threads > 1 else ""
         return [
             program("qemu-system-x86_64", "qemu-system-x86"),
             *("-machine", "q35", "-accel", self.accelerator),
             *("-cpu", ",".join([settings.cpu or self.default_cpu, *features])),
-            *("-smp", str(settings.cpus), "-m", f"{settings.memory // MIB}M"),
+            *("-smp", f"{settings.cpus}{threads}", "-m", f"{settings.memory // MIB}M"),
             *("-drive", f"if=pflash,format=raw,file={_comma(flash)}"),
             *("-drive", f"if=ide,format=raw,snapshot=on,file={_comma(settings.image)}"),
             *("-chardev", chardev, "-serial", "chardev:com1"),

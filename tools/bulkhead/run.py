@@ -67,6 +67,8 @@ def parse_arguments():
     add("--target", choices=MACHINES, help="default: kvm where it can nest, else bochs")
     add("--cpu", metavar="MODEL", help="CPU model, in the target's own words")
     add("--cpus", type=int, default=2, metavar="N", help="physical CPUs (default: 2)")
+    what = "hardware threads in each core, of the CPUs (default: 1)"
+    add("--threads", type=int, default=1, metavar="N", help=what)
     add("--memory", type=size_argument, default=GIB, metavar="SIZE", help="default: 1G")
     default = Path(shown(DEBIAN / "manifest.toml"))
     what = "default: the Debian guest"
@@ -117,6 +119,7 @@ def settings_of(arguments, image):
         image=image.resolve(),
         cpu=arguments.cpu,
         cpus=arguments.cpus,
+        threads=arguments.threads,
         memory=arguments.memory,
         without=arguments.cpu_without,
         with_=arguments.cpu_with,

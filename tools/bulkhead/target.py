@@ -47,6 +47,9 @@ def check_settings(target, settings):
     """Failure for what the emulator would only refuse in its own words."""
     if not 1 <= settings.cpus <= 255:
         raise Failure(f"--cpus {settings.cpus}: from 1 to 255 CPUs can be had", EXIT_USAGE)
+    if settings.threads < 1 or settings.cpus % settings.threads != 0:
+        whole = f"{settings.cpus} CPUs are no whole number of cores"
+        raise Failure(f"--threads {settings.threads}: {whole}", EXIT_USAGE)
     if settings.memory % MIB or settings.memory < 128 * MIB:
         raise Failure("--memory: give the machine at least 128M, in whole megabytes", EXIT_USAGE)
     if target != "bochs" and (settings.bochs_options or settings.firmware_lock):
