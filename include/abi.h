@@ -224,7 +224,7 @@ enum abi_call {
     // (system, cpu, struct abi_cpu_info *): Needs: system READ. Returns: 0.
     ABI_SYSTEM_CPU = 44,
     // (system, struct abi_audit *): looks at every table of every process and VM, and judges each frame
-    // of the machine. Needs: system READ. Returns: 0, whatever it found.
+    // of the machine. All CPUs stand still meanwhile. Needs: system READ. Returns: 0, whatever it found.
     ABI_SYSTEM_AUDIT = 45,
 
     ABI_CALL_COUNT = 46,
@@ -363,17 +363,26 @@ enum abi_audit_error {
     ABI_AUDIT_RIGHTS = 3, // a mapping has a right that its owner was not given
     ABI_AUDIT_KERNEL = 4, // a frame of the kernel's, or a table, is mapped outside it
     ABI_AUDIT_TABLE = 5,  // a table is no table's child, or two tables' child
-    ABI_AUDIT_QUOTA = 6,  // the sums of the quotas and what is in use do not agree
+    ABI_AUDIT_QUOTA = 6,  // the sums of a quota and of what is charged to it do not agree
+    ABI_AUDIT_LOST = 7,   // frames are neither free nor anybody's
+    ABI_AUDIT_DIRTY = 8,  // memory is mapped that was not cleared of its last owner's
+};
+
+enum abi_audit_space {    // in whose tables
+    ABI_AUDIT_NOBODY = 0, // found by adding up, not in a table
+    ABI_AUDIT_VM = 1,
+    ABI_AUDIT_PROCESS = 2,
+    ABI_AUDIT_HOST = 3, // the kernel's own
 };
 
 struct abi_audit {
-    uint64_t frames;   // of the machine, judged
-    uint64_t mappings; // leaves of tables that were looked at
+    uint64_t frames;   // of the machine that have an owner, or are free
+    uint64_t mappings; // leaves of tables that were judged
     uint64_t tables;
     uint64_t errors;  // found; the first one is told:
     uint32_t error;   // enum abi_audit_error
-    uint32_t process; // 1: in the table of a process, 0: in a VM's
-    uint64_t frame;   // host-physical address
+    uint32_t space;   // enum abi_audit_space
+    uint64_t frame;   // host-physical address; 0: of none in particular
     uint64_t address; // that is mapped to it
 };
 
