@@ -543,7 +543,8 @@ struct vcpu_registers {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pdpte[4]; // what the processor loaded from CR3; PAE paging outside long mode only
     uint64_t xcr0;
-    uint64_t tsc, tsc_adjust, tsc_deadline;
+    uint64_t tsc, tsc_host; // the guest's TSC, when the host's was this
+    uint64_t tsc_adjust, tsc_deadline;
     uint64_t apic_base;
     uint32_t activity;          // enum vcpu_activity
     uint32_t interruptibility;  // SDM 3C 25.4.2 "Guest Non-Register State"

@@ -373,7 +373,8 @@ size_t vcpu_state_size(uint64_t group) {
 static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
     load(vcpu);
     vcpu_backend->read_registers(vcpu, r);
-    r->tsc = x86_rdtsc() + vcpu->tsc_offset;
+    r->tsc_host = x86_rdtsc();
+    r->tsc = r->tsc_host + vcpu->tsc_offset;
     r->tsc_adjust = vcpu->tsc_adjust;
     r->activity = vcpu->activity;
     r->is_extint_high = vcpu->is_extint_high;
@@ -410,7 +411,7 @@ static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
         vcpu->activity = r->activity;
         vcpu->is_extint_high = r->is_extint_high != 0;
         vcpu->tsc_adjust = r->tsc_adjust;
-        vcpu->tsc_offset = r->tsc - x86_rdtsc();
+        vcpu->tsc_offset = r->tsc - r->tsc_host;
         vcpu_backend->set_tsc_offset(vcpu);
         vlapic_restore_msrs(vcpu, r->apic_base, r->tsc_deadline);
         __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT,

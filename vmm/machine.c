@@ -3,6 +3,7 @@
 // gets, then power-on, then save and restore.
 #include "machine.h"
 
+#include "clock.h"
 #include "lib/string.h"
 
 // ---- between the board and the backend ------------------------------------------------------------
@@ -156,21 +157,36 @@ static enum machine_error check_head(const struct machine *machine, const struct
     return MACHINE_OK;
 }
 
-static bool restore_vcpu(struct machine *machine, uint32_t index, const uint8_t *from) {
+// `tsc_ahead`: the host's TSC now, less what it was when the machine was saved.
+static bool restore_vcpu(struct machine *machine, uint32_t index, const uint8_t *from,
+                         uint64_t tsc_ahead) {
     const struct machine_backend *backend = &machine->backend;
     struct msr_state msrs;
+    struct vcpu_registers registers;
     memcpy(&msrs, from + offsetof(struct saved_vcpu, msrs), sizeof(msrs));
+    memcpy(&registers, from + offsetof(struct saved_vcpu, registers), sizeof(registers));
+    registers.tsc_host += tsc_ahead;
     if (!msr_state_is_valid(&msrs))
         return false;
     machine->msrs[index] = msrs;
-    return backend->vcpu_write(backend->opaque, index, VCPU_STATE_REGISTERS,
-                               from + offsetof(struct saved_vcpu, registers),
-                               sizeof(struct vcpu_registers)) &&
+    return backend->vcpu_write(backend->opaque, index, VCPU_STATE_REGISTERS, &registers,
+                               sizeof(registers)) &&
            backend->vcpu_write(backend->opaque, index, VCPU_STATE_APIC,
                                from + offsetof(struct saved_vcpu, apic),
                                sizeof(struct vcpu_apic)) &&
            backend->vcpu_write(backend->opaque, index, VCPU_STATE_FPU,
                                from + offsetof(struct saved_vcpu, fpu), ABI_XSAVE_SIZE);
+}
+
+// All vCPUs' TSCs go on from where vCPU 0's was read: with one distance, so that they stay together.
+static bool restore_vcpus(struct machine *machine, const uint8_t *from) {
+    struct vcpu_registers first;
+    memcpy(&first, from + offsetof(struct saved_vcpu, registers), sizeof(first));
+    uint64_t tsc_ahead = clock_read_tsc() - first.tsc_host;
+    for (uint32_t i = 0; i < machine->vcpu_count; i++)
+        if (!restore_vcpu(machine, i, from + i * sizeof(struct saved_vcpu), tsc_ahead))
+            return false;
+    return true;
 }
 
 static enum machine_error restore_parts(struct machine *machine, const struct saved_head *head,
@@ -179,9 +195,8 @@ static enum machine_error restore_parts(struct machine *machine, const struct sa
     if (board_restore(&machine->board, from, head->board_size) != DEVICE_OK)
         return MACHINE_DEVICE;
     from += head->board_size;
-    for (uint32_t i = 0; i < machine->vcpu_count; i++)
-        if (!restore_vcpu(machine, i, from + i * sizeof(struct saved_vcpu)))
-            return MACHINE_VCPU;
+    if (!restore_vcpus(machine, from))
+        return MACHINE_VCPU;
     uint64_t deadline = board_next_deadline(&machine->board);
     machine->backend.set_deadline(machine->backend.opaque, deadline);
     machine->backend.set_extint(machine->backend.opaque, pic_intr(&machine->board.pic));

@@ -16,7 +16,7 @@ struct world {
     uint32_t messages;
     char sent[64];
     size_t sent_count;
-    uint8_t state[VCPUS][3][ABI_XSAVE_SIZE];
+    _Alignas(8) uint8_t state[VCPUS][3][ABI_XSAVE_SIZE];
     bool refuses_writes;
 };
 
@@ -133,6 +133,23 @@ Test(vmm_machine, ends_are_noted_once) {
     cr_assert_eq(machine_unlock(&machine[0]), 0);
 }
 
+static struct vcpu_registers *registers(int which, uint32_t vcpu) {
+    return (struct vcpu_registers *)world[which].state[vcpu][VCPU_STATE_REGISTERS];
+}
+
+// The guest's TSCs go on from where the first was read; by the host's they stay as far apart as they were.
+static void check_tsc(uint64_t before, uint64_t after) {
+    const struct vcpu_registers *r = registers(1, 0);
+    cr_expect(r->tsc_host >= before && r->tsc_host <= after);
+    for (uint32_t i = 0; i < VCPUS; i++) {
+        struct vcpu_registers *now = registers(1, i), *then = registers(0, i);
+        cr_expect_eq(now->tsc, then->tsc);
+        cr_expect_eq(now->tsc_host - r->tsc_host, then->tsc_host - registers(0, 0)->tsc_host);
+    }
+    for (uint32_t i = 0; i < VCPUS; i++)
+        registers(1, i)->tsc_host = registers(0, i)->tsc_host;
+}
+
 Test(vmm_machine, save_and_restore_is_the_same_machine) {
     make(0, VCPUS);
     live(0);
@@ -140,7 +157,9 @@ Test(vmm_machine, save_and_restore_is_the_same_machine) {
     cr_assert_leq(size, sizeof(saved));
     cr_assert_eq(machine_save(&machine[0], saved), MACHINE_OK);
     make(1, VCPUS);
+    uint64_t before = __builtin_ia32_rdtsc();
     cr_assert_eq(machine_restore(&machine[1], saved, size), MACHINE_OK);
+    check_tsc(before, __builtin_ia32_rdtsc());
     cr_assert_eq(world[1].now, world[0].now);
     cr_assert(world[1].extint);
     cr_assert_eq(in(1, 0x3ff), 0x77);
