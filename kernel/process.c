@@ -39,7 +39,7 @@ struct process *process_create(struct quota *quota, struct event *event, uint64_
     object_init(&process->object, OBJECT_PROCESS);
     lock_init(&process->lock, LOCK_PROCESS);
     process->quota = quota;
-    process->regions = quota_alloc_page(quota);
+    process->regions = region_list_create(quota);
     bool has_root = process->regions != NULL && space_process_init(&process->pt, quota);
     if (!has_root || !map_stub(process)) {
         if (has_root)

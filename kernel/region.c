@@ -1,58 +1,153 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/region.h.
+// See kernel/region.h. No page of a list is empty, and none holds a region that lies behind one of the next page: so two
+// searches by halves find a place, the first among the pages, the second in one.
 #include "kernel/region.h"
 
 #include "include/abi.h"
 #include "kernel/memory.h"
+#include "kernel/quota.h"
 #include "lib/string.h"
 
-// The first region that ends behind `address`.
-static uint64_t region_index(const struct region_list *list, uint64_t address) {
-    uint64_t low = 0, high = list->count;
-    while (low < high) {
-        uint64_t middle = (low + high) / 2;
-        const struct region *r = &list->region[middle];
-        if (r->base + r->size <= address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+struct place {
+    uint64_t page; // list->page_count: behind all regions
+    uint64_t i;
+};
+
+static bool ends_behind(const struct region *region, uint64_t address) {
+    return region->base + region->size > address;
 }
 
-struct region *region_find(struct region_list *list, uint64_t address) {
-    uint64_t i = region_index(list, address);
-    return i < list->count && list->region[i].base <= address ? &list->region[i] : NULL;
+// The first region that ends behind `address`.
+static struct place find_place(const struct region_list *list, uint64_t address) {
+    struct place place = {0, 0};
+    uint64_t high = list->page_count;
+    while (place.page < high) {
+        uint64_t middle = (place.page + high) / 2;
+        const struct region_page *page = list->page[middle];
+        if (ends_behind(&page->region[page->count - 1], address))
+            high = middle;
+        else
+            place.page = middle + 1;
+    }
+    high = place.page < list->page_count ? list->page[place.page]->count : 0;
+    while (place.i < high) {
+        uint64_t middle = (place.i + high) / 2;
+        if (ends_behind(&list->page[place.page]->region[middle], address))
+            high = middle;
+        else
+            place.i = middle + 1;
+    }
+    return place;
+}
+
+static struct region *region_at(const struct region_list *list, struct place place) {
+    return place.page < list->page_count ? &list->page[place.page]->region[place.i] : NULL;
+}
+
+struct region_list *region_list_create(struct quota *quota) {
+    struct region_list *list = quota_alloc_page(quota);
+    if (list != NULL)
+        list->quota = quota;
+    return list;
+}
+
+struct region *region_next(const struct region_list *list, uint64_t address) {
+    return region_at(list, find_place(list, address));
+}
+
+struct region *region_find(const struct region_list *list, uint64_t address) {
+    struct region *region = region_next(list, address);
+    return region != NULL && region->base <= address ? region : NULL;
+}
+
+// NULL: no memory, or no room in the list.
+static struct region_page *add_page(struct region_list *list, uint64_t at) {
+    if (list->page_count == REGION_PAGES_MAX)
+        return NULL;
+    struct region_page *page = quota_alloc_page(list->quota);
+    if (page == NULL)
+        return NULL;
+    memmove(&list->page[at + 1], &list->page[at], (list->page_count - at) * sizeof(page));
+    list->page[at] = page;
+    list->page_count++;
+    return page;
+}
+
+static void drop_page(struct region_list *list, uint64_t at) {
+    quota_free_page(list->quota, list->page[at]);
+    list->page_count--;
+    memmove(&list->page[at], &list->page[at + 1], (list->page_count - at) * sizeof(list->page[0]));
+}
+
+// Room for one more at `place`, which may move: behind all regions is in the last page; of a full page the upper half goes
+// to a new one, or nothing does where the new region is the last.
+static bool make_room(struct region_list *list, struct place *place) {
+    if (list->page_count == 0)
+        return add_page(list, 0) != NULL;
+    if (place->page == list->page_count) {
+        place->page--;
+        place->i = list->page[place->page]->count;
+    }
+    struct region_page *full = list->page[place->page];
+    if (full->count < REGION_PAGE_COUNT)
+        return true;
+    struct region_page *upper = add_page(list, place->page + 1);
+    if (upper == NULL)
+        return false;
+    if (place->i == full->count) {
+        *place = (struct place){place->page + 1, 0};
+        return true;
+    }
+    full->count = REGION_PAGE_COUNT / 2;
+    upper->count = REGION_PAGE_COUNT - full->count;
+    memcpy(upper->region, &full->region[full->count], upper->count * sizeof(struct region));
+    if (place->i > full->count) {
+        place->page++;
+        place->i -= full->count;
+    }
+    return true;
 }
 
 int region_insert(struct region_list *list, const struct region *region) {
-    uint64_t i = region_index(list, region->base);
-    if (i < list->count && list->region[i].base - region->base < region->size)
+    struct place place = find_place(list, region->base);
+    const struct region *next = region_at(list, place);
+    if (next != NULL && (next->base <= region->base || next->base - region->base < region->size))
         return ABI_ERROR_EXISTS;
-    if (i < list->count && list->region[i].base <= region->base)
-        return ABI_ERROR_EXISTS;
-    if (list->count == REGION_COUNT_MAX)
+    if (!make_room(list, &place))
         return ABI_ERROR_MEMORY;
-    memmove(&list->region[i + 1], &list->region[i], (list->count - i) * sizeof(*region));
-    list->region[i] = *region;
+    struct region_page *page = list->page[place.page];
+    struct region *at = &page->region[place.i];
+    memmove(at + 1, at, (page->count - place.i) * sizeof(*at));
+    *at = *region;
+    page->count++;
     list->count++;
     object_ref(&region->memory->object);
     return ABI_OK;
 }
 
 bool region_remove(struct region_list *list, uint64_t base, uint64_t size, struct region *removed) {
-    uint64_t i = region_index(list, base);
-    if (i == list->count || list->region[i].base != base || list->region[i].size != size)
+    struct place place = find_place(list, base);
+    struct region *at = region_at(list, place);
+    if (at == NULL || at->base != base || at->size != size)
         return false;
-    *removed = list->region[i];
+    struct region_page *page = list->page[place.page];
+    *removed = *at;
+    page->count--;
     list->count--;
-    memmove(&list->region[i], &list->region[i + 1], (list->count - i) * sizeof(*removed));
+    memmove(at, at + 1, (page->count - place.i) * sizeof(*at));
+    if (page->count == 0)
+        drop_page(list, place.page);
     return true;
 }
 
 void region_clear(struct region_list *list) {
-    while (list->count > 0)
-        object_unref(&list->region[--list->count].memory->object);
+    while (list->page_count > 0) {
+        struct region_page *page = list->page[list->page_count - 1];
+        while (page->count > 0)
+            object_unref(&page->region[--page->count].memory->object);
+        drop_page(list, list->page_count - 1);
+    }
+    list->count = 0;
 }
 
 bool region_populate(const struct region *region, struct pagetable *pt, uint64_t address,

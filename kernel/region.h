@@ -19,23 +19,37 @@ struct region {
     uint64_t rights;       // enum abi_rights: READ, WRITE, EXECUTE
 };
 
-#define REGION_COUNT_MAX 100
+// Regions stand in pages that are charged to the owner's quota, as many as there have to be.
+#define REGION_PAGE_COUNT 102u
+#define REGION_PAGES_MAX  509u
+
+struct region_page {
+    uint64_t count;
+    struct region region[REGION_PAGE_COUNT];
+};
+_Static_assert(sizeof(struct region_page) <= PAGE_SIZE, "one page");
 
 // One page.
 struct region_list {
-    uint64_t count;
-    struct region region[REGION_COUNT_MAX];
+    struct quota *quota; // the owner holds the reference
+    uint64_t count;      // of regions
+    uint64_t page_count;
+    struct region_page *page[REGION_PAGES_MAX];
 };
 _Static_assert(sizeof(struct region_list) <= PAGE_SIZE, "one page");
 
+// NULL: no memory. region_clear, then quota_free_page, is the reverse.
+struct region_list *region_list_create(struct quota *quota);
+// The first region that ends behind `address`, so the one after it for an end; NULL: none.
+struct region *region_next(const struct region_list *list, uint64_t address);
 // NULL: nothing is mapped at `address`.
-struct region *region_find(struct region_list *list, uint64_t address);
-// Takes a reference to the memory. 0, ABI_ERROR_EXISTS or ABI_ERROR_MEMORY (too many regions).
+struct region *region_find(const struct region_list *list, uint64_t address);
+// Takes a reference to the memory. 0, ABI_ERROR_EXISTS or ABI_ERROR_MEMORY.
 int region_insert(struct region_list *list, const struct region *region);
 // The region that is exactly [base, base+size), taken out of the list; its reference passes to the
 // caller. False: there is none.
 bool region_remove(struct region_list *list, uint64_t base, uint64_t size, struct region *removed);
-// Drops all references. The page tables are the caller's.
+// Drops all references and gives the pages back. The page tables are the caller's.
 void region_clear(struct region_list *list);
 
 // Maps the run around `address`, which lies in `region`, with `rights` of enum pt_rights. True as well

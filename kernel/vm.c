@@ -46,7 +46,7 @@ struct vm *vm_create(struct quota *quota, int *error) {
     lock_init(&vm->lock, LOCK_VM);
     vm->quota = quota;
     vm->tsc_offset = 0 - x86_rdtsc();
-    vm->regions = quota_alloc_page(quota);
+    vm->regions = region_list_create(quota);
     if (vm->regions != NULL &&
         pt_init(&vm->npt, vcpu_backend->npt_format, space_quota_memory(quota))) {
         *error = vcpu_backend->vm_create(vm);

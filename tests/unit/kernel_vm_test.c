@@ -133,12 +133,22 @@ Test(kernel_vm, faults_are_resolved_or_the_vmms) {
 }
 
 Test(kernel_vm, fault_without_memory_is_a_shortage) {
-    struct quota *q = quota_create(quota_root(), 3 * PAGE_SIZE);
+    struct quota *q = quota_create(quota_root(), 4 * PAGE_SIZE);
     int error;
     struct vm *poor = vm_create(q, &error);
     struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
     cr_assert_eq(vm_map(poor, memory, 0, 0, PAGE_SIZE, R), ABI_OK);
     cr_expect_eq(vm_handle_fault(poor, (gpa_t){0}, VCPU_ACCESS_READ), VM_FAULT_SHORTAGE);
+}
+
+Test(kernel_vm, map_without_memory_changes_nothing) {
+    struct quota *q = quota_create(quota_root(), 3 * PAGE_SIZE);
+    int error;
+    struct vm *poor = vm_create(q, &error);
+    struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
+    cr_expect_eq(vm_map(poor, memory, 0, 0, PAGE_SIZE, R), ABI_ERROR_MEMORY);
+    cr_expect_eq(memory->object.ref_count, 1);
+    cr_expect_eq(vm_handle_fault(poor, (gpa_t){0}, VCPU_ACCESS_READ), VM_FAULT_VMM);
 }
 
 Test(kernel_vm, unmap_takes_it_from_every_vcpu) {
