@@ -70,11 +70,11 @@ static void input_send(struct ioapic *ioapic, uint32_t input) {
         address |= MSI_LOGICAL;
     if (delivery == DELIVERY_LOWEST)
         address |= MSI_HINT;
-    if (rte_is_level(rte)) {
-        ioapic->redirection[input] |= RTE_REMOTE_IRR;
+    if (rte_is_level(rte))
         data |= MSI_LEVEL | MSI_ASSERT;
-    }
-    ioapic->backend.send(ioapic->backend.opaque, address, data);
+    // Remote IRR says that some local APIC owes an EOI, which none does that took nothing.
+    if (ioapic->backend.send(ioapic->backend.opaque, address, data) && rte_is_level(rte))
+        ioapic->redirection[input] |= RTE_REMOTE_IRR;
 }
 
 // A level input that is asserted, unmasked and not in service sends.

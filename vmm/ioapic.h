@@ -12,7 +12,8 @@
 //
 // Source: "82093AA I/O Advanced Programmable Interrupt Controller (IOAPIC)" (Intel, May 1996,
 // 290566-001), section 3.0 "Register Description". Polarity is kept and read back but changes nothing:
-// lines carry "asserted", not volts. An edge at a masked input is lost, as the data sheet says.
+// lines carry "asserted", not volts. An edge at a masked input is lost, as the data sheet says. A level that no local APIC
+// takes leaves remote IRR clear; it is sent again when its entry is written or its line falls and rises, not by itself.
 // Invariants: reserved bits of the table read 0; remote IRR only in unmasked or masked level entries.
 #pragma once
 
@@ -23,7 +24,8 @@
 
 struct ioapic_backend {
     void *opaque;
-    void (*send)(void *opaque, uint64_t msi_address, uint32_t msi_data);
+    // False: no local APIC took it.
+    bool (*send)(void *opaque, uint64_t msi_address, uint32_t msi_data);
     void (*routes_changed)(void *opaque); // may be NULL
 };
 

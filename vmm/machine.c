@@ -18,9 +18,9 @@ static void host_deadline_changed(void *opaque, struct device *device) {
     machine->backend.set_deadline(machine->backend.opaque, device->ops->deadline(device));
 }
 
-static void ioapic_send(void *opaque, uint64_t address, uint32_t data) {
+static bool ioapic_send(void *opaque, uint64_t address, uint32_t data) {
     struct machine *machine = opaque;
-    machine->backend.send_message(machine->backend.opaque, address, data);
+    return machine->backend.send_message(machine->backend.opaque, address, data);
 }
 
 static void pic_set_intr(void *opaque, uint32_t number, bool level) {

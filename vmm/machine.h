@@ -32,8 +32,8 @@ struct machine_backend {
     // The VM's clock, and setting it by a restore.
     uint64_t (*now_ns)(void *opaque);
     void (*set_now_ns)(void *opaque, uint64_t ns);
-    // An interrupt message for the local APICs, and the level of the 8259's INTR.
-    void (*send_message)(void *opaque, uint64_t address, uint32_t data);
+    // An interrupt message for the local APICs (false: none took it), and the level of the 8259's INTR.
+    bool (*send_message)(void *opaque, uint64_t address, uint32_t data);
     void (*set_extint)(void *opaque, bool level);
     // COM1 sent bytes.
     void (*transmit)(void *opaque, const uint8_t *data, size_t count);

@@ -23,9 +23,9 @@ static void set_now_ns(void *opaque, uint64_t ns) {
     clock_init(&vmm->clock, vmm->start->tsc_hz, clock_read_tsc(), ns);
 }
 
-static void send_message(void *opaque, uint64_t address, uint32_t data) {
+static bool send_message(void *opaque, uint64_t address, uint32_t data) {
     const struct vmm *vmm = opaque;
-    (void)sys_vm_interrupt(vmm->vm, address, data);
+    return sys_vm_interrupt(vmm->vm, address, data) > 0;
 }
 
 static void set_extint(void *opaque, bool level) {

@@ -14,12 +14,13 @@ static struct board board, copy;
 static uint32_t sends, events[3], last_code, sent;
 static uint32_t last_data;
 
-static void on_send(void *opaque, uint64_t msi_address, uint32_t data) {
+static bool on_send(void *opaque, uint64_t msi_address, uint32_t data) {
     (void)opaque;
     cr_assert_eq(msi_address & ~0xff00cULL, 0xfee00000);
     cr_assert_eq(data & ~0xc7ffu, 0);
     sends++;
     last_data = data;
+    return true;
 }
 
 static void on_event(void *opaque, enum board_event event, uint32_t code) {

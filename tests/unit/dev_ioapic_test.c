@@ -14,11 +14,14 @@ static uint32_t sends, route_changes;
 static uint64_t last_address;
 static uint32_t last_data;
 
-static void on_send(void *opaque, uint64_t address, uint32_t data) {
+static bool is_taken;
+
+static bool on_send(void *opaque, uint64_t address, uint32_t data) {
     (void)opaque;
     sends++;
     last_address = address;
     last_data = data;
+    return is_taken;
 }
 
 static void on_routes(void *opaque) {
@@ -34,6 +37,7 @@ static void ioapic_setup(void) {
     ioapic_init(&ioapic, &world.host, &backend);
     cr_assert_eq(ioapic_attach(&ioapic, &bus, PC_IOAPIC_BASE), BUS_OK);
     sends = route_changes = 0;
+    is_taken = true;
 }
 
 static uint32_t get(uint8_t reg) {
@@ -139,6 +143,29 @@ Test(dev_ioapic, level_waits_for_its_eoi) {
     ioapic_eoi(&ioapic, 0xb1);
     cr_assert_eq(sends, 2);
     cr_assert_eq(get(0x30), 0xa0b1);
+}
+
+Test(dev_ioapic, level_that_nobody_takes_waits_for_no_eoi) {
+    is_taken = false;
+    route(16, 9, 0xa0b1);
+    ioapic_set(&ioapic, 16, true);
+    cr_assert_eq(sends, 1);
+    cr_assert_eq(get(0x30), 0xa0b1, "no remote IRR");
+    ioapic_eoi(&ioapic, 0xb1); // somebody else's
+    cr_assert_eq(sends, 1);
+    is_taken = true;
+    route(16, 1, 0xa0b1); // both halves: the first reaches somebody
+    cr_assert_eq(sends, 2);
+    cr_assert_eq(get(0x30), 0xe0b1);
+    ioapic_set(&ioapic, 16, false);
+    ioapic_eoi(&ioapic, 0xb1);
+    is_taken = false;
+    ioapic_set(&ioapic, 16, true);
+    ioapic_set(&ioapic, 16, false);
+    is_taken = true;
+    ioapic_set(&ioapic, 16, true);
+    cr_assert_eq(sends, 4);
+    cr_assert_eq(get(0x30), 0xe0b1);
 }
 
 Test(dev_ioapic, masked_level_is_kept) {

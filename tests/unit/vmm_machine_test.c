@@ -30,10 +30,11 @@ static uint64_t now_ns(void *opaque) {
 static void set_now_ns(void *opaque, uint64_t ns) {
     ((struct world *)opaque)->now = ns;
 }
-static void send_message(void *opaque, uint64_t address, uint32_t data) {
+static bool send_message(void *opaque, uint64_t address, uint32_t data) {
     (void)address;
     (void)data;
     ((struct world *)opaque)->messages++;
+    return true;
 }
 static void set_extint(void *opaque, bool level) {
     ((struct world *)opaque)->extint = level;
