@@ -95,6 +95,8 @@ static bool deliver_to(struct vcpu *vcpu, const struct delivery *d) {
         // The de-assertion that follows on old systems does nothing to a P6 or later.
         if (d->is_level && !d->is_assert)
             return true;
+        // A SIPI from before it is void.
+        __atomic_fetch_and(&vcpu->pending, ~(uint32_t)VCPU_PENDING_SIPI, __ATOMIC_RELAXED);
         vcpu_post(vcpu, VCPU_PENDING_INIT);
         return true;
     case DELIVERY_START_UP:
@@ -110,9 +112,12 @@ static struct vcpu *get_vcpu(struct vm *vm, uint32_t index) {
     return __atomic_load_n(&vm->vcpus[index], __ATOMIC_ACQUIRE);
 }
 
-// Of two addressed vCPUs, which one lowest-priority delivery prefers: the lower task priority.
+// Of an earlier choice (NULL: none) and another addressed vCPU, which one lowest-priority delivery prefers: one that takes
+// interrupts at all, and the lower task priority.
 static struct vcpu *prefer(struct vcpu *a, struct vcpu *b) {
-    if (!a || !vlapic_is_software_enabled(a))
+    if (!vlapic_is_software_enabled(b))
+        return a;
+    if (!a)
         return b;
     return vlapic_get(b, VLAPIC_TPR) < vlapic_get(a, VLAPIC_TPR) ? b : a;
 }

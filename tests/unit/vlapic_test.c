@@ -386,6 +386,10 @@ Test(vlapic, nmi_init_and_sipi_are_posted) {
     xapic_ipi(v, 1, 0x69a);
     cr_expect_eq(to->pending, VCPU_PENDING_SIPI);
     cr_expect_eq(to->sipi_vector, 0x9a);
+    xapic_ipi(v, 1, 0xc500);
+    cr_expect_eq(to->pending, VCPU_PENDING_INIT, "the SIPI before it starts nothing after it");
+    xapic_ipi(v, 1, 0x69b);
+    cr_expect_eq(to->pending, VCPU_PENDING_INIT | VCPU_PENDING_SIPI);
 }
 
 Test(vlapic, lowest_priority_picks_one) {
@@ -396,6 +400,10 @@ Test(vlapic, lowest_priority_picks_one) {
     }
     cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee0f00c, 0x151), 1);
     cr_expect_eq(who_has(0x51), 4);
+    vlapic_mmio_write(&vlapic_vcpu[2], VLAPIC_SVR, 0xff); // off, so nobody's choice
+    cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee0f00c, 0x152), 1);
+    cr_expect_eq(who_has(0x52), 1);
+    cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee0400c, 0x153), 0);
 }
 
 Test(vlapic, messages_reach_their_destination) {
