@@ -44,7 +44,8 @@ BOOT_OBJ   := $(call objects,efi,$(BOOT_SRC))
 FONT := $(CACHE)/font/font.psf.gz
 GENERATED := $(BUILD)/include/drivers/font.h $(patsubst %.asl,$(BUILD)/include/%.h,$(wildcard vmm/acpi/*.asl))
 PARTS := $(BUILD)/boot/BOOTX64.EFI $(BUILD)/kernel.elf $(BUILD)/supervisor.elf $(BUILD)/vmm.elf
-DEBIAN := $(addprefix $(BUILD)/guests/debian/,manifest.toml selfcheck.toml vmlinuz initrd.img)
+DEBIAN := $(addprefix $(BUILD)/guests/debian/,manifest.toml selfcheck.toml selfcheck-2.toml \
+          selfcheck-4.toml vmlinuz initrd.img)
 
 .PHONY: help all run test check bench image image-parts setup clean
 .DEFAULT_GOAL := help

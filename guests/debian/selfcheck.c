@@ -2,7 +2,7 @@
 //
 // selfcheck: what a Linux guest can tell about the machine it runs on. It checks, in this order,
 //
-//   cpus      as many online as `selfcheck.cpus=N` on the kernel command line says
+//   cpus      as many online as `selfcheck.cpus=N` on the kernel command line says; they work together (selfcheck_smp.c)
 //   memory    as much in the firmware's memory map as `selfcheck.mem=MIB` says
 //   contents  most of the free memory keeps what was written to it, no page of it standing for another
 //   time      the kernel's clock and the CMOS clock agree on how long two seconds are
@@ -11,12 +11,16 @@
 // and prints one line, `selfcheck: PASS ...` or `selfcheck: FAIL REASON`. An argument without a value on the command
 // line is not checked. Lines that a bare machine gives as well are listed in /etc/known-lines (see bare-bochs-lines.txt).
 
+#define _GNU_SOURCE
+#include "selfcheck.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/rtc.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -29,8 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MIB      (UINT64_C(1) << 20)
-#define NS_PER_S INT64_C(1000000000)
+#define MIB (UINT64_C(1) << 20)
 
 // Firmware may keep this much of the guest's memory for itself (the holes below 1 MiB, ACPI tables).
 #define FIRMWARE_SHARE (2 * MIB)
@@ -50,7 +53,13 @@ static const char *const bad_lines[] = {
     "unchecked MSR",
     "Call Trace",
     "self-detected stall",
+    "detected stalls",
+    "kthread starved",
     "TSC unstable",
+    "TSC warp",
+    "timekeeping watchdog",
+    "APIC error",
+    "failed to become alive",
 };
 
 static char passed[512];
@@ -60,7 +69,7 @@ static void finish(void) {
     tcdrain(STDOUT_FILENO);
 }
 
-__attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *format, ...) {
+void fail(const char *format, ...) {
     va_list arguments;
 
     va_start(arguments, format);
@@ -72,7 +81,7 @@ __attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *for
     exit(EXIT_FAILURE);
 }
 
-__attribute__((format(printf, 1, 2))) static void pass(const char *format, ...) {
+void pass(const char *format, ...) {
     const size_t used = strlen(passed);
     va_list arguments;
 
@@ -81,7 +90,7 @@ __attribute__((format(printf, 1, 2))) static void pass(const char *format, ...) 
     va_end(arguments);
 }
 
-static void read_text(const char *path, char *text, size_t size) {
+void read_text(const char *path, char *text, size_t size) {
     FILE *file = fopen(path, "r");
 
     if (file == NULL)
@@ -105,10 +114,15 @@ static uint64_t argument(const char *name) {
 static void check_cpus(void) {
     const uint64_t expected = argument("selfcheck.cpus");
     const uint64_t seen = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t allowed;
 
     if (expected != 0 && seen != expected)
         fail("cpus: %" PRIu64 " online, %" PRIu64 " expected", seen, expected);
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0 ||
+        (uint64_t)CPU_COUNT(&allowed) != seen)
+        fail("cpus: %" PRIu64 " online, but not all may be used", seen);
     pass("cpus %" PRIu64, seen);
+    check_processors_together((unsigned)seen);
 }
 
 // One entry of the firmware's map: its size where it is memory, else 0.
@@ -178,7 +192,7 @@ static void check_memory_contents(void) {
     pass(", %" PRIu64 " MiB of it kept their contents (sum %016" PRIx64 ")", size / MIB, checksum);
 }
 
-static int64_t now_ns(void) {
+int64_t now_ns(void) {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);

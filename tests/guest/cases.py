@@ -5,7 +5,7 @@ A guest that checks something ends with debug-exit 0 behind a line `PASS: N chec
 with their end, as a regular expression for the whole of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 INITRD_BYTES = 3 * 1024 * 1024 + 17
 
@@ -20,10 +20,31 @@ class Case:
     restricted_end: str = ""  # on CPUs without unrestricted guest, where it differs
     prints: tuple = ()  # lines that must be among its output
     initrd: bool = False
+    vcpus: int = 1
 
     @property
     def guest(self):
         return self.kernel or self.name
+
+
+    @property
+    def words(self):
+        """Its command line. An SMP guest is told how many processors to expect."""
+        return f"cpus={self.vcpus} {self.cmdline}".strip() if self.vcpus > 1 else self.cmdline
+
+    def on_restricted(self):
+        """The same where there is no unrestricted guest: without real mode no second processor starts."""
+        end = TOO_FEW if self.vcpus > 1 else self.restricted_end or self.end
+        return replace(self, end=end)
+
+
+TOO_FEW = "debug-exit 2"  # SMP_TOO_FEW of guests/tiny/runtime/smp.h
+
+
+def smp(guest, vcpus, **keys):
+    """One guest in both modes of the local APIC."""
+    for mode in ("xapic", "x2apic"):
+        yield Case(f"{guest}-{mode}-{vcpus}", guest, mode, vcpus=vcpus, **keys)
 
 
 def crashed(reason):
@@ -63,6 +84,21 @@ CASES = [
     Case("ipi-self", cmdline="xapic"),
     Case("ipi-self-x2apic", "ipi-self", "x2apic"),
     Case("halt"),
+    *smp("smp-start", 2),
+    *smp("smp-start", 4),
+    Case("smp-start-64", "smp-start", "x2apic", vcpus=64),
+    *smp("smp-ipi", 2),
+    *smp("smp-ipi", 4),
+    *smp("smp-ipi", 8),
+    *smp("smp-nmi", 4),
+    *smp("smp-halt", 2),
+    *smp("smp-halt", 4),
+    *smp("smp-ioapic", 4),
+    *smp("smp-timer", 4),
+    Case("smp-tlb", cmdline="x2apic", vcpus=4, memory="16M"),
+    Case("smp-memory", cmdline="x2apic", vcpus=4),
+    Case("smp-memory-8", "smp-memory", "x2apic", vcpus=8),
+    Case("smp-tsc", cmdline="x2apic", vcpus=4),
     Case("power-off", end="powered off"),
     Case("reset-control", "reset", "control", end="reset"),
     Case("reset-keyboard", "reset", "keyboard", end="reset"),

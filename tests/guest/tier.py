@@ -3,7 +3,6 @@
 machines that must be refused."""
 
 import re
-from dataclasses import replace
 
 from runner.job import BUILD, LOGS, ROOT, Job, failed, verdict
 from runner.machine import run_machine
@@ -35,9 +34,9 @@ def jobs():
 
 def tiny_vm(case):
     kernel = BUILD / "guests" / "tiny" / f"{case.guest}.elf"
-    vm = {"name": case.name, "vcpus": 1, "memory": case.memory, "kernel": str(kernel)}
-    if case.cmdline:
-        vm["cmdline"] = case.cmdline
+    vm = {"name": case.name, "vcpus": case.vcpus, "memory": case.memory, "kernel": str(kernel)}
+    if case.words:
+        vm["cmdline"] = case.words
     if case.initrd:
         vm["initrd"] = str(images.sequence(LOGS / TIER / "sequence.initrd", INITRD_BYTES))
     return vm
@@ -63,7 +62,7 @@ def tiny_job(model):
     def run(context):
         cases = [case for case in CASES if not context.pattern or context.pattern in case.name]
         if model in RESTRICTED:
-            cases = [replace(case, end=case.restricted_end or case.end) for case in cases]
+            cases = [case.on_restricted() for case in cases]
         vms = [tiny_vm(case) for case in cases]
         options = ["--cpu", model, "--cpus", 2]
         boot = run_machine(context, context.log.stem, vms, options, TIMEOUT)

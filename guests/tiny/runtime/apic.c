@@ -55,8 +55,13 @@ void lapic_send(uint32_t destination, uint32_t command) {
         wrmsr(MSR_X2APIC + LAPIC_ICR / 16, (uint64_t)destination << 32 | command);
         return;
     }
+    // A handler that sends as well must not come between the two.
+    uint64_t rflags = read_rflags();
+    interrupts_off();
     lapic_write(LAPIC_ICR_HIGH, destination << 24);
     lapic_write(LAPIC_ICR, command);
+    if (rflags & RFLAGS_IF)
+        interrupts_on();
 }
 
 bool lapic_bit(uint32_t reg, uint8_t vector) {

@@ -40,11 +40,15 @@ enum lapic_register {
 #define LAPIC_TIMER_TSC     BIT(18)
 #define LAPIC_DIVIDE_1      0xbu
 #define LAPIC_DIVIDE_16     0x3u
+#define LAPIC_ICR_LOWEST    0x100u
 #define LAPIC_ICR_NMI       0x400u
+#define LAPIC_ICR_INIT      0x500u
+#define LAPIC_ICR_SIPI      0x600u
 #define LAPIC_ICR_LOGICAL   BIT(11)
 #define LAPIC_ICR_ASSERT    BIT(14)
 #define LAPIC_ICR_SELF      BIT(18)
 #define LAPIC_ICR_ALL       BIT(19)
+#define LAPIC_ICR_OTHERS    (BIT(18) | BIT(19))
 #define APIC_BASE_BSP       BIT(8)
 #define APIC_BASE_X2APIC    BIT(10)
 #define APIC_BASE_ENABLE    BIT(11)

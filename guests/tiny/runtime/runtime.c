@@ -33,21 +33,31 @@ static void serial_write(void *context, const char *text, size_t length) {
     }
 }
 
+// One processor's line at a time. Who waits too long prints all the same: the other may have died in here.
+static uint32_t is_printing;
+#define PRINT_PATIENCE_S 5u
+
 void print(const char *format, ...) {
     va_list arguments;
+    uint64_t rflags = read_rflags(), end = rdtsc() + tsc_hz() * PRINT_PATIENCE_S;
+    interrupts_off();
+    while (__atomic_exchange_n(&is_printing, 1, __ATOMIC_ACQUIRE) != 0 && rdtsc() < end)
+        __asm__ volatile("pause");
     va_start(arguments, format);
     fmt_write_va(serial_write, NULL, format, arguments);
     va_end(arguments);
+    __atomic_store_n(&is_printing, 0, __ATOMIC_RELEASE);
+    if (rflags & RFLAGS_IF)
+        interrupts_on();
 }
 
 // ---- checks -----------------------------------------------------------------------------------------
 
 static bool count_check(bool is_true) {
-    check_count++;
+    __atomic_fetch_add(&check_count, 1, __ATOMIC_RELAXED);
     if (is_true)
         return false;
-    failure_count++;
-    return failure_count <= FAILURES_SHOWN;
+    return __atomic_add_fetch(&failure_count, 1, __ATOMIC_SEQ_CST) <= FAILURES_SHOWN;
 }
 
 void check(bool is_true, const char *file, int line, const char *what) {

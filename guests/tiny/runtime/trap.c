@@ -2,7 +2,9 @@
 // Descriptor tables and the common part of all traps; the interface is told in trap.h.
 #include "runtime/trap.h"
 
+#include "lib/string.h"
 #include "runtime/cpu.h"
+#include "runtime/smp.h"
 #include "runtime/tiny.h"
 
 extern uint8_t trap_entries[]; // 16 bytes each
@@ -40,11 +42,14 @@ struct gate {
 #define IST_DF         1u
 #define TSS_AVAILABLE  0x0000890000000000ULL
 
-static struct tss tss;
-static uint8_t stack_ring3[4096], stack_df[4096];
+#define GDT_ENTRIES 10u
+
+static struct tss tss[SMP_CPUS_MAX];
+static uint8_t stack_ring3[4096], stack_df[4096]; // for one processor at a time
 static struct gate idt[256];
 
-static uint64_t gdt[] = {
+static uint64_t gdt[SMP_CPUS_MAX][GDT_ENTRIES];
+static const uint64_t gdt_entries[GDT_ENTRIES] = {
     0,
     0,
     0x00af9b000000ffffULL, // 0x10 code
@@ -57,15 +62,20 @@ static uint64_t gdt[] = {
     0x00cf13000000ffffULL, // 0x48 data, not present
 };
 
-static void load_gdt(void) {
-    const struct table_pointer pointer = {sizeof(gdt) - 1, (uintptr_t)gdt};
-    uint64_t base = (uintptr_t)&tss;
-    tss.rsp[0] = (uintptr_t)stack_ring3 + sizeof(stack_ring3);
-    tss.ist[IST_DF - 1] = (uintptr_t)stack_df + sizeof(stack_df);
-    tss.io_map_base = sizeof(tss);
-    gdt[SELECTOR_TSS / 8] =
-        TSS_AVAILABLE | (sizeof(tss) - 1) | (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
-    gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
+static void make_gdt(uint64_t *table, struct tss *own) {
+    uint64_t base = (uintptr_t)own;
+    own->rsp[0] = (uintptr_t)stack_ring3 + sizeof(stack_ring3);
+    own->ist[IST_DF - 1] = (uintptr_t)stack_df + sizeof(stack_df);
+    own->io_map_base = sizeof(*own);
+    memcpy(table, gdt_entries, sizeof(gdt_entries));
+    table[SELECTOR_TSS / 8] =
+        TSS_AVAILABLE | (sizeof(*own) - 1) | (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
+    table[SELECTOR_TSS / 8 + 1] = base >> 32;
+}
+
+static void load_gdt(uint32_t index) {
+    const struct table_pointer pointer = {sizeof(gdt_entries) - 1, (uintptr_t)gdt[index]};
+    make_gdt(gdt[index], &tss[index]);
     __asm__ volatile("lgdt %0\n\t"
                      "pushq %1\n\t"
                      "leaq 1f(%%rip), %%rax\n\t"
@@ -82,8 +92,7 @@ static void load_gdt(void) {
                      : "rax", "memory");
 }
 
-static void load_idt(void) {
-    const struct table_pointer pointer = {sizeof(idt) - 1, (uintptr_t)idt};
+static void make_idt(void) {
     for (unsigned i = 0; i < 256; i++) {
         uint64_t entry = (uintptr_t)trap_entries + i * 16;
         uint64_t ist = i == EXC_DF ? IST_DF : 0;
@@ -91,12 +100,17 @@ static void load_idt(void) {
                      (entry >> 16 & 0xffff) << 48;
         idt[i].high = entry >> 32;
     }
+}
+
+void trap_init_cpu(uint32_t index) {
+    const struct table_pointer pointer = {sizeof(idt) - 1, (uintptr_t)idt};
+    load_gdt(index);
     __asm__ volatile("lidt %0" : : "m"(pointer));
 }
 
 void trap_init(void) {
-    load_gdt();
-    load_idt();
+    make_idt();
+    trap_init_cpu(0);
 }
 
 void trap_set_handler(uint8_t vector, trap_handler *handler) {
@@ -109,15 +123,17 @@ void trap_set_present(uint8_t vector, bool is_present) {
 
 #define STACK_WORDS 8u
 
-static bool is_in_image(uint64_t address) {
-    return address >= (uintptr_t)gdt && address < (uintptr_t)image_end;
+#define IMAGE_BEGIN 0x100000u
+
+static bool is_stack(uint64_t address) {
+    return address >= IMAGE_BEGIN && address < low_ram_end();
 }
 
 static _Noreturn void unexpected(const struct trap_frame *frame) {
     print("FAIL unexpected vector %lu, error 0x%lx, at rip 0x%lx, cr2 0x%lx\n", frame->vector,
           frame->error, frame->rip, read_cr2());
     print("rsp 0x%lx:", frame->rsp);
-    for (unsigned i = 0; i < STACK_WORDS && is_in_image(frame->rsp + i * 8); i++)
+    for (unsigned i = 0; i < STACK_WORDS && is_stack(frame->rsp + i * 8); i++)
         print(" %lx", ((const uint64_t *)(uintptr_t)frame->rsp)[i]);
     print("\n");
     debug_exit(1);
@@ -126,7 +142,7 @@ static _Noreturn void unexpected(const struct trap_frame *frame) {
 void trap_handle(struct trap_frame *frame) {
     bool is_exception = frame->vector < EXC_COUNT && frame->vector != EXC_NMI;
     bool is_user = (frame->cs & 3) != 0;
-    trap_count[frame->vector]++;
+    __atomic_fetch_add(&trap_count[frame->vector], 1, __ATOMIC_SEQ_CST);
     if (is_exception && (trap_resume != 0 || is_user)) {
         trap_last.is_taken = true;
         trap_last.vector = (uint8_t)frame->vector;

@@ -48,7 +48,7 @@ void trap_set_handler(uint8_t vector, trap_handler *handler); // NULL: none
 // Makes the entry of a vector not present, or present again.
 void trap_set_present(uint8_t vector, bool is_present);
 
-// Counts the interrupts of a vector, without an EOI; trap_handler's simplest user.
+// Counts the interrupts of a vector, on all processors together, without an EOI; trap_handler's simplest user.
 extern volatile uint32_t trap_count[256];
 
 // The common cases of TRY. Each leaves trap_last.
@@ -59,4 +59,6 @@ void try_wrmsr(uint32_t msr, uint64_t value);
 // elsewhere.
 void user_run(uint64_t rip, uint64_t rsp, uint64_t rflags);
 
-void trap_init(void);
+// Descriptor tables of this processor: the GDT is its own, with its own TSS, the IDT is everybody's.
+void trap_init(void); // processor 0, and the IDT
+void trap_init_cpu(uint32_t index);
