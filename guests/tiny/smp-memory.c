@@ -40,7 +40,8 @@ static void count_all(void) {
     for (uint32_t i = 0; i < STEPS; i++) {
         __asm__ volatile("lock incb %0" : "+m"(sum8));
         __asm__ volatile("lock addw $3, %0" : "+m"(sum16));
-        __asm__ volatile("lock xaddl %1, %0" : "+m"(sum32) : "r"(1));
+        uint32_t one = 1;
+        __asm__ volatile("lock xaddl %1, %0" : "+m"(sum32), "+r"(one));
         uint64_t old = sum64;
         while (!__atomic_compare_exchange_n(&sum64, &old, old + 5, false, __ATOMIC_SEQ_CST,
                                             __ATOMIC_SEQ_CST))
