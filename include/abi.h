@@ -527,6 +527,14 @@ struct vcpu_segment {
 
 #define VCPU_SEGMENT_UNUSABLE 0x0100u // the VMCS's bit 16
 
+// What has arrived and the guest (or its VMM, of EOI) has not seen yet.
+enum vcpu_event {
+    VCPU_EVENT_NMI = 1u << 0,
+    VCPU_EVENT_INIT = 1u << 1,
+    VCPU_EVENT_SIPI = 1u << 2,
+    VCPU_EVENT_EOI = 1u << 3,
+};
+
 enum vcpu_activity { VCPU_ACTIVE = 0, VCPU_HALTED = 1, VCPU_WAIT_SIPI = 3 };
 
 struct vcpu_registers {
@@ -551,12 +559,16 @@ struct vcpu_registers {
     struct vcpu_inject pending; // an event that was on its way in
     uint32_t has_pending;
     uint32_t is_extint_high;
+    uint32_t events;     // enum vcpu_event
+    uint8_t sipi_vector; // with VCPU_EVENT_SIPI
+    uint8_t eoi_vector;  // with VCPU_EVENT_EOI
+    uint8_t reserved[2];
 };
 
 // The local APIC as a register page (offset / 16 -> 32 bits), with the timer's remaining ticks.
 struct vcpu_apic {
-    uint32_t version; // 1
-    uint32_t reserved;
+    uint32_t version;     // 1
+    uint32_t esr_pending; // errors since the guest last wrote ESR
     uint32_t reg[64];
     uint64_t timer_remaining; // APIC timer ticks until it fires, 0: stopped
 };

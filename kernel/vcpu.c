@@ -24,6 +24,8 @@ static void free_parts(struct vcpu *vcpu) {
         quota_free_page(quota, vcpu->page);
     if (vcpu->xsave != NULL)
         quota_free_page(quota, vcpu->xsave);
+    if (vcpu->vlapic.page != NULL)
+        quota_free_page(quota, vcpu->vlapic.page);
     quota_free_page(quota, vcpu);
 }
 
@@ -31,7 +33,8 @@ static bool alloc_parts(struct vcpu *vcpu) {
     struct quota *quota = vcpu->vm->quota;
     vcpu->page = quota_alloc_page(quota);
     vcpu->xsave = quota_alloc_page(quota);
-    if (vcpu->page == NULL || vcpu->xsave == NULL)
+    vcpu->vlapic.page = quota_alloc_page(quota);
+    if (vcpu->page == NULL || vcpu->xsave == NULL || vcpu->vlapic.page == NULL)
         return false;
     *(uint16_t *)((uint8_t *)vcpu->xsave + XSAVE_FCW) = 0x37f;
     *(uint32_t *)((uint8_t *)vcpu->xsave + XSAVE_MXCSR) = 0x1f80;
@@ -183,6 +186,7 @@ static bool leave_with(struct vcpu *vcpu, enum vcpu_exit exit) {
 // An interrupt goes in when there is one and the guest can take it. True: the VMM has to ask its 8259
 // for the vector.
 static bool deliver_interrupt(struct vcpu *vcpu) {
+    vlapic_take_requests(vcpu);
     bool is_extint =
         __atomic_load_n(&vcpu->is_extint_high, __ATOMIC_RELAXED) != 0 && vlapic_takes_extint(vcpu);
     int vector = vlapic_pending(vcpu);
@@ -216,14 +220,17 @@ static bool consume(struct vcpu *vcpu) {
         vcpu_backend->flush_npt(vcpu);
         __atomic_store_n(&vcpu->npt_generation_seen, generation, __ATOMIC_RELEASE);
     }
-    if ((bits & (VCPU_PENDING_INIT | VCPU_PENDING_SIPI)) != 0)
+    if ((bits & (VCPU_PENDING_INIT | VCPU_PENDING_SIPI)) != 0) {
         start_up(vcpu, bits);
+        bits |= VCPU_PENDING_INTERRUPT; // which nobody looked at in the state before
+    }
     uint32_t rest = bits & (VCPU_PENDING_NMI | VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
     if ((bits & VCPU_PENDING_EOI) != 0 || (bits & VCPU_PENDING_KICK) != 0) {
         // One exit at a time: what is left is seen at the next run.
         bool is_eoi = (bits & VCPU_PENDING_EOI) != 0;
         rest |= is_eoi ? bits & VCPU_PENDING_KICK : 0;
         __atomic_fetch_or(&vcpu->pending, rest, __ATOMIC_RELAXED);
+        vcpu->page->eoi_vector = vcpu->vlapic.eoi_vector;
         return leave_with(vcpu, is_eoi ? VCPU_EXIT_EOI : VCPU_EXIT_KICKED);
     }
     if (vcpu->activity == VCPU_WAIT_SIPI)
@@ -370,6 +377,29 @@ size_t vcpu_state_size(uint64_t group) {
     return group < ARRAY_COUNT(size) ? size[group] : 0;
 }
 
+_Static_assert(VCPU_EVENT_NMI << 3 == VCPU_PENDING_NMI &&
+                   VCPU_EVENT_INIT << 3 == VCPU_PENDING_INIT &&
+                   VCPU_EVENT_SIPI << 3 == VCPU_PENDING_SIPI &&
+                   VCPU_EVENT_EOI << 3 == VCPU_PENDING_EOI,
+               "one shift");
+#define EVENT_SHIFT 3
+#define EVENTS_ALL  (VCPU_EVENT_NMI | VCPU_EVENT_INIT | VCPU_EVENT_SIPI | VCPU_EVENT_EOI)
+
+static void read_events(const struct vcpu *vcpu, struct vcpu_registers *r) {
+    // The backend's own is an NMI whose window it waits for.
+    r->events |= __atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) >> EVENT_SHIFT & EVENTS_ALL;
+    r->sipi_vector = (uint8_t)vcpu->sipi_vector;
+    r->eoi_vector = vcpu->vlapic.eoi_vector;
+}
+
+static void write_events(struct vcpu *vcpu, const struct vcpu_registers *r) {
+    uint32_t looks = VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT;
+    __atomic_store_n(&vcpu->sipi_vector, r->sipi_vector, __ATOMIC_RELAXED);
+    vcpu->vlapic.eoi_vector = r->eoi_vector;
+    __atomic_fetch_and(&vcpu->pending, ~(uint32_t)(EVENTS_ALL << EVENT_SHIFT), __ATOMIC_RELAXED);
+    __atomic_fetch_or(&vcpu->pending, looks | r->events << EVENT_SHIFT, __ATOMIC_RELAXED);
+}
+
 static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
     load(vcpu);
     vcpu_backend->read_registers(vcpu, r);
@@ -378,6 +408,7 @@ static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
     r->tsc_adjust = vcpu->tsc_adjust;
     r->activity = vcpu->activity;
     r->is_extint_high = vcpu->is_extint_high;
+    read_events(vcpu, r);
     vlapic_msr_read(vcpu, MSR_APIC_BASE, &r->apic_base);
     vlapic_msr_read(vcpu, MSR_TSC_DEADLINE, &r->tsc_deadline);
     unload(vcpu);
@@ -403,7 +434,8 @@ static bool is_activity_valid(uint32_t activity) {
 }
 
 static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
-    if (!is_activity_valid(r->activity) || !vlapic_is_base_valid(vcpu, r->apic_base))
+    if (!is_activity_valid(r->activity) || !vlapic_is_base_valid(vcpu, r->apic_base) ||
+        (r->events & ~(uint32_t)EVENTS_ALL) != 0)
         return ABI_ERROR_ARGUMENT;
     load(vcpu);
     int error = vcpu_backend->write_registers(vcpu, r);
@@ -414,8 +446,7 @@ static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
         vcpu->tsc_offset = r->tsc - r->tsc_host;
         vcpu_backend->set_tsc_offset(vcpu);
         vlapic_restore_msrs(vcpu, r->apic_base, r->tsc_deadline);
-        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT,
-                          __ATOMIC_RELAXED);
+        write_events(vcpu, r);
     }
     unload(vcpu);
     return error;

@@ -28,7 +28,7 @@ enum vcpu_pending {
     VCPU_PENDING_NMI = 1u << 3,
     VCPU_PENDING_INIT = 1u << 4,
     VCPU_PENDING_SIPI = 1u << 5, // vector in vcpu->sipi_vector
-    VCPU_PENDING_EOI = 1u << 6,  // tell the VMM of vcpu->page->eoi_vector
+    VCPU_PENDING_EOI = 1u << 6,  // tell the VMM of vcpu->vlapic.eoi_vector
 };
 
 // What happens after an exit was handled. EXIT_ADVANCE is between the backend's handlers and the one

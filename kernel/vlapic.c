@@ -1,20 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/vlapic.h. Interrupts from acceptance to end, the life of a local APIC, and its state as a
-// whole. SDM 3A 11.8 "Handling Interrupts", 11.4.7 "Local APIC State".
+// See kernel/vlapic.h: interrupts from acceptance to end. SDM 3A 11.8 "Handling Interrupts".
 //
 // IRR, ISR and TMR are 256 bits each, 32 to a register: bit `vector % 32` of register `vector / 32`.
 #include "arch/x86.h"
 #include "kernel/vlapic_internal.h"
-#include "kernel/vm.h"
 
 #define VECTOR_REGISTERS 8u
 #define PRIORITY_CLASS   0xf0u
-
-#define VLAPIC_STATE_VERSION 1u // struct vcpu_apic
-
-#define VERSION_VALUE 0x00050014u // six LVT entries, integrated APIC
-#define SVR_RESET     0xffu
-#define DFR_RESET     0xffffffffu
 
 static uint32_t vector_offset(uint32_t base, uint8_t vector) {
     return base + (vector / 32u) * 16u;
@@ -24,14 +16,26 @@ static uint32_t vector_bit(uint8_t vector) {
     return 1u << (vector % 32u);
 }
 
+static bool has_vector(const struct vcpu *vcpu, uint32_t base, uint8_t vector) {
+    return (vlapic_get(vcpu, vector_offset(base, vector)) & vector_bit(vector)) != 0;
+}
+
 static void set_vector(struct vcpu *vcpu, uint32_t base, uint8_t vector) {
-    __atomic_fetch_or(vlapic_reg(vcpu, vector_offset(base, vector)), vector_bit(vector),
-                      __ATOMIC_SEQ_CST);
+    uint32_t offset = vector_offset(base, vector);
+    vlapic_set(vcpu, offset, vlapic_get(vcpu, offset) | vector_bit(vector));
 }
 
 static void clear_vector(struct vcpu *vcpu, uint32_t base, uint8_t vector) {
-    __atomic_fetch_and(vlapic_reg(vcpu, vector_offset(base, vector)), ~vector_bit(vector),
-                       __ATOMIC_SEQ_CST);
+    uint32_t offset = vector_offset(base, vector);
+    vlapic_set(vcpu, offset, vlapic_get(vcpu, offset) & ~vector_bit(vector));
+}
+
+// On the path of each EOI.
+static bool has_any_vector(const struct vcpu *vcpu, uint32_t base) {
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < VECTOR_REGISTERS; i++)
+        bits |= vlapic_get(vcpu, base + i * 16u);
+    return bits != 0;
 }
 
 static int32_t highest_vector(const struct vcpu *vcpu, uint32_t base) {
@@ -45,7 +49,7 @@ static int32_t highest_vector(const struct vcpu *vcpu, uint32_t base) {
 
 uint32_t vlapic_processor_priority(const struct vcpu *vcpu) {
     uint32_t task = vlapic_get(vcpu, VLAPIC_TPR);
-    int32_t in_service = vcpu->vlapic.isr_highest;
+    int32_t in_service = highest_vector(vcpu, VLAPIC_ISR);
     uint32_t service = in_service < 0 ? 0 : (uint32_t)in_service & PRIORITY_CLASS;
     return (task & PRIORITY_CLASS) >= service ? task : service;
 }
@@ -61,38 +65,52 @@ int vlapic_pending(const struct vcpu *vcpu) {
 
 void vlapic_acknowledge(struct vcpu *vcpu, uint8_t vector) {
     clear_vector(vcpu, VLAPIC_IRR, vector);
-    *vlapic_reg(vcpu, vector_offset(VLAPIC_ISR, vector)) |= vector_bit(vector);
-    // Only a higher class than all in service is ever acknowledged.
-    vcpu->vlapic.isr_highest = vector;
+    set_vector(vcpu, VLAPIC_ISR, vector);
 }
 
-// Sets a bit for the owner itself, which looks at it before the next entry: no kick.
-static void post_to_self(struct vcpu *vcpu, uint32_t bits) {
+// TMR tells how the latest request of a vector came.
+static void take_register(struct vcpu *vcpu, uint32_t i, uint32_t edges, uint32_t levels) {
+    uint32_t irr = VLAPIC_IRR + i * 16, tmr = VLAPIC_TMR + i * 16;
+    if ((edges | levels) == 0)
+        return;
+    vlapic_set(vcpu, irr, vlapic_get(vcpu, irr) | edges | levels);
+    vlapic_set(vcpu, tmr, (vlapic_get(vcpu, tmr) & ~edges) | levels);
+}
+
+static uint64_t take_word(uint64_t *word) {
+    if (__atomic_load_n(word, __ATOMIC_RELAXED) == 0)
+        return 0;
+    return __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
+}
+
+void vlapic_take_requests(struct vcpu *vcpu) {
+    struct vlapic *vlapic = &vcpu->vlapic;
+    for (uint32_t i = 0; i < VLAPIC_VECTOR_WORDS; i++) {
+        uint64_t edges = take_word(&vlapic->posted.requests[i]);
+        uint64_t levels = take_word(&vlapic->levels[i]);
+        take_register(vcpu, 2 * i, (uint32_t)edges, (uint32_t)levels);
+        take_register(vcpu, 2 * i + 1, (uint32_t)(edges >> 32), (uint32_t)(levels >> 32));
+    }
+}
+
+void vlapic_post_to_self(struct vcpu *vcpu, uint32_t bits) {
     __atomic_fetch_or(&vcpu->pending, bits, __ATOMIC_RELAXED);
-}
-
-// Whether any of the 256 bits is set: on the path of each EOI, so by 64 bits at a time.
-static bool has_any_vector(const struct vcpu *vcpu, uint32_t base) {
-    uint64_t words[VECTOR_REGISTERS / 2];
-    __builtin_memcpy(words, &vcpu->vlapic.reg[base / 16], sizeof words);
-    return (words[0] | words[1] | words[2] | words[3]) != 0;
 }
 
 void vlapic_recheck(struct vcpu *vcpu) {
     if (has_any_vector(vcpu, VLAPIC_IRR))
-        post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
+        vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
 }
 
 void vlapic_end_interrupt(struct vcpu *vcpu) {
-    struct vlapic *vlapic = &vcpu->vlapic;
-    if (vlapic->isr_highest < 0)
+    int32_t highest = highest_vector(vcpu, VLAPIC_ISR);
+    if (highest < 0)
         return;
-    uint8_t vector = (uint8_t)vlapic->isr_highest;
-    *vlapic_reg(vcpu, vector_offset(VLAPIC_ISR, vector)) &= ~vector_bit(vector);
-    vlapic->isr_highest = has_any_vector(vcpu, VLAPIC_ISR) ? highest_vector(vcpu, VLAPIC_ISR) : -1;
-    if (vlapic_get(vcpu, vector_offset(VLAPIC_TMR, vector)) & vector_bit(vector)) {
-        vcpu->page->eoi_vector = vector;
-        post_to_self(vcpu, VCPU_PENDING_EOI);
+    uint8_t vector = (uint8_t)highest;
+    clear_vector(vcpu, VLAPIC_ISR, vector);
+    if (has_vector(vcpu, VLAPIC_TMR, vector)) {
+        vcpu->vlapic.eoi_vector = vector;
+        vlapic_post_to_self(vcpu, VCPU_PENDING_EOI);
     }
     vlapic_recheck(vcpu);
 }
@@ -107,17 +125,15 @@ void vlapic_raise_error(struct vcpu *vcpu, uint32_t esr_bits) {
 }
 
 void vlapic_accept(struct vcpu *vcpu, uint8_t vector, bool is_level) {
+    struct vlapic *vlapic = &vcpu->vlapic;
     if (!vlapic_is_software_enabled(vcpu))
         return;
     if (vector < APIC_VECTOR_MIN) {
         vlapic_raise_error(vcpu, ESR_RECEIVE_VECTOR);
         return;
     }
-    if (is_level)
-        set_vector(vcpu, VLAPIC_TMR, vector);
-    else if (vlapic_get(vcpu, vector_offset(VLAPIC_TMR, vector)) & vector_bit(vector))
-        clear_vector(vcpu, VLAPIC_TMR, vector);
-    set_vector(vcpu, VLAPIC_IRR, vector);
+    uint64_t *words = is_level ? vlapic->levels : vlapic->posted.requests;
+    __atomic_fetch_or(&words[vector / 64], BIT(vector % 64), __ATOMIC_SEQ_CST);
     vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
 }
 
@@ -135,79 +151,4 @@ uint8_t vlapic_get_cr8(const struct vcpu *vcpu) {
 void vlapic_set_cr8(struct vcpu *vcpu, uint8_t cr8) {
     vlapic_set(vcpu, VLAPIC_TPR, (uint32_t)cr8 << 4);
     vlapic_recheck(vcpu);
-}
-
-// SDM 3A 11.12.10.2 "Deriving Logical x2APIC ID from the Local x2APIC ID".
-static uint32_t x2apic_logical_id(uint32_t id) {
-    return (id >> 4) << 16 | 1u << (id & 0xf);
-}
-
-void vlapic_enter_mode(struct vcpu *vcpu) {
-    vlapic_set(vcpu, VLAPIC_VERSION, VERSION_VALUE);
-    if (vlapic_is_x2apic(vcpu)) {
-        vlapic_set(vcpu, VLAPIC_ID, vcpu->index);
-        vlapic_set(vcpu, VLAPIC_LDR, x2apic_logical_id(vcpu->index));
-    } else {
-        vlapic_set(vcpu, VLAPIC_ID, vcpu->index << 24);
-    }
-}
-
-void vlapic_clear_registers(struct vcpu *vcpu) {
-    vlapic_timer_stop(vcpu);
-    for (uint32_t offset = 0; offset < VLAPIC_REGISTER_COUNT * 16; offset += 16)
-        vlapic_set(vcpu, offset, 0);
-    for (uint32_t offset = VLAPIC_LVT_TIMER; offset <= VLAPIC_LVT_ERROR; offset += 16)
-        vlapic_set(vcpu, offset, (uint32_t)LVT_MASKED);
-    vlapic_set(vcpu, VLAPIC_SVR, SVR_RESET);
-    vlapic_set(vcpu, VLAPIC_DFR, DFR_RESET);
-    vcpu->vlapic.isr_highest = -1;
-    vcpu->vlapic.esr_pending = 0;
-    vlapic_enter_mode(vcpu);
-}
-
-void vlapic_init(struct vcpu *vcpu) {
-    vlapic_timer_init(vcpu);
-    vcpu->vlapic.base_msr = VLAPIC_BASE | APIC_BASE_ENABLE | (vcpu->index == 0 ? APIC_BASE_BSP : 0);
-    vlapic_clear_registers(vcpu);
-}
-
-void vlapic_reset(struct vcpu *vcpu) {
-    vlapic_clear_registers(vcpu);
-}
-
-void vlapic_destroy(struct vcpu *vcpu) {
-    vlapic_timer_stop(vcpu);
-}
-
-void vlapic_save(struct vcpu *vcpu, struct vcpu_apic *state) {
-    *state = (struct vcpu_apic){.version = VLAPIC_STATE_VERSION};
-    for (uint32_t i = 0; i < VLAPIC_REGISTER_COUNT; i++)
-        state->reg[i] = vlapic_get(vcpu, i * 16);
-    state->timer_remaining = vlapic_timer_get_current(vcpu);
-}
-
-// Vectors 0 to 15 do not exist in any of the three.
-static bool is_state_valid(const struct vcpu_apic *state) {
-    const uint32_t illegal = (1u << APIC_VECTOR_MIN) - 1;
-    const uint32_t *reg = state->reg;
-    if (state->version != VLAPIC_STATE_VERSION || state->timer_remaining > UINT32_MAX)
-        return false;
-    if ((reg[VLAPIC_IRR / 16] | reg[VLAPIC_ISR / 16] | reg[VLAPIC_TMR / 16]) & illegal)
-        return false;
-    return reg[VLAPIC_TPR / 16] <= 0xff;
-}
-
-int vlapic_restore(struct vcpu *vcpu, const struct vcpu_apic *state) {
-    if (!is_state_valid(state))
-        return ABI_ERROR_ARGUMENT;
-    uint64_t deadline = vcpu->vlapic.tsc_deadline;
-    vlapic_timer_stop(vcpu);
-    for (uint32_t i = 0; i < VLAPIC_REGISTER_COUNT; i++)
-        vlapic_set(vcpu, i * 16, vlapic_clean_register(i * 16, state->reg[i]));
-    vlapic_enter_mode(vcpu);
-    vcpu->vlapic.isr_highest = highest_vector(vcpu, VLAPIC_ISR);
-    vcpu->vlapic.tsc_deadline = deadline;
-    vlapic_timer_restore(vcpu, state->timer_remaining);
-    post_to_self(vcpu, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
-    return ABI_OK;
 }

@@ -7,12 +7,13 @@
 // changed, and the register page cannot be moved. Timer input clock: the TSC's frequency, which the VMM
 // tells in CPUID leaf 0x15.
 //
-// Files: vlapic.c (interrupts, life, state), vlapic_register.c (register access), vlapic_timer.c,
-// vlapic_ipi.c (destinations).
+// Files: vlapic.c (interrupts), vlapic_state.c (life, state), vlapic_register.c (register access),
+// vlapic_timer.c, vlapic_ipi.c (destinations).
 //
-// Ownership: registers belong to the vCPU's owner thread. Any CPU sets bits of IRR, TMR and
-// esr_pending, atomically (vlapic_accept), and reads what tells whether the vCPU is addressed (ID, LDR,
-// DFR, SVR, base_msr); a stale value there is a message that came before or after the change.
+// Ownership: registers belong to the vCPU's owner thread. Any CPU sets bits of `posted`, `levels` and
+// esr_pending, atomically (vlapic_accept), which the owner takes into IRR and TMR before entry
+// (vlapic_take_requests), and reads what tells whether the vCPU is addressed (ID, LDR, DFR, SVR,
+// base_msr); a stale value there is a message that came before or after the change.
 #pragma once
 
 #include "include/abi.h"
@@ -51,17 +52,30 @@ enum vlapic_register {
     VLAPIC_SELF_IPI = 0x3f0,
 };
 #define VLAPIC_REGISTER_COUNT 64
+#define VLAPIC_VECTOR_WORDS   4 // 256 bits
+
+// Posted-interrupt descriptor: SDM 3C 30.6 "Posted-Interrupt Processing". The last two fields are for
+// devices, which post to no guest here.
+struct vlapic_posted {
+    uint64_t requests[VLAPIC_VECTOR_WORDS]; // edges, by vector (atomic)
+    uint32_t control;                       // VLAPIC_POSTED_* (atomic)
+    uint32_t reserved[7];
+};
+#define VLAPIC_POSTED_OUTSTANDING BIT(0) // a notification is on its way
 
 struct vlapic {
-    uint64_t base_msr;                   // IA32_APIC_BASE
-    uint32_t reg[VLAPIC_REGISTER_COUNT]; // offset / 16
-    uint64_t tsc_deadline;               // guest TSC, 0: disarmed
-    uint64_t timer_start;                // host TSC when the current period began
-    uint64_t timer_period;               // host TSC ticks of a period, 0: stopped (atomic)
+    _Alignas(64) struct vlapic_posted posted;
+    uint64_t levels[VLAPIC_VECTOR_WORDS]; // level-triggered requests, by vector (atomic)
+    uint64_t base_msr;                    // IA32_APIC_BASE
+    uint8_t *page;         // registers, each at its offset: the virtual-APIC page [c]
+    uint64_t tsc_deadline; // guest TSC, 0: disarmed
+    uint64_t timer_start;  // host TSC when the current period began
+    uint64_t timer_period; // host TSC ticks of a period, 0: stopped (atomic)
     struct timer timer;
-    int32_t isr_highest;  // vector in service, -1: none
     uint32_t esr_pending; // errors seen since the last write to ESR (atomic)
+    uint8_t eoi_vector;   // of VCPU_PENDING_EOI
 };
+_Static_assert(sizeof(struct vlapic_posted) == 64, "as the processor has it");
 
 void vlapic_init(struct vcpu *vcpu);    // power-on state; vCPU 0 is the boot processor
 void vlapic_reset(struct vcpu *vcpu);   // by INIT: the APIC ID and APIC_BASE stay
@@ -77,8 +91,10 @@ bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 // The guest's TSC jumped (vcpu->tsc_offset changed): a TSC deadline moves with it.
 void vlapic_move_tsc(struct vcpu *vcpu);
 
-// Interrupts. `vlapic_pending` is the highest vector above the processor priority, or -1.
+// Interrupts. `vlapic_take_requests` moves what other CPUs asked for into IRR and TMR, the one place
+// that does. `vlapic_pending` is the highest vector in IRR above the processor priority, or -1.
 // `vlapic_acknowledge` moves it from IRR to ISR.
+void vlapic_take_requests(struct vcpu *vcpu);
 int vlapic_pending(const struct vcpu *vcpu);
 void vlapic_acknowledge(struct vcpu *vcpu, uint8_t vector);
 // Any CPU: a fixed interrupt arrives.

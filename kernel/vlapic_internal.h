@@ -28,15 +28,15 @@
 #define ESR_SEND_VECTOR      BIT(5)
 #define ESR_RECEIVE_VECTOR   BIT(6)
 #define ESR_ILLEGAL_REGISTER BIT(7)
+#define ESR_ANY              (ESR_SEND_VECTOR | ESR_RECEIVE_VECTOR | ESR_ILLEGAL_REGISTER)
 
-static inline uint32_t *vlapic_reg(struct vcpu *vcpu, uint32_t offset) {
-    return &vcpu->vlapic.reg[offset / 16];
-}
 static inline uint32_t vlapic_get(const struct vcpu *vcpu, uint32_t offset) {
-    return __atomic_load_n(&vcpu->vlapic.reg[offset / 16], __ATOMIC_RELAXED);
+    const void *reg = vcpu->vlapic.page + offset;
+    return __atomic_load_n((const uint32_t *)reg, __ATOMIC_RELAXED);
 }
 static inline void vlapic_set(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
-    __atomic_store_n(&vcpu->vlapic.reg[offset / 16], value, __ATOMIC_RELAXED);
+    void *reg = vcpu->vlapic.page + offset;
+    __atomic_store_n((uint32_t *)reg, value, __ATOMIC_RELAXED);
 }
 static inline uint64_t vlapic_base(const struct vcpu *vcpu) {
     return __atomic_load_n(&vcpu->vlapic.base_msr, __ATOMIC_RELAXED);
@@ -56,12 +56,17 @@ static inline bool vlapic_is_software_enabled(const struct vcpu *vcpu) {
 void vlapic_end_interrupt(struct vcpu *vcpu); // a write to EOI
 // The priority may have dropped: makes vcpu_run look when something can be delivered now.
 void vlapic_recheck(struct vcpu *vcpu);
+// Sets a pending bit for the owner itself, which looks at it before the next entry: no kick.
+void vlapic_post_to_self(struct vcpu *vcpu, uint32_t bits);
 // Any CPU.
 void vlapic_raise_error(struct vcpu *vcpu, uint32_t esr_bits);
+uint32_t vlapic_processor_priority(const struct vcpu *vcpu);
+
+// ---- vlapic_state.c -----------------------------------------------------------------------------
+
 // ID, LDR and the fixed registers, as the mode wants them.
 void vlapic_enter_mode(struct vcpu *vcpu);
 void vlapic_clear_registers(struct vcpu *vcpu);
-uint32_t vlapic_processor_priority(const struct vcpu *vcpu);
 
 // ---- vlapic_register.c --------------------------------------------------------------------------
 

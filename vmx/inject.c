@@ -189,17 +189,16 @@ bool inject_is_valid(const struct vcpu_inject *event, bool is_protected) {
     return type == EVENT_EXTERNAL_INTERRUPT;
 }
 
-void inject_restore(const struct vcpu_inject *event, bool has_event) {
-    if (!has_event) {
-        vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, 0);
-        return;
-    }
-    uint32_t info = EVENT_VALID | (uint32_t)event->type << EVENT_TYPE_SHIFT | event->vector;
-    queue_event(event->has_error ? info | EVENT_HAS_ERROR : info, event->error, event->length);
-}
-
 void inject_reset(struct vmx_vcpu *x) {
     vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, 0);
     set_primary(x, x->primary &
                        ~(uint32_t)(PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING));
+}
+
+void inject_restore(struct vmx_vcpu *x, const struct vcpu_inject *event, bool has_event) {
+    inject_reset(x);
+    if (!has_event)
+        return;
+    uint32_t info = EVENT_VALID | (uint32_t)event->type << EVENT_TYPE_SHIFT | event->vector;
+    queue_event(event->has_error ? info | EVENT_HAS_ERROR : info, event->error, event->length);
 }

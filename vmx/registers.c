@@ -99,6 +99,7 @@ void vmx_read_registers(struct vcpu *vcpu, struct vcpu_registers *registers) {
     registers->pending_debug = vmcs_read(VMCS_GUEST_PENDING_DEBUG);
     registers->interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
     registers->has_pending = inject_save(&registers->pending);
+    registers->events = x->primary & PRIMARY_NMI_WINDOW_EXITING ? VCPU_EVENT_NMI : 0;
 }
 
 static bool are_segments_valid(const struct vcpu_registers *registers) {
@@ -200,7 +201,7 @@ int vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *register
     load_reload_registers(vcpu);
     vmcs_write(VMCS_GUEST_PENDING_DEBUG, registers->pending_debug);
     vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, registers->interruptibility);
-    inject_restore(&registers->pending, registers->has_pending != 0);
+    inject_restore(x, &registers->pending, registers->has_pending != 0);
     x->entry_work |= WORK_CR2 | WORK_IS_LEFT;
     return ABI_OK;
 }

@@ -19,6 +19,6 @@ void load_reload_registers(const struct vcpu *vcpu);
 // The event queued for the next entry, as in vcpu_registers. save: false when there is none.
 bool inject_save(struct vcpu_inject *event);
 bool inject_is_valid(const struct vcpu_inject *event, bool is_protected);
-void inject_restore(const struct vcpu_inject *event, bool has_event);
-// No event, no window.
+// No event, no window; restore: and then the one given.
 void inject_reset(struct vmx_vcpu *x);
+void inject_restore(struct vmx_vcpu *x, const struct vcpu_inject *event, bool has_event);

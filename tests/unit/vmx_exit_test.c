@@ -417,14 +417,14 @@ Test(vmx_inject, restored_events_are_checked) {
     for (size_t i = 0; i < ARRAY_COUNT(good); i++) {
         cr_expect(inject_is_valid(&good[i], true), "good %zu", i);
         struct vcpu_inject event;
-        inject_restore(&good[i], true);
+        inject_restore(&exit_x, &good[i], true);
         cr_expect(inject_save(&event));
         cr_expect_eq(memcmp(&event, &good[i], sizeof event), 0, "good %zu", i);
     }
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         cr_expect_not(inject_is_valid(&bad[i], true), "bad %zu", i);
     cr_expect(inject_is_valid(&(struct vcpu_inject){.vector = 14, .type = 3}, false));
-    inject_restore(&good[0], false);
+    inject_restore(&exit_x, &good[0], false);
     struct vcpu_inject none;
     cr_expect_not(inject_save(&none));
 }
