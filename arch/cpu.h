@@ -19,7 +19,8 @@
 enum vector {
     VECTOR_CONSOLE = 0x30,
     VECTOR_TIMER = 0xf0,
-    VECTOR_WAKE = 0xf1, // look at your run queue and your pending words again
+    VECTOR_WAKE = 0xf1,   // look at your run queue and your pending words again
+    VECTOR_POSTED = 0xf2, // requests for the vCPU that runs: the processor takes them by itself
     VECTOR_ERROR = 0xfe,
     VECTOR_SPURIOUS = 0xff,
 };

@@ -91,7 +91,7 @@ static void init_virtualization(void) {
     const char *refusal = "this CPU has neither VT-x nor a firmware that shows it: Bulkhead needs "
                           "an Intel CPU with VT-x and EPT";
     if (cpu_features.has_vmx)
-        refusal = vmx_backend.probe();
+        refusal = vmx_backend.probe(boot.cmdline);
     else if (cpu_features.has_svm)
         refusal = "AMD-V is not supported yet: Bulkhead needs an Intel CPU with VT-x and EPT";
     if (refusal == NULL)

@@ -7,6 +7,7 @@
 #include "kernel/smp.h"
 #include "kernel/thread.h"
 #include "kernel/timer_queue.h"
+#include "kernel/vcpu.h"
 
 static void (*handlers[256])(void);
 
@@ -17,6 +18,7 @@ void interrupt_set_handler(uint8_t vector, void (*handler)(void)) {
 void interrupt_init(void) {
     interrupt_set_handler(VECTOR_TIMER, timer_interrupt);
     interrupt_set_handler(VECTOR_WAKE, smp_interrupt);
+    interrupt_set_handler(VECTOR_POSTED, vcpu_notified);
 }
 
 // EOI before the handler: none of them relies on the vector staying blocked, and interrupts are off.

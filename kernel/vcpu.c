@@ -142,6 +142,25 @@ void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
     lock_drop(&vcpu->lock);
 }
 
+// The mark, then the look at is_running; the vCPU's thread says that it runs, then looks at the mark
+// (start_running), or that it does not, then looks at the mark (give_way). So in each order either this
+// CPU sees that it does not run, and wakes it, or the thread sees the mark. When it runs, VECTOR_POSTED
+// finds it in the guest, where the processor takes the requests; or outside, where interrupts are off and
+// it waits for the entry; or in one of the windows that are open to interrupts (vcpu_notified).
+void vcpu_notify(struct vcpu *vcpu) {
+    const struct cpu *cpu = __atomic_load_n(&vcpu->cpu, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&vcpu->is_running, __ATOMIC_SEQ_CST) != 0 && cpu != cpu_current())
+        lapic_send_vector(cpu->apic_id, VECTOR_POSTED);
+    else
+        vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
+}
+
+void vcpu_notified(void) {
+    struct vcpu *vcpu = cpu_current()->loaded_vcpu;
+    if (vcpu != NULL)
+        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
+}
+
 bool vcpu_claim(struct vcpu *vcpu) {
     return __atomic_exchange_n(&vcpu->is_claimed, 1, __ATOMIC_ACQUIRE) == 0;
 }
@@ -183,21 +202,25 @@ static bool leave_with(struct vcpu *vcpu, enum vcpu_exit exit) {
     return true;
 }
 
-// An interrupt goes in when there is one and the guest can take it. True: the VMM has to ask its 8259
-// for the vector.
+// An interrupt goes in when there is one and the guest can take it; where the processor does that by
+// itself, it only ends a HLT. True: the VMM has to ask its 8259 for the vector.
 static bool deliver_interrupt(struct vcpu *vcpu) {
+    bool delivers = (vcpu->vlapic.abilities & VLAPIC_DELIVERS) != 0;
     vlapic_take_requests(vcpu);
     bool is_extint =
         __atomic_load_n(&vcpu->is_extint_high, __ATOMIC_RELAXED) != 0 && vlapic_takes_extint(vcpu);
     int vector = vlapic_pending(vcpu);
-    if ((vector < 0 && !is_extint) || !vcpu_backend->can_take_interrupt(vcpu))
-        return false;
-    if (is_extint)
-        return leave_with(vcpu, VCPU_EXIT_EXTINT);
-    vlapic_acknowledge(vcpu, (uint8_t)vector);
-    vcpu_backend->inject_interrupt(vcpu, (uint8_t)vector);
-    vcpu->activity = VCPU_ACTIVE;
-    return false;
+    bool is_wanted = vector >= 0 && (!delivers || vcpu->activity == VCPU_HALTED);
+    bool is_taken = (is_wanted || is_extint) && vcpu_backend->can_take_interrupt(vcpu);
+    if (is_taken && !is_extint) {
+        if (!delivers) {
+            vlapic_acknowledge(vcpu, (uint8_t)vector);
+            vcpu_backend->inject_interrupt(vcpu, (uint8_t)vector);
+        }
+        vcpu->activity = VCPU_ACTIVE;
+    }
+    vcpu_backend->sync_apic(vcpu);
+    return is_taken && is_extint && leave_with(vcpu, VCPU_EXIT_EXTINT);
 }
 
 static void start_up(struct vcpu *vcpu, uint32_t bits) {
@@ -244,6 +267,19 @@ static bool consume(struct vcpu *vcpu) {
     return false;
 }
 
+// From here on other CPUs count on this thread to look at what is pending, by itself or by an interrupt.
+static void start_running(struct vcpu *vcpu) {
+    __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
+    if (vlapic_is_notified(&vcpu->vlapic))
+        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
+    load(vcpu);
+}
+
+static bool has_anything(const struct vcpu *vcpu) {
+    return __atomic_load_n(&vcpu->pending, __ATOMIC_SEQ_CST) != 0 ||
+           vlapic_is_notified(&vcpu->vlapic);
+}
+
 enum give_way { GIVE_WAY_TURN, GIVE_WAY_YIELD, GIVE_WAY_WAIT };
 
 // Lets other threads of this CPU run: because it is their turn, out of courtesy, or until something is
@@ -255,10 +291,9 @@ static void give_way(struct vcpu *vcpu, enum give_way why) {
         scheduler_check();
     else if (why == GIVE_WAY_YIELD)
         thread_yield();
-    else if (__atomic_load_n(&vcpu->pending, __ATOMIC_SEQ_CST) == 0)
+    else if (!has_anything(vcpu))
         thread_block();
-    __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
-    load(vcpu);
+    start_running(vcpu);
 }
 
 // What is to be done before the guest may go on. True: back to the VMM.
@@ -330,8 +365,7 @@ int vcpu_run(struct vcpu *vcpu) {
     int error = claim_for_thread(vcpu);
     if (error != ABI_OK)
         return error;
-    __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
-    load(vcpu);
+    start_running(vcpu);
     uint32_t dirty = __atomic_load_n(&vcpu->page->dirty, __ATOMIC_RELAXED);
     if (dirty != 0)
         take_over(vcpu, dirty);

@@ -78,7 +78,8 @@ struct vcpu_backend {
 
     // Boot. Once on the boot CPU: NULL, or why this machine cannot, as one line that ends in what to
     // change in the firmware. Says by log_line which optional features are missing. May allocate.
-    const char *(*probe)(void);
+    // `cmdline`: the hypervisor's, which may forbid features.
+    const char *(*probe)(const char *cmdline);
     // On every CPU: VMXON. NULL, or why this CPU cannot run guests.
     const char *(*cpu_init)(struct cpu *cpu);
     // Whether guests may run in real mode and without paging (after probe).
@@ -117,6 +118,8 @@ struct vcpu_backend {
     bool (*can_take_nmi)(struct vcpu *vcpu);
     void (*inject_interrupt)(struct vcpu *vcpu, uint8_t vector);
     void (*inject_nmi)(struct vcpu *vcpu);
+    // Tells the processor how vcpu->vlapic stands, where it does a part of its work (vlapic->abilities).
+    void (*sync_apic)(struct vcpu *vcpu);
     // #UD, #GP, #PF, ... for the instruction that exited or by order of the VMM. Whether it has an
     // error code is taken from the vector, as hardware would. For #PF set vcpu->cr2 first, after
     // `leave`.
@@ -176,3 +179,8 @@ enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 // Any CPU, any context without locks above LOCK_VCPU: sets the bits and makes the vCPU look at them,
 // wherever it is.
 void vcpu_post(struct vcpu *vcpu, uint32_t bits);
+// Likewise, after vlapic->posted was given a request and marked: what runs elsewhere gets VECTOR_POSTED and
+// takes it without an exit, or looks at the mark before its next entry.
+void vcpu_notify(struct vcpu *vcpu);
+// VECTOR_POSTED outside the guest.
+void vcpu_notified(void);

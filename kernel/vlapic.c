@@ -74,7 +74,11 @@ static void take_register(struct vcpu *vcpu, uint32_t i, uint32_t edges, uint32_
     if ((edges | levels) == 0)
         return;
     vlapic_set(vcpu, irr, vlapic_get(vcpu, irr) | edges | levels);
-    vlapic_set(vcpu, tmr, (vlapic_get(vcpu, tmr) & ~edges) | levels);
+    uint32_t old = vlapic_get(vcpu, tmr), new = (old & ~edges) | levels;
+    if (old != new) {
+        vlapic_set(vcpu, tmr, new);
+        vcpu->vlapic.is_tmr_changed = true;
+    }
 }
 
 static uint64_t take_word(uint64_t *word) {
@@ -85,6 +89,9 @@ static uint64_t take_word(uint64_t *word) {
 
 void vlapic_take_requests(struct vcpu *vcpu) {
     struct vlapic *vlapic = &vcpu->vlapic;
+    // Before the look: who sets a bit behind it notifies again.
+    if (vlapic_is_notified(vlapic))
+        __atomic_fetch_and(&vlapic->posted.control, ~VLAPIC_POSTED_OUTSTANDING, __ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < VLAPIC_VECTOR_WORDS; i++) {
         uint64_t edges = take_word(&vlapic->posted.requests[i]);
         uint64_t levels = take_word(&vlapic->levels[i]);
@@ -98,8 +105,14 @@ void vlapic_post_to_self(struct vcpu *vcpu, uint32_t bits) {
 }
 
 void vlapic_recheck(struct vcpu *vcpu) {
-    if (has_any_vector(vcpu, VLAPIC_IRR))
+    // Where the processor delivers, it has to be told of a new ISR, too.
+    if ((vcpu->vlapic.abilities & VLAPIC_DELIVERS) || has_any_vector(vcpu, VLAPIC_IRR))
         vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
+}
+
+void vlapic_report_eoi(struct vcpu *vcpu, uint8_t vector) {
+    vcpu->vlapic.eoi_vector = vector;
+    vlapic_post_to_self(vcpu, VCPU_PENDING_EOI);
 }
 
 void vlapic_end_interrupt(struct vcpu *vcpu) {
@@ -108,10 +121,8 @@ void vlapic_end_interrupt(struct vcpu *vcpu) {
         return;
     uint8_t vector = (uint8_t)highest;
     clear_vector(vcpu, VLAPIC_ISR, vector);
-    if (has_vector(vcpu, VLAPIC_TMR, vector)) {
-        vcpu->vlapic.eoi_vector = vector;
-        vlapic_post_to_self(vcpu, VCPU_PENDING_EOI);
-    }
+    if (has_vector(vcpu, VLAPIC_TMR, vector))
+        vlapic_report_eoi(vcpu, vector);
     vlapic_recheck(vcpu);
 }
 
@@ -124,6 +135,20 @@ void vlapic_raise_error(struct vcpu *vcpu, uint32_t esr_bits) {
         vlapic_accept(vcpu, vector, false);
 }
 
+// Levels make the vCPU exit, since the processor must know before it delivers one that its EOI is to
+// exit; so do edges of a vector that was a level's before, whose EOI need not any more.
+static void post_edge(struct vcpu *vcpu, uint8_t vector) {
+    struct vlapic *vlapic = &vcpu->vlapic;
+    if (!(vlapic->abilities & VLAPIC_POSTS) || has_vector(vcpu, VLAPIC_TMR, vector)) {
+        vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
+        return;
+    }
+    uint32_t old =
+        __atomic_fetch_or(&vlapic->posted.control, VLAPIC_POSTED_OUTSTANDING, __ATOMIC_SEQ_CST);
+    if (!(old & VLAPIC_POSTED_OUTSTANDING))
+        vcpu_notify(vcpu);
+}
+
 void vlapic_accept(struct vcpu *vcpu, uint8_t vector, bool is_level) {
     struct vlapic *vlapic = &vcpu->vlapic;
     if (!vlapic_is_software_enabled(vcpu))
@@ -134,7 +159,10 @@ void vlapic_accept(struct vcpu *vcpu, uint8_t vector, bool is_level) {
     }
     uint64_t *words = is_level ? vlapic->levels : vlapic->posted.requests;
     __atomic_fetch_or(&words[vector / 64], BIT(vector % 64), __ATOMIC_SEQ_CST);
-    vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
+    if (is_level)
+        vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
+    else
+        post_edge(vcpu, vector);
 }
 
 bool vlapic_takes_extint(const struct vcpu *vcpu) {
@@ -151,4 +179,37 @@ uint8_t vlapic_get_cr8(const struct vcpu *vcpu) {
 void vlapic_set_cr8(struct vcpu *vcpu, uint8_t cr8) {
     vlapic_set(vcpu, VLAPIC_TPR, (uint32_t)cr8 << 4);
     vlapic_recheck(vcpu);
+}
+
+// ---- for the processor ----------------------------------------------------------------------------
+
+bool vlapic_is_open(const struct vcpu *vcpu) {
+    return vlapic_is_x2apic(vcpu) && vlapic_is_software_enabled(vcpu);
+}
+
+uint8_t vlapic_get_request(const struct vcpu *vcpu) {
+    int32_t vector = highest_vector(vcpu, VLAPIC_IRR);
+    return vector < 0 || !vlapic_is_software_enabled(vcpu) ? 0 : (uint8_t)vector;
+}
+
+uint8_t vlapic_get_service(const struct vcpu *vcpu) {
+    int32_t vector = highest_vector(vcpu, VLAPIC_ISR);
+    return vector < 0 ? 0 : (uint8_t)vector;
+}
+
+uint32_t vlapic_get_held_class(const struct vcpu *vcpu) {
+    uint32_t request = vlapic_get_request(vcpu) & PRIORITY_CLASS;
+    uint32_t service = vlapic_get_service(vcpu) & PRIORITY_CLASS;
+    uint32_t task = vlapic_get(vcpu, VLAPIC_TPR) & PRIORITY_CLASS;
+    return request > service && request <= task ? request >> 4 : 0;
+}
+
+bool vlapic_take_tmr(struct vcpu *vcpu, uint64_t vectors[VLAPIC_VECTOR_WORDS]) {
+    if (!vcpu->vlapic.is_tmr_changed)
+        return false;
+    vcpu->vlapic.is_tmr_changed = false;
+    for (uint32_t i = 0; i < VLAPIC_VECTOR_WORDS; i++)
+        vectors[i] = vlapic_get(vcpu, VLAPIC_TMR + 32 * i) |
+                     (uint64_t)vlapic_get(vcpu, VLAPIC_TMR + 32 * i + 16) << 32;
+    return true;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The virtual local APIC of one vCPU, xAPIC and x2APIC. All software, so that it works on every CPU;
-// what the processor can do by itself is the backend's to add.
+// The virtual local APIC of one vCPU, xAPIC and x2APIC. All of it works by software, on every CPU; what
+// the processor can do by itself on the same page of registers, the backend lets it do
+// (vlapic->abilities).
 //
 // SDM 3A chapter 11 "Advanced Programmable Interrupt Controller (APIC)". It is a version 0x14 with six
 // local-vector entries, without EOI-broadcast suppression; the APIC ID is the vCPU's number and cannot be
@@ -12,7 +13,7 @@
 //
 // Ownership: registers belong to the vCPU's owner thread. Any CPU sets bits of `posted`, `levels` and
 // esr_pending, atomically (vlapic_accept), which the owner takes into IRR and TMR before entry
-// (vlapic_take_requests), and reads what tells whether the vCPU is addressed (ID, LDR, DFR, SVR,
+// (vlapic_take_requests), or the processor does for it (SDM 3C 30.6), and reads what tells whether the vCPU is addressed (ID, LDR, DFR, SVR,
 // base_msr); a stale value there is a message that came before or after the change.
 #pragma once
 
@@ -53,6 +54,7 @@ enum vlapic_register {
 };
 #define VLAPIC_REGISTER_COUNT 64
 #define VLAPIC_VECTOR_WORDS   4 // 256 bits
+#define MSR_X2APIC(offset)    (MSR_X2APIC_FIRST + (offset) / 16u)
 
 // Posted-interrupt descriptor: SDM 3C 30.6 "Posted-Interrupt Processing". The last two fields are for
 // devices, which post to no guest here.
@@ -61,10 +63,18 @@ struct vlapic_posted {
     uint32_t control;                       // VLAPIC_POSTED_* (atomic)
     uint32_t reserved[7];
 };
-#define VLAPIC_POSTED_OUTSTANDING BIT(0) // a notification is on its way
+#define VLAPIC_POSTED_OUTSTANDING 1u // a notification is on its way
+
+// What the processor does by itself while the guest runs.
+enum vlapic_ability {
+    VLAPIC_DELIVERS = 1u << 0, // takes interrupts from IRR to the guest, and keeps ISR and PPR
+    VLAPIC_POSTS = 1u << 1,    // takes edges from `posted` into IRR when VECTOR_POSTED arrives
+};
 
 struct vlapic {
     _Alignas(64) struct vlapic_posted posted;
+    uint32_t abilities;                   // enum vlapic_ability [c]
+    bool is_tmr_changed;                  // since vlapic_take_tmr [o]
     uint64_t levels[VLAPIC_VECTOR_WORDS]; // level-triggered requests, by vector (atomic)
     uint64_t base_msr;                    // IA32_APIC_BASE
     uint8_t *page;         // registers, each at its offset: the virtual-APIC page [c]
@@ -95,6 +105,11 @@ void vlapic_move_tsc(struct vcpu *vcpu);
 // that does. `vlapic_pending` is the highest vector in IRR above the processor priority, or -1.
 // `vlapic_acknowledge` moves it from IRR to ISR.
 void vlapic_take_requests(struct vcpu *vcpu);
+// Requests came with no more than VECTOR_POSTED, to the CPU where the vCPU ran. Any CPU.
+static inline bool vlapic_is_notified(const struct vlapic *vlapic) {
+    return (__atomic_load_n(&vlapic->posted.control, __ATOMIC_SEQ_CST) &
+            VLAPIC_POSTED_OUTSTANDING) != 0;
+}
 int vlapic_pending(const struct vcpu *vcpu);
 void vlapic_acknowledge(struct vcpu *vcpu, uint8_t vector);
 // Any CPU: a fixed interrupt arrives.
@@ -104,6 +119,22 @@ bool vlapic_takes_extint(const struct vcpu *vcpu);
 // CR8 and TPR are one register.
 uint8_t vlapic_get_cr8(const struct vcpu *vcpu);
 void vlapic_set_cr8(struct vcpu *vcpu, uint8_t cr8);
+
+// For a backend that lets the processor do its part. Whenever one of these may have changed other than by
+// the processor itself, VCPU_PENDING_INTERRUPT is posted.
+// In x2APIC mode and enabled, so that registers may be read and written without an exit.
+bool vlapic_is_open(const struct vcpu *vcpu);
+// The highest vector in IRR that the guest's SVR lets through and the highest in ISR; 0: none.
+uint8_t vlapic_get_request(const struct vcpu *vcpu);
+uint8_t vlapic_get_service(const struct vcpu *vcpu);
+// The priority class that TPR alone holds back; 0: none.
+uint32_t vlapic_get_held_class(const struct vcpu *vcpu);
+// The vectors whose EOI the VMM wants to know of. False: as at the last call.
+bool vlapic_take_tmr(struct vcpu *vcpu, uint64_t vectors[VLAPIC_VECTOR_WORDS]);
+// The processor has ended an interrupt whose EOI the VMM wants to know of.
+void vlapic_report_eoi(struct vcpu *vcpu, uint8_t vector);
+// Whether an MSR of x2APIC mode reads as it stands in the page.
+bool vlapic_is_msr_stored(uint32_t msr);
 
 // An interrupt message on the VM's bus: resolves destination and delivery mode, delivers. Returns how
 // many vCPUs took it. Any CPU.

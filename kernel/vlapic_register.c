@@ -102,10 +102,9 @@ uint32_t vlapic_mmio_read(struct vcpu *vcpu, uint32_t offset) {
 // It Has Been Software Disabled").
 static void write_svr(struct vcpu *vcpu, uint32_t value) {
     vlapic_set(vcpu, VLAPIC_SVR, value);
-    if (value & SVR_ENABLED) {
-        vlapic_recheck(vcpu);
+    vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
+    if (value & SVR_ENABLED)
         return;
-    }
     for (uint32_t offset = VLAPIC_LVT_TIMER; offset <= VLAPIC_LVT_ERROR; offset += 16)
         vlapic_set(vcpu, offset, vlapic_get(vcpu, offset) | (uint32_t)LVT_MASKED);
     vlapic_timer_write_lvt(vcpu, vlapic_get(vcpu, VLAPIC_LVT_TIMER));
@@ -120,7 +119,7 @@ static void write_lvt(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
         vlapic_set(vcpu, offset, value);
     // The 8259 may be waiting for this.
     if (offset == VLAPIC_LVT_LINT0)
-        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_EXTINT, __ATOMIC_RELAXED);
+        vlapic_post_to_self(vcpu, VCPU_PENDING_EXTINT);
 }
 
 static void write_esr(struct vcpu *vcpu) {
@@ -189,8 +188,6 @@ void vlapic_mmio_write(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
 
 // ---- model-specific registers -------------------------------------------------------------------
 
-#define MSR_X2APIC_EOI (MSR_X2APIC_FIRST + VLAPIC_EOI / 16u)
-
 static uint32_t msr_offset(uint32_t msr) {
     return (msr - MSR_X2APIC_FIRST) * 16;
 }
@@ -218,6 +215,13 @@ static __attribute__((noinline)) bool write_x2apic(struct vcpu *vcpu, uint32_t m
         return false;
     write_register(vcpu, offset, (uint32_t)value & rule->writable);
     return true;
+}
+
+// Not ICR, whose upper half has a place of its own, nor what is computed by software.
+bool vlapic_is_msr_stored(uint32_t msr) {
+    uint32_t offset = msr_offset(msr);
+    const struct register_rule *rule = find_rule(offset);
+    return rule && (rule->access & X2R) && offset != VLAPIC_ICR && offset != VLAPIC_TIMER_CURRENT;
 }
 
 static bool read_x2apic(const struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
@@ -262,7 +266,7 @@ static __attribute__((noinline)) bool write_base(struct vcpu *vcpu, uint64_t val
         vlapic_clear_registers(vcpu);
     else if (was_wide != is_wide)
         vlapic_enter_mode(vcpu);
-    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_EXTINT, __ATOMIC_RELAXED);
+    vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
     return true;
 }
 
@@ -278,7 +282,7 @@ bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
 
 // The first two are what a guest writes thousands of times a second: nothing else may cost them anything.
 bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
-    if (msr == MSR_X2APIC_EOI && value == 0 && vlapic_is_x2apic(vcpu)) {
+    if (msr == MSR_X2APIC(VLAPIC_EOI) && value == 0 && vlapic_is_x2apic(vcpu)) {
         vlapic_end_interrupt(vcpu);
         return true;
     }
@@ -294,4 +298,5 @@ void vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_dea
     vlapic_enter_mode(vcpu);
     vcpu->vlapic.tsc_deadline = tsc_deadline;
     vlapic_move_tsc(vcpu);
+    vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
 }

@@ -35,6 +35,7 @@ void vlapic_clear_registers(struct vcpu *vcpu) {
     vlapic_set(vcpu, VLAPIC_SVR, SVR_RESET);
     vlapic_set(vcpu, VLAPIC_DFR, DFR_RESET);
     vcpu->vlapic.esr_pending = 0;
+    vcpu->vlapic.is_tmr_changed = true;
     vlapic_enter_mode(vcpu);
     vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
 }
@@ -86,6 +87,7 @@ int vlapic_restore(struct vcpu *vcpu, const struct vcpu_apic *state) {
     for (uint32_t i = 0; i < VLAPIC_REGISTER_COUNT; i++)
         vlapic_set(vcpu, i * 16, vlapic_clean_register(i * 16, state->reg[i]));
     vlapic_enter_mode(vcpu);
+    vcpu->vlapic.is_tmr_changed = true;
     __atomic_store_n(&vcpu->vlapic.esr_pending, state->esr_pending, __ATOMIC_RELAXED);
     vcpu->vlapic.tsc_deadline = deadline;
     vlapic_timer_restore(vcpu, state->timer_remaining);

@@ -6,9 +6,23 @@
 
 #include "arch/log.h"
 #include "kernel/frame.h"
+#include "kernel/log.h"
 #include "kernel/vm.h"
 
-static const char *vmx_probe(void) {
+// A word on the hypervisor's command line lowers what is used of APIC virtualization.
+static enum apic_level apic_limit(const char *cmdline) {
+    static const char *const words[] = {
+        [APIC_SOFTWARE] = "apic=software",
+        [APIC_TPR] = "apic=tpr",
+        [APIC_REGISTERS] = "apic=registers",
+    };
+    for (enum apic_level level = APIC_SOFTWARE; level < ARRAY_COUNT(words); level++)
+        if (cmdline_has(cmdline, words[level]))
+            return level;
+    return APIC_POSTED;
+}
+
+static const char *vmx_probe(const char *cmdline) {
     if (!cpu_features.has_vmx)
         return "this CPU has no VT-x, or the firmware hides it: Bulkhead needs an Intel CPU with "
                "VT-x "
@@ -21,9 +35,10 @@ static const char *vmx_probe(void) {
     refusal = caps_judge(&vmx_caps);
     if (refusal)
         return refusal;
+    caps_limit_apic(&vmx_caps, apic_limit(cmdline));
     caps_report(&vmx_caps);
     ept_init(vmx_caps.has_2m_pages, vmx_caps.has_1g_pages);
-    return policy_init(vmx_caps.has_rdtscp) ? NULL : "no memory for the MSR bitmap: add memory";
+    return policy_init() ? NULL : "no memory for the MSR bitmaps: add memory";
 }
 
 // SDM 3C 24.7 "Enabling and Entering VMX Operation" and 24.8 "Restrictions on VMX Operation".
@@ -77,6 +92,7 @@ const struct vcpu_backend vmx_backend = {
     .can_take_nmi = vmx_can_take_nmi,
     .inject_interrupt = vmx_inject_interrupt,
     .inject_nmi = vmx_inject_nmi,
+    .sync_apic = vmx_sync_apic,
     .inject_exception = vmx_inject_exception,
     .flush_npt = vmx_flush_npt,
     .set_tsc_offset = vmx_set_tsc_offset,

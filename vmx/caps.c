@@ -78,6 +78,45 @@ static const char *judge_ept(const struct vmx_caps *caps) {
     return NULL;
 }
 
+#define SECONDARY_APIC                                                                             \
+    (SECONDARY_X2APIC_MODE | SECONDARY_APIC_REGISTERS | SECONDARY_INTERRUPT_DELIVERY)
+
+static enum apic_level best_apic(const uint32_t control[CONTROL_WORD_COUNT]) {
+    if (!(control[CONTROL_PRIMARY] & PRIMARY_TPR_SHADOW))
+        return APIC_SOFTWARE;
+    if (!has_all(control[CONTROL_SECONDARY], SECONDARY_APIC))
+        return APIC_TPR;
+    return control[CONTROL_PIN] & PIN_POSTED_INTERRUPTS ? APIC_POSTED : APIC_REGISTERS;
+}
+
+static void turn_off(struct vmx_caps *caps, enum control_word word, uint64_t bits) {
+    caps->control[word] &= ~(uint32_t)bits | caps->allowed[word].must1;
+}
+
+void caps_limit_apic(struct vmx_caps *caps, enum apic_level limit) {
+    const uint64_t cr8_exits = PRIMARY_CR8_LOAD_EXITING | PRIMARY_CR8_STORE_EXITING;
+    caps->apic = MIN(caps->apic, limit);
+    if (caps->apic < APIC_POSTED)
+        turn_off(caps, CONTROL_PIN, PIN_POSTED_INTERRUPTS);
+    if (caps->apic < APIC_REGISTERS)
+        turn_off(caps, CONTROL_SECONDARY, SECONDARY_APIC);
+    if (caps->apic < APIC_TPR) {
+        turn_off(caps, CONTROL_PRIMARY, PRIMARY_TPR_SHADOW);
+        caps->control[CONTROL_PRIMARY] |= (uint32_t)cr8_exits;
+    } else {
+        turn_off(caps, CONTROL_PRIMARY, cr8_exits);
+    }
+    caps->has_x2apic_mode &= caps->apic >= APIC_TPR;
+}
+
+// x2APIC mode is virtualized while a guest's APIC is in it: the control starts clear.
+static void judge_apic(struct vmx_caps *caps) {
+    caps->apic = best_apic(caps->control);
+    caps->has_x2apic_mode = (caps->control[CONTROL_SECONDARY] & SECONDARY_X2APIC_MODE) != 0;
+    turn_off(caps, CONTROL_SECONDARY, SECONDARY_X2APIC_MODE);
+    caps_limit_apic(caps, caps->apic);
+}
+
 const char *caps_judge(struct vmx_caps *caps) {
     static char text[160];
     const char *refusal = judge_ept(caps);
@@ -97,6 +136,7 @@ const char *caps_judge(struct vmx_caps *caps) {
         (secondary & SECONDARY_VPID) && (caps->ept_vpid & VPID_CAP_INVVPID) && invvpid_any;
     if (!caps->has_vpid)
         caps->control[CONTROL_SECONDARY] &= ~(uint32_t)SECONDARY_VPID;
+    judge_apic(caps);
     caps->has_unrestricted_guest = (secondary & SECONDARY_UNRESTRICTED_GUEST) != 0;
     caps->has_ple = (secondary & SECONDARY_PAUSE_LOOP_EXITING) != 0;
     caps->has_rdtscp = (secondary & SECONDARY_RDTSCP) != 0;
@@ -107,6 +147,24 @@ const char *caps_judge(struct vmx_caps *caps) {
     caps->has_invept_single = (caps->ept_vpid & EPT_CAP_INVEPT_SINGLE) != 0;
     caps->has_invvpid_single = (caps->ept_vpid & VPID_CAP_INVVPID_SINGLE) != 0;
     return NULL;
+}
+
+static void report_apic(const struct vmx_caps *caps) {
+    static const char *const uses[] = {
+        [APIC_SOFTWARE] = "software alone",
+        [APIC_TPR] = "TPR shadow",
+        [APIC_REGISTERS] = "TPR shadow, virtual registers, interrupt delivery",
+        [APIC_POSTED] = "TPR shadow, virtual registers, interrupt delivery, posted interrupts",
+    };
+    log_line("APIC: %s", uses[caps->apic]);
+    if (caps->apic < APIC_TPR)
+        log_line(
+            "APIC: without TPR shadow: a guest's changes of its task priority (CR8) cost exits");
+    if (caps->apic < APIC_REGISTERS)
+        log_line(
+            "APIC: without interrupt delivery: each interrupt and its end cost a guest an exit");
+    else if (caps->apic < APIC_POSTED)
+        log_line("APIC: without posted interrupts: those between vCPUs cost the receiver an exit");
 }
 
 void caps_report(const struct vmx_caps *caps) {
@@ -124,6 +182,7 @@ void caps_report(const struct vmx_caps *caps) {
     if (!caps->has_ple)
         log_line("VT-x: no PAUSE-loop exiting: guests with more vCPUs than CPUs waste time in "
                  "spinlocks");
+    report_apic(caps);
 }
 
 const char *caps_unlock(void) {

@@ -2,10 +2,19 @@
 // What this machine's VT-x can do: every capability MSR is read once, at boot, into one struct; the
 // rest of vmx/ reads the struct. SDM 3D Appendix A "VMX Capability Reporting Facility".
 //
-// In call order: caps_read (boot CPU), caps_judge, caps_report; then vmx_caps is constant.
+// In call order: caps_read (boot CPU), caps_judge, caps_limit_apic, caps_report; then vmx_caps is constant.
 #pragma once
 
 #include "vmx/control.h"
+
+// What of a local APIC's work the processor does, each with all before it. SDM 3C chapter 30 "APIC
+// Virtualization and Virtual Interrupts".
+enum apic_level {
+    APIC_SOFTWARE,  // nothing
+    APIC_TPR,       // CR8; and TPR in x2APIC mode, where the processor can "virtualize x2APIC mode"
+    APIC_REGISTERS, // most registers in x2APIC mode, delivery of what is in IRR
+    APIC_POSTED,    // requests of other CPUs while the guest runs
+};
 
 struct vmx_caps {
     uint32_t revision;               // of VMXON region and VMCS
@@ -20,6 +29,8 @@ struct vmx_caps {
     // Judged from the above.
     uint32_t control[CONTROL_WORD_COUNT];
     bool has_unrestricted_guest, has_vpid, has_ple, has_rdtscp, has_preemption_timer;
+    enum apic_level apic;
+    bool has_x2apic_mode;
     bool has_2m_pages, has_1g_pages;
     bool has_invept_single;  // else only all contexts
     bool has_invvpid_single; // likewise
@@ -43,6 +54,8 @@ void caps_read(struct vmx_caps *caps);
 // Pure: fills the judged part. NULL, or why Bulkhead cannot run guests on it, with the remedy; the text
 // is good until the next call.
 const char *caps_judge(struct vmx_caps *caps);
+// Pure: uses no more of APIC virtualization than this.
+void caps_limit_apic(struct vmx_caps *caps, enum apic_level limit);
 // Says by log_line what is used, and what is missing and what that costs.
 void caps_report(const struct vmx_caps *caps);
 

@@ -51,9 +51,9 @@
     X(39, MONITOR, exit_undefined)                                                                 \
     X(40, PAUSE, exit_pause)                                                                       \
     X(41, ENTRY_FAILED_MACHINE_CHECK, exit_unexpected)                                             \
-    X(43, TPR_BELOW_THRESHOLD, exit_unexpected)                                                    \
+    X(43, TPR_BELOW_THRESHOLD, exit_tpr_below_threshold)                                           \
     X(44, APIC_ACCESS, exit_unexpected)                                                            \
-    X(45, VIRTUALIZED_EOI, exit_unexpected)                                                        \
+    X(45, VIRTUALIZED_EOI, exit_virtualized_eoi)                                                   \
     X(46, GDTR_OR_IDTR, exit_unexpected)                                                           \
     X(47, LDTR_OR_TR, exit_unexpected)                                                             \
     X(48, EPT_VIOLATION, exit_ept_violation)                                                       \
@@ -64,7 +64,7 @@
     X(53, INVVPID, exit_undefined)                                                                 \
     X(54, WBINVD, exit_ignored)                                                                    \
     X(55, XSETBV, exit_xsetbv)                                                                     \
-    X(56, APIC_WRITE, exit_unexpected)                                                             \
+    X(56, APIC_WRITE, exit_apic_write)                                                             \
     X(57, RDRAND, exit_unexpected)                                                                 \
     X(58, INVPCID, exit_unexpected)                                                                \
     X(59, VMFUNC, exit_undefined)                                                                  \

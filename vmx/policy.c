@@ -6,6 +6,7 @@
 
 #include "arch/x86.h"
 #include "kernel/frame.h"
+#include "kernel/vlapic.h"
 #include "lib/string.h"
 
 const struct msr_rule msr_rules[] = {
@@ -41,20 +42,34 @@ static void clear_bit(uint8_t *bitmap, int32_t bit) {
     bitmap[bit / 8] &= (uint8_t) ~(1u << (bit % 8));
 }
 
+static void let_pass(uint8_t *bitmap, uint32_t msr, uint32_t pass) {
+    int32_t bit = bitmap_bit(msr);
+    if (bit >= 0 && (pass & MSR_PASS_READ))
+        clear_bit(bitmap, bit);
+    if (bit >= 0 && (pass & MSR_PASS_WRITE))
+        clear_bit(bitmap + BITMAP_WRITE, bit);
+}
+
 void msr_bitmap_fill(uint8_t bitmap[PAGE_SIZE], bool has_tsc_aux) {
     memset(bitmap, 0xff, PAGE_SIZE);
     for (size_t i = 0; i < msr_rule_count; i++) {
         const struct msr_rule *rule = &msr_rules[i];
-        for (uint32_t msr = rule->first; msr <= rule->last; msr++) {
-            int32_t bit = bitmap_bit(msr);
-            if (bit < 0 || (msr == MSR_TSC_AUX && !has_tsc_aux))
-                continue;
-            if (rule->pass & MSR_PASS_READ)
-                clear_bit(bitmap, bit);
-            if (rule->pass & MSR_PASS_WRITE)
-                clear_bit(bitmap + BITMAP_WRITE, bit);
-        }
+        for (uint32_t msr = rule->first; msr <= rule->last; msr++)
+            if (msr != MSR_TSC_AUX || has_tsc_aux)
+                let_pass(bitmap, msr, rule->pass);
     }
+}
+
+// SDM 3C 30.5 "Virtualizing MSR-Based APIC Accesses".
+void msr_bitmap_open_apic(uint8_t bitmap[PAGE_SIZE], enum apic_level level) {
+    let_pass(bitmap, MSR_X2APIC(VLAPIC_TPR), MSR_PASS_BOTH);
+    if (level < APIC_REGISTERS)
+        return;
+    for (uint32_t msr = MSR_X2APIC_FIRST; msr <= MSR_X2APIC_LAST; msr++)
+        if (vlapic_is_msr_stored(msr))
+            let_pass(bitmap, msr, MSR_PASS_READ);
+    let_pass(bitmap, MSR_X2APIC(VLAPIC_EOI), MSR_PASS_WRITE);
+    let_pass(bitmap, MSR_X2APIC(VLAPIC_SELF_IPI), MSR_PASS_WRITE);
 }
 
 bool msr_bitmap_exits(const uint8_t bitmap[PAGE_SIZE], uint32_t msr, bool is_write) {
@@ -65,15 +80,19 @@ bool msr_bitmap_exits(const uint8_t bitmap[PAGE_SIZE], uint32_t msr, bool is_wri
     return (part[bit / 8] >> (bit % 8)) & 1;
 }
 
-static void *msr_bitmap;
+static void *msr_bitmap, *msr_bitmap_open;
 
-bool policy_init(bool has_tsc_aux) {
+bool policy_init(void) {
     msr_bitmap = kernel_page_alloc();
-    if (msr_bitmap)
-        msr_bitmap_fill(msr_bitmap, has_tsc_aux);
-    return msr_bitmap != NULL;
+    msr_bitmap_open = kernel_page_alloc();
+    if (!msr_bitmap || !msr_bitmap_open)
+        return false;
+    msr_bitmap_fill(msr_bitmap, vmx_caps.has_rdtscp);
+    msr_bitmap_fill(msr_bitmap_open, vmx_caps.has_rdtscp);
+    msr_bitmap_open_apic(msr_bitmap_open, vmx_caps.apic);
+    return true;
 }
 
-hpa_t policy_msr_bitmap(void) {
-    return frame_of_kernel(msr_bitmap);
+hpa_t policy_msr_bitmap(bool is_apic_open) {
+    return frame_of_kernel(is_apic_open ? msr_bitmap_open : msr_bitmap);
 }

@@ -3,10 +3,11 @@
 // ways, and is answered by neutral code (kernel/vcpu.c), by exit_msr.c, or else by the VMM, which knows
 // what an unknown MSR does (#GP). Ports need no table: all of them exit.
 //
-// Pure, but for policy_init, which allocates the one bitmap that all vCPUs share.
+// Pure, but for policy_init, which allocates the two bitmaps that all vCPUs share: a guest whose APIC the
+// processor virtualizes in x2APIC mode reaches some of its registers.
 #pragma once
 
-#include "lib/types.h"
+#include "vmx/caps.h"
 
 enum msr_pass { MSR_PASS_READ = 1u << 0, MSR_PASS_WRITE = 1u << 1 };
 #define MSR_PASS_BOTH (MSR_PASS_READ | MSR_PASS_WRITE)
@@ -21,9 +22,11 @@ extern const size_t msr_rule_count;
 
 // Fills the page: a set bit is an exit. `has_tsc_aux`: the CPU has RDTSCP, so IA32_TSC_AUX exists.
 void msr_bitmap_fill(uint8_t bitmap[PAGE_SIZE], bool has_tsc_aux);
+// Lets through what the processor virtualizes of x2APIC mode at this level.
+void msr_bitmap_open_apic(uint8_t bitmap[PAGE_SIZE], enum apic_level level);
 // Whether an access exits, by the bitmap.
 bool msr_bitmap_exits(const uint8_t bitmap[PAGE_SIZE], uint32_t msr, bool is_write);
 
-// False: no memory. Boot CPU, once.
-bool policy_init(bool has_tsc_aux);
-hpa_t policy_msr_bitmap(void);
+// For vmx_caps. False: no memory. Boot CPU, once.
+bool policy_init(void);
+hpa_t policy_msr_bitmap(bool is_apic_open);

@@ -75,14 +75,14 @@ static uint32_t secondary_controls(const struct vmx_vcpu *x, const struct vm *vm
 
 static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     const uint32_t *control = vmx_caps.control;
-    uint32_t secondary = secondary_controls(x, vm);
+    x->secondary = secondary_controls(x, vm);
     x->primary = control[CONTROL_PRIMARY];
     x->entry = control[CONTROL_ENTRY];
     vmcs_write32(VMCS_PIN_CONTROLS, control[CONTROL_PIN]);
     guard_init();
     x->flags = RFLAGS_IF; // what the controls are for; the first entry looks at the guest's own
     vmcs_write32(VMCS_PRIMARY_CONTROLS, x->primary);
-    vmcs_write32(VMCS_SECONDARY_CONTROLS, secondary);
+    vmcs_write32(VMCS_SECONDARY_CONTROLS, x->secondary);
     vmcs_write32(VMCS_EXIT_CONTROLS, control[CONTROL_EXIT]);
     vmcs_write32(VMCS_EXCEPTION_BITMAP, (uint32_t)(BIT(EXC_DB) | BIT(EXC_AC) | BIT(EXC_MC)));
     vmcs_write32(VMCS_PAGE_FAULT_ERROR_MASK, 0);
@@ -91,7 +91,7 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     vmcs_write32(VMCS_EXIT_MSR_STORE_COUNT, 0);
     vmcs_write32(VMCS_EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write32(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
-    vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap().v);
+    vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap(false).v);
     vmcs_write64(VMCS_EPTP, ept_pointer(vm->npt.root));
     vmcs_write64(VMCS_LINK_POINTER, VMCS_NONE);
     vmcs_write(VMCS_CR0_GUEST_HOST_MASK, x->cr0_mask);
@@ -240,6 +240,7 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
     vmcs_clear(x->vmcs);
     vmcs_make_current(x->vmcs);
     write_controls(x, vcpu->vm);
+    vmx_apic_create(vcpu);
     write_host_constants();
     reset_power_on(vcpu);
     vmcs_clear(x->vmcs);

@@ -20,6 +20,7 @@
     X(VMCS_GUEST_GS_SELECTOR, 0x080a)                                                              \
     X(VMCS_GUEST_LDTR_SELECTOR, 0x080c)                                                            \
     X(VMCS_GUEST_TR_SELECTOR, 0x080e)                                                              \
+    X(VMCS_GUEST_INTERRUPT_STATUS, 0x0810)                                                         \
     X(VMCS_HOST_ES_SELECTOR, 0x0c00)                                                               \
     X(VMCS_HOST_CS_SELECTOR, 0x0c02)                                                               \
     X(VMCS_HOST_SS_SELECTOR, 0x0c04)                                                               \
@@ -31,7 +32,13 @@
 #define VMCS_FIELDS64(X)                                                                           \
     X(VMCS_MSR_BITMAP, 0x2004)                                                                     \
     X(VMCS_TSC_OFFSET, 0x2010)                                                                     \
+    X(VMCS_VIRTUAL_APIC_PAGE, 0x2012)                                                              \
+    X(VMCS_POSTED_INTERRUPT_DESCRIPTOR, 0x2016)                                                    \
     X(VMCS_EPTP, 0x201a)                                                                           \
+    X(VMCS_EOI_EXIT_BITMAP0, 0x201c)                                                               \
+    X(VMCS_EOI_EXIT_BITMAP1, 0x201e)                                                               \
+    X(VMCS_EOI_EXIT_BITMAP2, 0x2020)                                                               \
+    X(VMCS_EOI_EXIT_BITMAP3, 0x2022)                                                               \
     X(VMCS_GUEST_PHYSICAL_ADDRESS, 0x2400)                                                         \
     X(VMCS_LINK_POINTER, 0x2800)                                                                   \
     X(VMCS_GUEST_DEBUGCTL, 0x2802)                                                                 \
@@ -59,6 +66,7 @@
     X(VMCS_ENTRY_INTERRUPTION_INFO, 0x4016)                                                        \
     X(VMCS_ENTRY_EXCEPTION_ERROR, 0x4018)                                                          \
     X(VMCS_ENTRY_INSTRUCTION_LENGTH, 0x401a)                                                       \
+    X(VMCS_TPR_THRESHOLD, 0x401c)                                                                  \
     X(VMCS_SECONDARY_CONTROLS, 0x401e)                                                             \
     X(VMCS_PLE_GAP, 0x4020)                                                                        \
     X(VMCS_PLE_WINDOW, 0x4022)                                                                     \
@@ -177,6 +185,8 @@ enum vmcs_segment {
     ((enum vmcs_field32)((unsigned)VMCS_GUEST_ES_ACCESS_RIGHTS + 2 * (unsigned)(segment)))
 #define VMCS_BASE(segment)                                                                         \
     ((enum vmcs_field_natural)((unsigned)VMCS_GUEST_ES_BASE + 2 * (unsigned)(segment)))
+#define VMCS_EOI_EXIT_BITMAP(n)                                                                    \
+    ((enum vmcs_field64)((unsigned)VMCS_EOI_EXIT_BITMAP0 + 2 * (unsigned)(n)))
 #define VMCS_PDPTE(n) ((enum vmcs_field64)((unsigned)VMCS_GUEST_PDPTE0 + 2 * (unsigned)(n)))
 
 const char *vmcs_field_name(uint32_t field); // "?" for what is not in the tables

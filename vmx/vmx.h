@@ -33,6 +33,8 @@ struct vmx_vcpu {
     uint64_t flags;       // the guest's RFLAGS, of which IF and TF are right
     uint32_t is_stepping; // flags has TF
     uint32_t primary;     // what VMCS_PRIMARY_CONTROLS holds
+    uint32_t secondary;   // VMCS_SECONDARY_CONTROLS but for virtualizing x2APIC mode
+    bool is_apic_open;    // x2APIC mode is virtualized
     uint32_t entry;       // VMCS_ENTRY_CONTROLS but for the IA-32e bit
     uint16_t vpid;        // 0: this machine has none
     uint64_t cr0_mask;    // what VMCS_CR0_GUEST_HOST_MASK holds: bits that are ours
@@ -128,6 +130,12 @@ bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked);
 #define SEGMENT_DB        BIT(14)
 #define SEGMENT_G         BIT(15)
 #define SEGMENT_UNUSABLE  BIT(16)
+
+// ---- apic.c -------------------------------------------------------------------------------------
+
+// For a fresh VMCS: the fields that stay, and what the processor will do (vlapic->abilities).
+void vmx_apic_create(struct vcpu *vcpu);
+void vmx_sync_apic(struct vcpu *vcpu);
 
 // ---- tlb.c --------------------------------------------------------------------------------------
 

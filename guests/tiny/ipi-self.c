@@ -117,6 +117,11 @@ static void check_illegal_vector(void) {
     send_self(0x0f);
     lapic_write(LAPIC_ESR, 0);
     CHECK(lapic_read(LAPIC_ESR) & (ESR_SEND | ESR_SEND << 1));
+    if (!lapic_is_x2apic())
+        return;
+    lapic_write(LAPIC_SELF_IPI, 0x0f);
+    lapic_write(LAPIC_ESR, 0);
+    CHECK_EQ(lapic_read(LAPIC_ESR), ESR_SEND << 1);
 }
 
 static void check_nmi(void) {

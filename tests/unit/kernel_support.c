@@ -30,6 +30,7 @@ void (*host_look)(void);
 void (*host_block)(void);
 uint32_t host_wakes, host_interrupts, host_flushes, host_posts, host_timer_writes;
 struct thread *host_last_woken;
+const struct vcpu *host_notified;
 uint64_t host_timeout, host_deadline[HOST_CPUS];
 jmp_buf host_panic;
 bool host_expects_panic;
@@ -193,6 +194,9 @@ void smp_interrupt(void) {}
 void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
     vcpu->pending |= bits;
     host_posts++;
+}
+void vcpu_notify(struct vcpu *vcpu) {
+    host_notified = vcpu;
 }
 void vcpu_free(struct vcpu *vcpu) {
     quota_free_page(vcpu->vm->quota, vcpu);

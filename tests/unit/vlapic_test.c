@@ -7,6 +7,7 @@
 #define timer_arm     vlapic_test_timer_arm
 #define timer_cancel  vlapic_test_timer_cancel
 #define vcpu_post     vlapic_test_post
+#define vcpu_notify   vlapic_test_notify
 #define vm_find_cpuid vlapic_test_find_cpuid
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
@@ -40,6 +41,11 @@ void timer_cancel(struct timer *timer) {
 }
 void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
     vcpu->pending |= bits;
+}
+static unsigned notified;
+void vcpu_notify(struct vcpu *vcpu) {
+    cr_expect(vlapic_is_notified(&vcpu->vlapic));
+    notified++;
 }
 const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32_t subleaf) {
     (void)vm, (void)subleaf;
@@ -551,8 +557,10 @@ Test(vlapic, state_round_trips) {
     vlapic_mmio_write(from, VLAPIC_TIMER_DIVIDE, 0xb);
     vlapic_mmio_write(from, VLAPIC_TIMER_INITIAL, 1000000);
     advance_to(vlapic_now + 400000);
+    vlapic_raise_error(from, ESR_RECEIVE_VECTOR);
     struct vcpu_apic state, again;
     vlapic_save(from, &state);
+    cr_expect_eq(state.esr_pending, ESR_RECEIVE_VECTOR);
     cr_expect_eq(state.timer_remaining, 600000);
     cr_assert_eq(vlapic_restore(to, &state), ABI_OK);
     vlapic_save(to, &again);
@@ -578,6 +586,9 @@ Test(vlapic, impossible_state_is_refused) {
     bad = good;
     bad.reg[VLAPIC_TPR / 16] = 0x100;
     cr_expect_eq(vlapic_restore(v, &bad), ABI_ERROR_ARGUMENT);
+    bad = good;
+    bad.esr_pending = 1;
+    cr_expect_eq(vlapic_restore(v, &bad), ABI_ERROR_ARGUMENT);
     memset(&bad, 0xff, sizeof bad);
     bad.version = 1;
     cr_expect_eq(vlapic_restore(v, &bad), ABI_ERROR_ARGUMENT);
@@ -595,6 +606,147 @@ Test(vlapic, msrs_restore_without_transitions) {
     cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ID), 0, "back from x2APIC, as no guest could");
     cr_expect_not(vlapic_is_base_valid(v, VLAPIC_BASE | APIC_BASE_X2APIC));
     cr_expect_not(vlapic_is_base_valid(v, 0));
+}
+
+// ---- with the processor's help --------------------------------------------------------------------
+
+// What the processor does with VECTOR_POSTED: SDM 3C 30.6 "Posted-Interrupt Processing".
+static void process_posted(struct vcpu *vcpu) {
+    struct vlapic_posted *posted = &vcpu->vlapic.posted;
+    posted->control &= ~VLAPIC_POSTED_OUTSTANDING;
+    for (uint32_t i = 0; i < 8; i++) {
+        uint32_t offset = VLAPIC_IRR + 16 * i;
+        uint32_t bits = (uint32_t)(posted->requests[i / 2] >> (i % 2 * 32));
+        vlapic_set(vcpu, offset, vlapic_get(vcpu, offset) | bits);
+    }
+    memset(posted->requests, 0, sizeof posted->requests);
+}
+
+Test(vlapic, requests_wait_for_the_owner) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_accept(v, 0x31, false);
+    vlapic_accept(v, 0xf2, true);
+    cr_expect_not(has_vector(v, VLAPIC_IRR, 0x31));
+    cr_expect_eq(v->vlapic.posted.requests[0], BIT(0x31));
+    cr_expect_eq(v->vlapic.levels[3], BIT(0xf2 - 192));
+    cr_expect_eq(v->pending, VCPU_PENDING_INTERRUPT);
+    vlapic_take_requests(v);
+    cr_expect(has_vector(v, VLAPIC_IRR, 0x31) && has_vector(v, VLAPIC_IRR, 0xf2));
+    cr_expect(!has_vector(v, VLAPIC_TMR, 0x31) && has_vector(v, VLAPIC_TMR, 0xf2));
+    cr_expect_eq(v->vlapic.posted.requests[0] | v->vlapic.levels[3], 0);
+}
+
+Test(vlapic, reset_drops_requests) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_accept(v, 0x31, false);
+    vlapic_accept(v, 0x32, true);
+    vlapic_reset(v);
+    enable(v);
+    cr_expect_eq(take(v), -1);
+    cr_expect_not(has_vector(v, VLAPIC_TMR, 0x32));
+}
+
+Test(vlapic, edges_are_posted_once_until_they_are_taken) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    v->vlapic.abilities = VLAPIC_DELIVERS | VLAPIC_POSTS;
+    enable(v);
+    vlapic_accept(v, 0x31, false);
+    vlapic_accept(v, 0x32, false);
+    cr_expect_eq(notified, 1, "the second is on the way with the first");
+    cr_expect_eq(v->pending, 0, "no exit");
+    process_posted(v);
+    vlapic_accept(v, 0x33, false);
+    cr_expect_eq(notified, 2);
+    vlapic_take_requests(v);
+    cr_expect_not(vlapic_is_notified(&v->vlapic));
+    vlapic_accept(v, 0x34, false);
+    cr_expect_eq(notified, 3);
+    vlapic_take_requests(v);
+    cr_expect(has_vector(v, VLAPIC_IRR, 0x31) && has_vector(v, VLAPIC_IRR, 0x32) &&
+              has_vector(v, VLAPIC_IRR, 0x33) && has_vector(v, VLAPIC_IRR, 0x34));
+}
+
+// The processor must not deliver a level before its EOI is to exit.
+Test(vlapic, levels_are_never_posted) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    uint64_t vectors[4];
+    v->vlapic.abilities = VLAPIC_DELIVERS | VLAPIC_POSTS;
+    enable(v);
+    cr_expect(vlapic_take_tmr(v, vectors));
+    cr_expect_eq(vectors[1], 0);
+    vlapic_accept(v, 0x55, true);
+    cr_expect_eq(notified, 0);
+    cr_expect_eq(v->pending, VCPU_PENDING_INTERRUPT);
+    process_posted(v);
+    cr_expect_not(has_vector(v, VLAPIC_IRR, 0x55));
+    vlapic_take_requests(v);
+    cr_expect(vlapic_take_tmr(v, vectors));
+    cr_expect_eq(vectors[1], BIT(0x55 - 64));
+    cr_expect_not(vlapic_take_tmr(v, vectors), "told once");
+    v->pending = 0;
+    vlapic_accept(v, 0x55, false);
+    cr_expect_eq(v->pending, VCPU_PENDING_INTERRUPT, "its EOI need not exit any more");
+    vlapic_take_requests(v);
+    cr_expect(vlapic_take_tmr(v, vectors));
+    cr_expect_eq(vectors[1], 0);
+}
+
+Test(vlapic, status_follows_the_page) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    v->vlapic.abilities = VLAPIC_DELIVERS;
+    enable(v);
+    cr_expect_eq(vlapic_get_request(v), 0);
+    vlapic_accept(v, 0x61, false);
+    vlapic_accept(v, 0x91, false);
+    cr_expect_eq(take(v), 0x91);
+    cr_expect_eq(vlapic_get_request(v), 0x61);
+    cr_expect_eq(vlapic_get_service(v), 0x91);
+    v->pending = 0;
+    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    cr_expect_eq(vlapic_get_service(v), 0);
+    cr_expect_eq(v->pending, VCPU_PENDING_INTERRUPT, "the processor is to know");
+    v->pending = 0;
+    vlapic_mmio_write(v, VLAPIC_SVR, 0xff);
+    cr_expect_eq(vlapic_get_request(v), 0, "nothing goes through an APIC that is off");
+    cr_expect_eq(v->pending, VCPU_PENDING_INTERRUPT);
+}
+
+Test(vlapic, class_held_back_by_tpr_alone) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    cr_expect_eq(vlapic_get_held_class(v), 0);
+    vlapic_accept(v, 0x65, false);
+    vlapic_take_requests(v);
+    cr_expect_eq(vlapic_get_held_class(v), 0, "it can be taken");
+    vlapic_set_cr8(v, 6);
+    cr_expect_eq(vlapic_get_held_class(v), 6);
+    vlapic_set_cr8(v, 9);
+    cr_expect_eq(vlapic_get_held_class(v), 6);
+    vlapic_set_cr8(v, 0);
+    cr_expect_eq(take(v), 0x65);
+    vlapic_accept(v, 0x61, false);
+    vlapic_take_requests(v);
+    vlapic_set_cr8(v, 9);
+    cr_expect_eq(vlapic_get_held_class(v), 0, "its EOI comes first");
+}
+
+Test(vlapic, registers_are_open_in_x2apic_mode_alone) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    cr_expect_not(vlapic_is_open(v));
+    enable(v);
+    cr_expect_not(vlapic_is_open(v));
+    enable_x2apic(v);
+    cr_expect(vlapic_is_open(v));
+    x2_write(v, VLAPIC_SVR, 0xff);
+    cr_expect(v->pending & VCPU_PENDING_INTERRUPT);
+    cr_expect_not(vlapic_is_open(v), "off by software");
+    x2_write(v, VLAPIC_SVR, SVR_ENABLED);
+    v->pending = 0;
+    vlapic_msr_write(v, MSR_APIC_BASE, VLAPIC_BASE);
+    cr_expect(v->pending & VCPU_PENDING_INTERRUPT);
+    cr_expect_not(vlapic_is_open(v), "off");
 }
 
 // Whatever a guest writes where, the invariants hold: no vector below 16.

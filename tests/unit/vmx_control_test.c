@@ -68,12 +68,12 @@ Test(vmx_control, nothing_exits_that_has_no_handler) {
                      (PRIMARY_CR3_LOAD_EXITING | PRIMARY_CR3_STORE_EXITING |
                       PRIMARY_INVLPG_EXITING | PRIMARY_RDTSC_EXITING | PRIMARY_MOV_DR_EXITING |
                       PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING |
-                      PRIMARY_TPR_SHADOW | PRIMARY_IO_BITMAPS),
+                      PRIMARY_IO_BITMAPS),
                  0);
     cr_expect_eq(caps.control[CONTROL_SECONDARY] &
-                     (SECONDARY_APIC_ACCESSES | SECONDARY_X2APIC_MODE | SECONDARY_PML |
-                      SECONDARY_XSAVES | SECONDARY_VMFUNC | SECONDARY_EPT_VIOLATION_VE |
-                      SECONDARY_VMCS_SHADOWING | SECONDARY_DESCRIPTOR_EXITING),
+                     (SECONDARY_APIC_ACCESSES | SECONDARY_PML | SECONDARY_XSAVES |
+                      SECONDARY_VMFUNC | SECONDARY_EPT_VIOLATION_VE | SECONDARY_VMCS_SHADOWING |
+                      SECONDARY_DESCRIPTOR_EXITING),
                  0);
 }
 
@@ -156,5 +156,46 @@ Test(vmx_control, rows_name_each_bit_once) {
         const struct control_row *row = &control_rows[i];
         cr_expect_eq(seen[row->word] & row->mask, 0, "%s", row->name);
         seen[row->word] |= row->mask;
+    }
+}
+
+Test(vmx_control, apic_level_follows_the_model) {
+    struct model no_shadow = skylake, no_delivery = skylake;
+    no_shadow.primary &= ~(PRIMARY_TPR_SHADOW << 32);
+    no_delivery.secondary &= ~(SECONDARY_INTERRUPT_DELIVERY << 32);
+    const struct {
+        const struct model *model;
+        enum apic_level level;
+    } rows[] = {{&nehalem, APIC_TPR},
+                {&haswell, APIC_TPR},
+                {&skylake, APIC_POSTED},
+                {&no_shadow, APIC_SOFTWARE},
+                {&no_delivery, APIC_TPR}};
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct vmx_caps caps = caps_of(rows[i].model);
+        cr_assert_null(caps_judge(&caps));
+        cr_expect_eq(caps.apic, rows[i].level, "row %zu: %d", i, caps.apic);
+    }
+}
+
+// What VM entry demands: SDM 3C 27.2.1.1 "VM-Execution Control Fields".
+Test(vmx_control, apic_controls_come_together) {
+    const uint64_t exits = PRIMARY_CR8_LOAD_EXITING | PRIMARY_CR8_STORE_EXITING;
+    for (enum apic_level limit = APIC_SOFTWARE; limit <= APIC_POSTED; limit++) {
+        struct vmx_caps caps = caps_of(&skylake);
+        cr_assert_null(caps_judge(&caps));
+        caps_limit_apic(&caps, limit);
+        const uint32_t *control = caps.control;
+        cr_expect_eq(caps.apic, limit);
+        cr_expect_eq((control[CONTROL_PRIMARY] & PRIMARY_TPR_SHADOW) != 0, limit >= APIC_TPR);
+        cr_expect_eq(control[CONTROL_PRIMARY] & exits, limit >= APIC_TPR ? 0 : exits);
+        cr_expect_eq((control[CONTROL_SECONDARY] & SECONDARY_APIC_REGISTERS) != 0,
+                     limit >= APIC_REGISTERS);
+        cr_expect_eq((control[CONTROL_SECONDARY] & SECONDARY_INTERRUPT_DELIVERY) != 0,
+                     limit >= APIC_REGISTERS);
+        cr_expect_eq((control[CONTROL_PIN] & PIN_POSTED_INTERRUPTS) != 0, limit >= APIC_POSTED);
+        cr_expect_eq(control[CONTROL_SECONDARY] & (SECONDARY_APIC_ACCESSES | SECONDARY_X2APIC_MODE),
+                     0);
+        cr_expect_eq(caps.has_x2apic_mode, limit >= APIC_TPR);
     }
 }

@@ -67,6 +67,43 @@ Test(vmx_policy, no_tsc_aux_without_rdtscp) {
     cr_expect(msr_bitmap_exits(bitmap, MSR_TSC_AUX, true));
 }
 
+static void open_bitmap(uint8_t *bitmap, enum apic_level level) {
+    msr_bitmap_fill(bitmap, true);
+    msr_bitmap_open_apic(bitmap, level);
+}
+
+static size_t count_open(const uint8_t *bitmap, bool is_write) {
+    size_t count = 0;
+    for (uint32_t msr = MSR_X2APIC_FIRST; msr <= MSR_X2APIC_LAST; msr++)
+        count += !msr_bitmap_exits(bitmap, msr, is_write);
+    return count;
+}
+
+Test(vmx_policy, tpr_alone_passes_with_its_shadow_alone) {
+    static uint8_t bitmap[PAGE_SIZE];
+    open_bitmap(bitmap, APIC_TPR);
+    cr_expect_not(msr_bitmap_exits(bitmap, 0x808, false));
+    cr_expect_not(msr_bitmap_exits(bitmap, 0x808, true));
+    cr_expect_eq(count_open(bitmap, false), 1);
+    cr_expect_eq(count_open(bitmap, true), 1);
+}
+
+Test(vmx_policy, registers_that_stand_in_the_page_pass) {
+    static uint8_t bitmap[PAGE_SIZE];
+    open_bitmap(bitmap, APIC_REGISTERS);
+    const uint32_t passes[] = {0x802, 0x803, 0x808, 0x80a, 0x80d, 0x80f, 0x810, 0x817, 0x818,
+                               0x81f, 0x820, 0x827, 0x828, 0x832, 0x837, 0x838, 0x83e};
+    const uint32_t exits[] = {0x800, 0x804, 0x809, 0x80b, 0x80e, 0x830, 0x831, 0x839, 0x83f, 0x8ff};
+    for (size_t i = 0; i < ARRAY_COUNT(passes); i++)
+        cr_expect_not(msr_bitmap_exits(bitmap, passes[i], false), "%x", passes[i]);
+    for (size_t i = 0; i < ARRAY_COUNT(exits); i++)
+        cr_expect(msr_bitmap_exits(bitmap, exits[i], false), "%x", exits[i]);
+    cr_expect_not(msr_bitmap_exits(bitmap, 0x808, true));
+    cr_expect_not(msr_bitmap_exits(bitmap, 0x80b, true));
+    cr_expect_not(msr_bitmap_exits(bitmap, 0x83f, true));
+    cr_expect_eq(count_open(bitmap, true), 3);
+}
+
 Test(vmx_ept, leaf_has_frame_rights_and_type) {
     hpa_t frame = {0x123456000};
     cr_expect_eq(ept_format.leaf(frame, PT_READ | PT_WRITE | PT_EXECUTE, 0), 0x123456077);

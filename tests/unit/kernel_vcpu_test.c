@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+// kernel/vcpu.c: who is woken, kicked or notified, and what of a vCPU's state goes out and in. With a
+// backend and a scheduler of paper, and the real local APIC (vlapic_test.c).
+#include <criterion/criterion.h>
+
+#include "kernel_support.h"
+
+#define vcpu_create          vcpu_test_create
+#define vcpu_destroy         vcpu_test_destroy
+#define vcpu_free            vcpu_test_free
+#define vcpu_post            vcpu_test_post
+#define vcpu_notify          vcpu_test_notify
+#define vcpu_backend         vcpu_test_backend
+#define vcpu_claim           vcpu_test_claim
+#define vcpu_unclaim         vcpu_test_unclaim
+#define vcpu_run             vcpu_test_run
+#define vcpu_signal          vcpu_test_signal
+#define vcpu_read_state      vcpu_test_read_state
+#define vcpu_write_state     vcpu_test_write_state
+#define vcpu_state_size      vcpu_test_state_size
+#define vcpu_release         vcpu_test_release
+#define vcpu_first_entry_tsc vcpu_test_first_entry_tsc
+#define vcpu_notified        vcpu_test_notified
+#define thread_yield         vcpu_test_yield
+static void thread_yield(void) {}
+#include "kernel/vcpu.c"
+
+static struct vm run_vm;
+static struct vcpu run_vcpu;
+static struct vcpu_page run_page;
+static _Alignas(PAGE_SIZE) uint8_t run_registers[PAGE_SIZE];
+static struct vcpu_registers state;
+static struct {
+    uint32_t entries, injected, synced, blocks;
+    uint8_t sent;     // the last vector to another CPU ...
+    uint32_t sent_to; // ... and its APIC ID
+    bool is_open;     // the guest can take interrupts
+    bool has_nmi_window;
+    enum exit_action actions[4]; // of the entries, in turn
+    void (*in_guest[4])(void);
+} paper;
+
+void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
+    paper.sent = vector;
+    paper.sent_to = apic_id;
+}
+void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {
+    (void)cpu;
+    function(opaque);
+}
+void scheduler_check(void) {}
+void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
+    thread->vcpu = vcpu;
+}
+
+static void nothing(struct vcpu *vcpu) {
+    (void)vcpu;
+}
+static enum exit_action enter(struct vcpu *vcpu) {
+    cr_assert_eq(vcpu->pending, 0, "entered with something pending");
+    uint32_t i = paper.entries++;
+    cr_assert_lt(i, ARRAY_COUNT(paper.actions));
+    if (paper.in_guest[i] != NULL)
+        paper.in_guest[i]();
+    return paper.actions[i];
+}
+static bool can_take(struct vcpu *vcpu) {
+    (void)vcpu;
+    return paper.is_open;
+}
+static void inject_interrupt(struct vcpu *vcpu, uint8_t vector) {
+    (void)vcpu;
+    paper.injected = vector;
+}
+static void sync_apic(struct vcpu *vcpu) {
+    (void)vcpu;
+    paper.synced++;
+}
+static void start_up_at(struct vcpu *vcpu, uint8_t vector) {
+    (void)vcpu, (void)vector;
+}
+static void read_backend(struct vcpu *vcpu, struct vcpu_registers *r) {
+    (void)vcpu;
+    r->events = paper.has_nmi_window ? VCPU_EVENT_NMI : 0;
+}
+static int write_backend(struct vcpu *vcpu, const struct vcpu_registers *r) {
+    (void)vcpu, (void)r;
+    return ABI_OK;
+}
+static const struct vcpu_backend backend = {
+    .load = nothing,
+    .unload = nothing,
+    .enter = enter,
+    .leave = nothing,
+    .can_take_interrupt = can_take,
+    .can_take_nmi = can_take,
+    .inject_interrupt = inject_interrupt,
+    .inject_nmi = nothing,
+    .sync_apic = sync_apic,
+    .flush_npt = nothing,
+    .set_tsc_offset = nothing,
+    .init_reset = nothing,
+    .start_up = start_up_at,
+    .read_registers = read_backend,
+    .write_registers = write_backend,
+};
+const struct vcpu_backend *vcpu_backend = &backend;
+
+static void no_block(void) {
+    cr_assert_fail("blocked with something to do");
+}
+
+static void vcpu_set_up(void) {
+    host_init_all();
+    for (uint32_t i = 0; i < HOST_CPUS; i++)
+        host_cpu(i)->apic_id = 10 + i;
+    run_vcpu = (struct vcpu){.vm = &run_vm, .page = &run_page};
+    object_init(&run_vcpu.object, OBJECT_VCPU);
+    lock_init(&run_vcpu.lock, LOCK_VCPU);
+    run_vcpu.vlapic.page = run_registers;
+    vlapic_init(&run_vcpu);
+    vlapic_mmio_write(&run_vcpu, VLAPIC_SVR, 0x1ff);
+    paper.is_open = true;
+    paper.actions[0] = EXIT_VMM;
+    host_block = no_block;
+}
+
+TestSuite(kernel_vcpu, .init = vcpu_set_up);
+
+// As vlapic_accept of another CPU.
+static void request(uint8_t vector) {
+    run_vcpu.vlapic.posted.requests[vector / 64] |= BIT(vector % 64);
+    run_vcpu.vlapic.posted.control |= VLAPIC_POSTED_OUTSTANDING;
+}
+static void request_from_cpu1(void) {
+    host_run_on(1);
+    request(0x41);
+    vcpu_test_notify(&run_vcpu);
+    host_run_on(0);
+}
+
+static void use_posting(void) {
+    run_vcpu.vlapic.abilities = VLAPIC_DELIVERS | VLAPIC_POSTS;
+}
+
+Test(kernel_vcpu, posting_finds_it_where_it_is) {
+    run_vcpu.owner = thread_current();
+    run_vcpu.cpu = host_cpu(0);
+    run_vcpu.pending = 0;
+    host_run_on(1);
+    vcpu_post(&run_vcpu, VCPU_PENDING_NMI);
+    cr_expect_eq(host_wakes, 1, "it does not run");
+    cr_expect_eq(host_last_woken, run_vcpu.owner);
+    run_vcpu.is_running = 1;
+    vcpu_post(&run_vcpu, VCPU_PENDING_KICK);
+    cr_expect(paper.sent == VECTOR_WAKE && paper.sent_to == 10);
+    cr_expect_eq(run_vcpu.pending, VCPU_PENDING_NMI | VCPU_PENDING_KICK);
+    cr_expect_eq(host_wakes, 1);
+}
+
+Test(kernel_vcpu, notification_goes_to_who_runs_elsewhere_alone) {
+    run_vcpu.owner = thread_current();
+    run_vcpu.cpu = host_cpu(0);
+    run_vcpu.pending = 0;
+    host_run_on(1);
+    run_vcpu.is_running = 1;
+    vcpu_notify(&run_vcpu);
+    cr_expect(paper.sent == VECTOR_POSTED && paper.sent_to == 10);
+    cr_expect_eq(run_vcpu.pending, 0, "no exit");
+    paper.sent = 0;
+    host_run_on(0);
+    vcpu_notify(&run_vcpu);
+    cr_expect_eq(run_vcpu.pending, VCPU_PENDING_INTERRUPT, "by a timer, say, that ended its run");
+    run_vcpu.pending = 0;
+    run_vcpu.is_running = 0;
+    host_run_on(1);
+    vcpu_notify(&run_vcpu);
+    cr_expect_eq(run_vcpu.pending, VCPU_PENDING_INTERRUPT);
+    cr_expect_eq(host_wakes, 1);
+    cr_expect_eq(paper.sent, 0);
+}
+
+Test(kernel_vcpu, what_was_only_notified_is_seen_by_the_next_run) {
+    use_posting();
+    run_vcpu.pending = 0;
+    request(0x41);
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(vlapic_get_request(&run_vcpu), 0x41);
+    cr_expect_eq(paper.synced, 1);
+    cr_expect_eq(paper.injected, 0, "the processor delivers");
+    cr_expect_not(vlapic_is_notified(&run_vcpu.vlapic));
+}
+
+// VECTOR_POSTED was sent while it ran, and found it on its way to HLT.
+Test(kernel_vcpu, halt_does_not_miss_a_notification) {
+    use_posting();
+    paper.actions[0] = EXIT_BLOCK;
+    paper.actions[1] = EXIT_VMM;
+    paper.in_guest[0] = request_from_cpu1;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.entries, 2);
+    cr_expect_eq(paper.sent, VECTOR_POSTED);
+    cr_expect_eq(run_vcpu.activity, VCPU_ACTIVE);
+}
+
+static void block_until_request(void) {
+    cr_assert_eq(paper.blocks++, 0);
+    cr_expect_eq(run_vcpu.is_running, 0);
+    request_from_cpu1();
+}
+
+Test(kernel_vcpu, halted_is_woken) {
+    use_posting();
+    paper.actions[0] = EXIT_BLOCK;
+    paper.actions[1] = EXIT_VMM;
+    host_block = block_until_request;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.blocks, 1);
+    cr_expect_eq(host_wakes, 1);
+    cr_expect_eq(paper.sent, 0);
+    cr_expect_eq(paper.entries, 2);
+}
+
+static void block_once(void) {
+    cr_assert_lt(paper.blocks++, 2);
+    if (paper.blocks == 1)
+        request_from_cpu1();
+    else
+        paper.is_open = true, vcpu_post(&run_vcpu, VCPU_PENDING_INTERRUPT);
+}
+
+Test(kernel_vcpu, halt_with_interrupts_off_goes_on) {
+    use_posting();
+    paper.is_open = false;
+    paper.actions[0] = EXIT_BLOCK;
+    paper.actions[1] = EXIT_VMM;
+    host_block = block_once;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.blocks, 2);
+}
+
+Test(kernel_vcpu, without_help_interrupts_are_injected) {
+    request(0x41);
+    request(0x91);
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.injected, 0x91);
+    cr_expect_eq(vlapic_get_service(&run_vcpu), 0x91);
+    cr_expect_eq(vlapic_get_request(&run_vcpu), 0x41);
+    cr_expect_eq(paper.synced, 1, "after the change");
+}
+
+Test(kernel_vcpu, notification_outside_the_guest_makes_it_look) {
+    run_vcpu.pending = 0;
+    vcpu_notified();
+    host_cpu(0)->loaded_vcpu = &run_vcpu;
+    vcpu_notified();
+    cr_expect_eq(run_vcpu.pending, VCPU_PENDING_INTERRUPT);
+}
+
+Test(kernel_vcpu, start_up_looks_at_the_apic) {
+    run_vcpu.activity = VCPU_WAIT_SIPI;
+    run_vcpu.pending = VCPU_PENDING_SIPI;
+    request(0x41);
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.injected, 0x41);
+}
+
+Test(kernel_vcpu, events_round_trip) {
+    run_vcpu.pending = VCPU_PENDING_INIT | VCPU_PENDING_SIPI | VCPU_PENDING_EOI | VCPU_PENDING_KICK;
+    run_vcpu.sipi_vector = 0x9a;
+    run_vcpu.vlapic.eoi_vector = 0x61;
+    paper.has_nmi_window = true;
+    cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
+    cr_expect_eq(state.events, VCPU_EVENT_NMI | VCPU_EVENT_INIT | VCPU_EVENT_SIPI | VCPU_EVENT_EOI);
+    cr_expect_eq(state.sipi_vector, 0x9a);
+    cr_expect_eq(state.eoi_vector, 0x61);
+    run_vcpu.pending = VCPU_PENDING_NMI;
+    run_vcpu.sipi_vector = 0;
+    run_vcpu.vlapic.eoi_vector = 0;
+    state.events = VCPU_EVENT_SIPI | VCPU_EVENT_EOI;
+    cr_assert_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
+    cr_expect_eq(run_vcpu.pending, VCPU_PENDING_SIPI | VCPU_PENDING_EOI | VCPU_PENDING_INTERRUPT |
+                                       VCPU_PENDING_EXTINT);
+    cr_expect_eq(run_vcpu.sipi_vector, 0x9a);
+    cr_expect_eq(run_vcpu.vlapic.eoi_vector, 0x61);
+    state.events = 1u << 4;
+    cr_expect_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_ERROR_ARGUMENT);
+}
+
+Test(kernel_vcpu, end_of_a_level_interrupt_goes_to_the_vmm) {
+    run_vcpu.pending = VCPU_PENDING_EOI | VCPU_PENDING_KICK;
+    run_vcpu.vlapic.eoi_vector = 0x61;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_EOI);
+    cr_expect_eq(run_page.eoi_vector, 0x61);
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_KICKED);
+    cr_expect_eq(paper.entries, 0);
+}
