@@ -129,9 +129,8 @@ PARTS_lib        := $(wildcard boot/boot_*.c) $(LIB)
 TESTS_vmm        := $(call unit_of,decode emulate walk dev_% vmm_%)
 PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
 TESTS_supervisor := $(call unit_of,supervisor_%)
-PARTS_supervisor := $(addprefix supervisor/,manifest.c line.c command.c keys.c backlog.c) \
-                    lib/fmt.c lib/ring.c lib/elf.c
-include tests/unit/rules.mk # UNIT_KERNEL_PARTS
+include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS
+PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c
 TESTS_kernel     := $(call unit_of,arch_% kernel_% drivers_% vmx_% vlapic)
 PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
 UNITS := $(foreach u,lib vmm supervisor kernel,$(if $(TESTS_$(u)),$(u)))

@@ -27,6 +27,18 @@
 //               initrd = "initrd-0";        // likewise; absent when there is none
 //               cmdline = "console=ttyS0";
 //               autostart;                  // present: start at boot
+//               // All that follows may be absent.
+//               schedule = "shared" | "dedicated" | "realtime"; // default: shared
+//               weight = <u32>;             // 1..10000; default 100
+//               cap = <u32>;                // percent of one CPU, 1..25600; shared only
+//               cpus = <u64 u64 u64 u64>;   // bit mask, CPUs 0..63 first; default: all
+//               budget = <u64>;             // nanoseconds, 1 to 90 % of the period; realtime only
+//               period = <u64>;             // nanoseconds, at most 10 s; realtime only
+//               trust = "us";               // formed as vm-name: VMs with one word trust each other
+//               cache = <u32>;              // ways of the last-level cache, 1..32
+//               restart = "never" | "on-failure" | "always"; // default: never
+//               restart-delay = <u64>;      // nanoseconds, at most 60 s; default 1 s
+//               restart-limit = <u32>;      // restarts in a row; default 0: without end
 //           };
 //       };
 //   };
@@ -39,6 +51,16 @@
 #define MANIFEST_CMDLINE_MAX 2047
 #define MANIFEST_VCPUS_MAX   64
 #define MANIFEST_VMS_MAX     256
+
+#define MANIFEST_WEIGHT_DEFAULT 100
+#define MANIFEST_WEIGHT_MAX     10000
+#define MANIFEST_CAP_MAX        25600
+#define MANIFEST_CPU_WORDS      4           // of 64 bits
+#define MANIFEST_PERIOD_MAX     10000000000 // nanoseconds
+#define MANIFEST_CACHE_WAYS_MAX 32
+#define MANIFEST_SHARE_MAX      900         // permil of a CPU that real-time vCPUs may reserve
+#define MANIFEST_RESTART_DELAY  1000000000  // nanoseconds: the default
+#define MANIFEST_RESTART_MAX    60000000000 // nanoseconds: the longest
 
 #define MANIFEST_MODULE_KERNEL     "kernel.elf"
 #define MANIFEST_MODULE_SUPERVISOR "supervisor.elf"

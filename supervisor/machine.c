@@ -6,6 +6,8 @@
 #include "lib/string.h"
 #include "lib/syscall.h"
 
+#define NS_PER_SECOND 1000000000ULL
+
 struct machine machine;
 
 static uint64_t deferred;
@@ -94,6 +96,11 @@ uint64_t machine_tsc(void) {
     uint32_t high;
     __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
     return (uint64_t)high << 32 | low;
+}
+
+uint64_t machine_ticks(uint64_t nanoseconds) {
+    uint64_t seconds = nanoseconds / NS_PER_SECOND;
+    return seconds * machine.tsc_hz + nanoseconds % NS_PER_SECOND * machine.tsc_hz / NS_PER_SECOND;
 }
 
 int64_t machine_power(enum abi_power power) {

@@ -50,6 +50,9 @@ void machine_info(struct abi_system_info *info);
 
 uint64_t machine_tsc(void);
 
+// Nanoseconds (up to 100 years) in TSC ticks.
+uint64_t machine_ticks(uint64_t nanoseconds);
+
 // Ends everything; drain the console first. Returns an error only when the machine offers no such way.
 int64_t machine_power(enum abi_power power);
 

@@ -64,11 +64,7 @@ static void start_vms(void) {
         return;
     }
     goal.has_manifest = true;
-    for (uint32_t i = 0; i < vm_count(); i++) {
-        if (vm_at(i)->config->is_autostart) {
-            vm_start(vm_at(i));
-        }
-    }
+    vm_autostart();
 }
 
 // ---- end ----------------------------------------------------------------------------------------

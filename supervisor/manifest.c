@@ -44,6 +44,45 @@ static bool has_property(const void *tree, int node, const char *name) {
     return fdt_getprop(tree, node, name, NULL) != NULL;
 }
 
+// The same for properties that may be absent: the value is then left as it is.
+static bool get_u32_if_there(const void *tree, int node, const char *name, uint32_t *value) {
+    return !has_property(tree, node, name) || get_u32(tree, node, name, value);
+}
+
+static bool get_u64_if_there(const void *tree, int node, const char *name, uint64_t *value) {
+    return !has_property(tree, node, name) || get_u64(tree, node, name, value);
+}
+
+// The index of the string among the `count` words, the first one when there is no such property.
+static bool get_choice(const void *tree, int node, const char *name, const char *const *words,
+                       uint32_t count, uint32_t *choice) {
+    *choice = 0;
+    if (!has_property(tree, node, name)) {
+        return true;
+    }
+    const char *value = get_string(tree, node, name, SIZE_MAX);
+    while (value != NULL && *choice < count && strcmp(value, words[*choice]) != 0) {
+        ++*choice;
+    }
+    return value != NULL && *choice < count;
+}
+
+static bool get_cpus(const void *tree, int node, uint64_t cpus[MANIFEST_CPU_WORDS]) {
+    int length = 0;
+    const uint8_t *cells = fdt_getprop(tree, node, "cpus", &length);
+    memset(cpus, 0xff, MANIFEST_CPU_WORDS * sizeof(*cpus));
+    if (cells == NULL) {
+        return length == -FDT_ERR_NOTFOUND;
+    }
+    if (length != (int)(MANIFEST_CPU_WORDS * sizeof(*cpus))) {
+        return false;
+    }
+    for (uint32_t i = 0; i < MANIFEST_CPU_WORDS; i++) {
+        cpus[i] = fdt64_ld((const fdt64_t *)(const void *)(cells + i * sizeof(*cpus)));
+    }
+    return true;
+}
+
 static bool is_name(const char *name) {
     if (name == NULL || *name == '-' || *name == '\0') {
         return false;
@@ -76,6 +115,92 @@ static const char *check_vm(const struct manifest *manifest, const struct vm_con
     return NULL;
 }
 
+static uint32_t count_cpus(const uint64_t cpus[MANIFEST_CPU_WORDS]) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < MANIFEST_CPU_WORDS; i++) {
+        for (uint64_t left = cpus[i]; left != 0; left &= left - 1) {
+            count++;
+        }
+    }
+    return count;
+}
+
+// The tool has checked all this and says it better; a manifest of another tool is refused as well.
+static const char *check_scheduling(const struct vm_config *vm) {
+    const struct vm_scheduling *s = &vm->scheduling;
+    bool is_realtime = s->schedule == VM_REALTIME;
+    if (s->weight < 1 || s->weight > MANIFEST_WEIGHT_MAX) {
+        return "\"weight\" in the manifest must be 1 to 10000";
+    }
+    if (s->cap > MANIFEST_CAP_MAX || (s->cap != 0 && s->schedule != VM_SHARED)) {
+        return "\"cap\" in the manifest must be at most 25600, and with schedule = \"shared\"";
+    }
+    if (count_cpus(s->cpus) < (s->schedule == VM_SHARED ? 1 : vm->vcpus)) {
+        return "\"cpus\" in the manifest names too few CPUs for its vCPUs";
+    }
+    if (is_realtime != (s->budget != 0) || is_realtime != (s->period != 0)) {
+        return "\"budget\" and \"period\" in the manifest go with schedule = \"realtime\"";
+    }
+    if (is_realtime &&
+        (s->period > MANIFEST_PERIOD_MAX || s->budget > s->period / 1000 * MANIFEST_SHARE_MAX)) {
+        return "\"budget\" in the manifest must be at most 90 % of \"period\", and that 10s";
+    }
+    if (s->cache > MANIFEST_CACHE_WAYS_MAX) {
+        return "\"cache\" in the manifest must be 1 to 32 ways";
+    }
+    return NULL;
+}
+
+static const char *check_restart(const struct vm_config *vm) {
+    bool is_good = vm->restart_delay != 0 && vm->restart_delay <= MANIFEST_RESTART_MAX;
+    return is_good ? NULL : "\"restart-delay\" in the manifest must be at most 60s, and not 0";
+}
+
+// VMs with the same word get the same number.
+static uint32_t find_domain(const struct manifest *manifest, const char *trust) {
+    for (uint32_t i = 0; trust != NULL && i < manifest->vm_count; i++) {
+        const char *other = manifest->vm[i].trust;
+        if (other != NULL && strcmp(other, trust) == 0) {
+            return manifest->vm[i].scheduling.domain;
+        }
+    }
+    return trust != NULL ? manifest->vm_count + 1 : 0;
+}
+
+// False: a property has another form.
+static bool parse_scheduling(const struct manifest *manifest, struct vm_config *vm,
+                             const void *tree, int node) {
+    static const char *const schedules[] = {"shared", "dedicated", "realtime"};
+    struct vm_scheduling *s = &vm->scheduling;
+    uint32_t schedule;
+    s->weight = MANIFEST_WEIGHT_DEFAULT;
+    bool is_good = get_choice(tree, node, "schedule", schedules, 3, &schedule) &&
+                   get_cpus(tree, node, s->cpus) &&
+                   get_u32_if_there(tree, node, "weight", &s->weight) &&
+                   get_u32_if_there(tree, node, "cap", &s->cap) &&
+                   get_u32_if_there(tree, node, "cache", &s->cache) &&
+                   get_u64_if_there(tree, node, "budget", &s->budget) &&
+                   get_u64_if_there(tree, node, "period", &s->period);
+    s->schedule = (enum vm_schedule)schedule;
+    if (is_good && has_property(tree, node, "trust")) {
+        vm->trust = get_string(tree, node, "trust", MANIFEST_NAME_MAX);
+        is_good = is_name(vm->trust);
+    }
+    s->domain = is_good ? find_domain(manifest, vm->trust) : 0;
+    return is_good;
+}
+
+static bool parse_restart(struct vm_config *vm, const void *tree, int node) {
+    static const char *const policies[] = {"never", "on-failure", "always"};
+    uint32_t policy;
+    vm->restart_delay = MANIFEST_RESTART_DELAY;
+    bool is_good = get_choice(tree, node, "restart", policies, 3, &policy) &&
+                   get_u64_if_there(tree, node, "restart-delay", &vm->restart_delay) &&
+                   get_u32_if_there(tree, node, "restart-limit", &vm->restart_limit);
+    vm->restart = (enum vm_restart)policy;
+    return is_good;
+}
+
 // Returns what is wrong with the node, or NULL.
 static const char *parse_vm(struct manifest *manifest, const void *tree, int node) {
     if (manifest->vm_count == MANIFEST_VMS_MAX) {
@@ -94,10 +219,13 @@ static const char *parse_vm(struct manifest *manifest, const void *tree, int nod
     }
     if (vm->kernel == NULL || vm->cmdline == NULL ||
         (vm->initrd == NULL && has_property(tree, node, "initrd")) ||
-        !get_u32(tree, node, "vcpus", &vm->vcpus) || !get_u64(tree, node, "memory", &vm->memory)) {
+        !get_u32(tree, node, "vcpus", &vm->vcpus) || !get_u64(tree, node, "memory", &vm->memory) ||
+        !parse_scheduling(manifest, vm, tree, node) || !parse_restart(vm, tree, node)) {
         return "a VM lacks a property or has one of another form";
     }
     vm->refusal = check_vm(manifest, vm);
+    vm->refusal = vm->refusal != NULL ? vm->refusal : check_scheduling(vm);
+    vm->refusal = vm->refusal != NULL ? vm->refusal : check_restart(vm);
     manifest->vm_count++;
     return NULL;
 }

@@ -11,6 +11,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum vm_schedule { VM_SHARED = 0, VM_DEDICATED, VM_REALTIME };
+
+enum vm_restart { VM_RESTART_NEVER = 0, VM_RESTART_ON_FAILURE, VM_RESTART_ALWAYS };
+
+// How the vCPUs get CPU time: docs/manifest.md.
+struct vm_scheduling {
+    enum vm_schedule schedule;
+    uint32_t weight;
+    uint32_t cap;                      // percent of one CPU; 0: none
+    uint64_t cpus[MANIFEST_CPU_WORDS]; // bit mask: where vCPUs may run
+    uint64_t budget;                   // nanoseconds; VM_REALTIME
+    uint64_t period;                   // nanoseconds; VM_REALTIME
+    uint32_t domain;                   // equal for VMs that trust each other; 0: nobody
+    uint32_t cache;                    // ways of the last-level cache; 0: says nothing
+};
+
 // Strings point into the device tree, which must outlive this.
 struct vm_config {
     const char *name;
@@ -20,7 +36,12 @@ struct vm_config {
     uint64_t memory;     // bytes
     uint32_t vcpus;
     bool is_autostart;
-    const char *refusal; // why this VM cannot run, with the remedy; NULL: it can
+    struct vm_scheduling scheduling;
+    const char *trust; // the word that `scheduling.domain` stands for; NULL: none
+    enum vm_restart restart;
+    uint64_t restart_delay; // nanoseconds
+    uint32_t restart_limit; // in a row; 0: without end
+    const char *refusal;    // why this VM cannot run, with the remedy; NULL: it can
 };
 
 struct manifest {

@@ -150,8 +150,8 @@ static void copy_text(char *out, size_t size, const char *text) {
 }
 
 // Everything but the handles.
-static void describe(struct vmm_start *start, const struct vm_config *config, uint32_t index) {
-    static uint32_t next_cpu; // vCPUs go to the host's CPUs in turn, over all VMs
+static void describe(struct vmm_start *start, const struct partition_plan *plan) {
+    const struct vm_config *config = plan->config;
     struct abi_system_info info;
     machine_info(&info);
     memset(start, 0, sizeof(*start));
@@ -164,9 +164,9 @@ static void describe(struct vmm_start *start, const struct vm_config *config, ui
     start->xcr0_mask = info.xcr0_mask;
     start->physical_bits = info.physical_bits;
     start->has_unrestricted_guest = info.has_unrestricted_guest;
-    start->supervisor_mask = machine_vm_mask(index);
+    start->supervisor_mask = machine_vm_mask(plan->index);
     for (uint32_t i = 0; i < config->vcpus; i++) {
-        start->cpu[i] = next_cpu++ % (info.cpu_count != 0 ? info.cpu_count : 1);
+        start->cpu[i] = placement_cpu(plan->placement, i);
     }
     copy_text(start->name, sizeof(start->name), config->name);
     copy_text(start->kernel_name, sizeof(start->kernel_name), config->kernel);
@@ -175,11 +175,11 @@ static void describe(struct vmm_start *start, const struct vm_config *config, ui
     copy_text(start->cmdline, sizeof(start->cmdline), config->cmdline);
 }
 
-static bool start_vmm(const struct partition *partition, const struct vm_config *config,
-                      uint32_t index, uint32_t vmm_end, int64_t *error) {
+static bool start_vmm(const struct partition *partition, const struct partition_plan *plan,
+                      uint32_t vmm_end, int64_t *error) {
     static struct vmm_start start; // a page: too large for the stack
-    describe(&start, config, index);
-    if (!give_handles(partition, config, vmm_end, &start, error)) {
+    describe(&start, plan);
+    if (!give_handles(partition, plan->config, vmm_end, &start, error)) {
         return false;
     }
     *error = process_put(&partition->process, partition->quota, ABI_START_ADDRESS, &start,
@@ -192,19 +192,35 @@ static bool start_vmm(const struct partition *partition, const struct vm_config 
 
 // ---- whole partitions ---------------------------------------------------------------------------
 
-static const char *carve(struct partition *partition, const struct vm_config *config,
-                         uint32_t index) {
+// The supervisor's own test was stricter than the kernel's, so a refusal is no matter of the manifest.
+static const char *make_group(struct partition *partition, const struct abi_group *group) {
+    int64_t error = 0;
+    partition->share = *group;
+    int64_t result = sys_group_create(machine.start->system, partition->quota, group);
+    if (keep(&partition->group, result, &error)) {
+        return NULL;
+    }
+    if (error == -ABI_ERROR_CALL && group->budget == 0 && group->cap == 0) {
+        return NULL; // a kernel without groups: all VMs share all CPUs alike
+    }
+    return error == -ABI_ERROR_AGAIN ? "the kernel has no room for what it reserves of the CPUs"
+                                     : machine_error_text(error);
+}
+
+static const char *carve(struct partition *partition, const struct partition_plan *plan) {
     int64_t error = 0;
     uint32_t vmm_end = 0;
     const char *wrong = NULL;
-    if (!make_parts(partition, index, partition_size(config), &vmm_end, &error)) {
+    uint64_t mask = machine_vm_mask(plan->index);
+    if (!make_parts(partition, plan->index, partition_size(plan->config), &vmm_end, &error)) {
         wrong = machine_error_text(error);
     }
+    wrong = wrong != NULL ? wrong : make_group(partition, &plan->group);
     if (wrong == NULL) {
-        wrong = process_create(&partition->process, partition->quota, machine_vm_mask(index),
+        wrong = process_create(&partition->process, partition->quota, mask, partition->group,
                                machine_module(MANIFEST_MODULE_VMM));
     }
-    if (wrong == NULL && !start_vmm(partition, config, index, vmm_end, &error)) {
+    if (wrong == NULL && !start_vmm(partition, plan, vmm_end, &error)) {
         wrong = machine_error_text(error);
     }
     if (vmm_end != 0) {
@@ -213,14 +229,14 @@ static const char *carve(struct partition *partition, const struct vm_config *co
     return wrong;
 }
 
-bool partition_carve(struct partition *partition, const struct vm_config *config, uint32_t index,
+bool partition_carve(struct partition *partition, const struct partition_plan *plan,
                      char why[PARTITION_WHY_MAX]) {
     *partition = (struct partition){0};
-    if (!check(config, why)) {
+    if (!check(plan->config, why)) {
         return false;
     }
     uint64_t used = machine_memory_used();
-    const char *wrong = carve(partition, config, index);
+    const char *wrong = carve(partition, plan);
     partition->cost = machine_memory_used() - used;
     if (wrong != NULL) {
         fmt_format(why, PARTITION_WHY_MAX, "its virtual machine monitor could not be started: %s",
@@ -230,6 +246,17 @@ bool partition_carve(struct partition *partition, const struct vm_config *config
         return false;
     }
     return true;
+}
+
+int64_t partition_set_share(struct partition *partition, uint32_t weight, uint32_t cap) {
+    struct abi_group share = partition->share;
+    share.weight = weight;
+    share.cap = cap;
+    int64_t result = sys_group_write(partition->group, &share);
+    if (result >= 0) {
+        partition->share = share;
+    }
+    return result;
 }
 
 static void close_handle(uint32_t *handle) {
@@ -248,6 +275,7 @@ void partition_close(struct partition *partition) {
         partition->shared = NULL;
     }
     close_handle(&partition->process.handle);
+    close_handle(&partition->group);
     close_handle(&partition->report);
     close_handle(&partition->console);
     close_handle(&partition->wakeup);

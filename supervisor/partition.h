@@ -5,27 +5,41 @@
 
 #include "include/vmm.h"
 #include "supervisor/manifest.h"
+#include "supervisor/placement.h"
 #include "supervisor/process.h"
 
 #include <stdbool.h>
 
-#define PARTITION_WHY_MAX 240u
+#define PARTITION_WHY_MAX PLACEMENT_WHY_MAX
 
 struct partition {
     // The supervisor's handles; 0: none.
     uint32_t quota;
-    uint32_t console; // memory
-    uint32_t report;  // the supervisor's end of the channel
-    uint32_t wakeup;  // the VMM's event
+    uint32_t group;
+    struct abi_group share; // what the group has
+    uint32_t console;       // memory
+    uint32_t report;        // the supervisor's end of the channel
+    uint32_t wakeup;        // the VMM's event
     struct process process;
     struct vmm_console *shared; // the console, mapped; NULL: not
     uint64_t cost;              // bytes that the supervisor's quota lost to all this
 };
 
-// Makes VM number `index` of `config` and starts its VMM. False: nothing is left of it, and `why` says,
-// in words for people, what did not work.
-bool partition_carve(struct partition *partition, const struct vm_config *config, uint32_t index,
+// What there is to know beforehand.
+struct partition_plan {
+    const struct vm_config *config;
+    uint32_t index; // of the VM
+    const struct placement *placement;
+    struct abi_group group; // its share of the CPUs
+};
+
+// Makes the VM and starts its VMM. False: nothing is left of it, and `why` says, in words for people,
+// what did not work.
+bool partition_carve(struct partition *partition, const struct partition_plan *plan,
                      char why[PARTITION_WHY_MAX]);
+
+// Returns the kernel's answer; nothing changes when that is an error.
+int64_t partition_set_share(struct partition *partition, uint32_t weight, uint32_t cap);
 
 // Ends the process and gives back everything but the quota itself, which the kernel may need a moment
 // longer: until its last thread has left the CPU that it ran on.

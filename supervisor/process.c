@@ -118,7 +118,7 @@ static const char *open_program(const struct abi_start_module *module, struct el
     return error == ELF_OK ? NULL : elf_error_text(error);
 }
 
-const char *process_create(struct process *process, uint32_t quota, uint64_t mask,
+const char *process_create(struct process *process, uint32_t quota, uint64_t mask, uint32_t group,
                            const struct abi_start_module *module) {
     struct elf_image image;
     struct elf_segment segment;
@@ -127,7 +127,7 @@ const char *process_create(struct process *process, uint32_t quota, uint64_t mas
     if (wrong != NULL) {
         return wrong;
     }
-    int64_t result = sys_process_create(quota, machine.event, mask, 0);
+    int64_t result = sys_process_create(quota, machine.event, mask, group);
     if (result < 0) {
         return machine_error_text(result);
     }

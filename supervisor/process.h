@@ -46,11 +46,11 @@ void process_unmap_own(const void *mapping, uint64_t size);
 // Zeroed pages charged to the supervisor's quota, mapped until the machine ends. NULL: none left.
 void *process_allocate(uint64_t size);
 
-// Makes a process charged to `quota`, with the segments of `module` and a stack; `mask` is signalled on the
+// Makes a process charged to `quota`, scheduled in `group`, with the segments of `module` and a stack; `mask` is signalled on the
 // supervisor's event when it ends. Segments that are only read are mapped out of the module itself, so
 // that all processes share them. Returns NULL, or what went wrong, with process->handle to be closed
 // unless 0.
-const char *process_create(struct process *process, uint32_t quota, uint64_t mask,
+const char *process_create(struct process *process, uint32_t quota, uint64_t mask, uint32_t group,
                            const struct abi_start_module *module);
 
 // Maps a read-only copy of data[0, size) at `address` of the process, charged to `quota`. Returns the

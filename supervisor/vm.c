@@ -10,6 +10,7 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "lib/syscall.h"
+#include "supervisor/cache.h"
 #include "supervisor/console.h"
 #include "supervisor/machine.h"
 #include "supervisor/mux.h"
@@ -23,6 +24,7 @@
 
 static struct vm *vms;
 static uint32_t vms_count;
+static const struct manifest *manifest_of_vms;
 
 bool vm_open(const struct manifest *from) {
     uint32_t count = from->vm_count;
@@ -37,10 +39,14 @@ bool vm_open(const struct manifest *from) {
     struct backlog *backlogs =
         console_is_batch() ? NULL : process_allocate(count * sizeof(*backlogs));
     vms_count = count;
+    manifest_of_vms = from;
+    placement_open();
     for (uint32_t i = 0; i < count; i++) {
         vms[i].config = &from->vm[i];
         vms[i].index = i;
         vms[i].deadline = ABI_FOREVER;
+        vms[i].weight = from->vm[i].scheduling.weight;
+        vms[i].cap = from->vm[i].scheduling.cap;
         vms[i].backlog = backlogs != NULL ? &backlogs[i] : NULL;
     }
     return true;
@@ -121,6 +127,7 @@ static void settle(struct vm *vm) {
         return;
     }
     partition_forget(&vm->partition);
+    placement_release(&vm->placement);
     vm->state = VM_ENDED;
     vm->deadline = ABI_FOREVER;
     say_end(vm);
@@ -160,6 +167,61 @@ static void kill_process(struct vm *vm) {
 
 // ---- starting -----------------------------------------------------------------------------------
 
+static struct abi_group describe_group(const struct vm *vm, uint32_t ways) {
+    const struct vm_scheduling *scheduling = &vm->config->scheduling;
+    struct abi_group group = {
+        .weight = vm->weight,
+        .cap = vm->cap,
+        .budget = machine_ticks(scheduling->budget),
+        .period = machine_ticks(scheduling->period),
+        .domain = scheduling->domain,
+        .cache_mask = ways,
+    };
+    memcpy(group.cpus, vm->placement.cpus.word, sizeof(group.cpus));
+    memcpy(group.reserved, vm->placement.reserved.word, sizeof(group.reserved));
+    return group;
+}
+
+static bool plan_cache(const struct vm *vm, uint32_t *ways, char why[PARTITION_WHY_MAX]) {
+    uint32_t all = cache_ways();
+    uint32_t wanted = vm->config->scheduling.cache;
+    if (wanted != 0 && all == 0) {
+        console_say("vm %s: this machine cannot partition its last-level cache: \"cache\" does "
+                    "nothing",
+                    vm->config->name);
+    }
+    if (cache_mask(manifest_of_vms, vm->index, all, ways)) {
+        return true;
+    }
+    fmt_format(why, PARTITION_WHY_MAX,
+               "\"cache\" wants %u of the last-level cache's %u ways, of which other VMs have some "
+               "and one stays for the rest; lower it here or there",
+               wanted, all);
+    return false;
+}
+
+static bool carve(struct vm *vm, char why[PARTITION_WHY_MAX]) {
+    uint32_t ways = 0;
+    if (vm->config->refusal != NULL) {
+        fmt_format(why, PARTITION_WHY_MAX, "%s", vm->config->refusal);
+        return false;
+    }
+    if (!plan_cache(vm, &ways, why) || !placement_take(&vm->placement, vm->config, why)) {
+        return false;
+    }
+    struct partition_plan plan = {
+        .config = vm->config,
+        .index = vm->index,
+        .placement = &vm->placement,
+        .group = describe_group(vm, ways),
+    };
+    if (!partition_carve(&vm->partition, &plan, why)) {
+        placement_release(&vm->placement);
+        return false;
+    }
+    return true;
+}
+
 void vm_start(struct vm *vm) {
     if (vm->state == VM_RUNNING || vm->state == VM_SETTLING) {
         return;
@@ -170,11 +232,7 @@ void vm_start(struct vm *vm) {
     vm->deadline = ABI_FOREVER;
     vm->line = (struct line){0};
     char why[PARTITION_WHY_MAX] = "";
-    if (vm->config->refusal != NULL) {
-        fmt_format(why, sizeof(why), "%s", vm->config->refusal);
-    }
-    if (vm->config->refusal != NULL ||
-        !partition_carve(&vm->partition, vm->config, vm->index, why)) {
+    if (!carve(vm, why)) {
         set_end(vm, VMM_END_REFUSED, 0, why);
         vm->state = VM_ENDED;
         say_end(vm);
@@ -185,6 +243,49 @@ void vm_start(struct vm *vm) {
     ring_writer_open(&vm->in, shared->in, VMM_CONSOLE_IN, &shared->in_head, &shared->in_tail);
     vm->state = VM_RUNNING;
     mux_vm_started(vm);
+}
+
+// The next one whose CPUs are to be chosen: those that are content with any come first, as the others
+// must leave them some; then whole CPUs; then the largest shares of CPUs. NULL: all have theirs.
+static struct vm *next_to_place(const bool placed[MANIFEST_VMS_MAX]) {
+    struct vm *next = NULL;
+    for (uint32_t i = 0; i < vms_count; i++) {
+        const struct vm_scheduling *s = &vms[i].config->scheduling;
+        if (placed[i] || !vms[i].config->is_autostart || vms[i].config->refusal != NULL) {
+            continue;
+        }
+        const struct vm_scheduling *best = next != NULL ? &next->config->scheduling : NULL;
+        if (best == NULL || s->schedule < best->schedule ||
+            (s->schedule == VM_REALTIME && best->schedule == VM_REALTIME &&
+             s->budget / 1000 * (best->period / 1000) > best->budget / 1000 * (s->period / 1000))) {
+            next = &vms[i];
+        }
+    }
+    return next;
+}
+
+void vm_autostart(void) {
+    static bool placed[MANIFEST_VMS_MAX];
+    char why[PARTITION_WHY_MAX];
+    struct vm *vm;
+    while ((vm = next_to_place(placed)) != NULL) {
+        placed[vm->index] = true;
+        (void)placement_take(&vm->placement, vm->config, why); // vm_start tries again, and tells
+    }
+    for (uint32_t i = 0; i < vms_count; i++) {
+        if (vms[i].config->is_autostart) {
+            vm_start(&vms[i]);
+        }
+    }
+}
+
+int64_t vm_set_share(struct vm *vm, uint32_t weight, uint32_t cap) {
+    int64_t result = vm->state == VM_RUNNING ? partition_set_share(&vm->partition, weight, cap) : 0;
+    if (result >= 0) {
+        vm->weight = weight;
+        vm->cap = cap;
+    }
+    return result;
 }
 
 // ---- serving ------------------------------------------------------------------------------------

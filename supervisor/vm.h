@@ -3,6 +3,7 @@
 // has ended, and can be started again.
 //
 //   vm_open         the table, once
+//   vm_autostart    starts those that the manifest says, in its order
 //   vm_start        carves the partition; says so in one line when it cannot
 //   vm_service      after its bit of the event was set, or when the console has room again
 //   vm_check_deadlines, vm_next_deadline    of VMs that were asked to end, or are settling
@@ -39,7 +40,10 @@ struct vm {
     bool is_asked_to_end;
     uint64_t deadline; // TSC; RUNNING: when the patience with its VMM ends, SETTLING: when to look
                        // again; ABI_FOREVER: neither
-    uint32_t settle_looks; // SETTLING: how often its memory was still not back
+    uint32_t settle_looks;      // SETTLING: how often its memory was still not back
+    struct placement placement; // held from the start, or before, until it has ended
+    uint32_t weight;            // as the manifest or, later, the console says
+    uint32_t cap;               // likewise
     struct partition partition;
     struct ring_reader out;
     struct ring_writer in;
@@ -47,7 +51,7 @@ struct vm {
     struct backlog *backlog; // interactive mode: output that nobody has seen yet; NULL: no memory
 };
 
-// False: no memory for the table.
+// False: no memory for the table. The manifest must stay.
 bool vm_open(const struct manifest *from);
 
 uint32_t vm_count(void);
@@ -55,7 +59,11 @@ struct vm *vm_at(uint32_t index);
 struct vm *vm_find(const char *name); // the first of that name; NULL: none
 uint32_t vm_running_count(void);      // with those that are settling
 
+void vm_autostart(void);
 void vm_start(struct vm *vm);
+
+// Sets its share of the CPUs, now if it runs, and whenever it starts. Returns the kernel's answer.
+int64_t vm_set_share(struct vm *vm, uint32_t weight, uint32_t cap);
 
 void vm_service(struct vm *vm);
 void vm_service_mask(uint64_t bits);

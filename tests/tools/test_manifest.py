@@ -56,7 +56,8 @@ class Keys(Case):
         self.assertEqual(self.errors(text), [missing, error])
 
     def test_unknown_key_without(self):
-        known = "name, vcpus, memory, kernel, initrd, cmdline, autostart"
+        known = "name, vcpus, memory, kernel, initrd, cmdline, autostart, weight, cap, cpus"
+        known += ", schedule, budget, period, trust, cache, restart, restart-delay, restart-limit"
         error = f"m.toml:6: vm.xyz: unknown key; known keys: {known}"
         self.assertEqual(self.errors(DEMO + "xyz = 1\n"), [error])
         error = 'm.toml:6: vms: unknown key; did you mean "vm"?'
@@ -223,6 +224,127 @@ class Values(Case):
         self.assertEqual(self.errors(text), [error])
 
 
+class Scheduling(Case):
+    def scheduling(self, lines, vcpus=1):
+        return self.load(DEMO.replace("vcpus = 1", f"vcpus = {vcpus}") + lines).vms[0].scheduling
+
+    def assert_refused(self, lines, error, vcpus=1):
+        """DEMO with these lines below gives just this error."""
+        text = DEMO.replace("vcpus = 1", f"vcpus = {vcpus}") + lines
+        self.assertEqual(self.errors(text), ["m.toml:" + error])
+
+    def test_defaults(self):
+        found = self.scheduling("")
+        self.assertEqual((found.schedule, found.weight, found.cap), ("shared", 100, None))
+        self.assertEqual((found.cpus, found.trust, found.cache), (None, None, None))
+        self.assertEqual((found.budget, found.period), (None, None))
+
+    def test_all_keys(self):
+        found = self.scheduling('weight = 1\ncap = 150\ncpus = "0-3, 6"\ntrust = "us"\ncache = 4\n')
+        self.assertEqual((found.weight, found.cap, found.trust, found.cache), (1, 150, "us", 4))
+        self.assertEqual(found.cpus, {0, 1, 2, 3, 6})
+        found = self.scheduling('schedule = "realtime"\nbudget = "500us"\nperiod = "1s"\n')
+        self.assertEqual((found.budget, found.period), (500_000, 10**9))
+        found = self.scheduling('schedule = "dedicated"\ncpus = "254-255"\n', vcpus=2)
+        self.assertEqual(found.cpus, {254, 255})
+
+    def test_ranges(self):
+        for key, low, high in (("weight", 1, 10000), ("cap", 1, 25600), ("cache", 1, 32)):
+            for value in (low - 1, high + 1):
+                words = f"{value} is out of range; write a number from {low} to {high}"
+                self.assert_refused(f"{key} = {value}\n", f"6: vm.{key}: {words}")
+            for value in (low, high):
+                self.assertEqual(getattr(self.scheduling(f"{key} = {value}\n"), key), value)
+
+    def test_cpus(self):
+        remedy = 'write numbers from 0 to 255, such as "0-3,6"'
+        for text in ("", "a", "3-1", "0-256", "256", "1,", "-1", "1-2-3", "0x1", "1 2"):
+            self.assert_refused(f'cpus = "{text}"\n', f'6: vm.cpus: "{text}" is no list of CPUs; {remedy}')
+        self.assert_refused("cpus = 1\n", f"6: vm.cpus: is a whole number, not a string; {remedy}")
+
+    def test_trust(self):
+        remedy = "use 1 to 31 of a-z, 0-9 and -, not starting with -"
+        for text in ("", "US", "a b"):
+            self.assert_refused(f'trust = "{text}"\n', f'6: vm.trust: "{text}" is no word; {remedy}')
+
+    def test_schedule(self):
+        remedy = 'write "shared" or "dedicated" or "realtime"'
+        error = f'6: vm.schedule: "real" is not known; {remedy}'
+        self.assert_refused('schedule = "real"\nbudget = "1ms"\n', error)
+
+    def test_times(self):
+        text = 'schedule = "realtime"\nperiod = "10ms"\n'
+        remedy = 'write a time from "10us" to "1s"'
+        for budget in ("", "2", "2 ms", "1.5ms", "2m", "-1ms"):
+            error = f'8: vm.budget: "{budget}" is no time; {remedy}, in us, ms or s'
+            self.assert_refused(f'{text}budget = "{budget}"\n', error)
+        for budget in ("9us", "2s"):
+            error = f'8: vm.budget: "{budget}" is out of range; {remedy}'
+            self.assert_refused(f'{text}budget = "{budget}"\n', error)
+
+    def test_realtime_wants_both_times(self):
+        remedy = 'a real-time VM wants a line such as budget = "2ms"'
+        self.assert_refused(
+            'schedule = "realtime"\nperiod = "10ms"\n', f"1: vm.budget: is missing; {remedy}"
+        )
+
+    def test_contradictions(self):
+        both = 'schedule = "realtime"\nbudget = "{}"\nperiod = "10ms"\n'
+        remedy = "shorten it, or lengthen the period"
+        for budget, words in (
+            ("11ms", "is longer than the period"),
+            ("9001us", "is more than 90 % of the period, which no CPU can promise"),
+        ):
+            self.assert_refused(both.format(budget), f"7: vm.budget: {words}; {remedy}")
+        self.assertEqual(self.scheduling(both.format("9ms")).budget, 9_000_000)
+        for schedule in ("shared", "dedicated"):
+            words = f'means nothing with schedule = "{schedule}"'
+            words += '; write schedule = "realtime" as well, or remove it'
+            lines = f'schedule = "{schedule}"\nperiod = "10ms"\n'
+            self.assert_refused(lines, f"7: vm.period: {words}")
+        for lines, schedule, reason in (
+            ('schedule = "dedicated"\n', "dedicated", "has its CPUs for itself"),
+            (both.format("1ms"), "realtime", "is bounded by its budget"),
+        ):
+            words = f'contradicts schedule = "{schedule}": such a VM {reason}; remove one of them'
+            line = 6 + lines.count("\n")
+            self.assert_refused(lines + "cap = 50\n", f"{line}: vm.cap: {words}")
+        words = "3 CPUs for 4 vCPUs that want one each; name more CPUs, or lower vcpus"
+        lines = 'schedule = "dedicated"\ncpus = "1-3"\n'
+        self.assert_refused(lines, f"7: vm.cpus: {words}", vcpus=4)
+        self.assertEqual(len(self.scheduling('cpus = "1-3"\n', vcpus=4).cpus), 3)
+
+
+class Restarting(Case):
+    def restart(self, lines):
+        found = self.load(DEMO + lines).vms[0].restart
+        return found.policy, found.delay, found.limit
+
+    def test_values(self):
+        self.assertEqual(self.restart(""), ("never", 10**9, 0))
+        self.assertEqual(self.restart('restart = "always"\n'), ("always", 10**9, 0))
+        lines = 'restart = "on-failure"\nrestart-delay = "5ms"\nrestart-limit = 3\n'
+        self.assertEqual(self.restart(lines), ("on-failure", 5_000_000, 3))
+
+    def test_errors(self):
+        words = "means nothing without a restart"
+        words += '; write restart = "on-failure" or "always" as well, or remove it'
+        remedy = 'write a time from "1ms" to "60s"'
+        for lines, error in (
+            ('restart = "no"\n', '6: vm.restart: "no" is not known; '
+             'write "never" or "on-failure" or "always"'),
+            ("restart-limit = 1\n", f"6: vm.restart-limit: {words}"),
+            ('restart-delay = "1s"\n', f"6: vm.restart-delay: {words}"),
+            ('restart = "always"\nrestart-delay = "2m"\n',
+             f'7: vm.restart-delay: "2m" is no time; {remedy}, in us, ms or s'),
+            ('restart = "always"\nrestart-delay = "61s"\n',
+             f'7: vm.restart-delay: "61s" is out of range; {remedy}'),
+            ('restart = "always"\nrestart-limit = -1\n',
+             "7: vm.restart-limit: -1 is out of range; write a number from 0 to 1000000"),
+        ):
+            self.assertEqual(self.errors(DEMO + lines), ["m.toml:" + error])
+
+
 class Compiling(Case):
     def compile(self, text, append=""):
         return compile_manifest(self.load(text), self.parts(), append)
@@ -252,6 +374,21 @@ class Compiling(Case):
         ):
             self.assertIn(line, source)
         self.assertEqual(source.count("autostart;"), 1)
+
+    def test_scheduling_and_restart(self):
+        text = DEMO + 'weight = 7\ncap = 150\ncpus = "0,65-66,255"\ntrust = "us"\ncache = 3\n'
+        text += DEMO.replace("demo", "two") + 'restart = "always"\nrestart-limit = 5\n'
+        text += 'schedule = "realtime"\nbudget = "2ms"\nperiod = "10s"\n'
+        source = self.source(self.compile(text).dtb)
+        mask = "0x00 0x01 0x00 0x06 0x00 0x00 0x80000000 0x00"
+        for line in (
+            "weight = <0x07>;", "cap = <0x96>;", f"cpus = <{mask}>;", 'trust = "us";',
+            "cache = <0x03>;", 'schedule = "realtime";', "budget = <0x00 0x1e8480>;",
+            "period = <0x02 0x540be400>;", 'restart = "always";', "restart-limit = <0x05>;",
+            "restart-delay = <0x00 0x3b9aca00>;",
+        ):
+            self.assertEqual(source.count(line), 1, line)
+        self.assertEqual(source.count('schedule = "shared";'), 1)
 
     def test_modules(self):
         self.file("folder/initrd.img", b"other")

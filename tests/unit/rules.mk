@@ -4,3 +4,8 @@
 UNIT_KERNEL_PARTS := $(addprefix kernel/,channel.c event.c frame.c lock.c log.c memory.c object.c process.c \
                        quota.c region.c syscall.c syscall_vm.c timer.c vm.c) arch/paging.c
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
+
+# The supervisor, whole, on a kernel of paper whose time is the tests'.
+UNIT_SUPERVISOR_PARTS := $(filter-out supervisor/stack_check.c,$(wildcard supervisor/*.c))
+$(BUILD)/host/supervisor/%: HOST_FLAGS += -Dmain=supervisor_main -include tests/unit/supervisor_kernel.h
+$(BUILD)/host/supervisor/machine.c.o: HOST_FLAGS += -Dmachine_tsc=supervisor_no_tsc

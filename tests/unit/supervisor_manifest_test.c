@@ -33,6 +33,8 @@ static void tree_test_begin(uint32_t version, const char *when_all_ended) {
     fdt_begin_node(tree_test, "vms");
 }
 
+static void (*tree_test_more)(void); // adds properties to each VM; NULL: none
+
 static void tree_test_vm(const char *name, uint32_t vcpus, uint64_t memory, const char *initrd) {
     static unsigned int index;
     char node[16];
@@ -47,6 +49,9 @@ static void tree_test_vm(const char *name, uint32_t vcpus, uint64_t memory, cons
     }
     tree_test_string("cmdline", "console=ttyS0");
     fdt_property(tree_test, "autostart", NULL, 0);
+    if (tree_test_more != NULL) {
+        tree_test_more();
+    }
     fdt_end_node(tree_test);
 }
 
@@ -58,7 +63,10 @@ static size_t tree_test_end(void) {
     return fdt_totalsize(tree_test);
 }
 
+static void tree_test_all_keys(void);
+
 static size_t tree_test_two_vms(void) {
+    tree_test_more = tree_test_all_keys;
     tree_test_begin(MANIFEST_VERSION, "stay");
     tree_test_vm("demo", 2, 256u << 20, "initrd-0");
     tree_test_vm("b-2", 1, 2u << 20, NULL);
@@ -79,6 +87,185 @@ Test(supervisor_manifest, good_tree_is_read) {
     cr_assert(vm->is_autostart);
     cr_assert_null(vm->refusal);
     cr_assert_null(manifest_test.vm[1].initrd);
+}
+
+// Parses one VM with two vCPUs and these properties.
+static const struct vm_config *manifest_test_vm(void (*more)(void)) {
+    tree_test_more = more;
+    tree_test_begin(MANIFEST_VERSION, NULL);
+    tree_test_vm("demo", 2, 2u << 20, NULL);
+    const char *wrong = manifest_parse(&manifest_test, tree_test, tree_test_end());
+    return wrong == NULL ? &manifest_test.vm[0] : NULL;
+}
+
+Test(supervisor_manifest, scheduling_and_restart_have_defaults) {
+    const struct vm_config *vm = manifest_test_vm(NULL);
+    cr_assert_eq(vm->scheduling.schedule, VM_SHARED);
+    cr_assert_eq(vm->scheduling.weight, 100);
+    cr_assert_eq(vm->scheduling.cap, 0);
+    cr_assert_eq(vm->scheduling.cpus[0], UINT64_MAX);
+    cr_assert_eq(vm->scheduling.cpus[3], UINT64_MAX);
+    cr_assert_eq(vm->scheduling.domain, 0);
+    cr_assert_eq(vm->restart, VM_RESTART_NEVER);
+    cr_assert_eq(vm->restart_delay, 1000000000);
+    cr_assert_eq(vm->restart_limit, 0);
+}
+
+static void tree_test_cpus(uint64_t word0, uint64_t word3) {
+    fdt64_t words[4] = {cpu_to_fdt64(word0), 0, 0, cpu_to_fdt64(word3)};
+    fdt_property(tree_test, "cpus", words, sizeof(words));
+}
+
+static void tree_test_times(uint64_t budget, uint64_t period) {
+    tree_test_string("schedule", "realtime");
+    fdt_property_u64(tree_test, "budget", budget);
+    fdt_property_u64(tree_test, "period", period);
+}
+
+static void tree_test_all_keys(void) {
+    tree_test_times(2000000, 10000000);
+    fdt_property_u32(tree_test, "weight", 7);
+    tree_test_cpus(6, 1);
+    tree_test_string("trust", "us");
+    fdt_property_u32(tree_test, "cache", 3);
+    tree_test_string("restart", "on-failure");
+    fdt_property_u64(tree_test, "restart-delay", 5000000);
+    fdt_property_u32(tree_test, "restart-limit", 9);
+}
+
+Test(supervisor_manifest, scheduling_and_restart_are_read) {
+    const struct vm_config *vm = manifest_test_vm(tree_test_all_keys);
+    cr_assert_not_null(vm);
+    cr_assert_null(vm->refusal, "%s", vm->refusal);
+    cr_assert_eq(vm->scheduling.schedule, VM_REALTIME);
+    cr_assert_eq(vm->scheduling.budget, 2000000);
+    cr_assert_eq(vm->scheduling.period, 10000000);
+    cr_assert_eq(vm->scheduling.weight, 7);
+    cr_assert_eq(vm->scheduling.cpus[0], 6);
+    cr_assert_eq(vm->scheduling.cpus[3], 1);
+    cr_assert_eq(vm->scheduling.cache, 3);
+    cr_assert_str_eq(vm->trust, "us");
+    cr_assert_eq(vm->restart, VM_RESTART_ON_FAILURE);
+    cr_assert_eq(vm->restart_delay, 5000000);
+    cr_assert_eq(vm->restart_limit, 9);
+}
+
+static void tree_test_trust_us(void) {
+    tree_test_string("trust", "us");
+}
+
+static void tree_test_trust_them(void) {
+    tree_test_string("trust", "them");
+}
+
+Test(supervisor_manifest, equal_words_of_trust_are_one_domain) {
+    tree_test_begin(MANIFEST_VERSION, NULL);
+    tree_test_more = tree_test_trust_us;
+    tree_test_vm("a", 1, 2u << 20, NULL);
+    tree_test_more = tree_test_trust_them;
+    tree_test_vm("b", 1, 2u << 20, NULL);
+    tree_test_more = NULL;
+    tree_test_vm("c", 1, 2u << 20, NULL);
+    tree_test_more = tree_test_trust_us;
+    tree_test_vm("d", 1, 2u << 20, NULL);
+    cr_assert_null(manifest_parse(&manifest_test, tree_test, tree_test_end()));
+    uint32_t domain[4];
+    for (unsigned int i = 0; i < 4; i++) {
+        domain[i] = manifest_test.vm[i].scheduling.domain;
+    }
+    cr_assert_eq(domain[0], domain[3]);
+    cr_assert_neq(domain[0], domain[1]);
+    cr_assert_neq(domain[0], 0);
+    cr_assert_neq(domain[1], 0);
+    cr_assert_eq(domain[2], 0);
+}
+
+// Each of them is one thing that cannot be.
+static void tree_bad_weight(void) {
+    fdt_property_u32(tree_test, "weight", 0);
+}
+static void tree_bad_weight_high(void) {
+    fdt_property_u32(tree_test, "weight", 10001);
+}
+static void tree_bad_cap(void) {
+    fdt_property_u32(tree_test, "cap", 25601);
+}
+static void tree_bad_cpus(void) {
+    tree_test_cpus(0, 0);
+}
+static void tree_bad_times(void) {
+    tree_test_times(9000001, 10000000);
+}
+static void tree_bad_period(void) {
+    tree_test_times(10, 10000000001);
+}
+static void tree_bad_no_budget(void) {
+    tree_test_times(0, 10);
+}
+static void tree_bad_cache(void) {
+    fdt_property_u32(tree_test, "cache", 33);
+}
+static void tree_bad_delay(void) {
+    fdt_property_u64(tree_test, "restart-delay", 0);
+}
+static void tree_bad_delay_high(void) {
+    fdt_property_u64(tree_test, "restart-delay", UINT64_MAX);
+}
+
+static void tree_bad_budget_alone(void) {
+    fdt_property_u64(tree_test, "budget", 10);
+}
+
+static void tree_bad_capped(void) {
+    tree_test_string("schedule", "dedicated");
+    fdt_property_u32(tree_test, "cap", 10);
+}
+
+static void tree_bad_few(void) {
+    tree_test_string("schedule", "dedicated");
+    tree_test_cpus(4, 0);
+}
+
+Test(supervisor_manifest, impossible_scheduling_refuses_the_vm) {
+    static void (*const bad[])(void) = {
+        tree_bad_weight, tree_bad_weight_high, tree_bad_cap,   tree_bad_cpus,
+        tree_bad_times,  tree_bad_period,      tree_bad_cache, tree_bad_no_budget,
+        tree_bad_delay,  tree_bad_delay_high,  tree_bad_few,   tree_bad_budget_alone,
+        tree_bad_capped,
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        const struct vm_config *vm = manifest_test_vm(bad[i]);
+        cr_assert_not_null(vm, "number %zu", i);
+        cr_assert_not_null(vm->refusal, "number %zu", i);
+    }
+}
+
+static void tree_form_weight(void) {
+    fdt_property_u64(tree_test, "weight", 1);
+}
+static void tree_form_budget(void) {
+    fdt_property_u32(tree_test, "budget", 1);
+}
+static void tree_form_cpus(void) {
+    fdt_property_u64(tree_test, "cpus", 1);
+}
+static void tree_form_schedule(void) {
+    tree_test_string("schedule", "often");
+}
+static void tree_form_restart(void) {
+    fdt_property_u32(tree_test, "restart", 1);
+}
+static void tree_form_trust(void) {
+    tree_test_string("trust", "A");
+}
+
+Test(supervisor_manifest, scheduling_of_another_form_refuses_the_manifest) {
+    static void (*const bad[])(void) = {tree_form_weight,   tree_form_budget,  tree_form_cpus,
+                                        tree_form_schedule, tree_form_restart, tree_form_trust};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        cr_assert_null(manifest_test_vm(bad[i]), "number %zu", i);
+        cr_assert_eq(manifest_test.vm_count, 0);
+    }
 }
 
 Test(supervisor_manifest, no_vms_is_no_error) {
@@ -160,6 +347,9 @@ static void manifest_test_check(const char *tree, size_t size) {
         cr_assert(vm->name >= tree && vm->name < tree + size);
         cr_assert(vm->kernel >= tree && vm->kernel + strlen(vm->kernel) < tree + size);
         cr_assert(vm->refusal != NULL || (vm->vcpus >= 1 && vm->vcpus <= MANIFEST_VCPUS_MAX));
+        cr_assert(vm->refusal != NULL || vm->scheduling.weight != 0);
+        cr_assert(vm->refusal != NULL || vm->scheduling.schedule != VM_REALTIME ||
+                  (vm->scheduling.budget != 0 && vm->scheduling.period > vm->scheduling.budget));
     }
 }
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .command import Failure, execute, program
 from .manifest import HOST_CMDLINE_MAX, Refused
+from .table import CPUS_MAX
 
 # include/manifest.h and include/boot.h
 COMPATIBLE = "bulkhead,manifest"
@@ -109,7 +110,30 @@ def _vm_node(index, vm, modules):
     lines.append(f"cmdline = {_quote(vm.cmdline)};")
     if vm.autostart:
         lines.append("autostart;")
+    lines += _scheduling_lines(vm.scheduling)
+    if vm.restart.policy != "never":
+        lines.append(f"restart = {_quote(vm.restart.policy)};")
+        lines.append(f"restart-delay = {_u64(vm.restart.delay)};")
+        lines.append(f"restart-limit = {_u32(vm.restart.limit)};")
     return _node(f"vm@{index:x}", lines)
+
+
+def _scheduling_lines(scheduling):
+    """What is not said in the manifest is not in the tree: the supervisor knows the defaults."""
+    lines = [
+        f"schedule = {_quote(scheduling.schedule)};",
+        f"weight = {_u32(scheduling.weight)};",
+    ]
+    if scheduling.cpus is not None:
+        mask = sum(1 << cpu for cpu in scheduling.cpus)
+        words = [_u64(mask >> shift & (1 << 64) - 1) for shift in range(0, CPUS_MAX, 64)]
+        lines.append(f"cpus = {', '.join(words)};")
+    for key, cells in (("cap", _u32), ("cache", _u32), ("budget", _u64), ("period", _u64)):
+        if (value := getattr(scheduling, key)) is not None:
+            lines.append(f"{key} = {cells(value)};")
+    if scheduling.trust is not None:
+        lines.append(f"trust = {_quote(scheduling.trust)};")
+    return lines
 
 
 def _module_node(index, module):

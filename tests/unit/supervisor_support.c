@@ -1,0 +1,481 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel of paper; the interface is told in supervisor_support.h.
+#include "supervisor_support.h"
+#include "supervisor_kernel.h"
+
+#include "include/manifest.h"
+#include "supervisor/process.h"
+
+#include <criterion/criterion.h>
+#include <elf.h>
+#include <libfdt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int supervisor_main(void *start);
+
+struct life life;
+struct abi_start life_start;
+
+static uint64_t memory_size(void) {
+    return life.memory != 0 ? life.memory : LIFE_MEMORY;
+}
+
+static uint32_t life_new(enum life_type type, uint32_t parent, uint64_t size) {
+    for (uint32_t i = 8; i < LIFE_OBJECTS; i++) {
+        if (life.object[i].type == LIFE_FREE) {
+            life.object[i] = (struct life_object){.type = type, .parent = parent, .size = size};
+            return i;
+        }
+    }
+    abort();
+}
+
+static int64_t life_new_memory(uint32_t parent, uint64_t size) {
+    uint32_t handle = life_new(LIFE_MEMORY_OBJECT, parent, size);
+    life.object[handle].file = memfd_create("memory", 0);
+    cr_assert_eq(ftruncate(life.object[handle].file, (off_t)size), 0);
+    life.used += parent == LIFE_QUOTA ? size : 0;
+    return handle;
+}
+
+static void *life_map(uint32_t memory, uint64_t address, uint64_t offset, uint64_t size) {
+    void *at = mmap((void *)address, size, PROT_READ | PROT_WRITE,
+                    MAP_SHARED | (address != 0 ? MAP_FIXED_NOREPLACE : 0), life.object[memory].file,
+                    (off_t)offset);
+    return at != MAP_FAILED ? at : NULL;
+}
+
+// ---- the system calls -------------------------------------------------------------------------------
+
+int64_t sys_handle_close(uint32_t handle) {
+    struct life_object *object = &life.object[handle];
+    cr_assert_neq(object->type, LIFE_FREE, "handle %u closed twice", handle);
+    if (object->type == LIFE_QUOTA_OBJECT) {
+        life.used -= object->size;
+    }
+    if (object->type == LIFE_MEMORY_OBJECT) {
+        close(object->file);
+    }
+    object->type = LIFE_FREE;
+    return 0;
+}
+
+int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights) {
+    cr_assert_eq(life.object[process].type, LIFE_PROCESS);
+    cr_assert_eq(rights & (ABI_RIGHT_MANAGE | ABI_RIGHT_COPY), 0);
+    return handle; // the script uses the same numbers
+}
+
+int64_t sys_quota_create(uint32_t quota, uint64_t bytes) {
+    cr_assert_eq(quota, LIFE_QUOTA);
+    if (bytes > memory_size() - life.used) {
+        return -ABI_ERROR_MEMORY;
+    }
+    life.used += bytes;
+    return life_new(LIFE_QUOTA_OBJECT, quota, bytes);
+}
+
+int64_t sys_quota_read(uint32_t quota, struct abi_quota_info *info) {
+    bool is_own = quota == LIFE_QUOTA;
+    info->limit = is_own ? memory_size() : life.object[quota].size;
+    info->used = is_own ? life.used : life.leak;
+    return 0;
+}
+
+int64_t sys_memory_create(uint32_t quota, uint64_t size) {
+    return life_new_memory(quota, size);
+}
+
+int64_t sys_process_create(uint32_t quota, uint32_t event, uint64_t mask, uint32_t group) {
+    (void)event;
+    uint32_t handle = life_new(LIFE_PROCESS, quota, 0);
+    cr_assert_eq(life.object[group].type, LIFE_GROUP);
+    life.object[handle].in_group = group;
+    life.object[handle].mask = mask;
+    return handle;
+}
+
+int64_t sys_process_map(uint32_t process, uint32_t memory, uint64_t address, uint64_t offset,
+                        uint64_t size, uint32_t rights) {
+    cr_assert_eq(size % ABI_PAGE, 0);
+    cr_assert_eq(life.object[memory].type, LIFE_MEMORY_OBJECT);
+    cr_assert_neq(rights & (ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE),
+                  ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE);
+    if (process != 0) {
+        if (address == ABI_START_ADDRESS) {
+            life.object[process].start_memory = (uint32_t)dup(life.object[memory].file);
+        }
+        return 0;
+    }
+    life.mapped++;
+    return life_map(memory, address, offset, size) != NULL ? 0 : -ABI_ERROR_EXISTS;
+}
+
+int64_t sys_process_unmap(uint32_t process, uint64_t address, uint64_t size) {
+    cr_assert_eq(process, 0);
+    life.mapped--;
+    return munmap((void *)address, size);
+}
+
+int64_t sys_process_status(uint32_t process, struct abi_process_status *status) {
+    *status = life.object[process].status;
+    return 0;
+}
+
+void life_end_process(uint32_t process, struct abi_process_status status) {
+    if (life.object[process].status.state == ABI_PROCESS_RUNNING) {
+        life.object[process].status = status;
+        life.bits |= life.object[process].mask;
+    }
+}
+
+int64_t sys_process_kill(uint32_t process, uint32_t status) {
+    life_end_process(process, (struct abi_process_status){ABI_PROCESS_EXITED, status, 0, 0, 0, 0});
+    return 0;
+}
+
+int64_t sys_thread_create(uint32_t process, uint64_t entry, uint64_t stack, uint64_t argument,
+                          uint32_t cpu) {
+    cr_assert_lt(life.vmm_count, LIFE_VMMS);
+    struct life_vmm *vmm = &life.vmm[life.vmm_count++];
+    vmm->group = life.object[life.object[process].in_group].group;
+    (void)cpu;
+    cr_assert_eq(entry, 0x401000);
+    cr_assert_eq(stack, PROCESS_STACK_TOP);
+    cr_assert_eq(argument, ABI_START_ADDRESS);
+    int file = (int)life.object[process].start_memory;
+    cr_assert_eq(pread(file, &vmm->start, sizeof(vmm->start), 0), (ssize_t)sizeof(vmm->start));
+    close(file);
+    vmm->process = process;
+    vmm->console = life_map(vmm->start.console, 0, 0, process_pages(sizeof(*vmm->console)));
+    ring_writer_open(&vmm->out, vmm->console->out, VMM_CONSOLE_OUT, &vmm->console->out_head,
+                     &vmm->console->out_tail);
+    ring_reader_open(&vmm->in, vmm->console->in, VMM_CONSOLE_IN, &vmm->console->in_head,
+                     &vmm->console->in_tail);
+    return 0;
+}
+
+int64_t sys_event_create(uint32_t quota) {
+    return life_new(LIFE_OTHER, quota, 0);
+}
+
+int64_t sys_event_signal(uint32_t event, uint64_t mask) {
+    if (event == life.vmm[0].start.supervisor_event || life.vmm_count == 0) {
+        life.bits |= mask;
+    } else {
+        life.wakeups++;
+    }
+    return 0;
+}
+
+int64_t sys_event_wait(uint32_t event, uint64_t deadline, uint64_t *bits) {
+    (void)event;
+    if (life.bits == 0 && deadline == 0) {
+        return -ABI_ERROR_TIMEOUT;
+    }
+    if (life.bits == 0 && life.was_full) {
+        life.bits |= 1;
+        life.was_full = false;
+    }
+    life.console_left = life.console_room;
+    if (life.bits == 0 && !life.script(life.commands++) && life.bits == 0) {
+        if (deadline != ABI_FOREVER) {
+            life.now = deadline > life.now ? deadline : life.now;
+            return -ABI_ERROR_TIMEOUT;
+        }
+        longjmp(life.out, LIFE_SLEEPS);
+    }
+    cr_assert_lt(++life.sleeps, 100000, "the supervisor is busy with nothing");
+    *bits = life.bits;
+    life.bits = 0;
+    return 0;
+}
+
+int64_t sys_channel_create(uint32_t quota, uint32_t handles[2]) {
+    handles[0] = life_new(LIFE_OTHER, quota, 0);
+    handles[1] = life_new(LIFE_OTHER, quota, 0);
+    return 0;
+}
+
+int64_t sys_channel_bind(uint32_t channel, uint32_t event, uint64_t mask) {
+    (void)channel, (void)event, (void)mask;
+    return 0;
+}
+
+int64_t sys_channel_send(uint32_t channel, const void *message, size_t size) {
+    (void)channel;
+    cr_assert_eq(size, sizeof(struct vmm_message));
+    life.last_sent = ((const struct vmm_message *)message)->type;
+    return 0;
+}
+
+int64_t sys_channel_receive(uint32_t channel, void *message, size_t size) {
+    cr_assert_eq(size, sizeof(struct vmm_message));
+    for (unsigned int i = 0; i < life.mail_count; i++) {
+        if (life.mail_to[i] + 1 == channel || life.mail_to[i] == channel + 1) {
+            memcpy(message, &life.mail[i], size);
+            life.mail_count--;
+            memmove(&life.mail[i], &life.mail[i + 1], (life.mail_count - i) * sizeof(life.mail[0]));
+            memmove(&life.mail_to[i], &life.mail_to[i + 1],
+                    (life.mail_count - i) * sizeof(life.mail_to[0]));
+            return (int64_t)size;
+        }
+    }
+    return -ABI_ERROR_AGAIN;
+}
+
+int64_t sys_system_info(uint32_t system, struct abi_system_info *info) {
+    cr_assert_eq(system, LIFE_SYSTEM);
+    *info = (struct abi_system_info){
+        .version = ABI_VERSION,
+        .cpu_count = life.cpu_count,
+        .tsc_hz = 1000,
+        .memory_kernel = 1000,
+        .kernel_entry_tsc = 100,
+        .first_entry_tsc = life.vmm_count > 0 ? 350 : 0,
+        .has_virtualization = 1,
+        .vm_exits = 77,
+    };
+    return 0;
+}
+
+int64_t sys_console_write(uint32_t system, const char *text, size_t size) {
+    (void)system;
+    if (life.console_room != 0 && size > life.console_left) {
+        size = life.console_left;
+        life.was_full = true;
+    }
+    life.console_left -= life.console_room != 0 ? size : 0;
+    cr_assert_lt(life.console_length + size, sizeof(life.console));
+    memcpy(&life.console[life.console_length], text, size);
+    life.console_length += size;
+    return (int64_t)size;
+}
+
+int64_t sys_console_read(uint32_t system, char *text, size_t size) {
+    (void)system;
+    size_t count = life.typed != NULL ? strnlen(life.typed, size) : 0;
+    memcpy(text, life.typed != NULL ? life.typed : "", count);
+    life.typed = life.typed != NULL ? life.typed + count : NULL;
+    return (int64_t)count;
+}
+
+int64_t sys_console_bind(uint32_t system, uint32_t event, uint64_t mask) {
+    (void)system, (void)event;
+    cr_assert_eq(mask, 1);
+    return 0;
+}
+
+int64_t sys_system_power(uint32_t system, enum abi_power power) {
+    (void)system;
+    life.power = power;
+    longjmp(life.out, LIFE_POWERED);
+}
+
+int64_t sys_system_cpu(uint32_t system, uint32_t cpu, struct abi_cpu_info *info) {
+    cr_assert_eq(system, LIFE_SYSTEM);
+    cr_assert_lt(cpu, LIFE_CPUS);
+    *info = life.cpu[cpu];
+    return 0;
+}
+
+int64_t sys_group_create(uint32_t system, uint32_t quota, const struct abi_group *group) {
+    cr_assert_eq(system, LIFE_SYSTEM);
+    if (life.group_result != 0) {
+        return life.group_result;
+    }
+    uint32_t handle = life_new(LIFE_GROUP, quota, 0);
+    life.object[handle].group = *group;
+    return handle;
+}
+
+int64_t sys_group_write(uint32_t group, const struct abi_group *values) {
+    cr_assert_eq(life.object[group].type, LIFE_GROUP);
+    life.object[group].group = *values;
+    return 0;
+}
+
+int64_t sys_process_usage(uint32_t process, struct abi_usage *usage) {
+    cr_assert_eq(life.object[process].type, LIFE_PROCESS);
+    *usage = life.usage;
+    return 0;
+}
+
+int64_t sys_system_audit(uint32_t system, struct abi_audit *audit) {
+    cr_assert_eq(system, LIFE_SYSTEM);
+    *audit = life.audit;
+    life.audits++;
+    return life.audit_result;
+}
+
+uint64_t machine_tsc(void);
+
+uint64_t machine_tsc(void) {
+    return life.now;
+}
+
+// ---- what scripts do --------------------------------------------------------------------------------
+
+void life_print(unsigned int index, const char *text) {
+    struct life_vmm *vmm = &life.vmm[index];
+    uint32_t length = (uint32_t)strlen(text);
+    cr_assert_eq(ring_write(&vmm->out, (const uint8_t *)text, length), length);
+    life.bits |= vmm->start.supervisor_mask;
+}
+
+void life_report(unsigned int index, enum vmm_message_type type, enum vmm_end end, uint32_t code,
+                 const char *text) {
+    struct vmm_message *message = &life.mail[life.mail_count];
+    *message = (struct vmm_message){.type = type, .end = end, .code = code};
+    strncpy(message->text, text, sizeof(message->text) - 1);
+    life.mail_to[life.mail_count++] = life.vmm[index].start.report;
+    life.bits |= life.vmm[index].start.supervisor_mask;
+}
+
+void life_type(const char *text) {
+    life.typed = text;
+    life.bits |= 1;
+}
+
+// ---- set-up -----------------------------------------------------------------------------------------
+
+static void life_module(const char *name, const void *data, size_t size) {
+    struct abi_start_module *module = &life_start.module[life_start.module_count++];
+    strcpy(module->name, name);
+    module->size = size;
+    module->memory = (uint32_t)life_new_memory(0, process_pages(size));
+    cr_assert_eq(pwrite(life.object[module->memory].file, data, size, 0), (ssize_t)size);
+}
+
+// A program of one page of code and one of data.
+static void life_vmm_module(void) {
+    static struct {
+        Elf64_Ehdr header;
+        Elf64_Phdr segment[2];
+        char code[4096 * 3];
+    } elf;
+    elf.header = (Elf64_Ehdr){
+        .e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+        .e_type = ET_EXEC,
+        .e_machine = EM_X86_64,
+        .e_version = EV_CURRENT,
+        .e_entry = 0x401000,
+        .e_phoff = sizeof(Elf64_Ehdr),
+        .e_ehsize = sizeof(Elf64_Ehdr),
+        .e_phentsize = sizeof(Elf64_Phdr),
+        .e_phnum = 2,
+    };
+    elf.segment[0] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                  .p_flags = PF_R | PF_X,
+                                  .p_offset = 4096,
+                                  .p_vaddr = 0x401000,
+                                  .p_filesz = 100,
+                                  .p_memsz = 100,
+                                  .p_align = 4096};
+    elf.segment[1] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                  .p_flags = PF_R | PF_W,
+                                  .p_offset = 8192,
+                                  .p_vaddr = 0x402010,
+                                  .p_filesz = 16,
+                                  .p_memsz = 9000,
+                                  .p_align = 16};
+    life_module(MANIFEST_MODULE_VMM, &elf, sizeof(elf));
+}
+
+static void life_manifest(const struct life_config *vm, const char *when_all_ended) {
+    static char tree[128 << 10] __attribute__((aligned(8)));
+    fdt_create(tree, sizeof(tree));
+    fdt_finish_reservemap(tree);
+    fdt_begin_node(tree, "");
+    fdt_property_string(tree, "compatible", MANIFEST_COMPATIBLE);
+    fdt_property_u32(tree, "version", MANIFEST_VERSION);
+    fdt_begin_node(tree, "host");
+    fdt_property_string(tree, "when-all-ended", when_all_ended);
+    fdt_end_node(tree);
+    fdt_begin_node(tree, "vms");
+    for (unsigned int i = 0; vm[i].name != NULL; i++) {
+        char node[16];
+        snprintf(node, sizeof(node), "vm@%u", i);
+        fdt_begin_node(tree, node);
+        fdt_property_string(tree, "vm-name", vm[i].name);
+        fdt_property_u32(tree, "vcpus", vm[i].vcpus != 0 ? vm[i].vcpus : 3);
+        fdt_property_u64(tree, "memory", vm[i].mib << 20);
+        fdt_property_string(tree, "kernel", "vmlinuz-0");
+        fdt_property_string(tree, "cmdline", "quiet");
+        if (!vm[i].is_manual) {
+            fdt_property(tree, "autostart", NULL, 0);
+        }
+        if (vm[i].more != NULL) {
+            vm[i].more(tree);
+        }
+        fdt_end_node(tree);
+    }
+    fdt_end_node(tree);
+    fdt_end_node(tree);
+    cr_assert_eq(fdt_finish(tree), 0);
+    life_module(MANIFEST_MODULE_MANIFEST, tree, fdt_totalsize(tree));
+}
+
+void life_prepare(const struct life_config *vm, const char *cmdline, const char *when_all_ended,
+                  bool (*script)(unsigned int step)) {
+    life_start.version = ABI_VERSION;
+    life_start.quota = LIFE_QUOTA;
+    life_start.system = LIFE_SYSTEM;
+    strcpy(life_start.cmdline, cmdline);
+    life_module("vmlinuz-0", "kernel", 6);
+    life_vmm_module();
+    life_manifest(vm, when_all_ended);
+    life.script = script;
+    life.cpu_count = life.cpu_count != 0 ? life.cpu_count : 2;
+    for (uint32_t i = 0; i < LIFE_CPUS; i++) {
+        life.cpu[i].core = i;
+    }
+}
+
+int life_run(void) {
+    int how = setjmp(life.out);
+    if (how == LIFE_NEVER) {
+        supervisor_main(&life_start);
+    }
+    life.console[life.console_length] = '\0';
+    return how;
+}
+
+void life_expect(const char *text) {
+    cr_assert_not_null(strstr(life.console, text), "no \"%s\" in:\n%s", text, life.console);
+}
+
+void life_expect_no_line(const char *text) {
+    for (const char *at = life.console; at != NULL; at = strchr(at, '\n')) {
+        at += *at == '\n';
+        cr_assert_neq(strncmp(at, text, strlen(text)), 0, "\"%s\" in:\n%s", text, life.console);
+    }
+}
+
+unsigned int life_open_handles(void) {
+    unsigned int count = 0;
+    for (unsigned int i = 8; i < LIFE_OBJECTS; i++) {
+        count += life.object[i].type != LIFE_FREE;
+    }
+    return count;
+}
+
+unsigned int life_count(const char *text) {
+    unsigned int count = 0;
+    for (const char *at = life.console; (at = strstr(at, text)) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
+const struct abi_group *life_group(unsigned int index) {
+    return &life.vmm[index].group;
+}
+
+const struct life_config life_one[] = {{.name = "demo", .mib = 8}, {.name = NULL}};
+const struct life_config life_two[] = {
+    {.name = "demo", .mib = 8}, {.name = "other", .mib = 8}, {.name = NULL}};
