@@ -3,6 +3,12 @@
 
 FUZZ_PARTS_decode := vmm/decode.c vmm/decode_table.c
 FUZZ_LIBS_decode  := -lZydis
+FUZZ_PARTS_emulate  := $(addprefix vmm/,decode.c decode_table.c emulate.c emulate_alu.c emulate_operand.c \
+                         emulate_string.c walk.c)
+FUZZ_PARTS_exit     := vmx/cr.c
+FUZZ_PARTS_manifest := supervisor/manifest.c
+FUZZ_LIBS_manifest  := -lfdt
+FUZZ_PARTS_syscall  := tests/unit/kernel_support.c $(PARTS_kernel)
 FUZZ_FLAGS := $(HOST_FLAGS) -fsanitize=fuzzer
 FUZZES := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 
@@ -10,6 +16,9 @@ FUZZES := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 fuzz: $(FUZZES:%=$(BUILD)/tests/fuzz-%)
 $(BUILD)/fuzz/%.c.o: %.c
 	$(call say,FUZZCC,$<)mkdir -p $(@D) && $(CC) $(FUZZ_FLAGS) -c $< -o $@
+# They include worlds of unit tests, as those include whole modules.
+$(BUILD)/fuzz/tests/%: FUZZ_FLAGS += -Wno-shadow -Itests/fuzz/include
+$(BUILD)/fuzz/kernel/%: FUZZ_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
 define fuzz_rule
 $(BUILD)/tests/fuzz-$(1): $(patsubst %,$(BUILD)/fuzz/%.o,tests/fuzz/$(1)_fuzz.c $(FUZZ_PARTS_$(1)))
 	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) -fsanitize=fuzzer,address,undefined -o $$@ $$^ $(FUZZ_LIBS_$(1))

@@ -24,7 +24,14 @@ from .job import (
 
 TIMEOUT = 900
 SKIP_STATUS = 77
-FUZZ_RUNS = 1_000_000
+# A target's number of runs, and the longest input.
+FUZZ_RUNS = {
+    "decode": (1_000_000, 64),
+    "emulate": (300_000, 1000),
+    "exit": (300_000, 600),
+    "manifest": (1_000_000, 400),
+    "syscall": (40_000, 600),
+}
 NOT_HERE = ["fresh-debian"]  # of tests/setup: takes an hour, and runs the tests itself
 
 _TAP = re.compile(r"(not ok|ok) - (\S+)(.*)")
@@ -177,7 +184,8 @@ def fuzz_jobs():
         def run(context):
             binary = BUILD / "tests" / f"fuzz-{name}"
             artifacts = f"-artifact_prefix={context.log.parent}/"
-            command = [binary, f"-runs={FUZZ_RUNS}", "-seed=1", artifacts]
+            runs, longest = FUZZ_RUNS[name]
+            command = [binary, f"-runs={runs}", f"-max_len={longest}", "-seed=1", artifacts]
             status, output = execute(command, context.log, TIMEOUT)
             if status == 0:
                 return [passed(name)]
