@@ -6,6 +6,7 @@
 #include "drivers/console.h"
 #include "drivers/power.h"
 #include "drivers/system.h"
+#include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/log.h"
 #include "kernel/smp.h"
@@ -106,4 +107,12 @@ int64_t call_system_power(const struct syscall *c) {
     else
         power_reset();
     return -ABI_ERROR_UNSUPPORTED;
+}
+
+int64_t call_system_audit(const struct syscall *c) {
+    int error = check(c, ABI_RIGHT_READ);
+    if (error != ABI_OK)
+        return -error;
+    struct abi_audit report = audit_all();
+    return user_write(c->a[1], &report, sizeof(report)) ? 0 : -ABI_ERROR_ADDRESS;
 }

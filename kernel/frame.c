@@ -23,6 +23,7 @@ struct pool_page {
 static struct {
     struct spinlock lock;
     uint64_t *bitmap;       // [lock]
+    uint8_t *owners;        // the auditor's, a byte a frame
     uint64_t frame_count;   // frames that the bitmap covers
     uint64_t high_end;      // no free run of 2 MiB reaches beyond this frame [lock]
     uint64_t direct;        // what to add to a physical address to reach a kernel page
@@ -70,7 +71,8 @@ static bool bits_all_set(uint64_t first, uint64_t count) {
     return true;
 }
 
-static void release_range(uint64_t base, uint64_t size) {
+// How much became free.
+static uint64_t release_range(uint64_t base, uint64_t size) {
     // Frame 0 is nobody's: a null pointer must never be memory.
     if (base == 0) {
         base += PAGE_SIZE;
@@ -80,6 +82,7 @@ static void release_range(uint64_t base, uint64_t size) {
     bits_set(base >> PAGE_SHIFT, size >> PAGE_SHIFT, true);
     frames.high_end = MAX(frames.high_end, align_up(end, SIZE_2M >> PAGE_SHIFT));
     frames.free += size;
+    return size;
 }
 
 // From the bottom: for runs smaller than 2 MiB.
@@ -140,8 +143,7 @@ void frame_free(hpa_t base, uint64_t size) {
 
 void frame_add(hpa_t base, uint64_t size) {
     lock_take(&frames.lock);
-    release_range(base.v, size);
-    frames.total += size;
+    frames.total += release_range(base.v, size);
     lock_drop(&frames.lock);
 }
 
@@ -272,20 +274,21 @@ static hpa_t boot_run_find(const struct boot_memory *map, uint32_t count, uint64
 void frame_init(const struct boot_memory *map, uint32_t count) {
     frames.frame_count = memory_end(map, count) >> PAGE_SHIFT;
     uint64_t bitmap_size = align_up(frames.frame_count / 8 + 8, PAGE_SIZE);
-    uint64_t run = align_up(bitmap_size + BOOT_POOL_MIN, SIZE_2M);
+    uint64_t maps_size = bitmap_size + align_up(frames.frame_count, PAGE_SIZE);
+    uint64_t run = align_up(maps_size + BOOT_POOL_MIN, SIZE_2M);
     hpa_t base = boot_run_find(map, count, run);
     frames.bitmap = frame_to_kernel(base);
+    frames.owners = (uint8_t *)frames.bitmap + bitmap_size;
     memset(frames.bitmap, 0, bitmap_size);
     for (uint32_t i = 0; i < count; i++) {
         if (!is_usable(&map[i]))
             continue;
-        release_range(map[i].base, map[i].length);
-        frames.total += map[i].length;
+        frames.total += release_range(map[i].base, map[i].length);
     }
     bits_set(base.v >> PAGE_SHIFT, run >> PAGE_SHIFT, false);
     frames.free -= run;
-    frames.kernel = bitmap_size;
-    pool_put_range((hpa_t){base.v + bitmap_size}, run - bitmap_size);
+    frames.kernel = maps_size;
+    pool_put_range((hpa_t){base.v + maps_size}, run - maps_size);
     frames.boot_run = base;
     frames.boot_run_size = run;
 }
@@ -299,6 +302,7 @@ void frame_use_direct_map(void) {
         link = &(*link)->next;
     }
     frames.bitmap = (uint64_t *)((uint64_t)frames.bitmap + KERNEL_DIRECT);
+    frames.owners = (uint8_t *)((uint64_t)frames.owners + KERNEL_DIRECT);
     frames.direct = KERNEL_DIRECT;
 }
 
@@ -307,4 +311,31 @@ struct frame_totals frame_totals(void) {
     struct frame_totals totals = {frames.total, frames.free, frames.kernel};
     lock_drop(&frames.lock);
     return totals;
+}
+
+uint8_t *frame_owners(uint64_t *count) {
+    *count = frames.frame_count;
+    return frames.owners;
+}
+
+// How far one may go on from `frame`, which has what its whole word has: to the next word, or one frame.
+static uint64_t stride(uint64_t frame, uint64_t same) {
+    return frame % WORD_BITS == 0 && frames.bitmap[frame / WORD_BITS] == same ? WORD_BITS : 1;
+}
+
+void frame_each_free(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque) {
+    for (uint64_t i = 0; i < frames.frame_count;) {
+        uint64_t first = i;
+        while (i < frames.frame_count && bits_all_set(i, 1))
+            i += stride(i, ~0ULL);
+        if (i > first)
+            run(opaque, (hpa_t){first << PAGE_SHIFT}, (i - first) << PAGE_SHIFT);
+        while (i < frames.frame_count && !bits_all_set(i, 1))
+            i += stride(i, 0);
+    }
+}
+
+void frame_each_pooled(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque) {
+    for (struct pool_page *page = frames.pool; page != NULL; page = page->next)
+        run(opaque, frame_of_kernel(page), PAGE_SIZE);
 }

@@ -46,9 +46,15 @@ uint64_t frame_memory_end(void);
 void *frame_to_kernel(hpa_t frame);
 hpa_t frame_of_kernel(const void *page);
 
+// For the auditor, with all other CPUs standing still: its map, a byte a frame of RAM, and how many; what is
+// free; which kernel pages are in no use.
+uint8_t *frame_owners(uint64_t *count);
+void frame_each_free(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque);
+void frame_each_pooled(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque);
+
 struct frame_totals {
     uint64_t total;  // bytes of RAM in the map that the kernel may use
     uint64_t free;   // bytes in no use
-    uint64_t kernel; // bytes of the pool in use, and the bitmap
+    uint64_t kernel; // bytes of the pool in use, and the maps of all frames
 };
 struct frame_totals frame_totals(void);

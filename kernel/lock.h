@@ -19,6 +19,7 @@ enum lock_rank {
     LOCK_QUOTA,
     LOCK_FRAMES,
     LOCK_CONSOLE,
+    LOCK_OBJECTS, // the list of what the auditor looks at
 };
 
 struct spinlock {

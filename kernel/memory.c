@@ -34,11 +34,13 @@ static struct memory *memory_new(struct quota *quota, uint64_t size, enum memory
     memory->quota = quota;
     memory->size = size;
     memory->kind = kind;
+    object_list(&memory->object);
     return memory;
 }
 
 static void memory_drop(struct memory *memory) {
     struct quota *quota = memory->quota;
+    object_unlist(&memory->object);
     quota_free_page(quota, memory);
     object_unref(&quota->object);
 }
@@ -152,30 +154,59 @@ static bool is_gib_cleared(const struct memory *memory, uint64_t first) {
     return true;
 }
 
-static struct memory_run get_ram(struct memory *memory, uint64_t offset) {
-    uint64_t index = offset / CHUNK_SIZE;
-    lock_take(&memory->lock);
-    uint64_t *word = chunk_word(memory, index);
+// What holds the chunk: itself, or its whole GiB.
+static struct memory_run run_locked(const struct memory *memory, uint64_t index) {
+    uint64_t word = *chunk_word(memory, index);
     struct memory_run run = {
-        .frame = {*word & CHUNK_ADDRESS},
+        .frame = {word & CHUNK_ADDRESS},
         .offset = index * CHUNK_SIZE,
         .size = chunk_size(memory, index),
     };
-    if ((*word & CHUNK_CLEARED) == 0) {
-        space_clear(run.frame, run.size);
-        *word |= CHUNK_CLEARED;
-    }
-    if ((*word & CHUNK_GIGANTIC) != 0 && is_gib_cleared(memory, align_down(index, WORDS))) {
+    if ((word & CHUNK_GIGANTIC) != 0 && is_gib_cleared(memory, align_down(index, WORDS))) {
         run.frame.v = align_down(run.frame.v, SIZE_1G);
         run.offset = align_down(run.offset, SIZE_1G);
         run.size = SIZE_1G;
     }
+    return run;
+}
+
+static struct memory_run get_ram(struct memory *memory, uint64_t offset, bool *is_cleared) {
+    uint64_t index = offset / CHUNK_SIZE;
+    lock_take(&memory->lock);
+    uint64_t *word = chunk_word(memory, index);
+    if (is_cleared != NULL) {
+        *is_cleared = (*word & CHUNK_CLEARED) != 0;
+    } else if ((*word & CHUNK_CLEARED) == 0) {
+        space_clear((hpa_t){*word & CHUNK_ADDRESS}, chunk_size(memory, index));
+        *word |= CHUNK_CLEARED;
+    }
+    struct memory_run run = run_locked(memory, index);
     lock_drop(&memory->lock);
     return run;
 }
 
 struct memory_run memory_get(struct memory *memory, uint64_t offset) {
     if (memory->kind == MEMORY_RAM)
-        return get_ram(memory, offset);
+        return get_ram(memory, offset, NULL);
     return (struct memory_run){memory->base, 0, memory->size};
+}
+
+struct memory_run memory_peek(struct memory *memory, uint64_t offset, bool *is_cleared) {
+    *is_cleared = true;
+    if (memory->kind == MEMORY_RAM)
+        return get_ram(memory, offset, is_cleared);
+    return (struct memory_run){memory->base, 0, memory->size};
+}
+
+bool memory_chunk(const struct memory *memory, uint64_t index, hpa_t *base, uint64_t *size) {
+    *base = memory->base;
+    *size = memory->size;
+    if (memory->kind != MEMORY_RAM)
+        return index == 0;
+    if (index >= chunk_count(memory))
+        return false;
+    bool is_there = memory->directory != NULL && memory->directory[index / WORDS] != NULL;
+    base->v = is_there ? *chunk_word(memory, index) & CHUNK_ADDRESS : 0;
+    *size = base->v != 0 ? chunk_size(memory, index) : 0;
+    return true;
 }

@@ -49,3 +49,9 @@ void memory_destroy(struct object *object);
 // The run that holds `offset`: cleared, and as long as its chunk or, where a whole GiB of chunks is
 // contiguous and cleared, as that.
 struct memory_run memory_get(struct memory *memory, uint64_t offset);
+
+// For the auditor. The same without clearing anything; whether it is cleared.
+struct memory_run memory_peek(struct memory *memory, uint64_t offset, bool *is_cleared);
+// Goes through the frames that the object holds: `index` 0, 1, ... False: there are no more. A size of 0: none
+// here.
+bool memory_chunk(const struct memory *memory, uint64_t index, hpa_t *base, uint64_t *size);

@@ -24,9 +24,38 @@ static void (*const destroy[])(struct object *) = {
     [OBJECT_VCPU] = vcpu_destroy,       [OBJECT_SYSTEM] = system_destroy,
 };
 
+static struct object *listed; // [list_lock]
+static struct spinlock list_lock = {.rank = LOCK_OBJECTS};
+
 void object_init(struct object *object, enum object_type type) {
     object->type = (uint32_t)type;
     object->ref_count = 1;
+    object->listed_at = NULL;
+}
+
+void object_list(struct object *object) {
+    lock_take(&list_lock);
+    object->listed = listed;
+    object->listed_at = &listed;
+    if (listed != NULL)
+        listed->listed_at = &object->listed;
+    listed = object;
+    lock_drop(&list_lock);
+}
+
+void object_unlist(struct object *object) {
+    lock_take(&list_lock);
+    if (object->listed_at != NULL) {
+        *object->listed_at = object->listed;
+        if (object->listed != NULL)
+            object->listed->listed_at = object->listed_at;
+        object->listed_at = NULL;
+    }
+    lock_drop(&list_lock);
+}
+
+struct object *object_first_listed(void) {
+    return listed;
 }
 
 void object_ref(struct object *object) {

@@ -24,8 +24,16 @@ struct object {
     uint32_t type;             // enum object_type
     uint32_t ref_count;        // atomic
     struct object *next_dying; // once the count is 0
+    struct object *listed;     // the next one in the list of all that hold frames or map them
+    struct object **listed_at; // what points here; NULL: not in it
 };
 
 void object_init(struct object *object, enum object_type type); // with one reference
 void object_ref(struct object *object);
 void object_unref(struct object *object);
+
+// The list that the auditor goes through: quotas, memory, processes and VMs, from when they are whole until
+// they begin to be destroyed. To be read while all other CPUs stand still.
+void object_list(struct object *object);
+void object_unlist(struct object *object); // or nothing, when it is not in it
+struct object *object_first_listed(void);

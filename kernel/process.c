@@ -3,6 +3,7 @@
 #include "kernel/process.h"
 
 #include "arch/traps.h"
+#include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
@@ -52,11 +53,18 @@ struct process *process_create(struct quota *quota, struct event *event, uint64_
     object_ref(&quota->object);
     event_bind(&process->end, event, mask);
     process->handle_hint = 1;
+    object_list(&process->object);
     return process;
 }
 
-// Everything but the struct itself, which handles may still name. No thread is in it any more.
+hpa_t process_stub_frame(void) {
+    return stub_frame;
+}
+
+// Everything but the struct itself, which handles may still name. No thread is in it any more. The tables
+// go before the memory that they map.
 static void teardown(struct process *process) {
+    space_process_destroy(&process->pt);
     region_clear(process->regions);
     for (uint64_t i = 0; i < HANDLE_COUNT; i++)
         if (process->handles[i / HANDLES_IN_PAGE] != NULL)
@@ -65,7 +73,6 @@ static void teardown(struct process *process) {
         if (process->handles[i] != NULL)
             quota_free_page(process->quota, process->handles[i]);
     memset(process->handles, 0, sizeof(process->handles));
-    space_process_destroy(&process->pt);
     quota_free_page(process->quota, process->regions);
 }
 
@@ -87,6 +94,7 @@ void process_destroy(struct object *object) {
     struct process *process = CONTAINER_OF(object, struct process, object);
     struct quota *quota = process->quota;
     teardown_once(process);
+    object_unlist(object);
     event_unbind(&process->end);
     quota_free_page(quota, process);
     object_unref(&quota->object);
@@ -126,6 +134,8 @@ int process_unmap(struct process *process, uint64_t address, uint64_t size) {
     // Runs are mapped inside one region only, so no leaf is cut and this cannot fail.
     else if (!pt_unmap(&process->pt, address, size))
         panic("unmapping a whole region at 0x%lx had to split a leaf", address);
+    else
+        AUDIT_PROCESS(process);
     lock_drop(&process->lock);
     if (error != ABI_OK)
         return error;
@@ -139,10 +149,9 @@ bool process_fault(struct process *process, uint64_t address, uint64_t right) {
     lock_take(&process->lock);
     const struct region *region = region_find(process->regions, address);
     if (region != NULL && (region->rights & right) != 0) {
-        uint32_t rights = PT_READ | PT_USER;
-        rights |= (region->rights & ABI_RIGHT_WRITE) != 0 ? PT_WRITE : 0;
-        rights |= (region->rights & ABI_RIGHT_EXECUTE) != 0 ? PT_EXECUTE : 0;
-        is_mapped = region_populate(region, &process->pt, align_down(address, PAGE_SIZE), rights);
+        is_mapped = region_populate(region, &process->pt, align_down(address, PAGE_SIZE),
+                                    region_rights(region) | PT_USER);
+        AUDIT_PROCESS(process);
     }
     lock_drop(&process->lock);
     return is_mapped;

@@ -50,6 +50,9 @@ int process_unmap(struct process *process, uint64_t address, uint64_t size);
 // Maps what a region has at `address`. False: nothing there with that right.
 bool process_fault(struct process *process, uint64_t address, uint64_t right);
 
+// The page that all processes share, at ABI_STUB_ADDRESS.
+hpa_t process_stub_frame(void);
+
 // Handles. handle_insert consumes a reference in any case and returns the number or a negated error.
 int64_t handle_insert(struct process *process, struct object *object, uint64_t rights);
 // Takes a reference on success. `type` OBJECT_NONE: any.

@@ -2,6 +2,7 @@
 // See kernel/quota.h.
 #include "kernel/quota.h"
 
+#include "arch/log.h"
 #include "kernel/frame.h"
 
 static struct quota root = {.lock = {.rank = LOCK_QUOTA}};
@@ -12,35 +13,58 @@ struct quota *quota_root(void) {
 
 void quota_init_root(uint64_t bytes) {
     object_init(&root.object, OBJECT_QUOTA);
+    object_list(&root.object);
     root.limit = bytes;
 }
 
-bool quota_charge(struct quota *quota, uint64_t bytes) {
+// `kernel` is how much of it is in kernel pages.
+static bool charge(struct quota *quota, uint64_t bytes, uint64_t kernel) {
     lock_take(&quota->lock);
     bool is_enough = bytes <= quota->limit - quota->used;
-    quota->used += is_enough ? bytes : 0;
+    if (is_enough) {
+        quota->used += bytes;
+        quota->kernel += kernel;
+    }
     lock_drop(&quota->lock);
     return is_enough;
 }
 
-void quota_release(struct quota *quota, uint64_t bytes) {
+static void release(struct quota *quota, uint64_t bytes, uint64_t kernel) {
     lock_take(&quota->lock);
+    assert(bytes <= quota->used && kernel <= quota->kernel);
     quota->used -= bytes;
+    quota->kernel -= kernel;
     lock_drop(&quota->lock);
 }
 
+bool quota_charge(struct quota *quota, uint64_t bytes) {
+    return charge(quota, bytes, 0);
+}
+
+void quota_release(struct quota *quota, uint64_t bytes) {
+    release(quota, bytes, 0);
+}
+
+bool quota_charge_kernel(struct quota *quota, uint64_t bytes) {
+    return charge(quota, bytes, bytes);
+}
+
+void quota_release_kernel(struct quota *quota, uint64_t bytes) {
+    release(quota, bytes, bytes);
+}
+
 void *quota_alloc_page(struct quota *quota) {
-    if (!quota_charge(quota, PAGE_SIZE))
+    if (!quota_charge_kernel(quota, PAGE_SIZE))
         return NULL;
     void *page = kernel_page_alloc();
     if (page == NULL)
-        quota_release(quota, PAGE_SIZE);
+        quota_release_kernel(quota, PAGE_SIZE);
     return page;
 }
 
 void quota_free_page(struct quota *quota, void *page) {
     kernel_page_free(page);
-    quota_release(quota, PAGE_SIZE);
+    quota_release_kernel(quota, PAGE_SIZE);
 }
 
 // The page of the struct itself is part of what the parent gives away.
@@ -57,12 +81,14 @@ struct quota *quota_create(struct quota *parent, uint64_t bytes) {
     quota->parent = parent;
     quota->limit = bytes;
     object_ref(&parent->object);
+    object_list(&quota->object);
     return quota;
 }
 
 void quota_destroy(struct object *object) {
     struct quota *quota = CONTAINER_OF(object, struct quota, object), *parent = quota->parent;
     uint64_t bytes = quota->limit + PAGE_SIZE;
+    object_unlist(object);
     kernel_page_free(quota);
     quota_release(parent, bytes);
     object_unref(&parent->object);

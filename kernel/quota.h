@@ -18,6 +18,8 @@ struct quota {
     struct quota *parent; // referenced; NULL: the root
     uint64_t limit;       // bytes; const
     uint64_t used;        // bytes [lock]
+    uint64_t kernel;      // of these, in kernel pages [lock]
+    uint64_t found;       // of the others, by the auditor
 };
 
 // The root quota: all memory that is free at boot.
@@ -30,6 +32,10 @@ void quota_destroy(struct object *object);
 // False: not enough left.
 bool quota_charge(struct quota *quota, uint64_t bytes);
 void quota_release(struct quota *quota, uint64_t bytes);
+
+// The same for kernel pages that the caller has from elsewhere.
+bool quota_charge_kernel(struct quota *quota, uint64_t bytes);
+void quota_release_kernel(struct quota *quota, uint64_t bytes);
 
 // One zeroed frame of kernel memory, mapped in the kernel, charged to the quota. NULL: used up.
 void *quota_alloc_page(struct quota *quota);

@@ -150,6 +150,11 @@ void region_clear(struct region_list *list) {
     list->count = 0;
 }
 
+uint32_t region_rights(const struct region *region) {
+    return PT_READ | ((region->rights & ABI_RIGHT_WRITE) != 0 ? PT_WRITE : 0u) |
+           ((region->rights & ABI_RIGHT_EXECUTE) != 0 ? PT_EXECUTE : 0u);
+}
+
 bool region_populate(const struct region *region, struct pagetable *pt, uint64_t address,
                      uint32_t rights) {
     struct pt_mapping hole = pt_lookup(pt, address);

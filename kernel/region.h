@@ -52,6 +52,9 @@ bool region_remove(struct region_list *list, uint64_t base, uint64_t size, struc
 // Drops all references and gives the pages back. The page tables are the caller's.
 void region_clear(struct region_list *list);
 
+// enum pt_rights of what it maps, but for PT_USER.
+uint32_t region_rights(const struct region *region);
+
 // Maps the run around `address`, which lies in `region`, with `rights` of enum pt_rights. True as well
 // when it is mapped already. False: no memory for tables.
 bool region_populate(const struct region *region, struct pagetable *pt, uint64_t address,

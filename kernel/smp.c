@@ -39,7 +39,22 @@ static struct {
     const struct call *call; // atomic
 } slots[CPU_COUNT_MAX];
 
+// One CPU at a time makes the others stand still. They do so wherever they answer, so without a lock.
+static struct {
+    uint32_t is_wanted; // atomic
+    uint32_t standing;  // CPUs that do (atomic)
+} stop;
+
+static void stand(void) {
+    __atomic_add_fetch(&stop.standing, 1, __ATOMIC_ACQ_REL);
+    while (__atomic_load_n(&stop.is_wanted, __ATOMIC_ACQUIRE) != 0)
+        x86_pause();
+    __atomic_sub_fetch(&stop.standing, 1, __ATOMIC_ACQ_REL);
+}
+
 static void answer(void) {
+    if (__atomic_load_n(&stop.is_wanted, __ATOMIC_ACQUIRE) != 0)
+        stand();
     const struct call **slot = &slots[cpu_current()->index].call;
     const struct call *call = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
     if (call == NULL)
@@ -65,6 +80,18 @@ void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {
         x86_pause();
     }
     __atomic_store_n(&slots[cpu->index].is_taken, 0, __ATOMIC_RELEASE);
+}
+
+void smp_stop_and_call(void (*function)(void *), void *opaque) {
+    while (__atomic_exchange_n(&stop.is_wanted, 1, __ATOMIC_ACQ_REL) != 0)
+        answer();
+    for (uint32_t i = 0; i < cpu_count; i++)
+        if (cpu_table[i] != cpu_current())
+            lapic_send_vector(cpu_table[i]->apic_id, VECTOR_WAKE);
+    while (__atomic_load_n(&stop.standing, __ATOMIC_ACQUIRE) != cpu_count - 1)
+        x86_pause();
+    function(opaque);
+    __atomic_store_n(&stop.is_wanted, 0, __ATOMIC_RELEASE);
 }
 
 void smp_interrupt(void) {
@@ -167,6 +194,7 @@ static void trampoline_fill(const struct trampoline *t, uint64_t stack) {
     memcpy(page, trampoline_begin, (size_t)(trampoline_end - trampoline_begin));
     *(uint64_t *)(page + ((const uint8_t *)&trampoline_root - trampoline_begin)) = t->pt.root.v;
     *(uint64_t *)(page + ((const uint8_t *)&trampoline_stack - trampoline_begin)) = stack;
+    space_window_close();
 }
 
 static void start_one(const struct trampoline *t, uint32_t apic_id) {

@@ -84,6 +84,16 @@ void space_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint6
     frame_use_direct_map();
 }
 
+void space_walk_kernel(const struct pt_visitor *visitor) {
+    pt_walk(&kernel_pt, KERNEL_ROOT, ROOT_ENTRIES - 1, visitor);
+}
+
+bool space_is_kernel_half(const struct pagetable *pt) {
+    const uint64_t *root = frame_to_kernel(pt->root), *kernel = frame_to_kernel(kernel_pt.root);
+    size_t size = (ROOT_ENTRIES - KERNEL_ROOT) * sizeof(*root);
+    return memcmp(root + KERNEL_ROOT, kernel + KERNEL_ROOT, size) == 0;
+}
+
 bool space_map_direct(hpa_t base, uint64_t size) {
     return pt_map(&kernel_pt, KERNEL_DIRECT + base.v, base, size, PT_READ | PT_WRITE | PT_GLOBAL);
 }
@@ -132,7 +142,7 @@ static uint64_t stack_make(void) {
 // A slot that was used before keeps its pages and its mapping: no TLB has to be told anything.
 uint64_t space_stack_alloc(struct quota *quota) {
     uint64_t top = 0;
-    if (!quota_charge(quota, CPU_STACK_SIZE))
+    if (!quota_charge_kernel(quota, CPU_STACK_SIZE))
         return 0;
     lock_take(&lock);
     if (stack_free != 0) {
@@ -143,7 +153,7 @@ uint64_t space_stack_alloc(struct quota *quota) {
     }
     lock_drop(&lock);
     if (top == 0)
-        quota_release(quota, CPU_STACK_SIZE);
+        quota_release_kernel(quota, CPU_STACK_SIZE);
     return top;
 }
 
@@ -152,7 +162,7 @@ void space_stack_free(struct quota *quota, uint64_t top) {
     *(uint64_t *)(top - 8) = stack_free;
     stack_free = top;
     lock_drop(&lock);
-    quota_release(quota, CPU_STACK_SIZE);
+    quota_release_kernel(quota, CPU_STACK_SIZE);
 }
 
 bool space_cpu_init(struct cpu *cpu) {
@@ -176,9 +186,16 @@ void *space_window(hpa_t frame) {
     return (void *)cpu->window;
 }
 
+void space_window_close(void) {
+    struct cpu *cpu = cpu_current();
+    *cpu->window_entry = 0;
+    x86_invlpg((hva_t){cpu->window});
+}
+
 void space_clear(hpa_t base, uint64_t size) {
     for (uint64_t offset = 0; offset < size; offset += PAGE_SIZE)
         memset(space_window((hpa_t){base.v + offset}), 0, PAGE_SIZE);
+    space_window_close();
 }
 
 static bool quota_table_alloc(void *opaque, hpa_t *frame) {

@@ -33,12 +33,18 @@ bool space_cpu_init(struct cpu *cpu);
 
 // Through this CPU's window: fills frames that the kernel does not map with zeroes.
 void space_clear(hpa_t base, uint64_t size);
-// Through this CPU's window: one such frame, until the next use of the window.
+// Through this CPU's window: one such frame, until the next use of the window or until it is closed.
 void *space_window(hpa_t frame);
+void space_window_close(void);
 
 // The root of a process: empty lower half. False: no memory.
 bool space_process_init(struct pagetable *pt, struct quota *quota);
 void space_process_destroy(struct pagetable *pt);
+
+// For the auditor: all that the kernel's own tables hold; whether the upper half of a process's root is
+// the kernel's.
+void space_walk_kernel(const struct pt_visitor *visitor);
+bool space_is_kernel_half(const struct pagetable *pt);
 
 // pt_memory that charges a quota (opaque = struct quota *).
 struct pt_memory space_quota_memory(struct quota *quota);

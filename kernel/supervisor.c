@@ -36,6 +36,7 @@ static void memory_fill(struct memory *memory, uint64_t offset, const uint8_t *b
         memcpy((uint8_t *)space_window(frame) + in_page, bytes + done, step);
         done += step;
     }
+    space_window_close();
 }
 
 static struct memory *map_new(struct process *process, uint64_t address, uint64_t size,
@@ -79,6 +80,9 @@ static void give_modules(struct process *process, const struct boot_info *boot,
                          struct abi_start *start) {
     for (uint32_t i = 0; i < boot->module_count; i++) {
         const struct boot_module *module = &boot->module[i];
+        // The kernel has the supervisor's file mapped for good.
+        if (strcmp(module->name, MANIFEST_MODULE_SUPERVISOR) == 0)
+            continue;
         struct abi_start_module *to = &start->module[start->module_count++];
         struct memory *memory = memory_create_module(quota_root(), (hpa_t){module->base},
                                                      align_up(module->size, PAGE_SIZE));

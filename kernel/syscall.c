@@ -383,6 +383,7 @@ static int64_t (*const calls[ABI_CALL_COUNT])(const struct syscall *) = {
     [ABI_CONSOLE_READ] = call_console_read,
     [ABI_CONSOLE_BIND] = call_console_bind,
     [ABI_SYSTEM_POWER] = call_system_power,
+    [ABI_SYSTEM_AUDIT] = call_system_audit,
 };
 
 int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,

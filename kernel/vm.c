@@ -2,6 +2,7 @@
 // See kernel/vm.h.
 #include "kernel/vm.h"
 
+#include "kernel/audit.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
@@ -52,6 +53,7 @@ struct vm *vm_create(struct quota *quota, int *error) {
         *error = vcpu_backend->vm_create(vm);
         if (*error == ABI_OK) {
             object_ref(&quota->object);
+            object_list(&vm->object);
             return vm;
         }
     }
@@ -62,14 +64,17 @@ struct vm *vm_create(struct quota *quota, int *error) {
 void vm_destroy(struct object *object) {
     struct vm *vm = CONTAINER_OF(object, struct vm, object);
     struct quota *quota = vm->quota;
+    object_unlist(object);
     for (uint32_t i = 0; i < vm->doorbell_count; i++)
         event_unbind(&vm->doorbell[i].binding);
     for (uint32_t i = 0; i < VM_VCPUS_MAX; i++)
         if (vm->vcpus[i] != NULL)
             vcpu_free(vm->vcpus[i]);
+    pt_destroy(&vm->npt, 0, NPT_ROOT_LAST); // the tables go before the memory that they map
     region_clear(vm->regions);
     free_parts(vm);
     object_unref(&quota->object);
+    AUDIT_ALL();
 }
 
 int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, uint64_t size,
@@ -115,6 +120,7 @@ int vm_unmap(struct vm *vm, uint64_t gpa, uint64_t size) {
     if (is_found) {
         if (!pt_unmap(&vm->npt, gpa, size))
             panic("unmapping a whole region at 0x%lx had to split a leaf", gpa);
+        AUDIT_VM(vm);
         generation = __atomic_add_fetch(&vm->npt_generation, 1, __ATOMIC_SEQ_CST);
     }
     lock_drop(&vm->lock);
@@ -133,11 +139,10 @@ enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
     lock_take(&vm->lock);
     const struct region *region = region_find(vm->regions, gpa.v);
     if (region != NULL && (region->rights & right) != 0) {
-        uint32_t rights = PT_READ;
-        rights |= (region->rights & ABI_RIGHT_WRITE) != 0 ? PT_WRITE : 0;
-        rights |= (region->rights & ABI_RIGHT_EXECUTE) != 0 ? PT_EXECUTE : 0;
-        bool is_mapped = region_populate(region, &vm->npt, align_down(gpa.v, PAGE_SIZE), rights);
+        bool is_mapped =
+            region_populate(region, &vm->npt, align_down(gpa.v, PAGE_SIZE), region_rights(region));
         result = is_mapped ? VM_FAULT_RETRY : VM_FAULT_SHORTAGE;
+        AUDIT_VM(vm);
     }
     lock_drop(&vm->lock);
     return result;

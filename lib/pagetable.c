@@ -154,6 +154,30 @@ struct pt_mapping pt_lookup(const struct pagetable *pt, uint64_t address) {
     }
 }
 
+static void table_walk(const struct pagetable *pt, hpa_t frame, unsigned level, unsigned first,
+                       unsigned last, uint64_t base, const struct pt_visitor *visitor) {
+    const uint64_t *table = pt->memory.access(frame);
+    for (unsigned i = first; i <= last; i++) {
+        uint64_t entry = table[i], address = base + i * level_size(level);
+        if ((entry & pt->format->present_mask) == 0)
+            continue;
+        hpa_t next = {entry & pt->format->address_mask};
+        if (entry_is_leaf(pt->format, entry, level)) {
+            uint64_t size = level_size(level);
+            struct pt_mapping mapping = {
+                {align_down(next.v, size)}, size, pt->format->rights(entry, level)};
+            visitor->leaf(visitor->opaque, address, &mapping);
+        } else if (visitor->table(visitor->opaque, next)) {
+            table_walk(pt, next, level - 1, 0, ENTRIES - 1, address, visitor);
+        }
+    }
+}
+
+void pt_walk(const struct pagetable *pt, unsigned first_root, unsigned last_root,
+             const struct pt_visitor *visitor) {
+    table_walk(pt, pt->root, LEVELS - 1, first_root, last_root, 0, visitor);
+}
+
 static void table_destroy(struct pagetable *pt, hpa_t frame, unsigned level, unsigned first,
                           unsigned last) {
     uint64_t *table = pt->memory.access(frame);

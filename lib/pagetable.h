@@ -71,5 +71,15 @@ uint64_t *pt_entry(const struct pagetable *pt, uint64_t address);
 
 struct pt_mapping pt_lookup(const struct pagetable *pt, uint64_t address);
 
+// What pt_walk shows: each table but the root, before what is in it (false: it is not looked into), and
+// each leaf, with the address that it maps from.
+struct pt_visitor {
+    void *opaque;
+    bool (*table)(void *opaque, hpa_t frame);
+    void (*leaf)(void *opaque, uint64_t address, const struct pt_mapping *mapping);
+};
+void pt_walk(const struct pagetable *pt, unsigned first_root, unsigned last_root,
+             const struct pt_visitor *visitor);
+
 // Frees all tables of root entries [first_root, last_root] and the root itself, never what they map.
 void pt_destroy(struct pagetable *pt, unsigned first_root, unsigned last_root);

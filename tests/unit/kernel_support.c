@@ -119,6 +119,43 @@ bool space_map_direct(hpa_t base, uint64_t size) {
     return true;
 }
 
+// The kernel's tables: a root, and leaves for the boot run and for what was mapped since.
+static hpa_t kernel_root;
+const struct pt_mapping *host_planted_leaf;
+uint64_t host_planted_address;
+
+hpa_t space_kernel_root(void) {
+    return kernel_root;
+}
+
+void space_walk_kernel(const struct pt_visitor *visitor) {
+    hpa_t run;
+    uint64_t size;
+    frame_boot_run(&run, &size);
+    for (uint64_t i = 0; i < FRAMES_MAX; i++) {
+        struct pt_mapping leaf = {{i << PAGE_SHIFT}, PAGE_SIZE, PT_READ | PT_WRITE | PT_GLOBAL};
+        bool is_run = leaf.frame.v >= run.v && leaf.frame.v < run.v + size;
+        if (is_run || is_mapped[i])
+            visitor->leaf(visitor->opaque, KERNEL_DIRECT + leaf.frame.v, &leaf);
+    }
+    if (host_planted_leaf != NULL)
+        visitor->leaf(visitor->opaque, host_planted_address, host_planted_leaf);
+}
+
+bool space_is_kernel_half(const struct pagetable *pt) {
+    const uint64_t *root = frame_to_kernel(pt->root);
+    for (unsigned i = KERNEL_ROOT; i < PAGE_SIZE / sizeof(*root); i++)
+        if (root[i] != 0)
+            return false;
+    return true;
+}
+
+void smp_stop_and_call(void (*function)(void *), void *opaque) {
+    if (kernel_root.v == 0)
+        kernel_root = frame_of_kernel(kernel_page_alloc());
+    function(opaque);
+}
+
 bool host_is_mapped(hpa_t frame) {
     return is_mapped[frame.v >> PAGE_SHIFT] != 0;
 }

@@ -40,6 +40,9 @@ extern uint32_t host_timer_writes;
 
 // How often space_clear cleared the frame.
 uint32_t host_times_cleared(hpa_t frame);
+// A leaf of the kernel's own tables, beside those of its direct map; NULL: none.
+extern const struct pt_mapping *host_planted_leaf;
+extern uint64_t host_planted_address;
 // Whether a frame was allocated to the kernel and mapped there.
 bool host_is_mapped(hpa_t frame);
 

@@ -88,6 +88,9 @@ int64_t call_console_bind(const struct syscall *c) {
 int64_t call_system_power(const struct syscall *c) {
     return c != NULL ? not_of_a_vmm() : 0;
 }
+int64_t call_system_audit(const struct syscall *c) {
+    return c != NULL ? not_of_a_vmm() : 0;
+}
 
 static int vm_backend_create(struct vm *vm) {
     vm->backend = vm;
