@@ -3,6 +3,9 @@
 #include "kernel/audit_judge.h"
 
 // What it means that a frame of this owner's is mapped, or claimed, by somebody else.
+/*@ assigns \nothing;
+    ensures \result != ABI_AUDIT_NONE && \result != ABI_AUDIT_RIGHTS;
+    ensures \result == ABI_AUDIT_FREE <==> owner == OWNER_FREE || owner == OWNER_POOL; */
 static uint32_t blame(uint8_t owner) {
     switch (owner) {
     case OWNER_FREE:
@@ -21,12 +24,20 @@ uint32_t audit_claim(uint8_t *owner, uint64_t frame_count, uint64_t first, uint6
     *at = first;
     if (first > frame_count || count > frame_count - first)
         return ABI_AUDIT_KERNEL;
+    /*@ loop invariant first <= i <= first + count;
+        loop invariant \forall integer k; first <= k < i ==> owner[k] == from;
+        loop assigns i, *at;
+        loop variant first + count - i; */
     for (uint64_t i = first; i < first + count; i++) {
         if (owner[i] != from) {
             *at = i;
             return blame(owner[i]);
         }
     }
+    /*@ loop invariant first <= i <= first + count;
+        loop invariant \forall integer k; first <= k < i ==> owner[k] == to;
+        loop assigns i, owner[first .. first + count - 1];
+        loop variant first + count - i; */
     for (uint64_t i = first; i < first + count; i++)
         owner[i] = to;
     return ABI_AUDIT_NONE;
@@ -45,6 +56,10 @@ struct audit_place audit_find_place(const struct audit_region *region,
     };
 }
 
+/*@ requires \valid_read(leaf) && \valid_read(place);
+    assigns \nothing;
+    ensures \result <==> leaf->address >= place->address &&
+        leaf->address + leaf->size <= place->address + place->size; */
 static bool is_inside(const struct audit_leaf *leaf, const struct audit_place *place) {
     return leaf->address >= place->address &&
            !range_exceeds(leaf->address - place->address, leaf->size, place->size);

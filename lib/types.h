@@ -33,16 +33,24 @@ typedef struct {
 #define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 // `align` is a power of two.
+/*@ assigns \nothing;
+    ensures \result == (value & ~(uint64_t)(align - 1)); */
 static inline uint64_t align_down(uint64_t value, uint64_t align) {
     return value & ~(align - 1);
 }
+/*@ assigns \nothing;
+    ensures \result == ((uint64_t)(value + align - 1) & ~(uint64_t)(align - 1)); */
 static inline uint64_t align_up(uint64_t value, uint64_t align) {
     return (value + align - 1) & ~(align - 1);
 }
+/*@ assigns \nothing;
+    ensures \result <==> (value & (uint64_t)(align - 1)) == 0; */
 static inline bool is_aligned(uint64_t value, uint64_t align) {
     return (value & (align - 1)) == 0;
 }
 // True when [base, base+size) wraps or does not lie within [0, limit).
+/*@ assigns \nothing;
+    ensures \result <==> base + size > limit; */
 static inline bool range_exceeds(uint64_t base, uint64_t size, uint64_t limit) {
     return base > limit || size > limit - base;
 }
