@@ -26,9 +26,13 @@ endef
 $(foreach f,$(FUZZES),$(eval $(call fuzz_rule,$(f))))
 
 # Guests of the bench, on the runtime of the tiny guests.
+BENCH_GUESTS := costs share realtime hog
+BENCH_SHARED := $(patsubst %,$(BUILD)/tiny/tests/bench/%.o,measure.c measure.S)
 .PHONY: bench-guests
-bench-guests: $(BUILD)/tests/bench/costs.elf $(BUILD)/tests/bench/empty.elf
-$(BUILD)/tests/bench/costs.elf: $(BUILD)/tiny/tests/bench/costs.c.o $(TINY_RUNTIME) guests/tiny/tiny.ld
+bench-guests: $(BENCH_GUESTS:%=$(BUILD)/tests/bench/%.elf) $(BUILD)/tests/bench/empty.elf
+$(BUILD)/tests/bench/costs.elf: $(BUILD)/tiny/tests/bench/pair.c.o
+$(BENCH_GUESTS:%=$(BUILD)/tests/bench/%.elf): $(BUILD)/tests/bench/%.elf: \
+        $(BUILD)/tiny/tests/bench/%.c.o $(BENCH_SHARED) $(TINY_RUNTIME) guests/tiny/tiny.ld
 	$(call say,LD,$@)mkdir -p $(@D) && $(TINY_LINK) -o $@ $(filter %.o,$^)
 $(BUILD)/tests/bench/empty.elf: $(BUILD)/tiny/tests/bench/empty.S.o guests/tiny/tiny.ld
 	$(call say,LD,$@)mkdir -p $(@D) && $(TINY_LINK) --nmagic -o $@ $(filter %.o,$^)

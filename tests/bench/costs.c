@@ -1,26 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What exits cost, in ticks of the guest's TSC: a round trip is timed many times, the median of the times less that of
-// timing nothing is printed as `bench NAME TICKS`.
+// What exits and interrupts cost, in ticks of the guest's TSC: each is timed many times; the median, less that of timing
+// nothing, is printed as `bench NAME TICKS`. Two processors; with the word `pair` each has a CPU of its own and interrupts
+// between them are timed, else they share one, and all the rest is.
+#include "measure.h"
+#include "pair.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 
-#define SAMPLES 1001u
-#define WARM_UP 10u
+#define WARM_UP     10u
+#define TIMER_TICKS 20000u // from setting the timer to its deadline
 
-static uint64_t samples[SAMPLES];
-
-static void sort(void) {
-    for (size_t gap = SAMPLES / 2; gap > 0; gap /= 2) {
-        for (size_t i = gap; i < SAMPLES; i++) {
-            uint64_t value = samples[i];
-            size_t at = i;
-            for (; at >= gap && samples[at - gap] > value; at -= gap)
-                samples[at] = samples[at - gap];
-            samples[at] = value;
-        }
-    }
-}
+static uint64_t samples[SAMPLES_MAX];
 
 // The two RDTSC stand directly around the instruction; EDX:EAX of the first are kept in RSI and RDI.
 #define TIMED "rdtsc; mov %%rax, %%rdi; mov %%rdx, %%rsi\n\t"
@@ -30,16 +21,15 @@ static void sort(void) {
 
 #define MEDIAN(result, code)                                                                       \
     do {                                                                                           \
-        for (uint32_t i_ = 0; i_ < SAMPLES + WARM_UP; i_++) {                                      \
+        for (uint32_t i_ = 0; i_ < SAMPLES_MAX + WARM_UP; i_++) {                                  \
             uint64_t ticks_;                                                                       \
             __asm__ volatile(TIMED code UNTIL                                                      \
                              : "=a"(ticks_)                                                        \
                              : "r"(window)                                                         \
                              : "rbx", "rcx", "rdx", "rsi", "rdi", "memory", "cc");                 \
-            samples[i_ % SAMPLES] = ticks_;                                                        \
+            samples[i_ % SAMPLES_MAX] = ticks_;                                                    \
         }                                                                                          \
-        sort();                                                                                    \
-        (result) = samples[SAMPLES / 2];                                                           \
+        (result) = median(samples, SAMPLES_MAX);                                                   \
     } while (0)
 
 #define MEASURE(name, code)                                                                        \
@@ -50,7 +40,7 @@ static void sort(void) {
         CHECK(median_ > nothing);                                                                  \
     } while (0)
 
-void test(void) {
+static void measure_instructions(void) {
     register uint64_t window __asm__("r12") = IOAPIC_BASE + 0x10;
     uint64_t nothing;
     (void)ioapic_read(IOAPIC_VERSION); // selects the register that is read below
@@ -58,4 +48,37 @@ void test(void) {
     MEASURE("exit_cpuid", "xor %%eax, %%eax; cpuid");
     MEASURE("exit_out_vmm", "out %%al, $0x70");
     MEASURE("exit_mmio_read_vmm", "mov (%%r12), %%eax");
+    // From here on by the first RDTSC's value: a deadline that is 20 ms away and never comes.
+    lapic_write(LAPIC_LVT_TIMER, LAPIC_TIMER_TSC | VECTOR_0);
+    MEASURE("tsc_deadline", "add $0x100000, %%eax; adc $0, %%edx; mov $0x6e0, %%ecx; wrmsr");
+    wrmsr(MSR_TSC_DEADLINE, 0);
+    interrupts_on();
+    MEASURE("self_ipi", "mov $0x60, %%eax; xor %%edx, %%edx; mov $0x83f, %%ecx; wrmsr");
+    interrupts_off();
+}
+
+static void measure_timer(const char *name, uint64_t (*wait)(uint32_t)) {
+    for (uint32_t i = 0; i < SAMPLES_MAX + WARM_UP; i++) {
+        stamp[0] = 0;
+        uint64_t deadline = rdtsc() + TIMER_TICKS;
+        wrmsr(MSR_TSC_DEADLINE, deadline);
+        uint64_t begun = wait(0);
+        if (i == 0)
+            CHECK(begun >= deadline);
+        samples[i % SAMPLES_MAX] = begun - deadline;
+    }
+    print("bench %s %lu\n", name, median(samples, SAMPLES_MAX));
+}
+
+void test(void) {
+    measure_init();
+    if (cmdline_has("pair")) {
+        pair_measure_interrupts();
+    } else {
+        measure_instructions();
+        measure_timer("timer_running", wait_spinning);
+        measure_timer("timer_halted", wait_halted);
+        pair_measure_switch();
+    }
+    CHECK(true);
 }
