@@ -50,11 +50,11 @@ def costs_of(run):
 
 
 def measure_exits():
-    return costs_of(boot("costs", [guest("costs", "costs", vcpus=2)], 1))
+    return costs_of(boot("costs", [guest("costs", "costs", "cpus=2", vcpus=2)], 1))
 
 
 def measure_pair():
-    return costs_of(boot("pair", [guest("costs", "costs", "pair", vcpus=2)], 2))
+    return costs_of(boot("pair", [guest("costs", "costs", "cpus=2 pair", vcpus=2)], 2))
 
 
 # What the hypervisor itself needs

@@ -6,6 +6,7 @@
 #include "pair.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
+#include "runtime/smp.h"
 #include "runtime/tiny.h"
 
 #define WARM_UP     10u
@@ -72,6 +73,8 @@ static void measure_timer(const char *name, uint64_t (*wait)(uint32_t)) {
 
 void test(void) {
     measure_init();
+    smp_start(true);
+    interrupts_off();
     if (cmdline_has("pair")) {
         pair_measure_interrupts();
     } else {

@@ -18,6 +18,7 @@ void test(void) {
     bool has_exits = cmdline_has("exits"), has_ports = cmdline_has("ports");
     bool has_ipis = cmdline_has("ipis");
     measure_init();
+    lapic_init(true);
     if (!cmdline_has("off"))
         interrupts_on();
     while (rdtsc() < end) {

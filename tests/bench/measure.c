@@ -2,25 +2,16 @@
 // The interface is told in measure.h.
 #include "measure.h"
 
-#include "lib/string.h"
-#include "runtime/apic.h"
 #include "runtime/cpu.h"
-#include "runtime/tiny.h"
 #include "runtime/trap.h"
 
-#define TRAMPOLINE      0x8000u
-#define ICR_INIT        0x500u
-#define ICR_STARTUP     0x600u
-#define INIT_TO_SIPI_US 1000u
-#define GATE_INTERRUPT  0x8e00ULL // present, ring 0, 64-bit interrupt gate
+#define GATE_INTERRUPT 0x8e00ULL // present, ring 0, 64-bit interrupt gate
 
 struct __attribute__((packed)) table_pointer {
     uint16_t limit;
     uint64_t base;
 };
 
-extern uint8_t trampoline[], trampoline_end[], second_gdt[], second_cr3[];
-extern struct table_pointer second_idt;
 void handler_0(void);
 void handler_1(void);
 
@@ -38,7 +29,6 @@ static void set_gate(uint32_t vector, void (*handler)(void)) {
 void measure_init(void) {
     set_gate(VECTOR_0, handler_0);
     set_gate(VECTOR_1, handler_1);
-    lapic_init(true);
 }
 
 // Without PAUSE: a loop of it may exit, which is another figure.
@@ -69,17 +59,4 @@ uint64_t median(uint64_t *samples, uint32_t count) {
         }
     }
     return samples[count / 2];
-}
-
-void second_start_up(void) {
-    struct table_pointer gdt;
-    uint32_t cr3;
-    __asm__ volatile("sgdt %0; sidt %1" : "=m"(gdt), "=m"(second_idt));
-    __asm__ volatile("mov %%cr3, %%rax" : "=a"(cr3));
-    memcpy(second_gdt, &gdt, sizeof(gdt));
-    memcpy(second_cr3, &cr3, sizeof(cr3));
-    memcpy((void *)(uintptr_t)TRAMPOLINE, trampoline, (size_t)(trampoline_end - trampoline));
-    lapic_send(1, ICR_INIT | LAPIC_ICR_ASSERT);
-    wait_us(INIT_TO_SIPI_US);
-    lapic_send(1, ICR_STARTUP | LAPIC_ICR_ASSERT | TRAMPOLINE >> 12);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the guests of the bench share: handlers that take the time as their first act, medians, a second processor.
+// What the guests of the bench share: handlers that take the time as their first act, and medians.
 //
 // A guest of the bench runs under Bulkhead and under KVM (tests/bench/kvm/): it relies on the Linux boot protocol, COM1,
-// debug-exit, CPUID leaf 0x15, and a local APIC in x2APIC mode.
+// debug-exit, CPUID leaf 0x15, the MADT, and local APICs in x2APIC mode.
 #pragma once
 
 #include "lib/types.h"
@@ -14,7 +14,7 @@
 // The TSC when the handler of VECTOR_0, VECTOR_1 began; the one who waits for it clears it before.
 extern volatile uint64_t stamp[2];
 
-// Installs the handlers and switches the local APIC on.
+// Installs the handlers, for all processors. They need local APICs that are on, in x2APIC mode.
 void measure_init(void);
 // Sends the vector of processor `to` to it.
 static inline void send_to(uint32_t to) {
@@ -29,7 +29,3 @@ uint64_t wait_halted(uint32_t me);
 
 // The median of the first `count`; sorts them.
 uint64_t median(uint64_t *samples, uint32_t count);
-
-// Starts processor 1, which calls second_main with interrupts off and its local APIC on, and never returns.
-void second_start_up(void);
-void second_main(void);

@@ -4,6 +4,7 @@
 
 #include "measure.h"
 #include "runtime/cpu.h"
+#include "runtime/smp.h"
 #include "runtime/tiny.h"
 
 #define SAMPLES   301u
@@ -12,7 +13,6 @@
 #define SETTLE_US 1000u // until the other one surely waits, and nobody polls for it any more
 
 static uint64_t samples[SAMPLES];
-static volatile bool second_is_ready;
 static volatile uint32_t receiver_of = 2; // who waits for interrupts now; 2: nobody yet
 static volatile uint32_t is_halting;      // how
 static volatile uint32_t ready;           // how many rounds the receiver has begun
@@ -63,15 +63,25 @@ static void measure_both_ways(const char *name, bool halting) {
     print("bench %s %lu\n", name, (there + result_of_1) / 2);
 }
 
-static void answer_both_ways(bool halting) {
+static void answer_interrupts(void) {
+    interrupts_off();
     receive_rounds(1);
-    result_of_1 = send_rounds(1, halting);
+    result_of_1 = send_rounds(1, false);
+    receive_rounds(1);
+    result_of_1 = send_rounds(1, true);
+}
+
+static void answer_switch(void) {
+    interrupts_off();
+    for (;;) {
+        (void)wait_halted(1);
+        stamp[1] = 0;
+        send_to(0);
+    }
 }
 
 void pair_measure_switch(void) {
-    second_start_up();
-    while (!second_is_ready)
-        ;
+    smp_run(1, answer_switch);
     for (uint32_t i = 0; i < ROUNDS; i++) {
         stamp[0] = 0;
         uint64_t start = rdtsc();
@@ -81,27 +91,8 @@ void pair_measure_switch(void) {
     print("bench vcpu_switch %lu\n", median(samples, SAMPLES));
 }
 
-static void answer_switch(void) {
-    for (;;) {
-        (void)wait_halted(1);
-        stamp[1] = 0;
-        send_to(0);
-    }
-}
-
-void second_main(void) {
-    measure_init();
-    second_is_ready = true;
-    if (cmdline_has("pair")) {
-        answer_both_ways(false);
-        answer_both_ways(true);
-    } else {
-        answer_switch();
-    }
-}
-
 void pair_measure_interrupts(void) {
-    second_start_up();
+    smp_run(1, answer_interrupts);
     measure_both_ways("ipi_running", false);
     measure_both_ways("ipi_halted", true);
 }

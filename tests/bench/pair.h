@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What two processors cost that send each other interrupts, in ticks of the TSC, which they share. Each starts processor 1
-// and prints medians as `bench NAME TICKS`.
+// What two processors cost that send each other interrupts, in ticks of the TSC, which they share. After smp_start;
+// prints medians as `bench NAME TICKS`.
 #pragma once
 
 // Each has a CPU of its own: from the write of ICR to the first instruction of the other's handler, while that one runs and
