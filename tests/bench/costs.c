@@ -44,6 +44,7 @@ static uint64_t samples[SAMPLES_MAX];
 static void measure_instructions(void) {
     register uint64_t window __asm__("r12") = IOAPIC_BASE + 0x10;
     uint64_t nothing;
+    interrupts_off();
     (void)ioapic_read(IOAPIC_VERSION); // selects the register that is read below
     MEDIAN(nothing, "");
     MEASURE("exit_cpuid", "xor %%eax, %%eax; cpuid");
@@ -55,7 +56,6 @@ static void measure_instructions(void) {
     wrmsr(MSR_TSC_DEADLINE, 0);
     interrupts_on();
     MEASURE("self_ipi", "mov $0x60, %%eax; xor %%edx, %%edx; mov $0x83f, %%ecx; wrmsr");
-    interrupts_off();
 }
 
 static void measure_timer(const char *name, uint64_t (*wait)(uint32_t)) {
@@ -74,7 +74,6 @@ static void measure_timer(const char *name, uint64_t (*wait)(uint32_t)) {
 void test(void) {
     measure_init();
     smp_start(true);
-    interrupts_off();
     if (cmdline_has("pair")) {
         pair_measure_interrupts();
     } else {

@@ -33,18 +33,18 @@ void measure_init(void) {
 
 // Without PAUSE: a loop of it may exit, which is another figure.
 uint64_t wait_spinning(uint32_t me) {
-    interrupts_on();
     while (stamp[me] == 0)
         ;
-    interrupts_off();
     return stamp[me];
 }
 
 uint64_t wait_halted(uint32_t me) {
+    interrupts_off();
     while (stamp[me] == 0) {
         interrupts_on_and_halt();
         interrupts_off();
     }
+    interrupts_on();
     return stamp[me];
 }
 

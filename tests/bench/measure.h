@@ -23,7 +23,8 @@ static inline void send_to(uint32_t to) {
                      : "a"(VECTOR_0 + to), "d"(to), "c"(0x830) // IA32_X2APIC_ICR
                      : "memory");
 }
-// Waits with interrupts on, spinning or halted, until stamp[me] is set; returns it, with interrupts off.
+// Waits, spinning or halted, until stamp[me] is set, and returns it. Interrupts are on before and afterwards: who spins
+// with interrupts off keeps the host's back, too, on this emulator (vmx/guard.h), and with them KVM's other CPU.
 uint64_t wait_spinning(uint32_t me);
 uint64_t wait_halted(uint32_t me);
 

@@ -64,7 +64,6 @@ static void measure_both_ways(const char *name, bool halting) {
 }
 
 static void answer_interrupts(void) {
-    interrupts_off();
     receive_rounds(1);
     result_of_1 = send_rounds(1, false);
     receive_rounds(1);
@@ -72,7 +71,6 @@ static void answer_interrupts(void) {
 }
 
 static void answer_switch(void) {
-    interrupts_off();
     for (;;) {
         (void)wait_halted(1);
         stamp[1] = 0;

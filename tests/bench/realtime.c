@@ -21,6 +21,7 @@ void test(void) {
     uint64_t worst = 0, begun = 0, misses = 0;
     measure_init();
     lapic_init(true);
+    interrupts_on();
     lapic_write(LAPIC_LVT_TIMER, LAPIC_TIMER_TSC | VECTOR_0);
     uint64_t release = rdtsc() + cmdline_number("settle") * 1000 * us;
     for (uint64_t i = 0; i < count; i++) {
