@@ -5,8 +5,8 @@
 // would be ours (split irqchip).
 //
 // Each vCPU has a thread of its own, pinned to CPU (its index modulo CPUS). What the guest writes to COM1 goes to standard
-// output; a write to port 0xf4 ends everything with that status. A line with `idle: begin` or `idle: end` is followed by
-// what the kernel counted of exits so far (lines of the histogram at EXITS); the latter ends everything.
+// output; a write to port 0xf4 ends everything with that status. A second after a line with `idle: begin`, and again after
+// IDLE_S seconds, follows what the kernel counted of exits so far (lines of the histogram at EXITS); then everything ends.
 #define _GNU_SOURCE
 #include "load.h"
 
@@ -29,6 +29,7 @@
 #define CPUID_MAX     256
 #define TSS_ADDRESS   0xfffbd000ul
 #define IOAPIC_INPUTS 24
+#define IDLE_S        10
 #define EXITS         "/sys/kernel/tracing/events/kvm/kvm_exit/hist"
 
 #define CPUID_X2APIC       (1u << 21)
@@ -108,21 +109,32 @@ static void set_start(int vcpu, uint64_t entry) {
         err(1, "registers");
 }
 
-static void show_exits(void) {
+static void show_exits(const char *when) {
     char line[256];
     FILE *exits = fopen(EXITS, "r");
     if (exits == NULL)
         err(1, EXITS);
     while (fgets(line, sizeof(line), exits) != NULL) {
         if (strncmp(line, "{ exit_reason", 13) == 0)
-            printf("exits %s", line);
+            printf("exits %s %s", when, line);
     }
     fclose(exits);
+}
+
+static void *watch_idle(void *argument) {
+    sleep(1);
+    show_exits("begin");
+    sleep(IDLE_S);
+    show_exits("end");
+    fflush(stdout);
+    _exit(0);
+    return argument;
 }
 
 static void serve_com1(char c) {
     static char line[256];
     static size_t length;
+    pthread_t watch;
     putchar(c);
     if (c != '\n') {
         line[length] = c;
@@ -131,18 +143,16 @@ static void serve_com1(char c) {
     }
     line[length] = '\0';
     length = 0;
-    bool is_end = strstr(line, "idle: end") != NULL;
-    if (is_end || strstr(line, "idle: begin") != NULL)
-        show_exits();
     fflush(stdout);
-    if (is_end)
-        _exit(0);
+    if (strstr(line, "idle: begin") != NULL && pthread_create(&watch, NULL, watch_idle, NULL) != 0)
+        errx(1, "thread");
 }
 
 static void serve_port(struct kvm_run *run) {
     uint8_t *data = (uint8_t *)run + run->io.data_offset;
     if (run->io.direction == KVM_EXIT_IO_IN) {
-        memset(data, run->io.port == PORT_COM1_LSR ? LSR_EMPTY : 0, run->io.size * run->io.count);
+        memset(data, run->io.port == PORT_COM1_LSR ? LSR_EMPTY : 0xff,
+               run->io.size * run->io.count);
     } else if (run->io.port == PORT_COM1) {
         serve_com1((char)*data);
     } else if (run->io.port == PORT_DEBUG_EXIT) {

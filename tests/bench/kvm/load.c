@@ -41,7 +41,9 @@ enum zero_page_field {
 #define ACPI_TABLES   0xe0000ul
 #define LOCAL_APIC    0xfee00000u
 #define IOAPIC        0xfec00000u
+#define NO_RTC        (1u << 5)
 #define HW_REDUCED    (1u << 20)
+#define FADT_BOOT     109
 #define FADT_FLAGS    112
 #define FADT_DSDT     140
 #define FADT_SIZE     276
@@ -140,6 +142,7 @@ static void make_acpi(const struct guest *guest) {
     uint8_t *memory = guest->memory, *entry;
     uint64_t xsdt = ACPI_TABLES + 64, dsdt = xsdt + 64, fadt, madt;
     fadt = make_table(guest, dsdt, "DSDT", 2, 36);
+    put(memory + fadt + FADT_BOOT, NO_RTC, 2);
     put(memory + fadt + FADT_FLAGS, HW_REDUCED, 4);
     put(memory + fadt + FADT_DSDT, dsdt, 8);
     madt = make_table(guest, fadt, "FACP", FADT_REVISION, FADT_SIZE);
