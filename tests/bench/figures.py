@@ -47,9 +47,16 @@ class Figure:
 
 def figures():
     return [
-        Figure("exit_cpuid", "ticks", "CPUID and back", 150, 1132),
+        Figure("exit_cpuid", "ticks", "CPUID and back", 150, 1133),
         Figure("exit_out_vmm", "ticks", "OUT to a device in the VMM and back", 700, 3263),
         Figure("exit_mmio_read_vmm", "ticks", "MMIO read, decoded in the VMM", 2500, 6041),
+        Figure("tsc_deadline", "ticks", "write of IA32_TSC_DEADLINE, 20 ms away", peer=1061),
+        Figure("self_ipi", "ticks", "interrupt to oneself, with its handler", 22),
+        Figure("timer_running", "ticks", "deadline to handler, while the guest runs", peer=936),
+        Figure("timer_halted", "ticks", "deadline to handler, while the guest is halted", peer=6454),
+        Figure("ipi_running", "ticks", "ICR to the handler of a running vCPU", peer=317),
+        Figure("ipi_halted", "ticks", "ICR to the handler of a halted vCPU", peer=5257),
+        Figure("vcpu_switch", "ticks", "ICR to the handler of a halted vCPU on the same CPU", peer=8590),
         Figure("boot_to_guest", "ticks", "kernel's entry to the first guest instruction"),
         Figure("memory_overhead", "bytes", "all but the guest's own, 1 VM, 2 CPUs", 8 << 20),
         Figure("kernel_lines", "lines", "code that runs in ring 0", target="source"),
