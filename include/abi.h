@@ -554,6 +554,7 @@ struct vcpu_registers {
     uint64_t tsc, tsc_host; // the guest's TSC, when the host's was this
     uint64_t tsc_adjust, tsc_deadline;
     uint64_t apic_base;
+    uint64_t pvtime_clock, pvtime_steal; // MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_STEAL_TIME
     uint32_t activity;          // enum vcpu_activity
     uint32_t interruptibility;  // SDM 3C 25.4.2 "Guest Non-Register State"
     struct vcpu_inject pending; // an event that was on its way in

@@ -121,12 +121,14 @@ static void schedule(void) {
     queue->started = now;
     if (self->state == THREAD_RUNNING && !is_idle(self)) {
         self->state = THREAD_RUNNABLE;
+        self->since = now;
         enqueue(queue, self);
     }
     struct thread *next = queue->head != NULL ? queue->head : &queue->idle;
     if (queue->head != NULL) {
         queue->head = next->next;
         queue->floor = MAX(queue->floor, next->runtime);
+        next->wait += now > next->since ? now - next->since : 0;
     }
     next->state = THREAD_RUNNING;
     bool has_waiter = queue->head != NULL;
@@ -172,6 +174,7 @@ static void wake_locked(struct queue *queue, struct thread *thread) {
     uint64_t floor = queue->floor > credit ? queue->floor - credit : 0;
     thread->runtime = MAX(thread->runtime, floor);
     thread->state = THREAD_RUNNABLE;
+    thread->since = x86_rdtsc();
     enqueue(queue, thread);
 }
 

@@ -33,6 +33,8 @@ struct thread {
     bool has_wake;               // woken while it was not blocked [q]
     uint32_t is_interrupted;     // atomic: leave waits, look at the process
     uint64_t runtime;            // TSC ticks that it ran, never less than its queue's floor [q]
+    uint64_t since;              // TSC when it last began to wait for its CPU [q]
+    uint64_t wait;               // TSC ticks that it was runnable and did not run [q]
     struct timer timeout;
     struct vcpu *vcpu; // that this thread runs; referenced; written with process->lock
 };
@@ -44,6 +46,11 @@ static inline struct thread *thread_current(void) {
 // Boot: gives this CPU its idle thread; the caller becomes it. Then: runs threads, idles, for ever.
 void scheduler_init_cpu(struct cpu *cpu);
 _Noreturn void scheduler_run(void);
+
+// TSC ticks that it was runnable and another one ran. For the thread itself, while it runs.
+static inline uint64_t thread_wait_ticks(const struct thread *thread) {
+    return thread->wait;
+}
 
 // Starts a thread in the process with these registers. 0 or an enum abi_error.
 int thread_create(struct process *process, uint64_t entry, uint64_t stack, uint64_t argument,

@@ -226,6 +226,7 @@ static bool deliver_interrupt(struct vcpu *vcpu) {
 static void start_up(struct vcpu *vcpu, uint32_t bits) {
     if ((bits & VCPU_PENDING_INIT) != 0) {
         vlapic_reset(vcpu);
+        pvtime_reset(vcpu);
         vcpu_backend->init_reset(vcpu);
         vcpu->activity = vcpu->index == 0 ? VCPU_ACTIVE : VCPU_WAIT_SIPI;
     }
@@ -273,6 +274,7 @@ static void start_running(struct vcpu *vcpu) {
     if (vlapic_is_notified(&vcpu->vlapic))
         __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
     load(vcpu);
+    pvtime_resume(vcpu);
 }
 
 static bool has_anything(const struct vcpu *vcpu) {
@@ -285,6 +287,8 @@ enum give_way { GIVE_WAY_TURN, GIVE_WAY_YIELD, GIVE_WAY_WAIT };
 // Lets other threads of this CPU run: because it is their turn, out of courtesy, or until something is
 // pending. Meanwhile nobody waits for this vCPU to look at what is pending.
 static void give_way(struct vcpu *vcpu, enum give_way why) {
+    if (why != GIVE_WAY_WAIT)
+        pvtime_preempt(vcpu);
     vcpu_backend->leave(vcpu);
     __atomic_store_n(&vcpu->is_running, 0, __ATOMIC_SEQ_CST);
     if (why == GIVE_WAY_TURN)
@@ -380,6 +384,7 @@ int vcpu_run(struct vcpu *vcpu) {
 
 void vcpu_release(struct vcpu *vcpu) {
     unload(vcpu);
+    pvtime_release(vcpu);
     set_owner(vcpu, NULL);
     object_unref(&vcpu->object);
 }
@@ -442,6 +447,8 @@ static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
     r->tsc_adjust = vcpu->tsc_adjust;
     r->activity = vcpu->activity;
     r->is_extint_high = vcpu->is_extint_high;
+    r->pvtime_clock = vcpu->pvtime.clock;
+    r->pvtime_steal = vcpu->pvtime.steal;
     read_events(vcpu, r);
     vlapic_msr_read(vcpu, MSR_APIC_BASE, &r->apic_base);
     vlapic_msr_read(vcpu, MSR_TSC_DEADLINE, &r->tsc_deadline);
@@ -469,7 +476,9 @@ static bool is_activity_valid(uint32_t activity) {
 
 static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
     if (!is_activity_valid(r->activity) || !vlapic_is_base_valid(vcpu, r->apic_base) ||
-        (r->events & ~(uint32_t)EVENTS_ALL) != 0)
+        (r->events & ~(uint32_t)EVENTS_ALL) != 0 ||
+        !pvtime_is_valid(MSR_KVM_SYSTEM_TIME_NEW, r->pvtime_clock) ||
+        !pvtime_is_valid(MSR_KVM_STEAL_TIME, r->pvtime_steal))
         return ABI_ERROR_ARGUMENT;
     load(vcpu);
     int error = vcpu_backend->write_registers(vcpu, r);
@@ -479,6 +488,7 @@ static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
         vcpu->tsc_adjust = r->tsc_adjust;
         vcpu->tsc_offset = r->tsc - r->tsc_host;
         vcpu_backend->set_tsc_offset(vcpu);
+        pvtime_restore(vcpu, r->pvtime_clock, r->pvtime_steal);
         vlapic_restore_msrs(vcpu, r->apic_base, r->tsc_deadline);
         write_events(vcpu, r);
     }

@@ -14,6 +14,7 @@
 #include "include/abi.h"
 #include "kernel/lock.h"
 #include "kernel/object.h"
+#include "kernel/pvtime.h"
 #include "kernel/timer.h"
 #include "kernel/vlapic.h"
 
@@ -57,6 +58,7 @@ struct vcpu {
     uint32_t sipi_vector;
     uint32_t is_extint_high; // level of the 8259's INTR line [a]
     struct vlapic vlapic;
+    struct pvtime pvtime; // [o]
     // Guest state that the processor holds while the vCPU is loaded on a CPU, and these while not [o]
     uint64_t cr2, dr[4], dr6;
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;

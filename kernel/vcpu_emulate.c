@@ -96,6 +96,10 @@ enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value) 
         *value = x86_rdtsc() + vcpu->tsc_offset;
     else if (msr == MSR_TSC_ADJUST)
         *value = vcpu->tsc_adjust;
+    else if (msr == MSR_KVM_SYSTEM_TIME_NEW)
+        *value = vcpu->pvtime.clock;
+    else if (msr == MSR_KVM_STEAL_TIME)
+        *value = vcpu->pvtime.steal;
     else
         return MSR_UNKNOWN;
     return MSR_DONE;
@@ -106,12 +110,15 @@ static void move_tsc(struct vcpu *vcpu, uint64_t by) {
     vcpu->tsc_offset += by;
     vcpu->tsc_adjust += by;
     vcpu_backend->set_tsc_offset(vcpu);
+    pvtime_tell_clock(vcpu);
     vlapic_move_tsc(vcpu);
 }
 
 enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
     if (is_apic_msr(msr))
         return vlapic_msr_write(vcpu, msr, value) ? MSR_DONE : MSR_FAULT;
+    if (msr == MSR_KVM_SYSTEM_TIME_NEW || msr == MSR_KVM_STEAL_TIME)
+        return pvtime_write_msr(vcpu, msr, value) ? MSR_DONE : MSR_FAULT;
     if (msr == MSR_TSC)
         move_tsc(vcpu, value - (x86_rdtsc() + vcpu->tsc_offset));
     else if (msr == MSR_TSC_ADJUST)

@@ -170,7 +170,7 @@ static bool finish_hypervisor(const struct cpuid_config *config, struct abi_cpui
 
 static bool finish_paravirtual(const struct cpuid_config *config, struct abi_cpuid *row) {
     (void)config;
-    row->eax = KVM_FEATURE_NOP_IO_DELAY;
+    row->eax = KVM_FEATURES;
     return true;
 }
 

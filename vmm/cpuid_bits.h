@@ -209,5 +209,11 @@
 #define LEAF_HYPERVISOR_MAX 0x40000010u
 #define LEAF_EXTENDED_MAX   0x80000008u
 
-// Leaf 0x40000001: the guest need not wait on I/O ports with writes to port 0x80.
-#define KVM_FEATURE_NOP_IO_DELAY B(1)
+// Leaf 0x40000001: Linux, Documentation/virt/kvm/x86/cpuid.rst.
+#define KVM_FEATURE_NOP_IO_DELAY       B(1) // no need to wait on I/O ports with writes to port 0x80
+#define KVM_FEATURE_CLOCKSOURCE2       B(3) // MSRs KVM_WALL_CLOCK_NEW, KVM_SYSTEM_TIME_NEW
+#define KVM_FEATURE_STEAL_TIME         B(5)
+#define KVM_FEATURE_CLOCKSOURCE_STABLE B(24) // the clock says whether it is one for all vCPUs
+#define KVM_FEATURES                                                                               \
+    (KVM_FEATURE_NOP_IO_DELAY | KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_STEAL_TIME |                \
+     KVM_FEATURE_CLOCKSOURCE_STABLE)

@@ -1,7 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-// RDMSR and WRMSR of what the kernel does not know: the policy of msr.c.
+// RDMSR and WRMSR of what the kernel does not know: the policy of msr.c, and the paravirtual wall clock.
 #include "emulate.h"
+#include "lib/syscall.h"
 #include "run.h"
+
+#define NS_PER_SECOND 1000000000ULL
+
+// Linux, Documentation/virt/kvm/x86/msr.rst, MSR_KVM_WALL_CLOCK_NEW: the date when the guest's paravirtual
+// clock (kernel/pvtime.h) showed 0.
+struct wall_clock {
+    uint32_t version; // odd while it is being written
+    uint32_t seconds;
+    uint32_t nanoseconds;
+};
+
+// False: the address is not aligned, or not RAM.
+static bool write_wall_clock(const struct vcpu *vcpu, uint64_t gpa) {
+    const struct vmm *vmm = vcpu->vmm;
+    volatile struct wall_clock *to =
+        memory_pointer(&vmm->machine.memory, gpa, sizeof(struct wall_clock));
+    struct vcpu_registers registers;
+    if (to == NULL || gpa % sizeof(uint32_t) != 0 ||
+        sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0)
+        return false;
+    uint64_t ns = clock_boot_ns(&vmm->clock, vmm->start->utc_seconds,
+                                registers.tsc_host - vmm->start->utc_tsc,
+                                registers.tsc - registers.tsc_adjust);
+    uint32_t version = to->version | 1;
+    to->version = version;
+    to->seconds = (uint32_t)(ns / NS_PER_SECOND);
+    to->nanoseconds = (uint32_t)(ns % NS_PER_SECOND);
+    to->version = version + 1;
+    return true;
+}
 
 enum exit_action exit_msr_read(struct vcpu *vcpu) {
     struct vcpu_page *page = vcpu->page;
@@ -16,7 +47,9 @@ enum exit_action exit_msr_read(struct vcpu *vcpu) {
 enum exit_action exit_msr_write(struct vcpu *vcpu) {
     const struct vcpu_page *page = vcpu->page;
     uint64_t value = (uint32_t)page->gpr[INSN_RAX] | page->gpr[INSN_RDX] << 32;
-    if (!msr_write(&vcpu->vmm->machine.msrs[vcpu->index], page->msr, value))
+    uint32_t msr = page->msr;
+    bool is_done = msr != MSR_KVM_WALL_CLOCK_NEW || write_wall_clock(vcpu, value);
+    if (!is_done || !msr_write(&vcpu->vmm->machine.msrs[vcpu->index], msr, value))
         return run_inject(vcpu, EMULATE_GP, 0, 0);
     return EXIT_ADVANCE;
 }

@@ -42,6 +42,7 @@
 #define MISC_ENABLE          0x1801u
 #define MISC_ENABLE_WRITABLE 0x1u
 #define MCG_STATUS_WRITABLE  0x7u
+#define WALL_CLOCK_ADDRESS   (~3ULL) // aligned to 4 bytes
 
 const struct msr_rule msr_rules[] = {
     {IA32_PLATFORM_ID, IA32_PLATFORM_ID, MSR_WRITE_FAULTS, 0, 0, 0},
@@ -65,6 +66,7 @@ const struct msr_rule msr_rules[] = {
      UINT64_MAX, TYPE_ALL},
     {IA32_MTRR_DEF_TYPE, IA32_MTRR_DEF_TYPE, MSR_WRITE_STORED, MTRR_DEF_TYPE,
      MTRR_DEF_TYPE_WRITABLE, TYPE_LOW},
+    {MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_WALL_CLOCK_NEW, MSR_WRITE_STORED, 0, WALL_CLOCK_ADDRESS, 0},
 };
 const size_t msr_rule_count = sizeof(msr_rules) / sizeof(msr_rules[0]);
 

@@ -17,6 +17,9 @@
 
 #define MSR_STORED_MAX 32u
 
+// A write has the VMM fill a structure in the guest's memory (exit_msr.c); the policy only checks the address.
+#define MSR_KVM_WALL_CLOCK_NEW 0x4b564d00u
+
 enum msr_write {
     MSR_WRITE_FAULTS,  // #GP
     MSR_WRITE_IGNORED, // accepted, without effect

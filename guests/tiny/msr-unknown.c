@@ -30,6 +30,8 @@ static const struct range known[] = {
     {0x277, 0x277},           // PAT
     {0x2ff, 0x2ff},           // MTRR_DEF_TYPE
     {0x6e0, 0x6e0},           // TSC_DEADLINE
+    {0x4b564d00, 0x4b564d01}, // KVM_WALL_CLOCK_NEW, KVM_SYSTEM_TIME_NEW
+    {0x4b564d03, 0x4b564d03}, // KVM_STEAL_TIME
     {0xc0000080, 0xc0000084}, // EFER, STAR to SFMASK
     {0xc0000100, 0xc0000103}, // FS, GS, KERNEL_GS base, TSC_AUX
 };
@@ -65,7 +67,8 @@ void test(void) {
     for (unsigned bit = 13; bit < 32; bit++) // one of each power of two, where no bitmap is
         check_unknown((uint32_t)BIT(bit) + 0x123);
     check_unknown(0x40000000);
-    check_unknown(0x4b564d00); // KVM's clock, which CPUID does not offer
+    check_unknown(0x4b564d02); // KVM's asynchronous page faults, which CPUID does not offer
+    check_unknown(0x4b564d04); // and its EOI
     check_unknown(0xc0010000);
     check_unknown(UINT32_MAX);
 }

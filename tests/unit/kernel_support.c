@@ -157,12 +157,22 @@ void smp_stop_and_call(void (*function)(void *), void *opaque) {
 }
 
 bool host_is_mapped(hpa_t frame) {
-    return is_mapped[frame.v >> PAGE_SHIFT] != 0;
+    return is_mapped[frame.v >> PAGE_SHIFT] == 1;
 }
 
 void space_clear(hpa_t base, uint64_t size) {
     for (uint64_t offset = 0; offset < size; offset += PAGE_SIZE)
         times_cleared[(base.v + offset) >> PAGE_SHIFT]++;
+}
+
+// Frames that the kernel does not map appear, zero, when somebody first looks at them.
+void *space_window(hpa_t frame) {
+    uint8_t *state = &is_mapped[frame.v >> PAGE_SHIFT];
+    if (frame.v >= HOST_HIGH_BASE && *state == 0) {
+        map_at(KERNEL_DIRECT + frame.v, PAGE_SIZE, -1);
+        *state = 2; // for the window, so not mapped by the kernel
+    }
+    return (uint8_t *)KERNEL_DIRECT + frame.v;
 }
 
 uint32_t host_times_cleared(hpa_t frame) {

@@ -185,7 +185,7 @@ Test(vmm_cpuid, hypervisor_says_kvm_with_its_frequencies) {
     memcpy(signature + 4, &get(0x40000000, 0)->ecx, 4);
     memcpy(signature + 8, &get(0x40000000, 0)->edx, 4);
     cr_assert_str_eq(signature, "KVMKVMKVM");
-    cr_assert_eq(get(0x40000001, 0)->eax, 2);
+    cr_assert_eq(get(0x40000001, 0)->eax, 0x0100002a); // no I/O delay, clock, steal time, stable
     cr_assert_eq(get(0x40000010, 0)->eax, 2900000);
 }
 

@@ -94,3 +94,13 @@ Test(vmm_clock, past_is_now_and_never_is_never) {
     cr_assert_eq(clock_tsc(&clock, 6000, UINT64_MAX), UINT64_MAX);
     cr_assert_eq(clock_tsc(&clock, 6000, UINT64_MAX - 1), UINT64_MAX);
 }
+
+Test(vmm_clock, boot_is_the_date_less_what_the_guest_has_lived) {
+    struct clock clock;
+    clock_init(&clock, 50000000, 0, 0);
+    // The guest was made 3 s after the date was read, and 10 s have passed since that.
+    cr_assert_eq(clock_boot_ns(&clock, 1700000000, 500000000, 350000000), 1700000003000000000);
+    // One that was restored has lived longer than the machine.
+    cr_assert_eq(clock_boot_ns(&clock, 1700000000, 500000000, 1000000000), 1699999990000000000);
+    cr_assert_eq(clock_boot_ns(&clock, 0, 500000000, 1000000000), 0);
+}

@@ -34,7 +34,7 @@ Test(vmm_msr, kernels_own_are_not_here) {
 
 Test(vmm_msr, unknown_is_refused) {
     static const uint32_t unknown[] = {0x0,   0x34,  0xc1,  0x186,      0x210,      0x345,
-                                       0x38f, 0x400, 0x480, 0x4b564d00, 0xc0010015, UINT32_MAX};
+                                       0x38f, 0x400, 0x480, 0x4b564d02, 0xc0010015, UINT32_MAX};
     struct msr_state state, before;
     uint64_t value;
     msr_reset(&state);
@@ -109,4 +109,14 @@ Test(vmm_msr, memory_types_that_are_none_fault) {
             cr_assert_not(msr_write(&state, 0x268, (uint64_t)none[i] << 8 * byte));
     }
     cr_assert(msr_write(&state, 0x268, 0x0001040506060504));
+}
+
+Test(vmm_msr, wall_clock_takes_an_aligned_address) {
+    struct msr_state state;
+    uint64_t value;
+    msr_reset(&state);
+    cr_assert(msr_write(&state, MSR_KVM_WALL_CLOCK_NEW, 0x123456789abc));
+    cr_assert(msr_read(&state, MSR_KVM_WALL_CLOCK_NEW, &value) && value == 0x123456789abc);
+    for (uint64_t bits = 1; bits < 4; bits++)
+        cr_assert_not(msr_write(&state, MSR_KVM_WALL_CLOCK_NEW, 0x1000 | bits));
 }
