@@ -67,6 +67,7 @@ enum vmm_message_type {
     VMM_MESSAGE_LOG = 1,     // text: one line for the host's console, said in the VM's name
     VMM_MESSAGE_ENDED = 2,   // end, code, text; the last message; the VMM then exits
     VMM_MESSAGE_RUNNING = 3, // the first vCPU is about to run
+    VMM_MESSAGE_DUMP = 4,    // text: one line about a crash, kept for who asks
     // Supervisor to VMM.
     VMM_MESSAGE_POWER_BUTTON = 16,
     VMM_MESSAGE_END = 17, // power off now: answer with VMM_MESSAGE_ENDED

@@ -103,6 +103,11 @@ uint64_t machine_ticks(uint64_t nanoseconds) {
     return seconds * machine.tsc_hz + nanoseconds % NS_PER_SECOND * machine.tsc_hz / NS_PER_SECOND;
 }
 
+uint64_t machine_nanoseconds(uint64_t ticks) {
+    uint64_t seconds = ticks / machine.tsc_hz;
+    return seconds * NS_PER_SECOND + ticks % machine.tsc_hz * NS_PER_SECOND / machine.tsc_hz;
+}
+
 int64_t machine_power(enum abi_power power) {
     return sys_system_power(machine.start->system, power);
 }

@@ -52,6 +52,7 @@ uint64_t machine_tsc(void);
 
 // Nanoseconds (up to 100 years) in TSC ticks.
 uint64_t machine_ticks(uint64_t nanoseconds);
+uint64_t machine_nanoseconds(uint64_t ticks);
 
 // Ends everything; drain the console first. Returns an error only when the machine offers no such way.
 int64_t machine_power(enum abi_power power);

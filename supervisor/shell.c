@@ -3,11 +3,13 @@
 #include "supervisor/shell.h"
 
 #include "lib/string.h"
+#include "supervisor/audit.h"
 #include "supervisor/command.h"
 #include "supervisor/console.h"
 #include "supervisor/machine.h"
 #include "supervisor/main.h"
 #include "supervisor/mux.h"
+#include "supervisor/top.h"
 #include "supervisor/vm.h"
 
 #include <stdbool.h>
@@ -24,32 +26,32 @@ static size_t typed_length;
 
 // ---- commands -----------------------------------------------------------------------------------
 
-static void run_help(const char *argument) {
-    (void)argument;
+static void run_help(const struct command_line *line) {
+    (void)line;
     for (unsigned int i = 0; i < COMMAND_COUNT; i++) {
         const struct command *command = &command_table[i];
-        console_print("  %-12s %-4s  %s\n", command->word, command->argument, command->help);
+        console_print("  %-12s %-6s  %s\n", command->words, command->arguments, command->help);
     }
     mux_print_help();
 }
 
 static void print_state(const struct vm *vm) {
-    char text[PARTITION_WHY_MAX + 16];
+    char text[VM_END_TEXT_MAX];
     const char *state = vm->has_entered ? "running" : "starting";
     if (vm->state == VM_STOPPED) {
         state = "not started";
     } else if (vm->state == VM_SETTLING || vm->is_asked_to_end) {
         state = "ending";
     }
-    if (vm->state == VM_ENDED) {
+    if (vm->state == VM_ENDED || vm->state == VM_WAITING) {
         vm_end_text(vm, text, sizeof(text));
         state = text;
     }
-    console_print("%s\n", state);
+    console_print("%s%s\n", state, vm->state == VM_WAITING ? "; waits for its restart" : "");
 }
 
-static void run_vm(const char *argument) {
-    (void)argument;
+static void run_vm(const struct command_line *line) {
+    (void)line;
     for (uint32_t i = 0; i < vm_count(); i++) {
         const struct vm *vm = vm_at(i);
         console_print("%3u  %-16s %2u vCPU %6llu MiB  ", i + 1, vm->config->name, vm->config->vcpus,
@@ -68,48 +70,112 @@ static struct vm *find(const char *name) {
     return vm;
 }
 
-static struct vm *find_running(const char *name) {
+static struct vm *find_busy(const char *name) {
     struct vm *vm = find(name);
-    if (vm != NULL && vm->state != VM_RUNNING) {
+    if (vm != NULL && !vm_is_busy(vm)) {
         console_print("%s is not running\n", name);
         return NULL;
     }
     return vm;
 }
 
-static void run_focus(const char *argument) {
-    struct vm *vm = find(argument);
+static void run_focus(const struct command_line *line) {
+    struct vm *vm = find(line->argument[0]);
     if (vm != NULL) {
         mux_focus_vm(vm);
     }
 }
 
-static void run_start(const char *argument) {
-    struct vm *vm = find(argument);
+static void run_start(const struct command_line *line) {
+    struct vm *vm = find(line->argument[0]);
     if (vm != NULL && (vm->state == VM_RUNNING || vm->state == VM_SETTLING)) {
-        console_print("%s is running\n", argument);
+        console_print("%s is running\n", line->argument[0]);
     } else if (vm != NULL) {
         vm_start(vm);
     }
 }
 
-static void run_power_button(const char *argument) {
-    struct vm *vm = find_running(argument);
+static void run_power_button(const struct command_line *line) {
+    struct vm *vm = find_busy(line->argument[0]);
     if (vm != NULL && !vm_press_power_button(vm)) {
-        console_print("its VMM takes no messages right now; try again, or \"end %s\"\n", argument);
+        console_print("its VMM takes no messages right now; try again, or \"end %s\"\n",
+                      line->argument[0]);
     }
 }
 
-static void run_end(const char *argument) {
-    struct vm *vm = find_running(argument);
+static void run_end(const struct command_line *line) {
+    struct vm *vm = find_busy(line->argument[0]);
     if (vm != NULL) {
         vm_end(vm);
     }
 }
 
-static void run_info(const char *argument) {
+static void run_dump(const struct command_line *line) {
+    const struct vm *vm = find(line->argument[0]);
+    if (vm != NULL) {
+        diary_print(&vm->diary, vm->config->name);
+    }
+}
+
+static void run_vm_top(const struct command_line *line) {
+    (void)line;
+    top_print();
+}
+
+static void run_vm_exits(const struct command_line *line) {
+    const struct vm *vm = find(line->argument[0]);
+    if (vm != NULL && vm->state == VM_RUNNING) {
+        top_print_exits(vm);
+    } else if (vm != NULL) {
+        console_print("%s is not running\n", line->argument[0]);
+    }
+}
+
+static void set_share(struct vm *vm, uint32_t weight, uint32_t cap) {
+    int64_t result = vm_set_share(vm, weight, cap);
+    if (result < 0) {
+        console_print("the kernel does not do that: %s\n", machine_error_text(result));
+    }
+}
+
+static void run_weight(const struct command_line *line) {
+    struct vm *vm = find(line->argument[0]);
+    uint32_t weight;
+    if (vm == NULL) {
+        return;
+    }
+    if (!command_number(line->argument[1], MANIFEST_WEIGHT_MAX, &weight) || weight == 0) {
+        console_print("a weight is a number from 1 to %u\n", MANIFEST_WEIGHT_MAX);
+        return;
+    }
+    set_share(vm, weight, vm->cap);
+}
+
+static void run_cap(const struct command_line *line) {
+    struct vm *vm = find(line->argument[0]);
+    uint32_t cap;
+    if (vm == NULL) {
+        return;
+    }
+    if (vm->config->scheduling.schedule != VM_SHARED) {
+        console_print("%s has CPU time of its own, which a cap does not bound\n",
+                      line->argument[0]);
+    } else if (!command_number(line->argument[1], MANIFEST_CAP_MAX, &cap)) {
+        console_print("a cap is a number of percent from 1 to %u, or 0 for none\n",
+                      MANIFEST_CAP_MAX);
+    } else {
+        set_share(vm, vm->weight, cap);
+    }
+}
+
+static void run_audit(const struct command_line *line) {
+    (void)line;
+    audit_print();
+}
+
+static void run_info(const struct command_line *line) {
     struct abi_system_info info;
-    (void)argument;
+    (void)line;
     machine_info(&info);
     console_print("CPUs             %u, TSC %llu MHz\n", info.cpu_count,
                   (unsigned long long)(info.tsc_hz / 1000000));
@@ -126,36 +192,42 @@ static void run_info(const char *argument) {
     console_print("command line     %s\n", machine.start->cmdline);
 }
 
-static void run_log(const char *argument) {
+static void run_log(const struct command_line *line) {
     size_t skip = 0;
     size_t count;
     const char *text;
-    (void)argument;
+    (void)line;
     while ((text = backlog_peek(console_log(), skip, &count)) != NULL) {
         console_raw(text, count);
         skip += count;
     }
 }
 
-static void run_poweroff(const char *argument) {
-    (void)argument;
+static void run_poweroff(const struct command_line *line) {
+    (void)line;
     main_power(ABI_POWER_OFF);
 }
 
-static void run_reset(const char *argument) {
-    (void)argument;
+static void run_reset(const struct command_line *line) {
+    (void)line;
     main_power(ABI_POWER_RESET);
 }
 
-static void (*const run[COMMAND_COUNT])(const char *argument) = {
+static void (*const run[COMMAND_COUNT])(const struct command_line *line) = {
     [COMMAND_HELP] = run_help,
     [COMMAND_VM] = run_vm,
+    [COMMAND_VM_TOP] = run_vm_top,
+    [COMMAND_VM_EXITS] = run_vm_exits,
     [COMMAND_FOCUS] = run_focus,
     [COMMAND_START] = run_start,
     [COMMAND_POWER_BUTTON] = run_power_button,
     [COMMAND_END] = run_end,
+    [COMMAND_DUMP] = run_dump,
+    [COMMAND_WEIGHT] = run_weight,
+    [COMMAND_CAP] = run_cap,
     [COMMAND_INFO] = run_info,
     [COMMAND_LOG] = run_log,
+    [COMMAND_AUDIT] = run_audit,
     [COMMAND_POWEROFF] = run_poweroff,
     [COMMAND_RESET] = run_reset,
 };
@@ -171,13 +243,14 @@ static void run_line(const char *line) {
         console_print("no such command; \"help\" lists them\n");
         break;
     case COMMAND_LACKS_ARGUMENT:
-        console_print("it wants the name of a VM; \"vm\" lists them\n");
+        console_print("it wants %s; \"vm\" lists the VMs\n",
+                      command_table[parsed.wanted].arguments);
         break;
     case COMMAND_EXCESS_ARGUMENT:
         console_print("too many words; \"help\" tells what it takes\n");
         break;
     default:
-        run[parsed.id](parsed.argument);
+        run[parsed.id](&parsed);
         break;
     }
 }

@@ -3,6 +3,7 @@
 // a whole when it was carved (partition.cost), used bit by bit.
 #include "supervisor/stat.h"
 
+#include "supervisor/audit.h"
 #include "supervisor/console.h"
 #include "supervisor/machine.h"
 #include "supervisor/vm.h"
@@ -35,6 +36,7 @@ static void say(const char *name, uint64_t value) {
 
 void stat_say(void) {
     struct abi_system_info info;
+    audit_stat();
     machine_info(&info);
     if (info.first_entry_tsc == 0) {
         return; // no guest ever ran

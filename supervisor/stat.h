@@ -6,6 +6,7 @@
 //                    the guests' RAM and without the boot modules
 //   boot_to_guest    TSC ticks from the kernel's entry to the first guest instruction
 //   vm_exits         of all VMs since boot
+//   audits, audit_errors   with the word "audit=on" on the host's command line: audit.h
 #pragma once
 
 // While VMs run: takes the memory figures, and keeps the highest.

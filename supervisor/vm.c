@@ -10,11 +10,14 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "lib/syscall.h"
-#include "supervisor/cache.h"
+#include "supervisor/audit.h"
 #include "supervisor/console.h"
+#include "supervisor/launch.h"
 #include "supervisor/machine.h"
 #include "supervisor/mux.h"
+#include "supervisor/restart.h"
 #include "supervisor/stat.h"
+#include "supervisor/top.h"
 
 #define PIECES_A_TURN        64u // then the other VMs have their turn
 #define REPORTS_A_TURN       4u  // likewise
@@ -24,7 +27,6 @@
 
 static struct vm *vms;
 static uint32_t vms_count;
-static const struct manifest *manifest_of_vms;
 
 bool vm_open(const struct manifest *from) {
     uint32_t count = from->vm_count;
@@ -39,8 +41,6 @@ bool vm_open(const struct manifest *from) {
     struct backlog *backlogs =
         console_is_batch() ? NULL : process_allocate(count * sizeof(*backlogs));
     vms_count = count;
-    manifest_of_vms = from;
-    placement_open();
     for (uint32_t i = 0; i < count; i++) {
         vms[i].config = &from->vm[i];
         vms[i].index = i;
@@ -49,6 +49,7 @@ bool vm_open(const struct manifest *from) {
         vms[i].cap = from->vm[i].scheduling.cap;
         vms[i].backlog = backlogs != NULL ? &backlogs[i] : NULL;
     }
+    launch_open(from);
     return true;
 }
 
@@ -72,9 +73,13 @@ struct vm *vm_find(const char *name) {
 uint32_t vm_running_count(void) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < vms_count; i++) {
-        count += vms[i].state == VM_RUNNING || vms[i].state == VM_SETTLING;
+        count += vm_is_busy(&vms[i]);
     }
     return count;
+}
+
+bool vm_is_busy(const struct vm *vm) {
+    return vm->state == VM_RUNNING || vm->state == VM_SETTLING || vm->state == VM_WAITING;
 }
 
 // ---- ends ---------------------------------------------------------------------------------------
@@ -113,10 +118,64 @@ void vm_end_text(const struct vm *vm, char *out, size_t size) {
     fmt_format(out, size, "crashed: %s", text);
 }
 
-static void say_end(struct vm *vm) {
-    char text[PARTITION_WHY_MAX + 16];
-    vm_end_text(vm, text, sizeof(text));
+// "4s", or "250ms".
+static void delay_text(uint64_t nanoseconds, char *out, size_t size) {
+    uint64_t milliseconds = nanoseconds / 1000000;
+    if (milliseconds % 1000 == 0) {
+        fmt_format(out, size, "%llus", (unsigned long long)(milliseconds / 1000));
+    } else {
+        fmt_format(out, size, "%llums", (unsigned long long)milliseconds);
+    }
+}
+
+// How it ended and what comes then, in one line.
+static void say_end(struct vm *vm, const struct restart *restart) {
+    char text[VM_END_TEXT_MAX + 48];
+    char delay[24];
+    vm_end_text(vm, text, VM_END_TEXT_MAX);
+    size_t length = strlen(text);
+    switch (restart->action) {
+    case RESTART_NOT:
+        break;
+    case RESTART_NOW:
+        fmt_format(text + length, sizeof(text) - length, "; starts again");
+        break;
+    case RESTART_LATER:
+        delay_text(restart->delay, delay, sizeof(delay));
+        fmt_format(text + length, sizeof(text) - length, "; restart %u in %s", restart->number,
+                   delay);
+        break;
+    case RESTART_EXHAUSTED:
+        break; // a line of its own: this is how it ended for good
+    }
     console_say("vm %s: %s", vm->config->name, text);
+    diary_note(&vm->diary, text);
+    if (restart->action == RESTART_EXHAUSTED) {
+        console_say("vm %s: no restart: the limit of %u in a row is reached", vm->config->name,
+                    vm->config->restart_limit);
+    }
+}
+
+// It stays ended until somebody starts it.
+static void rest(struct vm *vm) {
+    vm->state = VM_ENDED;
+    vm->deadline = ABI_FOREVER;
+    placement_release(&vm->placement);
+    mux_vm_ended(vm);
+}
+
+// What the restart policy says. The CPUs stay reserved until it starts again.
+static void end_life(struct vm *vm) {
+    uint64_t ran = vm->stopped - vm->started;
+    bool is_wanted =
+        vm->is_asked_to_end || (vm->is_power_button_pressed && vm->end.kind == VMM_END_POWERED_OFF);
+    struct restart restart = restart_decide(vm->config, &vm->restarts, vm->end.kind,
+                                            machine_nanoseconds(ran), is_wanted);
+    say_end(vm, &restart);
+    if (restart.action == RESTART_NOW || restart.action == RESTART_LATER) {
+        vm->state = VM_WAITING;
+        vm->deadline = machine_tsc() + machine_ticks(restart.delay);
+    }
 }
 
 // Ends the VM's life in the table once the kernel has taken everything of it apart, or did not in time.
@@ -127,15 +186,16 @@ static void settle(struct vm *vm) {
         return;
     }
     partition_forget(&vm->partition);
-    placement_release(&vm->placement);
     vm->state = VM_ENDED;
-    vm->deadline = ABI_FOREVER;
-    say_end(vm);
+    end_life(vm);
     if (left != 0) {
         console_say("leak: vm %s: %llu bytes did not come back", vm->config->name,
                     (unsigned long long)left);
     }
-    mux_vm_ended(vm);
+    audit_after(vm->config->name);
+    if (vm->state == VM_ENDED) {
+        rest(vm);
+    }
 }
 
 static void finish(struct vm *vm) {
@@ -143,8 +203,10 @@ static void finish(struct vm *vm) {
         console_guest_line(vm->config->name, vm->line.text, vm->line.length);
         line_clear(&vm->line);
     }
+    top_say_usage(vm);
     partition_close(&vm->partition);
     vm->state = VM_SETTLING;
+    vm->stopped = machine_tsc();
     vm->settle_looks = 0;
     settle(vm);
 }
@@ -167,75 +229,23 @@ static void kill_process(struct vm *vm) {
 
 // ---- starting -----------------------------------------------------------------------------------
 
-static struct abi_group describe_group(const struct vm *vm, uint32_t ways) {
-    const struct vm_scheduling *scheduling = &vm->config->scheduling;
-    struct abi_group group = {
-        .weight = vm->weight,
-        .cap = vm->cap,
-        .budget = machine_ticks(scheduling->budget),
-        .period = machine_ticks(scheduling->period),
-        .domain = scheduling->domain,
-        .cache_mask = ways,
-    };
-    memcpy(group.cpus, vm->placement.cpus.word, sizeof(group.cpus));
-    memcpy(group.reserved, vm->placement.reserved.word, sizeof(group.reserved));
-    return group;
-}
-
-static bool plan_cache(const struct vm *vm, uint32_t *ways, char why[PARTITION_WHY_MAX]) {
-    uint32_t all = cache_ways();
-    uint32_t wanted = vm->config->scheduling.cache;
-    if (wanted != 0 && all == 0) {
-        console_say("vm %s: this machine cannot partition its last-level cache: \"cache\" does "
-                    "nothing",
-                    vm->config->name);
-    }
-    if (cache_mask(manifest_of_vms, vm->index, all, ways)) {
-        return true;
-    }
-    fmt_format(why, PARTITION_WHY_MAX,
-               "\"cache\" wants %u of the last-level cache's %u ways, of which other VMs have some "
-               "and one stays for the rest; lower it here or there",
-               wanted, all);
-    return false;
-}
-
-static bool carve(struct vm *vm, char why[PARTITION_WHY_MAX]) {
-    uint32_t ways = 0;
-    if (vm->config->refusal != NULL) {
-        fmt_format(why, PARTITION_WHY_MAX, "%s", vm->config->refusal);
-        return false;
-    }
-    if (!plan_cache(vm, &ways, why) || !placement_take(&vm->placement, vm->config, why)) {
-        return false;
-    }
-    struct partition_plan plan = {
-        .config = vm->config,
-        .index = vm->index,
-        .placement = &vm->placement,
-        .group = describe_group(vm, ways),
-    };
-    if (!partition_carve(&vm->partition, &plan, why)) {
-        placement_release(&vm->placement);
-        return false;
-    }
-    return true;
-}
-
-void vm_start(struct vm *vm) {
-    if (vm->state == VM_RUNNING || vm->state == VM_SETTLING) {
-        return;
-    }
+static void begin(struct vm *vm) {
     vm->has_end = false;
     vm->has_entered = false;
     vm->is_asked_to_end = false;
+    vm->is_power_button_pressed = false;
     vm->deadline = ABI_FOREVER;
+    vm->started = machine_tsc();
+    vm->stopped = vm->started;
+    vm->starts++;
     vm->line = (struct line){0};
+    diary_begin(&vm->diary);
     char why[PARTITION_WHY_MAX] = "";
-    if (!carve(vm, why)) {
+    if (!launch_carve(vm, why)) {
         set_end(vm, VMM_END_REFUSED, 0, why);
         vm->state = VM_ENDED;
-        say_end(vm);
+        end_life(vm);
+        rest(vm);
         return;
     }
     struct vmm_console *shared = vm->partition.shared;
@@ -245,33 +255,14 @@ void vm_start(struct vm *vm) {
     mux_vm_started(vm);
 }
 
-// The next one whose CPUs are to be chosen: those that are content with any come first, as the others
-// must leave them some; then whole CPUs; then the largest shares of CPUs. NULL: all have theirs.
-static struct vm *next_to_place(const bool placed[MANIFEST_VMS_MAX]) {
-    struct vm *next = NULL;
-    for (uint32_t i = 0; i < vms_count; i++) {
-        const struct vm_scheduling *s = &vms[i].config->scheduling;
-        if (placed[i] || !vms[i].config->is_autostart || vms[i].config->refusal != NULL) {
-            continue;
-        }
-        const struct vm_scheduling *best = next != NULL ? &next->config->scheduling : NULL;
-        if (best == NULL || s->schedule < best->schedule ||
-            (s->schedule == VM_REALTIME && best->schedule == VM_REALTIME &&
-             s->budget / 1000 * (best->period / 1000) > best->budget / 1000 * (s->period / 1000))) {
-            next = &vms[i];
-        }
+void vm_start(struct vm *vm) {
+    if (vm->state != VM_RUNNING && vm->state != VM_SETTLING) {
+        vm->restarts = 0;
+        begin(vm);
     }
-    return next;
 }
 
 void vm_autostart(void) {
-    static bool placed[MANIFEST_VMS_MAX];
-    char why[PARTITION_WHY_MAX];
-    struct vm *vm;
-    while ((vm = next_to_place(placed)) != NULL) {
-        placed[vm->index] = true;
-        (void)placement_take(&vm->placement, vm->config, why); // vm_start tries again, and tells
-    }
     for (uint32_t i = 0; i < vms_count; i++) {
         if (vms[i].config->is_autostart) {
             vm_start(&vms[i]);
@@ -294,7 +285,10 @@ static void take_report(struct vm *vm, struct vmm_message *message) {
     message->text[sizeof(message->text) - 1] = '\0';
     switch (message->type) {
     case VMM_MESSAGE_LOG:
-        console_say("vm %s: %s", vm->config->name, message->text);
+        diary_log(&vm->diary, vm->config->name, message->text);
+        break;
+    case VMM_MESSAGE_DUMP:
+        diary_dump(&vm->diary, vm->config->name, message->text);
         break;
     case VMM_MESSAGE_RUNNING:
         vm->has_entered = true;
@@ -398,7 +392,9 @@ static bool send(struct vm *vm, enum vmm_message_type type) {
 }
 
 bool vm_press_power_button(struct vm *vm) {
-    return send(vm, VMM_MESSAGE_POWER_BUTTON);
+    bool is_sent = send(vm, VMM_MESSAGE_POWER_BUTTON);
+    vm->is_power_button_pressed = vm->is_power_button_pressed || is_sent;
+    return is_sent;
 }
 
 static void give_up(struct vm *vm) {
@@ -408,6 +404,13 @@ static void give_up(struct vm *vm) {
 }
 
 void vm_end(struct vm *vm) {
+    if (vm->state == VM_WAITING) {
+        console_say("vm %s: is not started again", vm->config->name);
+        rest(vm);
+    }
+    if (vm->state == VM_SETTLING) {
+        vm->is_asked_to_end = true; // no restart
+    }
     if (vm->state != VM_RUNNING) {
         return;
     }
@@ -436,6 +439,8 @@ void vm_check_deadlines(void) {
             give_up(vm);
         } else if (vm->deadline <= now && vm->state == VM_SETTLING) {
             settle(vm);
+        } else if (vm->deadline <= now && vm->state == VM_WAITING) {
+            begin(vm);
         }
     }
 }

@@ -9,12 +9,14 @@
 //   vm_check_deadlines, vm_next_deadline    of VMs that were asked to end, or are settling
 //
 // State: STOPPED or ENDED -> RUNNING (vm_start) -> SETTLING (its process is gone, its last output
-// printed) -> ENDED (all of its memory is back, and its end told).
+// printed) -> all of its memory is back, and its end told: ENDED, or WAITING when the restart policy
+// starts it again -> RUNNING.
 #pragma once
 
 #include "include/vmm.h"
 #include "lib/ring.h"
 #include "supervisor/backlog.h"
+#include "supervisor/diary.h"
 #include "supervisor/line.h"
 #include "supervisor/manifest.h"
 #include "supervisor/partition.h"
@@ -22,7 +24,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum vm_state { VM_STOPPED = 0, VM_RUNNING, VM_SETTLING, VM_ENDED };
+enum vm_state { VM_STOPPED = 0, VM_RUNNING, VM_SETTLING, VM_WAITING, VM_ENDED };
+
+#define VM_END_TEXT_MAX (PARTITION_WHY_MAX + 16)
 
 struct vm_end {
     enum vmm_end kind;
@@ -38,8 +42,13 @@ struct vm {
     bool has_end;      // `end` holds; the process may still exist
     struct vm_end end; // how it ended, or is about to
     bool is_asked_to_end;
+    bool is_power_button_pressed;
     uint64_t deadline; // TSC; RUNNING: when the patience with its VMM ends, SETTLING: when to look
-                       // again; ABI_FOREVER: neither
+                       // again, WAITING: when it starts; ABI_FOREVER: neither
+    uint64_t started;  // TSC
+    uint64_t stopped;  // TSC
+    uint32_t starts;   // how often it was started
+    uint32_t restarts; // in a row, as the restart policy counts
     uint32_t settle_looks;      // SETTLING: how often its memory was still not back
     struct placement placement; // held from the start, or before, until it has ended
     uint32_t weight;            // as the manifest or, later, the console says
@@ -47,7 +56,8 @@ struct vm {
     struct partition partition;
     struct ring_reader out;
     struct ring_writer in;
-    struct line line;        // batch mode
+    struct line line; // batch mode
+    struct diary diary;
     struct backlog *backlog; // interactive mode: output that nobody has seen yet; NULL: no memory
 };
 
@@ -57,10 +67,11 @@ bool vm_open(const struct manifest *from);
 uint32_t vm_count(void);
 struct vm *vm_at(uint32_t index);
 struct vm *vm_find(const char *name); // the first of that name; NULL: none
-uint32_t vm_running_count(void);      // with those that are settling
+bool vm_is_busy(const struct vm *vm); // neither ended nor never started
+uint32_t vm_running_count(void);      // of those that are busy
 
 void vm_autostart(void);
-void vm_start(struct vm *vm);
+void vm_start(struct vm *vm); // one that waits for its restart starts now
 
 // Sets its share of the CPUs, now if it runs, and whenever it starts. Returns the kernel's answer.
 int64_t vm_set_share(struct vm *vm, uint32_t weight, uint32_t cap);
@@ -80,5 +91,5 @@ void vm_end(struct vm *vm);
 uint64_t vm_next_deadline(void); // ABI_FOREVER: none
 void vm_check_deadlines(void);
 
-// "powered off", "crashed: ..." and so on, of a VM with has_end.
+// "powered off", "crashed: ..." and so on, of a VM with has_end; at most VM_END_TEXT_MAX.
 void vm_end_text(const struct vm *vm, char *out, size_t size);

@@ -43,26 +43,26 @@ static const uint8_t *find(struct vmm *vmm, const struct vcpu_registers *registe
 
 static void dump_general(struct vmm *vmm, const struct vcpu_registers *r) {
     const uint64_t *g = r->gpr;
-    report_log(vmm, "rip %016lx rflags %08lx", r->rip, r->rflags);
-    report_log(vmm, "rax %016lx rbx %016lx rcx %016lx rdx %016lx", g[0], g[3], g[1], g[2]);
-    report_log(vmm, "rsi %016lx rdi %016lx rbp %016lx rsp %016lx", g[6], g[7], g[5], g[4]);
-    report_log(vmm, "r8  %016lx r9  %016lx r10 %016lx r11 %016lx", g[8], g[9], g[10], g[11]);
-    report_log(vmm, "r12 %016lx r13 %016lx r14 %016lx r15 %016lx", g[12], g[13], g[14], g[15]);
+    report_dump(vmm, "rip %016lx rflags %08lx", r->rip, r->rflags);
+    report_dump(vmm, "rax %016lx rbx %016lx rcx %016lx rdx %016lx", g[0], g[3], g[1], g[2]);
+    report_dump(vmm, "rsi %016lx rdi %016lx rbp %016lx rsp %016lx", g[6], g[7], g[5], g[4]);
+    report_dump(vmm, "r8  %016lx r9  %016lx r10 %016lx r11 %016lx", g[8], g[9], g[10], g[11]);
+    report_dump(vmm, "r12 %016lx r13 %016lx r14 %016lx r15 %016lx", g[12], g[13], g[14], g[15]);
 }
 
 static void dump_segment(struct vmm *vmm, const char *name, const struct vcpu_segment *segment) {
-    report_log(vmm, "%s %04x base %016lx limit %08x attributes %04x", name, segment->selector,
-               segment->base, segment->limit, segment->attributes);
+    report_dump(vmm, "%s %04x base %016lx limit %08x attributes %04x", name, segment->selector,
+                segment->base, segment->limit, segment->attributes);
 }
 
 static void dump_system(struct vmm *vmm, const struct vcpu_registers *r) {
-    report_log(vmm, "cr0 %lx cr2 %lx cr3 %lx cr4 %lx efer %lx", r->cr0, r->cr2, r->cr3, r->cr4,
-               r->efer);
+    report_dump(vmm, "cr0 %lx cr2 %lx cr3 %lx cr4 %lx efer %lx", r->cr0, r->cr2, r->cr3, r->cr4,
+                r->efer);
     dump_segment(vmm, "cs", &r->cs);
     dump_segment(vmm, "ss", &r->ss);
     dump_segment(vmm, "ds", &r->ds);
-    report_log(vmm, "gdt %lx+%x idt %lx+%x tr %04x fs base %lx gs base %lx", r->gdtr.base,
-               r->gdtr.limit, r->idtr.base, r->idtr.limit, r->tr.selector, r->fs.base, r->gs.base);
+    report_dump(vmm, "gdt %lx+%x idt %lx+%x tr %04x fs base %lx gs base %lx", r->gdtr.base,
+                r->gdtr.limit, r->idtr.base, r->idtr.limit, r->tr.selector, r->fs.base, r->gs.base);
 }
 
 // Bytes or words in hexadecimal, `unit` bytes each, until they can not be read.
@@ -84,7 +84,7 @@ static void dump_memory(struct vmm *vmm, const struct vcpu_registers *registers,
         length +=
             fmt_format(text + length, sizeof(text) - length, " %0*lx", (int)(2 * unit), value);
     }
-    report_log(vmm, "%s%s", name, length == 0 ? " (not readable)" : text);
+    report_dump(vmm, "%s%s", name, length == 0 ? " (not readable)" : text);
 }
 
 static void dump_trace(const struct vcpu *vcpu) {
@@ -93,14 +93,14 @@ static void dump_trace(const struct vcpu *vcpu) {
         const struct process_trace *slot =
             &vcpu->trace[(vcpu->trace_count - 1 - i) % PROCESS_TRACE];
         const char *name = slot->exit < RUN_EXIT_COUNT ? run_exits[slot->exit].name : "unknown";
-        report_log(vcpu->vmm, "exit -%u: %s at rip %lx, %lx", i, name, slot->rip, slot->detail);
+        report_dump(vcpu->vmm, "exit -%u: %s at rip %lx, %lx", i, name, slot->rip, slot->detail);
     }
 }
 
 void dump_vcpu(struct vcpu *vcpu) {
     struct vmm *vmm = vcpu->vmm;
     struct vcpu_registers registers;
-    report_log(vmm, "vcpu %u: %s", vcpu->index, vcpu->reason);
+    report_dump(vmm, "vcpu %u: %s", vcpu->index, vcpu->reason);
     if (sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) == 0) {
         dump_general(vmm, &registers);
         dump_system(vmm, &registers);

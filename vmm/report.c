@@ -20,13 +20,28 @@ static void send(struct vmm *vmm, const struct vmm_message *message) {
     }
 }
 
+static void send_line(struct vmm *vmm, enum vmm_message_type type, const char *format,
+                      va_list arguments) __attribute__((format(printf, 3, 0)));
+
+static void send_line(struct vmm *vmm, enum vmm_message_type type, const char *format,
+                      va_list arguments) {
+    struct vmm_message message = {.type = type};
+    fmt_format_va(message.text, sizeof(message.text), format, arguments);
+    send(vmm, &message);
+}
+
 void report_log(struct vmm *vmm, const char *format, ...) {
-    struct vmm_message message = {.type = VMM_MESSAGE_LOG};
     va_list arguments;
     va_start(arguments, format);
-    fmt_format_va(message.text, sizeof(message.text), format, arguments);
+    send_line(vmm, VMM_MESSAGE_LOG, format, arguments);
     va_end(arguments);
-    send(vmm, &message);
+}
+
+void report_dump(struct vmm *vmm, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    send_line(vmm, VMM_MESSAGE_DUMP, format, arguments);
+    va_end(arguments);
 }
 
 void report_running(struct vmm *vmm) {

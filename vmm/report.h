@@ -7,6 +7,9 @@
 // One line, printf-like.
 void report_log(struct vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+// The same for a crash dump: the supervisor keeps it for who asks.
+void report_dump(struct vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 // The first vCPU is about to run.
 void report_running(struct vmm *vmm);
 

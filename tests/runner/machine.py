@@ -34,13 +34,21 @@ class Boot:
                 return int(line.split()[2])
         return None
 
+    def usage(self, name):
+        """What the VM used, as {"run": ticks, "exits": count, ...}; needs usage=on. None: no line."""
+        for line in self.host:
+            if line.startswith(f"usage {name} "):
+                words = line.split()[2:]
+                return dict(zip(words[::2], map(int, words[1::2])))
+        return None
+
     def host_problem(self, statuses):
         """What is wrong with the hypervisor itself, or None."""
         if self.status not in statuses:
             wanted = " or ".join(str(status) for status in statuses)
             return f"exit status {self.status}, not {wanted}: {self.complaint}"
         for line in self.host:
-            if line.startswith(("panic: ", "leak: ")):
+            if line.startswith(("panic: ", "leak: ", "audit: ")):
                 return line
         return None
 

@@ -174,3 +174,37 @@ Test(supervisor_life, leak_is_told) {
     cr_assert_eq(life_run(), LIFE_POWERED);
     life_expect("[bulkhead] leak: vm demo: 4096 bytes did not come back\n");
 }
+
+// ---- as many as there can be ------------------------------------------------------------------------
+
+static struct life_config life_many[MANIFEST_VMS_MAX + 1];
+
+static bool life_script_many(unsigned int step) {
+    if (step < MANIFEST_VMS_MAX) {
+        char text[16];
+        snprintf(text, sizeof(text), "line %u\n", step);
+        life_print(step, text);
+        life_report(step, VMM_MESSAGE_ENDED, VMM_END_POWERED_OFF, 0, "");
+    }
+    return step < MANIFEST_VMS_MAX;
+}
+
+Test(supervisor_life, all_256_vms_run_at_a_time) {
+    static char names[MANIFEST_VMS_MAX][16];
+    for (unsigned int i = 0; i < MANIFEST_VMS_MAX; i++) {
+        snprintf(names[i], sizeof(names[i]), "n%u", i);
+        life_many[i] = (struct life_config){.name = names[i], .mib = 2, .vcpus = 1};
+    }
+    life.memory = 4096 * LIFE_MIB;
+    life_prepare(life_many, "console=batch", "stay", life_script_many);
+    unsigned int handles = life_open_handles();
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_assert_eq(life.vmm_count, MANIFEST_VMS_MAX);
+    cr_assert_eq(life_count(": powered off\n"), MANIFEST_VMS_MAX);
+    for (unsigned int i = 0; i < MANIFEST_VMS_MAX; i++) {
+        char text[32];
+        snprintf(text, sizeof(text), "[n%u] line %u\n", i, i);
+        life_expect(text);
+    }
+    cr_assert_eq(life_open_handles(), handles + 1);
+}

@@ -296,6 +296,7 @@ int64_t sys_group_create(uint32_t system, uint32_t quota, const struct abi_group
 int64_t sys_group_write(uint32_t group, const struct abi_group *values) {
     cr_assert_eq(life.object[group].type, LIFE_GROUP);
     life.object[group].group = *values;
+    life.last_group = group;
     return 0;
 }
 

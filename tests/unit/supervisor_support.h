@@ -90,6 +90,7 @@ struct life {
     uint32_t cpu_count;
     struct abi_cpu_info cpu[LIFE_CPUS];
     int64_t group_result;   // what ABI_GROUP_CREATE answers, unless 0
+    uint32_t last_group;    // that was written
     struct abi_usage usage; // of every process
     struct abi_audit audit; // what ABI_SYSTEM_AUDIT finds
     int64_t audit_result;

@@ -65,16 +65,16 @@ Test(supervisor_keys, doubled_escape_is_one) {
 static void command_test(const char *line, enum command_id id, const char *argument) {
     struct command_line parsed = command_parse(line);
     cr_assert_eq(parsed.id, id, "\"%s\" is %d", line, (int)parsed.id);
-    cr_assert_str_eq(parsed.argument, argument);
+    cr_assert_str_eq(parsed.argument[0], argument);
 }
 
 Test(supervisor_command, every_word_of_the_table_is_found) {
     for (unsigned int i = 0; i < COMMAND_COUNT; i++) {
         char line[64] = "";
-        strcat(line, command_table[i].word);
-        if (command_table[i].argument[0] != '\0') {
+        strcat(line, command_table[i].words);
+        if (command_table[i].arguments[0] != '\0') {
             command_test(line, COMMAND_LACKS_ARGUMENT, "");
-            strcat(line, " demo");
+            strcat(line, strchr(command_table[i].arguments, ' ') != NULL ? " demo 5" : " demo");
         }
         cr_assert_eq(command_parse(line).id, (enum command_id)i);
         strcat(line, " more");
@@ -87,6 +87,32 @@ Test(supervisor_command, blanks_do_not_matter) {
     command_test(" \t ", COMMAND_EMPTY, "");
     command_test("  focus \t demo  ", COMMAND_FOCUS, "demo");
     command_test("vm ", COMMAND_VM, "");
+}
+
+Test(supervisor_command, most_words_count) {
+    command_test("vm  top", COMMAND_VM_TOP, "");
+    command_test("vm topp", COMMAND_EXCESS_ARGUMENT, "topp");
+    command_test(" vm\texits demo ", COMMAND_VM_EXITS, "demo");
+    command_test("vm exits", COMMAND_LACKS_ARGUMENT, "");
+    command_test("weight demo", COMMAND_LACKS_ARGUMENT, "demo");
+    struct command_line parsed = command_parse("weight demo  250 ");
+    cr_assert_eq(parsed.id, COMMAND_WEIGHT);
+    cr_assert_str_eq(parsed.argument[1], "250");
+}
+
+Test(supervisor_command, numbers_are_decimal_and_bounded) {
+    uint32_t number;
+    cr_assert(command_number("0", 10, &number));
+    cr_assert_eq(number, 0);
+    cr_assert(command_number("10000", 10000, &number));
+    cr_assert_eq(number, 10000);
+    cr_assert(command_number("4294967295", UINT32_MAX, &number));
+    cr_assert_eq(number, UINT32_MAX);
+    static const char *const bad[] = {
+        "", "-1", "1x", "x", "10001", "4294967296", "99999999999999999999999"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        cr_assert_not(command_number(bad[i], 10000, &number), "%s", bad[i]);
+    }
 }
 
 Test(supervisor_command, only_whole_words_count) {
@@ -102,7 +128,7 @@ Test(supervisor_command, long_arguments_are_cut) {
     memset(line + 4, 'x', 150);
     struct command_line parsed = command_parse(line);
     cr_assert_eq(parsed.id, COMMAND_END);
-    cr_assert_eq(strlen(parsed.argument), COMMAND_ARGUMENT_MAX);
+    cr_assert_eq(strlen(parsed.argument[0]), COMMAND_ARGUMENT_MAX);
 }
 
 Test(supervisor_command, random_lines_are_survived) {
@@ -114,7 +140,7 @@ Test(supervisor_command, random_lines_are_survived) {
             line[i] = (char)(rand() % 3 == 0 ? ' ' : rand() % 256);
         }
         line[length < sizeof(line) ? length : sizeof(line) - 1] = '\0';
-        cr_assert_lt(strlen(command_parse(line).argument), sizeof(line));
+        cr_assert_lt(strlen(command_parse(line).argument[1]), sizeof(line));
     }
 }
 
