@@ -29,7 +29,7 @@ HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE -f
 # ---- what is built from what ----------------------------------------------------------------------
 LIB        := $(wildcard lib/*.c)
 KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S drivers/*.c) \
-              lib/crc32.c lib/elf.c lib/fmt.c lib/pagetable.c lib/ring.c lib/string.c
+              lib/crc32.c lib/elf.c lib/fmt.c lib/heap.c lib/pagetable.c lib/ring.c lib/string.c
 USER_LIB   := lib/crc32.c lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/start.S
 SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB)
 VMM_SRC    := $(wildcard vmm/*.c vmm/acpi/*.c) $(USER_LIB)
@@ -124,7 +124,7 @@ $(BUILD)/guests/debian/initrd.img: $(wildcard guests/debian/*)
 UNIT := $(BUILD)/tests
 unit_of = $(filter $(addprefix tests/unit/,$(addsuffix _test.c,$(1))),$(wildcard tests/unit/*_test.c))
 UNIT_SUPPORT = $(wildcard tests/unit/$(1)_support*.c)
-TESTS_lib        := $(call unit_of,boot_% crc32 elf fmt ring lib_string pagetable)
+TESTS_lib        := $(call unit_of,boot_% crc32 elf fmt heap ring lib_string pagetable)
 PARTS_lib        := $(wildcard boot/boot_*.c) $(LIB)
 TESTS_vmm        := $(call unit_of,decode emulate walk dev_% vmm_%)
 PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
@@ -132,7 +132,7 @@ TESTS_supervisor := $(call unit_of,supervisor_%)
 include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS
 PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c
 TESTS_kernel     := $(call unit_of,arch_% kernel_% drivers_% vmx_% vlapic)
-PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
+PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
 UNITS := $(foreach u,lib vmm supervisor kernel,$(if $(TESTS_$(u)),$(u)))
 
 .PHONY: unit

@@ -76,6 +76,8 @@ struct cpu {
     struct object *dying; // objects to destroy, see kernel/object.c
     bool is_burying;
     uint64_t next_dump;               // TSC before which no VM's state is dumped again
+    uint64_t timers;                  // interrupts of the local APIC's timer
+    uint64_t own_timers;              // of them: not because of what a guest armed
     uint64_t nmis;                    // that nobody sent
     uint64_t locks_held;              // ranks, in debug builds
     uint64_t exits[80];               // VM exits by reason, for the console and the crash record

@@ -9,6 +9,7 @@
 #include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/log.h"
+#include "kernel/scheduler.h"
 #include "kernel/smp.h"
 #include "kernel/syscall.h"
 #include "kernel/vcpu.h"
@@ -62,6 +63,18 @@ int64_t call_system_info(const struct syscall *c) {
         for (unsigned k = 0; k < ARRAY_COUNT(cpu_table[i]->exits); k++)
             info.vm_exits += cpu_table[i]->exits[k];
     return user_write(c->a[1], &info, sizeof(info)) ? 0 : -ABI_ERROR_ADDRESS;
+}
+
+int64_t call_system_cpu(const struct syscall *c) {
+    int error = check(c, ABI_RIGHT_READ);
+    if (error != ABI_OK)
+        return -error;
+    if (c->a[1] >= cpu_count)
+        return -ABI_ERROR_ARGUMENT;
+    const struct cpu *cpu = cpu_table[c->a[1]];
+    struct abi_cpu_info info = {.apic_id = cpu->apic_id, .core = cpu->core};
+    scheduler_read_cpu(cpu, &info);
+    return user_write(c->a[2], &info, sizeof(info)) ? 0 : -ABI_ERROR_ADDRESS;
 }
 
 int64_t call_console_write(const struct syscall *c) {

@@ -503,7 +503,6 @@ struct vcpu_page {
     uint32_t msr;     // MSR_READ, MSR_WRITE: the index; the value is in RDX:RAX
     uint32_t failure; // enum vcpu_failure
     uint64_t failure_detail;
-    uint64_t exits; // how often this vCPU left the guest
 };
 
 _Static_assert(offsetof(struct vcpu_page, rip) == 128, "assembly relies on it");

@@ -13,8 +13,10 @@ enum lock_rank {
     LOCK_CHANNEL,
     LOCK_VCPU, // a vCPU's local APIC state
     LOCK_EVENT,
-    LOCK_TIMER,     // a CPU's timer queue
     LOCK_SCHEDULER, // a CPU's run queue
+    LOCK_CORE,      // whose domain runs on a core
+    LOCK_GROUP,     // what is left of a group's budget; the reservations
+    LOCK_TIMER,     // a CPU's timer queue
     LOCK_SPACE,     // the kernel's own windows and stacks
     LOCK_QUOTA,
     LOCK_FRAMES,

@@ -16,9 +16,11 @@
 #include "drivers/uart.h"
 #include "include/boot.h"
 #include "kernel/frame.h"
+#include "kernel/group.h"
 #include "kernel/interrupt.h"
 #include "kernel/log.h"
 #include "kernel/quota.h"
+#include "kernel/scheduler.h"
 #include "kernel/smp.h"
 #include "kernel/space.h"
 #include "kernel/supervisor.h"
@@ -111,6 +113,7 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     traps_init();
     paging_init(cpu_features.has_1g_pages);
     init_memory();
+    group_init();
     smp_init_boot_cpu();
     *(struct cpu **)(boot_stack_end - 8) = cpu_table[0];
     console_init(&boot.framebuffer);

@@ -6,6 +6,7 @@
 #include "arch/log.h"
 #include "kernel/channel.h"
 #include "kernel/event.h"
+#include "kernel/group.h"
 #include "kernel/memory.h"
 #include "kernel/process.h"
 #include "kernel/quota.h"
@@ -22,6 +23,7 @@ static void (*const destroy[])(struct object *) = {
     [OBJECT_PROCESS] = process_destroy, [OBJECT_EVENT] = event_destroy,
     [OBJECT_CHANNEL] = channel_destroy, [OBJECT_VM] = vm_destroy,
     [OBJECT_VCPU] = vcpu_destroy,       [OBJECT_SYSTEM] = system_destroy,
+    [OBJECT_GROUP] = group_destroy,
 };
 
 static struct object *listed; // [list_lock]

@@ -18,6 +18,7 @@ enum object_type {
     OBJECT_VM,
     OBJECT_VCPU,
     OBJECT_SYSTEM,
+    OBJECT_GROUP,
 };
 
 struct object {

@@ -5,6 +5,7 @@
 #include "arch/traps.h"
 #include "kernel/audit.h"
 #include "kernel/frame.h"
+#include "kernel/group.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
@@ -33,7 +34,8 @@ static bool map_stub(struct process *process) {
                   PT_READ | PT_EXECUTE | PT_USER);
 }
 
-struct process *process_create(struct quota *quota, struct event *event, uint64_t mask) {
+struct process *process_create(struct quota *quota, struct group *group, struct event *event,
+                               uint64_t mask) {
     struct process *process = quota_alloc_page(quota);
     if (process == NULL)
         return NULL;
@@ -51,6 +53,8 @@ struct process *process_create(struct quota *quota, struct event *event, uint64_
         return NULL;
     }
     object_ref(&quota->object);
+    object_ref(&group->object);
+    process->group = group;
     event_bind(&process->end, event, mask);
     process->handle_hint = 1;
     object_list(&process->object);
@@ -96,6 +100,7 @@ void process_destroy(struct object *object) {
     teardown_once(process);
     object_unlist(object);
     event_unbind(&process->end);
+    object_unref(&process->group->object);
     quota_free_page(quota, process);
     object_unref(&quota->object);
 }
@@ -259,6 +264,14 @@ struct abi_process_status process_get_status(struct process *process) {
     return status;
 }
 
+void process_read_usage(struct process *process, struct abi_usage *usage) {
+    lock_take(&process->lock);
+    *usage = process->usage;
+    for (const struct thread *t = process->threads; t != NULL; t = t->process_next)
+        thread_add_usage(t, usage);
+    lock_drop(&process->lock);
+}
+
 bool process_join(struct process *process, struct thread *thread) {
     lock_take(&process->lock);
     bool is_open = !process->is_ending && process->thread_count < THREADS_MAX;
@@ -278,6 +291,7 @@ void process_leave(struct process *process, struct thread *thread) {
     while (*link != thread)
         link = &(*link)->process_next;
     *link = thread->process_next;
+    thread_add_usage(thread, &process->usage);
     bool is_last = --process->thread_count == 0;
     if (is_last && !process->is_ending) {
         process->status = (struct abi_process_status){.state = ABI_PROCESS_EXITED};

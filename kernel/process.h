@@ -15,6 +15,7 @@
 #define HANDLES_IN_PAGE (PAGE_SIZE / sizeof(struct handle))
 #define HANDLE_COUNT    (HANDLE_PAGES * HANDLES_IN_PAGE)
 
+struct group;
 struct thread;
 
 struct handle {
@@ -37,10 +38,13 @@ struct process {
     bool is_gone;                         // all was given back [l]
     struct abi_process_status status;     // [l]
     struct event_binding end;
+    struct group *group;    // referenced
+    struct abi_usage usage; // of its threads and vCPUs that are no more [l]
 };
 
 // NULL: quota used up.
-struct process *process_create(struct quota *quota, struct event *event, uint64_t mask);
+struct process *process_create(struct quota *quota, struct group *group, struct event *event,
+                               uint64_t mask);
 void process_destroy(struct object *object);
 
 // Mapping. 0 or an enum abi_error; arguments are checked.
@@ -64,6 +68,7 @@ int handle_close(struct process *process, uint64_t number);
 void process_end(struct process *process, const struct abi_process_status *status);
 
 struct abi_process_status process_get_status(struct process *process);
+void process_read_usage(struct process *process, struct abi_usage *usage);
 
 // A new thread, blocked, joins and starts: false when the process is ending.
 bool process_join(struct process *process, struct thread *thread);

@@ -12,6 +12,7 @@
 #include "kernel/frame.h"
 #include "kernel/log.h"
 #include "kernel/quota.h"
+#include "kernel/scheduler.h"
 #include "kernel/space.h"
 #include "kernel/thread.h"
 #include "kernel/timer_queue.h"

@@ -4,6 +4,7 @@
 
 #include "include/abi.h"
 #include "include/manifest.h"
+#include "kernel/group.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
 #include "kernel/process.h"
@@ -104,7 +105,7 @@ void supervisor_start(const struct boot_info *boot, struct object *system) {
     static struct abi_start start = {.version = ABI_VERSION};
     const struct boot_module *module = find_module(boot, MANIFEST_MODULE_SUPERVISOR);
     must(module != NULL, "supervisor.elf is missing: copy the image to the disk again");
-    struct process *process = process_create(quota_root(), NULL, 0);
+    struct process *process = process_create(quota_root(), &group_root, NULL, 0);
     must(process != NULL, no_memory);
     uint64_t entry = load(process, module);
     struct memory *stack =
@@ -121,6 +122,7 @@ void supervisor_start(const struct boot_info *boot, struct object *system) {
     struct memory *page = map_new(process, ABI_START_ADDRESS, 2 * PAGE_SIZE, ABI_RIGHT_READ);
     memory_fill(page, 0, (const uint8_t *)&start, sizeof(start));
     object_unref(&page->object);
-    must(thread_create(process, entry, STACK_TOP, ABI_START_ADDRESS, 0) == ABI_OK, no_memory);
+    must(thread_create(process, entry, STACK_TOP, ABI_START_ADDRESS, ABI_CPU_ANY) == ABI_OK,
+         no_memory);
     object_unref(&process->object);
 }

@@ -5,6 +5,7 @@
 
 #include "arch/traps.h"
 #include "kernel/channel.h"
+#include "kernel/group.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/thread.h"
@@ -150,17 +151,33 @@ static int64_t call_memory_size(const struct syscall *c) {
     return size;
 }
 
+static int get_group(uint64_t number, struct group **group) {
+    struct object *object = &self()->group->object;
+    int error = ABI_OK;
+    if (number == 0)
+        object_ref(object);
+    else
+        error = syscall_get(number, OBJECT_GROUP, ABI_RIGHT_CREATE, &object);
+    *group = CONTAINER_OF(object, struct group, object);
+    return error;
+}
+
 static int64_t call_process_create(const struct syscall *c) {
     struct quota *quota;
     struct event *event;
+    struct group *group;
     // Who may make processes is who ends them: a VMM may not, so nothing of it outlives it.
     int error = get_quota_with(c->a[0], ABI_RIGHT_CREATE | ABI_RIGHT_MANAGE, &quota);
     if (error != ABI_OK)
         return -error;
     int64_t result = -syscall_get_event(c->a[1], &event);
     if (result == 0) {
-        struct process *process = process_create(quota, event, c->a[2]);
-        result = process != NULL ? syscall_give(&process->object) : -ABI_ERROR_MEMORY;
+        result = -get_group(c->a[3], &group);
+        if (result == 0) {
+            struct process *process = process_create(quota, group, event, c->a[2]);
+            result = process != NULL ? syscall_give(&process->object) : -ABI_ERROR_MEMORY;
+            object_unref(&group->object);
+        }
         syscall_drop_event(event);
     }
     object_unref(&quota->object);
@@ -202,6 +219,48 @@ static int64_t call_process_status(const struct syscall *c) {
     struct abi_process_status status = process_get_status(process);
     object_unref(&process->object);
     return user_write(c->a[1], &status, sizeof(status)) ? 0 : -ABI_ERROR_ADDRESS;
+}
+
+static int64_t call_process_usage(const struct syscall *c) {
+    struct process *process;
+    struct abi_usage usage;
+    int error = get_process(c->a[0], ABI_RIGHT_READ, &process);
+    if (error != ABI_OK)
+        return -error;
+    process_read_usage(process, &usage);
+    object_unref(&process->object);
+    return user_write(c->a[1], &usage, sizeof(usage)) ? 0 : -ABI_ERROR_ADDRESS;
+}
+
+static int64_t call_group_create(const struct syscall *c) {
+    struct object *system;
+    struct quota *quota;
+    struct abi_group values;
+    int error = syscall_get(c->a[0], OBJECT_SYSTEM, ABI_RIGHT_MANAGE, &system);
+    if (error != ABI_OK)
+        return -error;
+    object_unref(system);
+    if (!user_read(&values, c->a[2], sizeof(values)))
+        return -ABI_ERROR_ADDRESS;
+    error = get_quota(c->a[1], &quota);
+    if (error != ABI_OK)
+        return -error;
+    struct group *group = group_create(quota, &values, &error);
+    object_unref(&quota->object);
+    return group != NULL ? syscall_give(&group->object) : -error;
+}
+
+static int64_t call_group_write(const struct syscall *c) {
+    struct object *object;
+    struct abi_group values;
+    if (!user_read(&values, c->a[1], sizeof(values)))
+        return -ABI_ERROR_ADDRESS;
+    int error = syscall_get(c->a[0], OBJECT_GROUP, ABI_RIGHT_MANAGE, &object);
+    if (error != ABI_OK)
+        return -error;
+    error = group_write(CONTAINER_OF(object, struct group, object), &values);
+    object_unref(object);
+    return -error;
 }
 
 static int64_t call_process_kill(const struct syscall *c) {
@@ -384,6 +443,10 @@ static int64_t (*const calls[ABI_CALL_COUNT])(const struct syscall *) = {
     [ABI_CONSOLE_BIND] = call_console_bind,
     [ABI_SYSTEM_POWER] = call_system_power,
     [ABI_SYSTEM_AUDIT] = call_system_audit,
+    [ABI_GROUP_CREATE] = call_group_create,
+    [ABI_GROUP_WRITE] = call_group_write,
+    [ABI_PROCESS_USAGE] = call_process_usage,
+    [ABI_SYSTEM_CPU] = call_system_cpu,
 };
 
 int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,

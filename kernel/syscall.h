@@ -39,3 +39,4 @@ int64_t call_console_read(const struct syscall *c);
 int64_t call_console_bind(const struct syscall *c);
 int64_t call_system_power(const struct syscall *c);
 int64_t call_system_audit(const struct syscall *c);
+int64_t call_system_cpu(const struct syscall *c);

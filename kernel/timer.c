@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/timer.h. The queue is a list sorted by deadline: few timers are armed on a CPU at a time
-// (a slice, and one a waiting thread or vCPU).
+// See kernel/timer.h.
 #include "kernel/timer.h"
 
 #include "arch/cpu.h"
@@ -10,7 +9,7 @@
 
 struct timer_queue {
     struct spinlock lock;
-    struct timer *head;    // [lock]
+    struct heap timers;    // by deadline [lock]
     struct timer *running; // whose function is being called (atomic)
 };
 
@@ -20,23 +19,23 @@ void timer_init_cpu(struct cpu *cpu) {
     lock_init(&queues[cpu->index].lock, LOCK_TIMER);
 }
 
-// What is in the hardware is always the head of the list, or nothing.
+static struct timer *first(const struct timer_queue *queue) {
+    struct heap_node *node = heap_first(&queue->timers);
+    return node != NULL ? CONTAINER_OF(node, struct timer, node) : NULL;
+}
+
+// What is in the hardware is always the first of the queue, or nothing.
 static void program(const struct timer_queue *queue) {
-    if (queue->head != NULL)
-        lapic_timer_set(queue->head->deadline);
+    const struct timer *timer = first(queue);
+    if (timer != NULL)
+        lapic_timer_set(timer->node.key);
     else
         lapic_timer_stop();
 }
 
-static bool remove(struct timer_queue *queue, struct timer *timer) {
-    struct timer **link = &queue->head;
-    while (*link != NULL && *link != timer)
-        link = &(*link)->next;
-    if (*link == NULL)
-        return false;
-    *link = timer->next;
+static void remove(struct timer_queue *queue, struct timer *timer) {
+    heap_remove(&queue->timers, &timer->node);
     __atomic_store_n(&timer->cpu, NULL, __ATOMIC_RELEASE);
-    return true;
 }
 
 void timer_arm(struct timer *timer, uint64_t deadline) {
@@ -49,20 +48,21 @@ void timer_arm(struct timer *timer, uint64_t deadline) {
             break;
     }
     lock_take(&queue->lock);
-    const struct timer *old_head = queue->head;
+    const struct timer *old_first = first(queue);
     if (timer->cpu == cpu)
         remove(queue, timer);
-    timer->deadline = deadline;
     timer->home = cpu;
-    struct timer **link = &queue->head;
-    while (*link != NULL && (*link)->deadline <= deadline)
-        link = &(*link)->next;
-    timer->next = *link;
-    *link = timer;
+    heap_insert(&queue->timers, &timer->node, deadline);
     __atomic_store_n(&timer->cpu, cpu, __ATOMIC_RELEASE);
-    if (queue->head == timer || old_head != queue->head)
+    if (first(queue) == timer || old_first != first(queue))
         program(queue);
     lock_drop(&queue->lock);
+}
+
+void timer_follow(struct timer *timer) {
+    const struct cpu *cpu = __atomic_load_n(&timer->cpu, __ATOMIC_ACQUIRE);
+    if (cpu != NULL && cpu != cpu_current())
+        timer_arm(timer, timer->node.key);
 }
 
 void timer_cancel(struct timer *timer) {
@@ -71,9 +71,12 @@ void timer_cancel(struct timer *timer) {
     if (cpu != NULL) {
         struct timer_queue *queue = &queues[cpu->index];
         lock_take(&queue->lock);
-        bool was_head = queue->head == timer;
-        if (timer->cpu == cpu && remove(queue, timer) && was_head && cpu == cpu_current())
-            program(queue);
+        bool was_first = first(queue) == timer;
+        if (timer->cpu == cpu) {
+            remove(queue, timer);
+            if (was_first && cpu == cpu_current())
+                program(queue);
+        }
         lock_drop(&queue->lock);
     }
     const struct cpu *home = timer->home;
@@ -84,8 +87,8 @@ void timer_cancel(struct timer *timer) {
 
 static struct timer *take_expired(struct timer_queue *queue) {
     lock_take(&queue->lock);
-    struct timer *timer = queue->head;
-    bool is_expired = timer != NULL && timer->deadline <= x86_rdtsc();
+    struct timer *timer = first(queue);
+    bool is_expired = timer != NULL && timer->node.key <= x86_rdtsc();
     if (is_expired) {
         // In this order: who finds it in no queue must find it running.
         __atomic_store_n(&queue->running, timer, __ATOMIC_RELAXED);
@@ -98,9 +101,15 @@ static struct timer *take_expired(struct timer_queue *queue) {
 }
 
 void timer_interrupt(void) {
-    struct timer_queue *queue = &queues[cpu_current()->index];
+    struct cpu *cpu = cpu_current();
+    struct timer_queue *queue = &queues[cpu->index];
+    bool has_guests = false, has_ours = false;
     for (struct timer *timer = take_expired(queue); timer != NULL; timer = take_expired(queue)) {
+        has_guests = has_guests || timer->is_guests;
+        has_ours = has_ours || !timer->is_guests;
         timer->run(timer);
         __atomic_store_n(&queue->running, NULL, __ATOMIC_RELEASE);
     }
+    cpu->timers++;
+    cpu->own_timers += has_ours || !has_guests;
 }

@@ -8,19 +8,21 @@
 // Locks: the queue's (rank LOCK_TIMER); `run` is called without it.
 #pragma once
 
-#include "lib/types.h"
+#include "lib/heap.h"
 
 struct cpu;
 
 struct timer {
-    struct timer *next; // [queue]
-    struct cpu *cpu;    // the queue it is in, NULL: none [queue]
-    struct cpu *home;   // the queue it was in last: where `run` may still be running [queue]
-    uint64_t deadline;  // host TSC
+    struct heap_node node; // the key is the deadline, host TSC [queue]
+    struct cpu *cpu;       // the queue it is in, NULL: none [queue]
+    struct cpu *home;      // the queue it was in last: where `run` may still be running [queue]
+    bool is_guests;        // what a guest armed: no work of ours
     void (*run)(struct timer *timer);
 };
 
 // Arms (again) for `deadline`. One that has passed fires at once, as the next interrupt.
 void timer_arm(struct timer *timer, uint64_t deadline);
+// One that is armed on another CPU comes to this one.
+void timer_follow(struct timer *timer);
 // Afterwards `run` is not running and will not run. Any CPU; not from `run` itself.
 void timer_cancel(struct timer *timer);

@@ -5,6 +5,7 @@
 #include "arch/lapic.h"
 #include "kernel/log.h"
 #include "kernel/quota.h"
+#include "kernel/scheduler.h"
 #include "kernel/smp.h"
 #include "kernel/thread.h"
 #include "kernel/vm.h"
@@ -110,6 +111,7 @@ static void load(struct vcpu *vcpu) {
     vcpu_backend->load(vcpu);
     cpu->loaded_vcpu = vcpu;
     vcpu->loaded_on = cpu;
+    timer_follow(&vcpu->vlapic.timer);
     if (vcpu->npt_cpu_seen != cpu) {
         vcpu->npt_cpu_seen = cpu;
         vcpu_backend->flush_npt(vcpu);
@@ -270,6 +272,7 @@ static bool consume(struct vcpu *vcpu) {
 
 // From here on other CPUs count on this thread to look at what is pending, by itself or by an interrupt.
 static void start_running(struct vcpu *vcpu) {
+    __atomic_store_n(&vcpu->cpu, cpu_current(), __ATOMIC_RELEASE);
     __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
     if (vlapic_is_notified(&vcpu->vlapic))
         __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
@@ -284,6 +287,21 @@ static bool has_anything(const struct vcpu *vcpu) {
 
 enum give_way { GIVE_WAY_TURN, GIVE_WAY_YIELD, GIVE_WAY_WAIT };
 
+// A vCPU that spins may be waiting for one of its VM that waits for this very CPU.
+static void yield(struct vcpu *vcpu) {
+    bool is_given = false;
+    for (uint32_t n = 1; n < VM_VCPUS_MAX && !is_given; n++) {
+        uint32_t i = (vcpu->index + n) % VM_VCPUS_MAX;
+        struct vcpu *other = __atomic_load_n(&vcpu->vm->vcpus[i], __ATOMIC_ACQUIRE);
+        if (other == NULL)
+            continue;
+        lock_take(&other->lock);
+        is_given = other->owner != NULL && thread_let_go_first(other->owner);
+        lock_drop(&other->lock);
+    }
+    thread_yield();
+}
+
 // Lets other threads of this CPU run: because it is their turn, out of courtesy, or until something is
 // pending. Meanwhile nobody waits for this vCPU to look at what is pending.
 static void give_way(struct vcpu *vcpu, enum give_way why) {
@@ -294,7 +312,7 @@ static void give_way(struct vcpu *vcpu, enum give_way why) {
     if (why == GIVE_WAY_TURN)
         scheduler_check();
     else if (why == GIVE_WAY_YIELD)
-        thread_yield();
+        yield(vcpu);
     else if (!has_anything(vcpu))
         thread_block();
     start_running(vcpu);
@@ -317,8 +335,8 @@ static bool prepare(struct vcpu *vcpu) {
 
 // Runs until the VMM has something to do; page->exit says what.
 static void run_loop(struct vcpu *vcpu) {
-    struct cpu *cpu = cpu_current(); // a thread stays on its CPU
     for (;;) {
+        const struct cpu *cpu = vcpu->cpu;
         uint32_t work = __atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) |
                         __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED) | vcpu->activity;
         if (__builtin_expect(work != 0, 0) && prepare(vcpu))
@@ -360,7 +378,6 @@ static int claim_for_thread(struct vcpu *vcpu) {
     }
     object_ref(&vcpu->object);
     thread_set_vcpu(self, vcpu);
-    __atomic_store_n(&vcpu->cpu, self->cpu, __ATOMIC_RELEASE);
     set_owner(vcpu, self);
     return ABI_OK;
 }
@@ -380,6 +397,20 @@ int vcpu_run(struct vcpu *vcpu) {
     __atomic_store_n(&vcpu->is_running, 0, __ATOMIC_RELEASE);
     vcpu_unclaim(vcpu);
     return ABI_OK;
+}
+
+void vcpu_add_usage(const struct vcpu *vcpu, struct abi_usage *usage) {
+    usage->own_timer_exits += vcpu->own_timer_exits;
+    for (uint32_t i = 0; i < ABI_EXIT_REASONS; i++) {
+        usage->exit[i] += vcpu->exits[i];
+        usage->exits += vcpu->exits[i];
+    }
+}
+
+void vcpu_move_usage(struct vcpu *vcpu, struct abi_usage *usage) {
+    vcpu_add_usage(vcpu, usage);
+    vcpu->own_timer_exits = 0;
+    memset(vcpu->exits, 0, sizeof(vcpu->exits));
 }
 
 void vcpu_release(struct vcpu *vcpu) {

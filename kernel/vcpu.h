@@ -65,11 +65,13 @@ struct vcpu {
     uint64_t xcr0;
     uint64_t tsc_offset; // guest TSC = host TSC + offset [o]
     uint64_t tsc_adjust;
-    uint64_t npt_generation_seen; // of vm->npt_generation [o]
-    struct cpu *npt_cpu_seen;     // on which CPU [o]
-    void *xsave;                  // one page, standard format [c]
-    void *backend;                // vmx/ or svm/: its own page(s) [c]
-    struct cpu *loaded_on;        // NULL: nowhere [o]
+    uint64_t npt_generation_seen;     // of vm->npt_generation [o]
+    struct cpu *npt_cpu_seen;         // on which CPU [o]
+    void *xsave;                      // one page, standard format [c]
+    void *backend;                    // vmx/ or svm/: its own page(s) [c]
+    struct cpu *loaded_on;            // NULL: nowhere [o]
+    uint64_t own_timer_exits;         // exits by a timer of the kernel's own [o]
+    uint64_t exits[ABI_EXIT_REASONS]; // by reason [o]
 };
 
 // What vmx/ and svm/ provide. All run with interrupts off, and on the CPU where the vCPU is loaded
@@ -160,6 +162,10 @@ size_t vcpu_state_size(uint64_t group);
 void vcpu_release(struct vcpu *vcpu);
 // TSC of the host when the first guest instruction was about to run; 0: not yet.
 extern uint64_t vcpu_first_entry_tsc;
+
+// Adds the counts of its exits; move also clears them. With the lock of the process whose thread runs it.
+void vcpu_add_usage(const struct vcpu *vcpu, struct abi_usage *usage);
+void vcpu_move_usage(struct vcpu *vcpu, struct abi_usage *usage);
 
 // Called by exits.
 // Ends the VM from the kernel's side: fills page->failure and returns EXIT_KILL.

@@ -53,7 +53,7 @@ static void fire(struct timer *timer) {
 // instructions away, and stopping the timer would lose it.
 static void settle(struct vcpu *vcpu) {
     struct timer *timer = &vcpu->vlapic.timer;
-    if (!__atomic_load_n(&timer->cpu, __ATOMIC_RELAXED) || timer->deadline > x86_rdtsc())
+    if (!__atomic_load_n(&timer->cpu, __ATOMIC_RELAXED) || timer->node.key > x86_rdtsc())
         return;
     timer_cancel(timer);
     fire(timer);
@@ -93,7 +93,7 @@ static void set_period(struct vcpu *vcpu, uint32_t initial) {
 }
 
 void vlapic_timer_init(struct vcpu *vcpu) {
-    vcpu->vlapic.timer = (struct timer){.run = fire};
+    vcpu->vlapic.timer = (struct timer){.is_guests = true, .run = fire};
 }
 
 // Twice: the first may have met fire() after it saw the period and before it armed.

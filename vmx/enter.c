@@ -134,11 +134,11 @@ enum exit_action vmx_enter(struct vcpu *vcpu) {
                 return action;
         }
         uint32_t reason = switch_to_guest(vcpu->page->gpr, x);
-        vcpu->page->exits++;
         watch_flags(x);
         if (SELDOM(reason >= VMX_EXIT_COUNT))
             return refuse(vcpu, reason);
         cpu->exits[reason]++;
+        vcpu->exits[reason]++;
         cpu->recent[cpu->recent_next++ % CPU_RECENT_EXITS] = (uint8_t)reason;
         action = vmx_exit_handlers[reason](vcpu);
         if (action == EXIT_ADVANCE || action == EXIT_BLOCK) {

@@ -56,8 +56,10 @@ enum exit_action exit_exception(struct vcpu *vcpu) {
 }
 
 enum exit_action exit_external_interrupt(struct vcpu *vcpu) {
-    (void)vcpu;
+    const struct cpu *cpu = vcpu->cpu;
+    uint64_t own_timers = cpu->own_timers;
     interrupt_dispatch((uint8_t)(vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO) & EVENT_VECTOR));
+    vcpu->own_timer_exits += cpu->own_timers - own_timers;
     return EXIT_RETRY;
 }
 

@@ -46,7 +46,7 @@ static void set_up(void) {
     host_init_all();
     vcpu_backend = &backend;
     quota = quota_create(quota_root(), 64 * SIZE_2M);
-    process = process_create(quota, NULL, 0);
+    process = process_create(quota, &group_root, NULL, 0);
     vm = vm_create(quota, &error);
     shared = memory_create(quota, 4 * SIZE_2M + 3 * PAGE_SIZE);
     own = memory_create(quota_root(), SIZE_2M);

@@ -14,7 +14,7 @@ static struct event *event;
 
 static void set_up(void) {
     host_init_all();
-    process = process_create(quota_root(), NULL, 0);
+    process = process_create(quota_root(), &group_root, NULL, 0);
     event = event_create(quota_root());
     cr_assert(process != NULL && event != NULL);
 }
@@ -118,7 +118,7 @@ Test(kernel_process, full_table_refuses_and_keeps_no_reference) {
 
 Test(kernel_process, quota_without_a_page_refuses_a_handle) {
     struct quota *q = quota_create(quota_root(), 7 * PAGE_SIZE);
-    struct process *poor = process_create(q, NULL, 0);
+    struct process *poor = process_create(q, &group_root, NULL, 0);
     cr_assert_not_null(poor);
     while (quota_alloc_page(q) != NULL) {
     }
@@ -239,7 +239,7 @@ Test(kernel_process, stub_is_there_and_read_only) {
     cr_expect_eq(stub.rights, PT_READ | PT_EXECUTE | PT_USER);
     const uint8_t *page = frame_to_kernel(stub.frame);
     cr_expect_eq(page[0], 0xc3);
-    struct process *other = process_create(quota_root(), NULL, 0);
+    struct process *other = process_create(quota_root(), &group_root, NULL, 0);
     cr_expect_eq(pt_lookup(&other->pt, ABI_STUB_ADDRESS).frame.v, stub.frame.v,
                  "one frame for all");
 }
@@ -252,7 +252,7 @@ Test(kernel_process, creation_may_fail_at_any_page) {
     uint64_t before = used();
     for (uint64_t pages = 0;; pages++) {
         struct quota *q = quota_create(quota_root(), pages * PAGE_SIZE);
-        struct process *made = process_create(q, event, 1);
+        struct process *made = process_create(q, &group_root, event, 1);
         cr_expect_eq(event->object.ref_count, made != NULL ? 2 : 1);
         if (made != NULL)
             object_unref(&made->object);
@@ -268,7 +268,7 @@ Test(kernel_process, creation_may_fail_at_any_page) {
 
 Test(kernel_process, ended_process_gives_everything_back) {
     struct quota *q = quota_create(quota_root(), 4 * SIZE_2M);
-    struct process *victim = process_create(q, event, 0x10);
+    struct process *victim = process_create(q, &group_root, event, 0x10);
     struct memory *memory = memory_create(q, SIZE_2M);
     cr_assert_eq(process_map(victim, memory, ABI_USER_BASE, 0, SIZE_2M, RW_RIGHTS), ABI_OK);
     cr_assert(process_fault(victim, ABI_USER_BASE, ABI_RIGHT_READ));
@@ -319,7 +319,7 @@ Test(kernel_process, process_stays_until_its_last_thread_leaves) {
 }
 
 Test(kernel_process, last_thread_that_leaves_ends_the_process) {
-    struct process *made = process_create(quota_root(), event, 4);
+    struct process *made = process_create(quota_root(), &group_root, event, 4);
     struct thread thread = {0};
     cr_assert(process_join(made, &thread));
     process_leave(made, &thread);

@@ -133,7 +133,7 @@ Test(kernel_quota, chain_of_objects_ends_without_recursion) {
     struct process *head = NULL;
     uint64_t before = 0;
     for (unsigned i = 0; i < CHAIN; i++) {
-        struct process *process = process_create(quota_root(), NULL, 0);
+        struct process *process = process_create(quota_root(), &group_root, NULL, 0);
         cr_assert_not_null(process);
         if (head != NULL)
             cr_assert_gt(handle_insert(process, &head->object, ABI_RIGHTS_ALL), 0);

@@ -4,8 +4,11 @@
 
 #include "arch/lapic.h"
 #include "arch/traps.h"
+#include "arch/tsc.h"
 #include "kernel/frame.h"
+#include "kernel/group.h"
 #include "kernel/log.h"
+#include "kernel/scheduler.h"
 #include "kernel/smp.h"
 #include "kernel/space.h"
 #include "kernel/vcpu.h"
@@ -36,12 +39,18 @@ jmp_buf host_panic;
 bool host_expects_panic;
 char host_panic_text[160];
 
+uint32_t host_rechecks, host_unparked_count;
+struct thread *host_unparked[HOST_UNPARKED_MAX];
+
 static struct cpu cpus[HOST_CPUS];
 static struct thread threads[HOST_CPUS];
 static _Thread_local uint32_t current;
 static uint8_t *times_cleared; // by frame
 static uint8_t *is_mapped;     // by frame
 
+struct cpu *cpu_table[CPU_COUNT_MAX];
+uint32_t cpu_count;
+uint64_t tsc_hz = 100000000;
 struct cpu_features cpu_features = {.physical_bits = 39, .has_1g_pages = true};
 
 // ---- the processor --------------------------------------------------------------------------------
@@ -93,10 +102,13 @@ static void map_ram(void) {
 void host_init(const struct boot_memory *map, uint32_t count) {
     for (uint32_t i = 0; i < HOST_CPUS; i++) {
         cpus[i].index = i;
+        cpu_table[i] = &cpus[i];
         cpus[i].current = &threads[i];
         threads[i].cpu = &cpus[i];
         threads[i].state = THREAD_RUNNING;
     }
+    cpu_count = HOST_CPUS;
+    group_init();
     paging_init(true);
     map_ram();
     if (map == NULL)
@@ -217,6 +229,18 @@ void thread_block(void) {
 void thread_wake(struct thread *thread) {
     host_wakes++;
     host_last_woken = thread;
+}
+void scheduler_recheck(void) {
+    host_rechecks++;
+}
+void scheduler_unpark(struct thread *thread) {
+    host_unparked[host_unparked_count++ % HOST_UNPARKED_MAX] = thread;
+}
+void thread_add_usage(const struct thread *thread, struct abi_usage *usage) {
+    usage->run += thread->run;
+}
+bool thread_let_go_first(struct thread *thread) {
+    return thread == NULL;
 }
 void thread_interrupt(struct thread *thread) {
     (void)thread;

@@ -5,6 +5,7 @@
 #include "kernel_host.h"
 
 #include "include/boot.h"
+#include "kernel/group.h"
 #include "kernel/quota.h"
 #include "kernel/thread.h"
 
@@ -25,11 +26,15 @@ void host_init_all(void);
 struct cpu *host_cpu(uint32_t index);
 void host_run_on(uint32_t index); // the CPU whose code this is from now on
 
-extern uint64_t host_now;                 // the TSC
-extern void (*host_look)(void);           // what happens when somebody reads it
-extern void (*host_block)(void);          // what happens while the current thread is blocked
-extern uint32_t host_wakes;               // calls of thread_wake
-extern struct thread *host_last_woken;    // by the last of them
+extern uint64_t host_now;              // the TSC
+extern void (*host_look)(void);        // what happens when somebody reads it
+extern void (*host_block)(void);       // what happens while the current thread is blocked
+extern uint32_t host_wakes;            // calls of thread_wake
+extern struct thread *host_last_woken; // by the last of them
+#define HOST_UNPARKED_MAX 64u
+extern uint32_t host_rechecks;       // calls of scheduler_recheck
+extern uint32_t host_unparked_count; // calls of scheduler_unpark
+extern struct thread *host_unparked[HOST_UNPARKED_MAX];
 extern uint32_t host_interrupts;          // calls of thread_interrupt
 extern uint32_t host_flushes;             // calls of smp_flush_root
 extern uint32_t host_posts;               // calls of vcpu_post

@@ -91,6 +91,9 @@ int64_t call_system_power(const struct syscall *c) {
 int64_t call_system_audit(const struct syscall *c) {
     return c != NULL ? not_of_a_vmm() : 0;
 }
+int64_t call_system_cpu(const struct syscall *c) {
+    return c != NULL ? not_of_a_vmm() : 0;
+}
 
 static int vm_backend_create(struct vm *vm) {
     vm->backend = vm;
@@ -115,7 +118,7 @@ static void set_up(void) {
     host_init_all();
     vcpu_backend = &backend;
     quota = quota_create(quota_root(), QUOTA_BYTES);
-    process = process_create(quota, NULL, 0);
+    process = process_create(quota, &group_root, NULL, 0);
     cr_assert(quota != NULL && process != NULL);
     thread_current()->process = process;
     object_ref(&quota->object);
@@ -320,7 +323,7 @@ Test(kernel_syscall, random_calls_take_nothing_for_good) {
         cr_assert_eq(quota_read(quota).used, PAGE_SIZE, "world %u: %llu bytes are left", world,
                      quota_read(quota).used - PAGE_SIZE);
         object_unref(&process->object);
-        process = process_create(quota, NULL, 0);
+        process = process_create(quota, &group_root, NULL, 0);
         thread_current()->process = process;
         object_ref(&quota->object);
         handle_insert(process, &quota->object, ABI_RIGHT_READ | ABI_RIGHT_CREATE);

@@ -17,10 +17,10 @@ static unsigned fired[TIMERS];
 static uint64_t last_deadline;
 
 static void note(struct timer *timer) {
-    cr_assert_leq(timer->deadline, host_now, "too early");
-    cr_assert_geq(timer->deadline, last_deadline, "out of order");
+    cr_assert_leq(timer->node.key, host_now, "too early");
+    cr_assert_geq(timer->node.key, last_deadline, "out of order");
     cr_assert_null(timer->cpu);
-    last_deadline = timer->deadline;
+    last_deadline = timer->node.key;
     fired[timer - timers]++;
 }
 
@@ -109,7 +109,7 @@ Test(kernel_timer, cancelled_does_not_fire) {
 static unsigned beats;
 static void beat(struct timer *timer) {
     if (++beats < 5)
-        timer_arm(timer, timer->deadline + 100);
+        timer_arm(timer, timer->node.key + 100);
 }
 
 Test(kernel_timer, function_may_arm_its_own_timer) {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # What unit-kernel links of the kernel itself, as opposed to what its tests include. These see a processor
 # of paper (kernel_host.h) and check the ranks of their locks.
-UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c channel.c event.c frame.c lock.c log.c memory.c object.c process.c \
-                       quota.c region.c syscall.c syscall_vm.c timer.c vm.c) arch/paging.c
+UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c channel.c core.c event.c frame.c group.c lock.c log.c memory.c object.c process.c \
+                       quota.c region.c runqueue.c syscall.c syscall_vm.c timer.c vm.c) arch/paging.c
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
 
 # The supervisor, whole, on a kernel of paper whose time is the tests'.

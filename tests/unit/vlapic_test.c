@@ -33,7 +33,7 @@ static struct abi_cpuid vlapic_leaf1;
 
 void timer_arm(struct timer *timer, uint64_t deadline) {
     static struct cpu cpu;
-    timer->deadline = deadline;
+    timer->node.key = deadline;
     timer->cpu = &cpu;
 }
 void timer_cancel(struct timer *timer) {
@@ -56,7 +56,7 @@ static void advance_to(uint64_t tsc) {
     vlapic_now = tsc;
     for (unsigned i = 0; i < VCPUS; i++) {
         struct timer *timer = &vlapic_vcpu[i].vlapic.timer;
-        while (timer->cpu && timer->deadline <= tsc) {
+        while (timer->cpu && timer->node.key <= tsc) {
             timer->cpu = NULL;
             timer->run(timer);
         }
@@ -475,7 +475,7 @@ Test(vlapic, periodic_keeps_its_beat) {
     vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_MASKED | LVT_TIMER_PERIODIC | 0x71);
     cr_expect_null(v->vlapic.timer.cpu, "masked: no host timer");
     vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
-    cr_expect_eq(v->vlapic.timer.deadline, 1000 + 6000000, "still on the beat");
+    cr_expect_eq(v->vlapic.timer.node.key, 1000 + 6000000, "still on the beat");
     vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 0);
     cr_expect_null(v->vlapic.timer.cpu);
 }
@@ -486,7 +486,7 @@ Test(vlapic, periods_have_a_lower_bound) {
     vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
     vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
     vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1);
-    cr_expect_eq(v->vlapic.timer.deadline, 1000 + HZ / PERIODS_PER_SECOND_MAX);
+    cr_expect_eq(v->vlapic.timer.node.key, 1000 + HZ / PERIODS_PER_SECOND_MAX);
     vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x71);
     vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1);
     vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
@@ -501,19 +501,19 @@ Test(vlapic, tsc_deadline_is_the_guests_clock) {
     cr_expect_null(v->vlapic.timer.cpu, "ignored in another mode");
     vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 5000));
-    cr_expect_eq(v->vlapic.timer.deadline, 5500);
+    cr_expect_eq(v->vlapic.timer.node.key, 5500);
     uint64_t value = 1;
     cr_expect(vlapic_msr_read(v, MSR_TSC_DEADLINE, &value));
     cr_expect_eq(value, 5000);
     v->tsc_offset += 1000;
     vlapic_move_tsc(v);
-    cr_expect_eq(v->vlapic.timer.deadline, 4500);
+    cr_expect_eq(v->vlapic.timer.node.key, 4500);
     advance_to(4500);
     cr_expect(has_irr(v, 0x72));
     cr_expect(vlapic_msr_read(v, MSR_TSC_DEADLINE, &value));
     cr_expect_eq(value, 0);
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 10));
-    cr_expect_eq(v->vlapic.timer.deadline, vlapic_now, "a past one fires at once");
+    cr_expect_eq(v->vlapic.timer.node.key, vlapic_now, "a past one fires at once");
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 0));
     cr_expect_null(v->vlapic.timer.cpu);
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 90000));
@@ -566,7 +566,7 @@ Test(vlapic, state_round_trips) {
     vlapic_save(to, &again);
     cr_expect_eq(memcmp(&state, &again, sizeof state), 0);
     cr_expect_eq(highest_vector(to, VLAPIC_ISR), 0xa2);
-    cr_expect_eq(to->vlapic.timer.deadline, vlapic_now + 600000);
+    cr_expect_eq(to->vlapic.timer.node.key, vlapic_now + 600000);
     cr_expect(to->pending & VCPU_PENDING_INTERRUPT);
     vlapic_mmio_write(to, VLAPIC_EOI, 0);
     cr_expect_eq(take(to), 0x61);

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/core.h.
+#include "kernel/core.h"
+
+#include "kernel/lock.h"
+
+struct core {
+    struct spinlock lock;
+    uint32_t users;    // CPUs of it that run somebody
+    uint32_t domain;   // theirs; of the last ones when there are none
+    uint32_t promised; // the domain that comes next; 0: none
+    bool is_urgent;    // a real-time thread has it
+    uint64_t since;    // TSC when the domain got it, or when it was promised
+};
+
+static struct core cores[CPU_COUNT_MAX]; // by cpu->core
+static bool is_inside[CPU_COUNT_MAX];    // by CPU: it is one of `users` [lock]
+
+// Zeroes are a lock that nobody holds, but for its rank.
+static struct core *take(const struct cpu *cpu) {
+    struct core *core = &cores[cpu->core];
+    core->lock.rank = LOCK_CORE;
+    lock_take(&core->lock);
+    return core;
+}
+
+static bool is_alone(const struct cpu *cpu) {
+    return __atomic_load_n(&cpu->sibling, __ATOMIC_ACQUIRE) == NULL;
+}
+
+static void leave(struct core *core, const struct cpu *cpu) {
+    if (is_inside[cpu->index])
+        core->users--;
+    is_inside[cpu->index] = false;
+}
+
+static enum core_answer enter(struct core *core, const struct cpu *cpu, uint32_t domain,
+                              bool is_urgent, uint64_t now) {
+    if (core->users == 0) {
+        if (core->domain != domain)
+            core->since = now;
+        core->domain = domain;
+        core->promised = 0;
+        core->is_urgent = false;
+    }
+    core->is_urgent = core->is_urgent || is_urgent;
+    core->users++;
+    is_inside[cpu->index] = true;
+    return CORE_ENTERED;
+}
+
+static enum core_answer ask(struct core *core, const struct cpu *cpu, uint32_t domain,
+                            bool is_urgent, uint64_t now, uint64_t slice, uint64_t *retry) {
+    bool is_over = now - core->since >= slice;
+    bool is_free = core->promised == 0 || core->promised == domain || is_over;
+    if (core->users == 0 ? is_free : core->domain == domain && core->promised == 0)
+        return enter(core, cpu, domain, is_urgent, now);
+    *retry = is_over ? now + slice : core->since + slice;
+    if (core->users > 0 && core->promised == 0 && (is_urgent || (is_over && !core->is_urgent))) {
+        core->promised = domain;
+        core->since = now;
+        *retry = now + slice;
+    }
+    bool is_ours = core->promised == domain;
+    return core->promised != 0 && (is_ours || core->users == 0) ? CORE_TELL : CORE_LATER;
+}
+
+enum core_answer core_enter(const struct cpu *cpu, uint32_t domain, bool is_urgent, uint64_t now,
+                            uint64_t slice, uint64_t *retry) {
+    if (is_alone(cpu))
+        return CORE_ENTERED;
+    struct core *core = take(cpu);
+    leave(core, cpu);
+    enum core_answer answer = ask(core, cpu, domain, is_urgent, now, slice, retry);
+    lock_drop(&core->lock);
+    return answer;
+}
+
+bool core_leave(const struct cpu *cpu) {
+    if (is_alone(cpu))
+        return false;
+    struct core *core = take(cpu);
+    bool was_inside = is_inside[cpu->index];
+    leave(core, cpu);
+    bool is_handed_over = was_inside && core->users == 0 && core->promised != 0;
+    if (core->users == 0)
+        core->is_urgent = false;
+    lock_drop(&core->lock);
+    return is_handed_over;
+}
+
+uint32_t core_get_domain(const struct cpu *cpu) {
+    if (is_alone(cpu))
+        return 0;
+    struct core *core = take(cpu);
+    uint32_t domain = core->promised != 0 ? 0 : core->domain;
+    lock_drop(&core->lock);
+    return domain;
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/group.h.
+#include "kernel/group.h"
+
+#include "arch/cpu.h"
+#include "arch/tsc.h"
+#include "kernel/quota.h"
+#include "kernel/scheduler.h"
+#include "kernel/thread.h"
+#include "lib/string.h"
+
+_Static_assert(sizeof(struct group) <= PAGE_SIZE, "one page");
+
+struct group group_root;
+
+// By CPU: permil of its time that is reserved; 1000 and more: dedicated.
+#define DEDICATED 1000u
+static struct {
+    struct spinlock lock;
+    uint32_t permil[ABI_CPUS_MAX]; // written with the lock [a]
+    uint32_t next_domain;          // [lock]
+} reservations;
+
+static bool mask_has(const uint64_t *mask, uint32_t cpu) {
+    return (__atomic_load_n(&mask[cpu / 64], __ATOMIC_RELAXED) >> (cpu % 64) & 1) != 0;
+}
+
+static void refill(struct timer *timer);
+
+static void group_init_one(struct group *group) {
+    object_init(&group->object, OBJECT_GROUP);
+    lock_init(&group->lock, LOCK_GROUP);
+    list_init(&group->parked);
+    group->refill.run = refill;
+}
+
+void group_init(void) {
+    lock_init(&reservations.lock, LOCK_GROUP);
+    reservations.next_domain = 1u << 31; // above those that a caller names
+    group_init_one(&group_root);
+    group_root.weight = ABI_WEIGHT_DEFAULT;
+    group_root.domain = reservations.next_domain++;
+    memset(group_root.cpus, 0xff, sizeof(group_root.cpus));
+}
+
+// ---- reservations -------------------------------------------------------------------------------
+
+static uint32_t permil_of(const struct abi_group *values) {
+    if (values->budget == 0)
+        return DEDICATED;
+    return (uint32_t)((values->budget * 1000 + values->period - 1) / values->period);
+}
+
+// With the lock. Whether what is wanted fits beside what is there, and shared threads keep a CPU.
+static bool fits(const uint64_t *wanted, uint32_t permil) {
+    uint32_t shared_count = 0;
+    for (uint32_t i = 0; i < cpu_count; i++) {
+        uint32_t sum = reservations.permil[i];
+        if (mask_has(wanted, i)) {
+            if (permil == DEDICATED ? sum != 0 : sum + permil > GROUP_RESERVED_PERMIL_MAX)
+                return false;
+            sum += permil;
+        }
+        shared_count += sum < DEDICATED;
+    }
+    return shared_count > 0;
+}
+
+static void reserve(const uint64_t *wanted, uint32_t permil, bool is_taken) {
+    for (uint32_t i = 0; i < cpu_count; i++) {
+        if (!mask_has(wanted, i))
+            continue;
+        uint32_t sum = reservations.permil[i];
+        sum = is_taken ? sum + permil : sum - permil;
+        __atomic_store_n(&reservations.permil[i], sum, __ATOMIC_RELAXED);
+    }
+}
+
+bool group_is_dedicated(const struct cpu *cpu) {
+    return group_reserved_permil(cpu) >= DEDICATED;
+}
+
+uint32_t group_reserved_permil(const struct cpu *cpu) {
+    return __atomic_load_n(&reservations.permil[cpu->index], __ATOMIC_RELAXED);
+}
+
+int group_pin(struct group *group, uint32_t cpu) {
+    uint64_t bit = BIT(cpu % 64);
+    if (!mask_has(group->reserved, cpu))
+        return ABI_ERROR_ARGUMENT;
+    uint64_t old = __atomic_fetch_or(&group->pinned[cpu / 64], bit, __ATOMIC_RELAXED);
+    return (old & bit) != 0 ? ABI_ERROR_EXISTS : ABI_OK;
+}
+
+void group_unpin(struct group *group, uint32_t cpu) {
+    __atomic_fetch_and(&group->pinned[cpu / 64], ~BIT(cpu % 64), __ATOMIC_RELAXED);
+}
+
+// When all of its CPUs are dedicated by now, every other one is better than none.
+static bool has_shared_cpu(const struct group *group) {
+    for (uint32_t i = 0; i < cpu_count; i++)
+        if (mask_has(group->cpus, i) && !group_is_dedicated(cpu_table[i]))
+            return true;
+    return false;
+}
+
+bool group_may_use(const struct group *group, const struct cpu *cpu) {
+    if (group_is_dedicated(cpu))
+        return false;
+    return mask_has(group->cpus, cpu->index) || !has_shared_cpu(group);
+}
+
+// ---- life ---------------------------------------------------------------------------------------
+
+static bool has_cpu(const uint64_t *mask) {
+    for (uint32_t i = 0; i < cpu_count; i++)
+        if (mask_has(mask, i))
+            return true;
+    return false;
+}
+
+static bool exceeds_machine(const uint64_t *mask) {
+    for (uint32_t i = cpu_count; i < ABI_CPUS_MAX; i++)
+        if (mask_has(mask, i))
+            return true;
+    return false;
+}
+
+// Periods are bounded so that products with budgets stay in 64 bits, and below, so that threads which
+// come and go cannot keep a CPU busy with that alone.
+static bool is_valid(const struct abi_group *values) {
+    uint64_t shortest = tsc_hz / 10000, longest = tsc_hz * 10;
+    if (values->weight < 1 || values->weight > ABI_WEIGHT_MAX || values->cap > ABI_CAP_MAX ||
+        values->domain >= 1u << 31 || !has_cpu(values->cpus) || exceeds_machine(values->reserved))
+        return false;
+    if (values->budget == 0)
+        return values->period == 0;
+    return values->period >= shortest && values->period <= longest &&
+           values->budget >= shortest / 10 && values->budget <= values->period;
+}
+
+static void take_values(struct group *group, const struct abi_group *values) {
+    __atomic_store_n(&group->weight, values->weight, __ATOMIC_RELAXED);
+    __atomic_store_n(&group->cap, values->cap, __ATOMIC_RELAXED);
+    __atomic_store_n(&group->cache_mask, values->cache_mask, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < GROUP_CPU_WORDS; i++)
+        __atomic_store_n(&group->cpus[i], values->cpus[i], __ATOMIC_RELAXED);
+    if (values->domain != 0)
+        __atomic_store_n(&group->domain, values->domain, __ATOMIC_RELAXED);
+}
+
+struct group *group_create(struct quota *quota, const struct abi_group *values, int *error) {
+    *error = ABI_ERROR_ARGUMENT;
+    if (!is_valid(values))
+        return NULL;
+    *error = ABI_ERROR_MEMORY;
+    struct group *group = quota_alloc_page(quota);
+    if (group == NULL)
+        return NULL;
+    group_init_one(group);
+    uint32_t permil = permil_of(values);
+    lock_take(&reservations.lock);
+    bool is_admitted = !has_cpu(values->reserved) || fits(values->reserved, permil);
+    if (is_admitted)
+        reserve(values->reserved, permil, true);
+    group->domain = reservations.next_domain++;
+    lock_drop(&reservations.lock);
+    if (!is_admitted) {
+        quota_free_page(quota, group);
+        *error = ABI_ERROR_AGAIN;
+        return NULL;
+    }
+    take_values(group, values);
+    memcpy(group->reserved, values->reserved, sizeof(group->reserved));
+    group->budget = values->budget;
+    group->period = values->period;
+    group->quota = quota;
+    object_ref(&quota->object);
+    scheduler_recheck();
+    return group;
+}
+
+int group_write(struct group *group, const struct abi_group *values) {
+    if (!is_valid(values))
+        return ABI_ERROR_ARGUMENT;
+    take_values(group, values);
+    scheduler_recheck();
+    return ABI_OK;
+}
+
+void group_destroy(struct object *object) {
+    struct group *group = CONTAINER_OF(object, struct group, object);
+    struct quota *quota = group->quota;
+    const struct abi_group values = {.budget = group->budget, .period = group->period};
+    timer_cancel(&group->refill);
+    timer_cancel(&group->refill); // the first may have met refill() before it armed again
+    lock_take(&reservations.lock);
+    reserve(group->reserved, permil_of(&values), false);
+    lock_drop(&reservations.lock);
+    quota_free_page(quota, group);
+    object_unref(&quota->object);
+}
+
+// ---- the cap ------------------------------------------------------------------------------------
+
+static uint64_t period_ticks(void) {
+    return tsc_hz / GROUP_PERIODS_A_SECOND;
+}
+
+// With the lock: what of the periods since the last look is the group's.
+static void count_up(struct group *group, uint64_t now) {
+    uint64_t period = period_ticks();
+    if (now < group->period_end)
+        return;
+    int64_t budget = (int64_t)(period * __atomic_load_n(&group->cap, __ATOMIC_RELAXED) / 100);
+    uint64_t periods = (now - group->period_end) / period + 1;
+    group->period_end += periods * period;
+    int64_t left = __atomic_load_n(&group->left, __ATOMIC_RELAXED);
+    // A debt is paid off by as many periods as it takes; what was not used is gone.
+    int64_t added = periods > 1000 ? budget - left : (int64_t)periods * budget;
+    if (left + added > budget)
+        added = budget - left;
+    __atomic_fetch_add(&group->left, added, __ATOMIC_RELAXED);
+}
+
+static bool has_left(const struct group *group) {
+    return __atomic_load_n(&group->left, __ATOMIC_RELAXED) > 0;
+}
+
+bool group_has_budget(struct group *group, uint64_t now) {
+    if (__atomic_load_n(&group->cap, __ATOMIC_RELAXED) == 0 || has_left(group))
+        return true;
+    lock_take(&group->lock);
+    count_up(group, now);
+    lock_drop(&group->lock);
+    return has_left(group);
+}
+
+bool group_park(struct group *group, struct thread *thread, uint64_t now) {
+    lock_take(&group->lock);
+    count_up(group, now);
+    bool is_out = !has_left(group);
+    if (is_out)
+        list_push_last(&group->parked, &thread->link);
+    lock_drop(&group->lock);
+    return is_out;
+}
+
+void group_charge(struct group *group, uint64_t ticks) {
+    if (__atomic_load_n(&group->cap, __ATOMIC_RELAXED) != 0)
+        __atomic_fetch_sub(&group->left, (int64_t)ticks, __ATOMIC_RELAXED);
+}
+
+void group_arm_refill(struct group *group) {
+    if (__atomic_exchange_n(&group->is_armed, 1, __ATOMIC_ACQUIRE) == 0)
+        timer_arm(&group->refill, __atomic_load_n(&group->period_end, __ATOMIC_RELAXED));
+}
+
+// A period is over: all that were parked go on, or wait for the next one.
+static void refill(struct timer *timer) {
+    struct group *group = CONTAINER_OF(timer, struct group, refill);
+    struct list back;
+    list_init(&back);
+    __atomic_store_n(&group->is_armed, 0, __ATOMIC_RELEASE);
+    lock_take(&group->lock);
+    count_up(group, x86_rdtsc());
+    bool is_parked = !list_is_empty(&group->parked);
+    bool is_capped = __atomic_load_n(&group->cap, __ATOMIC_RELAXED) != 0;
+    if (has_left(group) || !is_capped)
+        list_move_all(&back, &group->parked);
+    lock_drop(&group->lock);
+    if (is_parked && list_is_empty(&back))
+        group_arm_refill(group);
+    for (struct link *link = list_take_first(&back); link != NULL; link = list_take_first(&back))
+        scheduler_unpark(CONTAINER_OF(link, struct thread, link));
+}

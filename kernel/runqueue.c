@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/runqueue.h.
+#include "kernel/runqueue.h"
+
+#include "kernel/group.h"
+
+#define QUANTUM_SHARE_MIN 100u // of a slice, the least quantum: shorter ones would be switches only
+#define LOOKS_MAX         8u   // at threads to move
+
+static struct thread *thread_of(struct link *link) {
+    return link != NULL ? CONTAINER_OF(link, struct thread, link) : NULL;
+}
+
+static struct thread *thread_of_deadline(struct heap_node *node) {
+    return node != NULL ? CONTAINER_OF(node, struct thread, deadline) : NULL;
+}
+
+void runqueue_init(struct runqueue *queue) {
+    *queue = (struct runqueue){.round = 1}; // nobody has had a quantum yet
+    list_init(&queue->woken);
+    list_init(&queue->active);
+    list_init(&queue->expired);
+}
+
+void runqueue_join(struct thread *thread) {
+    if (thread->class == THREAD_SHARED)
+        __atomic_fetch_add(&thread->group->runnable, 1, __ATOMIC_RELAXED);
+}
+
+void runqueue_leave(struct thread *thread) {
+    if (thread->class == THREAD_SHARED)
+        __atomic_fetch_sub(&thread->group->runnable, 1, __ATOMIC_RELAXED);
+}
+
+// In thousandths of the default weight.
+static uint64_t share_of(const struct thread *thread) {
+    uint64_t count = __atomic_load_n(&thread->group->runnable, __ATOMIC_RELAXED);
+    uint64_t weight = __atomic_load_n(&thread->group->weight, __ATOMIC_RELAXED);
+    return MAX(weight * 1000 / ABI_WEIGHT_DEFAULT / MAX(count, 1), 1);
+}
+
+static uint64_t quantum_of(const struct runqueue *queue, const struct thread *thread) {
+    return MAX(queue->slice * thread->share / 1000, queue->slice / QUANTUM_SHARE_MIN);
+}
+
+// One quantum a round, for whoever was not here for several too: nobody saves up.
+static void refresh(const struct runqueue *queue, struct thread *thread) {
+    thread->share = share_of(thread);
+    if (thread->round == queue->round)
+        return;
+    thread->round = queue->round;
+    int64_t quantum = (int64_t)quantum_of(queue, thread);
+    thread->credit = MIN(thread->credit + quantum, quantum);
+}
+
+// ---- real-time ----------------------------------------------------------------------------------
+
+static bool is_due(const struct thread *thread, uint64_t now) {
+    return now >= thread->deadline.key;
+}
+
+// Would what is left, used before the deadline, be more than its share?
+static bool is_ahead(const struct thread *thread, uint64_t now) {
+    __extension__ typedef unsigned __int128 wide;
+    const struct group *group = thread->group;
+    return (wide)(uint64_t)thread->credit * group->period >
+           (wide)(thread->deadline.key - now) * group->budget;
+}
+
+static void begin_period(struct thread *thread, uint64_t begin) {
+    int64_t budget = (int64_t)thread->group->budget;
+    thread->deadline.key = begin + thread->group->period;
+    thread->credit = MIN(thread->credit, 0) + budget;
+}
+
+void runqueue_replenish(struct thread *thread, uint64_t now) {
+    uint64_t begin = thread->deadline.key;
+    if (now - begin > thread->group->period)
+        begin = now; // nobody looked for whole periods
+    begin_period(thread, begin);
+}
+
+static bool put_realtime(struct runqueue *queue, struct thread *thread, enum runqueue_place place,
+                         uint64_t now) {
+    if (place == RUNQUEUE_WOKEN) {
+        if (is_due(thread, now) || (thread->credit > 0 && is_ahead(thread, now)))
+            begin_period(thread, now);
+    }
+    if (thread->credit <= 0)
+        return false;
+    heap_insert(&queue->realtime, &thread->deadline, thread->deadline.key);
+    return true;
+}
+
+// ---- all ----------------------------------------------------------------------------------------
+
+static void put_shared(struct runqueue *queue, struct thread *thread, enum runqueue_place place) {
+    refresh(queue, thread);
+    queue->load += thread->share;
+    thread->is_woken = place == RUNQUEUE_WOKEN && thread->credit > 0;
+    if (thread->class == THREAD_DEDICATED)
+        list_push_last(&queue->active, &thread->link);
+    else if (place == RUNQUEUE_FIRST)
+        list_push_first(&queue->woken, &thread->link);
+    else if (thread->is_woken)
+        list_push_last(&queue->woken, &thread->link);
+    else if (thread->credit > 0)
+        list_push_last(&queue->active, &thread->link);
+    else
+        list_push_last(&queue->expired, &thread->link);
+}
+
+bool runqueue_put(struct runqueue *queue, struct thread *thread, enum runqueue_place place,
+                  uint64_t now) {
+    if (thread->class == THREAD_REALTIME) {
+        if (!put_realtime(queue, thread, place, now))
+            return false;
+    } else {
+        put_shared(queue, thread, place);
+    }
+    queue->count++;
+    thread->is_queued = true;
+    return true;
+}
+
+void runqueue_remove(struct runqueue *queue, struct thread *thread) {
+    if (thread->class == THREAD_REALTIME) {
+        heap_remove(&queue->realtime, &thread->deadline);
+    } else {
+        link_remove(&thread->link);
+        queue->load -= thread->share;
+    }
+    queue->count--;
+    thread->is_queued = false;
+}
+
+static struct link *first_shared(struct runqueue *queue) {
+    struct link *link = list_first(&queue->woken);
+    return link != NULL ? link : list_first(&queue->active);
+}
+
+struct thread *runqueue_take(struct runqueue *queue) {
+    struct thread *thread = thread_of_deadline(heap_first(&queue->realtime));
+    while (thread == NULL) {
+        thread = thread_of(first_shared(queue));
+        if (thread == NULL) {
+            if (list_is_empty(&queue->expired))
+                return NULL;
+            list_move_all(&queue->active, &queue->expired);
+            queue->round++;
+            continue;
+        }
+        queue->load -= thread->share;
+        refresh(queue, thread);
+        queue->load += thread->share;
+        if (thread->credit <= 0 && thread->class == THREAD_SHARED) {
+            // Still in debt: not in this round.
+            link_remove(&thread->link);
+            list_push_last(&queue->expired, &thread->link);
+            thread = NULL;
+        }
+    }
+    runqueue_remove(queue, thread);
+    return thread;
+}
+
+bool runqueue_preempts(const struct thread *thread, const struct thread *running) {
+    if (running->class == THREAD_REALTIME)
+        return thread->class == THREAD_REALTIME && thread->deadline.key < running->deadline.key;
+    return thread->class == THREAD_REALTIME || (thread->credit > 0 && !running->is_woken);
+}
+
+void runqueue_charge(struct thread *thread, uint64_t ticks, bool is_contended, uint64_t now) {
+    thread->run += ticks;
+    if (thread->class == THREAD_REALTIME && thread->credit > 0 && is_due(thread, now)) {
+        // It wanted to run all the time, and has not had its budget by its deadline.
+        thread->deadline_misses++;
+        begin_period(thread, now - ticks);
+    }
+    if (thread->class == THREAD_REALTIME || (thread->class == THREAD_SHARED && is_contended))
+        thread->credit -= (int64_t)ticks;
+}
+
+uint64_t runqueue_slice(const struct runqueue *queue, const struct thread *thread) {
+    uint64_t credit = thread->credit > 0 ? (uint64_t)thread->credit : 1;
+    return thread->class == THREAD_REALTIME ? credit : MIN(credit, queue->slice);
+}
+
+static struct thread *find_in(struct list *list,
+                              bool (*is_movable)(const struct thread *, const void *),
+                              const void *opaque) {
+    struct link *link = list->head.previous;
+    for (unsigned i = 0; i < LOOKS_MAX && link != &list->head; i++, link = link->previous) {
+        struct thread *thread = thread_of(link);
+        if (thread->class == THREAD_SHARED && is_movable(thread, opaque))
+            return thread;
+    }
+    return NULL;
+}
+
+struct thread *runqueue_find_movable(struct runqueue *queue,
+                                     bool (*is_movable)(const struct thread *, const void *),
+                                     const void *opaque) {
+    struct thread *thread = find_in(&queue->expired, is_movable, opaque);
+    return thread != NULL ? thread : find_in(&queue->active, is_movable, opaque);
+}

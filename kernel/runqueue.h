@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who runs next on one CPU. Pure: it knows no processor and no lock; times come in, threads come out.
+// Everything costs the same however many threads there are (the heap of deadlines: its logarithm).
+//
+// Real-time threads first, earliest deadline first. Each has a budget in each period; a thread that wakes goes
+// on with what is left of both, or begins a new period where that would give it more than its share
+// (Abeni, Buttazzo: "Integrating Multimedia Applications in Hard Real-Time Systems", 1998: constant-bandwidth
+// server). One whose budget is used up is not put in: it waits for its deadline.
+//
+// Shared threads in rounds (deficit round robin: Shreedhar, Varghese: "Efficient Fair Queueing using Deficit
+// Round Robin", 1995): in each round each may run for its quantum, which is its part of its group's weight, in
+// slices; what it overruns is missing in the next round. Whoever wakes with something left of its
+// quantum goes before the others. So a thread that uses less than its share waits at most for the slices of
+// those that woke before it, and hogs share by weight exactly.
+//
+// A dedicated thread is alone on its CPU: it stands in the list of shared ones and is never charged.
+#pragma once
+
+#include "kernel/thread.h"
+#include "lib/heap.h"
+#include "lib/list.h"
+
+struct runqueue {
+    struct list woken;    // were blocked, and have some of this round's quantum left
+    struct list active;   // have some of it left
+    struct list expired;  // wait for the next round
+    struct heap realtime; // by deadline
+    uint64_t
+        slice; // ticks that a shared thread runs at a time, and the quantum of the default weight
+    uint64_t round;
+    uint64_t load;  // of the shared threads in it: the sum of thread->share
+    uint32_t count; // of all threads in it
+};
+
+// `slice` is to be set before anybody is taken.
+void runqueue_init(struct runqueue *queue);
+
+// A shared thread joins those that want to run, or leaves them: its group's weight is divided among them.
+void runqueue_join(struct thread *thread);
+void runqueue_leave(struct thread *thread);
+
+enum runqueue_place {
+    RUNQUEUE_WOKEN,  // it was blocked
+    RUNQUEUE_BEHIND, // it ran, or comes from another CPU
+    RUNQUEUE_FIRST,  // somebody lets it go first
+};
+// False: a real-time thread whose budget is used up; it is not in the queue.
+bool runqueue_put(struct runqueue *queue, struct thread *thread, enum runqueue_place place,
+                  uint64_t now);
+void runqueue_remove(struct runqueue *queue, struct thread *thread);
+// Takes the next one out; NULL: there is none.
+struct thread *runqueue_take(struct runqueue *queue);
+// Whether a thread that just came in should run instead of the one that runs.
+bool runqueue_preempts(const struct thread *thread, const struct thread *running);
+
+// A thread ran for so long until now. `is_contended`: while others were waiting; alone, it uses up nothing.
+void runqueue_charge(struct thread *thread, uint64_t ticks, bool is_contended, uint64_t now);
+// How long it may run now.
+uint64_t runqueue_slice(const struct runqueue *queue, const struct thread *thread);
+// A real-time thread's next period begins: its deadline has come.
+void runqueue_replenish(struct thread *thread, uint64_t now);
+
+// A thread to move to another CPU, for which `is_movable` says yes; it stays in the queue. Looks at the
+// last few only. NULL: none.
+struct thread *runqueue_find_movable(struct runqueue *queue,
+                                     bool (*is_movable)(const struct thread *, const void *),
+                                     const void *opaque);

@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/scheduler.h.
+#include "kernel/scheduler.h"
+
+#include "arch/lapic.h"
+#include "arch/traps.h"
+#include "arch/tsc.h"
+#include "kernel/core.h"
+#include "kernel/frame.h"
+#include "kernel/group.h"
+#include "kernel/log.h"
+#include "kernel/process.h"
+#include "kernel/quota.h"
+#include "kernel/runqueue.h"
+#include "kernel/space.h"
+#include "kernel/thread.h"
+
+#define SLICES_A_SECOND 200u // a slice is 5 ms, when somebody else waits
+#define ROTATION        16u // slices after which a thread changes sides although nothing gets more equal
+#define LOOKS_MAX       16u // at other CPUs, at the end of a slice
+
+struct scheduler {
+    struct spinlock lock;
+    struct runqueue queue;   // [lock]
+    struct thread *running;  // [lock]
+    uint64_t running_load;   // its share; 0: idle [a]
+    struct thread *previous; // whose stack was left last
+    struct thread *dead;     // left the CPU for good: its stack is free after the next switch
+    bool is_contended;       // others wait while `running` runs
+    uint32_t rotation;       // slices since a thread changed sides
+    uint32_t next_look;      // at which CPU
+    uint64_t switches;
+    uint64_t born; // TSC
+    struct timer slice;
+    struct thread idle;
+};
+
+// Allocated with each CPU.
+static struct scheduler *schedulers[CPU_COUNT_MAX];
+static struct scheduler boot_scheduler;
+static uint64_t idle_cpus[CPU_COUNT_MAX / 64]; // atomic
+
+static struct scheduler *of(const struct cpu *cpu) {
+    return schedulers[cpu->index];
+}
+
+static bool is_idle(const struct thread *thread) {
+    return thread->process == NULL;
+}
+
+static void request(struct cpu *cpu) {
+    __atomic_fetch_or(&cpu->pending, CPU_PENDING_RESCHEDULE, __ATOMIC_RELEASE);
+    if (cpu != cpu_current())
+        lapic_send_vector(cpu->apic_id, VECTOR_WAKE);
+}
+
+void scheduler_recheck(void) {
+    for (uint32_t i = 0; i < cpu_count; i++)
+        request(cpu_table[i]);
+}
+
+// The lock of the queue that the thread belongs to, which may change until it is held.
+static struct scheduler *lock_thread(const struct thread *thread) {
+    for (;;) {
+        const struct cpu *cpu = __atomic_load_n(&thread->cpu, __ATOMIC_ACQUIRE);
+        struct scheduler *s = of(cpu);
+        lock_take(&s->lock);
+        if (__atomic_load_n(&thread->cpu, __ATOMIC_RELAXED) == cpu)
+            return s;
+        lock_drop(&s->lock);
+    }
+}
+
+// ---- where --------------------------------------------------------------------------------------
+
+static bool is_on_cpu(const struct thread *thread) {
+    return __atomic_load_n(&thread->is_on_cpu, __ATOMIC_ACQUIRE) != 0;
+}
+
+static bool may_move_to(const struct thread *thread, const struct cpu *cpu) {
+    return thread->class == THREAD_SHARED && !is_on_cpu(thread) &&
+           group_may_use(thread->group, cpu);
+}
+
+// Whoever gets true is the one that gives the CPU something to do.
+static bool claim_idle(uint32_t cpu) {
+    uint64_t bit = BIT(cpu % 64), *word = &idle_cpus[cpu / 64];
+    return (__atomic_load_n(word, __ATOMIC_RELAXED) & bit) != 0 &&
+           (__atomic_fetch_and(word, ~bit, __ATOMIC_ACQ_REL) & bit) != 0;
+}
+
+static struct cpu *find_idle(const struct thread *thread) {
+    for (uint32_t word = 0; word <= (cpu_count - 1) / 64; word++) {
+        uint64_t bits = __atomic_load_n(&idle_cpus[word], __ATOMIC_RELAXED);
+        for (; bits != 0; bits &= bits - 1) {
+            uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
+            if (group_may_use(thread->group, cpu_table[i]) && claim_idle(i))
+                return cpu_table[i];
+        }
+    }
+    return NULL;
+}
+
+static struct cpu *choose_cpu(const struct thread *thread) {
+    struct cpu *last = thread->cpu;
+    if (thread->class != THREAD_SHARED || is_on_cpu(thread))
+        return last;
+    bool may_stay = group_may_use(thread->group, last);
+    if (may_stay && claim_idle(last->index))
+        return last;
+    struct cpu *idle = find_idle(thread);
+    if (idle != NULL || may_stay)
+        return idle != NULL ? idle : last;
+    for (uint32_t i = 0; i < cpu_count; i++)
+        if (group_may_use(thread->group, cpu_table[i]))
+            return cpu_table[i];
+    panic("no CPU is left for shared threads");
+}
+
+// With the lock of the queue that it leaves.
+static void set_cpu(struct thread *thread, struct cpu *cpu) {
+    *(struct cpu **)(thread->stack_top - sizeof(struct cpu *)) = cpu;
+    thread->migrations++;
+    __atomic_store_n(&thread->cpu, cpu, __ATOMIC_RELEASE);
+}
+
+// ---- putting in ---------------------------------------------------------------------------------
+
+static bool is_wanted_now(const struct scheduler *s, const struct thread *thread) {
+    return is_idle(s->running) || !s->is_contended || runqueue_preempts(thread, s->running);
+}
+
+// With the lock of the thread's CPU, which is dropped. The thread is runnable and in no queue.
+static void put(struct scheduler *s, struct thread *thread, enum runqueue_place place) {
+    struct cpu *cpu = thread->cpu;
+    uint64_t now = x86_rdtsc();
+    bool is_shared = thread->class == THREAD_SHARED;
+    bool is_parked = is_shared && !group_has_budget(thread->group, now) &&
+                     group_park(thread->group, thread, now);
+    bool is_in = !is_parked && runqueue_put(&s->queue, thread, place, now);
+    bool is_requested = is_in && thread != s->running && is_wanted_now(s, thread);
+    lock_drop(&s->lock);
+    if (is_parked)
+        group_arm_refill(thread->group);
+    else if (!is_in)
+        timer_arm(&thread->replenish, thread->deadline.key);
+    if (is_requested)
+        request(cpu);
+}
+
+// The same, on another CPU.
+static void put_on(struct scheduler *s, struct thread *thread, struct cpu *cpu,
+                   enum runqueue_place place) {
+    set_cpu(thread, cpu);
+    lock_drop(&s->lock);
+    s = of(cpu);
+    lock_take(&s->lock);
+    put(s, thread, place);
+}
+
+static void put_somewhere(struct scheduler *s, struct thread *thread, enum runqueue_place place) {
+    struct cpu *cpu = choose_cpu(thread);
+    if (cpu != thread->cpu)
+        put_on(s, thread, cpu, place);
+    else
+        put(s, thread, place);
+}
+
+void thread_wake(struct thread *thread) {
+    struct scheduler *s = lock_thread(thread);
+    if (thread->state != THREAD_BLOCKED) {
+        thread->has_wake = true;
+        lock_drop(&s->lock);
+        return;
+    }
+    thread->state = THREAD_RUNNABLE;
+    thread->since = x86_rdtsc();
+    runqueue_join(thread);
+    put_somewhere(s, thread, RUNQUEUE_WOKEN);
+}
+
+static void end_throttling(struct scheduler *s, struct thread *thread) {
+    uint64_t now = x86_rdtsc();
+    thread->throttled += now - thread->since;
+    thread->wait += now - thread->since;
+    thread->since = now;
+    put_somewhere(s, thread, RUNQUEUE_BEHIND);
+}
+
+void scheduler_unpark(struct thread *thread) {
+    end_throttling(lock_thread(thread), thread);
+}
+
+static void replenish(struct timer *timer) {
+    struct thread *thread = CONTAINER_OF(timer, struct thread, replenish);
+    struct scheduler *s = lock_thread(thread);
+    runqueue_replenish(thread, x86_rdtsc());
+    end_throttling(s, thread);
+}
+
+void scheduler_start(struct thread *thread) {
+    static uint32_t next;
+    thread->replenish.run = replenish;
+    // The first time anywhere; later the load decides.
+    if (thread->cpu == NULL) {
+        uint32_t i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
+        for (uint32_t n = 0; n < cpu_count && thread->cpu == NULL; n++)
+            if (group_may_use(thread->group, cpu_table[(i + n) % cpu_count]))
+                thread->cpu = cpu_table[(i + n) % cpu_count];
+    }
+    *(struct cpu **)(thread->stack_top - sizeof(struct cpu *)) = thread->cpu;
+}
+
+// ---- balance ------------------------------------------------------------------------------------
+
+// Of any CPU, without its lock: a hint.
+static uint64_t load_of(const struct scheduler *s) {
+    return __atomic_load_n(&s->queue.load, __ATOMIC_RELAXED) +
+           __atomic_load_n(&s->running_load, __ATOMIC_RELAXED);
+}
+
+struct move {
+    struct cpu *to;
+    uint64_t difference; // of the loads
+    bool may_rotate;
+};
+
+static bool is_worth_it(const struct thread *thread, const void *opaque) {
+    const struct move *move = opaque;
+    bool is_better =
+        thread->share < move->difference || (move->may_rotate && thread->share == move->difference);
+    return is_better && may_move_to(thread, move->to);
+}
+
+static bool can_be_stolen(const struct thread *thread, const void *opaque) {
+    return may_move_to(thread, opaque);
+}
+
+// The least loaded of some CPUs, others each time.
+static struct cpu *find_least_loaded(struct scheduler *s, const struct cpu *self) {
+    struct cpu *least = NULL;
+    for (uint32_t n = 0; n < MIN(cpu_count, LOOKS_MAX); n++) {
+        struct cpu *cpu = cpu_table[s->next_look++ % cpu_count];
+        if (cpu == self || group_is_dedicated(cpu))
+            continue;
+        if (least == NULL || load_of(of(cpu)) < load_of(of(least)))
+            least = cpu;
+    }
+    return least;
+}
+
+static void give_away(struct scheduler *s, struct cpu *self) {
+    struct cpu *to = find_least_loaded(s, self);
+    if (to == NULL)
+        return;
+    lock_take(&s->lock);
+    uint64_t here = load_of(s), there = load_of(of(to));
+    s->rotation++;
+    struct move move = {to, here > there ? here - there : 0, s->rotation >= ROTATION};
+    struct thread *thread = runqueue_find_movable(&s->queue, is_worth_it, &move);
+    if (thread == NULL) {
+        lock_drop(&s->lock);
+        return;
+    }
+    s->rotation = 0;
+    runqueue_remove(&s->queue, thread);
+    put_on(s, thread, to, RUNQUEUE_BEHIND);
+}
+
+// True: a thread that waited elsewhere is in our queue now.
+static bool take_over(struct cpu *self) {
+    if (group_is_dedicated(self))
+        return false;
+    for (uint32_t n = 1; n < cpu_count; n++) {
+        struct scheduler *from = of(cpu_table[(self->index + n) % cpu_count]);
+        if (__atomic_load_n(&from->queue.count, __ATOMIC_RELAXED) == 0)
+            continue;
+        lock_take(&from->lock);
+        struct thread *thread = runqueue_find_movable(&from->queue, can_be_stolen, self);
+        if (thread != NULL) {
+            runqueue_remove(&from->queue, thread);
+            put_on(from, thread, self, RUNQUEUE_BEHIND);
+            return true;
+        }
+        lock_drop(&from->lock);
+    }
+    return false;
+}
+
+static void slice_end(struct timer *timer) {
+    struct cpu *cpu = cpu_current();
+    struct scheduler *s = CONTAINER_OF(timer, struct scheduler, slice);
+    if (s->is_contended && cpu_count > 1)
+        give_away(s, cpu);
+    request(cpu);
+}
+
+// ---- switching ----------------------------------------------------------------------------------
+
+void scheduler_init_cpu(struct cpu *cpu) {
+    struct scheduler *s = cpu->index == 0 ? &boot_scheduler : kernel_page_alloc();
+    if (s == NULL)
+        panic("no memory for the run queue of CPU %u", cpu->index);
+    _Static_assert(sizeof(struct scheduler) <= PAGE_SIZE, "one page");
+    lock_init(&s->lock, LOCK_SCHEDULER);
+    runqueue_init(&s->queue);
+    s->slice.run = slice_end;
+    s->idle.cpu = cpu;
+    s->idle.state = THREAD_RUNNING;
+    s->running = &s->idle;
+    s->born = s->idle.since = x86_rdtsc();
+    schedulers[cpu->index] = s;
+    cpu->current = &s->idle;
+}
+
+// A thread that ended cannot free the stack it stood on; who comes after it does.
+static void bury(struct scheduler *s) {
+    struct thread *dead = s->dead;
+    if (dead == NULL)
+        return;
+    s->dead = NULL;
+    struct process *process = dead->process;
+    struct quota *quota = process->quota;
+    object_ref(&quota->object);
+    object_unref(&process->object);
+    space_stack_free(quota, dead->stack_top);
+    object_unref(&quota->object);
+}
+
+static void load_root(struct cpu *cpu, hpa_t root) {
+    __atomic_store_n(&cpu->root, root.v, __ATOMIC_SEQ_CST);
+    paging_load_root(root);
+}
+
+void scheduler_leave_space(void) {
+    load_root(cpu_current(), space_kernel_root());
+}
+
+// On the stack of the thread that goes on; the one before has left its own.
+static void end_switch(void) {
+    struct scheduler *s = of(cpu_current());
+    __atomic_store_n(&s->previous->is_on_cpu, 0, __ATOMIC_RELEASE);
+    bury(s);
+}
+
+static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
+    of(cpu)->previous = from;
+    of(cpu)->switches++;
+    cpu->current = to;
+    load_root(cpu, is_idle(to) ? space_kernel_root() : to->process->pt.root);
+    if (!is_idle(to)) {
+        cpu->tss->rsp[0] = (uint64_t)to;
+        x86_wrmsr(MSR_FS_BASE, ABI_STUB_ADDRESS);
+    }
+    switch_stack(&from->rsp, to->rsp);
+    end_switch();
+}
+
+// With the lock. What the running thread used; it stays `running`.
+static void account(struct scheduler *s) {
+    struct thread *self = s->running;
+    uint64_t now = x86_rdtsc(), ticks = now - self->since;
+    if (is_idle(self)) {
+        self->run += ticks;
+    } else {
+        runqueue_charge(self, ticks, s->is_contended, now);
+        if (self->class == THREAD_SHARED)
+            group_charge(self->group, ticks);
+    }
+    self->since = now;
+}
+
+// With the lock, which is dropped for a moment where a thread cannot run here: the CPU is another's by now,
+// or other threads of its group used up the budget. NULL: idle.
+static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
+    struct thread *thread, *next = NULL, *stuck = NULL;
+    bool is_dedicated = group_is_dedicated(cpu);
+    while ((next == NULL || is_dedicated) && (thread = runqueue_take(&s->queue)) != NULL) {
+        bool is_shared = thread->class == THREAD_SHARED;
+        bool may_stay = !is_shared || group_may_use(thread->group, cpu);
+        if (may_stay && (!is_shared || group_has_budget(thread->group, x86_rdtsc()))) {
+            next = thread;
+        } else if (!may_stay && is_on_cpu(thread)) {
+            stuck = thread; // we stand on its stack: the next time
+        } else {
+            put_somewhere(s, thread, RUNQUEUE_BEHIND);
+            lock_take(&s->lock);
+        }
+    }
+    if (stuck != NULL) {
+        (void)runqueue_put(&s->queue, stuck, RUNQUEUE_BEHIND, x86_rdtsc());
+        request(cpu);
+    }
+    return next;
+}
+
+static bool is_of_domain(const struct thread *thread, const void *opaque) {
+    const uint32_t *domain = opaque;
+    return thread->group->domain == *domain;
+}
+
+static enum core_answer ask_core(const struct scheduler *s, const struct cpu *cpu,
+                                 const struct thread *thread, uint64_t *retry) {
+    return core_enter(cpu, thread->group->domain, thread->class == THREAD_REALTIME, x86_rdtsc(),
+                      s->queue.slice, retry);
+}
+
+static void tell_siblings(const struct cpu *cpu) {
+    for (struct cpu *other = cpu->sibling; other != NULL && other != cpu; other = other->sibling)
+        request(other);
+}
+
+// With the lock. Whether `next` may run beside what runs on the core's other CPUs; if not, somebody who may,
+// or NULL: idle, until *retry.
+static struct thread *admit(struct scheduler *s, const struct cpu *cpu, struct thread *next,
+                            uint64_t *retry) {
+    if (next == NULL) {
+        if (core_leave(cpu))
+            tell_siblings(cpu);
+        return NULL;
+    }
+    enum core_answer answer = ask_core(s, cpu, next, retry);
+    if (answer == CORE_ENTERED)
+        return next;
+    (void)runqueue_put(&s->queue, next, RUNQUEUE_FIRST, x86_rdtsc());
+    if (answer == CORE_TELL)
+        tell_siblings(cpu);
+    uint32_t domain = core_get_domain(cpu);
+    struct thread *other =
+        domain != 0 ? runqueue_find_movable(&s->queue, is_of_domain, &domain) : NULL;
+    if (other == NULL || ask_core(s, cpu, other, retry) != CORE_ENTERED)
+        return NULL;
+    runqueue_remove(&s->queue, other);
+    return other;
+}
+
+// How long `next` may run; 0: until somebody else comes.
+static uint64_t get_slice(const struct scheduler *s, const struct thread *next) {
+    if (is_idle(next) || next->class == THREAD_DEDICATED)
+        return 0;
+    uint64_t slice = 0;
+    if (s->is_contended || next->class == THREAD_REALTIME)
+        slice = runqueue_slice(&s->queue, next);
+    if (next->class == THREAD_SHARED && next->group->cap != 0) {
+        int64_t left = __atomic_load_n(&next->group->left, __ATOMIC_RELAXED);
+        uint64_t budget = left > 0 ? (uint64_t)left : 1;
+        slice = slice == 0 ? budget : MIN(slice, budget);
+    }
+    return slice;
+}
+
+static void begin_run(struct scheduler *s, struct thread *next) {
+    uint64_t now = x86_rdtsc();
+    if (!is_idle(next)) {
+        next->wait += now - next->since;
+        next->switches += next != s->running;
+        next->is_on_cpu = 1;
+    }
+    next->since = now;
+    next->state = THREAD_RUNNING;
+    s->running = next;
+    __atomic_store_n(&s->running_load, is_idle(next) ? 0 : next->share, __ATOMIC_RELAXED);
+    s->is_contended = s->queue.count > 0;
+}
+
+static void mark_idle(const struct cpu *cpu, bool is_idle_now) {
+    uint64_t bit = BIT(cpu->index % 64), *word = &idle_cpus[cpu->index / 64];
+    if (is_idle_now)
+        __atomic_fetch_or(word, bit, __ATOMIC_ACQ_REL);
+    else if ((__atomic_load_n(word, __ATOMIC_RELAXED) & bit) != 0)
+        __atomic_fetch_and(word, ~bit, __ATOMIC_ACQ_REL);
+}
+
+// Gives the CPU to who is next, the current thread included when it is runnable.
+static void schedule(enum runqueue_place place) {
+    struct cpu *cpu = cpu_current();
+    struct scheduler *s = of(cpu);
+    struct thread *self = s->running;
+    __atomic_fetch_and(&cpu->pending, ~(uint32_t)CPU_PENDING_RESCHEDULE, __ATOMIC_ACQUIRE);
+    lock_take(&s->lock);
+    account(s);
+    if (self->state == THREAD_RUNNING && !is_idle(self)) {
+        self->state = THREAD_RUNNABLE;
+        put(s, self, place);
+        lock_take(&s->lock);
+    }
+    struct thread *next = take_next(s, cpu);
+    if (next == NULL && cpu_count > 1) {
+        lock_drop(&s->lock);
+        bool has_taken = take_over(cpu);
+        lock_take(&s->lock);
+        if (has_taken || s->queue.count > 0)
+            next = take_next(s, cpu);
+    }
+    uint64_t retry = 0;
+    next = admit(s, cpu, next, &retry);
+    mark_idle(cpu, next == NULL && retry == 0);
+    if (next == NULL)
+        next = &s->idle;
+    begin_run(s, next);
+    uint64_t slice = get_slice(s, next);
+    lock_drop(&s->lock);
+    if (next == &s->idle && retry != 0)
+        timer_arm(&s->slice, retry);
+    else if (slice != 0)
+        timer_arm(&s->slice, next->since + slice);
+    else
+        timer_cancel(&s->slice);
+    if (next != self)
+        switch_to(cpu, self, next);
+}
+
+void scheduler_check(void) {
+    uint32_t pending = __atomic_load_n(&cpu_current()->pending, __ATOMIC_RELAXED);
+    if ((pending & CPU_PENDING_RESCHEDULE) != 0)
+        schedule(RUNQUEUE_BEHIND);
+}
+
+_Noreturn void scheduler_run(void) {
+    of(cpu_current())->queue.slice = tsc_hz / SLICES_A_SECOND;
+    for (;;) {
+        schedule(RUNQUEUE_BEHIND);
+        // An interrupt between this look and HLT is taken after HLT has begun, and ends it.
+        if (__atomic_load_n(&cpu_current()->pending, __ATOMIC_ACQUIRE) == 0)
+            x86_sti_hlt_cli();
+    }
+}
+
+void scheduler_first_run(void) {
+    end_switch();
+}
+
+_Noreturn void scheduler_exit(void) {
+    struct thread *self = thread_current();
+    struct scheduler *s = of(self->cpu);
+    lock_take(&s->lock);
+    account(s);
+    self->state = THREAD_DEAD;
+    runqueue_leave(self);
+    lock_drop(&s->lock);
+    assert(s->dead == NULL);
+    s->dead = self;
+    schedule(RUNQUEUE_BEHIND);
+    panic("a dead thread ran");
+}
+
+// ---- the current thread -------------------------------------------------------------------------
+
+void thread_block(void) {
+    struct thread *self = thread_current();
+    struct scheduler *s = of(self->cpu);
+    lock_take(&s->lock);
+    bool is_woken = self->has_wake;
+    self->has_wake = false;
+    if (!is_woken) {
+        account(s);
+        self->state = THREAD_BLOCKED;
+        runqueue_leave(self);
+    }
+    lock_drop(&s->lock);
+    if (!is_woken)
+        schedule(RUNQUEUE_BEHIND);
+}
+
+void thread_yield(void) {
+    schedule(RUNQUEUE_BEHIND);
+}
+
+// Of one that waits for this CPU: it goes before all other shared ones.
+bool thread_let_go_first(struct thread *thread) {
+    struct scheduler *s = lock_thread(thread);
+    bool is_here = s == of(cpu_current()) && thread->is_queued && thread->class == THREAD_SHARED;
+    if (is_here) {
+        runqueue_remove(&s->queue, thread);
+        (void)runqueue_put(&s->queue, thread, RUNQUEUE_FIRST, x86_rdtsc());
+    }
+    lock_drop(&s->lock);
+    return is_here;
+}
+
+void scheduler_read_cpu(const struct cpu *cpu, struct abi_cpu_info *info) {
+    const struct scheduler *s = of(cpu);
+    info->class = group_is_dedicated(cpu) ? ABI_CPU_DEDICATED : ABI_CPU_SHARED;
+    info->reserved_permil = MIN(group_reserved_permil(cpu), 1000);
+    lock_take((struct spinlock *)&s->lock);
+    uint64_t ticks = x86_rdtsc() - s->running->since;
+    bool is_idle_now = is_idle(s->running);
+    info->runnable = s->queue.count + !is_idle_now;
+    info->idle = s->idle.run + (is_idle_now ? ticks : 0);
+    info->switches = s->switches;
+    info->timers = cpu->timers;
+    info->run = x86_rdtsc() - s->born - info->idle;
+    lock_drop((struct spinlock *)&s->lock);
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// kernel/runqueue.c in a simulated CPU: a clock that jumps from decision to decision. Shares follow the weights,
+// sleepers come through, nobody starves, real-time threads get what admission promised.
+#include "kernel_support.h"
+
+#include "kernel/group.h"
+#include "kernel/runqueue.h"
+
+#include <criterion/criterion.h>
+
+#define SLICE   1000u
+#define THREADS 64u
+
+static struct runqueue queue;
+static struct group groups[THREADS];
+static struct thread threads[THREADS];
+static uint64_t now;
+
+static void set_up(void) {
+    runqueue_init(&queue);
+    queue.slice = SLICE;
+    now = 0;
+}
+
+TestSuite(kernel_runqueue, .init = set_up);
+
+static struct thread *add(unsigned i, struct group *group, uint32_t weight) {
+    group->weight = weight;
+    threads[i].group = group;
+    runqueue_join(&threads[i]);
+    cr_assert(runqueue_put(&queue, &threads[i], RUNQUEUE_BEHIND, now));
+    return &threads[i];
+}
+
+static struct thread *add_realtime(unsigned i, uint64_t budget, uint64_t period) {
+    groups[i].budget = budget;
+    groups[i].period = period;
+    threads[i].class = THREAD_REALTIME;
+    threads[i].group = &groups[i];
+    cr_assert(runqueue_put(&queue, &threads[i], RUNQUEUE_WOKEN, now));
+    return &threads[i];
+}
+
+// Lets the next thread run for what it may, `late` ticks longer. Returns it; it is out of the queue.
+static struct thread *step(uint64_t late) {
+    struct thread *thread = runqueue_take(&queue);
+    bool is_contended = queue.count > 0;
+    uint64_t ticks = runqueue_slice(&queue, thread) + late;
+    now += ticks;
+    runqueue_charge(thread, ticks, is_contended, now);
+    return thread;
+}
+
+// All are hogs.
+static void run_until(uint64_t end, uint64_t late) {
+    while (now < end)
+        cr_assert(runqueue_put(&queue, step(late), RUNQUEUE_BEHIND, now));
+}
+
+// |part / whole - expected| in permil.
+static uint64_t error_permil(uint64_t part, uint64_t whole, uint64_t expected_permil) {
+    uint64_t permil = part * 1000 / whole;
+    return permil > expected_permil ? permil - expected_permil : expected_permil - permil;
+}
+
+Test(kernel_runqueue, hogs_share_by_weight) {
+    const struct thread *one = add(0, &groups[0], 100), *two = add(1, &groups[1], 200);
+    const struct thread *four = add(2, &groups[2], 400);
+    run_until(2000 * SLICE, 0);
+    cr_expect_leq(error_permil(one->run, now, 1000 / 7), 3);
+    cr_expect_leq(error_permil(two->run, now, 2000 / 7), 3);
+    cr_expect_leq(error_permil(four->run, now, 4000 / 7), 3);
+}
+
+Test(kernel_runqueue, overruns_do_not_change_the_shares) {
+    const struct thread *one = add(0, &groups[0], 100), *four = add(1, &groups[1], 400);
+    run_until(2000 * SLICE, SLICE / 3);
+    cr_expect_leq(error_permil(one->run, now, 200), 4);
+    cr_expect_leq(error_permil(four->run, now, 800), 4);
+}
+
+Test(kernel_runqueue, smallest_and_largest_weight_both_run) {
+    const struct thread *small = add(0, &groups[0], 1), *large = add(1, &groups[1], 10000);
+    run_until(100000 * SLICE, 0);
+    cr_expect_gt(small->run, 0);
+    // The least quantum is a hundredth of a slice: exactly this weight's.
+    cr_expect_leq(error_permil(large->run, now, 999), 1);
+}
+
+Test(kernel_runqueue, threads_of_a_group_share_its_weight) {
+    for (unsigned i = 0; i < 3; i++)
+        add(i, &groups[0], 100);
+    const struct thread *other = add(3, &groups[1], 100);
+    run_until(3000 * SLICE, 0);
+    cr_expect_leq(error_permil(other->run, now, 500), 5);
+    for (unsigned i = 0; i < 3; i++)
+        cr_expect_leq(error_permil(threads[i].run, now, 166), 5);
+}
+
+Test(kernel_runqueue, a_sleeper_waits_for_nobody_but_earlier_sleepers) {
+    for (unsigned i = 0; i < 40; i++)
+        add(i, &groups[i], 100);
+    struct thread *sleeper = add(50, &groups[50], 100);
+    for (struct thread *thread = step(0); thread != sleeper; thread = step(0))
+        runqueue_put(&queue, thread, RUNQUEUE_BEHIND, now);
+    runqueue_leave(sleeper);
+    for (unsigned round = 0; round < 500; round++) {
+        cr_assert(runqueue_put(&queue, step(0), RUNQUEUE_BEHIND, now));
+        runqueue_join(sleeper);
+        cr_assert(runqueue_put(&queue, sleeper, RUNQUEUE_WOKEN, now));
+        if (sleeper->credit <= 0)
+            continue; // it has used its share of the round: below
+        cr_assert(sleeper->is_woken);
+        cr_assert_eq(runqueue_take(&queue), sleeper);
+        runqueue_charge(sleeper, SLICE / 100, true, now += SLICE / 100);
+        runqueue_leave(sleeper);
+    }
+    cr_expect_gt(sleeper->credit, 0,
+                 "one hundredth of a slice at each of 40 turns is below its share");
+}
+
+Test(kernel_runqueue, waking_often_gives_no_more_than_the_share) {
+    add(0, &groups[0], 100);
+    struct thread *restless = add(1, &groups[1], 100);
+    while (now < 2000 * SLICE) {
+        struct thread *thread = runqueue_take(&queue);
+        uint64_t slice = runqueue_slice(&queue, thread);
+        uint64_t ticks = thread == restless ? MIN(slice, SLICE / 10) : slice;
+        now += ticks;
+        runqueue_charge(thread, ticks, true, now);
+        bool is_restless = thread == restless;
+        cr_assert(
+            runqueue_put(&queue, thread, is_restless ? RUNQUEUE_WOKEN : RUNQUEUE_BEHIND, now));
+    }
+    cr_expect_leq(error_permil(restless->run, now, 500), 5);
+}
+
+Test(kernel_runqueue, a_woken_thread_does_not_preempt_another) {
+    struct thread *a = add(0, &groups[0], 100), *b = add(1, &groups[1], 100);
+    runqueue_remove(&queue, a);
+    runqueue_remove(&queue, b);
+    runqueue_put(&queue, a, RUNQUEUE_WOKEN, now);
+    runqueue_put(&queue, b, RUNQUEUE_WOKEN, now);
+    cr_expect_eq(runqueue_take(&queue), a);
+    cr_expect_not(runqueue_preempts(b, a));
+    runqueue_put(&queue, a, RUNQUEUE_BEHIND, now);
+    cr_expect(runqueue_preempts(b, a), "but one that had its turn");
+}
+
+Test(kernel_runqueue, who_is_let_go_first_goes_first) {
+    for (unsigned i = 0; i < 5; i++)
+        add(i, &groups[i], 100);
+    runqueue_remove(&queue, &threads[3]);
+    runqueue_put(&queue, &threads[3], RUNQUEUE_FIRST, now);
+    cr_expect_eq(runqueue_take(&queue), &threads[3]);
+}
+
+Test(kernel_runqueue, running_alone_uses_nothing_up) {
+    struct thread *thread = add(0, &groups[0], 100);
+    for (unsigned i = 0; i < 100; i++)
+        runqueue_put(&queue, step(1000 * SLICE), RUNQUEUE_BEHIND, now);
+    cr_expect_gt(thread->credit, 0);
+}
+
+Test(kernel_runqueue, load_is_the_sum_of_what_waits) {
+    cr_expect_eq(queue.load, 0);
+    add(0, &groups[0], 100);
+    add(1, &groups[1], 300);
+    cr_expect_eq(queue.load, 4000);
+    struct thread *thread = runqueue_take(&queue);
+    cr_expect_eq(queue.load + thread->share, 4000);
+    runqueue_remove(&queue, thread == &threads[0] ? &threads[1] : &threads[0]);
+    cr_expect(queue.load == 0 && queue.count == 0);
+}
+
+// ---- real-time ------------------------------------------------------------------------------------
+
+// Two with 90 % together beside a hog: each job of full budget is done by its deadline.
+Test(kernel_runqueue, realtime_meets_every_deadline_beside_hogs) {
+    const uint64_t period[2] = {10 * SLICE, 35 * SLICE}, budget[2] = {4 * SLICE, 17 * SLICE};
+    uint64_t release[2] = {0, 0}, done[2] = {0, 0};
+    for (unsigned i = 0; i < 2; i++)
+        add_realtime(i, budget[i], period[i]);
+    add(5, &groups[5], 10000);
+    while (now < 20000 * SLICE) {
+        for (unsigned i = 0; i < 2; i++) // a new job at each period's begin
+            if (done[i] == budget[i] && now >= release[i] + period[i]) {
+                release[i] += period[i];
+                done[i] = 0;
+                cr_assert(runqueue_put(&queue, &threads[i], RUNQUEUE_WOKEN, now));
+            }
+        struct thread *thread = runqueue_take(&queue);
+        uint64_t ticks = MIN(runqueue_slice(&queue, thread), SLICE / 4);
+        now += ticks;
+        runqueue_charge(thread, ticks, true, now);
+        if (thread->class == THREAD_SHARED) {
+            runqueue_put(&queue, thread, RUNQUEUE_BEHIND, now);
+            continue;
+        }
+        unsigned i = (unsigned)(thread - threads);
+        done[i] += ticks;
+        cr_assert_leq(now, release[i] + period[i] + SLICE / 4, "job of %u late", i);
+        if (done[i] < budget[i])
+            cr_assert(runqueue_put(&queue, thread, RUNQUEUE_BEHIND, now));
+    }
+    cr_expect_eq(threads[0].deadline_misses + threads[1].deadline_misses, 0);
+    cr_expect_gt(threads[5].run, 0);
+}
+
+Test(kernel_runqueue, realtime_gets_no_more_than_its_budget) {
+    struct thread *thread = add_realtime(0, 3 * SLICE, 10 * SLICE);
+    add(1, &groups[1], 100);
+    uint64_t back_at = UINT64_MAX;
+    while (now < 10000 * SLICE) {
+        if (now >= back_at) {
+            runqueue_replenish(thread, now);
+            cr_assert(runqueue_put(&queue, thread, RUNQUEUE_BEHIND, now));
+            back_at = UINT64_MAX;
+        }
+        struct thread *next = step(0);
+        if (!runqueue_put(&queue, next, RUNQUEUE_BEHIND, now))
+            back_at = next->deadline.key;
+    }
+    cr_expect_leq(error_permil(thread->run, now, 300), 5);
+    cr_expect_eq(thread->deadline_misses, 0);
+}
+
+Test(kernel_runqueue, realtime_that_slept_on_its_budget_begins_anew) {
+    struct thread *thread = add_realtime(0, 2 * SLICE, 10 * SLICE);
+    cr_expect_eq(runqueue_take(&queue), thread);
+    // At 9 of 10 with all of it left: used now it would be 2 in 1.
+    now = 9 * SLICE;
+    cr_assert(runqueue_put(&queue, thread, RUNQUEUE_WOKEN, now));
+    cr_expect_eq(thread->deadline.key, 19 * SLICE);
+    cr_expect_eq(thread->credit, 2 * SLICE);
+}
+
+Test(kernel_runqueue, realtime_that_came_too_late_is_counted) {
+    struct thread *thread = add_realtime(0, 2 * SLICE, 10 * SLICE);
+    cr_expect_eq(runqueue_take(&queue), thread);
+    now = 11 * SLICE;
+    runqueue_charge(thread, SLICE, true, now);
+    cr_expect_eq(thread->deadline_misses, 1);
+}
+
+Test(kernel_runqueue, earliest_deadline_first) {
+    add_realtime(0, SLICE, 30 * SLICE);
+    add_realtime(1, SLICE, 10 * SLICE);
+    add_realtime(2, SLICE, 20 * SLICE);
+    cr_expect_eq(runqueue_take(&queue), &threads[1]);
+    cr_expect_eq(runqueue_take(&queue), &threads[2]);
+    cr_expect(runqueue_preempts(&threads[2], &threads[0]) &&
+              !runqueue_preempts(&threads[0], &threads[2]));
+}
+
+// ---- moving ---------------------------------------------------------------------------------------
+
+static bool is_the_one(const struct thread *thread, const void *opaque) {
+    return thread == opaque;
+}
+
+Test(kernel_runqueue, only_shared_threads_move) {
+    add_realtime(0, SLICE, 10 * SLICE);
+    struct thread *shared = add(1, &groups[1], 100);
+    cr_expect_null(runqueue_find_movable(&queue, is_the_one, &threads[0]));
+    cr_expect_eq(runqueue_find_movable(&queue, is_the_one, shared), shared);
+}
