@@ -46,16 +46,24 @@ void launch_open(const struct manifest *from) {
 
 // ---- one VM -------------------------------------------------------------------------------------
 
+// Rounding to ticks must not make the share larger than what was admitted: the kernel counts again.
+static uint64_t budget_ticks(const struct vm *vm, uint64_t period) {
+    uint64_t budget = machine_ticks(vm->config->scheduling.budget);
+    uint64_t admitted =
+        period / 1000 * vm->placement.permil + period % 1000 * vm->placement.permil / 1000;
+    return budget < admitted ? budget : admitted;
+}
+
 static struct abi_group describe_group(const struct vm *vm, uint32_t ways) {
     const struct vm_scheduling *scheduling = &vm->config->scheduling;
     struct abi_group group = {
         .weight = vm->weight,
         .cap = vm->cap,
-        .budget = machine_ticks(scheduling->budget),
         .period = machine_ticks(scheduling->period),
         .domain = scheduling->domain,
         .cache_mask = ways,
     };
+    group.budget = budget_ticks(vm, group.period);
     memcpy(group.cpus, vm->placement.cpus.word, sizeof(group.cpus));
     memcpy(group.reserved, vm->placement.reserved.word, sizeof(group.reserved));
     return group;

@@ -3,8 +3,9 @@
 // memory, modules and console, makes one VMM process a VM out of them, and stays to serve their consoles
 // and to say how they ended.
 //
-// Reading order: main.c, manifest.c, vm.c, partition.c, process.c; then the terminal: console.c,
-// line.c, mux.c, keys.c, shell.c, command.c. machine.c is what they all stand on.
+// Reading order: main.c, manifest.c, vm.c, launch.c, placement.c, partition.c, process.c; what happens when a
+// VM ends: restart.c, diary.c, audit.c; then the terminal: console.c, line.c, mux.c, keys.c, shell.c,
+// command.c, top.c. machine.c is what they all stand on.
 //
 // One thread, one event, no locks: main_loop sleeps until a bit of the event says that a VM or the
 // console has something, serves that, and never waits for a VM.

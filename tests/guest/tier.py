@@ -8,6 +8,7 @@ from runner.job import BUILD, LOGS, ROOT, Job, failed, verdict
 from runner.machine import run_machine
 
 from . import images
+from .policies import run_policies
 from .cases import CASES, INITRD_BYTES
 
 TIER = "guest"
@@ -25,6 +26,7 @@ def jobs():
     yield Job(TIER, "cases", check_cases)
     yield Job(TIER, "bad-images", run_bad_images, weight=20)
     yield Job(TIER, "bad-manifest", run_bad_manifest, weight=12)
+    yield Job(TIER, "policies", run_policies, weight=15)
     for name, options, expected in REFUSALS:
         yield Job(TIER, name, refusal_job(name, options, expected), weight=12)
 

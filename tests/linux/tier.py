@@ -116,8 +116,13 @@ CTRL_A = "\x01"
 STEPS = [
     (r"debian:\S*# ", f"{CTRL_A}cvm"),  # leaves the VM for the console, and lists the VMs
     (r"debian[^\n]*running", "info"),
-    (r"bulkhead> ", "start hello"),
-    (r"vm hello: debug-exit 0", "focus hello"),
+    (r"bulkhead> ", "vm top"),
+    (r"(?s)debian +1 +\d+\.\d.*CPU +class.*\n +0 +shared +\d+\.\d", "vm exits debian"),
+    (r"\d+/s +in all", "weight debian 300"),
+    (r"bulkhead> ", "audit"),
+    (r"audit: \d+ frames, \d+ mappings, \d+ tables: no error", "start hello"),
+    (r"vm hello: debug-exit 0", "dump hello"),
+    (r"debug-exit 0", "focus hello"),
     (r"PASS: \d+ checks", f"{CTRL_A}1"),  # what it printed was kept; then back to the first VM
     (r"", "echo still $((40 + 2)) here"),
     (r"still 42 here", "poweroff"),

@@ -81,6 +81,23 @@ Test(supervisor_share, hardest_to_place_comes_first) {
     cr_assert_eq(life.vmm[0].start.cpu[0], 0);
 }
 
+static void share_realtime_90(void *tree) {
+    fdt_property_string(tree, "schedule", "realtime");
+    fdt_property_u64(tree, "budget", 90000);
+    fdt_property_u64(tree, "period", 100000);
+}
+
+static const struct life_config share_exact[] = {
+    {.name = "exact", .mib = 8, .vcpus = 1, .more = share_realtime_90}, {.name = NULL}};
+
+Test(supervisor_share, rounding_to_ticks_asks_for_no_more_than_was_admitted) {
+    life.tsc_hz = 2100015000; // 189001.35 of 210001.5 ticks
+    life_prepare(share_exact, "console=batch", "stay", share_script_off);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_assert_eq(life_group(0)->period, 210001);
+    cr_assert_eq(life_group(0)->budget, 189000);
+}
+
 static const struct life_config share_full[] = {
     {.name = "all", .mib = 8, .vcpus = 1, .more = share_realtime_80},
     {.name = "also", .mib = 8, .vcpus = 2, .more = share_realtime_80},

@@ -233,7 +233,7 @@ int64_t sys_system_info(uint32_t system, struct abi_system_info *info) {
     *info = (struct abi_system_info){
         .version = ABI_VERSION,
         .cpu_count = life.cpu_count,
-        .tsc_hz = 1000,
+        .tsc_hz = life.tsc_hz != 0 ? life.tsc_hz : 1000,
         .memory_kernel = 1000,
         .kernel_entry_tsc = 100,
         .first_entry_tsc = life.vmm_count > 0 ? 350 : 0,
