@@ -52,6 +52,9 @@ static uint32_t from_counts(topology_cpuid *cpuid) {
 
 uint32_t topology_thread_bits(topology_cpuid *cpuid) {
     uint32_t max = cpuid(LEAF_BASIC, 0).eax, bits = 0;
+    // A package of one logical CPU has no siblings; Bochs has a bit for them in leaf 0BH all the same.
+    if (EBX_LOGICAL(cpuid(LEAF_FEATURES, 0).ebx) == 1)
+        return 0;
     if (max >= LEAF_TOPOLOGY_V2 && from_levels(cpuid, LEAF_TOPOLOGY_V2, &bits))
         return bits;
     if (max >= LEAF_TOPOLOGY && from_levels(cpuid, LEAF_TOPOLOGY, &bits))

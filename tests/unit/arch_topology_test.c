@@ -46,6 +46,13 @@ static const struct leaf core_i5_8400[] = {{0x0, 0, {0x16, 0, 0, 0}},
                                            {0xb, 0, {0, 1, 0x100, 0}},
                                            {0xb, 1, {4, 6, 0x201, 0}},
                                            END};
+// Bochs, corei7_skylake_x, two CPUs: each is a package of its own.
+static const struct leaf bochs_skylake_x[] = {{0x0, 0, {0x16, 0, 0, 0}},
+                                              {0x1, 0, {0x50654, 0x00010800, 0, 0xbfebfbff}},
+                                              {0x4, 0, {0x1c004121, 0x01c0003f, 0x3f, 0}},
+                                              {0xb, 0, {1, 1, 0x100, 0}},
+                                              {0xb, 1, {1, 1, 0x201, 0}},
+                                              END};
 // Leaf 0x1f has dies and modules, too.
 static const struct leaf xeon_6430[] = {{0x0, 0, {0x20, 0, 0, 0}},
                                         {0x1, 0, {0x806f8, 0x00800800, 0, HTT}},
@@ -96,8 +103,9 @@ Test(topology, thread_bits_of_processors_that_exist) {
         const struct leaf *model;
         uint32_t bits;
     } cases[] = {
-        {core_i7_8700, 1}, {core_i5_8400, 0}, {xeon_6430, 1}, {xeon_phi_7210, 2}, {core2_t9600, 0},
-        {atom_d510, 1},    {phenom_1090t, 0}, {fx_8150, 1},   {ryzen_1700, 1},    {ryzen_3700x, 1},
+        {core_i7_8700, 1},  {core_i5_8400, 0}, {bochs_skylake_x, 0}, {xeon_6430, 1},
+        {xeon_phi_7210, 2}, {core2_t9600, 0},  {atom_d510, 1},       {phenom_1090t, 0},
+        {fx_8150, 1},       {ryzen_1700, 1},   {ryzen_3700x, 1},
     };
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         model = cases[i].model;
