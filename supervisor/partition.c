@@ -200,9 +200,6 @@ static const char *make_group(struct partition *partition, const struct abi_grou
     if (keep(&partition->group, result, &error)) {
         return NULL;
     }
-    if (error == -ABI_ERROR_CALL && group->budget == 0 && group->cap == 0) {
-        return NULL; // a kernel without groups: all VMs share all CPUs alike
-    }
     return error == -ABI_ERROR_AGAIN ? "the kernel has no room for what it reserves of the CPUs"
                                      : machine_error_text(error);
 }
