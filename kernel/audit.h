@@ -25,7 +25,9 @@ void audit_check_vm(struct vm *vm);
 void audit_check_all(void);
 #define AUDIT_PROCESS(process) audit_check_process(process)
 #define AUDIT_VM(vm)           audit_check_vm(vm)
-#define AUDIT_ALL()            audit_check_all()
+#ifndef AUDIT_ALL // tests on the host end thousands of VMs on a machine of 12 GiB
+#define AUDIT_ALL() audit_check_all()
+#endif
 #else
 #define AUDIT_PROCESS(process) ((void)0)
 #define AUDIT_VM(vm)           ((void)0)

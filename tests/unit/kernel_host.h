@@ -17,6 +17,12 @@
 
 #define HOST_CPUS 4u
 
+// The whole audit, at the end of each VM: only where a test wants it.
+extern bool host_audits;
+#ifdef BULKHEAD_DEBUG
+#define AUDIT_ALL() (host_audits ? audit_check_all() : (void)0)
+#endif
+
 struct cpu *host_cpu_current(void);
 uint64_t host_rdtsc(void);
 #define cpu_current() host_cpu_current()

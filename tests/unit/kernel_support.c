@@ -39,6 +39,7 @@ jmp_buf host_panic;
 bool host_expects_panic;
 char host_panic_text[160];
 
+bool host_audits;
 uint32_t host_rechecks, host_unparked_count;
 struct thread *host_unparked[HOST_UNPARKED_MAX];
 
