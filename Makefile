@@ -47,7 +47,7 @@ PARTS := $(BUILD)/boot/BOOTX64.EFI $(BUILD)/kernel.elf $(BUILD)/supervisor.elf $
 DEBIAN := $(addprefix $(BUILD)/guests/debian/,manifest.toml selfcheck.toml selfcheck-2.toml \
           selfcheck-4.toml vmlinuz initrd.img)
 
-.PHONY: help all run test check bench image image-parts setup clean
+.PHONY: help all run test proof check bench image image-parts setup clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -60,8 +60,13 @@ all: setup ## everything that an image holds
 run: setup ## build, boot, and type into a Debian guest
 	$(Q)scripts/run $(RUN)
 
-test: setup ## all tests; ends in one line `N passed, N failed, N skipped`
+test: ## all tests; ends in one line `N passed, N failed, N skipped`
+	$(Q)scripts/setup --proof --quiet
 	$(Q)tests/run
+
+proof: ## what is proved of the code, by Frama-C and Z3
+	$(Q)scripts/setup --proof --quiet
+	$(Q)tests/proof/run
 
 check: setup ## format, static analysis, layers, headers, names in the docs
 	$(Q)tests/check/run

@@ -7,6 +7,8 @@
 // One line for the host's console, behind "[bulkhead] ". No newline at its end.
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/*@ assigns \nothing;
+    ensures \false; */
 // A bug of ours: writes the crash record (message, registers, stack, last exits) to serial and
 // framebuffer, stops all CPUs. Nothing that a guest or a user does may lead here.
 _Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2)));

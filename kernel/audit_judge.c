@@ -24,21 +24,23 @@ uint32_t audit_claim(uint8_t *owner, uint64_t frame_count, uint64_t first, uint6
     *at = first;
     if (first > frame_count || count > frame_count - first)
         return ABI_AUDIT_KERNEL;
-    /*@ loop invariant first <= i <= first + count;
-        loop invariant \forall integer k; first <= k < i ==> owner[k] == from;
+    uint64_t end = first + count;
+    /*@ loop invariant first <= i <= end;
+        loop invariant \forall integer k; first <= k < i ==> \at(owner[k], Pre) == from;
         loop assigns i, *at;
-        loop variant first + count - i; */
-    for (uint64_t i = first; i < first + count; i++) {
+        loop variant end - i; */
+    for (uint64_t i = first; i < end; i++) {
         if (owner[i] != from) {
             *at = i;
             return blame(owner[i]);
         }
     }
-    /*@ loop invariant first <= i <= first + count;
+    //@ assert \forall integer k; first <= k < end ==> \at(owner[k], Pre) == from;
+    /*@ loop invariant first <= i <= end;
         loop invariant \forall integer k; first <= k < i ==> owner[k] == to;
-        loop assigns i, owner[first .. first + count - 1];
-        loop variant first + count - i; */
-    for (uint64_t i = first; i < first + count; i++)
+        loop assigns i, owner[first .. end - 1];
+        loop variant end - i; */
+    for (uint64_t i = first; i < end; i++)
         owner[i] = to;
     return ABI_AUDIT_NONE;
 }
@@ -80,7 +82,7 @@ uint32_t audit_judge_host(const struct audit_leaf *leaf, const struct audit_wind
                           uint8_t owner) {
     if (window == NULL || range_exceeds(leaf->address, leaf->size, window->end))
         return ABI_AUDIT_KERNEL;
-    if (owner >= OWNER_COUNT || (window->owners & BIT(owner)) == 0)
+    if (owner >= OWNER_COUNT || (window->owners >> owner & 1) == 0)
         return blame(owner);
     if (window->is_direct && leaf->frame != leaf->address - window->begin)
         return ABI_AUDIT_TWICE;

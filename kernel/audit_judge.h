@@ -61,9 +61,10 @@ struct audit_run {
 /*@ requires \valid(owner + (0 .. frame_count - 1)) && \valid(at);
     requires \separated(at, owner + (0 .. frame_count - 1));
     assigns *at, owner[first .. first + count - 1];
-    ensures granted: \result == ABI_AUDIT_NONE <==>
-        first + count <= frame_count &&
+    ensures granted: \result == ABI_AUDIT_NONE ==> first + count <= frame_count &&
         (\forall integer i; first <= i < first + count ==> \old(owner[i]) == from);
+    ensures refused: \result != ABI_AUDIT_NONE ==> first + count > frame_count ||
+        (first <= *at < first + count && \old(owner[\at(*at, Post)]) != from);
     ensures taken: \result == ABI_AUDIT_NONE ==>
         \forall integer i; first <= i < first + count ==> owner[i] == to;
     ensures kept: \result != ABI_AUDIT_NONE ==>
@@ -96,10 +97,10 @@ struct audit_place audit_find_place(const struct audit_region *region, const str
 /*@ requires \valid_read(leaf) && \valid_read(place);
     assigns \nothing;
     ensures exact: \result == ABI_AUDIT_NONE <==>
-        is_given(leaf, place) && is_owned(owner) && (leaf->rights & ~place->rights) == 0 &&
+        is_given(leaf, place) && is_owned(owner) && (leaf->rights & (uint32_t)~place->rights) == 0 &&
         place->is_cleared;
     ensures rights: \result == ABI_AUDIT_RIGHTS ==>
-        is_given(leaf, place) && (leaf->rights & ~place->rights) != 0;
+        is_given(leaf, place) && (leaf->rights & (uint32_t)~place->rights) != 0;
     ensures free: is_given(leaf, place) || \result == ABI_AUDIT_FREE <==>
         is_given(leaf, place) || owner == OWNER_FREE || owner == OWNER_POOL; */
 uint32_t audit_judge(const struct audit_leaf *leaf, const struct audit_place *place, uint8_t owner);
@@ -118,9 +119,9 @@ struct audit_window {
     assigns \nothing;
     ensures exact: \result == ABI_AUDIT_NONE <==>
         window != \null && leaf->address + leaf->size <= window->end && owner < OWNER_COUNT &&
-        (window->owners & (1 << owner)) != 0 &&
+        (window->owners >> owner & 1) != 0 &&
         (window->is_direct ==> leaf->frame == leaf->address - window->begin) &&
-        (leaf->rights & ~window->rights) == 0 &&
+        (leaf->rights & (uint32_t)~window->rights) == 0 &&
         ((leaf->rights & PT_WRITE) == 0 || (leaf->rights & PT_EXECUTE) == 0); */
 uint32_t audit_judge_host(const struct audit_leaf *leaf, const struct audit_window *window,
                           uint8_t owner);

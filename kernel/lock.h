@@ -30,5 +30,7 @@ struct spinlock {
 };
 
 void lock_init(struct spinlock *lock, enum lock_rank rank);
+//@ assigns lock->is_taken;
 void lock_take(struct spinlock *lock);
+//@ assigns lock->is_taken;
 void lock_drop(struct spinlock *lock);

@@ -18,6 +18,14 @@ void quota_init_root(uint64_t bytes) {
 }
 
 // `kernel` is how much of it is in kernel pages.
+/*@ requires \valid(quota) && are_books_right(quota) && kernel <= bytes;
+    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    ensures are_books_right(quota);
+    ensures exact: \result <==> \old(quota->used) + bytes <= quota->limit;
+    ensures \result ==> quota->used == \old(quota->used) + bytes &&
+        quota->kernel == \old(quota->kernel) + kernel;
+    ensures !\result ==> quota->used == \old(quota->used) &&
+        quota->kernel == \old(quota->kernel); */
 static bool charge(struct quota *quota, uint64_t bytes, uint64_t kernel) {
     lock_take(&quota->lock);
     bool is_enough = bytes <= quota->limit - quota->used;
@@ -29,6 +37,12 @@ static bool charge(struct quota *quota, uint64_t bytes, uint64_t kernel) {
     return is_enough;
 }
 
+/*@ requires \valid(quota) && are_books_right(quota) && kernel <= bytes;
+    requires quota->kernel - kernel <= quota->used - bytes;
+    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    ensures are_books_right(quota);
+    ensures quota->used == \old(quota->used) - bytes &&
+        quota->kernel == \old(quota->kernel) - kernel; */
 static void release(struct quota *quota, uint64_t bytes, uint64_t kernel) {
     lock_take(&quota->lock);
     assert(bytes <= quota->used && kernel <= quota->kernel);

@@ -22,6 +22,9 @@ struct quota {
     uint64_t found;       // of the others, by the auditor
 };
 
+/*@ predicate are_books_right(struct quota *quota) =
+        quota->kernel <= quota->used <= quota->limit; */
+
 // The root quota: all memory that is free at boot.
 struct quota *quota_root(void);
 void quota_init_root(uint64_t bytes);
@@ -30,11 +33,31 @@ struct quota *quota_create(struct quota *parent, uint64_t bytes);
 void quota_destroy(struct object *object);
 
 // False: not enough left.
+/*@ requires \valid(quota) && are_books_right(quota);
+    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    ensures are_books_right(quota) && quota->kernel == \old(quota->kernel);
+    ensures \result <==> \old(quota->used) + bytes <= quota->limit;
+    ensures quota->used == \old(quota->used) + (\result ? bytes : 0); */
 bool quota_charge(struct quota *quota, uint64_t bytes);
+/*@ requires \valid(quota) && are_books_right(quota) && quota->kernel <= quota->used - bytes;
+    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    ensures are_books_right(quota) && quota->kernel == \old(quota->kernel);
+    ensures quota->used == \old(quota->used) - bytes; */
 void quota_release(struct quota *quota, uint64_t bytes);
 
 // The same for kernel pages that the caller has from elsewhere.
+/*@ requires \valid(quota) && are_books_right(quota);
+    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    ensures are_books_right(quota);
+    ensures \result <==> \old(quota->used) + bytes <= quota->limit;
+    ensures quota->used == \old(quota->used) + (\result ? bytes : 0);
+    ensures quota->kernel == \old(quota->kernel) + (\result ? bytes : 0); */
 bool quota_charge_kernel(struct quota *quota, uint64_t bytes);
+/*@ requires \valid(quota) && are_books_right(quota) && bytes <= quota->kernel;
+    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    ensures are_books_right(quota);
+    ensures quota->used == \old(quota->used) - bytes;
+    ensures quota->kernel == \old(quota->kernel) - bytes; */
 void quota_release_kernel(struct quota *quota, uint64_t bytes);
 
 // One zeroed frame of kernel memory, mapped in the kernel, charged to the quota. NULL: used up.

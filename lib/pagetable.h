@@ -53,17 +53,30 @@ struct pt_mapping {
     uint32_t rights; // enum pt_rights; 0: nothing mapped
 };
 
+/*@ predicate is_paged(integer value) = value % 0x1000 == 0;
+    predicate is_usable(struct pagetable *pt) =
+        \valid_read(pt) && \valid_read(pt->format) &&
+        \separated(pt, &pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]) &&
+        \separated(pt->format, &pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]); */
+
 // False: no memory for the root.
 bool pt_init(struct pagetable *pt, const struct pt_format *format, struct pt_memory memory);
 
 // Maps [address, address+size) to [frame, frame+size) with the largest leaves that alignment and
 // format allow. All three are page-aligned. False: no memory for tables, or something is mapped there
 // already; what was mapped by this call is undone.
+/*@ requires is_usable(pt);
+    requires is_paged(address) && is_paged(frame.v) && is_paged(size);
+    requires address + size <= 0x1000000000000 && frame.v + size <= 0x10000000000000;
+    assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
 bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, uint32_t rights);
 
 // Removes what is mapped in the page-aligned range. Splitting a large leaf may need a table: false
 // then, and that leaf stays whole while all before it is gone. Ranges that do not cut a leaf in two
 // never fail. Tables that become empty stay until pt_destroy, since a processor may still walk them.
+/*@ requires is_usable(pt);
+    requires is_paged(address) && is_paged(size) && address + size <= 0x1000000000000;
+    assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
 bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size);
 
 // The entry of level 0 for `address`, whose table must exist (map a page there first).

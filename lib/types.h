@@ -34,12 +34,12 @@ typedef struct {
 
 // `align` is a power of two.
 /*@ assigns \nothing;
-    ensures \result == (value & ~(uint64_t)(align - 1)); */
+    ensures \result == (value & (uint64_t)~(uint64_t)(align - 1)); */
 static inline uint64_t align_down(uint64_t value, uint64_t align) {
     return value & ~(align - 1);
 }
 /*@ assigns \nothing;
-    ensures \result == ((uint64_t)(value + align - 1) & ~(uint64_t)(align - 1)); */
+    ensures \result == ((uint64_t)((uint64_t)(value + align) - 1) & (uint64_t)~(uint64_t)(align - 1)); */
 static inline uint64_t align_up(uint64_t value, uint64_t align) {
     return (value + align - 1) & ~(align - 1);
 }

@@ -3,6 +3,12 @@
 // assumption, see docs/proofs.md.
 #pragma once
 
+#include <stdint.h>
+
+// The memory that tables lie in: what the functions of struct pt_memory give out are rows of it.
+#define PT_MODEL_TABLES 4096
+extern uint64_t pt_tables[PT_MODEL_TABLES * 512];
+
 // Layouts are the compiler's to check.
 #define _Static_assert(condition, message)
 // One store; nothing that is proved here depends on another CPU.

@@ -115,7 +115,23 @@ def tools_jobs():
         yield job_of(file)
 
 
-# setup: scripts with one line a test
+# setup, proof: scripts with one line a test
+
+
+def read_lines(output):
+    outcomes = {"ok": "passed", "FAIL": "failed", "skip": SKIPPED}
+    for line in output.splitlines():
+        if match := _LINES.fullmatch(line.strip()):
+            yield Result(match[2], outcomes[match[1]], match[3] or "")
+
+
+def proof_jobs():
+    def run(context):
+        command = [sys.executable, ROOT / "tests" / "proof" / "run"]
+        status, output = execute(command, context.log, TIMEOUT)
+        return complete(list(read_lines(output)), status, output, "proof")
+
+    yield Job("proof", "proof", run, slots=2, weight=120)
 
 
 def setup_jobs():
@@ -123,11 +139,7 @@ def setup_jobs():
         def run(context):
             command = [ROOT / "tests" / "setup" / name]
             status, output = execute(command, context.log, TIMEOUT)
-            outcomes = {"ok": "passed", "FAIL": "failed", "skip": SKIPPED}
-            results = []
-            for line in output.splitlines():
-                if match := _LINES.fullmatch(line.strip()):
-                    results.append(Result(match[2], outcomes[match[1]], match[3] or ""))
+            results = list(read_lines(output))
             if status == SKIP_STATUS:
                 status = 0
             return complete(results, status, output, name)

@@ -22,6 +22,7 @@ TIERS = {
     "tools": Tier([], programs.tools_jobs, "unittest of the host tools"),
     "setup": Tier([], programs.setup_jobs, "scripts/setup and what it brings"),
     "boot": Tier(["image-parts"], programs.boot_jobs, "the boot application on real firmware"),
+    "proof": Tier([], programs.proof_jobs, "contracts proved by Frama-C, run-time errors excluded"),
     "fuzz": Tier(["fuzz"], programs.fuzz_jobs, "libFuzzer, a fixed seed and number of runs"),
     "bench": Tier(
         ["image-parts", "tiny", "bench-guests"], programs.bench_jobs, "costs are within their aims"

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is proved, and what must not be provable. `goals` may only grow: it is the number when the line was written."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Proof:
+    file: str
+    goals: int
+    functions: list[str]
+    assumed: list[str] = field(default_factory=list)  # whose contracts are believed though they have a body
+    may_wrap: bool = False  # unsigned arithmetic; else a sum beyond the type is an error
+
+
+@dataclass
+class Mutant:
+    proof: str  # a copy of its file
+    old: str
+    new: str
+    functions: list[str]  # of which one can no longer be proved
+    may_wrap: bool = False
+
+
+@dataclass
+class Eva:
+    file: str
+    main: str
+    statements: int
+    precision: int = 5
+    options: list[str] = field(default_factory=list)
+
+
+PROOFS = {
+    "auditor": Proof("kernel/audit_judge.c", 200, [
+        "blame", "audit_claim", "audit_find_place", "is_inside", "audit_judge", "audit_judge_host", "audit_judge_quota",
+        "range_exceeds",
+    ]),
+    "quota": Proof("kernel/quota.c", 74, [
+        "charge", "release", "quota_charge", "quota_release", "quota_charge_kernel", "quota_release_kernel",
+    ]),
+    "pagetable": Proof("lib/pagetable.c", 100, [
+        "level_size", "level_index", "entry_span", "entry_is_leaf", "entry_table", "entry_write", "table_get", "leaf_fits",
+        "pt_map", "pt_unmap",
+    ], ["table_at", "table_alloc", "leaf_entry", "table_entry", "leaf_rights", "leaf_map", "leaf_unmap"]),
+    "pagetable-split": Proof("lib/pagetable.c", 30, ["leaf_split"],
+                             ["table_at", "table_alloc", "leaf_entry", "table_entry", "leaf_rights"], may_wrap=True),
+}
+
+MUTANTS = {
+    "auditor-takes-foreign-frames": Mutant(
+        "auditor", "if (owner[i] != from) {", "if (owner[i] < from) {", ["audit_claim"]),
+    "auditor-forgets-the-last-frame": Mutant(
+        "auditor", "count > frame_count - first", "count > frame_count - first + 1", ["audit_claim"]),
+    "auditor-ignores-the-size": Mutant(
+        "auditor", "!range_exceeds(leaf->address - place->address, leaf->size, place->size)",
+        "!range_exceeds(leaf->address - place->address, 0, place->size)", ["is_inside"]),
+    "auditor-allows-rights": Mutant(
+        "auditor", "(leaf->rights & ~place->rights) != 0", "(leaf->rights & ~place->rights) > 4", ["audit_judge"]),
+    "auditor-misplaces": Mutant(
+        "auditor", "run->frame + (first - run->offset)", "run->frame + (first - region->offset)", ["audit_find_place"]),
+    "auditor-adds-up-wrongly": Mutant(
+        "auditor", "used - kernel == found", "used - kernel >= found", ["audit_judge_quota"]),
+    "quota-beyond-its-limit": Mutant(
+        "quota", "bytes <= quota->limit - quota->used", "bytes <= quota->limit", ["charge"]),
+    "quota-releases-too-much": Mutant(
+        "quota", "release(quota, bytes, bytes);", "release(quota, bytes, 0);", ["quota_release_kernel"]),
+    "pagetable-leaf-too-large": Mutant(
+        "pagetable", "size >= leaf && address % leaf == 0", "size > 0 && address % leaf == 0", ["leaf_fits"]),
+    "pagetable-leaf-misaligned": Mutant(
+        "pagetable", "size >= leaf && address % leaf == 0", "size >= leaf && address % PAGE_SIZE == 0", ["leaf_fits"]),
+    "pagetable-wrong-index": Mutant(
+        "pagetable", "address / SIZE_2M % ENTRIES", "address / SIZE_2M % (ENTRIES - 1)", ["level_index"]),
+    "pagetable-maps-beyond": Mutant("pagetable", "{frame.v + done}, size - done", "{frame.v + done}, size", ["pt_map"]),
+    "pagetable-splits-beyond": Mutant(
+        "pagetable-split", "for (unsigned i = 0; i < ENTRIES; i++)\n        table[i] =",
+        "for (unsigned i = 0; i <= ENTRIES; i++)\n        table[i] =", ["leaf_split"], may_wrap=True),
+}
+
+EVAS = {}
