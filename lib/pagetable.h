@@ -65,10 +65,6 @@ bool pt_init(struct pagetable *pt, const struct pt_format *format, struct pt_mem
 // Maps [address, address+size) to [frame, frame+size) with the largest leaves that alignment and
 // format allow. All three are page-aligned. False: no memory for tables, or something is mapped there
 // already; what was mapped by this call is undone.
-/*@ requires is_usable(pt);
-    requires is_paged(address) && is_paged(frame.v) && is_paged(size);
-    requires address + size <= 0x1000000000000 && frame.v + size <= 0x10000000000000;
-    assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
 bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, uint32_t rights);
 
 // Removes what is mapped in the page-aligned range. Splitting a large leaf may need a table: false
