@@ -62,6 +62,7 @@ void features_read(void) {
     f->has_xsave = (r.ecx & BIT(26)) != 0;
     if (max >= LEAF_STRUCTURED) {
         r = x86_cpuid(LEAF_STRUCTURED, 0);
+        f->has_tsc_adjust = (r.ebx & BIT(1)) != 0;
         f->has_smep = (r.ebx & BIT(7)) != 0;
         f->has_smap = (r.ebx & BIT(20)) != 0;
         f->has_umip = (r.ecx & BIT(2)) != 0;

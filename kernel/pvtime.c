@@ -65,7 +65,7 @@ static bool write_clock(struct vcpu *vcpu, uint64_t msr) {
         clock->tsc = vcpu->tsc_adjust;
         clock->ns = 0;
         pvtime_scale(tsc_hz, &clock->multiplier, &clock->shift);
-        clock->flags = cpu_features.has_tsc_invariant ? PVTIME_TSC_STABLE : 0;
+        clock->flags = cpu_features.has_tsc_invariant && tsc_is_common ? PVTIME_TSC_STABLE : 0;
         end(&clock->version);
     }
     lock_drop(&vcpu->vm->lock);

@@ -164,6 +164,7 @@ _Noreturn void smp_ap_main(void) {
     if (refusal != NULL)
         for (;;)
             x86_hlt();
+    tsc_answer();
     scheduler_run();
 }
 
@@ -198,6 +199,14 @@ static void trampoline_fill(const struct trampoline *t, uint64_t stack) {
     space_window_close();
 }
 
+static void compare_tsc(const struct cpu *cpu) {
+    int64_t ahead = tsc_compare(cpu_features.has_tsc_adjust);
+    if (ahead != 0)
+        log_line("CPU %u: its TSC was %ld ticks ahead: %s", cpu->index, ahead,
+                 tsc_is_common ? "set right"
+                               : "cannot be set right, so times may jump (update the firmware)");
+}
+
 static void start_one(const struct trampoline *t, uint32_t apic_id) {
     struct cpu *cpu = kernel_page_alloc();
     uint64_t stack = space_stack_alloc(quota_root());
@@ -230,6 +239,7 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
     }
     if (!cpu->is_online)
         return;
+    compare_tsc(cpu);
     topology_add(cpu);
     cpu_table[cpu_count++] = cpu;
 }

@@ -11,7 +11,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#define tsc_hz pvtime_test_tsc_hz
+#define tsc_hz        pvtime_test_tsc_hz
+#define tsc_is_common pvtime_test_tsc_is_common
 #include "kernel/pvtime.c"
 
 #define RW       ((uint64_t)(ABI_RIGHT_READ | ABI_RIGHT_WRITE))
@@ -24,6 +25,7 @@
 #define STEAL_AT 0x203fc0ULL
 
 uint64_t tsc_hz = 1000000000;
+bool tsc_is_common = true;
 
 static int backend_create(struct vm *vm) {
     vm->backend = NULL;
@@ -105,6 +107,10 @@ Test(kernel_pvtime, clock_is_written_when_registered_and_when_the_tsc_moves) {
 Test(kernel_pvtime, clock_is_not_called_stable_where_the_tsc_is_not) {
     cpu_features.has_tsc_invariant = false;
     cr_assert(pvtime_write_msr(vcpu, CLOCK, CLOCK_AT | PVTIME_ENABLE));
+    cr_expect_eq(((struct pvtime_clock *)look(CLOCK_AT))->flags, 0);
+    cpu_features.has_tsc_invariant = true;
+    tsc_is_common = false;
+    pvtime_tell_clock(vcpu);
     cr_expect_eq(((struct pvtime_clock *)look(CLOCK_AT))->flags, 0);
 }
 
