@@ -69,6 +69,8 @@ struct cpu {
     uint32_t apic_id;
     uint32_t core;       // number of its physical core, see arch/topology.h
     struct cpu *sibling; // the next hardware thread of that core, in a ring; NULL: it is alone
+    uint64_t domain;     // whose thread ran here last, see arch/mitigation.h
+    uint64_t barriers;   // between two domains
     struct thread *current;
     struct vcpu *loaded_vcpu; // whose FPU, debug registers, MSRs and VMCS are in this processor
     struct tss *tss;

@@ -2,6 +2,7 @@
 // The table of contents: how the kernel comes up. It is the one file that knows every layer.
 #include "arch/features.h"
 #include "arch/lapic.h"
+#include "arch/mitigation.h"
 #include "arch/paging.h"
 #include "arch/smp.h"
 #include "arch/topology.h"
@@ -87,6 +88,7 @@ static void report(void) {
                  cpu_features.has_smap ? "" : " SMAP", cpu_features.has_umip ? "" : " UMIP");
     if (!cpu_features.has_tsc_invariant)
         log_line("missing: invariant TSC (guests may see time drift when the CPU changes speed)");
+    mitigation_report();
 }
 
 static void init_virtualization(void) {
@@ -110,6 +112,8 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     copy_boot_info(info);
     features_read();
     features_enable();
+    mitigation_init();
+    mitigation_init_cpu();
     traps_init();
     paging_init(cpu_features.has_1g_pages);
     init_memory();

@@ -3,6 +3,7 @@
 #include "kernel/scheduler.h"
 
 #include "arch/lapic.h"
+#include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "kernel/core.h"
@@ -14,6 +15,7 @@
 #include "kernel/runqueue.h"
 #include "kernel/space.h"
 #include "kernel/thread.h"
+#include "kernel/vcpu.h"
 
 #define SLICES_A_SECOND 200u // a slice is 5 ms, when somebody else waits
 #define ROTATION        16u // slices after which a thread changes sides although nothing gets more equal
@@ -343,6 +345,15 @@ static void end_switch(void) {
     bury(s);
 }
 
+// What the last domain left in registers goes to memory first: behind the barrier nothing touches it.
+static void change_owner(struct cpu *cpu, const struct group *group) {
+    uint32_t domain = __atomic_load_n(&group->domain, __ATOMIC_RELAXED);
+    if (mitigation_is_switch(cpu, domain)) {
+        vcpu_evict();
+        mitigation_switch(cpu, domain);
+    }
+}
+
 static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
     of(cpu)->previous = from;
     of(cpu)->switches++;
@@ -351,6 +362,7 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
     if (!is_idle(to)) {
         cpu->tss->rsp[0] = (uint64_t)to;
         x86_wrmsr(MSR_FS_BASE, ABI_STUB_ADDRESS);
+        change_owner(cpu, to->group);
     }
     switch_stack(&from->rsp, to->rsp);
     end_switch();

@@ -5,6 +5,7 @@
 
 #include "arch/features.h"
 #include "arch/lapic.h"
+#include "arch/mitigation.h"
 #include "arch/smp.h"
 #include "arch/topology.h"
 #include "arch/traps.h"
@@ -155,6 +156,7 @@ _Noreturn void smp_ap_main(void) {
     features_enable();
     descriptors_load(cpu);
     lapic_init_cpu();
+    mitigation_init_cpu();
     paging_load_root(space_kernel_root());
     const char *refusal = vcpu_backend != NULL ? vcpu_backend->cpu_init(cpu) : NULL;
     if (refusal != NULL)

@@ -118,6 +118,12 @@ static void load(struct vcpu *vcpu) {
     }
 }
 
+void vcpu_evict(void) {
+    struct vcpu *vcpu = cpu_current()->loaded_vcpu;
+    if (vcpu != NULL)
+        unload_here(vcpu);
+}
+
 void vcpu_destroy(struct object *object) {
     struct vcpu *vcpu = CONTAINER_OF(object, struct vcpu, object);
     unload(vcpu);

@@ -160,6 +160,8 @@ void vcpu_unclaim(struct vcpu *vcpu);
 size_t vcpu_state_size(uint64_t group);
 // The owner thread ends: its vCPU leaves this CPU. Drops the thread's reference.
 void vcpu_release(struct vcpu *vcpu);
+// Takes the state of the vCPU that is loaded on this CPU, if there is one, out of the processor.
+void vcpu_evict(void);
 // TSC of the host when the first guest instruction was about to run; 0: not yet.
 extern uint64_t vcpu_first_entry_tsc;
 

@@ -5,6 +5,7 @@
 #include "arch/x86.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 static _Thread_local bool is_other;
@@ -34,6 +35,7 @@ static void paper_wrmsr(uint32_t msr, uint64_t value) {
 #define x86_rdtsc     paper_rdtsc
 #define x86_rdmsr     paper_rdmsr
 #define x86_wrmsr     paper_wrmsr
+#define x86_pause()   (void)sched_yield()
 #include "arch/tsc.c"
 
 static void *other_cpu(void *unused) {

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// See arch/mitigation.h.
+#include "arch/mitigation.h"
+
+#include "arch/log.h"
+#include "lib/string.h"
+
+enum mitigation_msr {
+    MSR_SPEC_CTRL = 0x48,
+    MSR_PRED_CMD = 0x49,
+    MSR_ARCH_CAPABILITIES = 0x10a,
+    MSR_FLUSH_CMD = 0x10b,
+};
+
+#define SPEC_CTRL_IBRS BIT(0)
+#define PRED_CMD_IBPB  BIT(0)
+#define FLUSH_CMD_L1D  BIT(0)
+
+// CPUID leaf 7.
+#define EBX_RTM               BIT(11)
+#define EDX_MD_CLEAR          BIT(10)
+#define EDX_SPEC_CTRL         BIT(26) // IBRS and IBPB
+#define EDX_L1D_FLUSH         BIT(28)
+#define EDX_ARCH_CAPABILITIES BIT(29)
+// CPUID leaf 80000008H.
+#define EBX_IBPB BIT(12)
+
+#define CAP_RDCL_NO            BIT(0)
+#define CAP_IBRS_ALL           BIT(1)
+#define CAP_SKIP_L1DFL_VMENTRY BIT(3)
+#define CAP_MDS_NO             BIT(5)
+#define CAP_IF_PSCHANGE_MC_NO  BIT(6)
+#define CAP_TAA_NO             BIT(8)
+#define CAP_FB_CLEAR           BIT(17)
+#define CAP_RFDS_CLEAR         BIT(28)
+
+#define RSB_ENTRIES 32
+
+#define LEAF_BASIC      0x0u
+#define LEAF_STRUCTURED 0x7u
+#define LEAF_EXTENDED   0x80000000u
+#define LEAF_ADDRESSES  0x80000008u
+
+struct mitigation mitigation;
+
+struct mitigation mitigation_judge(bool is_intel, struct cpuid_result leaf7,
+                                   struct cpuid_result amd, uint64_t capabilities) {
+    struct mitigation m = {
+        .has_ibpb = (leaf7.edx & EDX_SPEC_CTRL) != 0 || (amd.ebx & EBX_IBPB) != 0,
+        .has_l1d_flush = (leaf7.edx & EDX_L1D_FLUSH) != 0,
+        .has_enhanced_ibrs = (leaf7.edx & EDX_SPEC_CTRL) != 0 && (capabilities & CAP_IBRS_ALL) != 0,
+    };
+    if (!is_intel)
+        return m;
+    bool has_late_stale_data = (capabilities & (CAP_FB_CLEAR | CAP_RFDS_CLEAR)) != 0;
+    bool has_taa = (leaf7.ebx & EBX_RTM) != 0 && (capabilities & CAP_TAA_NO) == 0;
+    m.has_verw = (leaf7.edx & EDX_MD_CLEAR) != 0 || has_late_stale_data;
+    m.needs_verw = (capabilities & CAP_MDS_NO) == 0 || has_taa || has_late_stale_data;
+    m.needs_l1d_flush = (capabilities & (CAP_RDCL_NO | CAP_SKIP_L1DFL_VMENTRY)) == 0;
+    m.has_page_hazard = (capabilities & CAP_IF_PSCHANGE_MC_NO) == 0;
+    return m;
+}
+
+void mitigation_init(void) {
+    struct cpuid_result none = {0, 0, 0, 0};
+    bool has_leaf7 = x86_cpuid(LEAF_BASIC, 0).eax >= LEAF_STRUCTURED;
+    bool has_amd = x86_cpuid(LEAF_EXTENDED, 0).eax >= LEAF_ADDRESSES;
+    struct cpuid_result leaf7 = has_leaf7 ? x86_cpuid(LEAF_STRUCTURED, 0) : none;
+    struct cpuid_result amd = has_amd ? x86_cpuid(LEAF_ADDRESSES, 0) : none;
+    uint64_t capabilities =
+        (leaf7.edx & EDX_ARCH_CAPABILITIES) != 0 ? x86_rdmsr(MSR_ARCH_CAPABILITIES) : 0;
+    mitigation = mitigation_judge(strcmp(cpu_features.vendor, "GenuineIntel") == 0, leaf7, amd,
+                                  capabilities);
+}
+
+void mitigation_init_cpu(void) {
+    if (mitigation.has_enhanced_ibrs)
+        x86_wrmsr(MSR_SPEC_CTRL, SPEC_CTRL_IBRS);
+}
+
+void mitigation_report(void) {
+    const struct mitigation *m = &mitigation;
+    bool uses_l1d_flush = m->needs_l1d_flush && m->has_l1d_flush;
+    log_line("side channels: between domains: return stack%s%s%s%s", m->has_ibpb ? ", IBPB" : "",
+             m->has_verw ? ", VERW" : "", uses_l1d_flush ? ", L1D flush" : "",
+             m->has_enhanced_ibrs ? "; enhanced IBRS" : "");
+    bool lacks_verw = m->needs_verw && !m->has_verw;
+    bool lacks_flush = m->needs_l1d_flush && !m->has_l1d_flush;
+    if (!m->has_ibpb || lacks_verw || lacks_flush)
+        log_line("side channels: missing:%s%s%s (a VM may learn of others that share its CPUs: "
+                 "update the microcode, or give it CPUs of its own)",
+                 m->has_ibpb ? "" : " IBPB", lacks_verw ? " VERW" : "",
+                 lacks_flush ? " L1D flush" : "");
+    if (!m->has_enhanced_ibrs)
+        log_line("side channels: missing: enhanced IBRS (a guest can mislead the kernel's own "
+                 "branches; the kernel maps no guest's memory)");
+    if (m->has_page_hazard)
+        log_line("side channels: not known to be free of ITLB multihit (a hostile guest may stop "
+                 "such a CPU)");
+}
+
+// Calls that are never returned from: returns of the next owner that find the stack empty do not go where
+// the last one came from.
+static void fill_return_stack(void) {
+    uint64_t count = RSB_ENTRIES;
+    __asm__ volatile("1: call 2f\n\t"
+                     "int3\n"
+                     "2: lea 8(%%rsp), %%rsp\n\t"
+                     "dec %0\n\t"
+                     "jnz 1b\n\t"
+                     "lfence"
+                     : "+r"(count)
+                     :
+                     : "memory", "cc");
+}
+
+void mitigation_switch(struct cpu *cpu, uint64_t domain) {
+    const struct mitigation *m = &mitigation;
+    static const uint16_t selector = SELECTOR_KERNEL_DATA;
+    cpu->domain = domain;
+    cpu->barriers++;
+    if (m->has_ibpb)
+        x86_wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
+    if (m->needs_l1d_flush && m->has_l1d_flush)
+        x86_wrmsr(MSR_FLUSH_CMD, FLUSH_CMD_L1D);
+    // The form with a memory operand is the one that empties the buffers.
+    if (m->has_verw)
+        __asm__ volatile("verw %0" ::"m"(selector) : "cc", "memory");
+    fill_return_stack();
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Side channels: what the processor remembers of one owner (predictions of branches, contents of caches and
+// buffers), and what has it forget before another one runs. Which CPU needs what is read once, and said in
+// the preflight report. Intel, "Affected Processors: Guidance for Security Issues on Intel Processors"; SDM 4
+// 2.1 "Architectural MSRs"; APM 2 3.2.9 "Speculation Control MSRs".
+//
+// Between owners, that is scheduling domains, stands one barrier: mitigation_switch. Hardware threads of a
+// core share all of this at every moment; that two domains never run on them at once is the scheduler's.
+// The kernel maps no guest's memory, so what a guest could read of it speculatively is little.
+//
+// In call order: mitigation_init (boot CPU), mitigation_init_cpu (each CPU), mitigation_switch.
+#pragma once
+
+#include "arch/cpu.h"
+
+// Constant after mitigation_init.
+struct mitigation {
+    bool has_ibpb;          // IA32_PRED_CMD: forgets indirect branches
+    bool has_verw;          // VERW empties the buffers between core and cache
+    bool has_l1d_flush;     // IA32_FLUSH_CMD: empties the first-level data cache
+    bool has_enhanced_ibrs; // once on, a guest's branches do not steer ours
+    bool needs_verw;        // MDS, TAA, MMIO stale data, register file data
+    bool needs_l1d_flush;   // L1 terminal fault
+    bool has_page_hazard;   // a guest's code on large pages can stop the machine (ITLB multihit)
+};
+extern struct mitigation mitigation;
+
+// Pure. `leaf7` and `amd` are CPUID leaves 7 and 80000008H, 0 where there are none; `capabilities` is
+// IA32_ARCH_CAPABILITIES, 0 where there is none.
+struct mitigation mitigation_judge(bool is_intel, struct cpuid_result leaf7,
+                                   struct cpuid_result amd, uint64_t capabilities);
+
+void mitigation_init(void);
+void mitigation_init_cpu(void);
+// Says by log_line what is used, and what is needed and missing.
+void mitigation_report(void);
+
+// Whether this CPU last ran another domain than this one (never 0).
+static inline bool mitigation_is_switch(const struct cpu *cpu, uint64_t domain) {
+    return cpu->domain != domain;
+}
+// Before anything of the domain runs on this CPU, and after what the last one left in registers has been
+// saved: has the processor forget. Counted in cpu->barriers.
+void mitigation_switch(struct cpu *cpu, uint64_t domain);
