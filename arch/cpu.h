@@ -71,6 +71,8 @@ struct cpu {
     struct cpu *sibling; // the next hardware thread of that core, in a ring; NULL: it is alone
     uint64_t domain;     // whose thread ran here last, see arch/mitigation.h
     uint64_t barriers;   // between two domains
+    int32_t cache_class; // of service, see arch/cache.h
+    uint32_t cache_generation;
     struct thread *current;
     struct vcpu *loaded_vcpu; // whose FPU, debug registers, MSRs and VMCS are in this processor
     struct tss *tss;

@@ -213,10 +213,11 @@ enum abi_call {
     // share its CPU time. Needs: system MANAGE; quota CREATE. Returns: a handle.
     // Errors: ARGUMENT (a value outside what struct abi_group says), MEMORY, AGAIN (no room: a reserved
     // CPU is dedicated already, or has real-time reservations that this one does not fit beside, or no
-    // CPU would be left for shared threads).
+    // CPU would be left for shared threads; the CPU has no other class of service for cache_mask).
     ABI_GROUP_CREATE = 41,
     // (group, const struct abi_group *): from now on it has this weight, cap, domain and these CPUs for
-    // shared threads; what is reserved stays as it was created. Needs: group MANAGE. Errors: ARGUMENT.
+    // shared threads; what is reserved stays as it was created. Needs: group MANAGE. Errors: ARGUMENT,
+    // AGAIN (cache_mask, as above).
     ABI_GROUP_WRITE = 42,
     // (process, struct abi_usage *): what its threads used, those that ended included. Needs: process
     // READ (0: own). Returns: 0.

@@ -2,6 +2,7 @@
 // See kernel/group.h.
 #include "kernel/group.h"
 
+#include "arch/cache.h"
 #include "arch/cpu.h"
 #include "arch/tsc.h"
 #include "kernel/quota.h"
@@ -131,7 +132,8 @@ static bool exceeds_machine(const uint64_t *mask) {
 static bool is_valid(const struct abi_group *values) {
     uint64_t shortest = tsc_hz / 10000, longest = tsc_hz * 10;
     if (values->weight < 1 || values->weight > ABI_WEIGHT_MAX || values->cap > ABI_CAP_MAX ||
-        values->domain >= 1u << 31 || !has_cpu(values->cpus) || exceeds_machine(values->reserved))
+        values->domain >= 1u << 31 || !cache_is_mask(values->cache_mask) ||
+        !has_cpu(values->cpus) || exceeds_machine(values->reserved))
         return false;
     if (values->budget == 0)
         return values->period == 0;
@@ -142,11 +144,20 @@ static bool is_valid(const struct abi_group *values) {
 static void take_values(struct group *group, const struct abi_group *values) {
     __atomic_store_n(&group->weight, values->weight, __ATOMIC_RELAXED);
     __atomic_store_n(&group->cap, values->cap, __ATOMIC_RELAXED);
-    __atomic_store_n(&group->cache_mask, values->cache_mask, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < GROUP_CPU_WORDS; i++)
         __atomic_store_n(&group->cpus[i], values->cpus[i], __ATOMIC_RELAXED);
     if (values->domain != 0)
         __atomic_store_n(&group->domain, values->domain, __ATOMIC_RELAXED);
+}
+
+// With the lock. False: no class of service is left.
+static bool take_cache(struct group *group, uint32_t mask) {
+    int32_t class = cache_take(mask), old = group->cache_class;
+    if (class < 0)
+        return false;
+    __atomic_store_n(&group->cache_class, class, __ATOMIC_RELAXED);
+    cache_drop(old);
+    return true;
 }
 
 struct group *group_create(struct quota *quota, const struct abi_group *values, int *error) {
@@ -160,7 +171,8 @@ struct group *group_create(struct quota *quota, const struct abi_group *values, 
     group_init_one(group);
     uint32_t permil = permil_of(values);
     lock_take(&reservations.lock);
-    bool is_admitted = !has_cpu(values->reserved) || fits(values->reserved, permil);
+    bool is_admitted = (!has_cpu(values->reserved) || fits(values->reserved, permil)) &&
+                       take_cache(group, values->cache_mask);
     if (is_admitted)
         reserve(values->reserved, permil, true);
     group->domain = reservations.next_domain++;
@@ -183,6 +195,11 @@ struct group *group_create(struct quota *quota, const struct abi_group *values, 
 int group_write(struct group *group, const struct abi_group *values) {
     if (!is_valid(values))
         return ABI_ERROR_ARGUMENT;
+    lock_take(&reservations.lock);
+    bool has_cache = take_cache(group, values->cache_mask);
+    lock_drop(&reservations.lock);
+    if (!has_cache)
+        return ABI_ERROR_AGAIN;
     take_values(group, values);
     scheduler_recheck();
     return ABI_OK;
@@ -196,6 +213,7 @@ void group_destroy(struct object *object) {
     timer_cancel(&group->refill); // the first may have met refill() before it armed again
     lock_take(&reservations.lock);
     reserve(group->reserved, permil_of(&values), false);
+    cache_drop(group->cache_class);
     lock_drop(&reservations.lock);
     quota_free_page(quota, group);
     object_unref(&quota->object);

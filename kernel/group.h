@@ -39,7 +39,7 @@ struct group {
     uint64_t pinned[GROUP_CPU_WORDS]; // of `reserved`: a thread is there [a]
     uint64_t budget, period;
     uint32_t domain;     // never 0 [a]
-    uint32_t cache_mask; // [a]
+    int32_t cache_class; // of service, see arch/cache.h [a]
     uint32_t runnable;   // shared threads that run or want to [a]
     struct spinlock lock;
     int64_t left;        // of this period's budget; below 0: overrun [a]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of contents: how the kernel comes up. It is the one file that knows every layer.
+#include "arch/cache.h"
 #include "arch/features.h"
 #include "arch/lapic.h"
 #include "arch/mitigation.h"
@@ -114,6 +115,7 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     features_enable();
     mitigation_init();
     mitigation_init_cpu();
+    cache_init();
     traps_init();
     paging_init(cpu_features.has_1g_pages);
     init_memory();

@@ -2,6 +2,7 @@
 // See kernel/scheduler.h.
 #include "kernel/scheduler.h"
 
+#include "arch/cache.h"
 #include "arch/lapic.h"
 #include "arch/mitigation.h"
 #include "arch/traps.h"
@@ -352,6 +353,7 @@ static void change_owner(struct cpu *cpu, const struct group *group) {
         vcpu_evict();
         mitigation_switch(cpu, domain);
     }
+    cache_switch(cpu, __atomic_load_n(&group->cache_class, __ATOMIC_RELAXED));
 }
 
 static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
