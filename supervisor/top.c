@@ -3,11 +3,14 @@
 // the first table is asked for.
 #include "supervisor/top.h"
 
+#include "lib/fmt.h"
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "supervisor/console.h"
 #include "supervisor/exits.h"
 #include "supervisor/machine.h"
+
+#define EXITS_TEXT_MAX 384u
 
 // What one VM, one CPU had used at `time`.
 struct vm_mark {
@@ -160,16 +163,41 @@ void top_print_exits(const struct vm *vm) {
 
 // ---- the whole life -----------------------------------------------------------------------------
 
-void top_say_usage(const struct vm *vm) {
-    static struct abi_usage u;
-    if (!machine_has_option("usage=on") ||
-        sys_process_usage(vm->partition.process.handle, &u) < 0) {
-        return;
-    }
+static void say_usage(const struct vm *vm, const struct abi_usage *u) {
     console_say("usage %s run %llu wait %llu throttled %llu exits %llu own-timer-exits %llu "
                 "misses %llu switches %llu migrations %llu",
-                vm->config->name, (unsigned long long)u.run, (unsigned long long)u.wait,
-                (unsigned long long)u.throttled, (unsigned long long)u.exits,
-                (unsigned long long)u.own_timer_exits, (unsigned long long)u.deadline_misses,
-                (unsigned long long)u.switches, (unsigned long long)u.migrations);
+                vm->config->name, (unsigned long long)u->run, (unsigned long long)u->wait,
+                (unsigned long long)u->throttled, (unsigned long long)u->exits,
+                (unsigned long long)u->own_timer_exits, (unsigned long long)u->deadline_misses,
+                (unsigned long long)u->switches, (unsigned long long)u->migrations);
+}
+
+static void say_exits(const struct vm *vm, const struct abi_usage *u) {
+    char text[EXITS_TEXT_MAX] = "";
+    size_t length = 0;
+    for (uint32_t i = 0; i < ABI_EXIT_REASONS && length < sizeof(text); i++) {
+        if (u->exit[i] != 0) {
+            length += fmt_format(text + length, sizeof(text) - length, " %u:%llu", i,
+                                 (unsigned long long)u->exit[i]);
+        }
+    }
+    console_say("exits %s at %llu%s", vm->config->name, (unsigned long long)machine_tsc(), text);
+}
+
+void top_say_usage(const struct vm *vm) {
+    static struct abi_usage u;
+    bool tells_all = machine_has_option("usage=all");
+    if (!tells_all && !machine_has_option("usage=on")) {
+        return;
+    }
+    for (uint32_t i = 0; i < vm_count(); i++) {
+        const struct vm *other = vm_at(i);
+        bool is_told = other == vm || (tells_all && other->state == VM_RUNNING);
+        if (is_told && sys_process_usage(other->partition.process.handle, &u) >= 0) {
+            say_usage(other, &u);
+            if (tells_all) {
+                say_exits(other, &u);
+            }
+        }
+    }
 }

@@ -12,5 +12,6 @@ void top_print(void);
 void top_print_exits(const struct vm *vm);
 
 // The VM is about to be taken apart: with the word "usage=on" on the host's command line, a line
-// "usage NAME run R wait W throttled T exits E own-timer-exits O misses M switches S migrations G".
+// "usage NAME run R wait W throttled T exits E own-timer-exits O misses M switches S migrations G". With "usage=all" such a
+// line for each VM that runs, and a line "exits NAME at TSC REASON:COUNT ..." behind it.
 void top_say_usage(const struct vm *vm);

@@ -324,3 +324,16 @@ Test(supervisor_account, usage_is_one_line_a_vm) {
         "switches 7 migrations 8\n[bulkhead] vm other: powered off\n");
     cr_assert_eq(life_count("usage demo run 1 "), 1);
 }
+
+// "demo" ends first, while "other" runs.
+Test(supervisor_account, usage_of_all_tells_the_exits_of_those_that_run) {
+    life.usage = (struct abi_usage){.run = 1, .exits = 5};
+    life.usage.exit[12] = 3;
+    life.usage.exit[ABI_EXIT_REASONS - 1] = 2;
+    life_prepare(life_two, "console=batch usage=all", "stay", account_script);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_assert_eq(life_count("usage demo run 1 "), 1);
+    cr_assert_eq(life_count("usage other run 1 "), 2);
+    cr_assert_eq(life_count("[bulkhead] exits other at "), 2);
+    cr_assert_eq(life_count(" 12:3 79:2\n"), 3);
+}
