@@ -6,12 +6,14 @@ lines (`stat`, `usage`).
 """
 
 import json
+import math
 import re
 
 from runner.job import BUILD, LOGS, ROOT, Context, execute, last_line
 from runner.machine import run_machine
 
 TIMEOUT = 300
+TSC_HZ = 50_000_000  # of scripts/run's machines
 GUESTS = BUILD / "tests" / "bench"
 
 
@@ -57,6 +59,55 @@ def measure_pair():
     return costs_of(boot("pair", [guest("costs", "costs", "cpus=2 pair", vcpus=2)], 2))
 
 
+# An idle Debian
+
+DEBIAN = BUILD / "guests" / "debian"
+IDLE_FROM_S, IDLE_S = 60, 10  # of the TSC since the start: by then Debian rests
+OWN_TIMER = (12, 32, 52)  # HLT, WRMSR, preemption timer: what a timer of the guest's costs it
+
+
+def debian(name, rest_s):
+    keys = {"vcpus": 1, "memory": "256M", "kernel": str(DEBIAN / "vmlinuz")}
+    cmdline = f"earlycon=uart8250,io,0x3f8 keep_bootcon panic=-1 rest={rest_s}"
+    return {"name": name, "initrd": str(DEBIAN / "initrd.img"), "cmdline": cmdline, **keys}
+
+
+def clock(seconds):
+    """A guest that is halted for so long, and ends."""
+    words = f"settle={seconds * 1000} period=10000 job=1 count=1"
+    return guest(f"clock-{seconds}", "realtime", words)
+
+
+def exits_at(run, vm, end):
+    """(TSC, {exit reason: count}) of a VM when another one ended."""
+    at = next(i for i, line in enumerate(run.host) if line.startswith(f"vm {end}: "))
+    for line in reversed(run.host[:at]):
+        if match := re.fullmatch(rf"exits {vm} at (\d+)((?: \d+:\d+)*)", line):
+            pairs = (pair.split(":") for pair in match[2].split())
+            return int(match[1]), {int(reason): int(count) for reason, count in pairs}
+    raise Unmeasured(f"no line 'exits {vm}' before the end of {end}")
+
+
+def measure_idle():
+    """Whenever a VM ends, the hypervisor tells what the exits of each VM were so far; two VMs end while
+    Debian rests."""
+    clocks = [clock(IDLE_FROM_S), clock(IDLE_FROM_S + IDLE_S)]
+    vms = [debian("debian", IDLE_FROM_S + IDLE_S), *clocks]
+    run = boot("idle", vms, 2, "--append-cmdline", "usage=all")
+    first_line, last_line_of_all = (run.text.index(f"vm {vm['name']}: ") for vm in clocks)
+    begin, end = run.text.find("rest: begin"), run.text.find("rest: end")
+    if not 0 <= begin < first_line < last_line_of_all < end:
+        raise Unmeasured("idle: Debian did not rest all the time")
+    (start, before), (stop, after) = (exits_at(run, "debian", vm["name"]) for vm in clocks)
+    seconds_10 = (stop - start) / (10 * TSC_HZ)
+    exits = {reason: count - before.get(reason, 0) for reason, count in after.items()}
+    beyond = sum(count for reason, count in exits.items() if reason not in OWN_TIMER)
+    return {
+        "idle_exits": round(sum(exits.values()) / seconds_10),
+        "idle_exits_beyond": math.ceil(beyond / seconds_10),
+    }
+
+
 # What the hypervisor itself needs
 
 
@@ -85,10 +136,81 @@ def measure_lines():
     return {"kernel_lines": json.loads(output[output.index("{") :])["SUM"]["code"]}
 
 
+# What the scheduler gives and keeps
+
+SHARE = r"share ran (\d+) of (\d+) gaps (\d+) longest (\d+)"
+WINDOW = "settle=1500 window=4000 tail=1500"  # ms: others may start and end so much apart
+WEIGHTS = {"light": 100, "middle": 200, "heavy": 400}
+CAP = 25  # percent
+HOGS = {"hog-off": "off", "hog-exits": "exits", "hog-ports": "ports", "hog-ipis": "ipis"}
+HOG_SECONDS = 9
+
+
+def share_of(run, vm):
+    """The part of its CPU that a guest had."""
+    ran, window, _gaps, _longest = found(run, vm, SHARE)
+    return ran / window
+
+
+def off_by(value, wanted):
+    """How far it is off, in thousandths of what was wanted, rounded up."""
+    return math.ceil(round(abs(value / wanted - 1) * 1000, 6))
+
+
+def usage(run, vm, word):
+    """A number of the line that tells what a VM used in its life."""
+    used = run.usage(vm)
+    if used is None:
+        raise Unmeasured(f"no line 'usage {vm}'")
+    return used[word]
+
+
+def measure_shares():
+    """Three busy VMs of different weights on CPU 0, beside one that has CPU 1 for itself."""
+    vms = [guest(n, "share", WINDOW, weight=weight, cpus="0") for n, weight in WEIGHTS.items()]
+    vms += [guest("alone", "share", WINDOW, schedule="dedicated", cpus="1")]
+    run = boot("shares", vms, 2, "--append-cmdline", "usage=on")
+    shares = {name: share_of(run, name) for name in WEIGHTS}
+    wanted = {name: weight / sum(WEIGHTS.values()) for name, weight in WEIGHTS.items()}
+    total = sum(shares.values())
+    _ran, _window, gaps, _longest = found(run, "alone", SHARE)
+    return {
+        "share_weights": max(off_by(shares[name] / total, wanted[name]) for name in WEIGHTS),
+        "dedicated_gaps": gaps,
+        "dedicated_timer_exits": usage(run, "alone", "own-timer-exits"),
+    }
+
+
+def measure_cap():
+    run = boot("cap", [guest("capped", "share", WINDOW, cap=CAP)], 1)
+    return {"cap_alone": off_by(share_of(run, "capped"), CAP / 100)}
+
+
+def measure_realtime():
+    """A real-time VM and a capped one on one CPU, beside those that never give it up. The capped one has
+    the weight to get more than its cap."""
+    job = "settle=1500 period=10000 job=1000 count=400"
+    rt = guest("realtime", "realtime", job, schedule="realtime", budget="2ms", period="10ms", cpus="0")
+    vms = [rt, guest("capped", "share", WINDOW, cap=CAP, weight=1000)]
+    vms += [guest(name, "hog", f"seconds={HOG_SECONDS} {word}") for name, word in HOGS.items()]
+    run = boot("realtime", vms, 1, "--append-cmdline", "usage=on")
+    misses, worst, begun = found(run, "realtime", r"realtime misses (\d+) worst (\d+) begun (\d+)")
+    return {
+        "realtime_misses": misses + usage(run, "realtime", "misses"),
+        "realtime_worst": worst,
+        "realtime_begun": begun,
+        "cap_beside": off_by(share_of(run, "capped"), CAP / 100),
+    }
+
+
 MEASURES = [
     (measure_exits, ["exit_cpuid", "exit_out_vmm", "exit_mmio_read_vmm", "tsc_deadline", "self_ipi"]
      + ["timer_running", "timer_halted", "vcpu_switch"]),
     (measure_pair, ["ipi_running", "ipi_halted"]),
+    (measure_shares, ["share_weights", "dedicated_gaps", "dedicated_timer_exits"]),
+    (measure_cap, ["cap_alone"]),
+    (measure_realtime, ["realtime_misses", "realtime_worst", "realtime_begun", "cap_beside"]),
+    (measure_idle, ["idle_exits", "idle_exits_beyond"]),
     (measure_start, ["boot_to_guest"]),
     (measure_memory, ["memory_overhead"]),
     (measure_lines, ["kernel_lines"]),

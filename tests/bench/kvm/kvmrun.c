@@ -5,7 +5,7 @@
 // would be ours (split irqchip).
 //
 // Each vCPU has a thread of its own, pinned to CPU (its index modulo CPUS). What the guest writes to COM1 goes to standard
-// output; a write to port 0xf4 ends everything with that status. A second after a line with `idle: begin`, and again after
+// output; a write to port 0xf4 ends everything with that status. A second after a line with `rest: begin`, and again after
 // IDLE_S seconds, follows what the kernel counted of exits so far (lines of the histogram at EXITS); then everything ends.
 #define _GNU_SOURCE
 #include "load.h"
@@ -34,6 +34,7 @@
 
 #define CPUID_X2APIC       (1u << 21)
 #define CPUID_TSC_DEADLINE (1u << 24)
+#define CPUID_HYPERVISOR   (1u << 31)
 
 #define PORT_COM1       0x3f8
 #define PORT_COM1_LSR   0x3fd
@@ -77,7 +78,7 @@ static void set_cpuid(int vcpu, uint32_t index) {
             entry->eax = frequency.function;
         if (entry->function == 1) {
             entry->ebx = (entry->ebx & 0x00ffffffu) | index << 24;
-            entry->ecx |= CPUID_X2APIC | CPUID_TSC_DEADLINE;
+            entry->ecx |= CPUID_X2APIC | CPUID_TSC_DEADLINE | CPUID_HYPERVISOR;
         }
         if (entry->function == 0xb)
             entry->edx = index;
@@ -144,7 +145,7 @@ static void serve_com1(char c) {
     line[length] = '\0';
     length = 0;
     fflush(stdout);
-    if (strstr(line, "idle: begin") != NULL && pthread_create(&watch, NULL, watch_idle, NULL) != 0)
+    if (strstr(line, "rest: begin") != NULL && pthread_create(&watch, NULL, watch_idle, NULL) != 0)
         errx(1, "thread");
 }
 
