@@ -86,8 +86,9 @@ clean: ## remove what was built (not what was set up)
 
 image-parts: $(PARTS)
 .SECONDARY:
-.PHONY: debian
+.PHONY: debian debian-stress
 debian: $(DEBIAN)
+debian-stress: $(addprefix $(BUILD)/guests/debian/,stress.toml stress.img vmlinuz)
 
 # ---- rules ----------------------------------------------------------------------------------------
 $(BUILD)/ring0/%.c.o: %.c | $(GENERATED)
@@ -122,6 +123,8 @@ $(BUILD)/guests/debian/%.toml: guests/debian/%.toml
 	$(call say,CP,$@)mkdir -p $(@D) && cp $< $@
 $(BUILD)/guests/debian/vmlinuz: $(CACHE)/guest/vmlinuz
 	$(call say,CP,$@)mkdir -p $(@D) && cp $< $@
+$(BUILD)/guests/debian/stress.img: $(wildcard guests/debian/*) $(CACHE)/stress/bin/stress-ng
+	$(call say,GEN,$@)mkdir -p $(@D) && guests/debian/mkinitramfs $@ stress
 $(BUILD)/guests/debian/initrd.img: $(wildcard guests/debian/*)
 	$(call say,GEN,$@)mkdir -p $(@D) && guests/debian/mkinitramfs $@
 

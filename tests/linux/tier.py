@@ -11,31 +11,34 @@ import subprocess
 import sys
 
 from runner.job import BUILD, LOGS, ROOT, Job, failed, passed, verdict
-from runner.machine import run_command, write_manifest
+from runner.machine import run_command, run_machine, write_manifest
 
 TIER = "linux"
 TIMEOUT = 900
 DEBIAN = BUILD / "guests" / "debian"
 
-# Model: name of its job. The first is the one that scripts/run takes by itself.
+# Model: name of its job, and how many vCPUs. The first is the one that scripts/run takes by itself.
 MODELS = {
-    "corei7_skylake_x": "skylake-x",
-    "corei5_lynnfield_750": "lynnfield",
-    "corei7_sandy_bridge_2600k": "sandy-bridge",
-    "corei7_haswell_4770": "haswell",
-    "broadwell_ult": "broadwell",
-    "sapphire_rapids": "sapphire-rapids",
+    "corei7_skylake_x": ("skylake-x", 4),
+    "corei5_lynnfield_750": ("lynnfield", 1),
+    "corei7_sandy_bridge_2600k": ("sandy-bridge", 1),
+    "corei7_haswell_4770": ("haswell", 2),
+    "broadwell_ult": ("broadwell", 1),
+    "sapphire_rapids": ("sapphire-rapids", 1),
 }
 
 BAD_LINES = [
     "BUG:", "Oops", "WARNING", "Firmware Bug", "unchecked MSR", "Call Trace",
-    "self-detected stall", "TSC unstable", "Kernel panic",
+    "self-detected stall", "detected stalls", "kthread starved", "TSC unstable", "TSC warp",
+    "timekeeping watchdog", "APIC error", "failed to become alive", "Kernel panic",
 ]
 
 
 def jobs():
-    for model, name in MODELS.items():
-        yield Job(TIER, name, selfcheck_job(model), weight=90)
+    for model, (name, vcpus) in MODELS.items():
+        yield Job(TIER, name, selfcheck_job(model, vcpus), weight=90 + 30 * (vcpus - 1))
+    yield Job(TIER, "eight", run_eight, weight=500)
+    yield Job(TIER, "stress", run_stress, weight=300)
     yield Job(TIER, "typing", run_typing, weight=91)
     yield Job(TIER, "console", run_console, weight=60)
 
@@ -61,11 +64,13 @@ def judge_selfcheck(lines):
     return None if said[-1].startswith("selfcheck: PASS") else said[-1]
 
 
-def selfcheck_job(model):
+def selfcheck_job(model, vcpus):
     def run(context):
         log = context.log.with_suffix(".log")
+        manifest = "selfcheck.toml" if vcpus == 1 else f"selfcheck-{vcpus}.toml"
         command = ["scripts/run", "--batch", "--no-build", "--target", "bochs", "--cpu", model]
-        command += ["--manifest", DEBIAN / "selfcheck.toml", "--log", log, "--timeout", TIMEOUT]
+        command += ["--cpus", min(vcpus, 2), "--manifest", DEBIAN / manifest]
+        command += ["--log", log, "--timeout", TIMEOUT]
         boot = run_command(command, log, TIMEOUT + 60)
         lines = boot.lines.get("debian", [])
         end = boot.end("debian")
@@ -77,6 +82,55 @@ def selfcheck_job(model):
         ]
 
     return run
+
+
+# Many at once: mixed numbers of vCPUs on two processors of the host
+
+EIGHT = [1, 1, 1, 2, 2, 2, 4, 4]
+EIGHT_MEMORY = 96  # MiB
+
+
+def eight_vm(number, vcpus):
+    words = "console=ttyS0 panic=-1 quiet selfcheck selfcheck.quick=1"
+    words += f" selfcheck.cpus={vcpus} selfcheck.mem={EIGHT_MEMORY}"
+    return {
+        "name": f"debian-{number}", "vcpus": vcpus, "memory": f"{EIGHT_MEMORY}M",
+        "kernel": str(DEBIAN / "vmlinuz"), "initrd": str(DEBIAN / "initrd.img"), "cmdline": words,
+    }
+
+
+def run_eight(context):
+    vms = [eight_vm(number, vcpus) for number, vcpus in enumerate(EIGHT, 1)]
+    boot = run_machine(context, context.log.stem, vms, ["--cpus", 2], TIMEOUT)
+    results = []
+    for vm in vms:
+        name = vm["name"]
+        lines, end = boot.lines.get(name, []), boot.end(name)
+        problem = None if end == "powered off" else f"ended as '{end}'"
+        results.append(verdict(name, judge_selfcheck(lines) or problem or bad_line(lines)))
+    results.append(verdict("host", boot.host_problem([0])))
+    return results
+
+
+# A load of all kinds on four vCPUs
+
+
+def run_stress(context):
+    log = context.log.with_suffix(".log")
+    command = ["scripts/run", "--batch", "--no-build", "--target", "bochs", "--cpus", 2]
+    command += ["--manifest", DEBIAN / "stress.toml", "--log", log, "--timeout", TIMEOUT]
+    boot = run_command(command, log, TIMEOUT + 60)
+    lines, end = boot.lines.get("debian", []), boot.end("debian")
+    said = [line for line in lines if line.startswith(("stress: FAIL", "hackbench: FAIL"))]
+    if not said and "stress: PASS" not in lines:
+        said = ["it did not say PASS"]
+    return [
+        verdict("powers off", None if end == "powered off" else f"ended as '{end}'"),
+        verdict("does its work", said[0] if said else None),
+        verdict("checks its log", judge_selfcheck(lines)),
+        verdict("has a clean log", bad_line(lines) if lines else "it printed nothing"),
+        verdict("host", boot.host_problem([0])),
+    ]
 
 
 # Somebody types, and reads the answers

@@ -30,5 +30,5 @@ TIERS = {
         "costs are within their aims, and below KVM's",
     ),
     "guest": Tier(["image-parts", "tiny", "debian"], guest.tier.jobs, "tiny guests, bad images"),
-    "linux": Tier(["image-parts", "debian", "tiny"], linux.tier.jobs, "the Debian guest"),
+    "linux": Tier(["image-parts", "debian", "debian-stress", "tiny"], linux.tier.jobs, "the Debian guest"),
 }
