@@ -119,3 +119,12 @@ CASES = [
     # The host is as good as before, whatever the others did.
     Case("last", "hello", "from the command line"),
 ]
+
+
+def many(count):
+    """That many small VMs: each keeps registers of its own through timer interrupts, or halts and wakes, or walks page
+    tables, or fills its memory."""
+    kinds = [("fpu", "seed={}"), ("halt", ""), ("paging", ""), ("memory", "memory=4")]
+    for number in range(count):
+        guest, words = kinds[number % len(kinds)]
+        yield Case(f"{guest}-{number}", guest, words.format(number + 1), memory="4M")

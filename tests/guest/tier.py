@@ -8,8 +8,8 @@ from runner.job import BUILD, LOGS, ROOT, Job, failed, verdict
 from runner.machine import run_machine
 
 from . import images
+from .cases import CASES, INITRD_BYTES, many
 from .policies import run_policies
-from .cases import CASES, INITRD_BYTES
 
 TIER = "guest"
 TIMEOUT = 900
@@ -23,6 +23,7 @@ def jobs():
     for model, name in MODELS.items():
         tests = [case.name for case in CASES]
         yield Job(TIER, name, tiny_job(model), tests=tests, weight=60)
+    yield Job(TIER, "many", run_many, weight=60)
     yield Job(TIER, "cases", check_cases)
     yield Job(TIER, "bad-images", run_bad_images, weight=20)
     yield Job(TIER, "bad-manifest", run_bad_manifest, weight=12)
@@ -74,6 +75,18 @@ def tiny_job(model):
         return results
 
     return run
+
+
+# More VMs than processors, by far
+
+
+def run_many(context):
+    cases = list(many(64))
+    vms = [tiny_vm(case) for case in cases]
+    boot = run_machine(context, context.log.stem, vms, ["--cpus", 4], TIMEOUT)
+    results = [verdict(case.name, judge(case, boot)) for case in cases]
+    results.append(verdict("host", boot.host_problem([0])))
+    return results
 
 
 # Bad images: the VM is refused by name, the others run
