@@ -15,7 +15,8 @@ enum {
     STS_MASK = STS_TIMER | STS_POWER_BUTTON, // the events that exist
 
     EN_TIMER = 1 << 0,
-    EN_MASK = 1 << 0 | 1 << 5 | 1 << 8, // timer, global lock, power button
+    EN_MASK = 1 << 0 | 1 << 5 | 1 << 8 |
+              1 << 10, // timer, global lock, power button, RTC (which raises none)
 
     CNT_SCI_EN = 1 << 0,
     CNT_BM_RLD = 1 << 1,

@@ -62,6 +62,8 @@ static const char *const bad_lines[] = {
     "timekeeping watchdog",
     "APIC error",
     "failed to become alive",
+    "ACPI Error",
+    "ACPI Warning",
 };
 
 static char passed[512];

@@ -30,7 +30,8 @@ MODELS = {
 BAD_LINES = [
     "BUG:", "Oops", "WARNING", "Firmware Bug", "unchecked MSR", "Call Trace",
     "self-detected stall", "detected stalls", "kthread starved", "TSC unstable", "TSC warp",
-    "timekeeping watchdog", "APIC error", "failed to become alive", "Kernel panic",
+    "timekeeping watchdog", "APIC error", "failed to become alive",
+    "ACPI Error", "ACPI Warning", "Kernel panic",
 ]
 
 
