@@ -102,7 +102,7 @@ def eight_vm(number, vcpus):
 
 def run_eight(context):
     vms = [eight_vm(number, vcpus) for number, vcpus in enumerate(EIGHT, 1)]
-    boot = run_machine(context, context.log.stem, vms, ["--cpus", 2], TIMEOUT)
+    boot = run_machine(context, context.log.stem, vms, ["--cpus", 2], 2 * TIMEOUT)
     results = []
     for vm in vms:
         name = vm["name"]
