@@ -7,7 +7,7 @@
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
 
-#define ROUNDS 200u
+#define ROUNDS 50u
 #define LOOKS  5000u
 #define AHEAD  (1ULL << 40)
 
