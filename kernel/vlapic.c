@@ -199,9 +199,10 @@ uint8_t vlapic_get_service(const struct vcpu *vcpu) {
 
 uint32_t vlapic_get_held_class(const struct vcpu *vcpu) {
     uint32_t request = vlapic_get_request(vcpu) & PRIORITY_CLASS;
+    if (request == 0 || request > vlapic_get(vcpu, VLAPIC_TPR))
+        return 0;
     uint32_t service = vlapic_get_service(vcpu) & PRIORITY_CLASS;
-    uint32_t task = vlapic_get(vcpu, VLAPIC_TPR) & PRIORITY_CLASS;
-    return request > service && request <= task ? request >> 4 : 0;
+    return request > service ? request >> 4 : 0;
 }
 
 bool vlapic_take_tmr(struct vcpu *vcpu, uint64_t vectors[VLAPIC_VECTOR_WORDS]) {

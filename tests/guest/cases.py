@@ -83,6 +83,7 @@ CASES = [
     Case("timer-x2apic", "timer-lapic", "x2apic"),
     Case("ipi-self", cmdline="xapic"),
     Case("ipi-self-x2apic", "ipi-self", "x2apic"),
+    Case("x2apic"),
     Case("pvclock"),
     Case("pvclock-hostile"),
     Case("steal-a", "pvclock", "steal"),

@@ -24,6 +24,9 @@ def jobs():
         tests = [case.name for case in CASES]
         yield Job(TIER, name, tiny_job(model), tests=tests, weight=60)
     yield Job(TIER, "many", run_many, weight=60)
+    for word in APIC_LEVELS:
+        tests = [case.name for case in APIC_CASES]
+        yield Job(TIER, f"apic-{word}", apic_job(word), tests=tests, weight=40)
     yield Job(TIER, "cases", check_cases)
     yield Job(TIER, "bad-images", run_bad_images, weight=20)
     yield Job(TIER, "bad-manifest", run_bad_manifest, weight=12)
@@ -61,17 +64,43 @@ def judge(case, boot):
     return f"did not print '{missing[0]}'" if missing else None
 
 
+def boot_cases(context, cases, options):
+    """The boot of the cases' VMs, and the results."""
+    cases = [case for case in cases if not context.pattern or context.pattern in case.name]
+    vms = [tiny_vm(case) for case in cases]
+    boot = run_machine(context, context.log.stem, vms, ["--cpus", 2, *options], TIMEOUT)
+    results = [verdict(case.name, judge(case, boot)) for case in cases]
+    all_end_well = all(case.end in ("", "powered off") for case in cases)
+    results.append(verdict("host", boot.host_problem([0 if all_end_well else 1])))
+    return boot, results
+
+
 def tiny_job(model):
     def run(context):
-        cases = [case for case in CASES if not context.pattern or context.pattern in case.name]
-        if model in RESTRICTED:
-            cases = [case.on_restricted() for case in cases]
-        vms = [tiny_vm(case) for case in cases]
-        options = ["--cpu", model, "--cpus", 2]
-        boot = run_machine(context, context.log.stem, vms, options, TIMEOUT)
-        results = [verdict(case.name, judge(case, boot)) for case in cases]
-        all_end_well = all(case.end in ("", "powered off") for case in cases)
-        results.append(verdict("host", boot.host_problem([0 if all_end_well else 1])))
+        is_restricted = model in RESTRICTED
+        cases = [case.on_restricted() for case in CASES] if is_restricted else CASES
+        return boot_cases(context, cases, ["--cpu", model])[1]
+
+    return run
+
+
+# Interrupts on a processor that does less of a local APIC's work: by word on the command line. The best
+# level is that of the first model above, TPR alone that of the second.
+
+APIC_LEVELS = {
+    "software": "software alone",
+    "registers": "TPR shadow, virtual registers, interrupt delivery",
+}
+APIC_GUESTS = ("ipi-self", "x2apic", "timer-lapic", "halt", "smp-ipi", "smp-nmi", "smp-halt", "smp-ioapic", "smp-timer")
+APIC_CASES = [case for case in CASES if case.guest in APIC_GUESTS and case.vcpus <= 4]
+
+
+def apic_job(word):
+    def run(context):
+        options = ["--append-cmdline", f"apic={word}"]
+        boot, results = boot_cases(context, APIC_CASES, options)
+        says = f"APIC: {APIC_LEVELS[word]}" in boot.host
+        results.append(verdict("level", None if says else "no line of the host names the level"))
         return results
 
     return run
