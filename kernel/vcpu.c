@@ -217,9 +217,9 @@ static bool deliver_interrupt(struct vcpu *vcpu) {
     vlapic_take_requests(vcpu);
     bool is_extint =
         __atomic_load_n(&vcpu->is_extint_high, __ATOMIC_RELAXED) != 0 && vlapic_takes_extint(vcpu);
-    int vector = vlapic_pending(vcpu);
-    bool is_wanted = vector >= 0 && (!delivers || vcpu->activity == VCPU_HALTED);
-    bool is_taken = (is_wanted || is_extint) && vcpu_backend->can_take_interrupt(vcpu);
+    bool is_asked = !delivers || vcpu->activity == VCPU_HALTED;
+    int vector = is_asked ? vlapic_pending(vcpu) : -1;
+    bool is_taken = (vector >= 0 || is_extint) && vcpu_backend->can_take_interrupt(vcpu);
     if (is_taken && !is_extint) {
         if (!delivers) {
             vlapic_acknowledge(vcpu, (uint8_t)vector);

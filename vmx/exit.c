@@ -73,6 +73,9 @@ void vmx_dump(const struct vcpu *vcpu, const char *headline) {
              hex(VMCS_GUEST_CR3), hex(VMCS_GUEST_CR4),
              (unsigned long long)vmcs_read64(VMCS_GUEST_EFER));
     dump_events();
+    log_line("  APIC base %llx request %x service %x pending %x",
+             (unsigned long long)vcpu->vlapic.base_msr, vlapic_get_request(vcpu),
+             vlapic_get_service(vcpu), vcpu->pending);
     dump_segment("cs", VMCS_CS);
     dump_segment("ss", VMCS_SS);
     dump_segment("tr", VMCS_TR);
