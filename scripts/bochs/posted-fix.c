@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// posted-fix.so: mends posted interrupts that bring nothing.
+// posted-fix.so: mends posted interrupts that bring nothing, and virtual interrupts that come though they are masked.
 //
 // A notification may find no request in its descriptor, since a hypervisor has taken them before it came.
 // Then the processor leaves RVI, the vector that it delivers next, as it was (SDM 3C 30.6 "Posted-Interrupt
@@ -8,8 +8,12 @@
 // cut to a byte: the guest gets an interrupt 255 that nobody sent. Seen with several virtual CPUs that send each
 // other interrupts.
 //
-// This library puts a test for -1 before that comparison. It does nothing where the function does not look as it
-// knows it. One line on stderr says which it was.
+// An interrupt of the host that comes while a guest runs with RFLAGS.IF clear ends the guest's run. Bochs 3.1 looks
+// first whether a virtual interrupt is pending, but not whether it is masked, and delivers it instead: the guest gets an
+// interrupt right behind its CLI, or at the first instruction of a handler.
+//
+// This library puts a test for -1 before that comparison, and has that look respect the mask. It does nothing where the
+// functions do not look as it knows them. One line on stderr says which it was.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,7 +25,8 @@
 #include <unistd.h>
 
 #define POSTED_PROCESSING "_ZN8BX_CPU_C31VMX_Posted_Interrupt_ProcessingEh"
-#define SEARCH_LENGTH     1024 // bytes of it in which the comparison must stand
+#define HOST_INTERRUPT    "_ZN8BX_CPU_C18HandleExtInterruptEv"
+#define SEARCH_LENGTH     1024 // bytes of a function in which what we look for must stand
 
 // call highest_priority_int, and the comparison: cmp rvi(%rbx),%al; jb +6; mov %al,rvi(%rbx)
 struct __attribute__((packed)) call {
@@ -66,31 +71,90 @@ static struct jump make_jump(const void *target) {
     return (struct jump){{0xff, 0x25, 0, 0, 0, 0}, (uintptr_t)target};
 }
 
-static bool install(struct comparison *at) {
+// testb $2,pending+1(%rbx); jne deliver; mov %rbx,%rdi: bit 9 of the pending events is the virtual interrupt. The word of
+// masked events follows that of the pending ones.
+struct __attribute__((packed)) look {
+    uint8_t test[2];
+    uint32_t pending_1;
+    uint8_t bit;
+    uint8_t branch[2];
+    int32_t distance;
+    uint8_t move[3];
+};
+static const struct look known_look = {
+    .test = {0xf6, 0x83}, .bit = 2, .branch = {0x0f, 0x85}, .move = {0x48, 0x89, 0xdf}};
+
+// What runs instead: mov masked(%rbx),%eax; not %eax; and pending(%rbx),%eax; test $2,%ah; jne +17; mov %rbx,%rdi.
+struct __attribute__((packed)) masked_look {
+    uint8_t load[2];
+    uint32_t masked;
+    uint8_t invert[2];
+    uint8_t and[2];
+    uint32_t pending;
+    uint8_t test[3];
+    uint8_t branch[2];
+    uint8_t move[3];
+    struct jump back, deliver;
+};
+
+static struct look *find_look(uint8_t *code) {
+    for (size_t i = 0; i + sizeof(struct look) <= SEARCH_LENGTH; i++) {
+        struct look *at = (void *)(code + i);
+        if (memcmp(at->test, known_look.test, 2) == 0 && at->bit == known_look.bit &&
+            memcmp(at->branch, known_look.branch, 2) == 0 &&
+            memcmp(at->move, known_look.move, 3) == 0)
+            return at;
+    }
+    return NULL;
+}
+
+// A jump at `at` to a copy of `detour`, which is of `size` bytes.
+static bool install(void *at, const void *detour, size_t size) {
     const uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
     uint8_t *page = (uint8_t *)((uintptr_t)at & ~(page_size - 1));
-    const size_t length = (size_t)((uint8_t *)(at + 1) - page);
-    struct detour *detour =
-        mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (detour == MAP_FAILED || mprotect(page, length, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
+    const size_t length = (size_t)((uint8_t *)at + sizeof(struct jump) - page);
+    void *copy = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED || mprotect(page, length, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
         return false;
-    *detour = (struct detour){.test = {0x85, 0xc0, 0x78, sizeof(struct comparison)},
-                              .comparison = *at,
-                              .back = make_jump(at + 1)};
-    const struct jump there = make_jump(detour);
+    memcpy(copy, detour, size);
+    const struct jump there = make_jump(copy);
     memcpy(at, &there, sizeof(there));
     return mprotect(page, length, PROT_READ | PROT_EXEC) == 0 &&
-           mprotect(detour, page_size, PROT_READ | PROT_EXEC) == 0;
+           mprotect(copy, page_size, PROT_READ | PROT_EXEC) == 0;
+}
+
+static bool mend_comparison(struct comparison *at) {
+    const struct detour detour = {.test = {0x85, 0xc0, 0x78, sizeof(struct comparison)},
+                                  .comparison = *at,
+                                  .back = make_jump(at + 1)};
+    return install(at, &detour, sizeof(detour));
+}
+
+static bool mend_look(struct look *at) {
+    const uint32_t pending = at->pending_1 - 1;
+    const struct masked_look detour = {.load = {0x8b, 0x83},
+                                       .masked = pending + 4,
+                                       .invert = {0xf7, 0xd0},
+                                       .and = {0x23, 0x83},
+                                       .pending = pending,
+                                       .test = {0xf6, 0xc4, 0x02},
+                                       .branch = {0x75, 3 + sizeof(struct jump)},
+                                       .move = {0x48, 0x89, 0xdf},
+                                       .back = make_jump(at + 1),
+                                       .deliver = make_jump(at->move + at->distance)};
+    return install(at, &detour, sizeof(detour));
 }
 
 __attribute__((constructor)) static void fix(void) {
     uint8_t *processing = dlsym(RTLD_DEFAULT, POSTED_PROCESSING);
-    struct comparison *at = processing != NULL ? find_comparison(processing) : NULL;
+    uint8_t *host_interrupt = dlsym(RTLD_DEFAULT, HOST_INTERRUPT);
+    struct comparison *comparison = processing != NULL ? find_comparison(processing) : NULL;
+    struct look *look = host_interrupt != NULL ? find_look(host_interrupt) : NULL;
 
-    if (at == NULL)
+    if (comparison == NULL || look == NULL)
         fprintf(stderr, "posted-fix: not the emulator that it knows, left alone\n");
-    else if (install(at))
-        fprintf(stderr, "posted-fix: a posted interrupt that brings nothing brings nothing now\n");
+    else if (mend_comparison(comparison) && mend_look(look))
+        fprintf(stderr, "posted-fix: posted and masked interrupts are as they should be now\n");
     else
         fprintf(stderr, "posted-fix: the emulator could not be changed\n");
 }
