@@ -17,7 +17,7 @@ fuzz: $(FUZZES:%=$(BUILD)/tests/fuzz-%)
 $(BUILD)/fuzz/%.c.o: %.c
 	$(call say,FUZZCC,$<)mkdir -p $(@D) && $(CC) $(FUZZ_FLAGS) -c $< -o $@
 # They include worlds of unit tests, as those include whole modules.
-$(BUILD)/fuzz/tests/%: FUZZ_FLAGS += -Wno-shadow -Itests/fuzz/include
+$(BUILD)/fuzz/tests/%: FUZZ_FLAGS += -Wno-shadow -Wno-unused-function -Itests/fuzz/include
 $(BUILD)/fuzz/kernel/%: FUZZ_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
 define fuzz_rule
 $(BUILD)/tests/fuzz-$(1): $(patsubst %,$(BUILD)/fuzz/%.o,tests/fuzz/$(1)_fuzz.c $(FUZZ_PARTS_$(1)))

@@ -3,7 +3,7 @@
 // that of tests/unit/kernel_syscall_test.c: one process with a quota. What is checked after each call:
 //
 //     no more than the quota's limit is charged to it
-//     a new handle of an object that was there before has no right that none of its handles had
+//     a copy of a handle has no right that the handle had not, and no other handle has changed
 //
 // and after the process has ended: all that it took is back. The sanitizers check the rest.
 #include "tests/unit/kernel_syscall_test.c"
@@ -44,23 +44,24 @@ static void look(struct view *views) {
     }
 }
 
-static uint64_t known_rights(const struct view *views, const struct object *object) {
-    uint64_t rights = 0;
-    for (unsigned i = 0; i < HANDLES_SEEN; i++)
-        if (views[i].object == object)
-            rights |= views[i].rights;
-    return rights;
+// A copy has the rights of the handle that was copied, as far as they were asked for.
+static void check_copy(const struct view *before, const struct view *after, const uint64_t *a,
+                       int64_t result) {
+    uint64_t source = a[2];
+    if (a[0] != ABI_HANDLE_COPY || a[1] != 0 || result <= 0)
+        return;
+    if (source == 0 || source > HANDLES_SEEN || result > HANDLES_SEEN)
+        return;
+    cr_assert_eq(after[result - 1].object, before[source - 1].object);
+    cr_assert_eq(after[result - 1].rights & ~(before[source - 1].rights & a[3]), 0);
 }
 
-// Objects that come to be at the address of one that is gone are new.
-static void check_rights(const struct view *before, const struct view *after, uint64_t number) {
-    if (number != ABI_HANDLE_COPY && number != ABI_VCPU_PAGE)
-        return;
+// What was there is as it was, but for what was closed.
+static void check_others(const struct view *before, const struct view *after) {
     for (unsigned i = 0; i < HANDLES_SEEN; i++) {
-        uint64_t known = known_rights(before, after[i].object);
-        if (after[i].object != NULL && known != 0)
-            cr_assert_eq(after[i].rights & ~known, 0);
         cr_assert_eq(after[i].rights & ~(uint64_t)ABI_RIGHTS_ALL, 0);
+        if (before[i].object != NULL && after[i].object != NULL)
+            cr_assert(after[i].object == before[i].object && after[i].rights == before[i].rights);
     }
 }
 
@@ -97,32 +98,76 @@ static uint64_t argument(struct input *input) {
         return input_number(input, 8);
     case 5:
         return input_number(input, 2) % (ABI_RIGHTS_ALL + 1);
+    case 6:
+        return 1 + (kind & 7); // a handle, most likely
     default:
-        return kind & 63; // a handle, perhaps
+        return kind & 31;
     }
+}
+
+// Every other call makes or copies something, so that the others find it.
+static uint64_t number(struct input *input) {
+    static const uint8_t fertile[] = {ABI_EVENT_CREATE, ABI_MEMORY_CREATE, ABI_HANDLE_COPY,
+                                      ABI_HANDLE_COPY,  ABI_QUOTA_CREATE,  ABI_CHANNEL_CREATE};
+    uint8_t byte = input_byte(input);
+    return byte & 1 ? fertile[(byte >> 1) % ARRAY_COUNT(fertile)]
+                    : (byte >> 1) % (ABI_CALL_COUNT + 1);
+}
+
+static uint64_t existing(const struct view *views, uint8_t choice) {
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < HANDLES_SEEN; i++)
+        count += views[i].object != NULL;
+    if (count == 0)
+        return 0;
+    count = choice % count + 1;
+    for (uint64_t i = 0;; i++)
+        if (views[i].object != NULL && --count == 0)
+            return i + 1;
+}
+
+// Mostly what the call can use: the quota for what makes something, else a handle that there is.
+static uint64_t first_argument(struct input *input, const struct view *views, uint64_t call) {
+    static const uint64_t creators = BIT(ABI_QUOTA_CREATE) | BIT(ABI_MEMORY_CREATE) |
+                                     BIT(ABI_PROCESS_CREATE) | BIT(ABI_EVENT_CREATE) |
+                                     BIT(ABI_CHANNEL_CREATE) | BIT(ABI_VM_CREATE);
+    uint8_t choice = input_byte(input);
+    if (choice < 32)
+        return argument(input);
+    if (creators & BIT(call % 64))
+        return 1;
+    if (call == ABI_HANDLE_COPY || call == ABI_PROCESS_MAP || call == ABI_PROCESS_UNMAP)
+        return 0; // the caller's own process
+    return existing(views, choice);
 }
 
 static void call_once(struct input *input) {
     struct view before[HANDLES_SEEN], after[HANDLES_SEEN];
-    uint64_t a[7] = {input_byte(input) % (ABI_CALL_COUNT + 1)};
-    for (unsigned i = 1; i < 7; i++)
+    uint64_t a[7] = {number(input)};
+    look(before);
+    a[1] = first_argument(input, before, a[0]);
+    a[2] = input_byte(input) & 1 ? existing(before, input_byte(input)) : argument(input);
+    for (unsigned i = 3; i < 7; i++)
         a[i] = argument(input);
     if (is_left_out(a[0], a))
         return;
     host_now++;
-    look(before);
-    (void)call_with(a);
+    int64_t result = call_with(a);
     look(after);
-    check_rights(before, after, a[0]);
+    check_copy(before, after, a, result);
+    check_others(before, after);
     cr_assert_leq(quota_read(quota).used, QUOTA_BYTES);
 }
 
 static void begin(void) {
     static bool is_set_up;
     if (!is_set_up) {
-        set_up();
+        // Little memory, since the auditor looks at all of it whenever a VM or process has gone.
+        host_init(host_map, 1);
+        quota_init_root(frame_totals().free);
+        vcpu_backend = &backend;
+        quota = quota_create(quota_root(), QUOTA_BYTES);
         is_set_up = true;
-        return;
     }
     process = process_create(quota, NULL, 0);
     cr_assert_not_null(process);
