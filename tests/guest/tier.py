@@ -9,20 +9,32 @@ from runner.machine import run_machine
 
 from . import images
 from .cases import CASES, INITRD_BYTES, many
+from .hostile import hostile_cases
 from .policies import run_policies
 
 TIER = "guest"
 TIMEOUT = 900
 
-# Model: the name that its results have. The first has all that VT-x offers, the second least.
-MODELS = {"corei7_skylake_x": "skylake-x", "corei5_lynnfield_750": "lynnfield"}
+# Model: the name that its results have. The first has all that VT-x offers, the second least; each has the local APIC
+# on another level: posted interrupts, TPR shadow alone, the same with real mode, virtual registers and interrupt
+# delivery, again without those but newer in the rest, and the newest.
+MODELS = {
+    "corei7_skylake_x": "skylake-x",
+    "corei5_lynnfield_750": "lynnfield",
+    "corei7_sandy_bridge_2600k": "sandy-bridge",
+    "corei7_haswell_4770": "haswell",
+    "corei3_cnl": "cannon-lake",
+    "sapphire_rapids": "sapphire-rapids",
+}
 RESTRICTED = {"corei5_lynnfield_750"}  # no unrestricted guest
 
 
 def jobs():
     for model, name in MODELS.items():
-        tests = [case.name for case in CASES]
-        yield Job(TIER, name, tiny_job(model), tests=tests, weight=60)
+        for prefix, cases in (("", CASES), ("hostile-", hostile_cases())):
+            tests = [case.name for case in cases]
+            run = tiny_job(model, cases, is_audited=bool(prefix))
+            yield Job(TIER, prefix + name, run, tests=tests, weight=60)
     yield Job(TIER, "many", run_many, weight=60)
     for word in APIC_LEVELS:
         tests = [case.name for case in APIC_CASES]
@@ -64,22 +76,36 @@ def judge(case, boot):
     return f"did not print '{missing[0]}'" if missing else None
 
 
-def boot_cases(context, cases, options):
+def audit_problem(boot, count):
+    """What the auditor found behind the end of each of `count` VMs, or None."""
+    for line in boot.host:
+        if line.startswith("audit: "):
+            return line
+    if boot.stat("audit_errors") != 0 or (boot.stat("audits") or 0) < count:
+        return f"{boot.stat('audits')} audits for {count} VMs, {boot.stat('audit_errors')} errors"
+    return None
+
+
+def boot_cases(context, cases, options, is_audited=False):
     """The boot of the cases' VMs, and the results."""
     cases = [case for case in cases if not context.pattern or context.pattern in case.name]
     vms = [tiny_vm(case) for case in cases]
-    boot = run_machine(context, context.log.stem, vms, ["--cpus", 2, *options], TIMEOUT)
+    options = ["--cpus", 2, *options]
+    options += ["--append-cmdline", "audit=on"] if is_audited else []
+    boot = run_machine(context, context.log.stem, vms, options, TIMEOUT)
     results = [verdict(case.name, judge(case, boot)) for case in cases]
     all_end_well = all(case.end in ("", "powered off") for case in cases)
-    results.append(verdict("host", boot.host_problem([0 if all_end_well else 1])))
+    results.append(verdict("host", boot.host_problem([0] if all_end_well else [0, 1])))
+    if is_audited:
+        results.append(verdict("audit", audit_problem(boot, len(cases))))
     return boot, results
 
 
-def tiny_job(model):
+def tiny_job(model, all_cases, is_audited):
     def run(context):
         is_restricted = model in RESTRICTED
-        cases = [case.on_restricted() for case in CASES] if is_restricted else CASES
-        return boot_cases(context, cases, ["--cpu", model])[1]
+        cases = [case.on_restricted() for case in all_cases] if is_restricted else all_cases
+        return boot_cases(context, cases, ["--cpu", model], is_audited)[1]
 
     return run
 
@@ -186,6 +212,6 @@ def refusal_job(name, options, expected):
 def check_cases(_context):
     """A guest that nobody runs tests nothing."""
     guests = {path.stem for path in (ROOT / "guests" / "tiny").glob("*.c")}
-    unused = sorted(guests - {case.guest for case in CASES})
+    unused = sorted(guests - {case.guest for case in [*CASES, *hostile_cases()]})
     problem = f"tests/guest/cases.py has no case of {', '.join(unused)}" if unused else None
     return [verdict("every tiny guest runs", problem)]

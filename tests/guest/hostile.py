@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hostile guests and the witness beside them: how each of their VMs may end.
+
+They take a seed and a number of rounds from the command line (guests/tiny/runtime/hostile.h); the guest
+tier gives all of them SEED and their own short number, tests/soak other ones.
+"""
+
+from dataclasses import replace
+
+from .cases import Case, crashed
+
+SEED = 1
+
+# What a guest can do to itself, and how the VMM says so. Not among them: that the processor refused the guest's state,
+# or left the guest for a reason that nobody handles. That would be our fault, whatever the guest did.
+_ACCESS = r"(write to|read of) 0x[0-9a-f]+, where there is no memory, by an instruction at RIP .*"
+_DELIVERY = "an interrupt or exception is delivered through .*"
+_MODE = "the guest entered a mode .*"
+_TASK = "the guest switched tasks by hardware, which is not supported"
+_TABLES = "page tables at 0x.*"
+_JUMP = "jump to 0x.*"
+_STRING = "string I/O at port .*"
+_TRIPLE = "triple fault"
+CRASHES = f"crashed: ({'|'.join([_ACCESS, _DELIVERY, _MODE, _TASK, _TABLES, _JUMP, _STRING, _TRIPLE])})"
+BY_PORT = r"debug-exit \d+|reset|powered off"
+PASSED = "debug-exit 0"
+
+
+def _stack(what, where, end):
+    return Case(f"h-{what}-{where}", "hostile-stack", f"{what} {where}", end=crashed(end))
+
+
+# Names are short: they stand before each line of output.
+HOSTILES = [
+    Case("h-ports", "hostile-ports"),
+    Case("h-ports-ends", "hostile-ports", "ends", end=BY_PORT),
+    Case("h-msr", "hostile-msr"),
+    Case("h-vmx", "hostile-vmx"),
+    Case("h-hypercall", "hostile-hypercall"),
+    Case("h-control", "hostile-control"),
+    Case("h-user", "hostile-instructions", "user"),
+    Case("h-user-devices", "hostile-instructions", "user devices", end=f"{PASSED}|{CRASHES}"),
+    Case("h-kernel", "hostile-instructions", "kernel", end=f"{BY_PORT}|{CRASHES}"),
+    Case("h-modes", "hostile-modes", end=f"{PASSED}|{BY_PORT}|{CRASHES}"),
+    Case("h-modes-real", "hostile-modes", "real", end=f"{PASSED}|{BY_PORT}|{CRASHES}"),
+    Case("h-tables", "hostile-tables"),
+    Case("h-tables-mmio", "hostile-tables", "devices", end=f"{PASSED}|{CRASHES}"),
+    Case("h-apic", "hostile-apic"),
+    Case("h-x2apic", "hostile-apic", "x2apic"),
+    Case("h-flood", "hostile-flood"),
+    Case("h-flood-x2apic", "hostile-flood", "x2apic"),
+    Case("h-irqoff", "hostile-irqoff"),
+    Case("h-edge", "hostile-edge"),
+    Case("h-edge-end", "hostile-edge", "end", end=crashed("jump to 0x800000, .*")),
+    Case("h-edge-cross", "hostile-edge", "cross", end=crashed("jump to 0x800000, .*")),
+    Case("h-edge-exit", "hostile-edge", "exit", end=crashed("jump to 0x800000, .*")),
+    Case("h-edge-top", "hostile-edge", "top", end=crashed("jump to 0xfffffff0, .*")),
+    Case("h-edge-lapic", "hostile-edge", "devices", end=crashed("jump to 0xfee00000, .*")),
+    Case("h-smp", "hostile-smp", vcpus=3),
+    Case("h-smp-x2apic", "hostile-smp", "x2apic", vcpus=4),
+    Case("h-smp-endless", "hostile-smp", "endless", vcpus=6),
+    Case("h-tasks", "hostile-tasks"),
+    *(
+        Case(
+            f"h-tasks-{way}", "hostile-tasks", f"protected {way}",
+            end=crashed(_TASK), restricted_end=crashed(_MODE),
+        )
+        for way in ("jump", "gate", "iret")
+    ),
+    _stack("stack", "lapic", _DELIVERY),
+    _stack("stack", "nowhere", _DELIVERY),
+    _stack("push", "ioapic", _ACCESS),
+    _stack("call", "nowhere", _ACCESS),
+    _stack("iret", "beyond", _ACCESS),
+    _stack("gdt", "lapic", _ACCESS),
+    _stack("idt", "ioapic", _DELIVERY),
+    _stack("tss", "nowhere", _ACCESS),
+    _stack("ldt", "lapic", _ACCESS),
+]
+
+BEATS = 300
+TICKS_A_MS = 50_000  # of a guest's TSC on Bochs
+SLICE_MS = 5
+
+
+def witness(name, others, beats=BEATS):
+    """Who looks on. The scheduler lets a thread that was woken run before those that compute, so at worst
+    each other thread of the machine has one slice of time left: `others` of them."""
+    bound = (SLICE_MS * (others + 2) + 1) * TICKS_A_MS
+    return Case(name, "witness", f"beats={beats} bound={bound}")
+
+
+def seeded(case, seed, rounds=None):
+    words = f"{case.cmdline} seed={seed}" + (f" rounds={rounds}" if rounds else "")
+    return replace(case, cmdline=words.strip())
+
+
+def hostile_cases():
+    """All of them and two witnesses: the first VM and the last."""
+    threads = sum(case.vcpus + 1 for case in HOSTILES)
+    cases = [seeded(case, SEED) for case in HOSTILES]
+    return [witness("witness-a", threads), *cases, witness("witness-b", threads)]
