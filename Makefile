@@ -47,7 +47,7 @@ PARTS := $(BUILD)/boot/BOOTX64.EFI $(BUILD)/kernel.elf $(BUILD)/supervisor.elf $
 DEBIAN := $(addprefix $(BUILD)/guests/debian/,manifest.toml selfcheck.toml selfcheck-2.toml \
           selfcheck-4.toml vmlinuz initrd.img)
 
-.PHONY: help all run test proof check bench image image-parts setup clean
+.PHONY: help all run test proof check bench soak image image-parts setup clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -73,6 +73,10 @@ check: setup ## format, static analysis, layers, headers, names in the docs
 
 bench: setup ## a table of costs, and one JSON line a figure
 	$(Q)tests/bench/run
+
+soak: setup ## hostile guests with new seeds for an hour; SOAK="--minutes 600 --model ..."
+	$(Q)$(MAKE) --no-print-directory image-parts tiny fuzz
+	$(Q)tests/soak/run $(SOAK)
 
 image: setup ## a disk image of the Debian guest, for a USB stick: build/bulkhead.img
 	$(Q)$(MAKE) --no-print-directory image-parts debian

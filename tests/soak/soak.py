@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""make soak: boots all hostile guests beside witnesses, again and again with new seeds, and fuzzes between boots.
+
+Each lap has a seed, which is all that is needed to repeat it (--seed N --laps 1). The log, the manifest and
+the seed of the first lap that failed are kept in build/soak/.
+"""
+
+import argparse
+import re
+import shutil
+import time
+
+from guest.hostile import HOSTILES, seeded, witness
+from guest.tier import MODELS, RESTRICTED, audit_problem, judge, tiny_vm
+from runner.job import BUILD, Context, execute
+from runner.machine import run_machine
+from runner.programs import FUZZ_RUNS
+
+SOAK = BUILD / "soak"
+TIMEOUT = 7200  # of a boot: a VM that never ends is found by it
+SHORT_ROUNDS = 1000  # about what the guests do by themselves
+WITNESSES = 2
+_WITNESS = re.compile(r"witness: beats (\d+) missed (\d+) worst (\d+) ticks")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="tests/soak/run", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--minutes", type=float, metavar="M", help="begin no lap after M minutes (default: 60)")
+    add("--laps", type=int, metavar="N", help="or: N laps")
+    add("--seed", type=int, default=1, metavar="N", help="of the first lap; each has the next (default: 1)")
+    add("--rounds", type=int, default=20 * SHORT_ROUNDS, metavar="N", help="of each guest in a lap (default: 20000)")
+    add("--model", action="append", choices=MODELS, help="CPU model; several take turns (default: all)")
+    add("--cpus", type=int, default=2, metavar="N", help="physical CPUs (default: 2)")
+    add("-k", metavar="PATTERN", dest="pattern", default="", help="only guests that have it in their name")
+    add("--fuzz", action="store_true", help="a longer run of the fuzz targets with each lap's seed, too")
+    arguments = parser.parse_args()
+    if arguments.minutes is None and arguments.laps is None:
+        arguments.minutes = 60
+    return arguments
+
+
+def lap_cases(arguments, seed, model):
+    """What runs in a lap: hostile guests, each with a seed of its own, between witnesses that last about as long."""
+    hostile = [case for case in HOSTILES if arguments.pattern in case.name]
+    threads = sum(case.vcpus + 1 for case in hostile)
+    cases = [
+        seeded(case, seed * len(HOSTILES) + i, arguments.rounds) for i, case in enumerate(hostile)
+    ]
+    if model in RESTRICTED:
+        cases = [case.on_restricted() for case in cases]
+    beats = max(300, arguments.rounds // 20)
+    witnesses = [witness(f"witness-{i}", threads, beats) for i in range(WITNESSES)]
+    return [witnesses[0], *cases, *witnesses[1:]]
+
+
+def run_lap(arguments, seed, model):
+    """Boots one lap. Returns (problems, a line about the witnesses, Path of the log)."""
+    cases = lap_cases(arguments, seed, model)
+    context = Context(SOAK / f"lap-{seed}.out")
+    options = ["--cpu", model, "--cpus", arguments.cpus, "--append-cmdline", "audit=on"]
+    boot = run_machine(context, f"lap-{seed}", [tiny_vm(case) for case in cases], options, TIMEOUT)
+    problems = [f"{case.name}: {problem}" for case in cases if (problem := judge(case, boot))]
+    if problem := boot.host_problem([0, 1]):
+        problems.append(f"host: {problem}")
+    if problem := audit_problem(boot, len(cases)):
+        problems.append(f"audit: {problem}")
+    seen = [match for match in map(_WITNESS.fullmatch, witness_lines(boot)) if match]
+    told = (
+        f"{sum(int(m[1]) for m in seen)} beats, {sum(int(m[2]) for m in seen)} missed, "
+        f"worst {max((int(m[3]) for m in seen), default=0)} ticks"
+    )
+    return problems, told, context.log.with_suffix(".log")
+
+
+def witness_lines(boot):
+    return [line for name, lines in boot.lines.items() if name.startswith("witness-") for line in lines]
+
+
+def run_fuzz(seed):
+    problems = []
+    for name, (runs, longest) in FUZZ_RUNS.items():
+        command = [BUILD / "tests" / f"fuzz-{name}", f"-runs={runs * 5}", f"-max_len={longest}"]
+        command += ["-len_control=0", f"-seed={seed}", f"-artifact_prefix={SOAK}/fuzz-{name}-"]
+        status, _output = execute(command, SOAK / f"fuzz-{name}.out", TIMEOUT)
+        if status != 0:
+            problems.append(f"fuzz {name}: seed {seed}, see build/soak/fuzz-{name}.out")
+    return problems
+
+
+def keep(log, seed):
+    """The first failure's log and manifest, under names that no later lap takes."""
+    for path in (log, log.with_suffix(".toml")):
+        if path.exists():
+            shutil.copy(path, SOAK / f"first-failure-seed-{seed}{path.suffix}")
+
+
+def main():
+    arguments = parse_arguments()
+    SOAK.mkdir(parents=True, exist_ok=True)
+    models = arguments.model or list(MODELS)
+    start, lap, failed_seeds = time.monotonic(), 0, []
+    while True:
+        minutes = (time.monotonic() - start) / 60
+        if lap == arguments.laps or (arguments.minutes is not None and minutes > arguments.minutes):
+            break
+        seed, model = arguments.seed + lap, models[lap % len(models)]
+        problems, told, log = run_lap(arguments, seed, model)
+        if arguments.fuzz:
+            problems += run_fuzz(seed)
+        now = (time.monotonic() - start) / 60
+        print(f"{now:6.1f} min  seed {seed}  {model}: {told}; {len(problems)} problems", flush=True)
+        for problem in problems:
+            print(f"        {problem}", flush=True)
+        if problems and not failed_seeds:
+            keep(log, seed)
+        failed_seeds += [seed] if problems else []
+        log.unlink(missing_ok=True)
+        lap += 1
+    print(f"{lap} laps of {arguments.rounds} rounds, {len(failed_seeds)} failed", flush=True)
+    if failed_seeds:
+        print(f"first failure: seed {failed_seeds[0]}, kept in build/soak/first-failure-seed-*")
+    return 1 if failed_seeds or lap == 0 else 0
