@@ -56,7 +56,7 @@ static void attack_loops(void) {
 static void attack_traps_storm(uint64_t rounds) {
     static const uint8_t code[] = {
         0x48, 0x89, 0x03, 0xcd, 0x03, 0xf1, 0x0f,
-        0xa2, 0x8b, 0x43, 0x01, 0xeb, 0xf3}; // stores, INT 3, INT1, RDTSC, loads
+        0x31, 0x8b, 0x43, 0x01, 0xeb, 0xf3}; // stores, INT 3, INT1, RDTSC, loads
     memcpy(attack_memory, code, sizeof(code));
     for (uint64_t i = 0; i < rounds; i++) {
         struct attack attack = {.cs = ATTACK_USER64, .ss = ATTACK_USER_DATA, .rflags = RFLAGS_ONE};

@@ -169,7 +169,7 @@ static void begin(void) {
         quota = quota_create(quota_root(), QUOTA_BYTES);
         is_set_up = true;
     }
-    process = process_create(quota, NULL, 0);
+    process = process_create(quota, &group_root, NULL, 0);
     cr_assert_not_null(process);
     thread_current()->process = process;
     object_ref(&quota->object);
