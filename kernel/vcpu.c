@@ -265,8 +265,10 @@ static bool consume(struct vcpu *vcpu) {
         vcpu->page->eoi_vector = vcpu->vlapic.eoi_vector;
         return leave_with(vcpu, is_eoi ? VCPU_EXIT_EOI : VCPU_EXIT_KICKED);
     }
-    if (vcpu->activity == VCPU_WAIT_SIPI)
+    if (vcpu->activity == VCPU_WAIT_SIPI) {
+        vlapic_take_requests(vcpu); // or their mark would keep it awake
         return false;
+    }
     if ((bits & VCPU_PENDING_NMI) != 0 && vcpu_backend->can_take_nmi(vcpu)) {
         vcpu_backend->inject_nmi(vcpu);
         vcpu->activity = VCPU_ACTIVE;

@@ -50,20 +50,23 @@ static void fire(struct timer *timer) {
 }
 
 // What has expired is delivered before a register changes: the host's timer interrupt may be a few
-// instructions away, and stopping the timer would lose it.
-static void settle(struct vcpu *vcpu) {
+// instructions away, and stopping the timer would lose it. Returns the time for all that the change looks
+// at: what expires after it is armed, and fires at once.
+static uint64_t settle(struct vcpu *vcpu) {
     struct timer *timer = &vcpu->vlapic.timer;
-    if (!__atomic_load_n(&timer->cpu, __ATOMIC_RELAXED) || timer->node.key > x86_rdtsc())
-        return;
-    timer_cancel(timer);
-    fire(timer);
+    uint64_t now = x86_rdtsc();
+    if (__atomic_load_n(&timer->cpu, __ATOMIC_RELAXED) && timer->node.key <= now) {
+        timer_cancel(timer);
+        fire(timer);
+    }
+    return now;
 }
 
-// Arms or stops the host timer for the counter.
-static void arm_counter(struct vcpu *vcpu) {
+// Arms or stops the host timer for the counter as it stands at `now`.
+static void arm_counter(struct vcpu *vcpu, uint64_t now) {
     struct vlapic *vlapic = &vcpu->vlapic;
     uint64_t period = get_period(vcpu);
-    uint64_t elapsed = x86_rdtsc() - vlapic->timer_start;
+    uint64_t elapsed = now - vlapic->timer_start;
     bool is_over = !is_periodic(vcpu) && elapsed >= period;
     if (period == 0 || is_over || is_masked(vcpu)) {
         timer_cancel(&vlapic->timer);
@@ -104,25 +107,42 @@ void vlapic_timer_stop(struct vcpu *vcpu) {
     timer_cancel(&vcpu->vlapic.timer);
 }
 
-uint32_t vlapic_timer_get_current(const struct vcpu *vcpu) {
+static uint32_t current_at(const struct vcpu *vcpu, uint64_t now) {
     uint64_t period = get_period(vcpu);
     if (period == 0 || is_deadline_mode(vcpu))
         return 0;
-    uint64_t elapsed = x86_rdtsc() - vcpu->vlapic.timer_start;
+    uint64_t elapsed = now - vcpu->vlapic.timer_start;
     if (elapsed >= period && !is_periodic(vcpu))
         return 0;
     return (uint32_t)((period - elapsed % period) >> divide_shift(vcpu));
 }
 
+uint32_t vlapic_timer_get_current(const struct vcpu *vcpu) {
+    return current_at(vcpu, x86_rdtsc());
+}
+
 // A deadline that has passed reads 0, as it has fired.
-uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu) {
+static uint64_t deadline_at(const struct vcpu *vcpu, uint64_t now) {
     uint64_t deadline = vcpu->vlapic.tsc_deadline;
-    return deadline > x86_rdtsc() + vcpu->tsc_offset ? deadline : 0;
+    return deadline > now + vcpu->tsc_offset ? deadline : 0;
+}
+
+uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu) {
+    return deadline_at(vcpu, x86_rdtsc());
+}
+
+// Goes on at `now` with `remaining` timer ticks of the current period.
+static void go_on(struct vcpu *vcpu, uint64_t remaining, uint64_t now) {
+    set_period(vcpu, vlapic_get(vcpu, VLAPIC_TIMER_INITIAL));
+    uint64_t period = get_period(vcpu);
+    uint64_t left = remaining << divide_shift(vcpu);
+    vcpu->vlapic.timer_start = now - (left < period ? period - left : 0);
+    arm_counter(vcpu, now);
 }
 
 void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
     uint32_t old = vlapic_get(vcpu, VLAPIC_LVT_TIMER);
-    settle(vcpu);
+    uint64_t now = settle(vcpu);
     vlapic_set(vcpu, VLAPIC_LVT_TIMER, value);
     // A change between deadline and counter disarms; between the two counters, it goes on.
     if ((old ^ value) & LVT_TIMER_DEADLINE) {
@@ -130,31 +150,31 @@ void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
         vlapic_set(vcpu, VLAPIC_TIMER_INITIAL, 0);
     } else if (value & LVT_TIMER_DEADLINE) {
         // One that has passed has fired or was masked when it did: it is gone.
-        vcpu->vlapic.tsc_deadline = vlapic_timer_get_deadline(vcpu);
+        vcpu->vlapic.tsc_deadline = deadline_at(vcpu, now);
         arm_deadline(vcpu);
     } else {
         if (get_period(vcpu) != 0)
             set_period(vcpu, vlapic_get(vcpu, VLAPIC_TIMER_INITIAL));
-        arm_counter(vcpu);
+        arm_counter(vcpu, now);
     }
 }
 
 void vlapic_timer_write_initial(struct vcpu *vcpu, uint32_t value) {
     if (is_deadline_mode(vcpu))
         return;
-    settle(vcpu);
+    uint64_t now = settle(vcpu);
     vlapic_set(vcpu, VLAPIC_TIMER_INITIAL, value);
-    vcpu->vlapic.timer_start = x86_rdtsc();
+    vcpu->vlapic.timer_start = now;
     set_period(vcpu, value);
-    arm_counter(vcpu);
+    arm_counter(vcpu, now);
 }
 
 void vlapic_timer_write_divide(struct vcpu *vcpu, uint32_t value) {
-    settle(vcpu);
-    uint32_t current = vlapic_timer_get_current(vcpu);
+    uint64_t now = settle(vcpu);
+    uint32_t current = current_at(vcpu, now);
     vlapic_set(vcpu, VLAPIC_TIMER_DIVIDE, value);
     if (!is_deadline_mode(vcpu) && get_period(vcpu) != 0)
-        vlapic_timer_restore(vcpu, current);
+        go_on(vcpu, current, now);
 }
 
 void vlapic_timer_write_deadline(struct vcpu *vcpu, uint64_t guest_tsc) {
@@ -171,13 +191,8 @@ void vlapic_move_tsc(struct vcpu *vcpu) {
 }
 
 void vlapic_timer_restore(struct vcpu *vcpu, uint64_t remaining) {
-    if (is_deadline_mode(vcpu)) {
+    if (is_deadline_mode(vcpu))
         arm_deadline(vcpu);
-        return;
-    }
-    set_period(vcpu, vlapic_get(vcpu, VLAPIC_TIMER_INITIAL));
-    uint64_t period = get_period(vcpu);
-    uint64_t left = remaining << divide_shift(vcpu);
-    vcpu->vlapic.timer_start = x86_rdtsc() - (left < period ? period - left : 0);
-    arm_counter(vcpu);
+    else
+        go_on(vcpu, remaining, x86_rdtsc());
 }

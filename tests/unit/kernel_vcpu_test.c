@@ -271,6 +271,21 @@ Test(kernel_vcpu, start_up_looks_at_the_apic) {
     cr_expect_eq(paper.injected, 0x41);
 }
 
+static void start(void) {
+    cr_assert_eq(paper.blocks++, 0);
+    vcpu_post(&run_vcpu, VCPU_PENDING_SIPI);
+}
+
+Test(kernel_vcpu, who_waits_for_sipi_sleeps_with_requests) {
+    use_posting();
+    run_vcpu.activity = VCPU_WAIT_SIPI;
+    request(0x41);
+    host_block = start;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.blocks, 1);
+    cr_expect_eq(vlapic_get_request(&run_vcpu), 0x41);
+}
+
 Test(kernel_vcpu, events_round_trip) {
     run_vcpu.pending = VCPU_PENDING_INIT | VCPU_PENDING_SIPI | VCPU_PENDING_EOI | VCPU_PENDING_KICK;
     run_vcpu.sipi_vector = 0x9a;

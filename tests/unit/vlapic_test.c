@@ -12,8 +12,8 @@
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
 
-static uint64_t vlapic_now;
-#define x86_rdtsc() vlapic_now
+static uint64_t vlapic_now, vlapic_haste; // what passes between two looks at the clock
+#define x86_rdtsc() (vlapic_now += vlapic_haste)
 #include "kernel/vlapic.c"
 #include "kernel/vlapic_ipi.c"
 #include "kernel/vlapic_register.c"
@@ -542,6 +542,24 @@ Test(vlapic, expiry_is_not_lost_to_a_write) {
 }
 
 // ---- state --------------------------------------------------------------------------------------
+
+// Much may pass between two instructions of ours: another emulated CPU's turn, an SMI.
+Test(vlapic, a_time_that_is_over_when_it_is_armed_fires) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_haste = 10000;
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x71);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 500);
+    cr_expect_not_null(v->vlapic.timer.cpu);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 15000);
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    cr_expect(v->vlapic.timer.cpu || has_irr(v, 0x71));
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    vlapic_msr_write(v, MSR_TSC_DEADLINE, vlapic_now + 35000);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x73);
+    cr_expect_not_null(v->vlapic.timer.cpu, "not yet over when it was looked at");
+}
 
 Test(vlapic, state_round_trips) {
     struct vcpu *from = &vlapic_vcpu[1], *to = &vlapic_vcpu[2];
