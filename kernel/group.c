@@ -14,6 +14,9 @@ _Static_assert(sizeof(struct group) <= PAGE_SIZE, "one page");
 
 struct group group_root;
 
+// The supervisor serves all VMs: it must not have to queue up with each of them.
+#define ROOT_WEIGHT (20 * ABI_WEIGHT_DEFAULT)
+
 // By CPU: permil of its time that is reserved; 1000 and more: dedicated.
 #define DEDICATED 1000u
 static struct {
@@ -39,7 +42,7 @@ void group_init(void) {
     lock_init(&reservations.lock, LOCK_GROUP);
     reservations.next_domain = 1u << 31; // above those that a caller names
     group_init_one(&group_root);
-    group_root.weight = ABI_WEIGHT_DEFAULT;
+    group_root.weight = ROOT_WEIGHT;
     group_root.domain = reservations.next_domain++;
     memset(group_root.cpus, 0xff, sizeof(group_root.cpus));
 }

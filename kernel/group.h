@@ -49,7 +49,8 @@ struct group {
     struct timer refill;
 };
 
-// The group of the supervisor, and of all who were given none: all CPUs, the default weight, no cap.
+// The group of the supervisor, and of all who were given none: all CPUs, twenty times the default weight, no
+// cap.
 extern struct group group_root;
 void group_init(void);
 
