@@ -34,7 +34,7 @@ def parse_arguments():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("tiers", nargs="*", metavar="TIER", help="default: all")
+    add("tiers", nargs="*", metavar="TIER", help="default: all that do not say otherwise")
     add("-k", metavar="PATTERN", dest="pattern", help="only jobs and tests that have it in their name")
     add("-v", "--verbose", action="store_true", help="a line for each test that passed, too")
     add("-j", type=int, default=SLOTS, metavar="N", dest="slots", help=f"at once (default: {SLOTS})")
@@ -92,7 +92,7 @@ def list_jobs(jobs):
 def main():
     arguments = parse_arguments()
     os.chdir(ROOT)
-    names = arguments.tiers or list(TIERS)
+    names = arguments.tiers or [name for name, tier in TIERS.items() if tier.is_default]
     report = Report(arguments.verbose)
     able = names if arguments.list else build(names, report)
     jobs = [job for name in able for job in TIERS[name].jobs()]

@@ -15,6 +15,7 @@ class Tier:
     goals: list[str]  # of make
     jobs: Callable  # called once the goals are there
     what: str
+    is_default: bool = True  # part of everything
 
 
 TIERS = {
@@ -30,5 +31,11 @@ TIERS = {
         "costs are within their aims, and below KVM's",
     ),
     "guest": Tier(["image-parts", "tiny", "debian"], guest.tier.jobs, "tiny guests, bad images"),
-    "linux": Tier(["image-parts", "debian", "debian-stress", "tiny"], linux.tier.jobs, "the Debian guest"),
+    "linux": Tier(["image-parts", "debian", "tiny"], linux.tier.jobs, "the Debian guest"),
+    "load": Tier(
+        ["image-parts", "debian", "debian-stress"],
+        linux.tier.load_jobs,
+        "many and heavily loaded Debian guests: half an hour, and only when named",
+        is_default=False,
+    ),
 }
