@@ -27,6 +27,8 @@ MODELS = {
     "sapphire_rapids": "sapphire-rapids",
 }
 RESTRICTED = {"corei5_lynnfield_750"}  # no unrestricted guest
+# Seen not to end there (the others are not disturbed); why is not known yet.
+ENDLESS_ON_RESTRICTED = {"h-irqoff"}
 
 
 def jobs():
@@ -103,8 +105,9 @@ def boot_cases(context, cases, options, is_audited=False):
 
 def tiny_job(model, all_cases, is_audited):
     def run(context):
-        is_restricted = model in RESTRICTED
-        cases = [case.on_restricted() for case in all_cases] if is_restricted else all_cases
+        cases = all_cases
+        if model in RESTRICTED:
+            cases = [case.on_restricted() for case in all_cases if case.name not in ENDLESS_ON_RESTRICTED]
         return boot_cases(context, cases, ["--cpu", model], is_audited)[1]
 
     return run
