@@ -68,6 +68,7 @@ static bool write_clock(struct vcpu *vcpu, uint64_t msr) {
         clock->flags = cpu_features.has_tsc_invariant && tsc_is_common ? PVTIME_TSC_STABLE : 0;
         end(&clock->version);
     }
+    space_window_close();
     lock_drop(&vcpu->vm->lock);
     return clock != NULL;
 }
@@ -81,6 +82,7 @@ static bool write_steal(struct vcpu *vcpu, uint64_t msr, uint64_t ticks, bool is
         steal->is_preempted = is_preempted;
         end(&steal->version);
     }
+    space_window_close();
     lock_drop(&vcpu->vm->lock);
     return steal != NULL;
 }

