@@ -21,8 +21,10 @@ TIMEOUT = 900
 MODELS = {
     "corei7_skylake_x": "skylake-x",
     "corei5_lynnfield_750": "lynnfield",
-    "corei7_sandy_bridge_2600k": "sandy-bridge",
     "corei7_haswell_4770": "haswell",
+}
+MORE_MODELS = {
+    "corei7_sandy_bridge_2600k": "sandy-bridge",
     "corei3_cnl": "cannon-lake",
     "sapphire_rapids": "sapphire-rapids",
 }
@@ -32,13 +34,21 @@ RESTRICTED = {"corei5_lynnfield_750"}  # no unrestricted guest
 HOSTILE_MODELS = {"corei7_skylake_x"}
 
 
-def jobs():
-    for model, name in MODELS.items():
+def model_jobs(tier, models):
+    for model, name in models.items():
         kinds = {"": CASES, "hostile-": hostile_cases()} if model in HOSTILE_MODELS else {"": CASES}
         for prefix, cases in kinds.items():
             tests = [case.name for case in cases]
             run = tiny_job(model, cases, is_audited=bool(prefix))
-            yield Job(TIER, prefix + name, run, tests=tests, weight=60)
+            yield Job(tier, prefix + name, run, tests=tests, weight=60)
+
+
+def more_jobs():
+    yield from model_jobs("load", MORE_MODELS)
+
+
+def jobs():
+    yield from model_jobs(TIER, MODELS)
     yield Job(TIER, "many", run_many, weight=60)
     for word in APIC_LEVELS:
         tests = [case.name for case in APIC_CASES]
