@@ -29,26 +29,24 @@ MORE_MODELS = {
     "sapphire_rapids": "sapphire-rapids",
 }
 RESTRICTED = {"corei5_lynnfield_750"}  # no unrestricted guest
-# Where the hostile guests run. On lynnfield some of them were seen not to end, and why is not known yet; the models
-# between were not tried.
-HOSTILE_MODELS = {"corei7_skylake_x"}
 
 
-def model_jobs(tier, models):
+def model_jobs(tier, models, prefix, cases):
+    tests = [case.name for case in cases]
     for model, name in models.items():
-        kinds = {"": CASES, "hostile-": hostile_cases()} if model in HOSTILE_MODELS else {"": CASES}
-        for prefix, cases in kinds.items():
-            tests = [case.name for case in cases]
-            run = tiny_job(model, cases, is_audited=bool(prefix))
-            yield Job(tier, prefix + name, run, tests=tests, weight=60)
+        run = tiny_job(model, cases, is_audited=bool(prefix))
+        yield Job(tier, prefix + name, run, tests=tests, weight=60)
 
 
+# The hostile guests belong into the guest tier, and are not there yet: some do not end in every run (h-irqoff and
+# h-kernel; on lynnfield those that crash, too), and why is not known.
 def more_jobs():
-    yield from model_jobs("load", MORE_MODELS)
+    yield from model_jobs("load", MORE_MODELS, "", CASES)
+    yield from model_jobs("load", {**MODELS, **MORE_MODELS}, "hostile-", hostile_cases())
 
 
 def jobs():
-    yield from model_jobs(TIER, MODELS)
+    yield from model_jobs(TIER, MODELS, "", CASES)
     yield Job(TIER, "many", run_many, weight=60)
     for word in APIC_LEVELS:
         tests = [case.name for case in APIC_CASES]
