@@ -100,7 +100,7 @@ static void check_steal(bool is_contended) {
     uint64_t start = now();
     wrmsr(MSR_KVM_STEAL_TIME, address(&steal) | PVCLOCK_ENABLE);
     CHECK_EQ(rdmsr(MSR_KVM_STEAL_TIME), address(&steal) | PVCLOCK_ENABLE);
-    CHECK_EQ(steal.ns, 0);
+    CHECK(steal.ns <= now() - start); // 0, but for what was stolen since
     while (is_contended && steal.ns == 0 && now() - start < GRACE_S * NS_A_SECOND)
         __asm__ volatile("" ::: "memory");
     wait_us(is_contended ? BUSY_US : STEP_US);
