@@ -6,6 +6,7 @@
 //     a copy of a handle has no right that the handle had not, and no other handle has changed
 //
 // and after the process has ended: all that it took is back. The sanitizers check the rest.
+#include "arch/cache.h"
 #include "tests/unit/kernel_syscall_test.c"
 
 #include "tests/fuzz/input.h"
@@ -188,4 +189,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     object_unref(&process->object);
     cr_assert_eq(quota_read(quota).used, 0);
     return 0;
+}
+
+// A machine without cache allocation.
+bool cache_is_mask(uint32_t mask) {
+    return mask == 0;
+}
+int32_t cache_take(uint32_t mask) {
+    return mask == 0 ? 0 : -1;
+}
+void cache_drop(int32_t class) {
+    (void)class;
 }

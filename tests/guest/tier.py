@@ -42,15 +42,15 @@ def model_jobs(tier, models, prefix, cases):
 # h-kernel; on lynnfield those that crash, too), and why is not known.
 def more_jobs():
     yield from model_jobs("load", MORE_MODELS, "", CASES)
+    yield Job("load", "many", run_many, weight=60)
+    for word in APIC_LEVELS:
+        tests = [case.name for case in APIC_CASES]
+        yield Job("load", f"apic-{word}", apic_job(word), tests=tests, weight=40)
     yield from model_jobs("load", {**MODELS, **MORE_MODELS}, "hostile-", hostile_cases())
 
 
 def jobs():
     yield from model_jobs(TIER, MODELS, "", CASES)
-    yield Job(TIER, "many", run_many, weight=60)
-    for word in APIC_LEVELS:
-        tests = [case.name for case in APIC_CASES]
-        yield Job(TIER, f"apic-{word}", apic_job(word), tests=tests, weight=40)
     yield Job(TIER, "cases", check_cases)
     yield Job(TIER, "bad-images", run_bad_images, weight=20)
     yield Job(TIER, "bad-manifest", run_bad_manifest, weight=12)
