@@ -8,11 +8,6 @@
 
 #define NOWHERE 0xd0000000ULL
 
-struct __attribute__((packed)) table_pointer {
-    uint16_t limit;
-    uint64_t base;
-};
-
 static uint64_t place(void) {
     if (cmdline_has("lapic"))
         return LAPIC_BASE + 0x100;

@@ -6,6 +6,7 @@
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
+#include "runtime/trap.h"
 
 #define IOAPIC_PIT 2u     // the IOAPIC's input where ISA line 0 goes
 #define IOAPIC_NMI 0x400u // delivery mode
@@ -24,21 +25,6 @@
 #define DEBUG_OFF    0x400ULL
 #define DR6_RESET    0xffff0ff0ULL
 #define MSR_DEBUGCTL 0x1d9u
-
-struct __attribute__((packed)) tss {
-    uint32_t reserved0;
-    uint64_t rsp[3];
-    uint64_t reserved1;
-    uint64_t ist[7];
-    uint64_t reserved2;
-    uint16_t reserved3;
-    uint16_t io_map_base;
-};
-
-struct __attribute__((packed)) table_pointer {
-    uint16_t limit;
-    uint64_t base;
-};
 
 // As attack-entry.S pushes it.
 struct attack_frame {

@@ -17,22 +17,6 @@ volatile uint64_t trap_resume;
 volatile uint32_t trap_count[256];
 static trap_handler *handlers[256];
 
-// SDM 3A 8.7 "Task Management in 64-bit Mode".
-struct __attribute__((packed)) tss {
-    uint32_t reserved0;
-    uint64_t rsp[3];
-    uint64_t reserved1;
-    uint64_t ist[7];
-    uint64_t reserved2;
-    uint16_t reserved3;
-    uint16_t io_map_base;
-};
-
-struct __attribute__((packed)) table_pointer {
-    uint16_t limit;
-    uint64_t base;
-};
-
 struct gate {
     uint64_t low, high;
 };

@@ -19,6 +19,23 @@
 #define SELECTOR_NOT_PRESENT 0x48u // a data segment that is not there
 #define SELECTOR_BEYOND      0x80u // behind the end of the table
 
+// SDM 3A 8.7 "Task Management in 64-bit Mode".
+struct __attribute__((packed)) tss {
+    uint32_t reserved0;
+    uint64_t rsp[3];
+    uint64_t reserved1;
+    uint64_t ist[7];
+    uint64_t reserved2;
+    uint16_t reserved3;
+    uint16_t io_map_base;
+};
+
+// For LGDT and LIDT.
+struct __attribute__((packed)) table_pointer {
+    uint16_t limit;
+    uint64_t base;
+};
+
 struct trap_frame {
     uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
     uint64_t vector, error;
