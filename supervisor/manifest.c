@@ -271,11 +271,33 @@ static const char *parse_root(const void *tree) {
     return NULL;
 }
 
+// What fdt_check_full of libfdt before 1.7 does not survive: the root's name in a format before version 16,
+// and lengths of properties that overflow, which it follows backwards for ever.
+static bool is_safe_to_check(const void *tree, size_t size) {
+    if (fdt_check_header(tree) != 0 || fdt_totalsize(tree) > size) {
+        return true; // and is refused with the reason
+    }
+    if (fdt_version(tree) < FDT_LAST_SUPPORTED_VERSION) {
+        return false;
+    }
+    int offset = 0, next = 0;
+    while (fdt_next_tag(tree, offset, &next) != FDT_END) {
+        if (next <= offset) {
+            return false;
+        }
+        offset = next;
+    }
+    return true;
+}
+
 const char *manifest_parse(struct manifest *manifest, const void *tree, size_t size) {
     manifest->vm_count = 0;
     manifest->stays_when_all_ended = false;
     if (size < sizeof(struct fdt_header)) {
         return "it is cut off";
+    }
+    if (!is_safe_to_check(tree, size)) {
+        return "its structure is damaged, or older than version 17";
     }
     int error = fdt_check_full(tree, size);
     if (error != 0) {

@@ -7,11 +7,6 @@
 
 #define GATE_INTERRUPT 0x8e00ULL // present, ring 0, 64-bit interrupt gate
 
-struct __attribute__((packed)) table_pointer {
-    uint16_t limit;
-    uint64_t base;
-};
-
 void handler_0(void);
 void handler_1(void);
 

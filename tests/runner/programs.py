@@ -198,7 +198,7 @@ def fuzz_jobs():
             artifacts = f"-artifact_prefix={context.log.parent}/"
             runs, longest = FUZZ_RUNS[name]
             command = [binary, f"-runs={runs}", f"-max_len={longest}", "-len_control=0"]
-            command += ["-seed=1", artifacts]
+            command += ["-seed=1", "-timeout=60", artifacts]
             status, output = execute(command, context.log, TIMEOUT)
             if status == 0:
                 return [passed(name)]

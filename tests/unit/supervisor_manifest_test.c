@@ -353,6 +353,26 @@ static void manifest_test_check(const char *tree, size_t size) {
     }
 }
 
+// libfdt 1.6 would follow it backwards for ever.
+Test(supervisor_manifest, overflowing_lengths_are_refused) {
+    size_t size = tree_test_two_vms();
+    int length = 0;
+    const struct fdt_property *property = fdt_get_property(tree_test, 0, "compatible", &length);
+    fdt32_t *cell = (fdt32_t *)(uintptr_t)&property->len;
+    for (uint32_t back = 1; back < 64; back++) {
+        *cell = cpu_to_fdt32(-back);
+        cr_assert_not_null(manifest_parse(&manifest_test, tree_test, size));
+    }
+}
+
+// libfdt 1.6 finds no name of the root in it.
+Test(supervisor_manifest, old_formats_are_refused) {
+    size_t size = tree_test_two_vms();
+    fdt_set_version(tree_test, 15);
+    fdt_set_last_comp_version(tree_test, 15);
+    cr_assert_not_null(manifest_parse(&manifest_test, tree_test, size));
+}
+
 Test(supervisor_manifest, mutated_trees_are_survived) {
     size_t size = tree_test_two_vms();
     char *copy = aligned_alloc(8, (size + 7) / 8 * 8);
