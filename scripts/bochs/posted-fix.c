@@ -16,13 +16,10 @@
 // functions do not look as it knows them. One line on stderr says which it was.
 
 #define _GNU_SOURCE
+#include "patch.h"
+
 #include <dlfcn.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define POSTED_PROCESSING "_ZN8BX_CPU_C31VMX_Posted_Interrupt_ProcessingEh"
 #define HOST_INTERRUPT    "_ZN8BX_CPU_C18HandleExtInterruptEv"
@@ -43,10 +40,6 @@ struct __attribute__((packed)) comparison {
 static const struct comparison known = {
     .compare = {0x3a, 0x83}, .skip = {0x72, 0x06}, .store = {0x88, 0x83}};
 
-struct __attribute__((packed)) jump {
-    uint8_t opcode[6]; // jmp *0(%rip)
-    uint64_t target;
-};
 _Static_assert(sizeof(struct jump) == sizeof(struct comparison), "one takes the other's place");
 
 // What runs instead of the comparison.
@@ -65,10 +58,6 @@ static struct comparison *find_comparison(uint8_t *code) {
             return at;
     }
     return NULL;
-}
-
-static struct jump make_jump(const void *target) {
-    return (struct jump){{0xff, 0x25, 0, 0, 0, 0}, (uintptr_t)target};
 }
 
 // testb $2,pending+1(%rbx); jne deliver; mov %rbx,%rdi: bit 9 of the pending events is the virtual interrupt. The word of
@@ -106,21 +95,6 @@ static struct look *find_look(uint8_t *code) {
             return at;
     }
     return NULL;
-}
-
-// A jump at `at` to a copy of `detour`, which is of `size` bytes.
-static bool install(void *at, const void *detour, size_t size) {
-    const uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uint8_t *page = (uint8_t *)((uintptr_t)at & ~(page_size - 1));
-    const size_t length = (size_t)((uint8_t *)at + sizeof(struct jump) - page);
-    void *copy = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (copy == MAP_FAILED || mprotect(page, length, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
-        return false;
-    memcpy(copy, detour, size);
-    const struct jump there = make_jump(copy);
-    memcpy(at, &there, sizeof(there));
-    return mprotect(page, length, PROT_READ | PROT_EXEC) == 0 &&
-           mprotect(copy, page_size, PROT_READ | PROT_EXEC) == 0;
 }
 
 static bool mend_comparison(struct comparison *at) {

@@ -14,13 +14,10 @@
 // One line on stderr says which it was.
 
 #define _GNU_SOURCE
+#include "patch.h"
+
 #include <dlfcn.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define CPU_LOOP      "_ZN8BX_CPU_C8cpu_loopEv"
 #define CPU_RUN_TRACE "_ZN8BX_CPU_C13cpu_run_traceEv"
@@ -43,11 +40,6 @@ static const struct note known_note = {
 enum { START_LENGTH = 14 };
 static const uint8_t known_start[] = {0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x83, 0xec, 0x18, 0x8b, 0x87};
 
-struct __attribute__((packed)) jump {
-    uint8_t opcode[6]; // jmp *0(%rip)
-    uint64_t target;
-};
-
 // What runs instead of the first instructions: the note, those instructions, and back.
 struct __attribute__((packed)) detour {
     uint8_t load[3]; // mov rip(%rdi),%rax
@@ -69,28 +61,14 @@ static const struct note *find_note(const uint8_t *code) {
     return NULL;
 }
 
-static struct jump make_jump(uintptr_t target) {
-    return (struct jump){{0xff, 0x25, 0, 0, 0, 0}, target};
-}
-
-static bool install(uint8_t *run_trace, const struct note *note) {
-    const uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uint8_t *page = (uint8_t *)((uintptr_t)run_trace & ~(page_size - 1));
-    const size_t length = (size_t)(run_trace + START_LENGTH - page);
-    struct detour *detour =
-        mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (detour == MAP_FAILED || mprotect(page, length, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
-        return false;
-    *detour = (struct detour){.load = {0x48, 0x8b, 0x87},
-                              .rip = note->rip,
-                              .store = {0x48, 0x89, 0x87},
-                              .prev_rip = note->prev_rip,
-                              .back = make_jump((uintptr_t)run_trace + START_LENGTH)};
-    memcpy(detour->start, run_trace, START_LENGTH);
-    const struct jump there = make_jump((uintptr_t)detour);
-    memcpy(run_trace, &there, START_LENGTH);
-    return mprotect(page, length, PROT_READ | PROT_EXEC) == 0 &&
-           mprotect(detour, page_size, PROT_READ | PROT_EXEC) == 0;
+static bool mend(uint8_t *run_trace, const struct note *note) {
+    struct detour detour = {.load = {0x48, 0x8b, 0x87},
+                            .rip = note->rip,
+                            .store = {0x48, 0x89, 0x87},
+                            .prev_rip = note->prev_rip,
+                            .back = make_jump(run_trace + START_LENGTH)};
+    memcpy(detour.start, run_trace, START_LENGTH);
+    return install(run_trace, &detour, sizeof(detour));
 }
 
 _Static_assert(sizeof(struct jump) == START_LENGTH, "the jump replaces whole instructions");
@@ -103,7 +81,7 @@ __attribute__((constructor)) static void fix(void) {
     if (note == NULL || run_trace == NULL ||
         memcmp(run_trace, known_start, sizeof(known_start)) != 0)
         fprintf(stderr, "rip-fix: not the emulator that it knows, left alone\n");
-    else if (install(run_trace, note))
+    else if (mend(run_trace, note))
         fprintf(stderr, "rip-fix: cpu_run_trace notes RIP now\n");
     else
         fprintf(stderr, "rip-fix: cpu_run_trace could not be changed\n");
