@@ -59,26 +59,30 @@ void timer_arm(struct timer *timer, uint64_t deadline) {
     lock_drop(&queue->lock);
 }
 
+// False: it is not there any more, since it fired or somebody was faster.
+static bool take_out(struct timer *timer, struct cpu *cpu) {
+    struct timer_queue *queue = &queues[cpu->index];
+    lock_take(&queue->lock);
+    bool is_in = timer->cpu == cpu, was_first = first(queue) == timer;
+    if (is_in)
+        remove(queue, timer);
+    // From another CPU the hardware keeps its old deadline: one interrupt that finds nothing to do.
+    if (is_in && was_first && cpu == cpu_current())
+        program(queue);
+    lock_drop(&queue->lock);
+    return is_in;
+}
+
 void timer_follow(struct timer *timer) {
-    const struct cpu *cpu = __atomic_load_n(&timer->cpu, __ATOMIC_ACQUIRE);
-    if (cpu != NULL && cpu != cpu_current())
+    struct cpu *cpu = __atomic_load_n(&timer->cpu, __ATOMIC_ACQUIRE);
+    if (cpu != NULL && cpu != cpu_current() && take_out(timer, cpu))
         timer_arm(timer, timer->node.key);
 }
 
 void timer_cancel(struct timer *timer) {
     struct cpu *cpu = __atomic_load_n(&timer->cpu, __ATOMIC_ACQUIRE);
-    // From another CPU the hardware keeps its old deadline: one interrupt that finds nothing to do.
-    if (cpu != NULL) {
-        struct timer_queue *queue = &queues[cpu->index];
-        lock_take(&queue->lock);
-        bool was_first = first(queue) == timer;
-        if (timer->cpu == cpu) {
-            remove(queue, timer);
-            if (was_first && cpu == cpu_current())
-                program(queue);
-        }
-        lock_drop(&queue->lock);
-    }
+    if (cpu != NULL)
+        (void)take_out(timer, cpu);
     const struct cpu *home = timer->home;
     while (home != NULL && home != cpu_current() &&
            __atomic_load_n(&queues[home->index].running, __ATOMIC_ACQUIRE) == timer)

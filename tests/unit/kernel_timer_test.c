@@ -233,6 +233,47 @@ Test(kernel_timer, cancelling_waits_for_the_function) {
     pthread_join(other, NULL);
 }
 
+// A timer that fires on CPU 1 while its owner comes to CPU 0 fires once, there or here.
+static void count_only(struct timer *timer) {
+    __atomic_add_fetch(&fired[timer - timers], 1, __ATOMIC_SEQ_CST);
+}
+
+static uint32_t follow_round; // atomic
+#define FOLLOW_ROUNDS 20000u
+
+static void *interrupts_on_cpu_1(void *unused) {
+    host_run_on(1);
+    for (uint32_t round = 1; round <= FOLLOW_ROUNDS; round++) {
+        timer_arm(&timers[0], 1000);
+        __atomic_store_n(&follow_round, round, __ATOMIC_SEQ_CST);
+        timer_interrupt();
+        while (__atomic_load_n(&follow_round, __ATOMIC_SEQ_CST) == round) {
+        }
+    }
+    return unused;
+}
+
+Test(kernel_timer, following_while_it_fires_elsewhere_fires_once) {
+    pthread_t other;
+    timers[0].run = count_only;
+    host_now = 1000;
+    cr_assert_eq(pthread_create(&other, NULL, interrupts_on_cpu_1, NULL), 0);
+    for (uint32_t round = 1; round <= FOLLOW_ROUNDS; round++) {
+        while (__atomic_load_n(&follow_round, __ATOMIC_SEQ_CST) != round) {
+        }
+        for (volatile uint32_t i = 0; i < round % 64; i++) {
+        }
+        timer_follow(&timers[0]);
+        timer_interrupt();
+        while (__atomic_load_n(&fired[0], __ATOMIC_SEQ_CST) < round) {
+        }
+        cr_assert_eq(__atomic_load_n(&fired[0], __ATOMIC_SEQ_CST), round);
+        __atomic_add_fetch(&follow_round, 1, __ATOMIC_SEQ_CST);
+    }
+    pthread_join(other, NULL);
+    cr_expect_eq(fired[0], FOLLOW_ROUNDS);
+}
+
 Test(kernel_timer, random_operations_match_a_model) {
     uint64_t deadline[TIMERS] = {0}, seed = 6364136223846793005ULL; // 0: not armed
     uint32_t home[TIMERS] = {0};
