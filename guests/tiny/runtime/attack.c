@@ -55,6 +55,7 @@ static uint8_t stacks[3][4096];
 static struct { uint64_t cr0, cr3, cr4, efer; } control;
 
 static volatile bool is_running;
+static volatile bool is_over; // the watchdog's time, before the attack has begun
 static volatile uint32_t watchdog_us;
 static struct attack_end end;
 
@@ -160,7 +161,9 @@ static bool resume(const struct attack_frame *frame) {
         show_devices(false);
     } else if (frame->vector == EXC_DB) {
         __asm__ volatile("mov %0, %%dr7" : : "r"(DEBUG_OFF));
-    } else if (frame->vector != EXC_NMI) {
+    } else if (frame->vector == EXC_NMI) {
+        is_over = true;
+    } else {
         print("unexpected vector %lu, error 0x%lx, at rip 0x%lx, cr2 0x%lx\n", frame->vector,
               frame->error, frame->rip, read_cr2());
         debug_exit(1);
@@ -208,9 +211,13 @@ struct attack_end attack_run(const struct attack *attack, uint32_t us) {
     if ((attack->cs & 3) == 0)
         load_tables();
     watchdog_us = us;
-    start_watchdog();
-    show_devices(false);
-    is_running = true;
+    do {
+        is_running = is_over = false;
+        show_devices(true);
+        start_watchdog();
+        show_devices(false);
+        is_running = true; // from here on resume starts it again
+    } while (is_over);
     attack_enter(attack);
     return end;
 }
