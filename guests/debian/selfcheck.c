@@ -6,6 +6,7 @@
 //   memory    as much in the firmware's memory map as `selfcheck.mem=MIB` says
 //   contents  most of the free memory keeps what was written to it, no page of it standing for another
 //   time      the kernel's clock and the CMOS clock agree on how long two seconds are
+//   steal     how much time the host took from it (only told)
 //   log       the kernel log holds no line of the classes below
 //
 // (as `selfcheck log` only cpus and log, after a load of another kind)
@@ -239,6 +240,17 @@ static void check_time(void) {
     pass(", clocks %" PRId64 " us apart in %d s", deviation / 1000, RTC_SECONDS);
 }
 
+// How long the host let others run while this guest wanted to, by the kernel's accounts.
+static void tell_stolen_time(void) {
+    char stat[4096];
+    unsigned long long steal = 0;
+
+    read_text("/proc/stat", stat, sizeof(stat));
+    if (sscanf(stat, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &steal) != 1)
+        fail("steal: /proc/stat has no such column");
+    pass(", %llu ms stolen", steal * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
+}
+
 // A line of the log is known when a line of /etc/known-lines is part of it.
 static bool is_known(const char *line) {
     FILE *file = fopen("/etc/known-lines", "r");
@@ -278,6 +290,7 @@ int main(int count, char **arguments) {
         check_memory_size();
         check_memory_contents();
         check_time();
+        tell_stolen_time();
     }
     check_log();
     printf("selfcheck: PASS %s\n", passed);
