@@ -95,9 +95,12 @@ def seeded(case, seed, rounds=None):
     return replace(case, cmdline=words.strip())
 
 
-def hostile_cases():
-    """All of them and two witnesses: the first VM and the last. How late a beat may be is not asserted
-    here: all CPUs stand still while the auditor looks, which it does behind each end."""
+def hostile_cases(is_bounded=False):
+    """All of them and two witnesses: the first VM and the last. How late a beat may be is asserted only where
+    nobody audits: all CPUs stand still while the auditor looks, which it does behind each end."""
     cases = [seeded(case, SEED) for case in HOSTILES]
-    witnesses = [Case(f"witness-{name}", "witness", f"beats={BEATS} bound=0") for name in "ab"]
+    threads = sum(case.vcpus + 1 for case in HOSTILES)
+    witnesses = [witness(f"witness-{name}", threads) for name in "ab"]
+    if not is_bounded:
+        witnesses = [replace(case, cmdline=f"beats={BEATS} bound=0") for case in witnesses]
     return [witnesses[0], *cases, witnesses[1]]

@@ -21,36 +21,31 @@ TIMEOUT = 900
 MODELS = {
     "corei7_skylake_x": "skylake-x",
     "corei5_lynnfield_750": "lynnfield",
-    "corei7_haswell_4770": "haswell",
-}
-MORE_MODELS = {
     "corei7_sandy_bridge_2600k": "sandy-bridge",
+    "corei7_haswell_4770": "haswell",
     "corei3_cnl": "cannon-lake",
     "sapphire_rapids": "sapphire-rapids",
 }
 RESTRICTED = {"corei5_lynnfield_750"}  # no unrestricted guest
 
 
-def model_jobs(tier, models, prefix, cases):
+def model_jobs(prefix, cases, weight):
     tests = [case.name for case in cases]
-    for model, name in models.items():
+    for model, name in MODELS.items():
         run = tiny_job(model, cases, is_audited=bool(prefix))
-        yield Job(tier, prefix + name, run, tests=tests, weight=60)
-
-
-# The hostile guests belong into the guest tier, and are not there yet: some do not end in every run (h-irqoff and
-# h-kernel; on lynnfield those that crash, too), and why is not known.
-def more_jobs():
-    yield from model_jobs("load", MORE_MODELS, "", CASES)
-    yield Job("load", "many", run_many, weight=60)
-    for word in APIC_LEVELS:
-        tests = [case.name for case in APIC_CASES]
-        yield Job("load", f"apic-{word}", apic_job(word), tests=tests, weight=40)
-    yield from model_jobs("load", {**MODELS, **MORE_MODELS}, "hostile-", hostile_cases())
+        yield Job(TIER, prefix + name, run, tests=tests, weight=weight)
 
 
 def jobs():
-    yield from model_jobs(TIER, MODELS, "", CASES)
+    yield from model_jobs("", CASES, weight=90)
+    yield from model_jobs("hostile-", hostile_cases(), weight=55)
+    bounded = hostile_cases(is_bounded=True)
+    run = tiny_job("corei7_skylake_x", bounded, is_audited=False)
+    yield Job(TIER, "hostile-latency", run, tests=[case.name for case in bounded], weight=50)
+    for word in APIC_LEVELS:
+        tests = [case.name for case in APIC_CASES]
+        yield Job(TIER, f"apic-{word}", apic_job(word), tests=tests, weight=40)
+    yield Job(TIER, "many", run_many, weight=100)
     yield Job(TIER, "cases", check_cases)
     yield Job(TIER, "bad-images", run_bad_images, weight=20)
     yield Job(TIER, "bad-manifest", run_bad_manifest, weight=12)
