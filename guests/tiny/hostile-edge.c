@@ -32,11 +32,14 @@ static const struct {
     {2, {0xf3, 0x6e}},       // rep outsb
 };
 
-// Four pages in a row: memory, nothing, memory, a device, memory.
+// Five pages in a row: memory, nothing, memory, a device, memory. Between them and the code lies nothing that is mapped,
+// since what runs downwards would write over it.
 static void map_borders(void) {
     static uint8_t frames[3][4096] __attribute__((aligned(4096)));
     const uint64_t pages[] = {(uintptr_t)frames[0], NOWHERE, (uintptr_t)frames[1], IOAPIC_BASE,
                               (uintptr_t)frames[2]};
+    for (size_t i = 1; i < ATTACK_PAGES; i++)
+        attack_entries[i] = 0;
     for (size_t i = 0; i < ARRAY_COUNT(pages); i++)
         attack_entries[ATTACK_PAGES + i] = pages[i] | PTE_DATA;
 }

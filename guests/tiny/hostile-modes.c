@@ -102,6 +102,7 @@ __asm__(".section .text\n"
         "way_back:\n"
         "    mov $0x10, %eax; mov %eax, %ds; mov %eax, %es; mov %eax, %ss\n"
         "    mov $0x2f000, %esp\n"
+        "    push $2; popfl\n" // NT, which real mode keeps, would fail IRETQ
         "    lgdt 0x1e000 + 16\n"
         "    mov $0x400, %eax; mov %eax, %dr7\n"
         "    mov $0x20, %eax; mov %eax, %cr4\n"
