@@ -120,7 +120,7 @@ static inline struct cpu *cpu_current(void) {
 // What the boot CPU's processor offers; all CPUs are checked to offer the same. Filled once.
 struct cpu_features {
     bool has_nx, has_1g_pages, has_smep, has_smap, has_umip, has_x2apic;
-    bool has_tsc_deadline, has_tsc_invariant, has_tsc_adjust, has_xsave, has_rdtscp;
+    bool has_tsc_deadline, has_tsc_invariant, has_tsc_adjust, has_xsave, has_rdtscp, has_la57;
     bool has_vmx, has_svm;
     uint32_t physical_bits;
     uint32_t xsave_size; // of all features in xcr0_mask, standard format

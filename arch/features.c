@@ -66,6 +66,7 @@ void features_read(void) {
         f->has_smep = (r.ebx & BIT(7)) != 0;
         f->has_smap = (r.ebx & BIT(20)) != 0;
         f->has_umip = (r.ecx & BIT(2)) != 0;
+        f->has_la57 = (r.ecx & BIT(16)) != 0;
     }
     r = x86_cpuid(LEAF_EXT_FLAGS, 0);
     f->has_svm = (r.ecx & BIT(2)) != 0;

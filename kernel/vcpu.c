@@ -231,8 +231,9 @@ static bool deliver_interrupt(struct vcpu *vcpu) {
     return is_taken && is_extint && leave_with(vcpu, VCPU_EXIT_EXTINT);
 }
 
+// An INIT that finds the APIC off came too late: waiting for a SIPI, which it would not take, the vCPU were lost.
 static void start_up(struct vcpu *vcpu, uint32_t bits) {
-    if ((bits & VCPU_PENDING_INIT) != 0) {
+    if ((bits & VCPU_PENDING_INIT) != 0 && (vcpu->vlapic.base_msr & APIC_BASE_ENABLE) != 0) {
         vlapic_reset(vcpu);
         pvtime_reset(vcpu);
         vcpu_backend->init_reset(vcpu);

@@ -31,6 +31,23 @@ static enum msr_result write_efer(struct vmx_vcpu *x, uint64_t value) {
     return MSR_DONE;
 }
 
+// They exit only where the processor would take more than what a guest may have (policy.h).
+static enum msr_result write_address(uint32_t msr, uint64_t value) {
+    if (!is_canonical(value))
+        return MSR_FAULT;
+    if (msr == MSR_SYSENTER_ESP)
+        vmcs_write(VMCS_GUEST_SYSENTER_ESP, value);
+    else if (msr == MSR_SYSENTER_EIP)
+        vmcs_write(VMCS_GUEST_SYSENTER_EIP, value);
+    else if (msr == MSR_FS_BASE)
+        vmcs_write(VMCS_BASE(VMCS_FS), value);
+    else if (msr == MSR_GS_BASE)
+        vmcs_write(VMCS_BASE(VMCS_GS), value);
+    else // the guest's is in the processor
+        x86_wrmsr(msr, value);
+    return MSR_DONE;
+}
+
 static enum msr_result write_here(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
     switch (msr) {
     case MSR_EFER:
@@ -40,6 +57,14 @@ static enum msr_result write_here(struct vcpu *vcpu, uint32_t msr, uint64_t valu
             return MSR_FAULT;
         vmcs_write64(VMCS_GUEST_DEBUGCTL, value);
         return MSR_DONE;
+    case MSR_SYSENTER_ESP:
+    case MSR_SYSENTER_EIP:
+    case MSR_LSTAR:
+    case MSR_CSTAR:
+    case MSR_FS_BASE:
+    case MSR_GS_BASE:
+    case MSR_KERNEL_GS_BASE:
+        return write_address(msr, value);
     default:
         return MSR_UNKNOWN;
     }

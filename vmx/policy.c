@@ -4,6 +4,7 @@
 // TSC_AUX).
 #include "vmx/policy.h"
 
+#include "arch/cpu.h"
 #include "arch/x86.h"
 #include "kernel/frame.h"
 #include "kernel/vlapic.h"
@@ -60,6 +61,16 @@ void msr_bitmap_fill(uint8_t bitmap[PAGE_SIZE], bool has_tsc_aux) {
     }
 }
 
+void msr_bitmap_close_addresses(uint8_t bitmap[PAGE_SIZE]) {
+    static const uint32_t addresses[] = {MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_LSTAR,
+                                         MSR_CSTAR,        MSR_FS_BASE,      MSR_GS_BASE,
+                                         MSR_KERNEL_GS_BASE};
+    for (size_t i = 0; i < ARRAY_COUNT(addresses); i++) {
+        uint32_t bit = (uint32_t)bitmap_bit(addresses[i]);
+        bitmap[BITMAP_WRITE + bit / 8] |= (uint8_t)(1u << (bit % 8));
+    }
+}
+
 // SDM 3C 30.5 "Virtualizing MSR-Based APIC Accesses".
 void msr_bitmap_open_apic(uint8_t bitmap[PAGE_SIZE], enum apic_level level) {
     let_pass(bitmap, MSR_X2APIC(VLAPIC_TPR), MSR_PASS_BOTH);
@@ -88,7 +99,9 @@ bool policy_init(void) {
     if (!msr_bitmap || !msr_bitmap_open)
         return false;
     msr_bitmap_fill(msr_bitmap, vmx_caps.has_rdtscp);
-    msr_bitmap_fill(msr_bitmap_open, vmx_caps.has_rdtscp);
+    if (cpu_features.has_la57)
+        msr_bitmap_close_addresses(msr_bitmap);
+    memcpy(msr_bitmap_open, msr_bitmap, PAGE_SIZE);
     msr_bitmap_open_apic(msr_bitmap_open, vmx_caps.apic);
     return true;
 }

@@ -22,6 +22,9 @@ extern const size_t msr_rule_count;
 
 // Fills the page: a set bit is an exit. `has_tsc_aux`: the CPU has RDTSCP, so IA32_TSC_AUX exists.
 void msr_bitmap_fill(uint8_t bitmap[PAGE_SIZE], bool has_tsc_aux);
+// Writes of linear addresses exit: guests have 48 bits of them, and a processor that has 57 takes more by WRMSR than it
+// does at VM entry (SDM 1 3.3.7.1 "Canonical Addressing", SDM 3C 27.3.1.4).
+void msr_bitmap_close_addresses(uint8_t bitmap[PAGE_SIZE]);
 // Lets through what the processor virtualizes of x2APIC mode at this level.
 void msr_bitmap_open_apic(uint8_t bitmap[PAGE_SIZE], enum apic_level level);
 // Whether an access exits, by the bitmap.

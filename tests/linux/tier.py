@@ -92,6 +92,7 @@ def selfcheck_job(model, vcpus):
 
 EIGHT = [1, 1, 1, 2, 2, 2, 4, 4]
 EIGHT_MEMORY = 96  # MiB
+STEAL_ALONE_MS = 100
 
 
 def eight_vm(number, vcpus):
@@ -109,7 +110,8 @@ def steal_problem(schedule, lines):
     times = [int(ms) for line in lines for ms in re.findall(r"^selfcheck: PASS .* (\d+) ms stolen", line)]
     if not times:
         return "it did not say how much time was stolen"
-    is_right = times[-1] == 0 if schedule == "dedicated" else times[-1] > 0
+    # On its own processor, too, a thread takes some microseconds from the wake-up until it runs.
+    is_right = times[-1] < STEAL_ALONE_MS if schedule == "dedicated" else times[-1] > STEAL_ALONE_MS
     return None if is_right else f"{times[-1]} ms were stolen from a VM that is {schedule}"
 
 

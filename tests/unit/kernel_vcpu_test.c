@@ -286,6 +286,16 @@ Test(kernel_vcpu, who_waits_for_sipi_sleeps_with_requests) {
     cr_expect_eq(vlapic_get_request(&run_vcpu), 0x41);
 }
 
+// Waiting for a SIPI with its APIC off it would never hear it.
+Test(kernel_vcpu, init_for_an_apic_that_is_off_is_lost) {
+    run_vcpu.index = 1;
+    run_vcpu.vlapic.base_msr &= ~(uint64_t)APIC_BASE_ENABLE;
+    run_vcpu.pending = VCPU_PENDING_INIT;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_vcpu.activity, VCPU_ACTIVE);
+    cr_expect_eq(run_vcpu.pending, 0);
+}
+
 Test(kernel_vcpu, events_round_trip) {
     run_vcpu.pending = VCPU_PENDING_INIT | VCPU_PENDING_SIPI | VCPU_PENDING_EOI | VCPU_PENDING_KICK;
     run_vcpu.sipi_vector = 0x9a;

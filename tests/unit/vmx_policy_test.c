@@ -46,6 +46,20 @@ Test(vmx_policy, what_is_not_named_exits) {
     cr_expect(msr_bitmap_exits(bitmap, 0x40000000, false));
 }
 
+Test(vmx_policy, closed_addresses_exit_on_writes_only) {
+    static const uint32_t addresses[] = {0x175,      0x176,      0xc0000082, 0xc0000083,
+                                         0xc0000100, 0xc0000101, 0xc0000102};
+    static uint8_t bitmap[PAGE_SIZE];
+    msr_bitmap_fill(bitmap, true);
+    msr_bitmap_close_addresses(bitmap);
+    for (size_t i = 0; i < ARRAY_COUNT(addresses); i++) {
+        cr_expect(msr_bitmap_exits(bitmap, addresses[i], true), "MSR 0x%x", addresses[i]);
+        cr_expect_not(msr_bitmap_exits(bitmap, addresses[i], false), "MSR 0x%x", addresses[i]);
+    }
+    cr_expect_not(msr_bitmap_exits(bitmap, MSR_SYSENTER_CS, true));
+    cr_expect_not(msr_bitmap_exits(bitmap, MSR_STAR, true));
+}
+
 Test(vmx_policy, named_ones_pass) {
     static uint8_t bitmap[PAGE_SIZE];
     msr_bitmap_fill(bitmap, true);

@@ -64,6 +64,12 @@ static void check_processors(void) {
 
 static void on_wake(struct trap_frame *frame) {
     (void)frame;
+    smp_cpus[smp_self()].is_called = 1;
+    lapic_eoi();
+}
+
+static void on_nap(struct trap_frame *frame) {
+    (void)frame;
     lapic_eoi();
 }
 
@@ -81,12 +87,14 @@ static void prepare_timer(void) {
 _Noreturn static void idle(struct smp_cpu *cpu) {
     for (;;) {
         interrupts_off();
-        if (cpu->function == NULL) {
+        if (!cpu->is_called) {
             interrupts_on_and_halt();
             continue;
         }
+        cpu->is_called = 0;
         interrupts_on();
-        cpu->function();
+        if (cpu->function != NULL)
+            cpu->function();
         cpu->function = NULL;
         __atomic_store_n(&cpu->is_busy, 0, __ATOMIC_SEQ_CST);
     }
@@ -103,7 +111,7 @@ _Noreturn void smp_entry(uint32_t id) {
     lapic_init(is_wide);
     prepare_timer();
     cpu->function = NULL;
-    cpu->is_busy = 0;
+    cpu->is_busy = cpu->is_called = 0;
     smp_add(&cpu->start_count);
     idle(cpu);
 }
@@ -121,7 +129,7 @@ void smp_start(bool is_x2apic) {
     place_trampoline();
     set_self(0);
     trap_set_handler(SMP_WAKE_VECTOR, on_wake);
-    trap_set_handler(SMP_NAP_VECTOR, on_wake);
+    trap_set_handler(SMP_NAP_VECTOR, on_nap);
     lapic_init(is_x2apic);
     prepare_timer();
     interrupts_on();
