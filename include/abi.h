@@ -555,9 +555,9 @@ struct vcpu_registers {
     uint64_t tsc_adjust, tsc_deadline;
     uint64_t apic_base;
     uint64_t pvtime_clock, pvtime_steal; // MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_STEAL_TIME
-    uint32_t activity;          // enum vcpu_activity
-    uint32_t interruptibility;  // SDM 3C 25.4.2 "Guest Non-Register State"
-    struct vcpu_inject pending; // an event that was on its way in
+    uint32_t activity;                   // enum vcpu_activity
+    uint32_t interruptibility;           // SDM 3C 25.4.2 "Guest Non-Register State"
+    struct vcpu_inject pending;          // an event that was on its way in
     uint32_t has_pending;
     uint32_t is_extint_high;
     uint32_t events;     // enum vcpu_event

@@ -21,6 +21,7 @@
 #include "kernel/group.h"
 #include "kernel/interrupt.h"
 #include "kernel/log.h"
+#include "kernel/pvtime.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
@@ -76,6 +77,7 @@ static void init_interrupts(void) {
         log_line("COM1's interrupt cannot be routed: no typing at this console");
     if (!clock_init())
         halt_machine("no clock that Bulkhead knows: it needs the ACPI PM timer or an 8254");
+    pvtime_init();
 }
 
 // The preflight report: what is there, what is missing, and what that costs.

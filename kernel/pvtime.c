@@ -25,12 +25,16 @@ void pvtime_scale(uint64_t hz, uint32_t *multiplier, int8_t *shift) {
     *shift = (int8_t)(left > 0 ? (int)left : -(int)right);
 }
 
+static uint32_t tick_multiplier; // of the TSC, as pvtime_scale gives them
+static int8_t tick_shift;
+
+void pvtime_init(void) {
+    pvtime_scale(tsc_hz, &tick_multiplier, &tick_shift);
+}
+
 static uint64_t ns_of(uint64_t ticks) {
-    uint32_t multiplier;
-    int8_t shift;
-    pvtime_scale(tsc_hz, &multiplier, &shift);
-    uint64_t shifted = shift >= 0 ? ticks << shift : ticks >> -shift;
-    return (uint64_t)((unsigned __int128)shifted * multiplier >> 32);
+    uint64_t shifted = tick_shift >= 0 ? ticks << tick_shift : ticks >> -tick_shift;
+    return (uint64_t)((unsigned __int128)shifted * tick_multiplier >> 32);
 }
 
 // The structure at `gpa`, in this CPU's window, good as long as vm->lock is held. NULL: the guest has no
@@ -64,7 +68,8 @@ static bool write_clock(struct vcpu *vcpu, uint64_t msr) {
         begin(&clock->version);
         clock->tsc = vcpu->tsc_adjust;
         clock->ns = 0;
-        pvtime_scale(tsc_hz, &clock->multiplier, &clock->shift);
+        clock->multiplier = tick_multiplier;
+        clock->shift = tick_shift;
         clock->flags = cpu_features.has_tsc_invariant && tsc_is_common ? PVTIME_TSC_STABLE : 0;
         end(&clock->version);
     }

@@ -67,7 +67,7 @@ static struct region_page *add_page(struct region_list *list, uint64_t at) {
     struct region_page *page = quota_alloc_page(list->quota);
     if (page == NULL)
         return NULL;
-    memmove(&list->page[at + 1], &list->page[at], (list->page_count - at) * sizeof(page));
+    memmove(&list->page[at + 1], &list->page[at], (list->page_count - at) * sizeof(void *));
     list->page[at] = page;
     list->page_count++;
     return page;
@@ -76,7 +76,7 @@ static struct region_page *add_page(struct region_list *list, uint64_t at) {
 static void drop_page(struct region_list *list, uint64_t at) {
     quota_free_page(list->quota, list->page[at]);
     list->page_count--;
-    memmove(&list->page[at], &list->page[at + 1], (list->page_count - at) * sizeof(list->page[0]));
+    memmove(&list->page[at], &list->page[at + 1], (list->page_count - at) * sizeof(void *));
 }
 
 // Room for one more at `place`, which may move: behind all regions is in the last page; of a full page the upper half goes

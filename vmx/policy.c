@@ -62,8 +62,8 @@ void msr_bitmap_fill(uint8_t bitmap[PAGE_SIZE], bool has_tsc_aux) {
 }
 
 void msr_bitmap_close_addresses(uint8_t bitmap[PAGE_SIZE]) {
-    static const uint32_t addresses[] = {MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_LSTAR,
-                                         MSR_CSTAR,        MSR_FS_BASE,      MSR_GS_BASE,
+    static const uint32_t addresses[] = {MSR_SYSENTER_ESP,  MSR_SYSENTER_EIP, MSR_LSTAR,
+                                         MSR_CSTAR,         MSR_FS_BASE,      MSR_GS_BASE,
                                          MSR_KERNEL_GS_BASE};
     for (size_t i = 0; i < ARRAY_COUNT(addresses); i++) {
         uint32_t bit = (uint32_t)bitmap_bit(addresses[i]);

@@ -45,6 +45,7 @@ static struct vcpu *const vcpu = &pv_vcpu;
 static void set_up(void) {
     int error;
     host_init_all();
+    pvtime_init();
     vcpu_backend = &backend;
     cpu_features.has_tsc_invariant = true;
     vm = vm_create(quota_root(), &error);

@@ -34,7 +34,8 @@ struct smp_cpu {
     uint32_t index;
     volatile uint32_t start_count; // how often it came through the trampoline
     volatile uint32_t is_busy;     // has a function to run, or runs one
-    volatile uint32_t is_called;   // the interrupt that says so has come: it will wake nobody from a HLT any more
+    volatile uint32_t
+        is_called; // the interrupt that says so has come: it will wake nobody from a HLT any more
     smp_function *volatile function;
     uint32_t first_svr, first_tpr; // of its local APIC, as the last start found them
     uint64_t first_apic_base;
