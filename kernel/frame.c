@@ -6,6 +6,7 @@
 #include "include/boot.h"
 #include "kernel/lock.h"
 #include "kernel/log.h"
+#include "kernel/smp.h"
 #include "kernel/space.h"
 #include "lib/string.h"
 
@@ -16,21 +17,27 @@
 #define SIZE_1M       (1ULL << 20)
 #define POOL_BELOW    (1ULL << 32) // the APs load CR3 while they are in 32-bit code
 
+#define CHUNK_PAGES (SIZE_2M >> PAGE_SHIFT)
+
+// The first bytes of a page of the pool that nobody uses. A chunk is 2 MiB, aligned; of one that is in no
+// use at all only the first page is in a list, that of chunks.
 struct pool_page {
-    struct pool_page *next;
+    struct pool_page *next, *previous;
 };
 
 static struct {
     struct spinlock lock;
-    uint64_t *bitmap;       // [lock]
-    uint8_t *owners;        // the auditor's, a byte a frame
-    uint64_t frame_count;   // frames that the bitmap covers
-    uint64_t high_end;      // no free run of 2 MiB reaches beyond this frame [lock]
-    uint64_t direct;        // what to add to a physical address to reach a kernel page
-    uint64_t total, free;   // bytes [lock]
-    uint64_t kernel;        // bytes of the pool that are in use, and the bitmap [lock]
-    struct pool_page *pool; // [lock]
-    uint32_t pool_count;    // pages in `pool` [lock]
+    uint64_t *bitmap;         // [lock]
+    uint8_t *owners;          // the auditor's, a byte a frame
+    uint64_t frame_count;     // frames that the bitmap covers
+    uint64_t high_end;        // no free run of 2 MiB reaches beyond this frame [lock]
+    uint64_t direct;          // what to add to a physical address to reach a kernel page
+    uint64_t total, free;     // bytes [lock]
+    uint64_t kernel;          // bytes of the pool that are in use, and the bitmap [lock]
+    struct pool_page *pool;   // pages of chunks that are partly in use [lock]
+    struct pool_page *chunks; // first pages of those that are not [lock]
+    uint64_t pool_count;      // pages in both [lock]
+    uint16_t *chunk_free;     // by chunk: how many of its pages are in either [lock]
     hpa_t boot_run;
     uint64_t boot_run_size;
 } frames = {.lock = {.rank = LOCK_FRAMES}};
@@ -162,11 +169,37 @@ bool frame_alloc_low(hpa_t *page) {
     return is_found;
 }
 
+static void list_put(struct pool_page **list, struct pool_page *entry) {
+    entry->previous = NULL;
+    entry->next = *list;
+    if (*list != NULL)
+        (*list)->previous = entry;
+    *list = entry;
+}
+
+static void list_take(struct pool_page **list, const struct pool_page *entry) {
+    if (entry->previous != NULL)
+        entry->previous->next = entry->next;
+    else
+        *list = entry->next;
+    if (entry->next != NULL)
+        entry->next->previous = entry->previous;
+}
+
+static struct pool_page *chunk_page(hpa_t chunk, uint64_t index) {
+    return frame_to_kernel((hpa_t){chunk.v + index * PAGE_SIZE});
+}
+
+// A chunk whose last page comes back is kept whole, so that it is used last and can be given back.
 static void pool_put(void *page) {
-    struct pool_page *entry = page;
-    entry->next = frames.pool;
-    frames.pool = entry;
+    hpa_t chunk = {align_down(frame_of_kernel(page).v, SIZE_2M)};
+    list_put(&frames.pool, page);
     frames.pool_count++;
+    if (++frames.chunk_free[chunk.v / SIZE_2M] < CHUNK_PAGES)
+        return;
+    for (uint64_t i = 0; i < CHUNK_PAGES; i++)
+        list_take(&frames.pool, chunk_page(chunk, i));
+    list_put(&frames.chunks, chunk_page(chunk, 0));
 }
 
 static void pool_put_range(hpa_t base, uint64_t size) {
@@ -175,10 +208,17 @@ static void pool_put_range(hpa_t base, uint64_t size) {
 }
 
 static void *pool_take(void) {
+    if (frames.pool == NULL && frames.chunks != NULL) {
+        hpa_t chunk = frame_of_kernel(frames.chunks);
+        list_take(&frames.chunks, frames.chunks);
+        for (uint64_t i = CHUNK_PAGES; i-- > 0;)
+            list_put(&frames.pool, chunk_page(chunk, i));
+    }
     struct pool_page *entry = frames.pool;
     if (entry == NULL)
         return NULL;
-    frames.pool = entry->next;
+    list_take(&frames.pool, entry);
+    frames.chunk_free[frame_of_kernel(entry).v / SIZE_2M]--;
     frames.pool_count--;
     frames.kernel += PAGE_SIZE;
     return entry;
@@ -199,6 +239,33 @@ static void pool_grow(void) {
         pool_put_range(base, size);
     else
         release_range(base.v, size);
+}
+
+// Takes a chunk that is in no use out of the pool and out of the direct map. False: the pool has none to
+// spare.
+static bool chunk_unmap(hpa_t *chunk) {
+    lock_take(&frames.lock);
+    bool is_spare = frames.chunks != NULL && frames.pool_count > CHUNK_PAGES + POOL_RESERVE;
+    if (is_spare) {
+        *chunk = frame_of_kernel(frames.chunks);
+        list_take(&frames.chunks, frames.chunks);
+        frames.chunk_free[chunk->v / SIZE_2M] = 0;
+        frames.pool_count -= CHUNK_PAGES;
+        space_unmap_direct(*chunk, SIZE_2M);
+    }
+    lock_drop(&frames.lock);
+    return is_spare;
+}
+
+bool frame_reclaim(void) {
+    bool is_any = false;
+    hpa_t chunk;
+    while (chunk_unmap(&chunk)) {
+        smp_flush_all();
+        frame_free(chunk, SIZE_2M);
+        is_any = true;
+    }
+    return is_any;
 }
 
 void *frame_table_alloc(void) {
@@ -274,12 +341,17 @@ static hpa_t boot_run_find(const struct boot_memory *map, uint32_t count, uint64
 void frame_init(const struct boot_memory *map, uint32_t count) {
     frames.frame_count = memory_end(map, count) >> PAGE_SHIFT;
     uint64_t bitmap_size = align_up(frames.frame_count / 8 + 8, PAGE_SIZE);
-    uint64_t maps_size = bitmap_size + align_up(frames.frame_count, PAGE_SIZE);
+    uint64_t owners_size = align_up(frames.frame_count, PAGE_SIZE);
+    uint64_t counts_size =
+        align_up((frames.frame_count / CHUNK_PAGES + 1) * sizeof(*frames.chunk_free), PAGE_SIZE);
+    uint64_t maps_size = bitmap_size + owners_size + counts_size;
     uint64_t run = align_up(maps_size + BOOT_POOL_MIN, SIZE_2M);
     hpa_t base = boot_run_find(map, count, run);
     frames.bitmap = frame_to_kernel(base);
     frames.owners = (uint8_t *)frames.bitmap + bitmap_size;
+    frames.chunk_free = (uint16_t *)(frames.owners + owners_size);
     memset(frames.bitmap, 0, bitmap_size);
+    memset(frames.chunk_free, 0, counts_size);
     for (uint32_t i = 0; i < count; i++) {
         if (!is_usable(&map[i]))
             continue;
@@ -293,14 +365,22 @@ void frame_init(const struct boot_memory *map, uint32_t count) {
     frames.boot_run_size = run;
 }
 
+static void list_move(struct pool_page **link) {
+    struct pool_page *previous = NULL;
+    while (*link != NULL) {
+        *link = (struct pool_page *)((uint64_t)*link + KERNEL_DIRECT);
+        (*link)->previous = previous;
+        previous = *link;
+        link = &previous->next;
+    }
+}
+
 // The pool's links and the bitmap were written through the boot's identity map: the same pages are
 // from now on reached through the direct map.
 void frame_use_direct_map(void) {
-    struct pool_page **link = &frames.pool;
-    while (*link != NULL) {
-        *link = (struct pool_page *)((uint64_t)*link + KERNEL_DIRECT);
-        link = &(*link)->next;
-    }
+    list_move(&frames.pool);
+    list_move(&frames.chunks);
+    frames.chunk_free = (uint16_t *)((uint64_t)frames.chunk_free + KERNEL_DIRECT);
     frames.bitmap = (uint64_t *)((uint64_t)frames.bitmap + KERNEL_DIRECT);
     frames.owners = (uint8_t *)((uint64_t)frames.owners + KERNEL_DIRECT);
     frames.direct = KERNEL_DIRECT;
@@ -338,4 +418,6 @@ void frame_each_free(void (*run)(void *opaque, hpa_t base, uint64_t size), void 
 void frame_each_pooled(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque) {
     for (struct pool_page *page = frames.pool; page != NULL; page = page->next)
         run(opaque, frame_of_kernel(page), PAGE_SIZE);
+    for (struct pool_page *chunk = frames.chunks; chunk != NULL; chunk = chunk->next)
+        run(opaque, frame_of_kernel(chunk), SIZE_2M);
 }

@@ -76,7 +76,9 @@ static bool alloc_chunks(struct memory *memory) {
         }
         uint64_t size = chunk_size(memory, i);
         hpa_t base;
-        if (!frame_alloc(size, size == CHUNK_SIZE ? CHUNK_SIZE : PAGE_SIZE, &base))
+        uint64_t align = size == CHUNK_SIZE ? CHUNK_SIZE : PAGE_SIZE;
+        if (!frame_alloc(size, align, &base) &&
+            !(frame_reclaim() && frame_alloc(size, align, &base)))
             return false;
         *chunk_word(memory, i++) = base.v;
     }

@@ -114,6 +114,19 @@ void smp_flush_root(hpa_t root) {
             smp_call(cpu_table[i], flush_if_loaded, &root);
 }
 
+// SDM 3A 4.10.4.1 "Operations that Invalidate TLBs and Paging-Structure Caches": global ones too.
+static void flush_all(void *opaque) {
+    (void)opaque;
+    uint64_t cr4 = x86_read_cr4();
+    x86_write_cr4(cr4 & ~CR4_PGE);
+    x86_write_cr4(cr4);
+}
+
+void smp_flush_all(void) {
+    for (uint32_t i = 0; i < cpu_count; i++)
+        smp_call(cpu_table[i], flush_all, NULL);
+}
+
 static bool cpu_init_tables(struct cpu *cpu) {
     uint64_t stacks[4];
     struct quota *quota = quota_root();

@@ -18,6 +18,8 @@ void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque);
 void smp_stop_and_call(void (*function)(void *), void *opaque);
 // Makes every CPU that has this root loaded drop its translations.
 void smp_flush_root(hpa_t root);
+// Makes every CPU drop all translations, of the kernel's addresses too. The caller holds no lock.
+void smp_flush_all(void);
 // VECTOR_WAKE: what others asked of this CPU.
 void smp_interrupt(void);
 // Stops all other CPUs for good, wherever they are.

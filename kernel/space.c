@@ -98,6 +98,11 @@ bool space_map_direct(hpa_t base, uint64_t size) {
     return pt_map(&kernel_pt, KERNEL_DIRECT + base.v, base, size, PT_READ | PT_WRITE | PT_GLOBAL);
 }
 
+void space_unmap_direct(hpa_t base, uint64_t size) {
+    if (!pt_unmap(&kernel_pt, KERNEL_DIRECT + base.v, size))
+        panic("the direct map at 0x%lx is a leaf too large", base.v);
+}
+
 // Kernel mappings other than the pool's. Its tables come from the reserve of the pool.
 static bool kernel_map(uint64_t address, hpa_t frame, uint64_t size, uint32_t rights) {
     return frame_with_tables(&kernel_pt, address, frame, size, rights | PT_READ | PT_GLOBAL);

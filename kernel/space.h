@@ -18,6 +18,8 @@ hpa_t space_kernel_root(void);
 
 // Maps pool memory; only for kernel/frame.c, which holds its lock. False: no tables.
 bool space_map_direct(hpa_t base, uint64_t size);
+// The reverse, for whole runs of 2 MiB; the TLBs are the caller's.
+void space_unmap_direct(hpa_t base, uint64_t size);
 
 // Device registers, uncached, for good. Never fails: panics at boot when the window is used up.
 void *space_map_device(hpa_t base, uint64_t size);

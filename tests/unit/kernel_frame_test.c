@@ -272,3 +272,77 @@ Test(kernel_frame, tables_are_there_when_pages_are_not) {
         cr_expect_neq(frame_table_alloc(), NULL, "table %u", i);
     cr_expect_null(frame_table_alloc());
 }
+
+// ---- the pool gives back --------------------------------------------------------------------------
+
+#define CHUNK_PAGES (SIZE_2M / PAGE_SIZE)
+
+static void *held[4 * CHUNK_PAGES];
+
+// Four chunks' worth of pages, then all of them back, every `keep`-th excepted.
+static void fill_and_empty(unsigned keep) {
+    for (unsigned i = 0; i < ARRAY_COUNT(held); i++)
+        cr_assert_not_null(held[i] = kernel_page_alloc());
+    for (unsigned i = 0; i < ARRAY_COUNT(held); i++)
+        if (keep == 0 || i % keep != 0)
+            kernel_page_free(held[i]);
+}
+
+Test(kernel_frame, pool_gives_back_what_is_in_no_use) {
+    uint64_t before = frame_totals().free;
+    for (unsigned round = 0; round < 3; round++) {
+        fill_and_empty(0);
+        uint64_t full = frame_totals().free;
+        cr_expect(frame_reclaim());
+        cr_expect_eq(host_unflushed, 0, "freed before all CPUs forgot it");
+        cr_expect_geq(frame_totals().free, full + 3 * SIZE_2M);
+        cr_expect_geq(frame_totals().free + SIZE_2M, before, "all but one chunk at most");
+        cr_expect_not(frame_reclaim(), "nothing is left to give");
+    }
+    uint64_t mapped = 0;
+    for (uint64_t f = HOST_RAM_BASE; f < HOST_RAM_BASE + HOST_RAM_SIZE; f += SIZE_2M)
+        mapped += host_is_mapped((hpa_t){f});
+    cr_expect_leq(mapped, 1, "and is no longer mapped");
+}
+
+Test(kernel_frame, chunk_with_a_page_in_use_stays) {
+    fill_and_empty(CHUNK_PAGES / 2);
+    frame_reclaim(); // what the pool grew by and did not use
+    cr_expect_not(frame_reclaim());
+    for (unsigned i = 0; i < ARRAY_COUNT(held); i += CHUNK_PAGES / 2) {
+        uint8_t *page = held[i];
+        cr_expect(frame_of_kernel(page).v < HOST_RAM_BASE + RUN ||
+                  host_is_mapped(frame_of_kernel(page)));
+        memset(page, 0x5a, PAGE_SIZE);
+        kernel_page_free(page);
+    }
+    cr_expect(frame_reclaim());
+}
+
+Test(kernel_frame, pages_come_from_chunks_in_use_first) {
+    fill_and_empty(0);
+    void *first = kernel_page_alloc(), *second = kernel_page_alloc();
+    cr_expect_eq(align_down((uint64_t)first, SIZE_2M), align_down((uint64_t)second, SIZE_2M));
+    cr_expect(frame_reclaim());
+    for (unsigned i = 0; i < PAGE_SIZE; i++)
+        cr_assert_eq(((uint8_t *)second)[i], 0);
+}
+
+Test(kernel_frame, random_pages_come_and_go_and_the_sums_hold) {
+    uint64_t seed = 88172645463325252ULL, count = 0;
+    uint64_t kernel = frame_totals().kernel;
+    for (unsigned round = 0; round < 30000; round++) {
+        bool is_growing = round / 3000 % 2 == 0;
+        if (count < ARRAY_COUNT(held) && host_random(&seed) % 4 < (is_growing ? 3u : 1u)) {
+            cr_assert_not_null(held[count] = kernel_page_alloc());
+            memset(held[count++], 0xa5, PAGE_SIZE);
+        } else if (count > 0) {
+            uint64_t i = host_random(&seed) % count;
+            kernel_page_free(held[i]);
+            held[i] = held[--count];
+        }
+        if (round % 1000 == 0)
+            frame_reclaim();
+        cr_assert_eq(frame_totals().kernel, kernel + count * PAGE_SIZE);
+    }
+}

@@ -132,6 +132,8 @@ bool space_map_direct(hpa_t base, uint64_t size) {
     return true;
 }
 
+uint64_t host_unflushed;
+
 // The kernel's tables: a root, and leaves for the boot run and for what was mapped since.
 static hpa_t kernel_root;
 const struct pt_mapping *host_planted_leaf;
@@ -167,6 +169,15 @@ void smp_stop_and_call(void (*function)(void *), void *opaque) {
     if (kernel_root.v == 0)
         kernel_root = frame_of_kernel(kernel_page_alloc());
     function(opaque);
+}
+
+void space_unmap_direct(hpa_t base, uint64_t size) {
+    memset(&is_mapped[base.v >> PAGE_SHIFT], 0, size >> PAGE_SHIFT);
+    host_unflushed += size;
+}
+
+void smp_flush_all(void) {
+    host_unflushed = 0;
 }
 
 bool host_is_mapped(hpa_t frame) {

@@ -48,6 +48,7 @@ uint32_t host_times_cleared(hpa_t frame);
 // A leaf of the kernel's own tables, beside those of its direct map; NULL: none.
 extern const struct pt_mapping *host_planted_leaf;
 extern uint64_t host_planted_address;
+extern uint64_t host_unflushed; // bytes taken out of the direct map that a TLB may still have
 // Whether a frame was allocated to the kernel and mapped there.
 bool host_is_mapped(hpa_t frame);
 
