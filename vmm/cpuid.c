@@ -200,7 +200,7 @@ static bool finish_invariant_tsc(const struct cpuid_config *config, struct abi_c
 }
 
 static bool finish_addresses(const struct cpuid_config *config, struct abi_cpuid *row) {
-    row->eax |= config->physical_bits;
+    row->eax = X8_EAX_LINEAR_BITS | config->physical_bits;
     return true;
 }
 
@@ -238,7 +238,7 @@ const struct cpuid_rule cpuid_rules[] = {
     {0x80000005, ANY, {ALL, ALL, ALL, ALL}, NULL},
     {0x80000006, ANY, {ALL, ALL, ALL, ALL}, NULL},
     {0x80000007, ANY, {0, 0, 0, 0}, finish_invariant_tsc},
-    {0x80000008, ANY, {X8_EAX_LINEAR_BITS, X8_EBX_PASS, 0, 0}, finish_addresses},
+    {0x80000008, ANY, {0, X8_EBX_PASS, 0, 0}, finish_addresses},
 };
 const size_t cpuid_rule_count = sizeof(cpuid_rules) / sizeof(cpuid_rules[0]);
 _Static_assert(sizeof(cpuid_rules) / sizeof(cpuid_rules[0]) <= ABI_CPUID_MAX, "fits the kernel");

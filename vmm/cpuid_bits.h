@@ -198,7 +198,7 @@
      X1_EDX_RDTSCP | X1_EDX_LM | X1_EDX_3DNOWEXT | X1_EDX_3DNOW | X1_EDX_AS_LEAF_1)
 
 #define X7_EDX_INVARIANT_TSC B(8)
-#define X8_EAX_LINEAR_BITS   0x0000ff00u
+#define X8_EAX_LINEAR_BITS   (48u << 8) // whatever the processor has: guests have no LA57
 #define X8_EBX_CLZERO        B(0)
 #define X8_EBX_XSAVEERPTR    B(2)
 #define X8_EBX_WBNOINVD      B(9)
