@@ -22,6 +22,8 @@
 #define CERTAIN_US    20000u
 #define CERTAIN_TRIES 100u
 
+#define LATE_MAX 50u // times that the watchdog finds an attack where only the runtime should be
+
 #define DEBUG_OFF    0x400ULL
 #define DR6_RESET    0xffff0ff0ULL
 #define MSR_DEBUGCTL 0x1d9u
@@ -56,7 +58,7 @@ static struct { uint64_t cr0, cr3, cr4, efer; } control;
 
 static volatile bool is_running;
 static volatile bool is_over; // the watchdog's time, before the attack has begun
-static volatile uint32_t watchdog_us;
+static volatile uint32_t watchdog_us, late_count;
 static struct attack_end end;
 
 // ---- tables -----------------------------------------------------------------------------------------
@@ -176,8 +178,13 @@ static bool is_in_runtime(const struct attack_frame *frame) {
            frame->rip < (uintptr_t)attack_text_end;
 }
 
+// Wild code may have jumped into the runtime, and never leave it.
+static bool is_lost(const struct attack_frame *frame) {
+    return frame->vector == EXC_NMI && ++late_count > LATE_MAX;
+}
+
 bool attack_trap(const struct attack_frame *frame) {
-    if (!is_running || is_in_runtime(frame))
+    if (!is_running || (is_in_runtime(frame) && !is_lost(frame)))
         return resume(frame);
     is_running = false;
     end.vector = (uint8_t)frame->vector;
@@ -211,6 +218,7 @@ struct attack_end attack_run(const struct attack *attack, uint32_t us) {
     if ((attack->cs & 3) == 0)
         load_tables();
     watchdog_us = us;
+    late_count = 0;
     do {
         is_running = is_over = false;
         show_devices(true);
