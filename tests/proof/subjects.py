@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is proved, and what must not be provable. `goals` may only grow: it is the number when the line was written."""
+"""What is proved, and what must not be. `goals` and `statements` may only grow: the numbers when the line was written."""
 
 from dataclasses import dataclass, field
 
@@ -22,6 +22,21 @@ class Mutant:
     functions: list[str]  # of which one can no longer be proved
     lemmas: list[str] = field(default_factory=list)
     may_wrap: bool = False
+
+
+@dataclass
+class Eva:
+    file: str
+    statements: int  # that are reached from tests/proof/eva_NAME.c
+    options: list[str]  # where Eva has to keep states apart, or relations
+    may_wrap: bool = False
+
+
+@dataclass
+class EvaMutant:
+    eva: str  # a copy of its file
+    old: str
+    new: str
 
 
 PROOFS = {
@@ -71,4 +86,39 @@ MUTANTS = {
     "pagetable-splits-beyond": Mutant(
         "pagetable-split", "for (unsigned i = 0; i < ENTRIES; i++)\n        table[i] =",
         "for (unsigned i = 0; i <= ENTRIES; i++)\n        table[i] =", ["leaf_split"], may_wrap=True),
+}
+
+EVA = {
+    "eva-auditor": Eva("kernel/audit_judge.c", 221, [
+        "-eva-auto-loop-unroll", "20", "-eva-slevel-function", "audit_claim:40",
+    ], may_wrap=True),
+    "eva-quota": Eva("kernel/quota.c", 206, [
+        "-eva-auto-loop-unroll", "8", "-eva-domains", "equality,symbolic-locations", "-eva-split-return", "full",
+        "-eva-slevel-function", "charge:10,quota_charge:10,quota_charge_kernel:10,quota_alloc_page:10,quota_create:10",
+    ]),
+    "eva-pagetable": Eva("lib/pagetable.c", 389, [
+        "-eva-domains", "octagon", "-eva-slevel-function", "leaf_map:20,leaf_unmap:20,pt_lookup:20",
+        "-eva-unroll-recursive-calls", "4",
+    ], may_wrap=True),
+}
+
+EVA_MUTANTS = {
+    "eva-auditor-claims-one-too-far": EvaMutant(
+        "eva-auditor", "count > frame_count - first", "count > frame_count - first + 1"),
+    "eva-auditor-shifts-too-far": EvaMutant("eva-auditor", "owner >= OWNER_COUNT || ", ""),
+    "eva-auditor-needs-a-window": EvaMutant("eva-auditor", "window == NULL || ", ""),
+    "eva-quota-wraps": EvaMutant("eva-quota", "bytes <= quota->limit - quota->used", "bytes <= quota->limit"),
+    "eva-quota-needs-a-page": EvaMutant(
+        "eva-quota", "if (quota == NULL) {\n        quota_release", "if (parent == NULL) {\n        quota_release"),
+    "eva-quota-keeps-its-lock": EvaMutant("eva-quota", "lock_drop(&quota->lock);\n    return info;", "return info;"),
+    "eva-pagetable-index-one-too-far": EvaMutant(
+        "eva-pagetable", "address / SIZE_2M % ENTRIES", "address / SIZE_2M % (ENTRIES + 1)"),
+    "eva-pagetable-walks-into-a-leaf": EvaMutant(
+        "eva-pagetable", "if (!is_free && entry_is_leaf(pt->format, *entry, level))\n            return 0;", ""),
+    "eva-pagetable-needs-a-table": EvaMutant(
+        "eva-pagetable", "if (table == NULL)\n            return 0;", ""),
+    "eva-pagetable-splits-one-too-far": EvaMutant(
+        "eva-pagetable", "i < ENTRIES; i++)\n        table[i] =", "i <= ENTRIES; i++)\n        table[i] ="),
+    "eva-pagetable-walks-one-too-far": EvaMutant(
+        "eva-pagetable", "table_walk(pt, next, level - 1, 0, ENTRIES - 1", "table_walk(pt, next, level - 1, 0, ENTRIES"),
 }
