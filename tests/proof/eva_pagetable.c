@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Eva starts from: lib/pagetable.c with any contents of the tables, any format, any
-// page-aligned range below 2^48, and memory that may be used up at any time.
+// page-aligned range, and memory that may be used up at any time.
 #include "lib/pagetable.h"
 #include "tests/proof/eva.h"
 
 #define ENTRIES     512
-#define PAGES       BIT(36) // of 4 KiB, below 2^48
+#define PAGES       BIT(52) // all that 64 bits can number
 #define TABLE_COUNT 3
 
 // Each its own object, so that an index beyond one of them is an error. Not defined here: of any contents.

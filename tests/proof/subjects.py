@@ -50,8 +50,8 @@ PROOFS = {
     "pagetable": Proof("lib/pagetable.c", 95, [
         "level_size", "level_index", "entry_span", "entry_is_leaf", "entry_table", "entry_write", "table_get", "leaf_fits",
     ], ["table_at", "table_alloc", "table_entry"]),
-    "pagetable-ranges": Proof(
-        "lib/pagetable.c", 24, ["pt_unmap"], ["leaf_unmap"], ["sum_of_pages"]),
+    "pagetable-walk": Proof("lib/pagetable.c", 101, ["leaf_map", "leaf_unmap"], ["table_at", "leaf_entry"]),
+    "pagetable-ranges": Proof("lib/pagetable.c", 54, ["pt_map", "pt_unmap"], lemmas=["sums_of_pages"]),
     "pagetable-split": Proof("lib/pagetable.c", 44, ["leaf_split"],
                              ["table_at", "table_alloc", "leaf_entry", "table_entry", "leaf_rights"], may_wrap=True),
 }
@@ -82,7 +82,15 @@ MUTANTS = {
         "pagetable", "address / SIZE_2M % ENTRIES", "address / SIZE_2M % (ENTRIES - 1)", ["level_index"]),
     "pagetable-unmaps-beyond": Mutant(
         "pagetable-ranges", "leaf_unmap(pt, address + done, size - done)", "leaf_unmap(pt, address + size, size - done)",
-        ["pt_unmap"], ["sum_of_pages"]),
+        ["pt_unmap"], ["sums_of_pages"]),
+    "pagetable-maps-beyond": Mutant(
+        "pagetable-ranges", "(hpa_t){frame.v + done}, size - done, rights)", "(hpa_t){frame.v + done}, size, rights)",
+        ["pt_map"], ["sums_of_pages"]),
+    "pagetable-maps-too-much": Mutant(
+        "pagetable-walk", "return level_size(level);\n        }\n        // A leaf",
+        "return level_size(level + 1);\n        }\n        // A leaf", ["leaf_map"]),
+    "pagetable-unmaps-too-much": Mutant(
+        "pagetable-walk", "if (!leaf_split(pt, entry, level))\n                return 0;", "return size;", ["leaf_unmap"]),
     "pagetable-splits-beyond": Mutant(
         "pagetable-split", "for (unsigned i = 0; i < ENTRIES; i++)\n        table[i] =",
         "for (unsigned i = 0; i <= ENTRIES; i++)\n        table[i] =", ["leaf_split"], may_wrap=True),
