@@ -44,7 +44,7 @@ PROOFS = {
         "blame", "audit_claim", "audit_find_place", "is_inside", "audit_judge", "audit_judge_host", "audit_judge_quota",
         "range_exceeds",
     ]),
-    "quota": Proof("kernel/quota.c", 74, [
+    "quota": Proof("kernel/quota.c", 76, [
         "charge", "release", "quota_charge", "quota_release", "quota_charge_kernel", "quota_release_kernel",
     ]),
     "pagetable": Proof("lib/pagetable.c", 95, [
@@ -74,6 +74,7 @@ MUTANTS = {
         "quota", "bytes <= quota->limit - quota->used", "bytes <= quota->limit", ["charge"]),
     "quota-releases-too-much": Mutant(
         "quota", "release(quota, bytes, bytes);", "release(quota, bytes, 0);", ["quota_release_kernel"]),
+    "quota-asserts-too-much": Mutant("quota", "assert(bytes <= quota->used", "assert(bytes < quota->used", ["release"]),
     "pagetable-leaf-too-large": Mutant(
         "pagetable", "size >= leaf && address % leaf == 0", "size > 0 && address % leaf == 0", ["leaf_fits"]),
     "pagetable-leaf-misaligned": Mutant(
