@@ -7,7 +7,9 @@
 // One line for the host's console, behind "[bulkhead] ". No newline at its end.
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/*@ assigns \nothing;
+// To the prover it is what must never be reached.
+/*@ requires \false;
+    assigns \nothing;
     ensures \false; */
 // A bug of ours: writes the crash record (message, registers, stack, last exits) to serial and
 // framebuffer, stops all CPUs. Nothing that a guest or a user does may lead here.

@@ -38,7 +38,7 @@ static bool charge(struct quota *quota, uint64_t bytes, uint64_t kernel) {
 }
 
 /*@ requires \valid(quota) && are_books_right(quota) && kernel <= bytes;
-    requires quota->kernel - kernel <= quota->used - bytes;
+    requires kernel <= quota->kernel && quota->kernel - kernel <= quota->used - bytes;
     assigns quota->used, quota->kernel, quota->lock.is_taken;
     ensures are_books_right(quota);
     ensures quota->used == \old(quota->used) - bytes &&

@@ -11,8 +11,8 @@
         \exists integer k; 0 <= k < PT_MODEL_TABLES && table == &pt_tables[k * 512]; */
 
 #ifdef PROOF_LEMMAS // Z3 loses its way in them where they are of no use
-/*@ lemma sum_of_pages: \forall integer a, b; 0 <= a && 0 <= b && is_paged(a) && is_paged(b) ==>
-        is_paged(a + b); */
+/*@ lemma sums_of_pages: \forall integer a, b; 0 <= a && 0 <= b && is_paged(a) && is_paged(b) ==>
+        is_paged(a + b) && (b <= a ==> is_paged(a - b)); */
 #endif
 
 /*@ requires level < LEVELS;
@@ -47,7 +47,7 @@ static unsigned level_index(uint64_t address, unsigned level) {
 }
 
 // From `address` to the end of what its entry covers.
-/*@ requires level < LEVELS && is_paged(address) && address <= 0xffffffffffff;
+/*@ requires level < LEVELS && is_paged(address);
     assigns \nothing;
     ensures 0 < \result <= 0x8000000000 && is_paged(\result);
     ensures whole: address % (level == 0 ? 0x1000 : level == 1 ? 0x200000 :
@@ -121,7 +121,7 @@ bool pt_init(struct pagetable *pt, const struct pt_format *format, struct pt_mem
 }
 
 // The table below `entry`, made when there is none. NULL: no memory.
-/*@ requires is_usable(pt) && \valid(entry) && \separated(entry, pt, pt->format);
+/*@ requires is_usable(pt) && \valid(entry) && \separated(entry, pt) && \separated(entry, pt->format);
     assigns *entry, pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
     ensures \result != \null ==> is_table(\result); */
 static uint64_t *table_get(struct pagetable *pt, uint64_t *entry) {
@@ -136,7 +136,7 @@ static uint64_t *table_get(struct pagetable *pt, uint64_t *entry) {
 
 // Replaces a large leaf by a table that maps the same. False: no memory.
 /*@ requires is_usable(pt) && 0 < level < LEVELS;
-    requires \valid(entry) && \separated(entry, pt, pt->format);
+    requires \valid(entry) && \separated(entry, pt) && \separated(entry, pt->format);
     assigns *entry, pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
 static bool leaf_split(struct pagetable *pt, uint64_t *entry, unsigned level) {
     const struct pt_format *format = pt->format;
@@ -171,9 +171,19 @@ static bool leaf_fits(const struct pagetable *pt, uint64_t address, hpa_t frame,
 }
 
 // Maps one leaf at `address`, as large as fits; its size, or 0 when there is no memory.
+/*@ requires is_usable(pt);
+    requires is_paged(address) && is_paged(frame.v) && is_paged(size) && size > 0;
+    requires address + size <= UINT64_MAX && frame.v + size <= UINT64_MAX;
+    assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
+    ensures \result == 0 ||
+        (is_level_size(\result) && is_paged(\result) && \result <= size &&
+         address % \result == 0 && frame.v % \result == 0); */
 static uint64_t leaf_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size,
                          uint32_t rights) {
     uint64_t *table = table_at(pt, pt->root);
+    /*@ loop invariant level < LEVELS && is_table(table);
+        loop assigns level, table, pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
+        loop variant level; */
     for (unsigned level = LEVELS - 1;; level--) {
         uint64_t *entry = &table[level_index(address, level)];
         bool is_free = (*entry & pt->format->present_mask) == 0;
@@ -192,6 +202,10 @@ static uint64_t leaf_map(struct pagetable *pt, uint64_t address, hpa_t frame, ui
 
 bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, uint32_t rights) {
     uint64_t done = 0;
+    /*@ loop invariant is_paged(done);
+        loop invariant done <= size;
+        loop assigns done, pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
+        loop variant size - done; */
     while (done < size) {
         uint64_t step = leaf_map(pt, address + done, (hpa_t){frame.v + done}, size - done, rights);
         if (step == 0) {
@@ -207,11 +221,14 @@ bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, 
 // Removes the leaf at `address`, or skips the hole there; how far to go on, or 0 when a leaf has to be
 // split and there is no memory.
 /*@ requires is_usable(pt);
-    requires is_paged(address) && address <= 0xffffffffffff && size > 0;
+    requires is_paged(address) && is_paged(size) && size > 0 && address + size <= UINT64_MAX;
     assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
     ensures \result == 0 || (0 < \result <= 0x8000000000 && is_paged(\result)); */
 static uint64_t leaf_unmap(struct pagetable *pt, uint64_t address, uint64_t size) {
     uint64_t *table = table_at(pt, pt->root);
+    /*@ loop invariant level < LEVELS && is_table(table);
+        loop assigns level, table, pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
+        loop variant level; */
     for (unsigned level = LEVELS - 1;; level--) {
         uint64_t *entry = &table[level_index(address, level)];
         uint64_t span = entry_span(address, level);

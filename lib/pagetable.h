@@ -65,13 +65,19 @@ bool pt_init(struct pagetable *pt, const struct pt_format *format, struct pt_mem
 // Maps [address, address+size) to [frame, frame+size) with the largest leaves that alignment and
 // format allow. All three are page-aligned. False: no memory for tables, or something is mapped there
 // already; what was mapped by this call is undone.
+/*@ requires is_usable(pt);
+    requires is_paged(address) && is_paged(size) && is_paged(frame.v);
+    requires size <= 0x1000000000000;
+    requires address + size <= UINT64_MAX && frame.v + size <= UINT64_MAX;
+    assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
 bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, uint32_t rights);
 
 // Removes what is mapped in the page-aligned range. Splitting a large leaf may need a table: false
 // then, and that leaf stays whole while all before it is gone. Ranges that do not cut a leaf in two
 // never fail. Tables that become empty stay until pt_destroy, since a processor may still walk them.
 /*@ requires is_usable(pt);
-    requires is_paged(address) && is_paged(size) && address + size <= 0x1000000000000;
+    requires is_paged(address) && is_paged(size);
+    requires size <= 0x1000000000000 && address + size <= UINT64_MAX;
     assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
 bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size);
 
