@@ -85,6 +85,14 @@ static bool may_move_to(const struct thread *thread, const struct cpu *cpu) {
            group_may_use(thread->group, cpu);
 }
 
+static void mark_idle(const struct cpu *cpu, bool is_idle_now) {
+    uint64_t bit = BIT(cpu->index % 64), *word = &idle_cpus[cpu->index / 64];
+    if (is_idle_now)
+        __atomic_fetch_or(word, bit, __ATOMIC_ACQ_REL);
+    else if ((__atomic_load_n(word, __ATOMIC_RELAXED) & bit) != 0)
+        __atomic_fetch_and(word, ~bit, __ATOMIC_ACQ_REL);
+}
+
 // Whoever gets true is the one that gives the CPU something to do.
 static bool claim_idle(uint32_t cpu) {
     uint64_t bit = BIT(cpu % 64), *word = &idle_cpus[cpu / 64];
@@ -142,6 +150,9 @@ static void put(struct scheduler *s, struct thread *thread, enum runqueue_place 
                      group_park(thread->group, thread, now);
     bool is_in = !is_parked && runqueue_put(&s->queue, thread, place, now);
     bool is_requested = is_in && thread != s->running && is_wanted_now(s, thread);
+    // Who was given an idle CPU and does not come leaves it to others.
+    if (is_parked && is_idle(s->running))
+        mark_idle(cpu, true);
     lock_drop(&s->lock);
     if (is_parked)
         group_arm_refill(thread->group);
@@ -475,14 +486,6 @@ static void begin_run(struct scheduler *s, struct thread *next) {
     s->running = next;
     __atomic_store_n(&s->running_load, is_idle(next) ? 0 : next->share, __ATOMIC_RELAXED);
     s->is_contended = s->queue.count > 0;
-}
-
-static void mark_idle(const struct cpu *cpu, bool is_idle_now) {
-    uint64_t bit = BIT(cpu->index % 64), *word = &idle_cpus[cpu->index / 64];
-    if (is_idle_now)
-        __atomic_fetch_or(word, bit, __ATOMIC_ACQ_REL);
-    else if ((__atomic_load_n(word, __ATOMIC_RELAXED) & bit) != 0)
-        __atomic_fetch_and(word, ~bit, __ATOMIC_ACQ_REL);
 }
 
 // Gives the CPU to who is next, the current thread included when it is runnable.

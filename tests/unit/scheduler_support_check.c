@@ -214,6 +214,9 @@ static bool is_unfair(const struct cpu *cpu) {
 
 static void check_idle(struct processor *self, bool waits_for_core) {
     const struct cpu *cpu = &self->cpu;
+    bool has_bit = (idle_cpus[0] >> cpu->index & 1) != 0;
+    if (!has_bit && !waits_for_core)
+        machine_complain("CPU %u is idle, and nobody can know", cpu->index);
     if (waits_for_core || !is_unfair(cpu)) {
         self->unfair_since = 0;
         return;
