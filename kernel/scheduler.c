@@ -525,6 +525,8 @@ static void schedule(enum runqueue_place place) {
         timer_cancel(&s->slice);
     if (next != self)
         switch_to(cpu, self, next);
+    else if (!is_idle(next))
+        change_owner(cpu, next->group); // of another domain or class of service, perhaps, by now
 }
 
 void scheduler_check(void) {

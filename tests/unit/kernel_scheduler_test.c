@@ -326,6 +326,7 @@ static uint64_t manager(struct job *job) {
 static void run_any(uint32_t cpus, bool has_siblings, uint64_t seed) {
     machine_start(cpus, has_siblings, seed);
     machine.stalls = seed % 2 * 500;
+    machine.changes_domains = seed % 4 == 0;
     if (has_siblings) {
         machine.patience = 8;
         machine.idle_max = 20 * MACHINE_SLICE;
