@@ -19,8 +19,10 @@
 #include "kernel/vcpu.h"
 
 #define SLICES_A_SECOND 200u // a slice is 5 ms, when somebody else waits
-#define ROTATION        16u // slices after which a thread changes sides although nothing gets more equal
 #define LOOKS_MAX       16u // at other CPUs, at the end of a slice
+// Slices after which a thread changes sides although nothing gets more equal; a prime, so that it is not always
+// the turn of the same one.
+#define ROTATION 19u
 
 struct scheduler {
     struct spinlock lock;
@@ -260,6 +262,7 @@ static struct cpu *find_least_loaded(struct scheduler *s, const struct cpu *self
         if (least == NULL || load_of(of(cpu)) < load_of(of(least)))
             least = cpu;
     }
+    s->next_look++; // where several are the least, another one the next time
     return least;
 }
 

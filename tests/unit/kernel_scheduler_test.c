@@ -71,6 +71,29 @@ static void share_by_weight(uint32_t cpus, uint32_t count, uint64_t ticks) {
 Test(kernel_scheduler, groups_share_by_weight) {
     share_by_weight(1, 1, 20000 * MACHINE_MS);
     share_by_weight(2, 2, 20000 * MACHINE_MS);
+    share_by_weight(4, 4, 20000 * MACHINE_MS);
+}
+
+// Equal ones, more than CPUs, and not a multiple: they change sides.
+static void share_cpus(uint32_t cpus, uint32_t count) {
+    const struct job *jobs[JOBS_MAX];
+    machine_start(cpus, false, count);
+    for (unsigned i = 0; i < count; i++)
+        jobs[i] = add_hog(100);
+    machine_run(40000 * MACHINE_MS);
+    for (unsigned i = 0; i < count; i++)
+        cr_expect_leq(error_permil(job_ran(jobs[i]), cpus * 40000 * MACHINE_MS / count, 1000), 50,
+                      "%u of %u on %u CPUs: %lu", i, count, cpus, job_ran(jobs[i]));
+    machine_end();
+}
+
+Test(kernel_scheduler, equal_hogs_change_sides) {
+    share_cpus(2, 3);
+    share_cpus(2, 5);
+    share_cpus(4, 5);
+    share_cpus(4, 6);
+    share_cpus(4, 7);
+    share_cpus(4, 9);
 }
 
 // It uses less than its share.
