@@ -363,7 +363,7 @@ static void run_any(uint32_t cpus, bool has_siblings, uint64_t seed) {
     if (getenv("SIMULATION_FIGURES") != NULL)
         fprintf(stderr, "%u %d seed %lu: %lu steps, wait %lu, idle %lu us, interrupts %u\n", cpus,
                 has_siblings, seed, machine.steps, machine.worst_wait,
-                machine.worst_idle * 1000 / MACHINE_MS, machine.worst_wakes);
+                machine.worst_idle * 1000 / MACHINE_MS, machine.worst_interrupts);
 }
 
 static void run_seeds(uint32_t cpus, bool has_siblings) {
@@ -381,4 +381,7 @@ Test(kernel_scheduler, random_on_two_cpus) {
 }
 Test(kernel_scheduler, random_on_four_cpus) {
     run_seeds(4, false);
+}
+Test(kernel_scheduler, random_on_two_cores) {
+    run_seeds(4, true);
 }

@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STACK_SIZE (128u << 10)
+#define STACK_SIZE     (128u << 10)
+#define INTERRUPTS_MAX 60u // of a CPU in a slice: a quarter is usual
 
 struct machine machine;
 struct cpu *cpu_table[CPU_COUNT_MAX];
@@ -163,21 +164,24 @@ static bool has_wake(const struct processor *processor) {
     return processor->wake_at != 0 && processor->wake_at <= machine.now;
 }
 
-static void count_wake(struct processor *processor) {
-    if (machine.now - processor->wakes_since >= MACHINE_SLICE) {
-        processor->wakes_since = machine.now;
-        processor->wakes = 0;
+static void count_interrupt(struct processor *processor) {
+    if (machine.now - processor->counted_since >= MACHINE_SLICE) {
+        processor->counted_since = machine.now;
+        processor->interrupts = 0;
     }
-    machine.worst_wakes = MAX(machine.worst_wakes, ++processor->wakes);
+    machine.worst_interrupts = MAX(machine.worst_interrupts, ++processor->interrupts);
+    if (processor->interrupts > INTERRUPTS_MAX)
+        machine_complain("CPU %u takes more than %u interrupts in a slice", processor->cpu.index,
+                         INTERRUPTS_MAX);
 }
 
 static void take_interrupts(struct processor *processor) {
     while (has_timer(processor) || has_wake(processor)) {
         if (has_wake(processor) && (!has_timer(processor) || machine_random(2) == 0)) {
             processor->wake_at = 0;
-            count_wake(processor);
         } else {
             processor->deadline = 0;
+            count_interrupt(processor);
             timer_interrupt();
         }
         pass();

@@ -53,8 +53,8 @@ struct processor {
     uint64_t deadline, timer_at; // what is in the local timer, 0: nothing; when its interrupt comes
     uint64_t wake_at;            // when the interrupt of another CPU comes; 0: none
     uint64_t stalled_until;      // by the firmware
-    uint64_t wakes_since;        // a slice ago at most
-    uint32_t wakes;              // interrupts since then
+    uint64_t counted_since;      // a slice ago at most
+    uint32_t interrupts;         // interrupts since then
     const struct spinlock *spins_on;
     uint64_t unfair_since; // it idles while somebody waits who could run here; 0: it does not
     uint64_t rsp;
@@ -73,8 +73,8 @@ struct machine {
     uint64_t idle_max;    // a CPU idles no longer beside one who waits
     bool changes_domains; // of groups that run: sibling CPUs learn of it by an interrupt
     uint64_t worst_wait,
-        worst_idle;       // that were seen: the one in permil of a round, the other in ticks
-    uint32_t worst_wakes; // interrupts that one CPU took in a slice
+        worst_idle;            // that were seen: the one in permil of a round, the other in ticks
+    uint32_t worst_interrupts; // interrupts that one CPU took in a slice
     uint64_t steps;
     uint32_t stacks;    // of threads, in use
     uint32_t groups;    // alive
