@@ -28,10 +28,12 @@ static bool is_alone(const struct cpu *cpu) {
     return __atomic_load_n(&cpu->sibling, __ATOMIC_ACQUIRE) == NULL;
 }
 
-static void leave(struct core *core, const struct cpu *cpu) {
-    if (is_inside[cpu->index])
-        core->users--;
+// Whether it was inside.
+static bool leave(struct core *core, const struct cpu *cpu) {
+    bool was_inside = is_inside[cpu->index];
+    core->users -= was_inside;
     is_inside[cpu->index] = false;
+    return was_inside;
 }
 
 static enum core_answer enter(struct core *core, const struct cpu *cpu, uint32_t domain,
@@ -51,6 +53,7 @@ static enum core_answer enter(struct core *core, const struct cpu *cpu, uint32_t
 
 static enum core_answer ask(struct core *core, const struct cpu *cpu, uint32_t domain,
                             bool is_urgent, uint64_t now, uint64_t slice, uint64_t *retry) {
+    bool was_inside = leave(core, cpu);
     bool is_over = now - core->since >= slice;
     bool is_free = core->promised == 0 || core->promised == domain || is_over;
     if (core->users == 0 ? is_free : core->domain == domain && core->promised == 0)
@@ -61,8 +64,10 @@ static enum core_answer ask(struct core *core, const struct cpu *cpu, uint32_t d
         core->since = now;
         *retry = now + slice;
     }
+    // Once: CPUs that both wait, for a promise that neither takes up, would tell each other for ever.
+    bool is_handed_over = was_inside && core->users == 0;
     bool is_ours = core->promised == domain;
-    return core->promised != 0 && (is_ours || core->users == 0) ? CORE_TELL : CORE_LATER;
+    return core->promised != 0 && (is_ours || is_handed_over) ? CORE_TELL : CORE_LATER;
 }
 
 enum core_answer core_enter(const struct cpu *cpu, uint32_t domain, bool is_urgent, uint64_t now,
@@ -70,7 +75,6 @@ enum core_answer core_enter(const struct cpu *cpu, uint32_t domain, bool is_urge
     if (is_alone(cpu))
         return CORE_ENTERED;
     struct core *core = take(cpu);
-    leave(core, cpu);
     enum core_answer answer = ask(core, cpu, domain, is_urgent, now, slice, retry);
     lock_drop(&core->lock);
     return answer;
@@ -80,9 +84,7 @@ bool core_leave(const struct cpu *cpu) {
     if (is_alone(cpu))
         return false;
     struct core *core = take(cpu);
-    bool was_inside = is_inside[cpu->index];
-    leave(core, cpu);
-    bool is_handed_over = was_inside && core->users == 0 && core->promised != 0;
+    bool is_handed_over = leave(core, cpu) && core->users == 0 && core->promised != 0;
     if (core->users == 0)
         core->is_urgent = false;
     lock_drop(&core->lock);

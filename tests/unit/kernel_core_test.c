@@ -39,7 +39,7 @@ Test(kernel_core, the_other_domain_has_its_turn_after_a_slice) {
     cr_expect_eq(enter(1, 8, SLICE), CORE_TELL, "promised");
     cr_expect_eq(core_get_domain(host_cpu(1)), 0);
     cr_expect_eq(enter(0, 7, SLICE + 1), CORE_TELL, "it leaves, and says so");
-    cr_expect_eq(enter(0, 7, SLICE + 1), CORE_TELL, "and cannot come back");
+    cr_expect_eq(enter(0, 7, SLICE + 1), CORE_LATER, "once, and cannot come back");
     cr_expect_eq(enter(1, 8, SLICE + 2), CORE_ENTERED);
     cr_expect_eq(enter(0, 7, SLICE + 3), CORE_LATER);
     cr_expect_eq(enter(0, 7, 2 * SLICE + 2), CORE_TELL, "then it is the first one's again");

@@ -179,6 +179,7 @@ static void take_interrupts(struct processor *processor) {
     while (has_timer(processor) || has_wake(processor)) {
         if (has_wake(processor) && (!has_timer(processor) || machine_random(2) == 0)) {
             processor->wake_at = 0;
+            count_interrupt(processor);
         } else {
             processor->deadline = 0;
             count_interrupt(processor);
