@@ -19,7 +19,7 @@
 #include "kernel/vcpu.h"
 
 #define SLICES_A_SECOND 200u // a slice is 5 ms, when somebody else waits
-#define LOOKS_MAX       16u // at other CPUs, at the end of a slice
+#define LOOKS_MAX       16u  // at other CPUs, at the end of a slice
 // Slices after which a thread changes sides although nothing gets more equal; a prime, so that it is not always
 // the turn of the same one.
 #define ROTATION 19u
