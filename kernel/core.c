@@ -15,6 +15,10 @@ struct core {
 
 static struct core cores[CPU_COUNT_MAX]; // by cpu->core
 static bool is_inside[CPU_COUNT_MAX];    // by CPU: it is one of `users` [lock]
+static struct {
+    uint32_t domain;    // that it was refused for last; 0: it got it, or wants nothing
+    uint64_t since;     // TSC
+} waits[CPU_COUNT_MAX]; // by CPU [lock]
 
 // Zeroes are a lock that nobody holds, but for its rank.
 static struct core *take(const struct cpu *cpu) {
@@ -48,7 +52,17 @@ static enum core_answer enter(struct core *core, const struct cpu *cpu, uint32_t
     core->is_urgent = core->is_urgent || is_urgent;
     core->users++;
     is_inside[cpu->index] = true;
+    if (waits[cpu->index].domain == domain)
+        waits[cpu->index].domain = 0;
     return CORE_ENTERED;
+}
+
+// Since when it has been refused for this domain.
+static uint64_t begin_wait(const struct cpu *cpu, uint32_t domain, uint64_t now) {
+    if (waits[cpu->index].domain != domain)
+        waits[cpu->index].since = now;
+    waits[cpu->index].domain = domain;
+    return waits[cpu->index].since;
 }
 
 static enum core_answer ask(struct core *core, const struct cpu *cpu, uint32_t domain,
@@ -59,7 +73,12 @@ static enum core_answer ask(struct core *core, const struct cpu *cpu, uint32_t d
     if (core->users == 0 ? is_free : core->domain == domain && core->promised == 0)
         return enter(core, cpu, domain, is_urgent, now);
     *retry = is_over ? now + slice : core->since + slice;
-    if (core->users > 0 && core->promised == 0 && (is_urgent || (is_over && !core->is_urgent))) {
+    // Owners that change among themselves do not begin anew for who waits.
+    uint64_t begin = begin_wait(cpu, domain, now);
+    bool is_due = is_over || now - begin >= slice;
+    if (core->promised == 0 && !is_due)
+        *retry = MIN(*retry, begin + slice);
+    if (core->users > 0 && core->promised == 0 && (is_urgent || (is_due && !core->is_urgent))) {
         core->promised = domain;
         core->since = now;
         *retry = now + slice;
@@ -84,6 +103,7 @@ bool core_leave(const struct cpu *cpu) {
     if (is_alone(cpu))
         return false;
     struct core *core = take(cpu);
+    waits[cpu->index].domain = 0;
     bool is_handed_over = leave(core, cpu) && core->users == 0 && core->promised != 0;
     if (core->users == 0)
         core->is_urgent = false;

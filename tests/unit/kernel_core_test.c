@@ -48,6 +48,19 @@ Test(kernel_core, the_other_domain_has_its_turn_after_a_slice) {
     cr_expect_eq(enter(0, 7, 2 * SLICE + 3), CORE_ENTERED);
 }
 
+Test(kernel_core, owners_that_take_turns_keep_nobody_waiting) {
+    uint64_t now = 0;
+    enter(0, 7, 0);
+    cr_expect_eq(enter(1, 9, 1), CORE_LATER);
+    // CPU 0 has two domains in its queue.
+    for (uint32_t turn = 0; now < SLICE; turn++)
+        cr_assert_eq(enter(0, turn % 2 == 0 ? 8 : 7, now += SLICE / 4), CORE_ENTERED);
+    cr_expect_leq(retry, SLICE + 1);
+    cr_expect_eq(enter(1, 9, SLICE + 1), CORE_TELL);
+    cr_expect_eq(enter(0, 7, SLICE + 2), CORE_TELL);
+    cr_expect_eq(enter(1, 9, SLICE + 3), CORE_ENTERED);
+}
+
 Test(kernel_core, an_idle_core_is_anybodys) {
     enter(0, 7, 0);
     cr_expect_not(core_leave(host_cpu(0)), "nobody waits");

@@ -237,6 +237,23 @@ Test(kernel_scheduler, domains_share_cores_in_time) {
     machine_end();
 }
 
+static struct job *add_pinned_hog(uint32_t weight, uint64_t cpus) {
+    struct abi_group values = plain(weight);
+    values.cpus[0] = cpus;
+    return machine_add_job(add_vm(&values), hog, ABI_CPU_ANY);
+}
+
+// Two domains that change places on one CPU, in less than a slice each, leave the third its turn.
+Test(kernel_scheduler, owners_that_take_turns_keep_nobody_waiting) {
+    machine_start(2, true, 1);
+    (void)add_pinned_hog(25, 1);
+    (void)add_pinned_hog(25, 1);
+    const struct job *third = add_pinned_hog(25, 2);
+    machine_run(1000 * MACHINE_MS);
+    cr_expect_geq(job_ran(third), 300 * MACHINE_MS, "%lu", job_ran(third));
+    machine_end();
+}
+
 Test(kernel_scheduler, one_domain_has_all_of_its_cores) {
     struct abi_group values = plain(100);
     const struct job *jobs[4];
@@ -351,7 +368,7 @@ static void run_any(uint32_t cpus, bool has_siblings, uint64_t seed) {
     machine.stalls = seed % 2 * 500;
     machine.changes_domains = seed % 4 == 0;
     if (has_siblings) {
-        machine.patience = 8;
+        machine.patience = 4;
         machine.idle_max = 20 * MACHINE_SLICE;
     }
     struct abi_group values = plain(400);

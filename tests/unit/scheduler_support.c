@@ -140,6 +140,8 @@ void host_pause(void) {
 
 void lapic_timer_set(uint64_t deadline) {
     struct processor *processor = current();
+    if (processor->deadline == deadline)
+        return;
     processor->deadline = deadline;
     processor->timer_at = MAX(deadline, machine.now) + machine_random(machine.lateness + 1);
 }
