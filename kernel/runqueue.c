@@ -177,7 +177,9 @@ void runqueue_charge(struct thread *thread, uint64_t ticks, bool is_contended, u
         thread->deadline_misses++;
         begin_period(thread, now - ticks);
     }
-    if (thread->class == THREAD_REALTIME || (thread->class == THREAD_SHARED && is_contended))
+    // In debt it runs only where the CPU would idle instead, as the others wait for the core.
+    bool is_turn = is_contended && thread->credit > 0;
+    if (thread->class == THREAD_REALTIME || (thread->class == THREAD_SHARED && is_turn))
         thread->credit -= (int64_t)ticks;
 }
 

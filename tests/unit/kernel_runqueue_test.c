@@ -180,6 +180,9 @@ Test(kernel_runqueue, in_debt_it_runs_for_a_slice_not_for_a_tick) {
     runqueue_charge(thread, 3 * SLICE, true, now);
     cr_assert_lt(thread->credit, 0);
     cr_expect_eq(runqueue_slice(&queue, thread), SLICE);
+    int64_t credit = thread->credit;
+    runqueue_charge(thread, SLICE, true, now);
+    cr_expect_eq(thread->credit, credit, "nobody else could have run");
 }
 
 // ---- real-time ------------------------------------------------------------------------------------
