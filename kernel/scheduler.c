@@ -422,9 +422,15 @@ static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
     return next;
 }
 
-static bool is_of_domain(const struct thread *thread, const void *opaque) {
-    const uint32_t *domain = opaque;
-    return thread->group->domain == *domain;
+struct beside {
+    const struct cpu *cpu;
+    uint32_t domain; // of what runs on the core's other CPUs
+};
+
+static bool may_run_beside(const struct thread *thread, const void *opaque) {
+    const struct beside *beside = opaque;
+    return thread->group->domain == beside->domain && group_may_use(thread->group, beside->cpu) &&
+           group_has_budget(thread->group, x86_rdtsc());
 }
 
 static enum core_answer ask_core(const struct scheduler *s, const struct cpu *cpu,
@@ -453,9 +459,9 @@ static struct thread *admit(struct scheduler *s, const struct cpu *cpu, struct t
     (void)runqueue_put(&s->queue, next, RUNQUEUE_FIRST, x86_rdtsc());
     if (answer == CORE_TELL)
         tell_siblings(cpu);
-    uint32_t domain = core_get_domain(cpu);
+    const struct beside beside = {cpu, core_get_domain(cpu)};
     struct thread *other =
-        domain != 0 ? runqueue_find_movable(&s->queue, is_of_domain, &domain) : NULL;
+        beside.domain != 0 ? runqueue_find_movable(&s->queue, may_run_beside, &beside) : NULL;
     if (other == NULL || ask_core(s, cpu, other, retry) != CORE_ENTERED)
         return NULL;
     runqueue_remove(&s->queue, other);

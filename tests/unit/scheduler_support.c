@@ -73,6 +73,7 @@ static void coroutine_main(void) {
 }
 
 static void start_coroutine(struct processor *processor) {
+    processor->kernel_since = machine.now;
     processor->stack = malloc(STACK_SIZE);
     uint64_t *words = (uint64_t *)(processor->stack + STACK_SIZE);
     *--words = 0;
@@ -175,6 +176,11 @@ static void count_interrupt(struct processor *processor) {
     if (processor->interrupts > INTERRUPTS_MAX)
         machine_complain("CPU %u takes more than %u interrupts in a slice", processor->cpu.index,
                          INTERRUPTS_MAX);
+}
+
+static void enter_kernel(struct processor *processor) {
+    processor->mode = PROCESSOR_KERNEL;
+    processor->kernel_since = machine.now;
 }
 
 static void take_interrupts(struct processor *processor) {
@@ -303,7 +309,7 @@ static void run_in_ring_3(struct processor *processor, struct job *job) {
     processor->user_until = machine.now + job->left;
     processor->mode = PROCESSOR_USER;
     suspend();
-    processor->mode = PROCESSOR_KERNEL;
+    enter_kernel(processor);
     uint64_t ticks = MIN(machine.now - processor->user_since, job->left);
     job->left -= ticks;
     job->done += ticks;
@@ -327,7 +333,7 @@ void machine_halt(void) {
         return;
     processor->mode = PROCESSOR_HALTED;
     suspend();
-    processor->mode = PROCESSOR_KERNEL;
+    enter_kernel(processor);
     take_interrupts(processor);
 }
 

@@ -50,6 +50,7 @@ struct processor {
     struct tss tss;
     enum { PROCESSOR_KERNEL, PROCESSOR_USER, PROCESSOR_HALTED } mode;
     uint64_t user_since, user_until;
+    uint64_t kernel_since;       // interrupts are off
     uint64_t deadline, timer_at; // what is in the local timer, 0: nothing; when its interrupt comes
     uint64_t wake_at;            // when the interrupt of another CPU comes; 0: none
     uint64_t stalled_until;      // by the firmware

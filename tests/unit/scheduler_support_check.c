@@ -50,6 +50,11 @@ static void check_ring_3(uint32_t i) {
                          thread->state);
 }
 
+static void check_kernel(const struct processor *self) {
+    if (machine.stalls == 0 && machine.now - self->kernel_since > MACHINE_MS / 10)
+        machine_complain("CPU %u does not leave the kernel", self->cpu.index);
+}
+
 static void check_domain(uint32_t i) {
     const struct processor *self = &machine.processor[i];
     const struct thread *thread = running_on(i);
@@ -256,6 +261,8 @@ void machine_check(void) {
     for (uint32_t i = 0; i < cpu_count; i++)
         is_calm = is_calm && machine.processor[i].mode != PROCESSOR_KERNEL;
     for (uint32_t i = 0; i < cpu_count; i++) {
+        if (machine.processor[i].mode == PROCESSOR_KERNEL)
+            check_kernel(&machine.processor[i]);
         if (machine.processor[i].mode != PROCESSOR_USER)
             continue;
         check_ring_3(i);
