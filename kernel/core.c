@@ -9,12 +9,13 @@ struct core {
     uint32_t users;    // CPUs of it that run somebody
     uint32_t domain;   // theirs; of the last ones when there are none
     uint32_t promised; // the domain that comes next; 0: none
-    bool is_urgent;    // a real-time thread has it
+    uint32_t urgents;  // of the users, that run a real-time thread
     uint64_t since;    // TSC when the domain got it, or when it was promised
 };
 
 static struct core cores[CPU_COUNT_MAX]; // by cpu->core
 static bool is_inside[CPU_COUNT_MAX];    // by CPU: it is one of `users` [lock]
+static bool runs_urgent[CPU_COUNT_MAX];  // by CPU: it is one of `urgents` [lock]
 static struct {
     uint32_t domain;    // that it was refused for last; 0: it got it, or wants nothing
     uint64_t since;     // TSC
@@ -36,7 +37,8 @@ static bool is_alone(const struct cpu *cpu) {
 static bool leave(struct core *core, const struct cpu *cpu) {
     bool was_inside = is_inside[cpu->index];
     core->users -= was_inside;
-    is_inside[cpu->index] = false;
+    core->urgents -= runs_urgent[cpu->index];
+    is_inside[cpu->index] = runs_urgent[cpu->index] = false;
     return was_inside;
 }
 
@@ -47,11 +49,11 @@ static enum core_answer enter(struct core *core, const struct cpu *cpu, uint32_t
             core->since = now;
         core->domain = domain;
         core->promised = 0;
-        core->is_urgent = false;
     }
-    core->is_urgent = core->is_urgent || is_urgent;
     core->users++;
+    core->urgents += is_urgent;
     is_inside[cpu->index] = true;
+    runs_urgent[cpu->index] = is_urgent;
     if (waits[cpu->index].domain == domain)
         waits[cpu->index].domain = 0;
     return CORE_ENTERED;
@@ -78,7 +80,7 @@ static enum core_answer ask(struct core *core, const struct cpu *cpu, uint32_t d
     bool is_due = is_over || now - begin >= slice;
     if (core->promised == 0 && !is_due)
         *retry = MIN(*retry, begin + slice);
-    if (core->users > 0 && core->promised == 0 && (is_urgent || (is_due && !core->is_urgent))) {
+    if (core->users > 0 && core->promised == 0 && (is_urgent || (is_due && core->urgents == 0))) {
         core->promised = domain;
         core->since = now;
         *retry = now + slice;
@@ -105,8 +107,6 @@ bool core_leave(const struct cpu *cpu) {
     struct core *core = take(cpu);
     waits[cpu->index].domain = 0;
     bool is_handed_over = leave(core, cpu) && core->users == 0 && core->promised != 0;
-    if (core->users == 0)
-        core->is_urgent = false;
     lock_drop(&core->lock);
     return is_handed_over;
 }

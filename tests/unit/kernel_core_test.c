@@ -61,6 +61,15 @@ Test(kernel_core, owners_that_take_turns_keep_nobody_waiting) {
     cr_expect_eq(enter(1, 9, SLICE + 3), CORE_ENTERED);
 }
 
+Test(kernel_core, it_is_urgent_only_while_a_realtime_thread_runs) {
+    core_enter(host_cpu(0), 7, true, 0, SLICE, &retry);
+    enter(1, 7, 0);
+    cr_expect_eq(enter(0, 8, SLICE / 2), CORE_LATER, "who was urgent is out, but not yet a slice");
+    cr_expect_eq(enter(0, 8, SLICE), CORE_TELL);
+    cr_expect_eq(enter(1, 7, SLICE + 1), CORE_TELL);
+    cr_expect_eq(enter(0, 8, SLICE + 2), CORE_ENTERED);
+}
+
 Test(kernel_core, an_idle_core_is_anybodys) {
     enter(0, 7, 0);
     cr_expect_not(core_leave(host_cpu(0)), "nobody waits");

@@ -169,7 +169,7 @@ static uint64_t periodic(struct job *job) {
         return group->budget - 10 * machine.lateness;
     }
     if (machine.now > job->b + 10 * machine.lateness)
-        job->complaint = "late";
+        job->complaint = "it is late";
     return machine.now < job->b ? job_sleep(job, job->b - machine.now) : 0;
 }
 
@@ -251,6 +251,24 @@ Test(kernel_scheduler, owners_that_take_turns_keep_nobody_waiting) {
     const struct job *third = add_pinned_hog(25, 2);
     machine_run(1000 * MACHINE_MS);
     cr_expect_geq(job_ran(third), 300 * MACHINE_MS, "%lu", job_ran(third));
+    machine_end();
+}
+
+// Beside a hog of its own domain, which never leaves the core.
+Test(kernel_scheduler, a_realtime_thread_keeps_the_core_only_while_it_runs) {
+    struct abi_group values = {.weight = 100,
+                               .cpus = {2},
+                               .reserved = {1},
+                               .budget = 2 * MACHINE_MS,
+                               .period = 10 * MACHINE_MS};
+    machine_start(2, true, 1);
+    struct process *vm = add_vm(&values);
+    (void)machine_add_job(vm, hog, ABI_CPU_ANY);
+    machine_run(MACHINE_MS);
+    (void)machine_add_job(vm, periodic, 0);
+    const struct job *other = add_pinned_hog(100, 1);
+    machine_run(1000 * MACHINE_MS);
+    cr_expect_geq(job_ran(other), 200 * MACHINE_MS, "%lu", job_ran(other));
     machine_end();
 }
 
