@@ -406,6 +406,11 @@ static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
     while ((next == NULL || is_dedicated) && (thread = runqueue_take(&s->queue)) != NULL) {
         bool is_shared = thread->class == THREAD_SHARED;
         bool may_stay = !is_shared || group_may_use(thread->group, cpu);
+        if (may_stay && next != NULL) {
+            // Everybody's again, since the look above: one is enough.
+            (void)runqueue_put(&s->queue, thread, RUNQUEUE_BEHIND, x86_rdtsc());
+            break;
+        }
         if (may_stay && (!is_shared || group_has_budget(thread->group, x86_rdtsc()))) {
             next = thread;
         } else if (!may_stay && is_on_cpu(thread)) {

@@ -161,6 +161,29 @@ Test(kernel_scheduler, a_dedicated_cpu_is_its_threads_alone) {
     machine_end();
 }
 
+// Takes CPU 1 for itself, and gives it back before those who are there have gone.
+static uint64_t taker(struct job *job) {
+    struct abi_group values = plain(100);
+    values.reserved[0] = BIT(1);
+    if (job->step++ % 2 == 0)
+        return job_sleep(job, machine_random(MACHINE_MS));
+    struct group *group = machine_add_group(&values);
+    if (group != NULL)
+        object_unref(&group->object);
+    return 1 + machine_random(100);
+}
+
+Test(kernel_scheduler, a_cpu_that_is_dedicated_for_a_moment_loses_nobody) {
+    struct abi_group values = plain(2000);
+    values.cpus[0] = BIT(0);
+    machine_start(2, false, 1);
+    for (unsigned i = 0; i < 12; i++)
+        (void)add_hog(100);
+    (void)machine_add_job(add_vm(&values), taker, ABI_CPU_ANY);
+    machine_run(2000 * MACHINE_MS);
+    machine_end();
+}
+
 // A job of nearly the whole budget in each period; `b` is when it is due.
 static uint64_t periodic(struct job *job) {
     const struct group *group = job->thread->group;
