@@ -111,6 +111,30 @@ Test(kernel_scheduler, a_sleeper_waits_for_no_hog) {
     machine_end();
 }
 
+// Two that wake each other, and wait for nothing else.
+static uint64_t player(struct job *job) {
+    if (job->step++ % 2 == 0)
+        return job_wait(job);
+    job_post(job);
+    return 1 + machine_random(MACHINE_MS);
+}
+
+Test(kernel_scheduler, no_ball_is_lost) {
+    for (uint32_t cpus = 1; cpus <= MACHINE_CPUS; cpus *= 2) {
+        struct abi_group values = plain(100);
+        machine_start(cpus, cpus == 4, cpus);
+        struct process *vm = add_vm(&values);
+        struct job *one = machine_add_job(vm, player, ABI_CPU_ANY);
+        struct job *two = machine_add_job(vm, player, ABI_CPU_ANY);
+        one->partner = two;
+        two->partner = one;
+        job_post(one);
+        machine_run(2000 * MACHINE_MS);
+        cr_expect_geq(one->step, 3000, "%u CPUs: %lu", cpus, one->step);
+        machine_end();
+    }
+}
+
 // ---- caps -----------------------------------------------------------------------------------------
 
 static void hold_cap(uint32_t cap) {

@@ -65,17 +65,17 @@ struct processor {
 
 struct machine {
     uint32_t cpu_count;
-    uint64_t seed;     // as given
-    uint64_t now;      // TSC
-    uint64_t lateness; // of timers and interrupts, at most
-    uint32_t stalls;   // one of so many steps in the kernel takes up to a millisecond; 0: none does
-    uint64_t
-        patience; // a runnable thread waits for so many rounds of all threads on one CPU, at most
+    uint64_t seed;        // as given
+    uint64_t now;         // TSC
+    uint64_t lateness;    // of timers and interrupts, at most
+    uint32_t stalls;      // one of so many steps in the kernel takes up to a millisecond; 0: none
+    uint64_t patience;    // rounds of all threads, as on one CPU, that a runnable one waits at most
     uint64_t idle_max;    // a CPU idles no longer beside one who waits
     bool changes_domains; // of groups that run: sibling CPUs learn of it by an interrupt
-    uint64_t worst_wait,
-        worst_idle;            // that were seen: the one in permil of a round, the other in ticks
-    uint32_t worst_interrupts; // interrupts that one CPU took in a slice
+    // The worst that was seen.
+    uint64_t worst_wait;       // permil of a round
+    uint64_t worst_idle;       // ticks
+    uint32_t worst_interrupts; // of one CPU in a slice
     uint64_t steps;
     uint32_t stacks;    // of threads, in use
     uint32_t groups;    // alive
@@ -112,7 +112,6 @@ void job_let_go_first(struct job *job);              // the partner
 struct job *job_of(const struct thread *thread);
 // TSC ticks that the thread has run, the current turn included.
 uint64_t job_ran(const struct job *job);
-bool machine_has_slice_timer(uint32_t cpu);
 
 // The simulator's side of the checks. The first complaint ends the run.
 void machine_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

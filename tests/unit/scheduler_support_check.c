@@ -23,10 +23,6 @@ uint64_t job_ran(const struct job *job) {
     return thread->run + (thread->state == THREAD_RUNNING ? machine.now - thread->since : 0);
 }
 
-bool machine_has_slice_timer(uint32_t cpu) {
-    return schedulers[cpu]->slice.cpu != NULL;
-}
-
 static const struct thread *running_on(uint32_t i) {
     return machine.processor[i].cpu.current;
 }
