@@ -143,9 +143,9 @@ PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
 TESTS_supervisor := $(call unit_of,supervisor_%)
 include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS
 PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c
-TESTS_kernel     := $(call unit_of,arch_% kernel_% drivers_% vmx_% vlapic)
+TESTS_kernel     := $(filter-out $(TESTS_scheduler),$(call unit_of,arch_% kernel_% drivers_% vmx_% vlapic))
 PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
-UNITS := $(foreach u,lib vmm supervisor kernel,$(if $(TESTS_$(u)),$(u)))
+UNITS := $(foreach u,lib vmm supervisor kernel scheduler,$(if $(TESTS_$(u)),$(u)))
 
 .PHONY: unit
 unit: $(UNITS:%=$(UNIT)/unit-%)

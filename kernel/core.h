@@ -19,7 +19,7 @@
 enum core_answer {
     CORE_ENTERED,
     CORE_LATER, // ask again at *retry, or when told
-    CORE_TELL, // the same, and the siblings must look again: it is promised to us, or we were in their way
+    CORE_TELL, // the same, and the siblings must look again: it is promised to us, or we were the last in their way
 };
 
 // CPU `cpu` is about to run a thread of this domain, and no other any more.

@@ -177,13 +177,17 @@ void runqueue_charge(struct thread *thread, uint64_t ticks, bool is_contended, u
         thread->deadline_misses++;
         begin_period(thread, now - ticks);
     }
-    if (thread->class == THREAD_REALTIME || (thread->class == THREAD_SHARED && is_contended))
+    // In debt it runs only where the CPU would idle instead, as the others wait for the core.
+    bool is_turn = is_contended && thread->credit > 0;
+    if (thread->class == THREAD_REALTIME || (thread->class == THREAD_SHARED && is_turn))
         thread->credit -= (int64_t)ticks;
 }
 
 uint64_t runqueue_slice(const struct runqueue *queue, const struct thread *thread) {
-    uint64_t credit = thread->credit > 0 ? (uint64_t)thread->credit : 1;
-    return thread->class == THREAD_REALTIME ? credit : MIN(credit, queue->slice);
+    if (thread->class == THREAD_REALTIME)
+        return thread->credit > 0 ? (uint64_t)thread->credit : 1;
+    // In debt it runs where the others wait for the core.
+    return thread->credit > 0 ? MIN((uint64_t)thread->credit, queue->slice) : queue->slice;
 }
 
 static struct thread *find_in(struct list *list,

@@ -19,8 +19,10 @@
 #include "kernel/vcpu.h"
 
 #define SLICES_A_SECOND 200u // a slice is 5 ms, when somebody else waits
-#define ROTATION        16u // slices after which a thread changes sides although nothing gets more equal
-#define LOOKS_MAX       16u // at other CPUs, at the end of a slice
+#define LOOKS_MAX       16u  // at other CPUs, at the end of a slice
+// Slices after which a thread changes sides although nothing gets more equal; a prime, so that it is not always
+// the turn of the same one.
+#define ROTATION 19u
 
 struct scheduler {
     struct spinlock lock;
@@ -85,6 +87,14 @@ static bool may_move_to(const struct thread *thread, const struct cpu *cpu) {
            group_may_use(thread->group, cpu);
 }
 
+static void mark_idle(const struct cpu *cpu, bool is_idle_now) {
+    uint64_t bit = BIT(cpu->index % 64), *word = &idle_cpus[cpu->index / 64];
+    if (is_idle_now)
+        __atomic_fetch_or(word, bit, __ATOMIC_ACQ_REL);
+    else if ((__atomic_load_n(word, __ATOMIC_RELAXED) & bit) != 0)
+        __atomic_fetch_and(word, ~bit, __ATOMIC_ACQ_REL);
+}
+
 // Whoever gets true is the one that gives the CPU something to do.
 static bool claim_idle(uint32_t cpu) {
     uint64_t bit = BIT(cpu % 64), *word = &idle_cpus[cpu / 64];
@@ -142,6 +152,9 @@ static void put(struct scheduler *s, struct thread *thread, enum runqueue_place 
                      group_park(thread->group, thread, now);
     bool is_in = !is_parked && runqueue_put(&s->queue, thread, place, now);
     bool is_requested = is_in && thread != s->running && is_wanted_now(s, thread);
+    // Who was given an idle CPU and does not come leaves it to others.
+    if (is_parked && is_idle(s->running))
+        mark_idle(cpu, true);
     lock_drop(&s->lock);
     if (is_parked)
         group_arm_refill(thread->group);
@@ -249,6 +262,7 @@ static struct cpu *find_least_loaded(struct scheduler *s, const struct cpu *self
         if (least == NULL || load_of(of(cpu)) < load_of(of(least)))
             least = cpu;
     }
+    s->next_look++; // where several are the least, another one the next time
     return least;
 }
 
@@ -392,6 +406,11 @@ static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
     while ((next == NULL || is_dedicated) && (thread = runqueue_take(&s->queue)) != NULL) {
         bool is_shared = thread->class == THREAD_SHARED;
         bool may_stay = !is_shared || group_may_use(thread->group, cpu);
+        if (may_stay && next != NULL) {
+            // Everybody's again, since the look above: one is enough.
+            (void)runqueue_put(&s->queue, thread, RUNQUEUE_BEHIND, x86_rdtsc());
+            break;
+        }
         if (may_stay && (!is_shared || group_has_budget(thread->group, x86_rdtsc()))) {
             next = thread;
         } else if (!may_stay && is_on_cpu(thread)) {
@@ -408,9 +427,15 @@ static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
     return next;
 }
 
-static bool is_of_domain(const struct thread *thread, const void *opaque) {
-    const uint32_t *domain = opaque;
-    return thread->group->domain == *domain;
+struct beside {
+    const struct cpu *cpu;
+    uint32_t domain; // of what runs on the core's other CPUs
+};
+
+static bool may_run_beside(const struct thread *thread, const void *opaque) {
+    const struct beside *beside = opaque;
+    return thread->group->domain == beside->domain && group_may_use(thread->group, beside->cpu) &&
+           group_has_budget(thread->group, x86_rdtsc());
 }
 
 static enum core_answer ask_core(const struct scheduler *s, const struct cpu *cpu,
@@ -439,9 +464,9 @@ static struct thread *admit(struct scheduler *s, const struct cpu *cpu, struct t
     (void)runqueue_put(&s->queue, next, RUNQUEUE_FIRST, x86_rdtsc());
     if (answer == CORE_TELL)
         tell_siblings(cpu);
-    uint32_t domain = core_get_domain(cpu);
+    const struct beside beside = {cpu, core_get_domain(cpu)};
     struct thread *other =
-        domain != 0 ? runqueue_find_movable(&s->queue, is_of_domain, &domain) : NULL;
+        beside.domain != 0 ? runqueue_find_movable(&s->queue, may_run_beside, &beside) : NULL;
     if (other == NULL || ask_core(s, cpu, other, retry) != CORE_ENTERED)
         return NULL;
     runqueue_remove(&s->queue, other);
@@ -475,14 +500,6 @@ static void begin_run(struct scheduler *s, struct thread *next) {
     s->running = next;
     __atomic_store_n(&s->running_load, is_idle(next) ? 0 : next->share, __ATOMIC_RELAXED);
     s->is_contended = s->queue.count > 0;
-}
-
-static void mark_idle(const struct cpu *cpu, bool is_idle_now) {
-    uint64_t bit = BIT(cpu->index % 64), *word = &idle_cpus[cpu->index / 64];
-    if (is_idle_now)
-        __atomic_fetch_or(word, bit, __ATOMIC_ACQ_REL);
-    else if ((__atomic_load_n(word, __ATOMIC_RELAXED) & bit) != 0)
-        __atomic_fetch_and(word, ~bit, __ATOMIC_ACQ_REL);
 }
 
 // Gives the CPU to who is next, the current thread included when it is runnable.
@@ -522,6 +539,8 @@ static void schedule(enum runqueue_place place) {
         timer_cancel(&s->slice);
     if (next != self)
         switch_to(cpu, self, next);
+    else if (!is_idle(next))
+        change_owner(cpu, next->group); // of another domain or class of service, perhaps, by now
 }
 
 void scheduler_check(void) {

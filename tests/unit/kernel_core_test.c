@@ -39,13 +39,35 @@ Test(kernel_core, the_other_domain_has_its_turn_after_a_slice) {
     cr_expect_eq(enter(1, 8, SLICE), CORE_TELL, "promised");
     cr_expect_eq(core_get_domain(host_cpu(1)), 0);
     cr_expect_eq(enter(0, 7, SLICE + 1), CORE_TELL, "it leaves, and says so");
-    cr_expect_eq(enter(0, 7, SLICE + 1), CORE_TELL, "and cannot come back");
+    cr_expect_eq(enter(0, 7, SLICE + 1), CORE_LATER, "once, and cannot come back");
     cr_expect_eq(enter(1, 8, SLICE + 2), CORE_ENTERED);
     cr_expect_eq(enter(0, 7, SLICE + 3), CORE_LATER);
     cr_expect_eq(enter(0, 7, 2 * SLICE + 2), CORE_TELL, "then it is the first one's again");
     cr_expect_not(core_leave(host_cpu(0)), "who was not inside leaves nothing behind");
     cr_expect(core_leave(host_cpu(1)), "the last one out");
     cr_expect_eq(enter(0, 7, 2 * SLICE + 3), CORE_ENTERED);
+}
+
+Test(kernel_core, owners_that_take_turns_keep_nobody_waiting) {
+    uint64_t now = 0;
+    enter(0, 7, 0);
+    cr_expect_eq(enter(1, 9, 1), CORE_LATER);
+    // CPU 0 has two domains in its queue.
+    for (uint32_t turn = 0; now < SLICE; turn++)
+        cr_assert_eq(enter(0, turn % 2 == 0 ? 8 : 7, now += SLICE / 4), CORE_ENTERED);
+    cr_expect_leq(retry, SLICE + 1);
+    cr_expect_eq(enter(1, 9, SLICE + 1), CORE_TELL);
+    cr_expect_eq(enter(0, 7, SLICE + 2), CORE_TELL);
+    cr_expect_eq(enter(1, 9, SLICE + 3), CORE_ENTERED);
+}
+
+Test(kernel_core, it_is_urgent_only_while_a_realtime_thread_runs) {
+    core_enter(host_cpu(0), 7, true, 0, SLICE, &retry);
+    enter(1, 7, 0);
+    cr_expect_eq(enter(0, 8, SLICE / 2), CORE_LATER, "who was urgent is out, but not yet a slice");
+    cr_expect_eq(enter(0, 8, SLICE), CORE_TELL);
+    cr_expect_eq(enter(1, 7, SLICE + 1), CORE_TELL);
+    cr_expect_eq(enter(0, 8, SLICE + 2), CORE_ENTERED);
 }
 
 Test(kernel_core, an_idle_core_is_anybodys) {

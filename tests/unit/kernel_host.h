@@ -25,5 +25,7 @@ extern bool host_audits;
 
 struct cpu *host_cpu_current(void);
 uint64_t host_rdtsc(void);
+void host_pause(void);
 #define cpu_current() host_cpu_current()
 #define x86_rdtsc()   host_rdtsc()
+#define x86_pause()   host_pause()

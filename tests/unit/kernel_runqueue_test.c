@@ -173,6 +173,18 @@ Test(kernel_runqueue, load_is_the_sum_of_what_waits) {
     cr_expect(queue.load == 0 && queue.count == 0);
 }
 
+// Where all others wait for the core it is taken out of its turn.
+Test(kernel_runqueue, in_debt_it_runs_for_a_slice_not_for_a_tick) {
+    struct thread *thread = add(0, &groups[0], 100);
+    runqueue_remove(&queue, thread);
+    runqueue_charge(thread, 3 * SLICE, true, now);
+    cr_assert_lt(thread->credit, 0);
+    cr_expect_eq(runqueue_slice(&queue, thread), SLICE);
+    int64_t credit = thread->credit;
+    runqueue_charge(thread, SLICE, true, now);
+    cr_expect_eq(thread->credit, credit, "nobody else could have run");
+}
+
 // ---- real-time ------------------------------------------------------------------------------------
 
 // Two with 90 % together beside a hog: each job of full budget is done by its deadline.

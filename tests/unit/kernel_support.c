@@ -70,6 +70,9 @@ uint64_t host_rdtsc(void) {
         host_look();
     return host_now;
 }
+void host_pause(void) {
+    __builtin_ia32_pause();
+}
 void lapic_timer_set(uint64_t deadline) {
     host_deadline[current] = deadline;
     host_timer_writes++;

@@ -5,6 +5,11 @@ UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c channel.c core.c 
                        quota.c region.c runqueue.c syscall.c syscall_vm.c timer.c vm.c) arch/paging.c
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
 
+# The scheduler on a simulated machine (scheduler_support.h): a binary of its own, as the modules of unit-kernel
+# have none. Its test includes kernel/scheduler.c.
+TESTS_scheduler := $(call unit_of,kernel_scheduler)
+PARTS_scheduler := $(addprefix kernel/,core.c group.c runqueue.c thread.c timer.c) lib/heap.c lib/string.c
+
 # The supervisor, whole, on a kernel of paper whose time is the tests'.
 UNIT_SUPERVISOR_PARTS := $(filter-out supervisor/stack_check.c,$(wildcard supervisor/*.c))
 $(BUILD)/host/supervisor/%: HOST_FLAGS += -Dmain=supervisor_main -include tests/unit/supervisor_kernel.h

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: Apache-2.0
+// kernel/scheduler.c with all that it stands on, on a simulated machine (scheduler_support.h): what docs/scheduler.md
+// promises of shares, caps, reservations, cores and latency; and that under schedules drawn at random no wake
+// is lost, nobody starves, no CPU idles while somebody waits, and all that end are buried.
+#include "scheduler_support.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SEEDS 10u
+
+static struct abi_group plain(uint32_t weight) {
+    return (struct abi_group){.weight = weight, .cpus = {BIT(MACHINE_CPUS) - 1}};
+}
+
+static struct process *add_vm(const struct abi_group *values) {
+    struct group *group = machine_add_group(values);
+    cr_assert_not_null(group);
+    return machine_add_process(group);
+}
+
+static uint64_t hog(struct job *job) {
+    (void)job;
+    return 1000 * MACHINE_MS;
+}
+
+static struct job *add_hog(uint32_t weight) {
+    struct abi_group values = plain(weight);
+    return machine_add_job(add_vm(&values), hog, ABI_CPU_ANY);
+}
+
+// Runs for about `a`, sleeps for about `b`.
+static uint64_t sleeper(struct job *job) {
+    bool has_slept = job->step++ % 2 != 0;
+    return has_slept ? job->a / 2 + machine_random(job->a + 1)
+                     : job_sleep(job, job->b / 2 + machine_random(job->b + 1));
+}
+
+// |part - whole * expected / 1000| in permil of what is expected.
+static uint64_t error_permil(uint64_t part, uint64_t whole, uint64_t expected) {
+    uint64_t wanted = whole * expected / 1000;
+    return (part > wanted ? part - wanted : wanted - part) * 1000 / wanted;
+}
+
+// ---- shares ---------------------------------------------------------------------------------------
+
+// `count` hogs in each of three groups of weights 1 to 2 to 4.
+static void share_by_weight(uint32_t cpus, uint32_t count, uint64_t ticks) {
+    struct job *jobs[3][MACHINE_CPUS];
+    uint64_t sums[3] = {0, 0, 0};
+    machine_start(cpus, false, cpus);
+    for (unsigned i = 0; i < 3; i++) {
+        struct abi_group values = plain(100u << i);
+        struct process *vm = add_vm(&values);
+        for (unsigned j = 0; j < count; j++)
+            jobs[i][j] = machine_add_job(vm, hog, ABI_CPU_ANY);
+    }
+    machine_run(ticks);
+    for (unsigned i = 0; i < 3; i++)
+        for (unsigned j = 0; j < count; j++)
+            sums[i] += job_ran(jobs[i][j]);
+    uint64_t sum = sums[0] + sums[1] + sums[2];
+    for (unsigned i = 0; i < 3; i++)
+        cr_expect_leq(error_permil(sums[i], sum, (1000u << i) / 7), 20,
+                      "%u CPUs, weight %u: %lu of %lu", cpus, 100u << i, sums[i], sum);
+    cr_expect_leq(error_permil(sum, cpus * ticks, 1000), 2, "a CPU idled");
+    machine_end();
+}
+
+Test(kernel_scheduler, groups_share_by_weight) {
+    share_by_weight(1, 1, 20000 * MACHINE_MS);
+    share_by_weight(2, 2, 20000 * MACHINE_MS);
+    share_by_weight(4, 4, 20000 * MACHINE_MS);
+}
+
+// Equal ones, more than CPUs, and not a multiple: they change sides.
+static void share_cpus(uint32_t cpus, uint32_t count) {
+    const struct job *jobs[JOBS_MAX];
+    machine_start(cpus, false, count);
+    for (unsigned i = 0; i < count; i++)
+        jobs[i] = add_hog(100);
+    machine_run(40000 * MACHINE_MS);
+    for (unsigned i = 0; i < count; i++)
+        cr_expect_leq(error_permil(job_ran(jobs[i]), cpus * 40000 * MACHINE_MS / count, 1000), 50,
+                      "%u of %u on %u CPUs: %lu", i, count, cpus, job_ran(jobs[i]));
+    machine_end();
+}
+
+Test(kernel_scheduler, equal_hogs_change_sides) {
+    share_cpus(2, 3);
+    share_cpus(2, 5);
+    share_cpus(4, 5);
+    share_cpus(4, 6);
+    share_cpus(4, 7);
+    share_cpus(4, 9);
+}
+
+// It uses less than its share.
+Test(kernel_scheduler, a_sleeper_waits_for_no_hog) {
+    machine_start(1, false, 1);
+    for (unsigned i = 0; i < 10; i++)
+        (void)add_hog(100);
+    struct abi_group values = plain(100);
+    struct job *job = machine_add_job(add_vm(&values), sleeper, ABI_CPU_ANY);
+    job->a = MACHINE_MS / 10;
+    job->b = 40 * MACHINE_MS;
+    machine_run(20000 * MACHINE_MS);
+    uint64_t mean = job->thread->wait / job->step * 2;
+    cr_expect_leq(mean, MACHINE_SLICE / 10, "%lu ticks", mean);
+    machine_end();
+}
+
+// Two that wake each other, and wait for nothing else.
+static uint64_t player(struct job *job) {
+    if (job->step++ % 2 == 0)
+        return job_wait(job);
+    job_post(job);
+    return 1 + machine_random(MACHINE_MS);
+}
+
+Test(kernel_scheduler, no_ball_is_lost) {
+    for (uint32_t cpus = 1; cpus <= MACHINE_CPUS; cpus *= 2) {
+        struct abi_group values = plain(100);
+        machine_start(cpus, cpus == 4, cpus);
+        struct process *vm = add_vm(&values);
+        struct job *one = machine_add_job(vm, player, ABI_CPU_ANY);
+        struct job *two = machine_add_job(vm, player, ABI_CPU_ANY);
+        one->partner = two;
+        two->partner = one;
+        job_post(one);
+        machine_run(2000 * MACHINE_MS);
+        cr_expect_geq(one->step, 3000, "%u CPUs: %lu", cpus, one->step);
+        machine_end();
+    }
+}
+
+// ---- caps -----------------------------------------------------------------------------------------
+
+static void hold_cap(uint32_t cap) {
+    struct abi_group values = plain(100);
+    struct job *jobs[2];
+    machine_start(2, false, cap);
+    (void)add_hog(100);
+    values.cap = cap;
+    struct process *vm = add_vm(&values);
+    for (unsigned i = 0; i < 2; i++)
+        jobs[i] = machine_add_job(vm, hog, ABI_CPU_ANY);
+    machine_run(100 * MACHINE_MS);
+    uint64_t budget = MACHINE_PERIOD * cap / 100, last, sum = 0;
+    uint64_t first = job_ran(jobs[0]) + job_ran(jobs[1]);
+    for (unsigned period = 1; period <= 200; period++) {
+        last = sum;
+        machine_run(MACHINE_PERIOD);
+        sum = job_ran(jobs[0]) + job_ran(jobs[1]) - first;
+        // Both may run for all that is left, at the end of one period and the begin of the next.
+        cr_expect_leq(sum - last, 4 * budget, "cap %u: %lu in a period", cap, sum - last);
+        cr_expect_leq(sum, (period + 2) * budget, "cap %u: %lu in %u periods", cap, sum, period);
+    }
+    cr_expect_leq(error_permil(sum, 200 * MACHINE_PERIOD, cap * 10), 20, "cap %u: %lu", cap, sum);
+    machine_end();
+}
+
+Test(kernel_scheduler, caps_hold) {
+    hold_cap(10);
+    hold_cap(35);
+    hold_cap(90);
+}
+
+// ---- reservations ---------------------------------------------------------------------------------
+
+Test(kernel_scheduler, a_dedicated_cpu_is_its_threads_alone) {
+    struct abi_group values = plain(100);
+    machine_start(2, false, 1);
+    for (unsigned i = 0; i < 4; i++)
+        (void)add_hog(100);
+    machine_run(100 * MACHINE_MS);
+    values.reserved[0] = BIT(1);
+    const struct job *job = machine_add_job(add_vm(&values), hog, 1);
+    machine_run(MACHINE_MS);
+    uint64_t timers = machine.processor[1].cpu.timers, ran = job_ran(job);
+    machine_run(10000 * MACHINE_MS);
+    cr_expect_eq(job_ran(job) - ran, 10000 * MACHINE_MS);
+    cr_expect_eq(machine.processor[1].cpu.timers, timers);
+    machine_end();
+}
+
+// Takes CPU 1 for itself, and gives it back before those who are there have gone.
+static uint64_t taker(struct job *job) {
+    struct abi_group values = plain(100);
+    values.reserved[0] = BIT(1);
+    if (job->step++ % 2 == 0)
+        return job_sleep(job, machine_random(MACHINE_MS));
+    struct group *group = machine_add_group(&values);
+    if (group != NULL)
+        object_unref(&group->object);
+    return 1 + machine_random(100);
+}
+
+Test(kernel_scheduler, a_cpu_that_is_dedicated_for_a_moment_loses_nobody) {
+    struct abi_group values = plain(2000);
+    values.cpus[0] = BIT(0);
+    machine_start(2, false, 1);
+    for (unsigned i = 0; i < 12; i++)
+        (void)add_hog(100);
+    (void)machine_add_job(add_vm(&values), taker, ABI_CPU_ANY);
+    machine_run(2000 * MACHINE_MS);
+    machine_end();
+}
+
+// A job of nearly the whole budget in each period; `b` is when it is due.
+static uint64_t periodic(struct job *job) {
+    const struct group *group = job->thread->group;
+    if (job->step++ % 2 == 0) {
+        job->b = MAX(job->due, machine.now) + group->period;
+        return group->budget - 10 * machine.lateness;
+    }
+    if (machine.now > job->b + 10 * machine.lateness)
+        job->complaint = "it is late";
+    return machine.now < job->b ? job_sleep(job, job->b - machine.now) : 0;
+}
+
+static struct job *add_realtime(uint64_t (*next)(struct job *), uint32_t cpu, uint64_t budget,
+                                uint64_t period) {
+    struct abi_group values = plain(100);
+    values.reserved[0] = BIT(cpu);
+    values.budget = budget;
+    values.period = period;
+    return machine_add_job(add_vm(&values), next, cpu);
+}
+
+Test(kernel_scheduler, realtime_threads_meet_their_deadlines) {
+    machine_start(2, false, 1);
+    for (unsigned i = 0; i < 4; i++)
+        (void)add_hog(1000);
+    struct job *jobs[3];
+    machine.patience = 20; // nine tenths are reserved
+    jobs[0] = add_realtime(periodic, 0, 4 * MACHINE_MS, 10 * MACHINE_MS);
+    jobs[1] = add_realtime(periodic, 0, 17 * MACHINE_MS, 35 * MACHINE_MS);
+    jobs[2] = add_realtime(periodic, 1, 45 * MACHINE_MS, 50 * MACHINE_MS);
+    machine_run(20000 * MACHINE_MS);
+    for (unsigned i = 0; i < 3; i++) {
+        cr_expect_geq(jobs[i]->step, 700, "%u: %lu", i, jobs[i]->step);
+        cr_expect_eq(jobs[i]->thread->deadline_misses, 0, "%u", i);
+    }
+    machine_end();
+}
+
+Test(kernel_scheduler, a_realtime_hog_gets_its_budget_and_no_more) {
+    machine_start(2, false, 1);
+    const struct job *job = add_realtime(hog, 0, 3 * MACHINE_MS, 10 * MACHINE_MS);
+    machine_run(10000 * MACHINE_MS);
+    cr_expect_leq(error_permil(job_ran(job), 10000 * MACHINE_MS, 300), 10);
+    machine_end();
+}
+
+// The CPU beside is idle while the real-time thread has the hog's.
+Test(kernel_scheduler, who_is_preempted_moves_to_an_idle_cpu) {
+    machine_start(2, false, 1);
+    const struct job *first = add_hog(100);
+    machine_run(MACHINE_MS);
+    (void)add_realtime(periodic, first->thread->cpu->index, 4 * MACHINE_MS, 10 * MACHINE_MS);
+    machine_run(1000 * MACHINE_MS);
+    cr_expect_leq(error_permil(job_ran(first), 1000 * MACHINE_MS, 1000), 20, "%lu us",
+                  job_ran(first) * 1000 / MACHINE_MS);
+    machine_end();
+}
+
+// ---- cores ----------------------------------------------------------------------------------------
+
+// Four VMs of one hog each on four hardware threads: each has a core for half of the time.
+Test(kernel_scheduler, domains_share_cores_in_time) {
+    const struct job *jobs[4];
+    uint64_t sum = 0;
+    machine_start(4, true, 1);
+    for (unsigned i = 0; i < 4; i++)
+        jobs[i] = add_hog(100);
+    machine_run(10000 * MACHINE_MS);
+    for (unsigned i = 0; i < 4; i++) {
+        sum += job_ran(jobs[i]);
+        cr_expect_geq(job_ran(jobs[i]), 3000 * MACHINE_MS, "%u: %lu", i, job_ran(jobs[i]));
+    }
+    cr_expect_leq(error_permil(sum, 20000 * MACHINE_MS, 1000), 20, "%lu", sum);
+    machine_end();
+}
+
+static struct job *add_pinned_hog(uint32_t weight, uint64_t cpus) {
+    struct abi_group values = plain(weight);
+    values.cpus[0] = cpus;
+    return machine_add_job(add_vm(&values), hog, ABI_CPU_ANY);
+}
+
+// Two domains that change places on one CPU, in less than a slice each, leave the third its turn.
+Test(kernel_scheduler, owners_that_take_turns_keep_nobody_waiting) {
+    machine_start(2, true, 1);
+    (void)add_pinned_hog(25, 1);
+    (void)add_pinned_hog(25, 1);
+    const struct job *third = add_pinned_hog(25, 2);
+    machine_run(1000 * MACHINE_MS);
+    cr_expect_geq(job_ran(third), 300 * MACHINE_MS, "%lu", job_ran(third));
+    machine_end();
+}
+
+// Beside a hog of its own domain, which never leaves the core.
+Test(kernel_scheduler, a_realtime_thread_keeps_the_core_only_while_it_runs) {
+    struct abi_group values = {.weight = 100,
+                               .cpus = {2},
+                               .reserved = {1},
+                               .budget = 2 * MACHINE_MS,
+                               .period = 10 * MACHINE_MS};
+    machine_start(2, true, 1);
+    struct process *vm = add_vm(&values);
+    (void)machine_add_job(vm, hog, ABI_CPU_ANY);
+    machine_run(MACHINE_MS);
+    (void)machine_add_job(vm, periodic, 0);
+    const struct job *other = add_pinned_hog(100, 1);
+    machine_run(1000 * MACHINE_MS);
+    cr_expect_geq(job_ran(other), 200 * MACHINE_MS, "%lu", job_ran(other));
+    machine_end();
+}
+
+Test(kernel_scheduler, one_domain_has_all_of_its_cores) {
+    struct abi_group values = plain(100);
+    const struct job *jobs[4];
+    machine_start(4, true, 1);
+    struct process *vm = add_vm(&values);
+    for (unsigned i = 0; i < 4; i++)
+        jobs[i] = machine_add_job(vm, hog, ABI_CPU_ANY);
+    machine_run(1000 * MACHINE_MS);
+    for (unsigned i = 0; i < 4; i++)
+        cr_expect_leq(error_permil(job_ran(jobs[i]), 1000 * MACHINE_MS, 1000), 2);
+    machine_end();
+}
+
+// ---- at random ------------------------------------------------------------------------------------
+
+// Any of what threads do.
+static uint64_t anything(struct job *job) {
+    switch (machine_random(64) % 12) {
+    case 0:
+        return job_sleep(job, machine_random(4 * MACHINE_SLICE));
+    case 1:
+        return job_sleep(job, machine_random(200));
+    case 2:
+        job->wants_yield = true;
+        return 0;
+    case 3:
+        job_post(job);
+        return machine_random(100);
+    case 4:
+        job_post(job);
+        return job_sleep(job, 20 * MACHINE_SLICE);
+    case 5:
+        job_let_go_first(job);
+        return 0;
+    case 6:
+        job->wants_exit = job->a != 0 && machine_random(job->a) == 0;
+        return 1;
+    default:
+        return machine_random(machine_random(4) == 0 ? 4 * MACHINE_SLICE : MACHINE_MS);
+    }
+}
+
+static void draw_shared(struct abi_group *values) {
+    const uint64_t all = BIT(machine.cpu_count) - 1;
+    *values = plain(50u << machine_random(4));
+    if (machine_random(3) == 0)
+        values->cpus[0] = 1 + machine_random(all);
+    if (machine_random(3) == 0)
+        values->cap = 5 + (uint32_t)machine_random(150);
+    values->domain = (uint32_t)machine_random(4); // 0: its own
+}
+
+static void draw_reserved(struct abi_group *values) {
+    *values = plain(100);
+    values->reserved[0] = BIT(machine_random(machine.cpu_count));
+    if (machine_random(2) == 0)
+        return;
+    values->period = MACHINE_MS * (5 + machine_random(40));
+    values->budget = values->period / (3 + machine_random(10));
+}
+
+// One to three threads; reserved CPUs are the first one's.
+static void add_any_vm(uint64_t life) {
+    struct abi_group values;
+    bool has_reserved = machine_random(4) == 0;
+    if (has_reserved)
+        draw_reserved(&values);
+    else
+        draw_shared(&values);
+    struct group *group = machine_add_group(&values);
+    if (group == NULL)
+        return;
+    struct process *vm = machine_add_process(group);
+    uint32_t cpu = has_reserved ? (uint32_t)__builtin_ctzll(values.reserved[0]) : ABI_CPU_ANY;
+    struct job *first = machine_add_job(vm, anything, cpu), *last = first;
+    first->a = life;
+    for (uint64_t n = machine_random(3); n != 0; n--) {
+        struct job *job = machine_add_job(vm, machine_random(4) == 0 ? hog : anything, ABI_CPU_ANY);
+        job->partner = last;
+        job->a = life;
+        first->partner = last = job;
+    }
+}
+
+// The supervisor: changes groups, ends VMs, makes others.
+static uint64_t manager(struct job *job) {
+    struct process *vm = machine.processes[machine_random(machine.process_count)];
+    struct abi_group values;
+    if (machine_random(3) != 0)
+        return job_sleep(job, machine_random(4 * MACHINE_SLICE));
+    switch (machine_random(3)) {
+    case 0:
+        draw_shared(&values);
+        if (!machine.changes_domains)
+            values.domain = 0; // stays what it is
+        if (vm != job->process)
+            (void)group_write(vm->group, &values);
+        break;
+    case 1:
+        if (vm != job->process && machine.process_count > 3)
+            machine_kill(vm);
+        break;
+    default:
+        if (machine.process_count < JOBS_MAX / 4)
+            add_any_vm(machine_random(2) * 100);
+    }
+    return machine_random(1000);
+}
+
+static void run_any(uint32_t cpus, bool has_siblings, uint64_t seed) {
+    machine_start(cpus, has_siblings, seed);
+    machine.stalls = seed % 2 * 500;
+    machine.changes_domains = seed % 4 == 0;
+    if (has_siblings) {
+        machine.patience = 4;
+        machine.idle_max = 20 * MACHINE_SLICE;
+    }
+    struct abi_group values = plain(400);
+    (void)machine_add_job(add_vm(&values), manager, ABI_CPU_ANY);
+    for (uint32_t i = 0; i < cpus + 2; i++)
+        add_any_vm(0);
+    machine_run(4000 * MACHINE_MS);
+    machine_end();
+    if (getenv("SIMULATION_FIGURES") != NULL)
+        fprintf(stderr, "%u %d seed %lu: %lu steps, wait %lu, idle %lu us, interrupts %u\n", cpus,
+                has_siblings, seed, machine.steps, machine.worst_wait,
+                machine.worst_idle * 1000 / MACHINE_MS, machine.worst_interrupts);
+}
+
+static void run_seeds(uint32_t cpus, bool has_siblings) {
+    const char *first = getenv("SIMULATION_SEED");
+    uint64_t seed = first != NULL ? strtoul(first, NULL, 0) : 1;
+    for (uint64_t n = 0; n < SEEDS; n++)
+        run_any(cpus, has_siblings, seed + n);
+}
+
+Test(kernel_scheduler, random_on_one_cpu) {
+    run_seeds(1, false);
+}
+Test(kernel_scheduler, random_on_two_cpus) {
+    run_seeds(2, false);
+}
+Test(kernel_scheduler, random_on_four_cpus) {
+    run_seeds(4, false);
+}
+Test(kernel_scheduler, random_on_two_cores) {
+    run_seeds(4, true);
+}

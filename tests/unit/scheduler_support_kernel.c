@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// See scheduler_support.h: the rest of the kernel, of paper. Memory and stacks are the host's, so that its sanitizer
+// sees who uses them too long.
+#include "scheduler_support.h"
+
+#include "arch/cache.h"
+#include "arch/log.h"
+#include "arch/mitigation.h"
+#include "kernel/frame.h"
+#include "kernel/space.h"
+#include "kernel/vcpu.h"
+
+#include <stdlib.h>
+
+void paging_load_root(hpa_t root) {
+    (void)root;
+}
+hpa_t space_kernel_root(void) {
+    return (hpa_t){0};
+}
+
+uint64_t space_stack_alloc(struct quota *payer) {
+    (void)payer;
+    machine.stacks++;
+    return (uint64_t)aligned_alloc(CPU_STACK_SIZE, CPU_STACK_SIZE) + CPU_STACK_SIZE;
+}
+void space_stack_free(struct quota *payer, uint64_t top) {
+    (void)payer;
+    machine.stacks--;
+    free((void *)(top - CPU_STACK_SIZE));
+}
+
+void *kernel_page_alloc(void) {
+    return calloc(1, PAGE_SIZE);
+}
+void *quota_alloc_page(struct quota *payer) {
+    (void)payer;
+    return calloc(1, PAGE_SIZE);
+}
+void quota_free_page(struct quota *payer, void *page) {
+    (void)payer;
+    free(page);
+}
+
+bool cache_is_mask(uint32_t mask) {
+    return mask == 0;
+}
+int32_t cache_take(uint32_t mask) {
+    return (int32_t)mask;
+}
+void cache_drop(int32_t class) {
+    (void)class;
+}
+void cache_switch(struct cpu *cpu, int32_t class) {
+    cpu->cache_class = class;
+}
+void mitigation_switch(struct cpu *cpu, uint64_t domain) {
+    cpu->domain = domain;
+}
+void vcpu_evict(void) {}
+void vcpu_release(struct vcpu *vcpu) {
+    (void)vcpu;
+}
+void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
+    (void)vcpu, (void)bits;
+}
+void vcpu_add_usage(const struct vcpu *vcpu, struct abi_usage *usage) {
+    (void)vcpu, (void)usage;
+}
+void vcpu_move_usage(struct vcpu *vcpu, struct abi_usage *usage) {
+    (void)vcpu, (void)usage;
+}
+
+void object_init(struct object *object, enum object_type type) {
+    object->type = (uint32_t)type;
+    object->ref_count = 1;
+}
+void object_ref(struct object *object) {
+    object->ref_count++;
+}
+void object_unref(struct object *object) {
+    if (object->ref_count-- != 1)
+        return;
+    if (object->type == OBJECT_GROUP) {
+        machine.groups--;
+        group_destroy(object);
+    } else if (object->type == OBJECT_PROCESS) {
+        struct process *process = CONTAINER_OF(object, struct process, object);
+        object_unref(&process->group->object);
+        free(process);
+    } else {
+        panic("a quota lost its last reference");
+    }
+}
+
+struct job *job_of(const struct thread *thread) {
+    return (struct job *)((const struct trap_frame *)thread - 1)->rdi; // its argument
+}
+
+bool process_join(struct process *process, struct thread *thread) {
+    lock_take(&process->lock);
+    job_of(thread)->thread = thread;
+    process->thread_count++;
+    thread_wake(thread);
+    lock_drop(&process->lock);
+    return true;
+}
+
+void process_leave(struct process *process, struct thread *thread) {
+    lock_take(&process->lock);
+    job_of(thread)->thread = NULL;
+    process->thread_count--;
+    lock_drop(&process->lock);
+}
