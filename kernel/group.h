@@ -10,7 +10,8 @@
 // Reservations: one table for the machine says of each CPU whether it is dedicated, and how much of
 // it is reserved for real-time threads. A CPU is dedicated as long as the group exists.
 //
-// Locks: group->lock (rank LOCK_GROUP) protects [g]; the table of reservations has one of the same rank. Fields
+// Locks: group->lock (rank LOCK_GROUP) protects [g], that of a CPU's queue the CPU's words in [q]; the table of
+// reservations has one of rank LOCK_GROUP, too. Fields
 // marked [a] are atomic: what ABI_GROUP_WRITE changes is read without a lock, word by word.
 #pragma once
 
@@ -47,6 +48,9 @@ struct group {
     struct list parked;  // of threads, by thread->link [g]
     uint32_t is_armed;   // the refill timer is, or somebody is about to arm it [a]
     struct timer refill;
+    // By CPU, see kernel/runqueue.h [q]
+    int64_t credit[ABI_CPUS_MAX]; // ticks of the round's quantum that its threads have left
+    uint32_t round[ABI_CPUS_MAX]; // of the queue's, when it got its last quantum
 };
 
 // The group of the supervisor, and of all who were given none: all CPUs, twenty times the default weight, no

@@ -15,11 +15,12 @@ static struct thread *thread_of_deadline(struct heap_node *node) {
     return node != NULL ? CONTAINER_OF(node, struct thread, deadline) : NULL;
 }
 
-void runqueue_init(struct runqueue *queue) {
-    *queue = (struct runqueue){.round = 1}; // nobody has had a quantum yet
+void runqueue_init(struct runqueue *queue, uint32_t cpu) {
+    *queue = (struct runqueue){.round = 1, .cpu = cpu}; // nobody has had a quantum yet
     list_init(&queue->woken);
     list_init(&queue->active);
     list_init(&queue->expired);
+    list_init(&queue->deferred);
 }
 
 void runqueue_join(struct thread *thread) {
@@ -43,14 +44,45 @@ static uint64_t quantum_of(const struct runqueue *queue, const struct thread *th
     return MAX(queue->slice * thread->share / 1000, queue->slice / QUANTUM_SHARE_MIN);
 }
 
+static int64_t group_quantum(const struct runqueue *queue, const struct group *group) {
+    uint64_t weight = __atomic_load_n(&group->weight, __ATOMIC_RELAXED);
+    return (int64_t)MAX(queue->slice * weight / ABI_WEIGHT_DEFAULT,
+                        queue->slice / QUANTUM_SHARE_MIN);
+}
+
+static void refresh_group(const struct runqueue *queue, struct group *group) {
+    uint32_t *round = &group->round[queue->cpu];
+    if (*round == (uint32_t)queue->round)
+        return;
+    *round = (uint32_t)queue->round;
+    int64_t quantum = group_quantum(queue, group), *credit = &group->credit[queue->cpu];
+    *credit = MIN(*credit + quantum, quantum);
+}
+
 // One quantum a round, for whoever was not here for several too: nobody saves up.
 static void refresh(const struct runqueue *queue, struct thread *thread) {
+    refresh_group(queue, thread->group);
     thread->share = share_of(thread);
     if (thread->round == queue->round)
         return;
     thread->round = queue->round;
     int64_t quantum = (int64_t)quantum_of(queue, thread);
     thread->credit = MIN(thread->credit + quantum, quantum);
+}
+
+// What it may use up now; 0 or less: its turn is over. Woken, it borrows from its group's next round, so that
+// it need not wait for that where others of its group compute.
+static int64_t get_left(const struct runqueue *queue, const struct thread *thread) {
+    if (thread->class != THREAD_SHARED)
+        return thread->credit;
+    const struct group *group = thread->group;
+    int64_t borrowed = thread->is_woken ? group_quantum(queue, group) : 0;
+    return MIN(thread->credit, group->credit[queue->cpu] + borrowed);
+}
+
+static void defer(struct runqueue *queue, struct thread *thread) {
+    thread->is_woken = true;
+    list_push_last(&queue->deferred, &thread->link);
 }
 
 // ---- real-time ----------------------------------------------------------------------------------
@@ -98,14 +130,15 @@ static void put_shared(struct runqueue *queue, struct thread *thread, enum runqu
     refresh(queue, thread);
     queue->load += thread->share;
     thread->is_woken = place == RUNQUEUE_WOKEN && thread->credit > 0;
+    bool has_left = get_left(queue, thread) > 0;
     if (thread->class == THREAD_DEDICATED)
         list_push_last(&queue->active, &thread->link);
     else if (place == RUNQUEUE_FIRST)
         list_push_first(&queue->woken, &thread->link);
+    else if (has_left)
+        list_push_last(thread->is_woken ? &queue->woken : &queue->active, &thread->link);
     else if (thread->is_woken)
-        list_push_last(&queue->woken, &thread->link);
-    else if (thread->credit > 0)
-        list_push_last(&queue->active, &thread->link);
+        defer(queue, thread);
     else
         list_push_last(&queue->expired, &thread->link);
 }
@@ -144,8 +177,9 @@ struct thread *runqueue_take(struct runqueue *queue) {
     while (thread == NULL) {
         thread = thread_of(first_shared(queue));
         if (thread == NULL) {
-            if (list_is_empty(&queue->expired))
+            if (list_is_empty(&queue->expired) && list_is_empty(&queue->deferred))
                 return NULL;
+            list_move_all(&queue->woken, &queue->deferred);
             list_move_all(&queue->active, &queue->expired);
             queue->round++;
             continue;
@@ -153,10 +187,13 @@ struct thread *runqueue_take(struct runqueue *queue) {
         queue->load -= thread->share;
         refresh(queue, thread);
         queue->load += thread->share;
-        if (thread->credit <= 0 && thread->class == THREAD_SHARED) {
-            // Still in debt: not in this round.
+        if (thread->class == THREAD_SHARED && get_left(queue, thread) <= 0) {
+            // Still in debt, or its group is: not in this round.
             link_remove(&thread->link);
-            list_push_last(&queue->expired, &thread->link);
+            if (thread->credit > 0)
+                defer(queue, thread);
+            else
+                list_push_last(&queue->expired, &thread->link);
             thread = NULL;
         }
     }
@@ -164,13 +201,15 @@ struct thread *runqueue_take(struct runqueue *queue) {
     return thread;
 }
 
-bool runqueue_preempts(const struct thread *thread, const struct thread *running) {
+bool runqueue_preempts(const struct runqueue *queue, const struct thread *thread,
+                       const struct thread *running) {
     if (running->class == THREAD_REALTIME)
         return thread->class == THREAD_REALTIME && thread->deadline.key < running->deadline.key;
-    return thread->class == THREAD_REALTIME || (thread->credit > 0 && !running->is_woken);
+    return thread->class == THREAD_REALTIME || (get_left(queue, thread) > 0 && !running->is_woken);
 }
 
-void runqueue_charge(struct thread *thread, uint64_t ticks, bool is_contended, uint64_t now) {
+void runqueue_charge(const struct runqueue *queue, struct thread *thread, uint64_t ticks,
+                     bool is_contended, uint64_t now) {
     thread->run += ticks;
     if (thread->class == THREAD_REALTIME && thread->credit > 0 && is_due(thread, now)) {
         // It wanted to run all the time, and has not had its budget by its deadline.
@@ -178,8 +217,10 @@ void runqueue_charge(struct thread *thread, uint64_t ticks, bool is_contended, u
         begin_period(thread, now - ticks);
     }
     // In debt it runs only where the CPU would idle instead, as the others wait for the core.
-    bool is_turn = is_contended && thread->credit > 0;
-    if (thread->class == THREAD_REALTIME || (thread->class == THREAD_SHARED && is_turn))
+    bool is_turn = thread->class == THREAD_SHARED && is_contended && get_left(queue, thread) > 0;
+    if (is_turn)
+        thread->group->credit[queue->cpu] -= (int64_t)ticks;
+    if (is_turn || thread->class == THREAD_REALTIME)
         thread->credit -= (int64_t)ticks;
 }
 
@@ -187,7 +228,8 @@ uint64_t runqueue_slice(const struct runqueue *queue, const struct thread *threa
     if (thread->class == THREAD_REALTIME)
         return thread->credit > 0 ? (uint64_t)thread->credit : 1;
     // In debt it runs where the others wait for the core.
-    return thread->credit > 0 ? MIN((uint64_t)thread->credit, queue->slice) : queue->slice;
+    int64_t left = get_left(queue, thread);
+    return left > 0 ? MIN((uint64_t)left, queue->slice) : queue->slice;
 }
 
 static struct thread *find_in(struct list *list,
@@ -205,6 +247,9 @@ static struct thread *find_in(struct list *list,
 struct thread *runqueue_find_movable(struct runqueue *queue,
                                      bool (*is_movable)(const struct thread *, const void *),
                                      const void *opaque) {
-    struct thread *thread = find_in(&queue->expired, is_movable, opaque);
-    return thread != NULL ? thread : find_in(&queue->active, is_movable, opaque);
+    struct list *lists[] = {&queue->expired, &queue->deferred, &queue->active};
+    struct thread *thread = NULL;
+    for (unsigned i = 0; i < 3 && thread == NULL; i++)
+        thread = find_in(lists[i], is_movable, opaque);
+    return thread;
 }

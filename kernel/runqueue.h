@@ -13,6 +13,12 @@
 // quantum goes before the others. So a thread that uses less than its share waits at most for the slices of
 // those that woke before it, and hogs share by weight exactly.
 //
+// A group has a quantum of its own on each CPU, of its whole weight, from which all that its threads run there is
+// taken: those that take turns at being the only one to run, or live for one quantum each, get no more than one
+// that stays. Who wakes borrows from the group's next quantum, one at most. Whose group has nothing left before
+// it had its turn is deferred: it goes first in the next round, so that others of its group cannot keep it
+// waiting for ever.
+//
 // A dedicated thread is alone on its CPU: it stands in the list of shared ones and is never charged.
 #pragma once
 
@@ -24,16 +30,18 @@ struct runqueue {
     struct list woken;    // were blocked, and have some of this round's quantum left
     struct list active;   // have some of it left
     struct list expired;  // wait for the next round
+    struct list deferred; // the same for their group's sake: they go first then
     struct heap realtime; // by deadline
     uint64_t
         slice; // ticks that a shared thread runs at a time, and the quantum of the default weight
     uint64_t round;
     uint64_t load;  // of the shared threads in it: the sum of thread->share
     uint32_t count; // of all threads in it
+    uint32_t cpu;   // index in its groups' tables
 };
 
 // `slice` is to be set before anybody is taken.
-void runqueue_init(struct runqueue *queue);
+void runqueue_init(struct runqueue *queue, uint32_t cpu);
 
 // A shared thread joins those that want to run, or leaves them: its group's weight is divided among them.
 void runqueue_join(struct thread *thread);
@@ -51,10 +59,12 @@ void runqueue_remove(struct runqueue *queue, struct thread *thread);
 // Takes the next one out; NULL: there is none.
 struct thread *runqueue_take(struct runqueue *queue);
 // Whether a thread that just came in should run instead of the one that runs.
-bool runqueue_preempts(const struct thread *thread, const struct thread *running);
+bool runqueue_preempts(const struct runqueue *queue, const struct thread *thread,
+                       const struct thread *running);
 
 // A thread ran for so long until now. `is_contended`: while others were waiting; alone, it uses up nothing.
-void runqueue_charge(struct thread *thread, uint64_t ticks, bool is_contended, uint64_t now);
+void runqueue_charge(const struct runqueue *queue, struct thread *thread, uint64_t ticks,
+                     bool is_contended, uint64_t now);
 // How long it may run now.
 uint64_t runqueue_slice(const struct runqueue *queue, const struct thread *thread);
 // A real-time thread's next period begins: its deadline has come.

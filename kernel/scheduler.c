@@ -140,7 +140,8 @@ static void set_cpu(struct thread *thread, struct cpu *cpu) {
 // ---- putting in ---------------------------------------------------------------------------------
 
 static bool is_wanted_now(const struct scheduler *s, const struct thread *thread) {
-    return is_idle(s->running) || !s->is_contended || runqueue_preempts(thread, s->running);
+    return is_idle(s->running) || !s->is_contended ||
+           runqueue_preempts(&s->queue, thread, s->running);
 }
 
 // With the lock of the thread's CPU, which is dropped. The thread is runnable and in no queue.
@@ -320,7 +321,7 @@ void scheduler_init_cpu(struct cpu *cpu) {
         panic("no memory for the run queue of CPU %u", cpu->index);
     _Static_assert(sizeof(struct scheduler) <= PAGE_SIZE, "one page");
     lock_init(&s->lock, LOCK_SCHEDULER);
-    runqueue_init(&s->queue);
+    runqueue_init(&s->queue, cpu->index);
     s->slice.run = slice_end;
     s->idle.cpu = cpu;
     s->idle.state = THREAD_RUNNING;
@@ -391,7 +392,7 @@ static void account(struct scheduler *s) {
     if (is_idle(self)) {
         self->run += ticks;
     } else {
-        runqueue_charge(self, ticks, s->is_contended, now);
+        runqueue_charge(&s->queue, self, ticks, s->is_contended, now);
         if (self->class == THREAD_SHARED)
             group_charge(self->group, ticks);
     }

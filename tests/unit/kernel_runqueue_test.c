@@ -17,7 +17,7 @@ static struct thread threads[THREADS];
 static uint64_t now;
 
 static void set_up(void) {
-    runqueue_init(&queue);
+    runqueue_init(&queue, 3);
     queue.slice = SLICE;
     now = 0;
 }
@@ -47,7 +47,7 @@ static struct thread *step(uint64_t late) {
     bool is_contended = queue.count > 0;
     uint64_t ticks = runqueue_slice(&queue, thread) + late;
     now += ticks;
-    runqueue_charge(thread, ticks, is_contended, now);
+    runqueue_charge(&queue, thread, ticks, is_contended, now);
     return thread;
 }
 
@@ -112,7 +112,7 @@ Test(kernel_runqueue, a_sleeper_waits_for_nobody_but_earlier_sleepers) {
             continue; // it has used its share of the round: below
         cr_assert(sleeper->is_woken);
         cr_assert_eq(runqueue_take(&queue), sleeper);
-        runqueue_charge(sleeper, SLICE / 100, true, now += SLICE / 100);
+        runqueue_charge(&queue, sleeper, SLICE / 100, true, now += SLICE / 100);
         runqueue_leave(sleeper);
     }
     cr_expect_gt(sleeper->credit, 0,
@@ -127,7 +127,7 @@ Test(kernel_runqueue, waking_often_gives_no_more_than_the_share) {
         uint64_t slice = runqueue_slice(&queue, thread);
         uint64_t ticks = thread == restless ? MIN(slice, SLICE / 10) : slice;
         now += ticks;
-        runqueue_charge(thread, ticks, true, now);
+        runqueue_charge(&queue, thread, ticks, true, now);
         bool is_restless = thread == restless;
         cr_assert(
             runqueue_put(&queue, thread, is_restless ? RUNQUEUE_WOKEN : RUNQUEUE_BEHIND, now));
@@ -142,9 +142,46 @@ Test(kernel_runqueue, a_woken_thread_does_not_preempt_another) {
     runqueue_put(&queue, a, RUNQUEUE_WOKEN, now);
     runqueue_put(&queue, b, RUNQUEUE_WOKEN, now);
     cr_expect_eq(runqueue_take(&queue), a);
-    cr_expect_not(runqueue_preempts(b, a));
+    cr_expect_not(runqueue_preempts(&queue, b, a));
     runqueue_put(&queue, a, RUNQUEUE_BEHIND, now);
-    cr_expect(runqueue_preempts(b, a), "but one that had its turn");
+    cr_expect(runqueue_preempts(&queue, b, a), "but one that had its turn");
+}
+
+// The first has used up the group's quantum, the others have slept until now.
+static void use_up(unsigned count) {
+    struct thread *first = add(0, &groups[0], 100);
+    add(9, &groups[9], 100);
+    cr_assert_eq(step(0), first);
+    runqueue_leave(first);
+    for (unsigned i = 1; i <= count; i++) {
+        threads[i].group = &groups[0];
+        runqueue_join(&threads[i]);
+        cr_assert(runqueue_put(&queue, &threads[i], RUNQUEUE_WOKEN, now));
+    }
+}
+
+Test(kernel_runqueue, who_wakes_borrows_one_quantum_from_its_groups_next) {
+    use_up(2);
+    cr_expect_eq(step(0), &threads[1]);
+    cr_expect_eq(groups[0].credit[3], -(int64_t)SLICE);
+    cr_expect_eq(step(0), &threads[9], "the group has borrowed what it may");
+}
+
+Test(kernel_runqueue, who_was_passed_over_goes_first_in_the_next_round) {
+    use_up(2);
+    runqueue_put(&queue, step(0), RUNQUEUE_BEHIND, now);
+    cr_expect_not(runqueue_preempts(&queue, &threads[2], &threads[9]));
+    runqueue_put(&queue, step(0), RUNQUEUE_BEHIND, now);
+    cr_expect_eq(runqueue_take(&queue), &threads[2]);
+    cr_expect(threads[2].is_woken, "nobody who wakes preempts it");
+}
+
+Test(kernel_runqueue, a_group_in_debt_is_served_when_it_is_alone) {
+    use_up(1);
+    groups[0].credit[3] = -20 * (int64_t)SLICE;
+    runqueue_remove(&queue, &threads[9]);
+    cr_expect_eq(runqueue_take(&queue), &threads[1]);
+    cr_expect_null(runqueue_take(&queue));
 }
 
 Test(kernel_runqueue, who_is_let_go_first_goes_first) {
@@ -177,11 +214,11 @@ Test(kernel_runqueue, load_is_the_sum_of_what_waits) {
 Test(kernel_runqueue, in_debt_it_runs_for_a_slice_not_for_a_tick) {
     struct thread *thread = add(0, &groups[0], 100);
     runqueue_remove(&queue, thread);
-    runqueue_charge(thread, 3 * SLICE, true, now);
+    runqueue_charge(&queue, thread, 3 * SLICE, true, now);
     cr_assert_lt(thread->credit, 0);
     cr_expect_eq(runqueue_slice(&queue, thread), SLICE);
     int64_t credit = thread->credit;
-    runqueue_charge(thread, SLICE, true, now);
+    runqueue_charge(&queue, thread, SLICE, true, now);
     cr_expect_eq(thread->credit, credit, "nobody else could have run");
 }
 
@@ -204,7 +241,7 @@ Test(kernel_runqueue, realtime_meets_every_deadline_beside_hogs) {
         struct thread *thread = runqueue_take(&queue);
         uint64_t ticks = MIN(runqueue_slice(&queue, thread), SLICE / 4);
         now += ticks;
-        runqueue_charge(thread, ticks, true, now);
+        runqueue_charge(&queue, thread, ticks, true, now);
         if (thread->class == THREAD_SHARED) {
             runqueue_put(&queue, thread, RUNQUEUE_BEHIND, now);
             continue;
@@ -251,7 +288,7 @@ Test(kernel_runqueue, realtime_that_came_too_late_is_counted) {
     struct thread *thread = add_realtime(0, 2 * SLICE, 10 * SLICE);
     cr_expect_eq(runqueue_take(&queue), thread);
     now = 11 * SLICE;
-    runqueue_charge(thread, SLICE, true, now);
+    runqueue_charge(&queue, thread, SLICE, true, now);
     cr_expect_eq(thread->deadline_misses, 1);
 }
 
@@ -261,8 +298,8 @@ Test(kernel_runqueue, earliest_deadline_first) {
     add_realtime(2, SLICE, 20 * SLICE);
     cr_expect_eq(runqueue_take(&queue), &threads[1]);
     cr_expect_eq(runqueue_take(&queue), &threads[2]);
-    cr_expect(runqueue_preempts(&threads[2], &threads[0]) &&
-              !runqueue_preempts(&threads[0], &threads[2]));
+    cr_expect(runqueue_preempts(&queue, &threads[2], &threads[0]) &&
+              !runqueue_preempts(&queue, &threads[0], &threads[2]));
 }
 
 // ---- moving ---------------------------------------------------------------------------------------

@@ -110,6 +110,7 @@ static void count_queue(uint32_t cpu) {
     count_list(&s->queue.woken, cpu, &sums);
     count_list(&s->queue.active, cpu, &sums);
     count_list(&s->queue.expired, cpu, &sums);
+    count_list(&s->queue.deferred, cpu, &sums);
     count_heap(s->queue.realtime.root, cpu, &sums);
     if (sums.count != s->queue.count || sums.load != s->queue.load)
         machine_complain("the queue of CPU %u holds %u and a load of %lu, and says %u and %lu", cpu,
