@@ -56,8 +56,7 @@ void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
 static void nothing(struct vcpu *vcpu) {
     (void)vcpu;
 }
-static void clear_nothing(void) {
-}
+static void clear_nothing(void) {}
 static void leave(struct vcpu *vcpu) {
     (void)vcpu;
     void (*on_leave)(void) = paper.on_leave;
