@@ -13,6 +13,7 @@
 #define WORD_BITS     64u
 #define POOL_RESERVE  8u // pages kept back for the tables that mapping more of the pool needs
 #define POOL_GROW     SIZE_2M
+#define RECLAIM_MAX   16u // chunks that one frame_reclaim gives back
 #define BOOT_POOL_MIN (SIZE_1M + SIZE_1M / 2)
 #define SIZE_1M       (1ULL << 20)
 #define POOL_BELOW    (1ULL << 32) // the APs load CR3 while they are in 32-bit code
@@ -258,14 +259,15 @@ static bool chunk_unmap(hpa_t *chunk) {
 }
 
 bool frame_reclaim(void) {
-    bool is_any = false;
-    hpa_t chunk;
-    while (chunk_unmap(&chunk)) {
+    hpa_t chunk[RECLAIM_MAX];
+    uint32_t count = 0;
+    while (count < RECLAIM_MAX && chunk_unmap(&chunk[count]))
+        count++;
+    if (count > 0)
         smp_flush_all();
-        frame_free(chunk, SIZE_2M);
-        is_any = true;
-    }
-    return is_any;
+    for (uint32_t i = 0; i < count; i++)
+        frame_free(chunk[i], SIZE_2M);
+    return count > 0;
 }
 
 void *frame_table_alloc(void) {

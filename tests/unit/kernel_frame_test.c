@@ -366,6 +366,24 @@ Test(kernel_frame, pool_gives_back_what_is_in_no_use) {
     cr_expect_leq(mapped, 1, "and is no longer mapped");
 }
 
+// Each flush stops all CPUs for a moment, with interrupts off.
+Test(kernel_frame, many_chunks_come_back_with_few_flushes) {
+    static void *pages[MODEL_FRAMES];
+    uint64_t count = 0, before = frame_totals().free;
+    while ((pages[count] = kernel_page_alloc()) != NULL)
+        count++;
+    cr_assert_eq(frame_totals().free, 0);
+    while (count > 0)
+        kernel_page_free(pages[--count]);
+    for (uint32_t calls = 1; frame_reclaim(); calls++) {
+        cr_assert_eq(host_flushes_of_all, calls);
+        cr_assert_eq(host_unflushed, 0);
+        cr_assert_leq(frame_totals().free, calls * 16 * SIZE_2M, "a bounded piece at a time");
+    }
+    cr_expect_eq(host_flushes_of_all, 2, "%u flushes", host_flushes_of_all);
+    cr_expect_geq(frame_totals().free + 2 * SIZE_2M, align_down(before, SIZE_2M));
+}
+
 Test(kernel_frame, chunk_with_a_page_in_use_stays) {
     fill_and_empty(CHUNK_PAGES / 2);
     frame_reclaim(); // what the pool grew by and did not use
