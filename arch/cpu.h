@@ -79,7 +79,6 @@ struct cpu {
     uint64_t root;        // CR3's table, for who wants it flushed (atomic)
     struct object *dying; // objects to destroy, see kernel/object.c
     bool is_burying;
-    uint64_t next_dump;               // TSC before which no VM's state is dumped again
     uint64_t timers;                  // interrupts of the local APIC's timer
     uint64_t own_timers;              // of them: not because of what a guest armed
     uint64_t nmis;                    // that nobody sent

@@ -35,6 +35,7 @@
 #define ABI_START_ADDRESS 0x2000u           // the supervisor's struct abi_start, read-only, 2 pages
 #define ABI_USER_BASE     0x10000u          // mappings of processes lie from here
 #define ABI_USER_END      0x7fffffff0000ULL // to here
+#define ABI_SKEWED_MAX    0x4000000u        // the largest mapping by small pages: ABI_PROCESS_MAP
 #define ABI_FOREVER       UINT64_MAX        // a deadline that never comes
 #define ABI_CPU_ANY       UINT32_MAX        // the kernel chooses
 #define ABI_CPUS_MAX      256u
@@ -104,8 +105,9 @@ enum abi_call {
     ABI_PROCESS_CREATE = 7,
     // (process, memory, address, offset, size, rights): maps memory[offset, offset+size) at `address`
     // of the process (0: the caller's own) with READ, READ|WRITE or READ|EXECUTE. Nothing may be
-    // mapped there yet (EXISTS). Needs: process MANAGE; memory the rights asked for. Returns: 0.
-    // Errors: EXISTS, MEMORY.
+    // mapped there yet (EXISTS). Above ABI_SKEWED_MAX bytes, `address` and `offset` have to differ by a
+    // multiple of 2 MiB (ARGUMENT), so that large pages map them. Needs: process MANAGE; memory the rights
+    // asked for. Returns: 0. Errors: EXISTS, MEMORY.
     ABI_PROCESS_MAP = 8,
     // (process, address, size): undoes one earlier map call, named exactly. Needs: process MANAGE.
     ABI_PROCESS_UNMAP = 9,

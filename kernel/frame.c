@@ -13,6 +13,7 @@
 #define WORD_BITS     64u
 #define POOL_RESERVE  8u // pages kept back for the tables that mapping more of the pool needs
 #define POOL_GROW     SIZE_2M
+#define RECLAIM_MAX   16u // chunks that one frame_reclaim gives back
 #define BOOT_POOL_MIN (SIZE_1M + SIZE_1M / 2)
 #define SIZE_1M       (1ULL << 20)
 #define POOL_BELOW    (1ULL << 32) // the APs load CR3 while they are in 32-bit code
@@ -65,17 +66,19 @@ static void bits_set(uint64_t first, uint64_t count, bool value) {
     }
 }
 
-static bool bits_all_set(uint64_t first, uint64_t count) {
-    while (count > 0) {
-        uint64_t shift = first % WORD_BITS;
-        uint64_t n = MIN(count, WORD_BITS - shift);
-        uint64_t mask = (n == WORD_BITS ? ~0ULL : BIT(n) - 1) << shift;
-        if ((frames.bitmap[first / WORD_BITS] & mask) != mask)
-            return false;
-        first += n;
-        count -= n;
+// The first frame of [first, end) whose bit is `value`; `end`: there is none.
+static uint64_t bits_find(uint64_t first, uint64_t end, bool value) {
+    for (; first < end; first = align_down(first, WORD_BITS) + WORD_BITS) {
+        uint64_t word = frames.bitmap[first / WORD_BITS] ^ (value ? 0 : ~0ULL);
+        word >>= first % WORD_BITS;
+        if (word != 0)
+            return MIN(first + (uint64_t)__builtin_ctzll(word), end);
     }
-    return true;
+    return end;
+}
+
+static bool bits_all_set(uint64_t first, uint64_t count) {
+    return bits_find(first, first + count, false) == first + count;
 }
 
 // How much became free.
@@ -92,19 +95,17 @@ static uint64_t release_range(uint64_t base, uint64_t size) {
     return size;
 }
 
-// From the bottom: for runs smaller than 2 MiB.
+// From the bottom: for runs smaller than 2 MiB. Behind a frame in use it goes on behind that one, so that
+// each word is looked at a few times at most, however broken up memory is.
 static bool find_low(uint64_t count, uint64_t align, uint64_t *first) {
-    for (uint64_t i = 0; i + count <= frames.frame_count; i = align_up(i + 1, align)) {
-        if (i % WORD_BITS == 0 && frames.bitmap[i / WORD_BITS] == 0) {
-            i += WORD_BITS - 1;
-            continue;
-        }
-        if (bits_all_set(i, count)) {
-            *first = i;
+    for (uint64_t i = 0;; i++) {
+        *first = align_up(bits_find(i, frames.frame_count, true), align);
+        if (*first + count > frames.frame_count)
+            return false;
+        i = bits_find(*first, *first + count, false);
+        if (i == *first + count)
             return true;
-        }
     }
-    return false;
 }
 
 static bool find_high(uint64_t count, uint64_t align, uint64_t *first) {
@@ -258,14 +259,15 @@ static bool chunk_unmap(hpa_t *chunk) {
 }
 
 bool frame_reclaim(void) {
-    bool is_any = false;
-    hpa_t chunk;
-    while (chunk_unmap(&chunk)) {
+    hpa_t chunk[RECLAIM_MAX];
+    uint32_t count = 0;
+    while (count < RECLAIM_MAX && chunk_unmap(&chunk[count]))
+        count++;
+    if (count > 0)
         smp_flush_all();
-        frame_free(chunk, SIZE_2M);
-        is_any = true;
-    }
-    return is_any;
+    for (uint32_t i = 0; i < count; i++)
+        frame_free(chunk[i], SIZE_2M);
+    return count > 0;
 }
 
 void *frame_table_alloc(void) {
@@ -398,20 +400,11 @@ uint8_t *frame_owners(uint64_t *count) {
     return frames.owners;
 }
 
-// How far one may go on from `frame`, which has what its whole word has: to the next word, or one frame.
-static uint64_t stride(uint64_t frame, uint64_t same) {
-    return frame % WORD_BITS == 0 && frames.bitmap[frame / WORD_BITS] == same ? WORD_BITS : 1;
-}
-
 void frame_each_free(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque) {
-    for (uint64_t i = 0; i < frames.frame_count;) {
-        uint64_t first = i;
-        while (i < frames.frame_count && bits_all_set(i, 1))
-            i += stride(i, ~0ULL);
-        if (i > first)
-            run(opaque, (hpa_t){first << PAGE_SHIFT}, (i - first) << PAGE_SHIFT);
-        while (i < frames.frame_count && !bits_all_set(i, 1))
-            i += stride(i, 0);
+    for (uint64_t i = 0; (i = bits_find(i, frames.frame_count, true)) < frames.frame_count;) {
+        uint64_t end = bits_find(i, frames.frame_count, false);
+        run(opaque, (hpa_t){i << PAGE_SHIFT}, (end - i) << PAGE_SHIFT);
+        i = end;
     }
 }
 

@@ -26,7 +26,8 @@ void frame_add(hpa_t base, uint64_t size);
 bool frame_alloc(uint64_t size, uint64_t align, hpa_t *base);
 void frame_free(hpa_t base, uint64_t size);
 // Gives runs of 2 MiB of the pool that are in no use, but for the pool's reserve, to the allocator, once no
-// CPU remembers a mapping of them. The caller holds no lock. False: there were none.
+// CPU remembers a mapping of them: a few at a time, with one flush for all. The caller holds no lock, and
+// calls again while what it needs is not free. False: there were none.
 bool frame_reclaim(void);
 // A free page below 1 MiB for the APs' first instructions. False: none.
 bool frame_alloc_low(hpa_t *page);

@@ -77,9 +77,9 @@ static bool alloc_chunks(struct memory *memory) {
         uint64_t size = chunk_size(memory, i);
         hpa_t base;
         uint64_t align = size == CHUNK_SIZE ? CHUNK_SIZE : PAGE_SIZE;
-        if (!frame_alloc(size, align, &base) &&
-            !(frame_reclaim() && frame_alloc(size, align, &base)))
-            return false;
+        while (!frame_alloc(size, align, &base))
+            if (!frame_reclaim())
+                return false;
         *chunk_word(memory, i++) = base.v;
     }
     return true;

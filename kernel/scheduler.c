@@ -114,6 +114,13 @@ static struct cpu *find_idle(const struct thread *thread) {
     return NULL;
 }
 
+// CPUs may become dedicated and shared again while we look; one is always left for it (kernel/group.c).
+static struct cpu *find_allowed(const struct thread *thread, uint32_t from) {
+    for (;; from++)
+        if (group_may_use(thread->group, cpu_table[from % cpu_count]))
+            return cpu_table[from % cpu_count];
+}
+
 static struct cpu *choose_cpu(const struct thread *thread) {
     struct cpu *last = thread->cpu;
     if (thread->class != THREAD_SHARED || is_on_cpu(thread))
@@ -124,10 +131,7 @@ static struct cpu *choose_cpu(const struct thread *thread) {
     struct cpu *idle = find_idle(thread);
     if (idle != NULL || may_stay)
         return idle != NULL ? idle : last;
-    for (uint32_t i = 0; i < cpu_count; i++)
-        if (group_may_use(thread->group, cpu_table[i]))
-            return cpu_table[i];
-    panic("no CPU is left for shared threads");
+    return find_allowed(thread, 0);
 }
 
 // With the lock of the queue that it leaves.
@@ -156,11 +160,17 @@ static void put(struct scheduler *s, struct thread *thread, enum runqueue_place 
     // Who was given an idle CPU and does not come leaves it to others.
     if (is_parked && is_idle(s->running))
         mark_idle(cpu, true);
+    // A refill elsewhere may let a parked one run, and end, from here on.
+    struct group *group = is_parked ? thread->group : NULL;
+    if (group != NULL)
+        object_ref(&group->object);
     lock_drop(&s->lock);
-    if (is_parked)
-        group_arm_refill(thread->group);
-    else if (!is_in)
+    if (group != NULL) {
+        group_arm_refill(group);
+        object_unref(&group->object);
+    } else if (!is_in) {
         timer_arm(&thread->replenish, thread->deadline.key);
+    }
     if (is_requested)
         request(cpu);
 }
@@ -219,12 +229,8 @@ void scheduler_start(struct thread *thread) {
     static uint32_t next;
     thread->replenish.run = replenish;
     // The first time anywhere; later the load decides.
-    if (thread->cpu == NULL) {
-        uint32_t i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
-        for (uint32_t n = 0; n < cpu_count && thread->cpu == NULL; n++)
-            if (group_may_use(thread->group, cpu_table[(i + n) % cpu_count]))
-                thread->cpu = cpu_table[(i + n) % cpu_count];
-    }
+    if (thread->cpu == NULL)
+        thread->cpu = find_allowed(thread, __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED));
     *(struct cpu **)(thread->stack_top - sizeof(struct cpu *)) = thread->cpu;
 }
 
@@ -357,7 +363,13 @@ void scheduler_leave_space(void) {
 // On the stack of the thread that goes on; the one before has left its own.
 static void end_switch(void) {
     struct scheduler *s = of(cpu_current());
-    __atomic_store_n(&s->previous->is_on_cpu, 0, __ATOMIC_RELEASE);
+    struct thread *previous = s->previous;
+    // One that would run on waits here now: an idle CPU may take it, once nobody stands on its stack.
+    bool is_waiting = previous->is_queued && previous->class == THREAD_SHARED;
+    struct cpu *idle = is_waiting ? find_idle(previous) : NULL;
+    __atomic_store_n(&previous->is_on_cpu, 0, __ATOMIC_RELEASE);
+    if (idle != NULL)
+        request(idle);
     bury(s);
 }
 

@@ -81,6 +81,9 @@ static int take_class(struct thread *thread, const struct group *group, uint32_t
     if (error == ABI_OK) {
         thread->class = group->budget != 0 ? THREAD_REALTIME : THREAD_DEDICATED;
         thread->cpu = cpu_table[cpu];
+        // Its first budget comes a period later: who ends and begins anew gains nothing.
+        if (thread->class == THREAD_REALTIME)
+            thread->deadline.key = x86_rdtsc() + group->period;
     }
     return error;
 }

@@ -122,6 +122,7 @@ void vcpu_evict(void) {
     struct vcpu *vcpu = cpu_current()->loaded_vcpu;
     if (vcpu != NULL)
         unload_here(vcpu);
+    vcpu_backend->clear_fpu(); // another CPU may have had it unloaded before
 }
 
 void vcpu_destroy(struct object *object) {
@@ -286,6 +287,7 @@ static void start_running(struct vcpu *vcpu) {
     if (vlapic_is_notified(&vcpu->vlapic))
         __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
     load(vcpu);
+    vlapic_timer_wake(vcpu);
     pvtime_resume(vcpu);
 }
 
@@ -302,7 +304,9 @@ static void yield(struct vcpu *vcpu) {
     for (uint32_t n = 1; n < VM_VCPUS_MAX && !is_given; n++) {
         uint32_t i = (vcpu->index + n) % VM_VCPUS_MAX;
         struct vcpu *other = __atomic_load_n(&vcpu->vm->vcpus[i], __ATOMIC_ACQUIRE);
-        if (other == NULL)
+        // A look without locks: all CPUs may be here, and a miss harms nobody.
+        if (other == NULL || __atomic_load_n(&other->is_running, __ATOMIC_RELAXED) != 0 ||
+            __atomic_load_n(&other->cpu, __ATOMIC_RELAXED) != cpu_current())
             continue;
         lock_take(&other->lock);
         is_given = other->owner != NULL && thread_let_go_first(other->owner);

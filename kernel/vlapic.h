@@ -82,8 +82,9 @@ struct vlapic {
     uint64_t timer_start;  // host TSC when the current period began
     uint64_t timer_period; // host TSC ticks of a period, 0: stopped (atomic)
     struct timer timer;
-    uint32_t esr_pending; // errors seen since the last write to ESR (atomic)
-    uint8_t eoi_vector;   // of VCPU_PENDING_EOI
+    uint32_t is_timer_resting; // it fired in vain and was not armed again (atomic)
+    uint32_t esr_pending;      // errors seen since the last write to ESR (atomic)
+    uint8_t eoi_vector;        // of VCPU_PENDING_EOI
 };
 _Static_assert(sizeof(struct vlapic_posted) == 64, "as the processor has it");
 
@@ -100,6 +101,13 @@ bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 // The guest's TSC jumped (vcpu->tsc_offset changed): a TSC deadline moves with it.
 void vlapic_move_tsc(struct vcpu *vcpu);
+// The owner runs (vcpu->is_running is set): a periodic timer that rested goes on.
+void vlapic_timer_wake(struct vcpu *vcpu);
+static inline bool vlapic_is_requested(const struct vlapic *vlapic, uint8_t vector) {
+    return (__atomic_load_n(&vlapic->posted.requests[vector / 64], __ATOMIC_RELAXED) >>
+                vector % 64 &
+            1) != 0;
+}
 
 // Interrupts. `vlapic_take_requests` moves what other CPUs asked for into IRR and TMR, the one place
 // that does. `vlapic_pending` is the highest vector in IRR above the processor priority, or -1.

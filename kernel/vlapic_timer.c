@@ -33,15 +33,25 @@ static uint64_t get_period(const struct vcpu *vcpu) {
     return __atomic_load_n(&vcpu->vlapic.timer_period, __ATOMIC_RELAXED);
 }
 
+// A vCPU that does not run and has not taken the last period's interrupt needs no other: its periods go on when
+// it does, at nobody else's cost. The mark, then the look, as in vcpu_notify.
+static bool may_rest(struct vcpu *vcpu, bool is_waiting) {
+    if (!is_waiting)
+        return false;
+    __atomic_store_n(&vcpu->vlapic.is_timer_resting, 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&vcpu->is_running, __ATOMIC_SEQ_CST) == 0;
+}
+
 static void fire(struct timer *timer) {
     struct vlapic *vlapic = CONTAINER_OF(timer, struct vlapic, timer);
     struct vcpu *vcpu = CONTAINER_OF(vlapic, struct vcpu, vlapic);
     uint32_t lvt = vlapic_get(vcpu, VLAPIC_LVT_TIMER);
     if (lvt & LVT_MASKED)
         return;
+    bool is_waiting = vlapic_is_requested(vlapic, (uint8_t)(lvt & APIC_VECTOR));
     vlapic_accept(vcpu, (uint8_t)(lvt & APIC_VECTOR), false);
     uint64_t period = get_period(vcpu);
-    if (!(lvt & LVT_TIMER_PERIODIC) || period == 0)
+    if (!(lvt & LVT_TIMER_PERIODIC) || period == 0 || may_rest(vcpu, is_waiting))
         return;
     // Periods that passed while this CPU could not look are gone, as on a processor in SMM.
     uint64_t elapsed = x86_rdtsc() - vlapic->timer_start;
@@ -85,6 +95,12 @@ static void arm_deadline(struct vcpu *vcpu) {
     uint64_t now = x86_rdtsc();
     int64_t ahead = (int64_t)(vlapic->tsc_deadline - (now + vcpu->tsc_offset));
     timer_arm(&vlapic->timer, ahead > 0 ? now + (uint64_t)ahead : now);
+}
+
+void vlapic_timer_wake(struct vcpu *vcpu) {
+    if (__atomic_exchange_n(&vcpu->vlapic.is_timer_resting, 0, __ATOMIC_SEQ_CST) != 0 &&
+        is_periodic(vcpu))
+        arm_counter(vcpu, x86_rdtsc());
 }
 
 static void set_period(struct vcpu *vcpu, uint32_t initial) {

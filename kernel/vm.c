@@ -159,6 +159,7 @@ int vm_set_cpuid(struct vm *vm, struct abi_cpuid *table, uint32_t count) {
     lock_take(&vm->lock);
     bool is_open = vm->cpuid == NULL && vm->vcpu_count == 0;
     if (is_open) {
+        vm->cpuid = table;
         for (uint32_t i = count; i-- > 0;) {
             uint32_t range = CPUID_RANGE(table[i].leaf), leaf = table[i].leaf & CPUID_LEAF;
             if (leaf >= VM_CPUID_INDEXED)
@@ -168,8 +169,8 @@ int vm_set_cpuid(struct vm *vm, struct abi_cpuid *table, uint32_t count) {
                 table[i].subleaf == ABI_CPUID_ANY_SUBLEAF && !vcpu_is_cpuid_dynamic(table[i].leaf);
             vm->cpuid_constant[range][leaf] = is_constant ? (uint8_t)(i + 1) : 0;
         }
-        vm->cpuid_count = count;
-        vm->cpuid = table;
+        // Last: a vCPU may be in the making, which looks without the lock.
+        __atomic_store_n(&vm->cpuid_count, count, __ATOMIC_RELEASE);
     }
     lock_drop(&vm->lock);
     return is_open ? ABI_OK : ABI_ERROR_AGAIN;
@@ -179,10 +180,11 @@ const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32
     uint32_t range = CPUID_RANGE(leaf), low = leaf & CPUID_LEAF;
     if (low >= VM_CPUID_INDEXED)
         return NULL;
+    uint32_t count = __atomic_load_n(&vm->cpuid_count, __ATOMIC_ACQUIRE);
     uint32_t first = vm->cpuid_first[range][low];
     if (first == 0)
         return NULL;
-    for (uint32_t i = first - 1; i < vm->cpuid_count && vm->cpuid[i].leaf == leaf; i++)
+    for (uint32_t i = first - 1; i < count && vm->cpuid[i].leaf == leaf; i++)
         if (vm->cpuid[i].subleaf == subleaf || vm->cpuid[i].subleaf == ABI_CPUID_ANY_SUBLEAF)
             return &vm->cpuid[i];
     return NULL;

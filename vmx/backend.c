@@ -85,6 +85,7 @@ const struct vcpu_backend vmx_backend = {
     .vcpu_destroy = vmx_vcpu_destroy,
     .load = vmx_load,
     .unload = vmx_unload,
+    .clear_fpu = vmx_clear_fpu,
     .enter = vmx_enter,
     .leave = vmx_leave,
     .sync_registers = vmx_sync_registers,

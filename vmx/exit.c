@@ -54,12 +54,12 @@ static void dump_events(void) {
 }
 
 void vmx_dump(const struct vcpu *vcpu, const char *headline) {
-    // Printing is slow and a VMM can come here as often as it likes: one dump a second and CPU.
-    struct cpu *cpu = cpu_current();
-    uint64_t now = x86_rdtsc();
-    if (cpu->next_dump > now)
+    // Printing is slow and a VMM can come here as often as it likes: one dump a second.
+    static uint64_t next_dump; // TSC
+    uint64_t now = x86_rdtsc(), next = __atomic_load_n(&next_dump, __ATOMIC_RELAXED);
+    if (next > now || !__atomic_compare_exchange_n(&next_dump, &next, now + tsc_hz, false,
+                                                   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         return;
-    cpu->next_dump = now + tsc_hz;
     uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
     log_line("vCPU %u: %s", vcpu->index, headline);
     log_line("  exit %u %s%s qualification %llx length %u", reason & EXIT_REASON_BASIC,

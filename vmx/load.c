@@ -51,6 +51,19 @@ static void unload_fpu(const struct vcpu *vcpu) {
     close_fpu(was_closed);
 }
 
+void vmx_clear_fpu(void) {
+    static const uint8_t initial[PAGE_SIZE] __attribute__((aligned(64))) = {
+        [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; // FCW, MXCSR; no feature in use
+    bool was_closed = open_fpu();
+    if (cpu_features.has_xsave)
+        __asm__ volatile("xrstor64 (%0)" ::"r"(initial), "a"((uint32_t)cpu_features.xcr0_mask),
+                         "d"((uint32_t)(cpu_features.xcr0_mask >> 32))
+                         : "memory");
+    else
+        __asm__ volatile("fxrstor64 (%0)" ::"r"(initial) : "memory");
+    close_fpu(was_closed);
+}
+
 static void load_debug_registers(const struct vcpu *vcpu) {
     x86_write_dr0(vcpu->dr[0]);
     x86_write_dr1(vcpu->dr[1]);

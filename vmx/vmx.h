@@ -82,6 +82,7 @@ void vmx_trap_after_step(void);
 
 void vmx_load(struct vcpu *vcpu);
 void vmx_unload(struct vcpu *vcpu);
+void vmx_clear_fpu(void);
 
 int vmx_vcpu_create(struct vcpu *vcpu);
 void vmx_vcpu_destroy(struct vcpu *vcpu);

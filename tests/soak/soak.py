@@ -50,7 +50,7 @@ def lap_cases(arguments, seed, model):
     if model in RESTRICTED:
         cases = [case.on_restricted() for case in cases]
     beats = max(300, arguments.rounds // 20)
-    witnesses = [witness(f"witness-{i}", threads, beats) for i in range(WITNESSES)]
+    witnesses = [witness(f"witness-{i}", threads, beats, is_bounded=False) for i in range(WITNESSES)]
     return [witnesses[0], *cases, *witnesses[1:]]
 
 

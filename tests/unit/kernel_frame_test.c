@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <string.h>
+#include <time.h>
 
 #define FRAMES(bytes) ((bytes) >> PAGE_SHIFT)
 #define RUN           SIZE_2M // of the bitmap and the first of the pool, for these maps
@@ -39,15 +40,22 @@ static uint64_t model_free(void) {
     return count << PAGE_SHIFT;
 }
 
-static bool model_has_run(uint64_t size, uint64_t align) {
+// Where the lowest such run begins, by looking at each frame.
+static bool model_find(uint64_t size, uint64_t align, uint64_t *base) {
     uint64_t count = FRAMES(size), step = MAX(FRAMES(align), 1);
     uint64_t found = 0;
     for (uint64_t i = 0; i < MODEL_FRAMES; i++) {
         found = model[i] && (found > 0 || i % step == 0) ? found + 1 : 0;
+        *base = (i + 1 - count) << PAGE_SHIFT;
         if (found == count)
             return true;
     }
     return false;
+}
+
+static bool model_has_run(uint64_t size, uint64_t align) {
+    uint64_t base;
+    return model_find(size, align, &base);
 }
 
 static void set_up_odd(void) {
@@ -63,12 +71,14 @@ TestSuite(kernel_frame, .init = set_up_odd);
 TestSuite(kernel_frame_large, .init = host_init_all);
 
 static bool take(uint64_t size, uint64_t align, hpa_t *base) {
-    bool has_run = model_has_run(size, align);
+    uint64_t lowest;
+    bool has_run = model_find(size, align, &lowest);
     bool is_taken = frame_alloc(size, align, base);
     cr_assert_eq(is_taken, has_run, "size %#lx align %#lx: %d, model %d", size, align, is_taken,
                  has_run);
     if (is_taken) {
         cr_assert(is_aligned(base->v, align), "%#lx is not aligned to %#lx", base->v, align);
+        cr_assert(size >= SIZE_2M || base->v == lowest, "%#lx, not %#lx", base->v, lowest);
         model_set(base->v, size, 0);
     }
     return is_taken;
@@ -206,6 +216,57 @@ Test(kernel_frame, random_large_operations_match_the_model) {
     random_operations(362436069ULL, sizes, ARRAY_COUNT(sizes));
 }
 
+// Any aligned run at any state: where the naive search finds it.
+Test(kernel_frame, broken_up_memory_is_searched_from_the_bottom) {
+    const uint64_t aligns[] = {PAGE_SIZE, PAGE_SIZE, 4 * PAGE_SIZE, 64 * PAGE_SIZE, SIZE_2M};
+    uint64_t seed = 2463534242ULL;
+    hpa_t run;
+    for (unsigned world = 0; world < 40; world++) {
+        uint64_t longest = host_random(&seed) % 150 + 1;
+        for (unsigned tries = 0; tries < 30; tries++)
+            take((host_random(&seed) % longest + 1) * PAGE_SIZE,
+                 aligns[host_random(&seed) % ARRAY_COUNT(aligns)], &run);
+        for (unsigned tries = 0; tries < 300; tries++) {
+            uint64_t i = host_random(&seed) % FRAMES(40ULL << 20);
+            uint64_t base = HOST_RAM_BASE + RUN + (i << PAGE_SHIFT);
+            if (i < FRAMES((40ULL << 20) - RUN) && !model[FRAMES(base)])
+                give((hpa_t){base}, PAGE_SIZE);
+        }
+    }
+}
+
+static double search_time(uint64_t size) {
+    struct timespec begin, end;
+    double best = 1e9;
+    for (unsigned i = 0; i < 5; i++) {
+        hpa_t run;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+        cr_assert_not(frame_alloc(size, PAGE_SIZE, &run));
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+        double time =
+            (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+        best = MIN(best, time);
+    }
+    return best;
+}
+
+// The lock is the whole machine's: the search may not look at each frame of a run again from the next one on.
+// Looking again took 200 times as long as one look at all memory.
+Test(kernel_frame_large, search_of_broken_up_memory_looks_at_it_once) {
+    hpa_t run;
+    static hpa_t runs[(HOST_HIGH_BASE + HOST_HIGH_SIZE) / SIZE_2M];
+    uint64_t count = 0;
+    while (frame_alloc(SIZE_2M, SIZE_2M, &run))
+        runs[count++] = run;
+    while (frame_alloc(PAGE_SIZE, PAGE_SIZE, &run)) {
+    }
+    double full = search_time(PAGE_SIZE);
+    for (uint64_t i = 0; i < count; i++)
+        frame_free((hpa_t){runs[i].v + 2 * PAGE_SIZE}, SIZE_2M - 2 * PAGE_SIZE);
+    double broken_up = search_time(SIZE_2M - PAGE_SIZE);
+    cr_expect_lt(broken_up, 30 * full, "%.0f times as long", broken_up / full);
+}
+
 Test(kernel_frame_large, gibs_are_aligned) {
     hpa_t base[16];
     unsigned count = 0;
@@ -303,6 +364,24 @@ Test(kernel_frame, pool_gives_back_what_is_in_no_use) {
     for (uint64_t f = HOST_RAM_BASE; f < HOST_RAM_BASE + HOST_RAM_SIZE; f += SIZE_2M)
         mapped += host_is_mapped((hpa_t){f});
     cr_expect_leq(mapped, 1, "and is no longer mapped");
+}
+
+// Each flush stops all CPUs for a moment, with interrupts off.
+Test(kernel_frame, many_chunks_come_back_with_few_flushes) {
+    static void *pages[MODEL_FRAMES];
+    uint64_t count = 0, before = frame_totals().free;
+    while ((pages[count] = kernel_page_alloc()) != NULL)
+        count++;
+    cr_assert_eq(frame_totals().free, 0);
+    while (count > 0)
+        kernel_page_free(pages[--count]);
+    for (uint32_t calls = 1; frame_reclaim(); calls++) {
+        cr_assert_eq(host_flushes_of_all, calls);
+        cr_assert_eq(host_unflushed, 0);
+        cr_assert_leq(frame_totals().free, calls * 16 * SIZE_2M, "a bounded piece at a time");
+    }
+    cr_expect_eq(host_flushes_of_all, 2, "%u flushes", host_flushes_of_all);
+    cr_expect_geq(frame_totals().free + 2 * SIZE_2M, align_down(before, SIZE_2M));
 }
 
 Test(kernel_frame, chunk_with_a_page_in_use_stays) {

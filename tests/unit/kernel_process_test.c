@@ -205,6 +205,21 @@ Test(kernel_process, map_refuses_what_cannot_be) {
     cr_expect_eq(memory->object.ref_count, 4);
 }
 
+Test(kernel_process, large_mapping_has_to_fit_large_pages) {
+    struct memory *memory = memory_create(quota_root(), SIZE_1G);
+    const uint64_t small = ABI_SKEWED_MAX, large = small + PAGE_SIZE;
+    cr_expect_eq(process_map(process, memory, ABI_USER_BASE, 0, large, RW_RIGHTS),
+                 ABI_ERROR_ARGUMENT);
+    cr_expect_eq(process_map(process, memory, SIZE_1G, PAGE_SIZE, large, RW_RIGHTS),
+                 ABI_ERROR_ARGUMENT);
+    cr_expect_eq(memory->object.ref_count, 1);
+    cr_expect_eq(process_map(process, memory, ABI_USER_BASE, 0, small, RW_RIGHTS), ABI_OK);
+    cr_expect_eq(
+        process_map(process, memory, SIZE_1G + PAGE_SIZE, SIZE_2M + PAGE_SIZE, large, RW_RIGHTS),
+        ABI_OK);
+    cr_expect_eq(process_map(process, memory, 2 * SIZE_1G, 0, SIZE_1G, RW_RIGHTS), ABI_OK);
+}
+
 Test(kernel_process, fault_needs_the_right_and_gives_no_more) {
     struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
     const uint64_t at = ABI_USER_BASE;

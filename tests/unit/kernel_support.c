@@ -31,7 +31,8 @@ const struct boot_memory host_map[2] = {
 uint64_t host_now = 1000000;
 void (*host_look)(void);
 void (*host_block)(void);
-uint32_t host_wakes, host_interrupts, host_flushes, host_posts, host_timer_writes;
+uint32_t host_wakes, host_interrupts, host_flushes, host_flushes_of_all, host_posts,
+    host_timer_writes;
 struct thread *host_last_woken;
 const struct vcpu *host_notified;
 uint64_t host_timeout, host_deadline[HOST_CPUS];
@@ -180,6 +181,7 @@ void space_unmap_direct(hpa_t base, uint64_t size) {
 }
 
 void smp_flush_all(void) {
+    host_flushes_of_all++;
     host_unflushed = 0;
 }
 

@@ -56,6 +56,7 @@ void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
 static void nothing(struct vcpu *vcpu) {
     (void)vcpu;
 }
+static void clear_nothing(void) {}
 static void leave(struct vcpu *vcpu) {
     (void)vcpu;
     void (*on_leave)(void) = paper.on_leave;
@@ -95,6 +96,7 @@ static int write_backend(struct vcpu *vcpu, const struct vcpu_registers *r) {
 static const struct vcpu_backend backend = {
     .load = nothing,
     .unload = nothing,
+    .clear_fpu = clear_nothing,
     .enter = enter,
     .leave = leave,
     .can_take_interrupt = can_take,

@@ -117,6 +117,19 @@ Test(kernel_vm, map_refuses_what_cannot_be) {
     cr_expect_eq(vm_map(vm, page, 0, 0, PAGE_SIZE, RW), ABI_ERROR_ARGUMENT);
 }
 
+// Of a large one each 2 MiB would be 512 leaves, which vm_unmap walks with interrupts off.
+Test(kernel_vm, large_mapping_has_to_fit_large_pages) {
+    struct memory *memory = memory_create(quota_root(), 2 * SIZE_1G);
+    const uint64_t small = ABI_SKEWED_MAX, large = small + PAGE_SIZE;
+    cr_expect_eq(vm_map(vm, memory, PAGE_SIZE, 0, large, R), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(vm_map(vm, memory, 0, PAGE_SIZE, large, R), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(vm_map(vm, memory, SIZE_2M / 2, 0, SIZE_1G, R), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(memory->object.ref_count, 1);
+    cr_expect_eq(vm_map(vm, memory, PAGE_SIZE, 0, small, R), ABI_OK);
+    cr_expect_eq(vm_map(vm, memory, SIZE_1G + PAGE_SIZE, SIZE_2M + PAGE_SIZE, SIZE_1G, R), ABI_OK);
+    cr_expect_eq(vm_map(vm, memory, 4 * SIZE_1G, 2 * SIZE_2M, SIZE_1G, R), ABI_OK);
+}
+
 Test(kernel_vm, faults_are_resolved_or_the_vmms) {
     struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
     cr_assert_eq(vm_map(vm, memory, SIZE_1G, 0, PAGE_SIZE, R), ABI_OK);

@@ -480,6 +480,25 @@ Test(vlapic, periodic_keeps_its_beat) {
     cr_expect_null(v->vlapic.timer.cpu);
 }
 
+Test(vlapic, periodic_rests_while_its_vcpu_does_not_run) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000000);
+    advance_to(1000 + 1000000 + 500);
+    cr_expect_not_null(v->vlapic.timer.cpu, "one waits to be taken");
+    advance_to(1000 + 2000000 + 500);
+    cr_expect_null(v->vlapic.timer.cpu, "nobody took it");
+    v->is_running = 1;
+    vlapic_timer_wake(v);
+    cr_expect_eq(v->vlapic.timer.node.key, 1000 + 3000000, "still on the beat");
+    advance_to(1000 + 3000000 + 500);
+    cr_expect_not_null(v->vlapic.timer.cpu, "who runs may be busy with interrupts off");
+    cr_expect_eq(take(v), 0x71);
+    v->is_running = 0;
+}
+
 Test(vlapic, periods_have_a_lower_bound) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);

@@ -42,7 +42,7 @@ static void bare(uint32_t leaf, uint32_t subleaf, struct abi_cpuid *answer) {
     if (leaf == 0x80000000)
         answer->eax = 0x80000008;
     if (leaf == 0x80000008)
-        answer->eax = 0x3924; // 57 bits of linear addresses
+        answer->eax = 0x3924;            // 57 bits of linear addresses
     if (leaf > 0xb && leaf < 0x40000000) // what lies beyond repeats the last leaf
         answer->eax = answer->ebx = answer->ecx = answer->edx = UINT32_MAX;
 }
