@@ -20,9 +20,10 @@
 
 #define SLICES_A_SECOND 200u // a slice is 5 ms, when somebody else waits
 #define LOOKS_MAX       16u  // at other CPUs, at the end of a slice
-// Slices after which a thread changes sides although nothing gets more equal; a prime, so that it is not always
-// the turn of the same one.
-#define ROTATION 19u
+// Slices after which a thread changes sides although nothing gets more equal: from 12 to 27, drawn anew each
+// time, so that it is not always the turn of the same one.
+#define ROTATION_MIN   12u
+#define ROTATION_SHIFT 28u // leaves 4 bits of chance
 
 struct scheduler {
     struct spinlock lock;
@@ -32,7 +33,8 @@ struct scheduler {
     struct thread *previous; // whose stack was left last
     struct thread *dead;     // left the CPU for good: its stack is free after the next switch
     bool is_contended;       // others wait while `running` runs
-    uint32_t rotation;       // slices since a thread changed sides
+    uint32_t rotation;       // slices until a thread changes sides
+    uint32_t chance;         // a linear congruential generator's state
     uint32_t next_look;      // at which CPU
     uint64_t switches;
     uint64_t born; // TSC
@@ -279,14 +281,15 @@ static void give_away(struct scheduler *s, struct cpu *self) {
         return;
     lock_take(&s->lock);
     uint64_t here = load_of(s), there = load_of(of(to));
-    s->rotation++;
-    struct move move = {to, here > there ? here - there : 0, s->rotation >= ROTATION};
+    s->rotation -= s->rotation != 0;
+    struct move move = {to, here > there ? here - there : 0, s->rotation == 0};
     struct thread *thread = runqueue_find_movable(&s->queue, is_worth_it, &move);
     if (thread == NULL) {
         lock_drop(&s->lock);
         return;
     }
-    s->rotation = 0;
+    s->chance = s->chance * 1664525 + 1013904223;
+    s->rotation = ROTATION_MIN + (s->chance >> ROTATION_SHIFT);
     runqueue_remove(&s->queue, thread);
     put_on(s, thread, to, RUNQUEUE_BEHIND);
 }
