@@ -249,7 +249,7 @@ struct thread *runqueue_find_movable(struct runqueue *queue,
                                      const void *opaque) {
     struct list *lists[] = {&queue->expired, &queue->deferred, &queue->active};
     struct thread *thread = NULL;
-    for (unsigned i = 0; i < 3 && thread == NULL; i++)
+    for (unsigned i = 0; i < ARRAY_COUNT(lists) && thread == NULL; i++)
         thread = find_in(lists[i], is_movable, opaque);
     return thread;
 }

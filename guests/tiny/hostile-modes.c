@@ -46,7 +46,7 @@ _Static_assert(offsetof(struct way, real_sp) == 72, "");
 _Static_assert(offsetof(struct way, esp) == 76, "");
 static volatile struct way *const way = (struct way *)0x1e000;
 
-extern const uint8_t way_begin[], way_end[], way_stub16[], way_stub32[];
+extern const uint8_t way_begin[], way_end[], way_trap16[], way_trap32[];
 __asm__(".section .text\n"
         ".balign 16\n"
         "way_begin:\n"
@@ -90,14 +90,14 @@ __asm__(".section .text\n"
         "    lss 72, %sp\n"
         "    pop %ds; pop %es; iret\n"
         // And back. The watchdog first, so that it does not come where nobody can take it.
-        "way_stub16:\n"
+        "way_trap16:\n"
         "    mov $0x30, %al; out %al, $0x43\n"
         "    mov $0x1e00, %ax; mov %ax, %ds\n"
         "    lgdtl 16\n"
         "    mov %cr0, %eax; or $1, %eax; mov %eax, %cr0\n"
         "    ljmpl $0x18, $(0x20000 + way_back - way_begin)\n"
         ".code32\n"
-        "way_stub32:\n"
+        "way_trap32:\n"
         "    mov $0x30, %al; out %al, $0x43\n"
         "way_back:\n"
         "    mov $0x10, %eax; mov %eax, %ds; mov %eax, %es; mov %eax, %ss\n"
@@ -147,16 +147,16 @@ static void map(void) {
 }
 
 static void prepare_tables(void) {
-    const uint32_t stub16 = (LOW / 16) << 16 | (uint32_t)(way_stub16 - way_begin);
-    const uint64_t stub32 = LOW + (uint64_t)(way_stub32 - way_begin);
+    const uint32_t trap16 = (LOW / 16) << 16 | (uint32_t)(way_trap16 - way_begin);
+    const uint64_t trap32 = LOW + (uint64_t)(way_trap32 - way_begin);
     volatile uint32_t *ivt;
     memcpy((void *)(uintptr_t)LOW, way_begin, (size_t)(way_end - way_begin));
     way->ivt_limit = 0x3ff;
     way->ivt_base = 0;
     ivt = (volatile uint32_t *)(uintptr_t)way->ivt_base;
     for (uint32_t i = 0; i < 256; i++) {
-        ivt[i] = stub16;
-        idt32[i] = (stub32 & 0xffff) | 0x18ULL << 16 | 0x8e00ULL << 32 | (stub32 >> 16) << 48;
+        ivt[i] = trap16;
+        idt32[i] = (trap32 & 0xffff) | 0x18ULL << 16 | 0x8e00ULL << 32 | (trap32 >> 16) << 48;
     }
     way->gdt[1] = 0x00af9b000000ffffULL; // 0x08: 64-bit code
     way->gdt[2] = 0x00cf93000000ffffULL; // 0x10: data, 4 GiB
