@@ -25,7 +25,7 @@ static struct {
     bool is_open;
     bool has_uart;
     bool has_interrupts;
-    bool is_starved;   // a console_write was cut short
+    bool is_starved;   // a console_write was cut short, and nobody has been told of room since
     bool is_line_open; // the last byte put was no newline
     struct event_binding binding;
     struct framebuffer framebuffer;
@@ -138,7 +138,7 @@ uint32_t console_write(const char *text, uint32_t size) {
         ring_write(&console.out_writer, (const uint8_t *)text, count);
         if (count > 0)
             console.is_line_open = text[count - 1] != '\n';
-        console.is_starved = count < size;
+        console.is_starved |= count < size;
         feed_uart();
         update_interrupts();
     }

@@ -27,7 +27,7 @@ void console_log(const char *text, size_t size);
 uint32_t console_write(const char *text, uint32_t size);
 uint32_t console_read(char *text, uint32_t size);
 // For ABI_CONSOLE_BIND: `mask` is signalled when input arrives, and when there is room after a write
-// was cut short. `event` NULL unbinds. Takes its own reference.
+// was cut short, whatever was written since. `event` NULL unbinds. Takes its own reference.
 void console_bind(struct event *event, uint64_t mask);
 
 // VECTOR_CONSOLE arrived. The caller sends the EOI. No lock may be held.

@@ -3,6 +3,7 @@
 machines that must be refused."""
 
 import re
+from itertools import zip_longest
 
 from runner.job import BUILD, LOGS, ROOT, Job, failed, verdict
 from runner.machine import run_machine
@@ -45,6 +46,7 @@ def jobs():
     for word in APIC_LEVELS:
         tests = [case.name for case in APIC_CASES]
         yield Job(TIER, f"apic-{word}", apic_job(word), tests=tests, weight=40)
+    yield Job(TIER, "repeats", run_repeats, weight=50)
     yield Job(TIER, "many", run_many, weight=100)
     yield Job(TIER, "cases", check_cases)
     yield Job(TIER, "bad-images", run_bad_images, weight=20)
@@ -138,6 +140,19 @@ def apic_job(word):
         return results
 
     return run
+
+
+# The same image gives the same log, to the tick: the clocks' rates, counts of exits and times are in it
+
+
+def run_repeats(context):
+    options = ["--cpu", "corei7_sandy_bridge_2600k"]
+    first, results = boot_cases(context, APIC_CASES, options, is_audited=True)
+    again, _results = boot_cases(context, APIC_CASES, options, is_audited=True)
+    pairs = enumerate(zip_longest(first.text.splitlines(), again.text.splitlines()), 1)
+    other = next(((number, pair) for number, pair in pairs if pair[0] != pair[1]), None)
+    problem = f"line {other[0]} is '{other[1][0]}', then '{other[1][1]}'" if other else None
+    return [*results, verdict("repeats", problem)]
 
 
 # More VMs than processors, by far

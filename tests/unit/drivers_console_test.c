@@ -234,6 +234,22 @@ Test(drivers_console, write_takes_whole_lines_that_fit) {
     cr_assert_eq(wire.signalled, 0); // once
 }
 
+// Who was refused may be another than who writes next (the supervisor's VMs share the console).
+Test(drivers_console, who_was_cut_short_is_told_though_a_later_write_fits) {
+    static char text[OUTPUT_SIZE];
+    memset(text, 'x', sizeof(text));
+    wire.room = 0;
+    console_bind(&con_test_event, 4);
+    cr_assert_eq(console_write(text, OUTPUT_SIZE), OUTPUT_SIZE);
+    cr_assert_eq(console_write("refused\n", 8), 0);
+    wire.room = CHUNK;
+    console_interrupt();
+    cr_assert_eq(console_write("fits\n", 5), 5);
+    cr_assert_eq(wire.signalled, 0);
+    con_test_run();
+    cr_assert_eq(wire.signalled, 4);
+}
+
 Test(drivers_console, write_without_newline_takes_what_fits) {
     static char text[OUTPUT_SIZE + 1];
     memset(text, 'x', sizeof(text));

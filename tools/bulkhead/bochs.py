@@ -2,8 +2,8 @@
 """The machine that Bochs plays: UEFI and VT-x, on CPU models from Nehalem on.
 
 With the serial port in a file, two runs are equal to the tick: the clock starts at TIME0 and runs by
-the instructions executed, as does the screen's timer (by default it follows the host's clock, and
-ends the turn of a CPU where it falls), and neither RDRAND nor RDSEED is there.
+the instructions executed, as does the screen's timer (by default it follows the host's clock),
+scripts/bochs/clock-fix.c keeps the host's clock away, and neither RDRAND nor RDSEED is there.
 """
 
 from .command import GIB, MIB, ROOT, Failure, execute, program
