@@ -303,11 +303,23 @@ static void take_report(struct vm *vm, struct vmm_message *message) {
     }
 }
 
+// Those that the console had no room for: each round serves them again. Who wakes us often would otherwise take
+// all the room that comes, and the kernel would never be so empty that it signals.
+static uint64_t waiting;
+
+static bool has_room(const struct vm *vm) {
+    if (console_has_room()) {
+        return true;
+    }
+    waiting |= machine_vm_mask(vm->index);
+    return false;
+}
+
 // True: there is no further report.
 static bool drain_reports(struct vm *vm) {
     static struct vmm_message message;
     for (uint32_t i = 0; i < REPORTS_A_TURN; i++) {
-        if (!console_has_room()) {
+        if (!has_room(vm)) {
             return false;
         }
         memset(&message, 0, sizeof(message));
@@ -328,7 +340,7 @@ static bool drain_output(struct vm *vm) {
     bool was_half_full = ring_reader_count(&vm->out) >= VMM_CONSOLE_OUT / 2;
     uint32_t pieces = 0;
     while (ring_reader_count(&vm->out) > 0 && pieces < PIECES_A_TURN &&
-           (!mux_is_on_console(vm) || console_has_room())) {
+           (!mux_is_on_console(vm) || has_room(vm))) {
         uint32_t count = ring_read(&vm->out, piece, sizeof(piece));
         mux_vm_output(vm, piece, count);
         pieces++;
@@ -365,6 +377,8 @@ void vm_service(struct vm *vm) {
 void vm_service_mask(uint64_t bits) {
     // The console's room goes to whoever comes first, so each round begins with another VM.
     static uint32_t first;
+    bits |= waiting;
+    waiting = 0;
     for (uint32_t k = 0; k < vms_count; k++) {
         uint32_t i = (first + k) % vms_count;
         if ((bits & machine_vm_mask(i)) != 0) {

@@ -98,6 +98,44 @@ Test(supervisor_life, slow_console_loses_nothing) {
     cr_assert_gt(life.wakeups, 0, "the flooding VMM was told that there is room again");
 }
 
+static unsigned int life_told_at; // the step at which the quiet VM's end stood on the console
+
+static bool life_script_flood_of_one(unsigned int step) {
+    static char line[2048];
+    memset(line, 'x', sizeof(line) - 2);
+    line[sizeof(line) - 2] = '\n';
+    while (step < 1000 && ring_writer_room(&life.vmm[0].out) >= sizeof(line)) {
+        life_print(0, line);
+    }
+    life.bits |= life.vmm[0].start.supervisor_mask;
+    life.stays_full = step < 1000;
+    if (step == 100) {
+        for (unsigned int i = 0; i < 12; i++) {
+            life_report(1, VMM_MESSAGE_DUMP, 0, 0, "a line of its dump");
+        }
+        life_report(1, VMM_MESSAGE_ENDED, VMM_END_CRASHED, 0, "of itself");
+        life_end_process(life.vmm[1].process,
+                         (struct abi_process_status){ABI_PROCESS_EXITED, 0, 0, 0, 0, 0});
+    }
+    life.console[life.console_length] = '\0';
+    if (life_told_at == 0 && strstr(life.console, "vm other: crashed: of itself\n") != NULL) {
+        life_told_at = step;
+    }
+    if (step == 1000) {
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_DEBUG_EXIT, 0, "");
+    }
+    return step <= 1000;
+}
+
+// One who has said its last and sleeps gets its share of the console beside one who prints without end.
+Test(supervisor_life, flood_does_not_keep_others_from_the_console) {
+    life_prepare(life_two, "console=batch", "stay", life_script_flood_of_one);
+    life.console_room = 200;
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    life_expect("vm demo: debug-exit 0\n");
+    cr_assert(life_told_at > 100 && life_told_at < 400, "at step %u", life_told_at);
+}
+
 static bool life_script_garbage(unsigned int step) {
     struct vmm_console *console = life.vmm[0].console;
     if (step < 50) {

@@ -177,7 +177,7 @@ int64_t sys_event_wait(uint32_t event, uint64_t deadline, uint64_t *bits) {
     if (life.bits == 0 && deadline == 0) {
         return -ABI_ERROR_TIMEOUT;
     }
-    if (life.bits == 0 && life.was_full) {
+    if (life.bits == 0 && life.was_full && !life.stays_full) {
         life.bits |= 1;
         life.was_full = false;
     }
