@@ -140,6 +140,13 @@ static inline uint64_t x86_rdtsc(void) {
     return (uint64_t)high << 32 | low;
 }
 
+// (high << 64 | low) / by; the quotient must fit, so high < by.
+static inline uint64_t x86_div(uint64_t high, uint64_t low, uint64_t by) {
+    uint64_t quotient, remainder;
+    __asm__("divq %4" : "=a"(quotient), "=d"(remainder) : "a"(low), "d"(high), "r"(by) : "cc");
+    return quotient;
+}
+
 static inline uint64_t x86_xgetbv(uint32_t index) {
     uint32_t low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(index));

@@ -55,6 +55,7 @@ int64_t call_system_info(const struct syscall *c) {
         .has_virtualization = vcpu_backend != NULL,
         .has_unrestricted_guest = vcpu_backend != NULL && vcpu_backend->has_unrestricted_guest(),
         .physical_bits = cpu_features.physical_bits,
+        .has_tsc_scaling = vcpu_backend != NULL && vcpu_backend->has_tsc_scaling(),
         .xcr0_mask = cpu_features.has_xsave ? cpu_features.xcr0_mask : 0,
         .utc_seconds = utc_seconds,
         .utc_tsc = utc_tsc,

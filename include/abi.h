@@ -151,8 +151,10 @@ enum abi_call {
 
     // ---- virtual machines ----------------------------------------------------------------------
 
-    // (quota): a VM: a guest-physical address space, a CPUID table, doorbells. Needs: quota CREATE.
-    // Returns: a handle. Errors: MEMORY, UNSUPPORTED (no virtualization on this machine).
+    // (quota, tsc_hz): a VM: a guest-physical address space, a CPUID table, doorbells; its TSCs count at
+    // tsc_hz, or, for 0, as the host's. Needs: quota CREATE. Returns: a handle. Errors: MEMORY, ARGUMENT
+    // (a rate not from 1/256 to 256 times the host's), UNSUPPORTED (no virtualization on this machine, or a
+    // rate other than the host's without abi_system_info.has_tsc_scaling).
     ABI_VM_CREATE = 22,
     // (vm, memory, gpa, offset, size, rights): as ABI_PROCESS_MAP, with any of READ, WRITE, EXECUTE
     // that includes READ. An access without its right becomes VCPU_EXIT_MEMORY.
@@ -272,7 +274,7 @@ struct abi_system_info {
     uint32_t has_virtualization;
     uint32_t has_unrestricted_guest;
     uint32_t physical_bits; // of guest-physical addresses that VMs can use
-    uint32_t reserved;
+    uint32_t has_tsc_scaling;
     uint64_t xcr0_mask;   // what a guest may set in XCR0
     uint64_t vm_exits;    // of all VMs since boot
     uint64_t utc_seconds; // the machine's clock at boot, since 1970; 0: it has none
@@ -553,7 +555,8 @@ struct vcpu_registers {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pdpte[4]; // what the processor loaded from CR3; PAE paging outside long mode only
     uint64_t xcr0;
-    uint64_t tsc, tsc_host; // the guest's TSC, when the host's was this
+    uint64_t tsc,
+        tsc_clock; // the guest's TSC, when the VM's clock (the host's TSC at its rate) was this
     uint64_t tsc_adjust, tsc_deadline;
     uint64_t apic_base;
     uint64_t pvtime_clock, pvtime_steal; // MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_STEAL_TIME

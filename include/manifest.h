@@ -28,6 +28,7 @@
 //               cmdline = "console=ttyS0";
 //               autostart;                  // present: start at boot
 //               // All that follows may be absent.
+//               tsc-frequency = <u64>;      // Hz, 1 MHz to 8 GHz; default: the host's
 //               schedule = "shared" | "dedicated" | "realtime"; // default: shared
 //               weight = <u32>;             // 1..10000; default 100
 //               cap = <u32>;                // percent of one CPU, 1..25600; shared only
@@ -51,6 +52,9 @@
 #define MANIFEST_CMDLINE_MAX 2047
 #define MANIFEST_VCPUS_MAX   64
 #define MANIFEST_VMS_MAX     256
+
+#define MANIFEST_TSC_MIN 1000000    // Hz
+#define MANIFEST_TSC_MAX 8000000000 // likewise
 
 #define MANIFEST_WEIGHT_DEFAULT 100
 #define MANIFEST_WEIGHT_MAX     10000

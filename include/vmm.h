@@ -15,12 +15,13 @@
 struct vmm_start {
     uint32_t version; // VMM_VERSION
     uint32_t vcpu_count;
-    uint64_t memory_size; // bytes of guest RAM
-    uint64_t kernel_size; // bytes of the file
-    uint64_t initrd_size; // 0: none
-    uint64_t tsc_hz;
-    uint64_t utc_seconds; // wall clock at start, since 1970
-    uint64_t utc_tsc;     // TSC at which utc_seconds was read
+    uint64_t memory_size;  // bytes of guest RAM
+    uint64_t kernel_size;  // bytes of the file
+    uint64_t initrd_size;  // 0: none
+    uint64_t tsc_hz;       // of the host
+    uint64_t guest_tsc_hz; // what the manifest wants; 0: as the host's
+    uint64_t utc_seconds;  // wall clock at start, since 1970
+    uint64_t utc_tsc;      // TSC at which utc_seconds was read
     uint64_t xcr0_mask;
     uint32_t physical_bits;
     uint32_t has_unrestricted_guest;
@@ -32,7 +33,7 @@ struct vmm_start {
     uint32_t report;  // channel, SIGNAL|WAIT: struct vmm_message to and from the supervisor
     uint32_t wakeup;  // event, SIGNAL|WAIT: bits VMM_WAKEUP_* from the supervisor
     uint32_t supervisor_event; // event, SIGNAL: the supervisor's
-    uint32_t reserved;
+    uint32_t has_tsc_scaling;
     uint64_t supervisor_mask; // what to signal on it when there is console output or a report
     uint32_t cpu[64];         // host CPU for each vCPU's thread
     char name[VMM_NAME_MAX];

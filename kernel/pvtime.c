@@ -8,7 +8,7 @@
 #include "kernel/space.h"
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
-#include "kernel/vm.h"
+#include "kernel/vmtime.h"
 
 #define NS_PER_SECOND  1000000000ULL
 #define CLOCK_RESERVED BIT(1)
@@ -68,8 +68,7 @@ static bool write_clock(struct vcpu *vcpu, uint64_t msr) {
         begin(&clock->version);
         clock->tsc = vcpu->tsc_adjust;
         clock->ns = 0;
-        clock->multiplier = tick_multiplier;
-        clock->shift = tick_shift;
+        pvtime_scale(vmtime_hz(vcpu->vm, tsc_hz), &clock->multiplier, &clock->shift);
         clock->flags = cpu_features.has_tsc_invariant && tsc_is_common ? PVTIME_TSC_STABLE : 0;
         end(&clock->version);
     }

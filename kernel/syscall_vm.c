@@ -30,7 +30,7 @@ int64_t call_vm_create(const struct syscall *c) {
     int error = syscall_get(c->a[0], OBJECT_QUOTA, ABI_RIGHT_CREATE, &object);
     if (error != ABI_OK)
         return -error;
-    struct vm *vm = vm_create(CONTAINER_OF(object, struct quota, object), &error);
+    struct vm *vm = vm_create(CONTAINER_OF(object, struct quota, object), c->a[1], &error);
     object_unref(object);
     return vm != NULL ? syscall_give(&vm->object) : -error;
 }

@@ -8,7 +8,7 @@
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
 #include "kernel/thread.h"
-#include "kernel/vm.h"
+#include "kernel/vmtime.h"
 #include "lib/string.h"
 
 uint64_t vcpu_first_entry_tsc;
@@ -486,8 +486,8 @@ static void write_events(struct vcpu *vcpu, const struct vcpu_registers *r) {
 static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
     load(vcpu);
     vcpu_backend->read_registers(vcpu, r);
-    r->tsc_host = x86_rdtsc();
-    r->tsc = r->tsc_host + vcpu->tsc_offset;
+    r->tsc_clock = vmtime_at(vcpu->vm, x86_rdtsc());
+    r->tsc = r->tsc_clock + vcpu->tsc_offset;
     r->tsc_adjust = vcpu->tsc_adjust;
     r->activity = vcpu->activity;
     r->is_extint_high = vcpu->is_extint_high;
@@ -530,7 +530,7 @@ static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
         vcpu->activity = r->activity;
         vcpu->is_extint_high = r->is_extint_high != 0;
         vcpu->tsc_adjust = r->tsc_adjust;
-        vcpu->tsc_offset = r->tsc - r->tsc_host;
+        vcpu->tsc_offset = r->tsc - r->tsc_clock;
         vcpu_backend->set_tsc_offset(vcpu);
         pvtime_restore(vcpu, r->pvtime_clock, r->pvtime_steal);
         vlapic_restore_msrs(vcpu, r->apic_base, r->tsc_deadline);

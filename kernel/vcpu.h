@@ -63,7 +63,7 @@ struct vcpu {
     uint64_t cr2, dr[4], dr6;
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
     uint64_t xcr0;
-    uint64_t tsc_offset; // guest TSC = host TSC + offset [o]
+    uint64_t tsc_offset; // guest TSC = the VM's clock (kernel/vmtime.h) + offset [o]
     uint64_t tsc_adjust;
     uint64_t npt_generation_seen;     // of vm->npt_generation [o]
     struct cpu *npt_cpu_seen;         // on which CPU [o]
@@ -88,6 +88,7 @@ struct vcpu_backend {
     const char *(*cpu_init)(struct cpu *cpu);
     // Whether guests may run in real mode and without paging (after probe).
     bool (*has_unrestricted_guest)(void);
+    bool (*has_tsc_scaling)(void);
 
     // Any thread: backend memory from the VM's quota. 0 or an enum abi_error. vm_create comes after
     // pt_init of vm->npt, vcpu_create after vm_create, vm->cpuid, and vcpu->page and xsave;

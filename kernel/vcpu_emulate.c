@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What exits ask of neutral code: CPUID, the MSRs that no vendor owns, and how a guest's fault ends.
 #include "kernel/vcpu.h"
-#include "kernel/vm.h"
+#include "kernel/vmtime.h"
 
 #define LEAF_FEATURES   0x1u
 #define LEAF_STRUCTURED 0x7u
@@ -93,7 +93,7 @@ enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value) 
     if (is_apic_msr(msr))
         return vlapic_msr_read(vcpu, msr, value) ? MSR_DONE : MSR_FAULT;
     if (msr == MSR_TSC)
-        *value = x86_rdtsc() + vcpu->tsc_offset;
+        *value = vmtime_at(vcpu->vm, x86_rdtsc()) + vcpu->tsc_offset;
     else if (msr == MSR_TSC_ADJUST)
         *value = vcpu->tsc_adjust;
     else if (msr == MSR_KVM_SYSTEM_TIME_NEW)
@@ -107,11 +107,10 @@ enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value) 
 
 // A write to either of TSC and TSC_ADJUST moves both (SDM 3B 18.17.3 "Time-Stamp Counter Adjustment").
 static void move_tsc(struct vcpu *vcpu, uint64_t by) {
-    vcpu->tsc_offset += by;
+    vlapic_move_tsc(vcpu, by);
     vcpu->tsc_adjust += by;
     vcpu_backend->set_tsc_offset(vcpu);
     pvtime_tell_clock(vcpu);
-    vlapic_move_tsc(vcpu);
 }
 
 enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
@@ -120,7 +119,7 @@ enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) 
     if (msr == MSR_KVM_SYSTEM_TIME_NEW || msr == MSR_KVM_STEAL_TIME)
         return pvtime_write_msr(vcpu, msr, value) ? MSR_DONE : MSR_FAULT;
     if (msr == MSR_TSC)
-        move_tsc(vcpu, value - (x86_rdtsc() + vcpu->tsc_offset));
+        move_tsc(vcpu, value - (vmtime_at(vcpu->vm, x86_rdtsc()) + vcpu->tsc_offset));
     else if (msr == MSR_TSC_ADJUST)
         move_tsc(vcpu, value - vcpu->tsc_adjust);
     else

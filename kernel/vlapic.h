@@ -79,8 +79,8 @@ struct vlapic {
     uint64_t base_msr;                    // IA32_APIC_BASE
     uint8_t *page;         // registers, each at its offset: the virtual-APIC page [c]
     uint64_t tsc_deadline; // guest TSC, 0: disarmed
-    uint64_t timer_start;  // host TSC when the current period began
-    uint64_t timer_period; // host TSC ticks of a period, 0: stopped (atomic)
+    uint64_t timer_start;  // the VM's clock when the current period began
+    uint64_t timer_period; // ticks of that clock in a period, 0: stopped (atomic)
     struct timer timer;
     uint32_t is_timer_resting; // it fired in vain and was not armed again (atomic)
     uint32_t esr_pending;      // errors seen since the last write to ESR (atomic)
@@ -99,8 +99,8 @@ void vlapic_mmio_write(struct vcpu *vcpu, uint32_t offset, uint32_t value);
 // Register access as MSR (x2APIC), IA32_APIC_BASE and IA32_TSC_DEADLINE. False: #GP.
 bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value);
-// The guest's TSC jumped (vcpu->tsc_offset changed): a TSC deadline moves with it.
-void vlapic_move_tsc(struct vcpu *vcpu);
+// The guest moves its TSC (vcpu->tsc_offset): a deadline that it has not reached moves nearer or away.
+void vlapic_move_tsc(struct vcpu *vcpu, uint64_t by);
 // The owner runs (vcpu->is_running is set): a periodic timer that rested goes on.
 void vlapic_timer_wake(struct vcpu *vcpu);
 static inline bool vlapic_is_requested(const struct vlapic *vlapic, uint8_t vector) {

@@ -297,6 +297,6 @@ void vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_dea
     set_base(vcpu, apic_base);
     vlapic_enter_mode(vcpu);
     vcpu->vlapic.tsc_deadline = tsc_deadline;
-    vlapic_move_tsc(vcpu);
+    vlapic_timer_restore_deadline(vcpu);
     vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The local APIC's timer. SDM 3A 11.5.4 "APIC Timer".
 //
-// The counter is not kept: what it would show follows from when its period began. A host timer is armed
-// only while the guest wants an interrupt. fire() runs in interrupt context on the CPU that armed it and
+// The counter is not kept: what it would show follows from when its period began. All times are the VM's clock
+// (kernel/vmtime.h) but the host timer's, which is armed only while the guest wants an interrupt. fire() runs in interrupt context on the CPU that armed it and
 // arms the next period itself; timer_period is how the owner tells it to stop.
 #include "arch/tsc.h"
 #include "kernel/vlapic_internal.h"
+#include "kernel/vmtime.h"
 
 // No period shorter than this, or the guest could keep the host busy with timer interrupts alone.
 #define PERIODS_PER_SECOND_MAX 10000u
@@ -27,6 +28,14 @@ static unsigned divide_shift(const struct vcpu *vcpu) {
     uint32_t value = vlapic_get(vcpu, VLAPIC_TIMER_DIVIDE);
     uint32_t code = (value & 3) | ((value >> 1) & 4);
     return (code + 1) & 7;
+}
+
+static uint64_t get_now(const struct vcpu *vcpu) {
+    return vmtime_at(vcpu->vm, x86_rdtsc());
+}
+
+static void arm(struct vcpu *vcpu, uint64_t at) {
+    timer_arm(&vcpu->vlapic.timer, vmtime_host(vcpu->vm, at));
 }
 
 static uint64_t get_period(const struct vcpu *vcpu) {
@@ -54,9 +63,8 @@ static void fire(struct timer *timer) {
     if (!(lvt & LVT_TIMER_PERIODIC) || period == 0 || may_rest(vcpu, is_waiting))
         return;
     // Periods that passed while this CPU could not look are gone, as on a processor in SMM.
-    uint64_t elapsed = x86_rdtsc() - vlapic->timer_start;
-    uint64_t next = (elapsed / period + 1) * period;
-    timer_arm(timer, vlapic->timer_start + next);
+    uint64_t elapsed = get_now(vcpu) - vlapic->timer_start;
+    arm(vcpu, vlapic->timer_start + (elapsed / period + 1) * period);
 }
 
 // What has expired is delivered before a register changes: the host's timer interrupt may be a few
@@ -64,12 +72,12 @@ static void fire(struct timer *timer) {
 // at: what expires after it is armed, and fires at once.
 static uint64_t settle(struct vcpu *vcpu) {
     struct timer *timer = &vcpu->vlapic.timer;
-    uint64_t now = x86_rdtsc();
-    if (__atomic_load_n(&timer->cpu, __ATOMIC_RELAXED) && timer->node.key <= now) {
+    uint64_t host = x86_rdtsc();
+    if (__atomic_load_n(&timer->cpu, __ATOMIC_RELAXED) && timer->node.key <= host) {
         timer_cancel(timer);
         fire(timer);
     }
-    return now;
+    return vmtime_at(vcpu->vm, host);
 }
 
 // Arms or stops the host timer for the counter as it stands at `now`.
@@ -82,7 +90,7 @@ static void arm_counter(struct vcpu *vcpu, uint64_t now) {
         timer_cancel(&vlapic->timer);
         return;
     }
-    timer_arm(&vlapic->timer, vlapic->timer_start + (elapsed / period + 1) * period);
+    arm(vcpu, vlapic->timer_start + (elapsed / period + 1) * period);
 }
 
 static void arm_deadline(struct vcpu *vcpu) {
@@ -92,20 +100,20 @@ static void arm_deadline(struct vcpu *vcpu) {
         return;
     }
     // One that has passed fires at once; the difference of the two clocks may wrap.
-    uint64_t now = x86_rdtsc();
+    uint64_t now = get_now(vcpu);
     int64_t ahead = (int64_t)(vlapic->tsc_deadline - (now + vcpu->tsc_offset));
-    timer_arm(&vlapic->timer, ahead > 0 ? now + (uint64_t)ahead : now);
+    arm(vcpu, ahead > 0 ? now + (uint64_t)ahead : now);
 }
 
 void vlapic_timer_wake(struct vcpu *vcpu) {
     if (__atomic_exchange_n(&vcpu->vlapic.is_timer_resting, 0, __ATOMIC_SEQ_CST) != 0 &&
         is_periodic(vcpu))
-        arm_counter(vcpu, x86_rdtsc());
+        arm_counter(vcpu, get_now(vcpu));
 }
 
 static void set_period(struct vcpu *vcpu, uint32_t initial) {
     uint64_t period = (uint64_t)initial << divide_shift(vcpu);
-    uint64_t minimum = tsc_hz / PERIODS_PER_SECOND_MAX;
+    uint64_t minimum = vmtime_at(vcpu->vm, tsc_hz / PERIODS_PER_SECOND_MAX);
     if (period != 0 && is_periodic(vcpu) && period < minimum)
         period = minimum;
     __atomic_store_n(&vcpu->vlapic.timer_period, period, __ATOMIC_RELAXED);
@@ -134,7 +142,7 @@ static uint32_t current_at(const struct vcpu *vcpu, uint64_t now) {
 }
 
 uint32_t vlapic_timer_get_current(const struct vcpu *vcpu) {
-    return current_at(vcpu, x86_rdtsc());
+    return current_at(vcpu, get_now(vcpu));
 }
 
 // A deadline that has passed reads 0, as it has fired.
@@ -144,7 +152,7 @@ static uint64_t deadline_at(const struct vcpu *vcpu, uint64_t now) {
 }
 
 uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu) {
-    return deadline_at(vcpu, x86_rdtsc());
+    return deadline_at(vcpu, get_now(vcpu));
 }
 
 // Goes on at `now` with `remaining` timer ticks of the current period.
@@ -201,7 +209,15 @@ void vlapic_timer_write_deadline(struct vcpu *vcpu, uint64_t guest_tsc) {
     arm_deadline(vcpu);
 }
 
-void vlapic_move_tsc(struct vcpu *vcpu) {
+void vlapic_move_tsc(struct vcpu *vcpu, uint64_t by) {
+    uint64_t now = settle(vcpu);
+    if (is_deadline_mode(vcpu))
+        vcpu->vlapic.tsc_deadline = deadline_at(vcpu, now); // gone, if it has passed
+    vcpu->tsc_offset += by;
+    vlapic_timer_restore_deadline(vcpu);
+}
+
+void vlapic_timer_restore_deadline(struct vcpu *vcpu) {
     if (is_deadline_mode(vcpu))
         arm_deadline(vcpu);
 }
@@ -210,5 +226,5 @@ void vlapic_timer_restore(struct vcpu *vcpu, uint64_t remaining) {
     if (is_deadline_mode(vcpu))
         arm_deadline(vcpu);
     else
-        go_on(vcpu, remaining, x86_rdtsc());
+        go_on(vcpu, remaining, get_now(vcpu));
 }

@@ -2,6 +2,7 @@
 // See kernel/vm.h.
 #include "kernel/vm.h"
 
+#include "arch/tsc.h"
 #include "kernel/audit.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
@@ -9,6 +10,7 @@
 #include "kernel/smp.h"
 #include "kernel/space.h"
 #include "kernel/vcpu.h"
+#include "kernel/vmtime.h"
 #include "lib/string.h"
 
 #define NPT_ROOT_LAST 511u
@@ -35,9 +37,14 @@ static void free_parts(struct vm *vm) {
     quota_free_page(quota, vm);
 }
 
-struct vm *vm_create(struct quota *quota, int *error) {
+struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {
+    bool is_scaled = hz != 0 && hz != tsc_hz;
+    uint64_t ratio = is_scaled ? vmtime_ratio(hz, tsc_hz) : 0;
     *error = ABI_ERROR_UNSUPPORTED;
-    if (vcpu_backend == NULL)
+    if (vcpu_backend == NULL || (is_scaled && !vcpu_backend->has_tsc_scaling()))
+        return NULL;
+    *error = ABI_ERROR_ARGUMENT;
+    if (is_scaled && ratio == 0)
         return NULL;
     *error = ABI_ERROR_MEMORY;
     struct vm *vm = quota_alloc_page(quota);
@@ -46,7 +53,8 @@ struct vm *vm_create(struct quota *quota, int *error) {
     object_init(&vm->object, OBJECT_VM);
     lock_init(&vm->lock, LOCK_VM);
     vm->quota = quota;
-    vm->tsc_offset = 0 - x86_rdtsc();
+    vm->tsc_ratio = ratio;
+    vm->tsc_offset = 0 - vmtime_at(vm, x86_rdtsc());
     vm->regions = region_list_create(quota);
     if (vm->regions != NULL &&
         pt_init(&vm->npt, vcpu_backend->npt_format, space_quota_memory(quota))) {

@@ -33,6 +33,7 @@ struct vm {
     struct pagetable npt;        // guest-physical to host-physical [l]
     struct region_list *regions; // what is mapped where [l]
     uint64_t npt_generation;     // counts unmaps: a vCPU that saw an older one flushes (atomic)
+    uint64_t tsc_ratio;          // of its clock's rate to the host's, see kernel/vmtime.h [c]
     uint64_t tsc_offset;         // its vCPUs start with: their TSC counts from its creation [c]
     // By number = APIC ID; NULL: none. Set once (atomic); the structs stay until the VM goes, so that
     // whoever reads this needs no reference.
@@ -50,7 +51,8 @@ struct vm {
 };
 
 // System calls. 0 or an enum abi_error.
-struct vm *vm_create(struct quota *quota, int *error);
+// `tsc_hz`: the rate of its TSCs; 0: the host's.
+struct vm *vm_create(struct quota *quota, uint64_t tsc_hz, int *error);
 void vm_destroy(struct object *object);
 int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, uint64_t size,
            uint64_t rights);

@@ -200,8 +200,8 @@ static inline int64_t sys_channel_receive(uint32_t channel, void *message, size_
 
 // ---- virtual machines ---------------------------------------------------------------------------
 
-static inline int64_t sys_vm_create(uint32_t quota) {
-    return syscall_1(ABI_VM_CREATE, quota);
+static inline int64_t sys_vm_create(uint32_t quota, uint64_t tsc_hz) {
+    return syscall_2(ABI_VM_CREATE, quota, tsc_hz);
 }
 
 static inline int64_t sys_vm_map(uint32_t vm, uint32_t memory, uint64_t gpa, uint64_t offset,

@@ -112,6 +112,10 @@ static const char *check_vm(const struct manifest *manifest, const struct vm_con
     if (vm->memory == 0 || vm->memory % MEMORY_UNIT != 0 || vm->memory > MEMORY_MAX) {
         return "\"memory\" in the manifest must be a multiple of 2M, and at most 64T";
     }
+    if (vm->tsc_frequency != 0 &&
+        (vm->tsc_frequency < MANIFEST_TSC_MIN || vm->tsc_frequency > MANIFEST_TSC_MAX)) {
+        return "\"tsc-frequency\" in the manifest must be 1MHz to 8GHz";
+    }
     return NULL;
 }
 
@@ -220,6 +224,7 @@ static const char *parse_vm(struct manifest *manifest, const void *tree, int nod
     if (vm->kernel == NULL || vm->cmdline == NULL ||
         (vm->initrd == NULL && has_property(tree, node, "initrd")) ||
         !get_u32(tree, node, "vcpus", &vm->vcpus) || !get_u64(tree, node, "memory", &vm->memory) ||
+        !get_u64_if_there(tree, node, "tsc-frequency", &vm->tsc_frequency) ||
         !parse_scheduling(manifest, vm, tree, node) || !parse_restart(vm, tree, node)) {
         return "a VM lacks a property or has one of another form";
     }

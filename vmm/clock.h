@@ -22,10 +22,10 @@ uint64_t clock_ns(const struct clock *clock, uint64_t tsc);
 // much already, UINT64_MAX for what is years away. May be early by a nanosecond a second.
 uint64_t clock_tsc(const struct clock *clock, uint64_t tsc, uint64_t ns);
 
-// Nanoseconds since 1970 (below 2^63) at which the guest's own clock, which shows `guest_ticks` of the TSC
-// now, showed 0. It is `utc_ticks` since the date was `utc_seconds`.
+// Nanoseconds since 1970 (below 2^63) at which the guest's own clock, which shows `guest_ticks` of its TSC
+// now, showed 0; that TSC counts at `guest_hz`. It is `utc_ticks` since the date was `utc_seconds`.
 uint64_t clock_boot_ns(const struct clock *clock, uint64_t utc_seconds, uint64_t utc_ticks,
-                       uint64_t guest_ticks);
+                       uint64_t guest_ticks, uint64_t guest_hz);
 
 // The processor's time-stamp counter.
 static inline uint64_t clock_read_tsc(void) {

@@ -23,9 +23,9 @@ static bool write_wall_clock(const struct vcpu *vcpu, uint64_t gpa) {
     if (to == NULL || gpa % sizeof(uint32_t) != 0 ||
         sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0)
         return false;
-    uint64_t ns = clock_boot_ns(&vmm->clock, vmm->start->utc_seconds,
-                                registers.tsc_host - vmm->start->utc_tsc,
-                                registers.tsc - registers.tsc_adjust);
+    uint64_t ns =
+        clock_boot_ns(&vmm->clock, vmm->start->utc_seconds, clock_read_tsc() - vmm->start->utc_tsc,
+                      registers.tsc - registers.tsc_adjust, vmm->tsc_hz);
     uint32_t version = to->version | 1;
     to->version = version;
     to->seconds = (uint32_t)(ns / NS_PER_SECOND);

@@ -3,7 +3,6 @@
 // gets, then power-on, then save and restore.
 #include "machine.h"
 
-#include "clock.h"
 #include "lib/string.h"
 
 // ---- between the board and the backend ------------------------------------------------------------
@@ -55,6 +54,7 @@ void machine_init(struct machine *machine, const struct machine_config *config) 
     memset(machine, 0, sizeof(*machine));
     machine->backend = config->backend;
     machine->vcpu_count = config->vcpu_count;
+    machine->tsc_hz = config->tsc_hz;
     machine->host = (struct device_host){
         .opaque = machine,
         .now_ns = host_now_ns,
@@ -87,6 +87,7 @@ struct saved_head {
     uint32_t version;
     uint32_t vcpu_count;
     uint64_t memory_size;
+    uint64_t tsc_hz;
     uint64_t now_ns;
     uint64_t board_size; // bytes of the devices' records, which follow
 };
@@ -98,7 +99,7 @@ struct saved_vcpu {
     uint8_t fpu[ABI_XSAVE_SIZE];
 };
 
-_Static_assert(sizeof(struct saved_head) == 40, "no padding");
+_Static_assert(sizeof(struct saved_head) == 48, "no padding");
 _Static_assert(sizeof(struct saved_vcpu) == sizeof(struct msr_state) +
                                                 sizeof(struct vcpu_registers) +
                                                 sizeof(struct vcpu_apic) + ABI_XSAVE_SIZE,
@@ -129,6 +130,7 @@ enum machine_error machine_save(struct machine *machine, void *buffer) {
         .version = SAVED_VERSION,
         .vcpu_count = machine->vcpu_count,
         .memory_size = machine->memory.size,
+        .tsc_hz = machine->tsc_hz,
         .now_ns = machine->backend.now_ns(machine->backend.opaque),
         .board_size = board_saved_size(&machine->board),
     };
@@ -149,7 +151,8 @@ static enum machine_error check_head(const struct machine *machine, const struct
         return MACHINE_NOT_SAVED;
     if (head->version > SAVED_VERSION)
         return MACHINE_VERSION;
-    if (head->vcpu_count != machine->vcpu_count || head->memory_size != machine->memory.size)
+    if (head->vcpu_count != machine->vcpu_count || head->memory_size != machine->memory.size ||
+        head->tsc_hz != machine->tsc_hz)
         return MACHINE_SHAPE;
     size_t vcpus = head->vcpu_count * sizeof(struct saved_vcpu);
     if (size < sizeof(*head) + vcpus || size - sizeof(*head) - vcpus != head->board_size)
@@ -157,15 +160,15 @@ static enum machine_error check_head(const struct machine *machine, const struct
     return MACHINE_OK;
 }
 
-// `tsc_ahead`: the host's TSC now, less what it was when the machine was saved.
+// `clock_ahead`: the VM's clock (struct vcpu_registers) now, less what it was when the machine was saved.
 static bool restore_vcpu(struct machine *machine, uint32_t index, const uint8_t *from,
-                         uint64_t tsc_ahead) {
+                         uint64_t clock_ahead) {
     const struct machine_backend *backend = &machine->backend;
     struct msr_state msrs;
     struct vcpu_registers registers;
     memcpy(&msrs, from + offsetof(struct saved_vcpu, msrs), sizeof(msrs));
     memcpy(&registers, from + offsetof(struct saved_vcpu, registers), sizeof(registers));
-    registers.tsc_host += tsc_ahead;
+    registers.tsc_clock += clock_ahead;
     if (!msr_state_is_valid(&msrs))
         return false;
     machine->msrs[index] = msrs;
@@ -180,11 +183,15 @@ static bool restore_vcpu(struct machine *machine, uint32_t index, const uint8_t 
 
 // All vCPUs' TSCs go on from where vCPU 0's was read: with one distance, so that they stay together.
 static bool restore_vcpus(struct machine *machine, const uint8_t *from) {
-    struct vcpu_registers first;
-    memcpy(&first, from + offsetof(struct saved_vcpu, registers), sizeof(first));
-    uint64_t tsc_ahead = clock_read_tsc() - first.tsc_host;
+    const struct machine_backend *backend = &machine->backend;
+    struct vcpu_registers now;
+    uint64_t then;
+    memcpy(&then, from + offsetof(struct saved_vcpu, registers.tsc_clock), sizeof(then));
+    if (!backend->vcpu_read(backend->opaque, 0, VCPU_STATE_REGISTERS, &now, sizeof(now)))
+        return false;
+    uint64_t clock_ahead = now.tsc_clock - then;
     for (uint32_t i = 0; i < machine->vcpu_count; i++)
-        if (!restore_vcpu(machine, i, from + i * sizeof(struct saved_vcpu), tsc_ahead))
+        if (!restore_vcpu(machine, i, from + i * sizeof(struct saved_vcpu), clock_ahead))
             return false;
     return true;
 }

@@ -50,6 +50,7 @@ struct machine_config {
     struct machine_backend backend;
     uint8_t *memory; // where the VMM sees the RAM
     uint64_t memory_size;
+    uint64_t tsc_hz;     // of the guest's TSCs
     uint32_t vcpu_count; // 1..MACHINE_VCPUS_MAX
     int64_t utc_seconds; // date at time 0 of the VM's clock
 };
@@ -65,6 +66,7 @@ struct machine {
     struct device_host host;                  // [c]
     struct machine_backend backend;           // [c]
     uint32_t vcpu_count;                      // [c]
+    uint64_t tsc_hz;                          // [c]
 };
 
 // Powers the machine on: RAM is used as it is, devices and MSRs are reset.

@@ -18,6 +18,9 @@ int main(void *start_page);
 
 #define READ_WRITE (ABI_RIGHT_READ | ABI_RIGHT_WRITE)
 
+#define TSC_RATIO_MOST    256u // ABI_VM_CREATE
+#define TSC_TOLERANCE_PPM 250u
+
 #define CPUID_EXTENDED_FEATURES 0x80000001u
 #define CPUID_EDX_PAGE1GB       BIT(26)
 
@@ -56,6 +59,28 @@ static void open_channels(const struct vmm_start *start) {
     must(sys_channel_bind(start->report, start->wakeup, VMM_WAKEUP_REPORT), "the report channel");
 }
 
+// The rate of the guest's TSC. What is off by no more than two crystals differ is the same rate.
+static uint64_t choose_tsc(const struct vmm_start *start) {
+    uint64_t host = start->tsc_hz;
+    uint64_t wanted = start->guest_tsc_hz != 0 ? start->guest_tsc_hz : host;
+    uint64_t off = wanted > host ? wanted - host : host - wanted;
+    if (start->has_tsc_scaling) {
+        if (wanted / TSC_RATIO_MOST >= host || host / TSC_RATIO_MOST >= wanted)
+            report_end(
+                &vmm, VMM_END_REFUSED, 0,
+                "tsc-frequency of %lu kHz: this machine can give 1/%u to %u times its own %lu kHz",
+                wanted / 1000, TSC_RATIO_MOST, TSC_RATIO_MOST, host / 1000);
+        return wanted;
+    }
+    if (off > host / 1000000 * TSC_TOLERANCE_PPM)
+        report_end(
+            &vmm, VMM_END_REFUSED, 0,
+            "tsc-frequency of %lu kHz: this machine's TSC counts at %lu kHz, and its CPUs have no "
+            "TSC scaling: remove it, or use another machine",
+            wanted / 1000, host / 1000);
+    return host;
+}
+
 static void check_shape(const struct vmm_start *start) {
     if (start->memory_size < MEMORY_SIZE_MIN || start->memory_size % ABI_PAGE != 0)
         report_end(&vmm, VMM_END_REFUSED, 0, "memory of %lu bytes: set memory to 2M or more",
@@ -64,6 +89,7 @@ static void check_shape(const struct vmm_start *start) {
         report_end(&vmm, VMM_END_REFUSED, 0, "%u vcpus: set vcpus to 1..%u", start->vcpu_count,
                    MACHINE_VCPUS_MAX);
     vmm.vcpu_count = start->vcpu_count;
+    vmm.tsc_hz = choose_tsc(start);
     if (start->vcpu_count > 1 && !start->has_unrestricted_guest) {
         report_log(&vmm,
                    "1 vcpu instead of %u: this processor has no unrestricted guest mode, which "
@@ -89,7 +115,7 @@ static uint32_t make_memory(const struct vmm_start *start) {
 static void make_vm(const struct vmm_start *start, uint32_t memory) {
     struct memory_region regions[MEMORY_REGIONS_MAX];
     size_t count = memory_regions(&vmm.machine.memory, regions);
-    vmm.vm = must(sys_vm_create(start->quota), "the VM");
+    vmm.vm = must(sys_vm_create(start->quota, vmm.tsc_hz), "the VM");
     for (size_t i = 0; i < count; i++)
         must(sys_vm_map(vmm.vm, memory, regions[i].gpa, regions[i].offset, regions[i].size,
                         READ_WRITE | ABI_RIGHT_EXECUTE),
@@ -99,7 +125,7 @@ static void make_vm(const struct vmm_start *start, uint32_t memory) {
 static void set_cpuid(const struct vmm_start *start) {
     static struct abi_cpuid table[ABI_CPUID_MAX];
     size_t count = cpuid_build(&(struct cpuid_config){.host = cpuid_execute,
-                                                      .tsc_hz = start->tsc_hz,
+                                                      .tsc_hz = vmm.tsc_hz,
                                                       .xcr0_mask = start->xcr0_mask,
                                                       .physical_bits = start->physical_bits,
                                                       .vcpu_count = vmm.vcpu_count},

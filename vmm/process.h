@@ -48,6 +48,7 @@ struct vcpu {
 
 struct vmm {
     const struct vmm_start *start;       // [c]
+    uint64_t tsc_hz;                     // of the guest's TSCs [c]
     uint32_t vm;                         // handle [c]
     uint32_t vcpu_count;                 // [c]
     bool has_1g_pages;                   // as CPUID tells the guest [c]

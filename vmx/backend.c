@@ -55,6 +55,10 @@ static const char *vmx_cpu_init(struct cpu *cpu) {
     return has_failed ? "VMXON failed: this CPU is in use by another hypervisor" : NULL;
 }
 
+static bool vmx_has_tsc_scaling(void) {
+    return vmx_caps.has_tsc_scaling;
+}
+
 static bool vmx_has_unrestricted_guest(void) {
     return vmx_caps.has_unrestricted_guest;
 }
@@ -79,6 +83,7 @@ const struct vcpu_backend vmx_backend = {
     .probe = vmx_probe,
     .cpu_init = vmx_cpu_init,
     .has_unrestricted_guest = vmx_has_unrestricted_guest,
+    .has_tsc_scaling = vmx_has_tsc_scaling,
     .vm_create = vmx_vm_create,
     .vm_destroy = vmx_vm_destroy,
     .vcpu_create = vmx_vcpu_create,

@@ -140,6 +140,7 @@ const char *caps_judge(struct vmx_caps *caps) {
     caps->has_unrestricted_guest = (secondary & SECONDARY_UNRESTRICTED_GUEST) != 0;
     caps->has_ple = (secondary & SECONDARY_PAUSE_LOOP_EXITING) != 0;
     caps->has_rdtscp = (secondary & SECONDARY_RDTSCP) != 0;
+    caps->has_tsc_scaling = (secondary & SECONDARY_TSC_SCALING) != 0;
     caps->has_preemption_timer = (caps->allowed[CONTROL_PIN].may1 & PIN_PREEMPTION_TIMER) &&
                                  (caps->allowed[CONTROL_EXIT].may1 & EXIT_CONTROL_SAVE_PREEMPTION);
     caps->has_2m_pages = (caps->ept_vpid & EPT_CAP_2M) != 0;
@@ -168,10 +169,11 @@ static void report_apic(const struct vmx_caps *caps) {
 }
 
 void caps_report(const struct vmx_caps *caps) {
-    log_line("VT-x: EPT pages 4K%s%s%s%s%s", caps->has_2m_pages ? " 2M" : "",
+    log_line("VT-x: EPT pages 4K%s%s%s%s%s%s", caps->has_2m_pages ? " 2M" : "",
              caps->has_1g_pages ? " 1G" : "", caps->has_vpid ? ", VPID" : "",
              caps->has_unrestricted_guest ? ", unrestricted guest" : "",
-             caps->has_ple ? ", PAUSE-loop exiting" : "");
+             caps->has_ple ? ", PAUSE-loop exiting" : "",
+             caps->has_tsc_scaling ? ", TSC scaling" : "");
     if (!caps->has_unrestricted_guest)
         log_line("VT-x: no unrestricted guest: guests that use real mode or turn paging off cannot "
                  "run on this CPU");
@@ -182,6 +184,8 @@ void caps_report(const struct vmx_caps *caps) {
     if (!caps->has_ple)
         log_line("VT-x: no PAUSE-loop exiting: guests with more vCPUs than CPUs waste time in "
                  "spinlocks");
+    if (!caps->has_tsc_scaling)
+        log_line("VT-x: no TSC scaling: guests' TSCs count at this machine's rate alone");
     report_apic(caps);
 }
 

@@ -29,6 +29,7 @@ struct vmx_caps {
     // Judged from the above.
     uint32_t control[CONTROL_WORD_COUNT];
     bool has_unrestricted_guest, has_vpid, has_ple, has_rdtscp, has_preemption_timer;
+    bool has_tsc_scaling;
     enum apic_level apic;
     bool has_x2apic_mode;
     bool has_2m_pages, has_1g_pages;

@@ -7,13 +7,15 @@
 
 #include "kernel/frame.h"
 #include "kernel/quota.h"
-#include "kernel/vm.h"
+#include "kernel/vmtime.h"
 #include "vmx/cr.h"
 #include "vmx/ept.h"
 #include "vmx/policy.h"
 
 #define PLE_GAP    128u  // ticks between two PAUSEs of one spin loop, at most
 #define PLE_WINDOW 4096u // ticks a spin loop may last
+
+#define TSC_MULTIPLIER_BITS 48 // behind its point
 
 #define RESET_CR0 (CR0_CD | CR0_NW | CR0_ET)
 #define RESET_RIP 0xfff0ULL
@@ -70,6 +72,8 @@ static uint32_t secondary_controls(const struct vmx_vcpu *x, const struct vm *vm
         secondary &= ~(uint32_t)SECONDARY_INVPCID;
     if (!(find_cpuid(vm, CPUID_EXTENDED).edx & CPUID_EXTENDED_EDX_RDTSCP))
         secondary &= ~(uint32_t)SECONDARY_RDTSCP;
+    if (vm->tsc_ratio == 0)
+        secondary &= ~(uint32_t)SECONDARY_TSC_SCALING;
     return secondary;
 }
 
@@ -98,6 +102,9 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     vmcs_write(VMCS_CR4_GUEST_HOST_MASK, x->cr4_mask);
     if (x->vpid)
         vmcs_write16(VMCS_VPID, x->vpid);
+    if (x->secondary & SECONDARY_TSC_SCALING)
+        vmcs_write64(VMCS_TSC_MULTIPLIER,
+                     vm->tsc_ratio << (TSC_MULTIPLIER_BITS - VMTIME_RATIO_BITS));
     if (vmx_caps.has_ple) {
         vmcs_write32(VMCS_PLE_GAP, PLE_GAP);
         vmcs_write32(VMCS_PLE_WINDOW, PLE_WINDOW);

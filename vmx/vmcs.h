@@ -39,6 +39,7 @@
     X(VMCS_EOI_EXIT_BITMAP1, 0x201e)                                                               \
     X(VMCS_EOI_EXIT_BITMAP2, 0x2020)                                                               \
     X(VMCS_EOI_EXIT_BITMAP3, 0x2022)                                                               \
+    X(VMCS_TSC_MULTIPLIER, 0x2032)                                                                 \
     X(VMCS_GUEST_PHYSICAL_ADDRESS, 0x2400)                                                         \
     X(VMCS_LINK_POINTER, 0x2800)                                                                   \
     X(VMCS_GUEST_DEBUGCTL, 0x2802)                                                                 \

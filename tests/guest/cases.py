@@ -21,6 +21,7 @@ class Case:
     prints: tuple = ()  # lines that must be among its output
     initrd: bool = False
     vcpus: int = 1
+    tsc_frequency: str = ""  # without one: the host's
 
     @property
     def guest(self):
@@ -84,6 +85,7 @@ CASES = [
     Case("ipi-self", cmdline="xapic"),
     Case("ipi-self-x2apic", "ipi-self", "x2apic"),
     Case("x2apic"),
+    Case("tsc-rate"),
     Case("pvclock"),
     Case("pvclock-hostile"),
     Case("steal-a", "pvclock", "steal"),

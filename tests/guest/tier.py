@@ -12,6 +12,7 @@ from . import images
 from .cases import CASES, INITRD_BYTES, many
 from .hostile import hostile_cases
 from .policies import run_policies
+from .rates import run_unscaled, scaled_cases
 
 TIER = "guest"
 TIMEOUT = 900
@@ -46,6 +47,10 @@ def jobs():
     for word in APIC_LEVELS:
         tests = [case.name for case in APIC_CASES]
         yield Job(TIER, f"apic-{word}", apic_job(word), tests=tests, weight=40)
+    scaled = list(scaled_cases())
+    run = tiny_job("corei7_skylake_x", scaled, is_audited=True)
+    yield Job(TIER, "tsc-scaled", run, tests=[case.name for case in scaled], weight=70)
+    yield Job(TIER, "tsc-unscaled", run_unscaled, weight=20)
     yield Job(TIER, "repeats", run_repeats, weight=50)
     yield Job(TIER, "many", run_many, weight=100)
     yield Job(TIER, "cases", check_cases)
@@ -64,6 +69,8 @@ def tiny_vm(case):
     vm = {"name": case.name, "vcpus": case.vcpus, "memory": case.memory, "kernel": str(kernel)}
     if case.words:
         vm["cmdline"] = case.words
+    if case.tsc_frequency:
+        vm["tsc-frequency"] = case.tsc_frequency
     if case.initrd:
         vm["initrd"] = str(images.sequence(LOGS / TIER / "sequence.initrd", INITRD_BYTES))
     return vm

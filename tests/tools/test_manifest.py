@@ -56,8 +56,8 @@ class Keys(Case):
         self.assertEqual(self.errors(text), [missing, error])
 
     def test_unknown_key_without(self):
-        known = "name, vcpus, memory, kernel, initrd, cmdline, autostart, weight, cap, cpus"
-        known += ", schedule, budget, period, trust, cache, restart, restart-delay, restart-limit"
+        known = "name, vcpus, memory, kernel, initrd, cmdline, autostart, tsc-frequency, weight, cap"
+        known += ", cpus, schedule, budget, period, trust, cache, restart, restart-delay, restart-limit"
         error = f"m.toml:6: vm.xyz: unknown key; known keys: {known}"
         self.assertEqual(self.errors(DEMO + "xyz = 1\n"), [error])
         error = 'm.toml:6: vms: unknown key; did you mean "vm"?'
@@ -374,6 +374,22 @@ class Compiling(Case):
         ):
             self.assertIn(line, source)
         self.assertEqual(source.count("autostart;"), 1)
+
+    def test_tsc_frequency(self):
+        for text, cells in (("2.4GHz", "0x00 0x8f0d1800"), ("8GHz", "0x01 0xdcd65000"),
+                            ("49996.5kHz", "0x00 0x2fae2d4"), ("1MHz", "0x00 0xf4240")):
+            source = self.source(self.compile(DEMO + f'tsc-frequency = "{text}"\n').dtb)
+            self.assertIn(f"tsc-frequency = <{cells}>;", source)
+        words = 'write a rate from "1MHz" to "8GHz"'
+        for text, error in (
+            ('"2.4"', f'"2.4" is no rate in whole Hz; {words}, in kHz, MHz or GHz'),
+            ('"1.2345kHz"', f'"1.2345kHz" is no rate in whole Hz; {words}, in kHz, MHz or GHz'),
+            ('"999kHz"', f'"999kHz" is out of range; {words}'),
+            ('"8.1GHz"', f'"8.1GHz" is out of range; {words}'),
+            ("2400", f"is a number, not text; {words}"),
+        ):
+            errors = self.errors(DEMO + f"tsc-frequency = {text}\n")
+            self.assertEqual(errors, [f"m.toml:6: vm.tsc-frequency: {error}"])
 
     def test_scheduling_and_restart(self):
         text = DEMO + 'weight = 7\ncap = 150\ncpus = "0,65-66,255"\ntrust = "us"\ncache = 3\n'

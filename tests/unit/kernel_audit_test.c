@@ -47,7 +47,7 @@ static void set_up(void) {
     vcpu_backend = &backend;
     quota = quota_create(quota_root(), 64 * SIZE_2M);
     process = process_create(quota, &group_root, NULL, 0);
-    vm = vm_create(quota, &error);
+    vm = vm_create(quota, 0, &error);
     shared = memory_create(quota, 4 * SIZE_2M + 3 * PAGE_SIZE);
     own = memory_create(quota_root(), SIZE_2M);
     cr_assert_eq(process_map(process, shared, AT, 0, shared->size, RW), ABI_OK);

@@ -48,7 +48,7 @@ static void set_up(void) {
     pvtime_init();
     vcpu_backend = &backend;
     cpu_features.has_tsc_invariant = true;
-    vm = vm_create(quota_root(), &error);
+    vm = vm_create(quota_root(), 0, &error);
     ram = memory_create(quota_root(), RAM_SIZE);
     struct memory *rom = memory_create(quota_root(), PAGE_SIZE);
     cr_assert(vm != NULL && ram != NULL && rom != NULL);
@@ -103,6 +103,14 @@ Test(kernel_pvtime, clock_is_written_when_registered_and_when_the_tsc_moves) {
     pvtime_tell_clock(vcpu);
     clock = look(CLOCK_AT);
     cr_expect_eq(clock->version % 2, 0);
+}
+
+Test(kernel_pvtime, clock_goes_by_the_guests_own_rate) {
+    vm->tsc_ratio = BIT(32) * 4;
+    cr_assert(pvtime_write_msr(vcpu, CLOCK, CLOCK_AT | PVTIME_ENABLE));
+    const struct pvtime_clock *clock = look(CLOCK_AT);
+    cr_expect(clock->multiplier == 1u << 31 && clock->shift == -1, "%x %d", clock->multiplier,
+              clock->shift);
 }
 
 Test(kernel_pvtime, clock_is_not_called_stable_where_the_tsc_is_not) {

@@ -99,6 +99,9 @@ static int vm_backend_create(struct vm *vm) {
     vm->backend = vm;
     return ABI_OK;
 }
+static bool has_tsc_scaling(void) {
+    return true;
+}
 static void vm_backend_destroy(struct vm *vm) {
     vm->backend = NULL;
 }
@@ -106,6 +109,7 @@ static const struct vcpu_backend backend = {
     .npt_format = &paging_format,
     .vm_create = vm_backend_create,
     .vm_destroy = vm_backend_destroy,
+    .has_tsc_scaling = has_tsc_scaling,
 };
 
 #define QUOTA_BYTES (16ULL << 20)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kernel/vm.c: what is mapped where, CPUID tables, doorbells, and the end of a VM.
+#include "arch/tsc.h"
 #include "kernel_support.h"
 
 #include "kernel/memory.h"
@@ -21,11 +22,17 @@ static void backend_destroy(struct vm *vm) {
     destroyed++;
 }
 
+static bool can_scale;
+static bool has_tsc_scaling(void) {
+    return can_scale;
+}
+
 static const struct vcpu_backend backend = {
     .name = "paper",
     .npt_format = &paging_format,
     .vm_create = backend_create,
     .vm_destroy = backend_destroy,
+    .has_tsc_scaling = has_tsc_scaling,
 };
 
 static struct vm *vm;
@@ -35,7 +42,7 @@ static void set_up(void) {
     int error;
     host_init_all();
     vcpu_backend = &backend;
-    vm = vm_create(quota_root(), &error);
+    vm = vm_create(quota_root(), 0, &error);
     event = event_create(quota_root());
     cr_assert(vm != NULL && event != NULL && error == ABI_OK);
 }
@@ -49,28 +56,45 @@ Test(kernel_vm, guest_time_starts_at_0) {
     cr_expect_eq(host_now + vm->tsc_offset, 0);
 }
 
+Test(kernel_vm, a_tsc_rate_of_its_own_needs_scaling) {
+    int error = ABI_OK;
+    cr_expect_null(vm_create(quota_root(), 2 * tsc_hz, &error));
+    cr_expect_eq(error, ABI_ERROR_UNSUPPORTED);
+    struct vm *same = vm_create(quota_root(), tsc_hz, &error);
+    cr_assert_not_null(same, "the host's own rate needs none");
+    cr_expect_eq(same->tsc_ratio, 0);
+    can_scale = true;
+    struct vm *faster = vm_create(quota_root(), 2 * tsc_hz, &error);
+    cr_assert_not_null(faster);
+    cr_expect_eq(2 * host_now + faster->tsc_offset, 0, "its time starts at 0, too");
+    cr_expect_null(vm_create(quota_root(), 256 * tsc_hz, &error));
+    cr_expect_eq(error, ABI_ERROR_ARGUMENT);
+    cr_expect_null(vm_create(quota_root(), UINT64_MAX, &error));
+    cr_expect_eq(error, ABI_ERROR_ARGUMENT);
+}
+
 Test(kernel_vm, creation_may_fail_and_leaves_nothing) {
     int error = ABI_OK;
     for (uint64_t pages = 0; pages < 3; pages++) {
         struct quota *q = quota_create(quota_root(), pages * PAGE_SIZE);
-        cr_expect_null(vm_create(q, &error));
+        cr_expect_null(vm_create(q, 0, &error));
         cr_expect_eq(error, ABI_ERROR_MEMORY);
         cr_expect_eq(quota_read(q).used, 0, "%lu pages", pages);
     }
     struct quota *q = quota_create(quota_root(), 10 * PAGE_SIZE);
     vm_error = ABI_ERROR_UNSUPPORTED;
-    cr_expect_null(vm_create(q, &error));
+    cr_expect_null(vm_create(q, 0, &error));
     cr_expect_eq(error, ABI_ERROR_UNSUPPORTED);
     cr_expect(quota_read(q).used == 0 && q->object.ref_count == 1);
     vcpu_backend = NULL;
-    cr_expect_null(vm_create(q, &error));
+    cr_expect_null(vm_create(q, 0, &error));
     cr_expect_eq(error, ABI_ERROR_UNSUPPORTED);
 }
 
 Test(kernel_vm, end_gives_everything_back) {
     struct quota *q = quota_create(quota_root(), 8 * SIZE_2M);
     int error;
-    struct vm *victim = vm_create(q, &error);
+    struct vm *victim = vm_create(q, 0, &error);
     struct memory *memory = memory_create(q, 2 * SIZE_2M);
     cr_assert_eq(vm_map(victim, memory, 0, 0, 2 * SIZE_2M, RW), ABI_OK);
     object_unref(&memory->object);
@@ -148,7 +172,7 @@ Test(kernel_vm, faults_are_resolved_or_the_vmms) {
 Test(kernel_vm, fault_without_memory_is_a_shortage) {
     struct quota *q = quota_create(quota_root(), 4 * PAGE_SIZE);
     int error;
-    struct vm *poor = vm_create(q, &error);
+    struct vm *poor = vm_create(q, 0, &error);
     struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
     cr_assert_eq(vm_map(poor, memory, 0, 0, PAGE_SIZE, R), ABI_OK);
     cr_expect_eq(vm_handle_fault(poor, (gpa_t){0}, VCPU_ACCESS_READ), VM_FAULT_SHORTAGE);
@@ -157,7 +181,7 @@ Test(kernel_vm, fault_without_memory_is_a_shortage) {
 Test(kernel_vm, map_without_memory_changes_nothing) {
     struct quota *q = quota_create(quota_root(), 3 * PAGE_SIZE);
     int error;
-    struct vm *poor = vm_create(q, &error);
+    struct vm *poor = vm_create(q, 0, &error);
     struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
     cr_expect_eq(vm_map(poor, memory, 0, 0, PAGE_SIZE, R), ABI_ERROR_MEMORY);
     cr_expect_eq(memory->object.ref_count, 1);
@@ -237,7 +261,7 @@ Test(kernel_vm, cpuid_is_set_once_and_before_vcpus) {
     cr_expect_eq(set_cpuid(rows, 4), ABI_ERROR_AGAIN);
     cr_expect_eq(find(4, 1), 0, "the first table stays");
     int error;
-    vm = vm_create(quota_root(), &error);
+    vm = vm_create(quota_root(), 0, &error);
     vm->vcpu_count = 1;
     cr_expect_eq(set_cpuid(rows, 3), ABI_ERROR_AGAIN);
 }

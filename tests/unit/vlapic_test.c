@@ -9,6 +9,8 @@
 #define vcpu_post     vlapic_test_post
 #define vcpu_notify   vlapic_test_notify
 #define vm_find_cpuid vlapic_test_find_cpuid
+#define vmtime_ratio  vlapic_test_vmtime_ratio
+#define vmtime_host   vlapic_test_vmtime_host
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
 
@@ -19,6 +21,7 @@ static uint64_t vlapic_now, vlapic_haste; // what passes between two looks at th
 #include "kernel/vlapic_register.c"
 #include "kernel/vlapic_state.c"
 #include "kernel/vlapic_timer.c"
+#include "kernel/vmtime.c"
 
 #define VCPUS 4u
 #define HZ    1000000000ULL
@@ -526,11 +529,14 @@ Test(vlapic, tsc_deadline_is_the_guests_clock) {
     uint64_t value = 1;
     cr_expect(vlapic_msr_read(v, MSR_TSC_DEADLINE, &value));
     cr_expect_eq(value, 5000);
-    v->tsc_offset += 1000;
-    vlapic_move_tsc(v);
+    vlapic_move_tsc(v, 1000);
+    cr_expect_eq(v->tsc_offset, 500);
     cr_expect_eq(v->vlapic.timer.node.key, 4500);
     advance_to(4500);
     cr_expect(has_irr(v, 0x72));
+    vlapic_move_tsc(v, (uint64_t)-3000);
+    cr_expect_null(v->vlapic.timer.cpu,
+                   "what has fired is gone, though the guest's clock went back");
     cr_expect(vlapic_msr_read(v, MSR_TSC_DEADLINE, &value));
     cr_expect_eq(value, 0);
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 10));
@@ -540,6 +546,36 @@ Test(vlapic, tsc_deadline_is_the_guests_clock) {
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 90000));
     vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x72);
     cr_expect_null(v->vlapic.timer.cpu, "leaving the mode disarms");
+}
+
+// A guest whose TSC counts 2.5 times as fast as the host's.
+Test(vlapic, timers_count_the_vms_clock) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    vlapic_vm.tsc_ratio = BIT(32) / 2 * 5;
+    enable(v);
+    v->tsc_offset = (uint64_t)-2500; // its TSC is 0
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 5000));
+    cr_expect_eq(v->vlapic.timer.node.key, 1000 + 2000 + 1);
+    advance_to(3001);
+    cr_expect(has_irr(v, 0x72));
+
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 250003); // 100,001.2 host ticks
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 250003);
+    uint64_t begin = vlapic_now;
+    advance_to(begin + 40000);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 250003 - 100000);
+    for (uint64_t i = 1; i <= 1000; i++) {
+        uint64_t due = begin + (i * 250003 * 2 + 4) / 5;
+        cr_assert(v->vlapic.timer.node.key >= due && v->vlapic.timer.node.key <= due + 2,
+                  "period %lu: no drift", i);
+        take(v);
+        vlapic_mmio_write(v, VLAPIC_EOI, 0);
+        advance_to(v->vlapic.timer.node.key);
+        cr_assert(has_irr(v, 0x71), "period %lu", i);
+    }
 }
 
 // The guest may write a register after the counter ran out and before the host's timer interrupt.

@@ -99,8 +99,13 @@ Test(vmm_clock, boot_is_the_date_less_what_the_guest_has_lived) {
     struct clock clock;
     clock_init(&clock, 50000000, 0, 0);
     // The guest was made 3 s after the date was read, and 10 s have passed since that.
-    cr_assert_eq(clock_boot_ns(&clock, 1700000000, 500000000, 350000000), 1700000003000000000);
+    cr_assert_eq(clock_boot_ns(&clock, 1700000000, 500000000, 350000000, 50000000),
+                 1700000003000000000);
     // One that was restored has lived longer than the machine.
-    cr_assert_eq(clock_boot_ns(&clock, 1700000000, 500000000, 1000000000), 1699999990000000000);
-    cr_assert_eq(clock_boot_ns(&clock, 0, 500000000, 1000000000), 0);
+    cr_assert_eq(clock_boot_ns(&clock, 1700000000, 500000000, 1000000000, 50000000),
+                 1699999990000000000);
+    cr_assert_eq(clock_boot_ns(&clock, 0, 500000000, 1000000000, 50000000), 0);
+    // The guest's TSC counts twice as fast as the host's.
+    cr_assert_eq(clock_boot_ns(&clock, 1700000000, 500000000, 700000000, 100000000),
+                 1700000003000000000);
 }

@@ -84,17 +84,21 @@ Test(vmx_control, entry_leaves_the_guest_mode_open) {
 }
 
 Test(vmx_control, optional_features_follow_the_model) {
-    struct vmx_caps old = caps_of(&nehalem), new = caps_of(&haswell);
+    struct vmx_caps old = caps_of(&nehalem), new = caps_of(&haswell), newest = caps_of(&skylake);
     cr_assert_null(caps_judge(&old));
     cr_assert_null(caps_judge(&new));
+    cr_assert_null(caps_judge(&newest));
     cr_expect_not(old.has_unrestricted_guest);
     cr_expect_not(old.has_1g_pages);
     cr_expect_not(old.has_ple);
+    cr_expect_not(old.has_tsc_scaling);
     cr_expect(old.has_vpid);
     cr_expect(old.has_2m_pages);
     cr_expect(new.has_unrestricted_guest);
     cr_expect(new.has_1g_pages);
     cr_expect(new.has_ple);
+    cr_expect_not(new.has_tsc_scaling);
+    cr_expect(newest.has_tsc_scaling);
     cr_expect(new.control[CONTROL_SECONDARY] & SECONDARY_INVPCID);
     cr_expect_not(old.control[CONTROL_SECONDARY] & SECONDARY_INVPCID);
 }

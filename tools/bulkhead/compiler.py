@@ -110,6 +110,8 @@ def _vm_node(index, vm, modules):
     lines.append(f"cmdline = {_quote(vm.cmdline)};")
     if vm.autostart:
         lines.append("autostart;")
+    if vm.tsc_frequency is not None:
+        lines.append(f"tsc-frequency = {_u64(vm.tsc_frequency)};")
     lines += _scheduling_lines(vm.scheduling)
     if vm.restart.policy != "never":
         lines.append(f"restart = {_quote(vm.restart.policy)};")

@@ -21,7 +21,7 @@ from .tomllines import key_lines
 HOST_CMDLINE_MAX = 511  # include/boot.h
 VMS_MAX = 256  # include/manifest.h
 
-VM_KEYS = ("name", "vcpus", "memory", "kernel", "initrd", "cmdline", "autostart")
+VM_KEYS = ("name", "vcpus", "memory", "kernel", "initrd", "cmdline", "autostart", "tsc-frequency")
 WHEN_ALL_ENDED = ("power-off", "stay")
 
 
@@ -43,6 +43,7 @@ class Vm:
     initrd: Path | None
     cmdline: str
     autostart: bool
+    tsc_frequency: int | None  # Hz; None: the host's
     scheduling: scheduling.Scheduling
     restart: restart.Restart
 
@@ -164,6 +165,7 @@ class _Reader:
             initrd=at.file("initrd"),
             cmdline=at.cmdline("cmdline", CMDLINE_MAX),
             autostart=at.boolean("autostart", True),
+            tsc_frequency=at.frequency("tsc-frequency", "1MHz", "8GHz"),
             scheduling=scheduling.read(at, vcpus),
             restart=restart.read(at),
         )

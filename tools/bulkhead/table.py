@@ -23,11 +23,23 @@ CPUS_MAX = 256
 
 _NANOSECONDS = {"us": 1000, "ms": 1000_000, "s": 1000_000_000}
 
+_HERTZ = {"kHz": 3, "MHz": 6, "GHz": 9}  # powers of ten
+
 
 def parse_duration(text):
     """Nanoseconds of "500us", "2ms" or "1s"; None when it is no such time."""
     match = re.fullmatch(r"([0-9]{1,9})(us|ms|s)", text)
     return int(match[1]) * _NANOSECONDS[match[2]] if match else None
+
+
+def parse_frequency(text):
+    """Hertz of "2.4GHz", "2400MHz" or "2400000kHz"; None when it is no such rate."""
+    match = re.fullmatch(r"([0-9]{1,9})(?:\.([0-9]{1,6}))?(kHz|MHz|GHz)", text)
+    if match is None:
+        return None
+    decimals = match[2] or ""
+    exponent = _HERTZ[match[3]] - len(decimals)
+    return int(match[1] + decimals) * 10**exponent if exponent >= 0 else None
 
 
 class Table:
@@ -114,6 +126,21 @@ class Table:
             self.error(key, f'"{text}" is out of range', remedy)
         else:
             return duration
+        return None
+
+    def frequency(self, key, low, high):
+        """Hertz of "2.4GHz"; `low` and `high` are written so, too."""
+        remedy = f'write a rate from "{low}" to "{high}"'
+        text = self.value(key, str, remedy)
+        if text is None:
+            return None
+        frequency = parse_frequency(text)
+        if frequency is None:
+            self.error(key, f'"{text}" is no rate in whole Hz', f"{remedy}, in kHz, MHz or GHz")
+        elif not parse_frequency(low) <= frequency <= parse_frequency(high):
+            self.error(key, f'"{text}" is out of range', remedy)
+        else:
+            return frequency
         return None
 
     def cpus(self, key):
