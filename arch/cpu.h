@@ -5,8 +5,8 @@
 // and its top eight bytes hold the address of the CPU it runs on. So neither a system call nor a VM
 // exit has to move a base register, and ring 3 and guests can do with theirs what they like.
 //
-// Interrupts are off whenever the kernel runs, except in the idle loop's one STI; HLT. So a CPU's
-// own fields need no lock against itself.
+// Interrupts are off whenever the kernel runs, except in the idle loop's one STI; HLT and in the one instruction
+// of a preemption point (thread_preempt). So a CPU's own fields need no lock against itself.
 #pragma once
 
 #include "arch/x86.h"
@@ -59,7 +59,6 @@ _Static_assert(sizeof(struct tss) == 104, "SDM 3A 8.7 \"Task Management in 64-bi
 #define CPU_TABLES_BASE 0xffffff0000000000ULL
 #define CPU_TABLES_SLOT 0x20000ULL
 
-struct object;
 struct thread;
 struct vcpu;
 
@@ -76,9 +75,7 @@ struct cpu {
     struct thread *current;
     struct vcpu *loaded_vcpu; // whose FPU, debug registers, MSRs and VMCS are in this processor
     struct tss *tss;
-    uint64_t root;        // CR3's table, for who wants it flushed (atomic)
-    struct object *dying; // objects to destroy, see kernel/object.c
-    bool is_burying;
+    uint64_t root;                    // CR3's table, for who wants it flushed (atomic)
     uint64_t timers;                  // interrupts of the local APIC's timer
     uint64_t own_timers;              // of them: not because of what a guest armed
     uint64_t nmis;                    // that nobody sent

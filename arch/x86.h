@@ -217,6 +217,15 @@ static inline void x86_hlt(void) {
 static inline void x86_sti_hlt_cli(void) {
     __asm__ volatile("sti; hlt; cli" ::: "memory");
 }
+// Takes the interrupts that wait: STI works behind the instruction after it.
+static inline void x86_sti_nop_cli(void) {
+    __asm__ volatile("sti; nop; cli" ::: "memory");
+}
+// Goes on in a function that does not return, at the top of another stack.
+_Noreturn static inline void x86_leave_stack(uint64_t top, void (*run)(void)) {
+    __asm__ volatile("mov %0, %%rsp; call *%1; ud2" ::"r"(top), "r"(run) : "memory");
+    __builtin_unreachable();
+}
 static inline void x86_invlpg(hva_t address) {
     __asm__ volatile("invlpg (%0)" ::"r"(address.v) : "memory");
 }

@@ -9,6 +9,7 @@
 #include "lib/string.h"
 
 #define PIECE_SIZE (1ull << 20)
+#define LARGE_PAGE (1ull << 21)
 #define SEEK_END   UINT64_MAX // UEFI 2.10 13.5 "File Protocol", SetPosition()
 
 EFI_STATUS file_open_volume(struct loader *loader) {
@@ -100,7 +101,9 @@ static EFI_STATUS read_file(EFI_FILE_HANDLE file, const char *path,
     uint64_t pages = contents->size / BOOT_PAGE_SIZE + (contents->size % BOOT_PAGE_SIZE != 0);
     if (pages == 0)
         pages = 1; // an empty module has an address as well
-    uint64_t base = memory_alloc(pages, BOOT_PAGE_SIZE, type);
+    // A large one begins where large pages can map it.
+    uint64_t align = contents->size >= LARGE_PAGE ? LARGE_PAGE : BOOT_PAGE_SIZE;
+    uint64_t base = memory_alloc(pages, align, type);
     if (base == 0)
         return console_fail(EFI_OUT_OF_RESOURCES,
                             "too little memory for %s (%llu KiB): give the machine more, or take "

@@ -5,9 +5,11 @@
 #include "kernel/frame.h"
 #include "kernel/quota.h"
 #include "kernel/space.h"
+#include "kernel/thread.h"
 
 #define CHUNK_SIZE     SIZE_2M
 #define WORDS          512u // chunk words in a page: 1 GiB
+#define STEP_CHUNKS    64u  // that are taken or given back at a time
 #define CHUNK_CLEARED  BIT(0)
 #define CHUNK_GIGANTIC BIT(1) // one of 512 that are contiguous and aligned to 1 GiB
 #define CHUNK_ADDRESS  (~(PAGE_SIZE - 1))
@@ -38,13 +40,6 @@ static struct memory *memory_new(struct quota *quota, uint64_t size, enum memory
     return memory;
 }
 
-static void memory_drop(struct memory *memory) {
-    struct quota *quota = memory->quota;
-    object_unlist(&memory->object);
-    quota_free_page(quota, memory);
-    object_unref(&quota->object);
-}
-
 static bool alloc_tables(struct memory *memory) {
     memory->directory = quota_alloc_page(memory->quota);
     if (memory->directory == NULL)
@@ -72,6 +67,7 @@ static bool alloc_chunks(struct memory *memory) {
     for (uint64_t i = 0; i < chunk_count(memory);) {
         if (alloc_gigantic(memory, i)) {
             i += WORDS;
+            thread_preempt();
             continue;
         }
         uint64_t size = chunk_size(memory, i);
@@ -81,36 +77,49 @@ static bool alloc_chunks(struct memory *memory) {
             if (!frame_reclaim())
                 return false;
         *chunk_word(memory, i++) = base.v;
+        if (i % STEP_CHUNKS == 0)
+            thread_preempt();
     }
     return true;
 }
 
-static void free_chunks(struct memory *memory) {
-    for (uint64_t i = 0; memory->directory != NULL && i * WORDS < chunk_count(memory); i++) {
-        if (memory->directory[i] == NULL)
-            break;
-        for (uint64_t k = i * WORDS; k < MIN(chunk_count(memory), (i + 1) * WORDS); k++) {
-            uint64_t base = *chunk_word(memory, k) & CHUNK_ADDRESS;
-            if (base != 0)
-                frame_free((hpa_t){base}, chunk_size(memory, k));
+// The object shrinks by its last chunk, if there is one, so that its size is always what it is charged for.
+static void free_last(struct memory *memory) {
+    uint64_t last = chunk_count(memory) - 1, size = chunk_size(memory, last);
+    uint64_t **words = memory->directory != NULL ? &memory->directory[last / WORDS] : NULL;
+    if (words != NULL && *words != NULL) {
+        uint64_t base = *chunk_word(memory, last) & CHUNK_ADDRESS;
+        if (base != 0)
+            frame_free((hpa_t){base}, size);
+        if (last % WORDS == 0) {
+            quota_free_page(memory->quota, *words);
+            *words = NULL;
         }
-        quota_free_page(memory->quota, memory->directory[i]);
     }
+    memory->size -= size;
+    quota_release(memory->quota, size);
+}
+
+// True: there are no more.
+static bool free_some(struct memory *memory) {
+    for (uint64_t n = 0; n < STEP_CHUNKS && memory->size > 0; n++)
+        free_last(memory);
+    if (memory->size > 0)
+        return false;
     if (memory->directory != NULL)
         quota_free_page(memory->quota, memory->directory);
+    return true;
 }
 
 struct memory *memory_create(struct quota *quota, uint64_t size) {
     struct memory *memory = memory_new(quota, size, MEMORY_RAM);
     if (memory == NULL)
         return NULL;
-    if (quota_charge(quota, size)) {
-        if (alloc_tables(memory) && alloc_chunks(memory))
-            return memory;
-        free_chunks(memory);
-        quota_release(quota, size);
-    }
-    memory_drop(memory);
+    if (!quota_charge(quota, size))
+        memory->size = 0;
+    else if (alloc_tables(memory) && alloc_chunks(memory))
+        return memory;
+    object_unref(&memory->object);
     return NULL;
 }
 
@@ -131,12 +140,12 @@ struct memory *memory_create_page(struct quota *quota, void *page, struct object
     return memory;
 }
 
-void memory_destroy(struct object *object) {
+bool memory_destroy(struct object *object) {
     struct memory *memory = CONTAINER_OF(object, struct memory, object);
     switch (memory->kind) {
     case MEMORY_RAM:
-        free_chunks(memory);
-        quota_release(memory->quota, memory->size);
+        if (!free_some(memory))
+            return false;
         break;
     case MEMORY_MODULE:
         frame_add(memory->base, memory->size);
@@ -146,7 +155,11 @@ void memory_destroy(struct object *object) {
         object_unref(memory->page_owner);
         break;
     }
-    memory_drop(memory);
+    object_unlist(object);
+    struct quota *quota = memory->quota;
+    quota_free_page(quota, memory);
+    object_unref(&quota->object);
+    return true;
 }
 
 static bool is_gib_cleared(const struct memory *memory, uint64_t first) {

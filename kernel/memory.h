@@ -40,11 +40,11 @@ struct memory_run {
     uint64_t size;
 };
 
-// NULL: the quota or the machine has not enough.
+// NULL: the quota or the machine has not enough. Has preemption points: the caller holds no lock.
 struct memory *memory_create(struct quota *quota, uint64_t size);
 struct memory *memory_create_module(struct quota *quota, hpa_t base, uint64_t size);
 struct memory *memory_create_page(struct quota *quota, void *page, struct object *owner);
-void memory_destroy(struct object *object);
+bool memory_destroy(struct object *object);
 
 // The run that holds `offset`: cleared, and as long as its chunk or, where a whole GiB of chunks is
 // contiguous and cleared, as that.

@@ -2,7 +2,6 @@
 // See kernel/object.h.
 #include "kernel/object.h"
 
-#include "arch/cpu.h"
 #include "arch/log.h"
 #include "kernel/channel.h"
 #include "kernel/event.h"
@@ -10,20 +9,29 @@
 #include "kernel/memory.h"
 #include "kernel/process.h"
 #include "kernel/quota.h"
+#include "kernel/thread.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
+
+#define STEPS_AT_ONCE 8u // before the thread goes on with what it does
 
 static void system_destroy(struct object *object) {
     (void)object;
     panic("the system object lost its last reference");
 }
 
+// Of bounded length.
 static void (*const destroy[])(struct object *) = {
-    [OBJECT_QUOTA] = quota_destroy,     [OBJECT_MEMORY] = memory_destroy,
-    [OBJECT_PROCESS] = process_destroy, [OBJECT_EVENT] = event_destroy,
-    [OBJECT_CHANNEL] = channel_destroy, [OBJECT_VM] = vm_destroy,
-    [OBJECT_VCPU] = vcpu_destroy,       [OBJECT_SYSTEM] = system_destroy,
-    [OBJECT_GROUP] = group_destroy,
+    [OBJECT_QUOTA] = quota_destroy,     [OBJECT_EVENT] = event_destroy,
+    [OBJECT_CHANNEL] = channel_destroy, [OBJECT_VCPU] = vcpu_destroy,
+    [OBJECT_SYSTEM] = system_destroy,   [OBJECT_GROUP] = group_destroy,
+};
+
+// As much of it as is bounded. True: the object is gone.
+static bool (*const destroy_step[OBJECT_GROUP + 1])(struct object *) = {
+    [OBJECT_MEMORY] = memory_destroy,
+    [OBJECT_PROCESS] = process_destroy,
+    [OBJECT_VM] = vm_destroy,
 };
 
 static struct object *listed; // [list_lock]
@@ -64,21 +72,38 @@ void object_ref(struct object *object) {
     __atomic_fetch_add(&object->ref_count, 1, __ATOMIC_RELAXED);
 }
 
+// One step of the youngest, which stays the youngest: what dies with it waits until it is gone.
+static void bury_step(struct thread *self) {
+    struct object *object = self->dying;
+    self->dying = object->next_dying;
+    self->is_burying = true;
+    bool is_gone = true;
+    if (destroy_step[object->type] != NULL)
+        is_gone = destroy_step[object->type](object);
+    else
+        destroy[object->type](object);
+    self->is_burying = false;
+    if (is_gone)
+        return;
+    object->next_dying = self->dying;
+    self->dying = object;
+}
+
 void object_unref(struct object *object) {
     uint32_t before = __atomic_fetch_sub(&object->ref_count, 1, __ATOMIC_ACQ_REL);
     assert(before > 0);
     if (before > 1)
         return;
-    struct cpu *cpu = cpu_current();
-    object->next_dying = cpu->dying;
-    cpu->dying = object;
-    if (cpu->is_burying)
-        return;
-    cpu->is_burying = true;
-    while (cpu->dying != NULL) {
-        struct object *next = cpu->dying;
-        cpu->dying = next->next_dying;
-        destroy[next->type](next);
+    struct thread *self = thread_current();
+    object->next_dying = self->dying;
+    self->dying = object;
+    for (unsigned i = 0; i < STEPS_AT_ONCE && !self->is_burying && self->dying != NULL; i++)
+        bury_step(self);
+}
+
+void object_bury(void) {
+    while (thread_current()->dying != NULL) {
+        bury_step(thread_current());
+        thread_preempt();
     }
-    cpu->is_burying = false;
 }

@@ -2,8 +2,12 @@
 // Kernel objects: everything that a handle can name. An object is counted by its references (handles,
 // mappings, and kernel structures that point at it); with the last one it is destroyed.
 //
-// Locks: the count is atomic; destruction runs without any lock held. It does not nest, however long the
-// chain of objects that keep each other alive is: what dies meanwhile waits in a list of the CPU.
+// Destruction goes in steps, each of which gives back a few dozen frames, tables, mappings or handles at most. It does
+// not nest, however long the chain of objects that keep each other alive is: what dies meanwhile waits in a list of
+// the thread. The first steps are object_unref's own, so small objects are gone at once, in any context; what is left
+// goes on at the thread's way out of the kernel, on its account, with a preemption point behind each step.
+//
+// Locks: the count is atomic; destruction runs without any lock held.
 #pragma once
 
 #include "lib/types.h"
@@ -32,9 +36,11 @@ struct object {
 void object_init(struct object *object, enum object_type type); // with one reference
 void object_ref(struct object *object);
 void object_unref(struct object *object);
+// The rest of what the current thread let die. Holds no lock, and may come back on another CPU.
+void object_bury(void);
 
 // The list that the auditor goes through: quotas, memory, processes and VMs, from when they are whole until
-// they begin to be destroyed. To be read while all other CPUs stand still.
+// they hold nothing any more. To be read while all other CPUs stand still.
 void object_list(struct object *object);
 void object_unlist(struct object *object); // or nothing, when it is not in it
 struct object *object_first_listed(void);

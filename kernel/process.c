@@ -6,7 +6,6 @@
 #include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/group.h"
-#include "kernel/log.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/smp.h"
@@ -14,6 +13,7 @@
 #include "kernel/thread.h"
 #include "lib/string.h"
 
+#define STEP_TABLES   64u                   // that one step of the end gives back
 #define THREADS_MAX   128u                  // of a process: a vCPU each, and some
 #define CANARY_OFFSET 0x28u                 // from FS's base, as the x86-64 psABI's compilers do
 #define CANARY_MIX    0x9e3779b97f4a7c15ULL // spreads the TSC's bits
@@ -46,7 +46,7 @@ struct process *process_create(struct quota *quota, struct group *group, struct 
     bool has_root = process->regions != NULL && space_process_init(&process->pt, quota);
     if (!has_root || !map_stub(process)) {
         if (has_root)
-            space_process_destroy(&process->pt);
+            (void)space_process_destroy(&process->pt, UINT64_MAX);
         if (process->regions != NULL)
             quota_free_page(quota, process->regions);
         quota_free_page(quota, process);
@@ -65,44 +65,55 @@ hpa_t process_stub_frame(void) {
     return stub_frame;
 }
 
-// Everything but the struct itself, which handles may still name. No thread is in it any more. The tables
-// go before the memory that they map.
-static void teardown(struct process *process) {
-    space_process_destroy(&process->pt);
-    region_clear(process->regions);
-    for (uint64_t i = 0; i < HANDLE_COUNT; i++)
-        if (process->handles[i / HANDLES_IN_PAGE] != NULL)
-            handle_close(process, i);
-    for (unsigned i = 0; i < HANDLE_PAGES; i++)
-        if (process->handles[i] != NULL)
-            quota_free_page(process->quota, process->handles[i]);
-    memset(process->handles, 0, sizeof(process->handles));
-    quota_free_page(process->quota, process->regions);
-}
-
-// Whoever comes first: the last thread to leave, or the last handle of a process that has no thread.
-static void teardown_once(struct process *process) {
-    lock_take(&process->lock);
-    bool is_first = !process->is_torn_down;
-    process->is_torn_down = true;
-    lock_drop(&process->lock);
-    if (!is_first)
+static void drop_handle(struct process *process, unsigned page) {
+    struct handle *handles = process->handles[page];
+    for (unsigned i = 0; i < HANDLES_IN_PAGE; i++) {
+        if (handles[i].object == NULL)
+            continue;
+        handle_close(process, page * HANDLES_IN_PAGE + i);
         return;
-    teardown(process);
-    lock_take(&process->lock);
-    process->is_gone = true;
-    lock_drop(&process->lock);
+    }
+    process->handles[page] = NULL;
+    quota_free_page(process->quota, handles);
 }
 
-void process_destroy(struct object *object) {
+// A bounded part of everything but the struct itself, which handles may still name. No thread is in its space any
+// more. The tables go before the memory that they map. True: that was the last.
+static bool teardown_step(struct process *process) {
+    if (process->pt.root.v != 0) {
+        (void)space_process_destroy(&process->pt, STEP_TABLES);
+        return false;
+    }
+    if (region_drop(process->regions))
+        return false;
+    for (unsigned i = 0; i < HANDLE_PAGES; i++) {
+        if (process->handles[i] == NULL)
+            continue;
+        drop_handle(process, i);
+        return false;
+    }
+    quota_free_page(process->quota, process->regions);
+    return true;
+}
+
+static void teardown(struct process *process) {
+    while (!teardown_step(process))
+        thread_preempt();
+    object_bury();
+}
+
+bool process_destroy(struct object *object) {
     struct process *process = CONTAINER_OF(object, struct process, object);
     struct quota *quota = process->quota;
-    teardown_once(process);
+    // One that never had a thread, and that nobody ended.
+    if (!process->is_gone && !teardown_step(process))
+        return false;
     object_unlist(object);
     event_unbind(&process->end);
     object_unref(&process->group->object);
     quota_free_page(quota, process);
     object_unref(&quota->object);
+    return true;
 }
 
 static bool is_map_valid(uint64_t address, uint64_t offset, uint64_t size, uint64_t rights,
@@ -129,24 +140,30 @@ int process_map(struct process *process, struct memory *memory, uint64_t address
 }
 
 int process_unmap(struct process *process, uint64_t address, uint64_t size) {
-    struct region region;
+    struct memory *memory = NULL;
     int error = ABI_OK;
-    lock_take(&process->lock);
-    if (process->is_torn_down)
-        error = ABI_ERROR_CLOSED;
-    else if (!region_remove(process->regions, address, size, &region))
-        error = ABI_ERROR_ARGUMENT;
-    // Runs are mapped inside one region only, so no leaf is cut and this cannot fail.
-    else if (!pt_unmap(&process->pt, address, size))
-        panic("unmapping a whole region at 0x%lx had to split a leaf", address);
-    else
-        AUDIT_PROCESS(process);
-    lock_drop(&process->lock);
-    if (error != ABI_OK)
-        return error;
-    smp_flush_root(process->pt.root);
-    object_unref(&region.memory->object);
-    return ABI_OK;
+    bool is_unmapped = false;
+    // Between the steps somebody else may take the rest.
+    while (error == ABI_OK && memory == NULL) {
+        uint64_t step = 0;
+        lock_take(&process->lock);
+        if (process->is_torn_down)
+            error = ABI_ERROR_CLOSED;
+        else if ((step = region_unmap(process->regions, &process->pt, address, size, &memory)) == 0)
+            error = ABI_ERROR_ARGUMENT;
+        else
+            AUDIT_PROCESS(process);
+        lock_drop(&process->lock);
+        is_unmapped = is_unmapped || step > 0;
+        address += step;
+        size -= step;
+        thread_preempt();
+    }
+    if (is_unmapped)
+        smp_flush_root(process->pt.root);
+    if (memory != NULL)
+        object_unref(&memory->object);
+    return error;
 }
 
 bool process_fault(struct process *process, uint64_t address, uint64_t right) {
@@ -246,12 +263,17 @@ void process_end(struct process *process, const struct abi_process_status *statu
     }
     for (struct thread *t = process->threads; t != NULL; t = t->process_next)
         thread_interrupt(t);
-    bool has_threads = process->thread_count > 0;
+    bool has_threads = process->thread_count > 0, is_first = !has_threads && !process->is_torn_down;
+    process->is_torn_down = process->is_torn_down || is_first;
     lock_drop(&process->lock);
-    if (!has_threads) {
-        teardown_once(process);
-        event_notify(&process->end);
+    if (is_first) {
+        teardown(process);
+        lock_take(&process->lock);
+        process->is_gone = true;
+        lock_drop(&process->lock);
     }
+    if (!has_threads)
+        event_notify(&process->end);
 }
 
 struct abi_process_status process_get_status(struct process *process) {
@@ -285,21 +307,36 @@ bool process_join(struct process *process, struct thread *thread) {
     return is_open;
 }
 
-void process_leave(struct process *process, struct thread *thread) {
-    lock_take(&process->lock);
+// With the lock.
+static void remove_thread(struct process *process, struct thread *thread) {
     struct thread **link = &process->threads;
     while (*link != thread)
         link = &(*link)->process_next;
     *link = thread->process_next;
+    process->thread_count--;
     thread_add_usage(thread, &process->usage);
-    bool is_last = --process->thread_count == 0;
+    if (thread->class != THREAD_SHARED)
+        group_unpin(thread->group, thread->cpu->index);
+}
+
+void process_leave(struct process *process, struct thread *thread) {
+    lock_take(&process->lock);
+    bool is_last = process->thread_count == 1;
     if (is_last && !process->is_ending) {
         process->status = (struct abi_process_status){.state = ABI_PROCESS_EXITED};
         __atomic_store_n(&process->is_ending, 1, __ATOMIC_RELEASE);
     }
+    process->is_torn_down = is_last;
+    if (!is_last)
+        remove_thread(process, thread);
     lock_drop(&process->lock);
-    if (is_last) {
-        teardown_once(process);
-        event_notify(&process->end);
-    }
+    if (!is_last)
+        return;
+    // A thread of the process to the last: its CPU, if it has one of its own, is nobody else's yet.
+    teardown(process);
+    lock_take(&process->lock);
+    remove_thread(process, thread);
+    process->is_gone = true;
+    lock_drop(&process->lock);
+    event_notify(&process->end);
 }

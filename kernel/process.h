@@ -45,7 +45,7 @@ struct process {
 // NULL: quota used up.
 struct process *process_create(struct quota *quota, struct group *group, struct event *event,
                                uint64_t mask);
-void process_destroy(struct object *object);
+bool process_destroy(struct object *object); // see kernel/object.h
 
 // Mapping. 0 or an enum abi_error; arguments are checked.
 int process_map(struct process *process, struct memory *memory, uint64_t address, uint64_t offset,
@@ -72,5 +72,5 @@ void process_read_usage(struct process *process, struct abi_usage *usage);
 
 // A new thread, blocked, joins and starts: false when the process is ending.
 bool process_join(struct process *process, struct thread *thread);
-// The calling thread leaves for good; the last one tears the process down.
+// The calling thread, which has left its space, leaves for good; the last one tears the process down.
 void process_leave(struct process *process, struct thread *thread);

@@ -3,10 +3,13 @@
 // searches by halves find a place, the first among the pages, the second in one.
 #include "kernel/region.h"
 
+#include "arch/log.h"
 #include "include/abi.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "lib/string.h"
+
+#define UNMAP_STEPS 512u // leaves and holes that region_unmap goes through
 
 struct place {
     uint64_t page; // list->page_count: behind all regions
@@ -143,14 +146,36 @@ bool region_remove(struct region_list *list, uint64_t base, uint64_t size, struc
     return true;
 }
 
-void region_clear(struct region_list *list) {
-    while (list->page_count > 0) {
-        struct region_page *page = list->page[list->page_count - 1];
-        while (page->count > 0)
-            object_unref(&page->region[--page->count].memory->object);
-        drop_page(list, list->page_count - 1);
+uint64_t region_unmap(struct region_list *list, struct pagetable *pt, uint64_t base, uint64_t size,
+                      struct memory **memory) {
+    struct region *at = region_at(list, find_place(list, base)), removed;
+    if (at == NULL || at->base != base || at->size != size)
+        return 0;
+    // Runs are mapped inside one region only, so no leaf is cut and this cannot fail.
+    uint64_t done = pt_unmap_some(pt, base, size, UNMAP_STEPS);
+    if (done == 0)
+        panic("unmapping a whole region at 0x%lx had to split a leaf", base);
+    if (done == size) {
+        (void)region_remove(list, base, size, &removed);
+        *memory = removed.memory;
+    } else {
+        at->base += done;
+        at->offset += done;
+        at->size -= done;
     }
-    list->count = 0;
+    return done;
+}
+
+bool region_drop(struct region_list *list) {
+    if (list->page_count == 0)
+        return false;
+    struct region_page *page = list->page[list->page_count - 1];
+    struct memory *memory = page->region[--page->count].memory;
+    list->count--;
+    if (page->count == 0)
+        drop_page(list, list->page_count - 1);
+    object_unref(&memory->object);
+    return true;
 }
 
 uint32_t region_rights(const struct region *region) {
@@ -166,8 +191,9 @@ bool region_populate(const struct region *region, struct pagetable *pt, uint64_t
     uint64_t offset = address - region->base + region->offset;
     struct memory_run run = memory_get(region->memory, offset);
     // The unit that is mapped whole or not at all: a GiB of the object only where it is a GiB of
-    // addresses too, of which nothing is mapped yet.
-    bool is_gib = hole.size >= SIZE_1G && is_aligned(region->base - region->offset, SIZE_1G);
+    // addresses too, of which nothing is mapped yet, and where it is 512 leaves at most.
+    bool is_gib = hole.size >= SIZE_1G && is_aligned(region->base - region->offset, SIZE_1G) &&
+                  is_aligned(run.frame.v - run.offset, SIZE_2M);
     uint64_t unit = is_gib ? SIZE_1G : SIZE_2M;
     uint64_t begin = align_down(offset, unit);
     // The part of the unit that the run covers and the region shows.

@@ -38,20 +38,25 @@ struct region_list {
 };
 _Static_assert(sizeof(struct region_list) <= PAGE_SIZE, "one page");
 
-// NULL: no memory. region_clear, then quota_free_page, is the reverse.
+// NULL: no memory. region_drop until there is none, then quota_free_page, is the reverse.
 struct region_list *region_list_create(struct quota *quota);
 // The first region that ends behind `address`, so the one after it for an end; NULL: none.
 struct region *region_next(const struct region_list *list, uint64_t address);
 // NULL: nothing is mapped at `address`.
 struct region *region_find(const struct region_list *list, uint64_t address);
 // Takes a reference to the memory. 0, ABI_ERROR_EXISTS or ABI_ERROR_MEMORY; ABI_ERROR_ARGUMENT for more than
-// ABI_SKEWED_MAX that large pages cannot map: whoever unmaps it walks each leaf with interrupts off.
+// ABI_SKEWED_MAX that large pages cannot map: whoever unmaps it walks each leaf.
 int region_insert(struct region_list *list, const struct region *region);
 // The region that is exactly [base, base+size), taken out of the list; its reference passes to the
 // caller. False: there is none.
 bool region_remove(struct region_list *list, uint64_t base, uint64_t size, struct region *removed);
-// Drops all references and gives the pages back. The page tables are the caller's.
-void region_clear(struct region_list *list);
+// A step of the end of the region that is exactly [base, base+size): a bounded number of leaves from its beginning is
+// unmapped, and what is left is a region that begins behind them. How much; 0: there is none. With the last step it
+// is taken out of the list, and its reference passes to *memory.
+uint64_t region_unmap(struct region_list *list, struct pagetable *pt, uint64_t base, uint64_t size,
+                      struct memory **memory);
+// Drops the last region and its reference. The page tables are the caller's. False: there is none.
+bool region_drop(struct region_list *list);
 
 // enum pt_rights of what it maps, but for PT_USER.
 uint32_t region_rights(const struct region *region);

@@ -390,7 +390,9 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
     of(cpu)->previous = from;
     of(cpu)->switches++;
     cpu->current = to;
-    load_root(cpu, is_idle(to) ? space_kernel_root() : to->process->pt.root);
+    // Of a process that is torn down only its last thread runs.
+    bool has_space = !is_idle(to) && !to->process->is_torn_down;
+    load_root(cpu, has_space ? to->process->pt.root : space_kernel_root());
     if (!is_idle(to)) {
         cpu->tss->rsp[0] = (uint64_t)to;
         x86_wrmsr(MSR_FS_BASE, ABI_STUB_ADDRESS);
@@ -569,6 +571,7 @@ _Noreturn void scheduler_run(void) {
     of(cpu_current())->queue.slice = tsc_hz / SLICES_A_SECOND;
     for (;;) {
         schedule(RUNQUEUE_BEHIND);
+        object_bury();
         // An interrupt between this look and HLT is taken after HLT has begun, and ends it.
         if (__atomic_load_n(&cpu_current()->pending, __ATOMIC_ACQUIRE) == 0)
             x86_sti_hlt_cli();
@@ -613,6 +616,13 @@ void thread_block(void) {
 
 void thread_yield(void) {
     schedule(RUNQUEUE_BEHIND);
+}
+
+void thread_preempt(void) {
+    if (is_idle(thread_current()))
+        return;
+    x86_sti_nop_cli();
+    scheduler_check();
 }
 
 // Of one that waits for this CPU: it goes before all other shared ones.

@@ -270,7 +270,7 @@ void smp_start(const uint32_t *apic_ids, uint32_t count) {
     for (uint32_t i = 0; i < count && cpu_count < CPU_COUNT_MAX; i++)
         if (apic_ids[i] != boot_cpu.apic_id)
             start_one(&trampoline, apic_ids[i]);
-    space_process_destroy(&trampoline.pt);
+    (void)space_process_destroy(&trampoline.pt, UINT64_MAX);
     frame_free(trampoline.frame, PAGE_SIZE);
 }
 

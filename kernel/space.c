@@ -228,6 +228,6 @@ bool space_process_init(struct pagetable *pt, struct quota *quota) {
     return true;
 }
 
-void space_process_destroy(struct pagetable *pt) {
-    pt_destroy(pt, 0, KERNEL_ROOT - 1);
+bool space_process_destroy(struct pagetable *pt, uint64_t max) {
+    return pt_destroy(pt, KERNEL_ROOT - 1, max);
 }

@@ -41,7 +41,8 @@ void space_window_close(void);
 
 // The root of a process: empty lower half. False: no memory.
 bool space_process_init(struct pagetable *pt, struct quota *quota);
-void space_process_destroy(struct pagetable *pt);
+// pt_destroy of what is not the kernel's.
+bool space_process_destroy(struct pagetable *pt, uint64_t max);
 
 // For the auditor: all that the kernel's own tables hold; whether the upper half of a process's root is
 // the kernel's.

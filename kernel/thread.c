@@ -113,7 +113,7 @@ int thread_create(struct process *process, uint64_t entry, uint64_t stack, uint6
     return error;
 }
 
-_Noreturn void thread_exit(void) {
+static _Noreturn void leave(void) {
     struct thread *self = thread_current();
     timer_cancel(&self->timeout);
     struct vcpu *vcpu = self->vcpu;
@@ -121,11 +121,15 @@ _Noreturn void thread_exit(void) {
         thread_set_vcpu(self, NULL); // from here on nobody posts to it through this thread
         vcpu_release(vcpu);
     }
-    if (self->class != THREAD_SHARED)
-        group_unpin(self->group, self->cpu->index);
+    object_bury();
     scheduler_leave_space();
     process_leave(self->process, self);
     scheduler_exit();
+}
+
+// An exception with a stack of its own may have brought us here, and that must be free when others run meanwhile.
+_Noreturn void thread_exit(void) {
+    x86_leave_stack((uint64_t)thread_current(), leave);
 }
 
 void thread_add_usage(const struct thread *thread, struct abi_usage *usage) {
@@ -144,6 +148,7 @@ void trap_before_user(void) {
     // stack nothing may be left behind to come back to.
     if (thread_is_doomed(thread_current()))
         thread_exit();
+    object_bury();
     scheduler_check();
     if (thread_is_doomed(thread_current()))
         thread_exit();

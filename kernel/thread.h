@@ -40,6 +40,8 @@ struct thread {
     bool is_woken;               // it has not run for a slice since it was woken [q]
     uint32_t is_on_cpu;          // somebody still stands on its stack [a]
     uint32_t is_interrupted;     // atomic: leave waits, look at the process
+    struct object *dying;        // what it has to destroy, see kernel/object.h
+    bool is_burying;             // it is about that
     struct timer timeout;
     struct vcpu *vcpu; // that this thread runs; referenced; written with process->lock
 
@@ -81,6 +83,9 @@ void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu);
 void thread_interrupt(struct thread *thread);
 bool thread_is_doomed(const struct thread *thread);
 void thread_yield(void);
+// A preemption point of something long: interrupts that wait are taken, and others run if it is their turn. The caller
+// holds no lock, nor anything of this CPU's; before there are threads it does nothing.
+void thread_preempt(void);
 // One that waits for this very CPU goes next. False: it does not wait, or not here.
 bool thread_let_go_first(struct thread *thread);
 // A thread_wake at that time; ABI_FOREVER: none.

@@ -4,17 +4,18 @@
 
 #include "arch/tsc.h"
 #include "kernel/audit.h"
-#include "kernel/log.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/smp.h"
 #include "kernel/space.h"
+#include "kernel/thread.h"
 #include "kernel/vcpu.h"
 #include "kernel/vmtime.h"
 #include "lib/string.h"
 
 #define NPT_ROOT_LAST 511u
 #define NPT_BITS      48u // four levels
+#define STEP_TABLES   64u // of them that one step of the end gives back
 
 #define CPUID_LEAF     0x3fffffffu
 #define CPUID_RANGE(x) ((x) >> 30) // 0 basic, 1 hypervisor, 2 extended
@@ -29,7 +30,7 @@ static void free_parts(struct vm *vm) {
     if (vm->backend != NULL)
         vcpu_backend->vm_destroy(vm);
     if (vm->npt.root.v != 0)
-        pt_destroy(&vm->npt, 0, NPT_ROOT_LAST);
+        (void)pt_destroy(&vm->npt, NPT_ROOT_LAST, UINT64_MAX);
     if (vm->regions != NULL)
         quota_free_page(quota, vm->regions);
     if (vm->cpuid != NULL)
@@ -69,20 +70,28 @@ struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {
     return NULL;
 }
 
-void vm_destroy(struct object *object) {
+bool vm_destroy(struct object *object) {
     struct vm *vm = CONTAINER_OF(object, struct vm, object);
     struct quota *quota = vm->quota;
-    object_unlist(object);
-    for (uint32_t i = 0; i < vm->doorbell_count; i++)
-        event_unbind(&vm->doorbell[i].binding);
-    for (uint32_t i = 0; i < VM_VCPUS_MAX; i++)
+    while (vm->doorbell_count > 0)
+        event_unbind(&vm->doorbell[--vm->doorbell_count].binding);
+    for (uint32_t i = 0; i < VM_VCPUS_MAX; i++) {
         if (vm->vcpus[i] != NULL)
             vcpu_free(vm->vcpus[i]);
-    pt_destroy(&vm->npt, 0, NPT_ROOT_LAST); // the tables go before the memory that they map
-    region_clear(vm->regions);
+        vm->vcpus[i] = NULL;
+    }
+    // The tables go before the memory that they map.
+    if (vm->npt.root.v != 0) {
+        (void)pt_destroy(&vm->npt, NPT_ROOT_LAST, STEP_TABLES);
+        return false;
+    }
+    if (region_drop(vm->regions))
+        return false;
+    object_unlist(object);
     free_parts(vm);
     object_unref(&quota->object);
     AUDIT_ALL();
+    return true;
 }
 
 int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, uint64_t size,
@@ -117,25 +126,31 @@ static void wait_flushed(struct vm *vm, uint64_t generation) {
             smp_interrupt();
             x86_pause();
         }
+        thread_preempt();
     }
 }
 
 int vm_unmap(struct vm *vm, uint64_t gpa, uint64_t size) {
-    struct region region;
-    uint64_t generation = 0;
-    lock_take(&vm->lock);
-    bool is_found = region_remove(vm->regions, gpa, size, &region);
-    if (is_found) {
-        if (!pt_unmap(&vm->npt, gpa, size))
-            panic("unmapping a whole region at 0x%lx had to split a leaf", gpa);
-        AUDIT_VM(vm);
-        generation = __atomic_add_fetch(&vm->npt_generation, 1, __ATOMIC_SEQ_CST);
-    }
-    lock_drop(&vm->lock);
-    if (!is_found)
+    struct memory *memory = NULL;
+    uint64_t generation = 0, step;
+    // Between the steps somebody else may take the rest.
+    do {
+        lock_take(&vm->lock);
+        step = region_unmap(vm->regions, &vm->npt, gpa, size, &memory);
+        if (step > 0) {
+            AUDIT_VM(vm);
+            generation = __atomic_add_fetch(&vm->npt_generation, 1, __ATOMIC_SEQ_CST);
+        }
+        lock_drop(&vm->lock);
+        gpa += step;
+        size -= step;
+        thread_preempt();
+    } while (step > 0 && size > 0);
+    if (generation > 0)
+        wait_flushed(vm, generation);
+    if (memory == NULL)
         return ABI_ERROR_ARGUMENT;
-    wait_flushed(vm, generation);
-    object_unref(&region.memory->object);
+    object_unref(&memory->object);
     return ABI_OK;
 }
 

@@ -246,19 +246,30 @@ static uint64_t leaf_unmap(struct pagetable *pt, uint64_t address, uint64_t size
     }
 }
 
-bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size) {
+/*@ assigns \nothing;
+    ensures \result <= b && (\result == a || \result == b); */
+static uint64_t lesser(uint64_t a, uint64_t b) {
+    return MIN(a, b);
+}
+
+uint64_t pt_unmap_some(struct pagetable *pt, uint64_t address, uint64_t size, uint64_t max) {
     uint64_t done = 0;
     /*@ loop invariant is_paged(done);
         loop invariant done <= size + 0x8000000000;
-        loop assigns done, pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
-        loop variant size - done; */
-    while (done < size) {
+        loop invariant n <= max;
+        loop assigns done, n, pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
+        loop variant max - n; */
+    for (uint64_t n = 0; n < max && done < size; n++) {
         uint64_t step = leaf_unmap(pt, address + done, size - done);
         if (step == 0)
-            return false;
+            return 0;
         done += step;
     }
-    return true;
+    return lesser(done, size);
+}
+
+bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size) {
+    return size == 0 || pt_unmap_some(pt, address, size, UINT64_MAX) != 0;
 }
 
 uint64_t *pt_entry(const struct pagetable *pt, uint64_t address) {
@@ -308,18 +319,38 @@ void pt_walk(const struct pagetable *pt, unsigned first_root, unsigned last_root
     table_walk(pt, pt->root, LEVELS - 1, first_root, last_root, 0, visitor);
 }
 
-static void table_destroy(struct pagetable *pt, hpa_t frame, unsigned level, unsigned first,
-                          unsigned last) {
-    uint64_t *table = table_at(pt, frame);
-    for (unsigned i = first; level > 0 && i <= last; i++) {
-        uint64_t entry = table[i];
-        if ((entry & pt->format->present_mask) != 0 && !entry_is_leaf(pt->format, entry, level))
-            table_destroy(pt, (hpa_t){entry & pt->format->address_mask}, level - 1, 0, ENTRIES - 1);
-    }
-    pt->memory.free(pt->memory.opaque, frame);
+// The first entry of [0, last] that is a table's. NULL: there is none.
+static uint64_t *find_table(const struct pt_format *format, uint64_t *table, unsigned level,
+                            unsigned last) {
+    for (unsigned i = 0; i <= last; i++)
+        if ((table[i] & format->present_mask) != 0 && !entry_is_leaf(format, table[i], level))
+            return &table[i];
+    return NULL;
 }
 
-void pt_destroy(struct pagetable *pt, unsigned first_root, unsigned last_root) {
-    table_destroy(pt, pt->root, LEVELS - 1, first_root, last_root);
-    pt->root.v = 0;
+// Frees the first table that has none below it, and forgets it: what is left is whole. False: it was the root.
+static bool table_destroy(struct pagetable *pt, unsigned last_root) {
+    hpa_t frame = pt->root;
+    uint64_t *entry = NULL;
+    for (unsigned level = LEVELS - 1; level > 0; level--) {
+        unsigned last = level == LEVELS - 1 ? last_root : ENTRIES - 1;
+        uint64_t *next = find_table(pt->format, table_at(pt, frame), level, last);
+        if (next == NULL)
+            break;
+        entry = next;
+        frame.v = *entry & pt->format->address_mask;
+    }
+    if (entry != NULL)
+        entry_write(entry, 0);
+    else
+        pt->root.v = 0;
+    pt->memory.free(pt->memory.opaque, frame);
+    return entry != NULL;
+}
+
+bool pt_destroy(struct pagetable *pt, unsigned last_root, uint64_t max) {
+    for (uint64_t n = 0; n < max; n++)
+        if (!table_destroy(pt, last_root))
+            return true;
+    return false;
 }

@@ -81,6 +81,14 @@ bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, 
     assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
 bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size);
 
+// The same for at most `max` leaves and holes from the beginning on: up to where, from `address`. 0: pt_unmap's false.
+/*@ requires is_usable(pt);
+    requires is_paged(address) && is_paged(size);
+    requires size <= 0x1000000000000 && address + size <= UINT64_MAX;
+    assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
+    ensures \result <= size; */
+uint64_t pt_unmap_some(struct pagetable *pt, uint64_t address, uint64_t size, uint64_t max);
+
 // The entry of level 0 for `address`, whose table must exist (map a page there first).
 uint64_t *pt_entry(const struct pagetable *pt, uint64_t address);
 
@@ -96,5 +104,6 @@ struct pt_visitor {
 void pt_walk(const struct pagetable *pt, unsigned first_root, unsigned last_root,
              const struct pt_visitor *visitor);
 
-// Frees all tables of root entries [first_root, last_root] and the root itself, never what they map.
-void pt_destroy(struct pagetable *pt, unsigned first_root, unsigned last_root);
+// Frees at most `max` tables of root entries [0, last_root], the root itself last, never what they map. True: there are
+// none left, and pt->root is 0. Until then the rest is whole, and nothing may be mapped.
+bool pt_destroy(struct pagetable *pt, unsigned last_root, uint64_t max);

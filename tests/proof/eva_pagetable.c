@@ -77,11 +77,13 @@ void eva_pagetable(void) {
     if (any_bool())
         pt_unmap(&pt, address, size);
     if (any_bool())
+        pt_unmap_some(&pt, address, size, any_u64());
+    if (any_bool())
         *pt_entry(&pt, any_u64()) = any_u64();
     if (any_bool())
         seen = pt_lookup(&pt, any_u64());
     if (any_bool())
         pt_walk(&pt, first, last, &visitor);
     if (any_bool())
-        pt_destroy(&pt, first, last);
+        pt_destroy(&pt, last, any_u64());
 }

@@ -51,7 +51,7 @@ PROOFS = {
         "level_size", "level_index", "entry_span", "entry_is_leaf", "entry_table", "entry_write", "table_get", "leaf_fits",
     ], ["table_at", "table_alloc", "table_entry"]),
     "pagetable-walk": Proof("lib/pagetable.c", 101, ["leaf_map", "leaf_unmap"], ["table_at", "leaf_entry"]),
-    "pagetable-ranges": Proof("lib/pagetable.c", 54, ["pt_map", "pt_unmap"], lemmas=["sums_of_pages"]),
+    "pagetable-ranges": Proof("lib/pagetable.c", 72, ["pt_map", "lesser", "pt_unmap_some", "pt_unmap"], lemmas=["sums_of_pages"]),
     "pagetable-split": Proof("lib/pagetable.c", 44, ["leaf_split"],
                              ["table_at", "table_alloc", "leaf_entry", "table_entry", "leaf_rights"], may_wrap=True),
 }
@@ -83,7 +83,9 @@ MUTANTS = {
         "pagetable", "address / SIZE_2M % ENTRIES", "address / SIZE_2M % (ENTRIES - 1)", ["level_index"]),
     "pagetable-unmaps-beyond": Mutant(
         "pagetable-ranges", "leaf_unmap(pt, address + done, size - done)", "leaf_unmap(pt, address + size, size - done)",
-        ["pt_unmap"], ["sums_of_pages"]),
+        ["pt_unmap_some"], ["sums_of_pages"]),
+    "pagetable-unmaps-too-far": Mutant(
+        "pagetable-ranges", "return lesser(done, size);", "return done;", ["pt_unmap_some"], ["sums_of_pages"]),
     "pagetable-maps-beyond": Mutant(
         "pagetable-ranges", "(hpa_t){frame.v + done}, size - done, rights)", "(hpa_t){frame.v + done}, size, rights)",
         ["pt_map"], ["sums_of_pages"]),
@@ -105,7 +107,7 @@ EVA = {
         "-eva-auto-loop-unroll", "8", "-eva-domains", "equality,symbolic-locations", "-eva-split-return", "full",
         "-eva-slevel-function", "charge:10,quota_charge:10,quota_charge_kernel:10,quota_alloc_page:10,quota_create:10",
     ]),
-    "eva-pagetable": Eva("lib/pagetable.c", 389, [
+    "eva-pagetable": Eva("lib/pagetable.c", 447, [
         "-eva-domains", "octagon", "-eva-slevel-function", "leaf_map:20,leaf_unmap:20,pt_lookup:20",
         "-eva-unroll-recursive-calls", "4",
     ], may_wrap=True),

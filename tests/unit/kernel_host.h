@@ -29,3 +29,5 @@ void host_pause(void);
 #define cpu_current() host_cpu_current()
 #define x86_rdtsc()   host_rdtsc()
 #define x86_pause()   host_pause()
+// The host's stacks are not the kernel's.
+#define x86_leave_stack(top, run) run()

@@ -369,6 +369,26 @@ Test(kernel_scheduler, realtime_threads_meet_their_deadlines) {
     machine_end();
 }
 
+// Whose system calls take 50 ms each, with preemption points.
+static uint64_t undertaker(struct job *job) {
+    job->preempts = 1000;
+    return MACHINE_MS / 100;
+}
+
+Test(kernel_scheduler, long_work_in_the_kernel_gives_way) {
+    struct abi_group values = plain(1000);
+    machine_start(1, false, 1);
+    machine.patience = 20;
+    const struct job *busy = machine_add_job(add_vm(&values), undertaker, ABI_CPU_ANY);
+    const struct job *hog = add_hog(1000);
+    const struct job *timely = add_realtime(periodic, 0, 2 * MACHINE_MS, 5 * MACHINE_MS);
+    machine_run(5000 * MACHINE_MS);
+    cr_expect_geq(timely->step, 1900, "%lu", timely->step);
+    cr_expect_eq(timely->thread->deadline_misses, 0);
+    cr_expect_leq(error_permil(job_ran(busy), job_ran(hog), 1000), 20, "it is on its own account");
+    machine_end();
+}
+
 Test(kernel_scheduler, a_realtime_hog_gets_its_budget_and_no_more) {
     machine_start(2, false, 1);
     const struct job *job = add_realtime(hog, 0, 3 * MACHINE_MS, 10 * MACHINE_MS);

@@ -31,6 +31,8 @@ const struct boot_memory host_map[2] = {
 uint64_t host_now = 1000000;
 void (*host_look)(void);
 void (*host_block)(void);
+void (*host_preempt)(void);
+uint32_t host_preempts;
 uint32_t host_wakes, host_interrupts, host_flushes, host_flushes_of_all, host_posts,
     host_timer_writes;
 struct thread *host_last_woken;
@@ -227,8 +229,8 @@ struct pt_memory space_quota_memory(struct quota *quota) {
 bool space_process_init(struct pagetable *pt, struct quota *quota) {
     return pt_init(pt, &paging_format, space_quota_memory(quota));
 }
-void space_process_destroy(struct pagetable *pt) {
-    pt_destroy(pt, 0, KERNEL_ROOT - 1);
+bool space_process_destroy(struct pagetable *pt, uint64_t max) {
+    return pt_destroy(pt, KERNEL_ROOT - 1, max);
 }
 
 // ---- threads, other CPUs, vCPUs -------------------------------------------------------------------
@@ -243,6 +245,12 @@ __asm__(".section .rodata\n"
 void thread_block(void) {
     if (host_block != NULL)
         host_block();
+}
+void thread_preempt(void) {
+    cr_assert_eq(cpu_current()->locks_held, 0, "a lock is held at a preemption point");
+    host_preempts++;
+    if (host_preempt != NULL)
+        host_preempt();
 }
 void thread_wake(struct thread *thread) {
     host_wakes++;

@@ -29,6 +29,8 @@ void host_run_on(uint32_t index); // the CPU whose code this is from now on
 extern uint64_t host_now;              // the TSC
 extern void (*host_look)(void);        // what happens when somebody reads it
 extern void (*host_block)(void);       // what happens while the current thread is blocked
+extern void (*host_preempt)(void);     // what happens at a preemption point
+extern uint32_t host_preempts;         // calls of thread_preempt
 extern uint32_t host_wakes;            // calls of thread_wake
 extern struct thread *host_last_woken; // by the last of them
 #define HOST_UNPARKED_MAX 64u

@@ -141,7 +141,7 @@ Test(kernel_vm, map_refuses_what_cannot_be) {
     cr_expect_eq(vm_map(vm, page, 0, 0, PAGE_SIZE, RW), ABI_ERROR_ARGUMENT);
 }
 
-// Of a large one each 2 MiB would be 512 leaves, which vm_unmap walks with interrupts off.
+// Of a large one each 2 MiB would be 512 leaves, which vm_unmap walks.
 Test(kernel_vm, large_mapping_has_to_fit_large_pages) {
     struct memory *memory = memory_create(quota_root(), 2 * SIZE_1G);
     const uint64_t small = ABI_SKEWED_MAX, large = small + PAGE_SIZE;

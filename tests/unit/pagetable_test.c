@@ -54,7 +54,7 @@ static void make(const struct pt_format *format) {
 }
 
 static void end(void) {
-    pt_destroy(&pt, 0, 511);
+    cr_expect(pt_destroy(&pt, 511, UINT64_MAX));
     cr_expect_eq(used_count, 0, "%u tables are left", used_count);
 }
 
@@ -319,9 +319,41 @@ Test(pagetable, destroy_frees_its_root_entries_only) {
     make(&paging_format);
     cr_assert(pt_map(&pt, 0, (hpa_t){0}, PAGE_SIZE, RW));
     cr_assert(pt_map(&pt, 1ULL << 47, (hpa_t){0}, PAGE_SIZE, RW)); // root entry 256
-    pt_destroy(&pt, 0, 255);
+    cr_expect(pt_destroy(&pt, 255, UINT64_MAX));
     cr_expect_eq(pt.root.v, 0);
     cr_expect_eq(used_count, 3, "the tables of the upper half are another's");
+}
+
+Test(pagetable, destroy_in_parts_leaves_the_rest_whole) {
+    FOR_EACH_FORMAT(f) {
+        make(formats[f]);
+        for (uint64_t i = 0; i < 5; i++)
+            cr_assert(pt_map(&pt, i * SIZE_1G, (hpa_t){SIZE_1G}, PAGE_SIZE, RW));
+        for (uint32_t left = used_count; left > 3; left -= 3) {
+            cr_assert_not(pt_destroy(&pt, 511, 3));
+            cr_expect_eq(used_count, left - 3);
+            for (uint64_t i = 0; i < 5; i++) {
+                struct pt_mapping leaf = pt_lookup(&pt, i * SIZE_1G);
+                cr_expect(leaf.rights == 0 || leaf.frame.v == SIZE_1G);
+            }
+        }
+        cr_expect_neq(pt.root.v, 0);
+        cr_expect(pt_destroy(&pt, 511, 3));
+        cr_expect(pt.root.v == 0 && used_count == 0);
+    }
+}
+
+Test(pagetable, unmap_in_parts_says_how_far_it_came) {
+    FOR_EACH_FORMAT(f) {
+        make(formats[f]);
+        cr_assert(pt_map(&pt, SIZE_2M, (hpa_t){SIZE_1G}, 4 * SIZE_2M, RW));
+        cr_expect_eq(pt_unmap_some(&pt, 0, 8 * SIZE_2M, 3), 3 * SIZE_2M, "a hole and two leaves");
+        expect_hole(SIZE_2M, SIZE_2M);
+        expect_mapped(3 * SIZE_2M, SIZE_1G + 2 * SIZE_2M, SIZE_2M, RW);
+        cr_expect_eq(pt_unmap_some(&pt, 3 * SIZE_2M, 2 * SIZE_2M + PAGE_SIZE, 100),
+                     2 * SIZE_2M + PAGE_SIZE, "no further than it shall");
+        end();
+    }
 }
 
 // Random operations against an array of pages: three clusters of addresses, so that leaves of all sizes

@@ -291,6 +291,11 @@ static bool do_kernel_part(struct job *job) {
         job->is_waiting = false;
         job->mail -= job->mail > 0;
         thread_clear_timeout(self);
+    } else if (job->preempts > 0) {
+        job->preempts--;
+        machine.now += MACHINE_MS / 20;
+        thread_preempt();
+        return false;
     } else if (job->wants_yield) {
         job->wants_yield = false;
         thread_yield();
@@ -301,7 +306,8 @@ static bool do_kernel_part(struct job *job) {
         if (job->complaint != NULL)
             machine_complain("job %ld: %s", job - machine.jobs, job->complaint);
     }
-    return job->left != 0 && !job->wants_exit && !job->is_waiting && !job->wants_yield;
+    return job->left != 0 && !job->wants_exit && !job->is_waiting && !job->wants_yield &&
+           job->preempts == 0;
 }
 
 static void run_in_ring_3(struct processor *processor, struct job *job) {
@@ -314,6 +320,13 @@ static void run_in_ring_3(struct processor *processor, struct job *job) {
     job->left -= ticks;
     job->done += ticks;
     take_interrupts(processor);
+}
+
+// In place of STI; NOP; CLI in thread_preempt.
+void machine_let_in(void);
+void machine_let_in(void) {
+    machine.inside->kernel_since = machine.now;
+    take_interrupts(machine.inside);
 }
 
 // In place of STI; HLT in scheduler_run: all that this CPU does until it must schedule again as the idle thread.

@@ -35,6 +35,7 @@ struct job {
     uint64_t (*next)(struct job *job);
     bool is_starting;
     bool is_waiting, wants_yield, wants_exit;
+    uint32_t preempts;     // preemption points that it passes in the kernel, with 50 us before each
     uint64_t due;          // waiting: until this time at the latest
     uint32_t mail;         // waiting: until there is some
     uint64_t left;         // of what it runs

@@ -6,7 +6,9 @@
 #include <string.h>
 
 void machine_halt(void);
+void machine_let_in(void);
 #define x86_sti_hlt_cli()     machine_halt()
+#define x86_sti_nop_cli()     machine_let_in()
 #define x86_wrmsr(msr, value) ((void)(value))
 #include "kernel/scheduler.c"
 

@@ -93,6 +93,8 @@ void object_unref(struct object *object) {
     }
 }
 
+void object_bury(void) {}
+
 struct job *job_of(const struct thread *thread) {
     return (struct job *)((const struct trap_frame *)thread - 1)->rdi; // its argument
 }
@@ -110,5 +112,7 @@ void process_leave(struct process *process, struct thread *thread) {
     lock_take(&process->lock);
     job_of(thread)->thread = NULL;
     process->thread_count--;
+    if (thread->class != THREAD_SHARED)
+        group_unpin(thread->group, thread->cpu->index);
     lock_drop(&process->lock);
 }
