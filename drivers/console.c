@@ -117,14 +117,14 @@ void console_log(const char *text, size_t size) {
     leave(is_locked);
 }
 
-// What fits; whole lines of it if there are any, since a log line may come next.
+// What fits; in whole lines if there is any, since a log line may come next.
 static uint32_t fitting_size(const char *text, uint32_t size, uint32_t room) {
     if (size <= room)
         return size;
     for (uint32_t i = room; i > 0; i--)
         if (text[i - 1] == '\n')
             return i;
-    return room;
+    return memchr(text, '\n', size) != NULL ? 0 : room;
 }
 
 uint32_t console_write(const char *text, uint32_t size) {

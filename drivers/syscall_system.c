@@ -15,8 +15,6 @@
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
 
-#define TEXT_MAX 256u // of a console call
-
 extern const uint8_t image_text[], image_end[];
 
 struct object system_object;
@@ -79,8 +77,8 @@ int64_t call_system_cpu(const struct syscall *c) {
 }
 
 int64_t call_console_write(const struct syscall *c) {
-    char text[TEXT_MAX];
-    uint32_t size = (uint32_t)MIN(c->a[2], TEXT_MAX);
+    char text[ABI_CONSOLE_MAX];
+    uint32_t size = (uint32_t)MIN(c->a[2], ABI_CONSOLE_MAX);
     int error = check(c, ABI_RIGHT_WRITE);
     if (error != ABI_OK)
         return -error;
@@ -90,11 +88,11 @@ int64_t call_console_write(const struct syscall *c) {
 }
 
 int64_t call_console_read(const struct syscall *c) {
-    char text[TEXT_MAX];
+    char text[ABI_CONSOLE_MAX];
     int error = check(c, ABI_RIGHT_READ);
     if (error != ABI_OK)
         return -error;
-    uint32_t size = console_read(text, (uint32_t)MIN(c->a[2], TEXT_MAX));
+    uint32_t size = console_read(text, (uint32_t)MIN(c->a[2], ABI_CONSOLE_MAX));
     return user_write(c->a[1], text, size) ? (int64_t)size : -ABI_ERROR_ADDRESS;
 }
 

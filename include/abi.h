@@ -30,6 +30,7 @@
 #include <stdint.h>
 
 #define ABI_VERSION       1u
+#define ABI_CONSOLE_MAX   512u // bytes
 #define ABI_PAGE          4096u
 #define ABI_STUB_ADDRESS  0x1000u           // the page of code that enters the kernel
 #define ABI_START_ADDRESS 0x2000u           // the supervisor's struct abi_start, read-only, 2 pages
@@ -200,7 +201,8 @@ enum abi_call {
     // (system, struct abi_system_info *). Needs: system READ. Returns: 0.
     ABI_SYSTEM_INFO = 36,
     // (system, const char *, size): text for the host's console. Takes what fits its buffer without
-    // waiting. Needs: system WRITE. Returns: bytes taken, 0 when full.
+    // waiting, ABI_CONSOLE_MAX at most; a line of the kernel's own may come between two calls, and not into
+    // what one takes. Needs: system WRITE. Returns: bytes taken, 0 when full.
     ABI_CONSOLE_WRITE = 37,
     // (system, char *, size): what was typed. Needs: system READ. Returns: bytes, 0 when none.
     ABI_CONSOLE_READ = 38,

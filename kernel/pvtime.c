@@ -21,7 +21,8 @@ void pvtime_scale(uint64_t hz, uint32_t *multiplier, int8_t *shift) {
         left++;
     while (hz > 2 * NS_PER_SECOND << right)
         right++;
-    *multiplier = (uint32_t)((NS_PER_SECOND << (32 + right)) / (hz << left));
+    *multiplier =
+        (uint32_t)x86_div(NS_PER_SECOND >> (32 - right), NS_PER_SECOND << (32 + right), hz << left);
     *shift = (int8_t)(left > 0 ? (int)left : -(int)right);
 }
 

@@ -10,6 +10,7 @@
 
 // No period shorter than this, or the guest could keep the host busy with timer interrupts alone.
 #define PERIODS_PER_SECOND_MAX 10000u
+#define AHEAD_MAX              BIT(62)
 
 static bool is_deadline_mode(const struct vcpu *vcpu) {
     return (vlapic_get(vcpu, VLAPIC_LVT_TIMER) & LVT_TIMER_DEADLINE) != 0;
@@ -99,10 +100,10 @@ static void arm_deadline(struct vcpu *vcpu) {
         timer_cancel(&vlapic->timer);
         return;
     }
-    // One that has passed fires at once; the difference of the two clocks may wrap.
-    uint64_t now = get_now(vcpu);
-    int64_t ahead = (int64_t)(vlapic->tsc_deadline - (now + vcpu->tsc_offset));
-    arm(vcpu, ahead > 0 ? now + (uint64_t)ahead : now);
+    // One that has passed fires at once; one that nobody lives to see may be a little nearer.
+    uint64_t now = get_now(vcpu), guest = now + vcpu->tsc_offset;
+    uint64_t ahead = vlapic->tsc_deadline > guest ? vlapic->tsc_deadline - guest : 0;
+    arm(vcpu, now + MIN(ahead, AHEAD_MAX));
 }
 
 void vlapic_timer_wake(struct vcpu *vcpu) {

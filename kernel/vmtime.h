@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VM's time. Its TSCs count at a rate of their own where the manifest or a machine it came from says so: the
-// processor scales the host's (SDM 3C 25.3 "Changes to Instruction Behavior in VMX Non-Root Operation", "use TSC scaling"; APM 2
-// 15.30.5 "TSC Ratio MSR (C000_0104h)"). What all its vCPUs' TSCs are before each adds its offset is the VM's clock; the
-// local APIC timers count it, too, as CPUID tells the guest.
+// A VM's time. Its TSCs count at a rate of their own where the manifest, or the machine that it came from, says so: the
+// processor scales the host's (SDM 3C 25.3 "Changes to Instruction Behavior in VMX Non-Root Operation", "use TSC
+// scaling"; APM 2 15.30.5 "TSC Ratio MSR (C000_0104h)"). What all its vCPUs' TSCs are before each adds its offset is
+// the VM's clock; the local APIC timers count it, too, as CPUID tells the guest.
 //
 // A ratio has 32 bits behind the point, which both vendors can hold. 0: the VM's clock is the host's TSC.
 #pragma once
@@ -15,20 +15,20 @@
 // can do.
 uint64_t vmtime_ratio(uint64_t hz, uint64_t host_hz);
 
+__extension__ typedef unsigned __int128 vmtime_wide;
+
 // The VM's clock when the host's TSC is `host`, as the processor computes it.
 static inline uint64_t vmtime_at(const struct vm *vm, uint64_t host) {
-    __extension__ typedef unsigned __int128 wide;
-    return vm->tsc_ratio == 0 ? host : (uint64_t)((wide)host * vm->tsc_ratio >> VMTIME_RATIO_BITS);
+    vmtime_wide product = (vmtime_wide)host * vm->tsc_ratio;
+    return vm->tsc_ratio == 0 ? host : (uint64_t)(product >> VMTIME_RATIO_BITS);
 }
 
-// Its rate, in whole Hz: what vmtime_ratio was asked for, to a part in 2^32.
+// Its rate, in whole Hz: what vmtime_ratio was asked for, to half a part in 2^32 of the host's.
 static inline uint64_t vmtime_hz(const struct vm *vm, uint64_t host_hz) {
-    __extension__ typedef unsigned __int128 wide;
-    wide half = BIT(VMTIME_RATIO_BITS - 1);
-    return vm->tsc_ratio == 0
-               ? host_hz
-               : (uint64_t)(((wide)host_hz * vm->tsc_ratio + half) >> VMTIME_RATIO_BITS);
+    vmtime_wide product = (vmtime_wide)host_hz * vm->tsc_ratio + BIT(VMTIME_RATIO_BITS - 1);
+    return vm->tsc_ratio == 0 ? host_hz : (uint64_t)(product >> VMTIME_RATIO_BITS);
 }
 
-// A host TSC at which the VM's clock shows `at` or a tick more, seen from now; now itself if that has passed.
+// The first host TSC at which the VM's clock shows `at` or more, seen from now; now itself if that has passed. So a host
+// timer armed for it has expired when, and only when, the VM's clock has got there.
 uint64_t vmtime_host(const struct vm *vm, uint64_t at);

@@ -37,12 +37,23 @@ bool console_is_batch(void) {
     return console.is_batch;
 }
 
+// What goes out next, in whole lines where it has any: a line of the kernel's own may come behind it.
+static uint32_t copy_lines(char piece[ABI_CONSOLE_MAX]) {
+    uint32_t count = 0;
+    uint32_t lines = 0;
+    while (count < ABI_CONSOLE_MAX && console.tail + count != console.head) {
+        piece[count] = console.queue[(console.tail + count) % QUEUE_SIZE];
+        count++;
+        lines = piece[count - 1] == '\n' ? count : lines;
+    }
+    return lines != 0 ? lines : count;
+}
+
 bool console_flush(void) {
+    static char piece[ABI_CONSOLE_MAX];
     while (console.head != console.tail) {
-        uint32_t at = console.tail % QUEUE_SIZE;
-        uint32_t count = console.head - console.tail;
-        count = count < QUEUE_SIZE - at ? count : QUEUE_SIZE - at;
-        int64_t taken = sys_console_write(machine.start->system, &console.queue[at], count);
+        uint32_t count = copy_lines(piece);
+        int64_t taken = sys_console_write(machine.start->system, piece, count);
         if (taken <= 0) {
             return false;
         }

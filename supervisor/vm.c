@@ -307,6 +307,13 @@ static void take_report(struct vm *vm, struct vmm_message *message) {
 // all the room that comes, and the kernel would never be so empty that it signals.
 static uint64_t waiting;
 
+// Who is served first in a round: the one behind who last got some of the console's room.
+static uint32_t turn;
+
+static void got_room(const struct vm *vm) {
+    turn = (vm->index + 1) % vms_count;
+}
+
 static bool has_room(const struct vm *vm) {
     if (console_has_room()) {
         return true;
@@ -326,6 +333,7 @@ static bool drain_reports(struct vm *vm) {
         if (sys_channel_receive(vm->partition.report, &message, sizeof(message)) < 0) {
             return true;
         }
+        got_room(vm);
         if (!vm->has_end) {
             take_report(vm, &message);
         }
@@ -343,6 +351,9 @@ static bool drain_output(struct vm *vm) {
            (!mux_is_on_console(vm) || has_room(vm))) {
         uint32_t count = ring_read(&vm->out, piece, sizeof(piece));
         mux_vm_output(vm, piece, count);
+        if (mux_is_on_console(vm)) {
+            got_room(vm);
+        }
         pieces++;
     }
     if (was_half_full) { // it may be waiting for room
@@ -375,8 +386,7 @@ void vm_service(struct vm *vm) {
 }
 
 void vm_service_mask(uint64_t bits) {
-    // The console's room goes to whoever comes first, so each round begins with another VM.
-    static uint32_t first;
+    uint32_t first = turn;
     bits |= waiting;
     waiting = 0;
     for (uint32_t k = 0; k < vms_count; k++) {
@@ -385,7 +395,6 @@ void vm_service_mask(uint64_t bits) {
             vm_service(&vms[i]);
         }
     }
-    first = vms_count > 0 ? (first + 1) % vms_count : 0;
 }
 
 // ---- towards the VM -----------------------------------------------------------------------------

@@ -32,10 +32,6 @@ uint64_t clock_tsc(const struct clock *clock, uint64_t tsc, uint64_t ns) {
     return tsc + multiply_shift(ns - now, clock->tsc_per_ns, TSC_SHIFT) + 1;
 }
 
-uint64_t clock_boot_ns(const struct clock *clock, uint64_t utc_seconds, uint64_t utc_ticks,
-                       uint64_t guest_ticks, uint64_t guest_hz) {
-    uint64_t now =
-        utc_seconds * NS_PER_SECOND + multiply_shift(utc_ticks, clock->ns_per_tsc, NS_SHIFT);
-    uint64_t since = multiply_shift(guest_ticks, (NS_PER_SECOND << NS_SHIFT) / guest_hz, NS_SHIFT);
-    return since < now ? now - since : 0;
+uint64_t clock_ticks_ns(uint64_t ticks, uint64_t hz) {
+    return multiply_shift(ticks, (NS_PER_SECOND << NS_SHIFT) / hz, NS_SHIFT);
 }

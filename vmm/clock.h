@@ -5,6 +5,9 @@
 
 #include <stdint.h>
 
+// Rates that differ by no more than two crystals do are the same.
+#define CLOCK_TOLERANCE_PPM 250u
+
 struct clock {
     uint64_t tsc_base;   // TSC at which ...
     uint64_t ns_base;    // ... the clock showed this
@@ -22,10 +25,8 @@ uint64_t clock_ns(const struct clock *clock, uint64_t tsc);
 // much already, UINT64_MAX for what is years away. May be early by a nanosecond a second.
 uint64_t clock_tsc(const struct clock *clock, uint64_t tsc, uint64_t ns);
 
-// Nanoseconds since 1970 (below 2^63) at which the guest's own clock, which shows `guest_ticks` of its TSC
-// now, showed 0; that TSC counts at `guest_hz`. It is `utc_ticks` since the date was `utc_seconds`.
-uint64_t clock_boot_ns(const struct clock *clock, uint64_t utc_seconds, uint64_t utc_ticks,
-                       uint64_t guest_ticks, uint64_t guest_hz);
+// How many nanoseconds the ticks of a counter are that runs at `hz`.
+uint64_t clock_ticks_ns(uint64_t ticks, uint64_t hz);
 
 // The processor's time-stamp counter.
 static inline uint64_t clock_read_tsc(void) {

@@ -14,6 +14,17 @@ struct wall_clock {
     uint32_t nanoseconds;
 };
 
+// The date (ns since 1970) at which the guest's paravirtual clock showed 0. Both parts of a vCPU's pair are of one moment:
+// the guest's TSC, and the VM's clock, which has counted since the host's TSC was 0.
+static uint64_t boot_ns(const struct vmm *vmm, const struct vcpu_registers *registers) {
+    const struct vmm_start *start = vmm->start;
+    uint64_t now = start->utc_seconds * NS_PER_SECOND +
+                   clock_ticks_ns(registers->tsc_clock, vmm->tsc_hz) -
+                   clock_ticks_ns(start->utc_tsc, start->tsc_hz);
+    uint64_t since = clock_ticks_ns(registers->tsc - registers->tsc_adjust, vmm->tsc_hz);
+    return since < now ? now - since : 0;
+}
+
 // False: the address is not aligned, or not RAM.
 static bool write_wall_clock(const struct vcpu *vcpu, uint64_t gpa) {
     const struct vmm *vmm = vcpu->vmm;
@@ -23,9 +34,7 @@ static bool write_wall_clock(const struct vcpu *vcpu, uint64_t gpa) {
     if (to == NULL || gpa % sizeof(uint32_t) != 0 ||
         sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0)
         return false;
-    uint64_t ns =
-        clock_boot_ns(&vmm->clock, vmm->start->utc_seconds, clock_read_tsc() - vmm->start->utc_tsc,
-                      registers.tsc - registers.tsc_adjust, vmm->tsc_hz);
+    uint64_t ns = boot_ns(vmm, &registers);
     uint32_t version = to->version | 1;
     to->version = version;
     to->seconds = (uint32_t)(ns / NS_PER_SECOND);

@@ -3,6 +3,7 @@
 // gets, then power-on, then save and restore.
 #include "machine.h"
 
+#include "clock.h"
 #include "lib/string.h"
 
 // ---- between the board and the backend ------------------------------------------------------------
@@ -151,8 +152,9 @@ static enum machine_error check_head(const struct machine *machine, const struct
         return MACHINE_NOT_SAVED;
     if (head->version > SAVED_VERSION)
         return MACHINE_VERSION;
+    uint64_t hz = machine->tsc_hz, off = head->tsc_hz > hz ? head->tsc_hz - hz : hz - head->tsc_hz;
     if (head->vcpu_count != machine->vcpu_count || head->memory_size != machine->memory.size ||
-        head->tsc_hz != machine->tsc_hz)
+        off > hz / 1000000 * CLOCK_TOLERANCE_PPM)
         return MACHINE_SHAPE;
     size_t vcpus = head->vcpu_count * sizeof(struct saved_vcpu);
     if (size < sizeof(*head) + vcpus || size - sizeof(*head) - vcpus != head->board_size)

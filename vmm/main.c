@@ -18,8 +18,7 @@ int main(void *start_page);
 
 #define READ_WRITE (ABI_RIGHT_READ | ABI_RIGHT_WRITE)
 
-#define TSC_RATIO_MOST    256u // ABI_VM_CREATE
-#define TSC_TOLERANCE_PPM 250u
+#define TSC_RATIO_MOST 256u // ABI_VM_CREATE
 
 #define CPUID_EXTENDED_FEATURES 0x80000001u
 #define CPUID_EDX_PAGE1GB       BIT(26)
@@ -59,25 +58,29 @@ static void open_channels(const struct vmm_start *start) {
     must(sys_channel_bind(start->report, start->wakeup, VMM_WAKEUP_REPORT), "the report channel");
 }
 
-// The rate of the guest's TSC. What is off by no more than two crystals differ is the same rate.
+// The rate of the guest's TSC.
 static uint64_t choose_tsc(const struct vmm_start *start) {
     uint64_t host = start->tsc_hz;
     uint64_t wanted = start->guest_tsc_hz != 0 ? start->guest_tsc_hz : host;
     uint64_t off = wanted > host ? wanted - host : host - wanted;
-    if (start->has_tsc_scaling) {
-        if (wanted / TSC_RATIO_MOST >= host || host / TSC_RATIO_MOST >= wanted)
-            report_end(
-                &vmm, VMM_END_REFUSED, 0,
-                "tsc-frequency of %lu kHz: this machine can give 1/%u to %u times its own %lu kHz",
-                wanted / 1000, TSC_RATIO_MOST, TSC_RATIO_MOST, host / 1000);
-        return wanted;
-    }
-    if (off > host / 1000000 * TSC_TOLERANCE_PPM)
+    if (start->has_tsc_scaling &&
+        (wanted / TSC_RATIO_MOST >= host || host / TSC_RATIO_MOST >= wanted))
         report_end(
             &vmm, VMM_END_REFUSED, 0,
-            "tsc-frequency of %lu kHz: this machine's TSC counts at %lu kHz, and its CPUs have no "
-            "TSC scaling: remove it, or use another machine",
+            "tsc-frequency of %lu kHz: this machine's TSC counts at %lu kHz; choose 1/%u to %u "
+            "times as much, or remove it",
+            wanted / 1000, host / 1000, TSC_RATIO_MOST, TSC_RATIO_MOST);
+    if (start->has_tsc_scaling)
+        return wanted;
+    if (off > host / 1000000 * CLOCK_TOLERANCE_PPM)
+        report_end(
+            &vmm, VMM_END_REFUSED, 0,
+            "tsc-frequency of %lu kHz: this machine's TSC counts at %lu kHz, and its CPUs have "
+            "no TSC scaling: remove it, or use another machine",
             wanted / 1000, host / 1000);
+    if (off != 0)
+        report_log(&vmm, "a TSC of %lu kHz instead of %lu: this machine's own, near enough",
+                   host / 1000, wanted / 1000);
     return host;
 }
 

@@ -377,16 +377,16 @@ class Compiling(Case):
 
     def test_tsc_frequency(self):
         for text, cells in (("2.4GHz", "0x00 0x8f0d1800"), ("8GHz", "0x01 0xdcd65000"),
-                            ("49996.5kHz", "0x00 0x2fae2d4"), ("1MHz", "0x00 0xf4240")):
+                            ("49996.5kHz", "0x00 0x2fae2d4"), ("2.893202114GHz", "0x00 0xac72c2c2"), ("8000000000Hz", "0x01 0xdcd65000"), ("1MHz", "0x00 0xf4240")):
             source = self.source(self.compile(DEMO + f'tsc-frequency = "{text}"\n').dtb)
             self.assertIn(f"tsc-frequency = <{cells}>;", source)
         words = 'write a rate from "1MHz" to "8GHz"'
         for text, error in (
-            ('"2.4"', f'"2.4" is no rate in whole Hz; {words}, in kHz, MHz or GHz'),
-            ('"1.2345kHz"', f'"1.2345kHz" is no rate in whole Hz; {words}, in kHz, MHz or GHz'),
+            ('"2.4"', f'"2.4" is no rate in whole Hz; {words}, in Hz, kHz, MHz or GHz'),
+            ('"1.2345kHz"', f'"1.2345kHz" is no rate in whole Hz; {words}, in Hz, kHz, MHz or GHz'),
             ('"999kHz"', f'"999kHz" is out of range; {words}'),
             ('"8.1GHz"', f'"8.1GHz" is out of range; {words}'),
-            ("2400", f"is a number, not text; {words}"),
+            ("2400", f"is a whole number, not a string; {words}"),
         ):
             errors = self.errors(DEMO + f"tsc-frequency = {text}\n")
             self.assertEqual(errors, [f"m.toml:6: vm.tsc-frequency: {error}"])

@@ -250,6 +250,15 @@ Test(drivers_console, who_was_cut_short_is_told_though_a_later_write_fits) {
     cr_assert_eq(wire.signalled, 4);
 }
 
+Test(drivers_console, a_line_is_taken_whole_or_not_yet) {
+    static char text[OUTPUT_SIZE];
+    memset(text, 'x', sizeof(text));
+    wire.room = 0;
+    cr_assert_eq(console_write(text, OUTPUT_SIZE - 10), OUTPUT_SIZE - 10);
+    cr_assert_eq(console_write("0123456789\n", 11), 0);
+    cr_assert_eq(console_write("01234567\n", 9), 9);
+}
+
 Test(drivers_console, write_without_newline_takes_what_fits) {
     static char text[OUTPUT_SIZE + 1];
     memset(text, 'x', sizeof(text));

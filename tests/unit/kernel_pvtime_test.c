@@ -73,7 +73,7 @@ static struct thread *self(void) {
 Test(kernel_pvtime, scale_is_exact_to_a_part_in_a_thousand_million) {
     const uint64_t rates[] = {1000000,    50000000,   999999999,  1000000000, 1000000001,
                               1999999999, 2000000000, 2000000001, 2893202000, 3999999999,
-                              4000000001, 5000000000, 7999999999};
+                              4000000001, 5000000000, 7999999999, 8000000001, 128000000000};
     for (unsigned i = 0; i < ARRAY_COUNT(rates); i++) {
         uint32_t multiplier;
         int8_t shift;

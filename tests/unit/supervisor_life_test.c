@@ -121,19 +121,37 @@ static bool life_script_flood_of_one(unsigned int step) {
     if (life_told_at == 0 && strstr(life.console, "vm other: crashed: of itself\n") != NULL) {
         life_told_at = step;
     }
-    if (step == 1000) {
-        life_report(0, VMM_MESSAGE_ENDED, VMM_END_DEBUG_EXIT, 0, "");
+    for (unsigned int i = 0; step == 1000 && i < life.vmm_count; i++) {
+        life_report(i, VMM_MESSAGE_ENDED, VMM_END_DEBUG_EXIT, 0, "");
     }
     return step <= 1000;
 }
 
-// One who has said its last and sleeps gets its share of the console beside one who prints without end.
-Test(supervisor_life, flood_does_not_keep_others_from_the_console) {
-    life_prepare(life_two, "console=batch", "stay", life_script_flood_of_one);
-    life.console_room = 200;
+static const struct life_config life_eight[] = {
+    {.name = "demo", .mib = 2}, {.name = "other", .mib = 2}, {.name = "c", .mib = 2},
+    {.name = "d", .mib = 2},    {.name = "e", .mib = 2},     {.name = "f", .mib = 2},
+    {.name = "g", .mib = 2},    {.name = "h", .mib = 2},     {.name = NULL}};
+
+static void life_flood(const struct life_config *vms, size_t room) {
+    life_prepare(vms, "console=batch", "stay", life_script_flood_of_one);
+    life.console_room = room;
     cr_assert_eq(life_run(), LIFE_POWERED);
     life_expect("vm demo: debug-exit 0\n");
     cr_assert(life_told_at > 100 && life_told_at < 400, "at step %u", life_told_at);
+}
+
+// One who has said its last and sleeps gets its share of the console beside one who prints without end, however many
+// others there are.
+Test(supervisor_life, flood_does_not_keep_others_from_the_console) {
+    life_flood(life_two, 200);
+}
+
+Test(supervisor_life, flood_does_not_keep_others_from_a_slow_console) {
+    life_flood(life_two, 64);
+}
+
+Test(supervisor_life, flood_does_not_keep_one_of_many_from_the_console) {
+    life_flood(life_eight, 64);
 }
 
 static bool life_script_garbage(unsigned int step) {

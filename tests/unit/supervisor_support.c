@@ -245,6 +245,9 @@ int64_t sys_system_info(uint32_t system, struct abi_system_info *info) {
 
 int64_t sys_console_write(uint32_t system, const char *text, size_t size) {
     (void)system;
+    cr_assert(size <= ABI_CONSOLE_MAX &&
+                  (memchr(text, '\n', size) == NULL || text[size - 1] == '\n'),
+              "a line of the kernel's would come into \"%.*s\"", (int)size, text);
     if (life.console_room != 0 && size > life.console_left) {
         size = life.console_left;
         life.was_full = true;

@@ -191,7 +191,9 @@ Test(vmm_machine, foreign_and_damaged_records_are_refused) {
     bad[8]++;
     cr_assert_eq(machine_restore(&machine[0], bad, size), MACHINE_VERSION);
     memcpy(bad, saved, size);
-    bad[24] ^= 1; // rate of the TSC
+    bad[24] ^= 1; // rate of the TSC: a Hz
+    cr_assert_eq(machine_restore(&machine[0], bad, size), MACHINE_OK);
+    bad[26] ^= 1; // 65536 Hz
     cr_assert_eq(machine_restore(&machine[0], bad, size), MACHINE_SHAPE);
     memcpy(bad, saved, size);
     bad[40] ^= 0x80; // bytes of board

@@ -23,7 +23,7 @@ CPUS_MAX = 256
 
 _NANOSECONDS = {"us": 1000, "ms": 1000_000, "s": 1000_000_000}
 
-_HERTZ = {"kHz": 3, "MHz": 6, "GHz": 9}  # powers of ten
+_HERTZ = {"Hz": 0, "kHz": 3, "MHz": 6, "GHz": 9}  # powers of ten
 
 
 def parse_duration(text):
@@ -33,8 +33,8 @@ def parse_duration(text):
 
 
 def parse_frequency(text):
-    """Hertz of "2.4GHz", "2400MHz" or "2400000kHz"; None when it is no such rate."""
-    match = re.fullmatch(r"([0-9]{1,9})(?:\.([0-9]{1,6}))?(kHz|MHz|GHz)", text)
+    """Hertz of "2.4GHz", "2400MHz" or "2400000000Hz"; None when it is no such rate."""
+    match = re.fullmatch(r"([0-9]{1,10})(?:\.([0-9]{1,9}))?(Hz|kHz|MHz|GHz)", text)
     if match is None:
         return None
     decimals = match[2] or ""
@@ -136,7 +136,7 @@ class Table:
             return None
         frequency = parse_frequency(text)
         if frequency is None:
-            self.error(key, f'"{text}" is no rate in whole Hz', f"{remedy}, in kHz, MHz or GHz")
+            self.error(key, f'"{text}" is no rate in whole Hz', f"{remedy}, in Hz, kHz, MHz or GHz")
         elif not parse_frequency(low) <= frequency <= parse_frequency(high):
             self.error(key, f'"{text}" is out of range', remedy)
         else:
