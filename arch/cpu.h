@@ -5,8 +5,8 @@
 // and its top eight bytes hold the address of the CPU it runs on. So neither a system call nor a VM
 // exit has to move a base register, and ring 3 and guests can do with theirs what they like.
 //
-// Interrupts are off whenever the kernel runs, except in the idle loop's one STI; HLT and in the one instruction
-// of a preemption point (thread_preempt). So a CPU's own fields need no lock against itself.
+// Interrupts are off whenever the kernel runs, except in the idle loop's one STI; HLT and in one instruction of a
+// preemption point (thread_preempt) and of vmx/guard.c. So a CPU's own fields need no lock against itself.
 #pragma once
 
 #include "arch/x86.h"

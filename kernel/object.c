@@ -13,7 +13,7 @@
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
 
-#define STEPS_AT_ONCE 8u // before the thread goes on with what it does
+#define AT_ONCE 8u // small objects, before the thread goes on with what it does
 
 static void system_destroy(struct object *object) {
     (void)object;
@@ -72,8 +72,8 @@ void object_ref(struct object *object) {
     __atomic_fetch_add(&object->ref_count, 1, __ATOMIC_RELAXED);
 }
 
-// One step of the youngest, which stays the youngest: what dies with it waits until it is gone.
-static void bury_step(struct thread *self) {
+// One step of the youngest, which stays the youngest: what dies with it waits until it is gone. True: it is.
+static bool bury_step(struct thread *self) {
     struct object *object = self->dying;
     self->dying = object->next_dying;
     self->is_burying = true;
@@ -84,9 +84,10 @@ static void bury_step(struct thread *self) {
         destroy[object->type](object);
     self->is_burying = false;
     if (is_gone)
-        return;
+        return true;
     object->next_dying = self->dying;
     self->dying = object;
+    return false;
 }
 
 void object_unref(struct object *object) {
@@ -95,15 +96,27 @@ void object_unref(struct object *object) {
     if (before > 1)
         return;
     struct thread *self = thread_current();
-    object->next_dying = self->dying;
+    struct object *rest = self->dying; // may be of what an interrupt came into
+    object->next_dying = rest;
     self->dying = object;
-    for (unsigned i = 0; i < STEPS_AT_ONCE && !self->is_burying && self->dying != NULL; i++)
-        bury_step(self);
+    for (unsigned i = 0; i < AT_ONCE && !self->is_burying && self->dying != rest; i++)
+        if (!bury_step(self))
+            return; // it is large
+}
+
+void object_take_over(struct thread *dead) {
+    struct thread *self = thread_current();
+    while (dead->dying != NULL) {
+        struct object *object = dead->dying;
+        dead->dying = object->next_dying;
+        object->next_dying = self->dying;
+        self->dying = object;
+    }
 }
 
 void object_bury(void) {
     while (thread_current()->dying != NULL) {
-        bury_step(thread_current());
+        (void)bury_step(thread_current());
         thread_preempt();
     }
 }

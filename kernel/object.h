@@ -4,13 +4,15 @@
 //
 // Destruction goes in steps, each of which gives back a few dozen frames, tables, mappings or handles at most. It does
 // not nest, however long the chain of objects that keep each other alive is: what dies meanwhile waits in a list of
-// the thread. The first steps are object_unref's own, so small objects are gone at once, in any context; what is left
-// goes on at the thread's way out of the kernel, on its account, with a preemption point behind each step.
+// the thread. What takes a step or a few is gone when object_unref returns, in any context; what is left, from the first
+// object on that is not done in one, goes on at the thread's way out of the kernel, on its account, with a preemption point behind each step.
 //
 // Locks: the count is atomic; destruction runs without any lock held.
 #pragma once
 
 #include "lib/types.h"
+
+struct thread;
 
 enum object_type {
     OBJECT_NONE = 0,
@@ -38,6 +40,8 @@ void object_ref(struct object *object);
 void object_unref(struct object *object);
 // The rest of what the current thread let die. Holds no lock, and may come back on another CPU.
 void object_bury(void);
+// What a thread that has ended still had to destroy is the current one's now.
+void object_take_over(struct thread *dead);
 
 // The list that the auditor goes through: quotas, memory, processes and VMs, from when they are whole until
 // they hold nothing any more. To be read while all other CPUs stand still.

@@ -157,7 +157,8 @@ int process_unmap(struct process *process, uint64_t address, uint64_t size) {
         is_unmapped = is_unmapped || step > 0;
         address += step;
         size -= step;
-        thread_preempt();
+        if (memory == NULL) // the last is flushed at once
+            thread_preempt();
     }
     if (is_unmapped)
         smp_flush_root(process->pt.root);
@@ -263,7 +264,8 @@ void process_end(struct process *process, const struct abi_process_status *statu
     }
     for (struct thread *t = process->threads; t != NULL; t = t->process_next)
         thread_interrupt(t);
-    bool has_threads = process->thread_count > 0, is_first = !has_threads && !process->is_torn_down;
+    bool is_first = process->thread_count == 0 && !process->is_torn_down;
+    bool is_over = process->is_gone;
     process->is_torn_down = process->is_torn_down || is_first;
     lock_drop(&process->lock);
     if (is_first) {
@@ -272,7 +274,7 @@ void process_end(struct process *process, const struct abi_process_status *statu
         process->is_gone = true;
         lock_drop(&process->lock);
     }
-    if (!has_threads)
+    if (is_first || is_over)
         event_notify(&process->end);
 }
 

@@ -346,6 +346,7 @@ static void bury(struct scheduler *s) {
     if (dead == NULL)
         return;
     s->dead = NULL;
+    object_take_over(dead);
     struct process *process = dead->process;
     struct quota *quota = process->quota;
     object_ref(&quota->object);

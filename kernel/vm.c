@@ -76,9 +76,11 @@ bool vm_destroy(struct object *object) {
     while (vm->doorbell_count > 0)
         event_unbind(&vm->doorbell[--vm->doorbell_count].binding);
     for (uint32_t i = 0; i < VM_VCPUS_MAX; i++) {
-        if (vm->vcpus[i] != NULL)
-            vcpu_free(vm->vcpus[i]);
+        if (vm->vcpus[i] == NULL)
+            continue;
+        vcpu_free(vm->vcpus[i]);
         vm->vcpus[i] = NULL;
+        return false;
     }
     // The tables go before the memory that they map.
     if (vm->npt.root.v != 0) {
@@ -144,7 +146,8 @@ int vm_unmap(struct vm *vm, uint64_t gpa, uint64_t size) {
         lock_drop(&vm->lock);
         gpa += step;
         size -= step;
-        thread_preempt();
+        if (size > 0)
+            thread_preempt();
     } while (step > 0 && size > 0);
     if (generation > 0)
         wait_flushed(vm, generation);

@@ -34,6 +34,6 @@ void guard_set(bool is_armed) {
 enum exit_action exit_preemption_timer(struct vcpu *vcpu) {
     vcpu->own_timer_exits++;
     restart();
-    __asm__ volatile("sti; nop; cli" ::: "memory");
+    x86_sti_nop_cli();
     return EXIT_RETRY;
 }

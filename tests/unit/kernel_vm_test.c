@@ -101,6 +101,7 @@ Test(kernel_vm, end_gives_everything_back) {
     cr_assert_eq(vm_handle_fault(victim, (gpa_t){SIZE_2M}, VCPU_ACCESS_READ), VM_FAULT_RETRY);
     cr_assert_eq(vm_bind_doorbell(victim, 0x100, event, 1), ABI_OK);
     object_unref(&victim->object);
+    object_bury();
     cr_expect_eq(quota_read(q).used, 0);
     cr_expect_eq(q->object.ref_count, 1);
     cr_expect_eq(event->object.ref_count, 1);

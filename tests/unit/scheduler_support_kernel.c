@@ -94,6 +94,9 @@ void object_unref(struct object *object) {
 }
 
 void object_bury(void) {}
+void object_take_over(struct thread *dead) {
+    assert(dead->dying == NULL);
+}
 
 struct job *job_of(const struct thread *thread) {
     return (struct job *)((const struct trap_frame *)thread - 1)->rdi; // its argument
