@@ -115,32 +115,27 @@ class Table:
 
     def duration(self, key, low, high, required=None):
         """Nanoseconds of "2ms"; `low` and `high` are written so, too."""
-        remedy = f'write a time from "{low}" to "{high}"'
-        text = self.value(key, str, remedy, required)
-        if text is None:
-            return None
-        duration = parse_duration(text)
-        if duration is None:
-            self.error(key, f'"{text}" is no time', f'{remedy}, in us, ms or s')
-        elif not parse_duration(low) <= duration <= parse_duration(high):
-            self.error(key, f'"{text}" is out of range', remedy)
-        else:
-            return duration
-        return None
+        names = "time", "time", "us, ms or s"
+        return self._quantity(key, parse_duration, names, low, high, required)
 
     def frequency(self, key, low, high):
         """Hertz of "2.4GHz"; `low` and `high` are written so, too."""
-        remedy = f'write a rate from "{low}" to "{high}"'
-        text = self.value(key, str, remedy)
+        names = "rate", "rate in whole Hz", "Hz, kHz, MHz or GHz"
+        return self._quantity(key, parse_frequency, names, low, high)
+
+    def _quantity(self, key, parse, names, low, high, required=None):
+        name, proper, units = names
+        remedy = f'write a {name} from "{low}" to "{high}"'
+        text = self.value(key, str, remedy, required)
         if text is None:
             return None
-        frequency = parse_frequency(text)
-        if frequency is None:
-            self.error(key, f'"{text}" is no rate in whole Hz', f"{remedy}, in Hz, kHz, MHz or GHz")
-        elif not parse_frequency(low) <= frequency <= parse_frequency(high):
+        quantity = parse(text)
+        if quantity is None:
+            self.error(key, f'"{text}" is no {proper}', f"{remedy}, in {units}")
+        elif not parse(low) <= quantity <= parse(high):
             self.error(key, f'"{text}" is out of range', remedy)
         else:
-            return frequency
+            return quantity
         return None
 
     def cpus(self, key):
