@@ -85,8 +85,8 @@ uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu);
 void vlapic_timer_write_deadline(struct vcpu *vcpu, uint64_t guest_tsc);
 // Goes on with `remaining` timer ticks of the current period.
 void vlapic_timer_restore(struct vcpu *vcpu, uint64_t remaining);
-void vlapic_timer_restore_deadline(
-    struct vcpu *vcpu); // as vlapic.tsc_deadline and the guest's TSC are now
+// As vlapic.tsc_deadline and the guest's TSC are now.
+void vlapic_timer_restore_deadline(struct vcpu *vcpu);
 
 // ---- vlapic_ipi.c -------------------------------------------------------------------------------
 

@@ -166,7 +166,7 @@ static void begin(void) {
         // Little memory, since the auditor looks at all of it whenever a VM or process has gone.
         host_init(host_map, 1);
         quota_init_root(frame_totals().free);
-        vcpu_backend = &backend;
+        vcpu_backend = &host_backend;
         quota = quota_create(quota_root(), QUOTA_BYTES);
         is_set_up = true;
     }

@@ -23,19 +23,6 @@
 #define FIRMWARE 0x1000ULL // no RAM of the map's
 #define CLEARED  1ULL      // of a chunk's word
 
-static int backend_create(struct vm *vm) {
-    vm->backend = vm;
-    return ABI_OK;
-}
-static void backend_destroy(struct vm *vm) {
-    vm->backend = NULL;
-}
-static const struct vcpu_backend backend = {
-    .npt_format = &paging_format,
-    .vm_create = backend_create,
-    .vm_destroy = backend_destroy,
-};
-
 static struct quota *quota;
 static struct process *process;
 static struct vm *vm;
@@ -44,7 +31,7 @@ static struct memory *shared, *own; // `shared` is in both
 static void set_up(void) {
     int error;
     host_init_all();
-    vcpu_backend = &backend;
+    vcpu_backend = &host_backend;
     quota = quota_create(quota_root(), 64 * SIZE_2M);
     process = process_create(quota, &group_root, NULL, 0);
     vm = vm_create(quota, 0, &error);

@@ -27,16 +27,6 @@
 uint64_t tsc_hz = 1000000000;
 bool tsc_is_common = true;
 
-static int backend_create(struct vm *vm) {
-    vm->backend = NULL;
-    return ABI_OK;
-}
-static void backend_destroy(struct vm *vm) {
-    (void)vm;
-}
-static const struct vcpu_backend backend = {
-    .npt_format = &paging_format, .vm_create = backend_create, .vm_destroy = backend_destroy};
-
 static struct vm *vm;
 static struct memory *ram;
 static struct vcpu pv_vcpu;
@@ -46,7 +36,7 @@ static void set_up(void) {
     int error;
     host_init_all();
     pvtime_init();
-    vcpu_backend = &backend;
+    vcpu_backend = &host_backend;
     cpu_features.has_tsc_invariant = true;
     vm = vm_create(quota_root(), 0, &error);
     ram = memory_create(quota_root(), RAM_SIZE);

@@ -55,6 +55,10 @@ extern uint64_t host_unflushed; // bytes taken out of the direct map that a TLB 
 // Whether a frame was allocated to the kernel and mapped there.
 bool host_is_mapped(hpa_t frame);
 
+// A processor that makes VMs, and nothing else of them.
+struct vcpu_backend;
+extern const struct vcpu_backend host_backend;
+
 // The next panic comes here instead of ending the test: if (HOST_PANICS(call)) ...
 extern jmp_buf host_panic;
 extern bool host_expects_panic;

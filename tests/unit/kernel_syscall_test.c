@@ -96,23 +96,6 @@ int64_t call_system_cpu(const struct syscall *c) {
     return c != NULL ? not_of_a_vmm() : 0;
 }
 
-static int vm_backend_create(struct vm *vm) {
-    vm->backend = vm;
-    return ABI_OK;
-}
-static bool has_tsc_scaling(void) {
-    return true;
-}
-static void vm_backend_destroy(struct vm *vm) {
-    vm->backend = NULL;
-}
-static const struct vcpu_backend backend = {
-    .npt_format = &paging_format,
-    .vm_create = vm_backend_create,
-    .vm_destroy = vm_backend_destroy,
-    .has_tsc_scaling = has_tsc_scaling,
-};
-
 #define QUOTA_BYTES (16ULL << 20)
 #define CALL(...)   call_with((const uint64_t[7]){__VA_ARGS__})
 
@@ -121,7 +104,7 @@ static struct quota *quota;
 
 static void set_up(void) {
     host_init_all();
-    vcpu_backend = &backend;
+    vcpu_backend = &host_backend;
     quota = quota_create(quota_root(), QUOTA_BYTES);
     process = process_create(quota, &group_root, NULL, 0);
     cr_assert(quota != NULL && process != NULL);

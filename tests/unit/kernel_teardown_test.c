@@ -20,19 +20,6 @@
 #define AT(i)    (((i) + 1) * SIZE_1G + PAGE_SIZE)
 #define BIG_SIZE (SIZE_1G + 261 * SIZE_2M + 3 * PAGE_SIZE)
 
-static int backend_create(struct vm *vm) {
-    vm->backend = vm;
-    return ABI_OK;
-}
-static void backend_destroy(struct vm *vm) {
-    vm->backend = NULL;
-}
-static const struct vcpu_backend backend = {
-    .npt_format = &paging_format,
-    .vm_create = backend_create,
-    .vm_destroy = backend_destroy,
-};
-
 static struct quota *quota;
 static uint64_t last_used;
 static unsigned steps;
@@ -66,7 +53,7 @@ static void watch_from_here(void (*look)(void)) {
 
 static void set_up(void) {
     host_init_all();
-    vcpu_backend = &backend;
+    vcpu_backend = &host_backend;
     quota = quota_create(quota_root(), 7 * SIZE_1G);
     cr_assert_not_null(quota);
 }
