@@ -455,6 +455,6 @@ int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uin
     int64_t result = -ABI_ERROR_CALL;
     if (number < ABI_CALL_COUNT && calls[number] != NULL)
         result = calls[number](&call);
-    trap_before_user();
+    trap_after_call();
     return result;
 }

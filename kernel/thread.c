@@ -143,15 +143,19 @@ void thread_add_usage(const struct thread *thread, struct abi_usage *usage) {
         vcpu_add_usage(thread->vcpu, usage);
 }
 
+void trap_after_call(void) {
+    object_bury();
+    scheduler_check();
+    if (thread_is_doomed(thread_current()))
+        thread_exit();
+}
+
 void trap_before_user(void) {
     // Doom first: an exception of ring 3 that has a stack of its own (#DB) always dooms, and on that
     // stack nothing may be left behind to come back to.
     if (thread_is_doomed(thread_current()))
         thread_exit();
-    object_bury();
-    scheduler_check();
-    if (thread_is_doomed(thread_current()))
-        thread_exit();
+    trap_after_call();
 }
 
 void thread_first_run(void) {
