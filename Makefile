@@ -23,8 +23,9 @@ endif
 EFI_FLAGS := -target x86_64-unknown-windows -std=c17 -O2 -I. -MMD -MP -ffreestanding -fshort-wchar \
         -fno-stack-protector -mno-red-zone -mgeneral-regs-only $(WARN) \
         -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
-HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE -fsanitize=address,undefined \
-        -fno-sanitize-recover=undefined -fno-omit-frame-pointer $(WARN) -DBULKHEAD_VERSION='"$(VERSION)"'
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined # of the host tests
+HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE $(SANITIZE) \
+        -fno-omit-frame-pointer $(WARN) -DBULKHEAD_VERSION='"$(VERSION)"'
 
 # ---- what is built from what ----------------------------------------------------------------------
 LIB        := $(wildcard lib/*.c)
@@ -143,9 +144,11 @@ PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
 TESTS_supervisor := $(call unit_of,supervisor_%)
 include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS
 PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c
+TESTS_vmx        := $(call unit_of,backend_%)
+PARTS_vmx        := $(UNIT_VMX_PARTS) lib/fmt.c
 TESTS_kernel     := $(filter-out $(TESTS_scheduler),$(call unit_of,arch_% kernel_% drivers_% vmx_% vlapic))
 PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
-UNITS := $(foreach u,lib vmm supervisor kernel scheduler,$(if $(TESTS_$(u)),$(u)))
+UNITS := $(foreach u,lib vmm supervisor kernel scheduler vmx,$(if $(TESTS_$(u)),$(u)))
 
 .PHONY: unit
 unit: $(UNITS:%=$(UNIT)/unit-%)
@@ -154,7 +157,7 @@ $(BUILD)/host/%.c.o: %.c | $(GENERATED)
 $(BUILD)/host/tests/%: HOST_FLAGS += -Wno-shadow # they include whole modules
 define unit_rule
 $(UNIT)/unit-$(1): $(call objects,host,$(TESTS_$(1)) $(call UNIT_SUPPORT,$(1)) $(PARTS_$(1)))
-	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) -fsanitize=address,undefined -o $$@ $$^ -lcriterion -lfdt
+	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $(SANITIZE) -o $$@ $$^ -lcriterion -lfdt
 endef
 $(foreach u,$(UNITS),$(eval $(call unit_rule,$(u))))
 
