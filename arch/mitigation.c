@@ -114,17 +114,21 @@ static void fill_return_stack(void) {
                      : "memory", "cc");
 }
 
+void mitigation_empty_buffers(void) {
+    static const uint16_t selector = SELECTOR_KERNEL_DATA;
+    // The form with a memory operand is the one that empties them.
+    if (mitigation.has_verw)
+        __asm__ volatile("verw %0" ::"m"(selector) : "cc", "memory");
+}
+
 void mitigation_switch(struct cpu *cpu, uint64_t domain) {
     const struct mitigation *m = &mitigation;
-    static const uint16_t selector = SELECTOR_KERNEL_DATA;
     cpu->domain = domain;
     cpu->barriers++;
     if (m->has_ibpb)
         x86_wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
     if (m->needs_l1d_flush && m->has_l1d_flush)
         x86_wrmsr(MSR_FLUSH_CMD, FLUSH_CMD_L1D);
-    // The form with a memory operand is the one that empties the buffers.
-    if (m->has_verw)
-        __asm__ volatile("verw %0" ::"m"(selector) : "cc", "memory");
+    mitigation_empty_buffers();
     fill_return_stack();
 }
