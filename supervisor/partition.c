@@ -42,6 +42,10 @@ static bool has_module(const char *name, const char *what, char why[PARTITION_WH
     return false;
 }
 
+static const char *vmm_module(const struct vm_config *config) {
+    return config->vmm != NULL ? config->vmm : MANIFEST_MODULE_VMM;
+}
+
 static bool check(const struct vm_config *config, char why[PARTITION_WHY_MAX]) {
     struct abi_system_info info;
     machine_info(&info);
@@ -51,7 +55,7 @@ static bool check(const struct vm_config *config, char why[PARTITION_WHY_MAX]) {
                    "preflight report above for what to change");
         return false;
     }
-    if (!has_module(MANIFEST_MODULE_VMM, "virtual machine monitor", why) ||
+    if (!has_module(vmm_module(config), "virtual machine monitor", why) ||
         !has_module(config->kernel, "kernel", why) ||
         (config->initrd != NULL && !has_module(config->initrd, "initrd", why))) {
         return false;
@@ -125,6 +129,9 @@ static bool give_handles(const struct partition *partition, const struct vm_conf
     const struct abi_start_module *kernel = machine_module(config->kernel);
     const struct abi_start_module *initrd =
         config->initrd != NULL ? machine_module(config->initrd) : NULL;
+    // A program of a test image makes processes and looks how they end: it may what the supervisor may.
+    uint32_t quota_rights =
+        ABI_RIGHT_READ | ABI_RIGHT_CREATE | (config->vmm != NULL ? ABI_RIGHT_MANAGE : 0);
     start->kernel_size = kernel->size;
     if (initrd != NULL) {
         start->initrd_size = initrd->size;
@@ -132,8 +139,7 @@ static bool give_handles(const struct partition *partition, const struct vm_conf
             return false;
         }
     }
-    return give(partition, &start->quota, partition->quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE,
-                error) &&
+    return give(partition, &start->quota, partition->quota, quota_rights, error) &&
            give(partition, &start->kernel, kernel->memory, ABI_RIGHT_READ, error) &&
            give(partition, &start->console, partition->console, ABI_RIGHT_READ | ABI_RIGHT_WRITE,
                 error) &&
@@ -217,7 +223,7 @@ static const char *carve(struct partition *partition, const struct partition_pla
     wrong = wrong != NULL ? wrong : make_group(partition, &plan->group);
     if (wrong == NULL) {
         wrong = process_create(&partition->process, partition->quota, mask, partition->group,
-                               machine_module(MANIFEST_MODULE_VMM));
+                               machine_module(vmm_module(plan->config)));
     }
     if (wrong == NULL && !start_vmm(partition, plan, vmm_end, &error)) {
         wrong = machine_error_text(error);
