@@ -121,7 +121,9 @@ static bool make_parts(struct partition *partition, uint32_t index, uint64_t siz
 
 static bool give(const struct partition *partition, uint32_t *number, uint32_t handle,
                  uint32_t rights, int64_t *error) {
-    return keep(number, sys_handle_copy(partition->process.handle, handle, rights), error);
+    return keep(number,
+                sys_handle_copy(partition->process.handle, handle, rights | partition->more_rights),
+                error);
 }
 
 static bool give_handles(const struct partition *partition, const struct vm_config *config,
@@ -129,9 +131,6 @@ static bool give_handles(const struct partition *partition, const struct vm_conf
     const struct abi_start_module *kernel = machine_module(config->kernel);
     const struct abi_start_module *initrd =
         config->initrd != NULL ? machine_module(config->initrd) : NULL;
-    // A program of a test image makes processes and looks how they end: it may what the supervisor may.
-    uint32_t quota_rights =
-        ABI_RIGHT_READ | ABI_RIGHT_CREATE | (config->vmm != NULL ? ABI_RIGHT_MANAGE : 0);
     start->kernel_size = kernel->size;
     if (initrd != NULL) {
         start->initrd_size = initrd->size;
@@ -139,7 +138,8 @@ static bool give_handles(const struct partition *partition, const struct vm_conf
             return false;
         }
     }
-    return give(partition, &start->quota, partition->quota, quota_rights, error) &&
+    return give(partition, &start->quota, partition->quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE,
+                error) &&
            give(partition, &start->kernel, kernel->memory, ABI_RIGHT_READ, error) &&
            give(partition, &start->console, partition->console, ABI_RIGHT_READ | ABI_RIGHT_WRITE,
                 error) &&
@@ -237,6 +237,8 @@ static const char *carve(struct partition *partition, const struct partition_pla
 bool partition_carve(struct partition *partition, const struct partition_plan *plan,
                      char why[PARTITION_WHY_MAX]) {
     *partition = (struct partition){0};
+    // A program of a test image makes processes and gives them what it has: it may what the supervisor may.
+    partition->more_rights = plan->config->vmm != NULL ? ABI_RIGHT_MANAGE | ABI_RIGHT_COPY : 0;
     if (!check(plan->config, why)) {
         return false;
     }

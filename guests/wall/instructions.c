@@ -8,7 +8,8 @@
 #define FRIEND_QUOTA (512u << 10) // of a child
 #define OWN_SIZE     (4 * ABI_PAGE)
 #define STACK_TOP    (CHILD_OWN + OWN_SIZE)
-#define PATIENCE_US  100000u
+#define PATIENCE_US  3000000u // the others want the CPUs, too
+#define HANGING_US   5000u    // for what may never end
 #define SEEN_MAX     32u
 #define SELECTORS    65536u
 #define NAMED_A_LIFE (SELECTORS / 16) // what lies in a page, if there is one
@@ -39,11 +40,11 @@
 #define FLAG_IF 0x200u
 
 // SDM 3A 3.4.5.1 "Code- and Data-Segment Descriptor Types": of the second word, what LAR shows.
-#define RIGHTS_S        0x1000u
-#define RIGHTS_DPL3     0x6000u
-#define SELECTOR_LDT    4u // the bit that means the LDT
-#define GDT_BEHIND      0x40u // no descriptor of ours for data or code stands there
-#define SEGMENT_COUNT   5u
+#define RIGHTS_S      0x1000u
+#define RIGHTS_DPL3   0x6000u
+#define SELECTOR_LDT  4u    // the bit that means the LDT
+#define GDT_BEHIND    0x40u // no descriptor of ours for data or code stands there
+#define SEGMENT_COUNT 5u
 
 struct seen {
     uint32_t selector;
@@ -81,7 +82,9 @@ _Noreturn static void live_on(struct own *self) {
 static bool is_named(uint16_t selector, uint32_t *rights) {
     uint32_t limit = 0;
     bool by_lar, by_lsl, by_verr, by_verw;
-    __asm__ volatile("lar %2, %0" : "=r"(*rights), "=@ccz"(by_lar) : "r"((uint32_t)selector), "0"(0));
+    __asm__ volatile("lar %2, %0"
+                     : "=r"(*rights), "=@ccz"(by_lar)
+                     : "r"((uint32_t)selector), "0"(0));
     __asm__ volatile("lsl %2, %0" : "=r"(limit), "=@ccz"(by_lsl) : "r"((uint32_t)selector), "0"(0));
     __asm__ volatile("verr %1" : "=@ccz"(by_verr) : "r"(selector));
     __asm__ volatile("verw %1" : "=@ccz"(by_verw) : "r"(selector));
@@ -154,7 +157,8 @@ static void enter_with_flags(struct own *self) {
 static void split_locks(struct own *self) {
     uint8_t *base = (uint8_t *)CHILD_OWN + ABI_PAGE;
     for (unsigned i = 0; i < 100; i++) {
-        uint64_t *at = (uint64_t *)(void *)(base + (dice_one_in(&self->dice, 2) ? ABI_PAGE : 64) - 1 - i % 7);
+        uint64_t *at =
+            (uint64_t *)(void *)(base + (dice_one_in(&self->dice, 2) ? ABI_PAGE : 64) - 1 - i % 7);
         __asm__ volatile("lock addq %1, %0" : "+m"(*at) : "r"(dice_roll(&self->dice)));
         __asm__ volatile("xchg %1, %0" : "+m"(*at) : "r"(dice_roll(&self->dice)));
     }
@@ -197,52 +201,137 @@ struct row {
     uint8_t bytes[7];
 };
 
-#define ROW(ends, ...)                                                                                                 \
-    { (ends), sizeof((const uint8_t[]){__VA_ARGS__}), { __VA_ARGS__ } }
+#define ROW(ends, ...)                                                                             \
+    {                                                                                              \
+        (ends), sizeof((const uint8_t[]){__VA_ARGS__}), {                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
 
 static const struct row rows[] = {
     // Interrupts, halting, caches, tables.
-    ROW(GP, 0xf4), ROW(GP, 0xfa), ROW(GP, 0xfb), ROW(GP, 0x0f, 0x06), ROW(GP, 0x0f, 0x08), ROW(GP, 0x0f, 0x09),
-    ROW(GP, 0x0f, 0x01, 0x17), ROW(GP, 0x0f, 0x01, 0x1f), ROW(GP, 0x0f, 0x00, 0xd0), ROW(GP, 0x0f, 0x00, 0xd8),
-    ROW(GP, 0x0f, 0x01, 0xf0), ROW(GP, 0x0f, 0x01, 0x3f), ROW(GP, 0x0f, 0x01, 0xf8), ROW(GP | UD, 0x48, 0x0f, 0x07),
-    ROW(GP, 0x0f, 0x35), ROW(GP | UD, 0x0f, 0x07), ROW(ANY, 0x48, 0xcf), ROW(UD, 0x0f, 0xaa), ROW(UD, 0x0f, 0x05),
-    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x82, 0x07), ROW(LIVES | GP, 0x0f, 0x01, 0xe0), ROW(LIVES | GP, 0x0f, 0x01, 0x07),
-    ROW(LIVES | GP, 0x0f, 0x01, 0x0f), ROW(LIVES | GP, 0x0f, 0x00, 0xc0), ROW(LIVES | GP, 0x0f, 0x00, 0xc8),
+    ROW(GP, 0xf4),
+    ROW(GP, 0xfa),
+    ROW(GP, 0xfb),
+    ROW(GP, 0x0f, 0x06),
+    ROW(GP, 0x0f, 0x08),
+    ROW(GP, 0x0f, 0x09),
+    ROW(GP, 0x0f, 0x01, 0x17),
+    ROW(GP, 0x0f, 0x01, 0x1f),
+    ROW(GP, 0x0f, 0x00, 0xd0),
+    ROW(GP, 0x0f, 0x00, 0xd8),
+    ROW(GP, 0x0f, 0x01, 0xf0),
+    ROW(GP, 0x0f, 0x01, 0x3f),
+    ROW(GP, 0x0f, 0x01, 0xf8),
+    ROW(GP | UD, 0x48, 0x0f, 0x07),
+    ROW(GP, 0x0f, 0x35),
+    ROW(GP | UD, 0x0f, 0x07),
+    ROW(ANY, 0x48, 0xcf),
+    ROW(UD, 0x0f, 0xaa),
+    ROW(UD, 0x0f, 0x05),
+    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x82, 0x07),
+    ROW(LIVES | GP, 0x0f, 0x01, 0xe0),
+    ROW(LIVES | GP, 0x0f, 0x01, 0x07),
+    ROW(LIVES | GP, 0x0f, 0x01, 0x0f),
+    ROW(LIVES | GP, 0x0f, 0x00, 0xc0),
+    ROW(LIVES | GP, 0x0f, 0x00, 0xc8),
     // Control and debug registers.
-    ROW(GP, 0x0f, 0x20, 0xc0), ROW(GP, 0x0f, 0x20, 0xd0), ROW(GP, 0x0f, 0x20, 0xd8), ROW(GP, 0x0f, 0x20, 0xe0),
-    ROW(GP, 0x44, 0x0f, 0x20, 0xc0), ROW(GP, 0x0f, 0x22, 0xc0), ROW(GP, 0x0f, 0x22, 0xd0), ROW(GP, 0x0f, 0x22, 0xd8),
-    ROW(GP, 0x0f, 0x22, 0xe0), ROW(GP, 0x44, 0x0f, 0x22, 0xc0), ROW(GP | UD, 0x0f, 0x22, 0xc8),
-    ROW(GP, 0x0f, 0x21, 0xc0), ROW(GP, 0x0f, 0x21, 0xf8), ROW(GP, 0x0f, 0x23, 0xc0), ROW(GP, 0x0f, 0x23, 0xf8),
+    ROW(GP, 0x0f, 0x20, 0xc0),
+    ROW(GP, 0x0f, 0x20, 0xd0),
+    ROW(GP, 0x0f, 0x20, 0xd8),
+    ROW(GP, 0x0f, 0x20, 0xe0),
+    ROW(GP, 0x44, 0x0f, 0x20, 0xc0),
+    ROW(GP, 0x0f, 0x22, 0xc0),
+    ROW(GP, 0x0f, 0x22, 0xd0),
+    ROW(GP, 0x0f, 0x22, 0xd8),
+    ROW(GP, 0x0f, 0x22, 0xe0),
+    ROW(GP, 0x44, 0x0f, 0x22, 0xc0),
+    ROW(GP | UD, 0x0f, 0x22, 0xc8),
+    ROW(GP, 0x0f, 0x21, 0xc0),
+    ROW(GP, 0x0f, 0x21, 0xf8),
+    ROW(GP, 0x0f, 0x23, 0xc0),
+    ROW(GP, 0x0f, 0x23, 0xf8),
     // MSRs, counters, ports.
-    ROW(GP, 0x0f, 0x32), ROW(GP, 0x0f, 0x30), ROW(GP, 0x0f, 0x33), ROW(LIVES, 0x0f, 0x31),
-    ROW(LIVES | UD, 0x0f, 0x01, 0xf9), ROW(LIVES | UD, 0xf3, 0x0f, 0xc7, 0xf8), ROW(GP, 0xec), ROW(GP, 0x66, 0xed),
-    ROW(GP, 0xed), ROW(GP, 0xee), ROW(GP, 0x66, 0xef), ROW(GP, 0xef), ROW(GP, 0xe4, 0x80), ROW(GP, 0xe7, 0x80),
-    ROW(GP, 0x6c), ROW(GP, 0x6d), ROW(GP, 0x6e), ROW(GP, 0xf3, 0x6f), ROW(GP | UD, 0x0f, 0x01, 0xd1),
+    ROW(GP, 0x0f, 0x32),
+    ROW(GP, 0x0f, 0x30),
+    ROW(GP, 0x0f, 0x33),
+    ROW(LIVES, 0x0f, 0x31),
+    ROW(LIVES | UD, 0x0f, 0x01, 0xf9),
+    ROW(LIVES | UD, 0xf3, 0x0f, 0xc7, 0xf8),
+    ROW(GP, 0xec),
+    ROW(GP, 0x66, 0xed),
+    ROW(GP, 0xed),
+    ROW(GP, 0xee),
+    ROW(GP, 0x66, 0xef),
+    ROW(GP, 0xef),
+    ROW(GP, 0xe4, 0x80),
+    ROW(GP, 0xe7, 0x80),
+    ROW(GP, 0x6c),
+    ROW(GP, 0x6d),
+    ROW(GP, 0x6e),
+    ROW(GP, 0xf3, 0x6f),
+    ROW(GP | UD, 0x0f, 0x01, 0xd1),
     ROW(LIVES | GP | UD, 0x0f, 0x01, 0xd0),
     // VT-x, AMD-V, enclaves.
-    ROW(GP | UD, 0xf3, 0x0f, 0xc7, 0x37), ROW(GP | UD, 0x0f, 0x01, 0xc1), ROW(GP | UD, 0x0f, 0x01, 0xc2),
-    ROW(GP | UD, 0x0f, 0x01, 0xc3), ROW(GP | UD, 0x0f, 0x01, 0xc4), ROW(GP | UD, 0x0f, 0x01, 0xd4),
-    ROW(GP | UD, 0x0f, 0xc7, 0x37), ROW(GP | UD, 0x0f, 0xc7, 0x3f), ROW(GP | UD, 0x66, 0x0f, 0xc7, 0x37),
-    ROW(GP | UD, 0x0f, 0x78, 0xc1), ROW(GP | UD, 0x0f, 0x79, 0xc1), ROW(GP | UD, 0x66, 0x0f, 0x38, 0x80, 0x07),
-    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x81, 0x07), ROW(GP | UD, 0x0f, 0x01, 0xd8), ROW(GP | UD, 0x0f, 0x01, 0xd9),
-    ROW(GP | UD, 0x0f, 0x01, 0xdc), ROW(GP | UD, 0x0f, 0x01, 0xcf), ROW(GP | UD, 0x0f, 0x01, 0xd7),
+    ROW(GP | UD, 0xf3, 0x0f, 0xc7, 0x37),
+    ROW(GP | UD, 0x0f, 0x01, 0xc1),
+    ROW(GP | UD, 0x0f, 0x01, 0xc2),
+    ROW(GP | UD, 0x0f, 0x01, 0xc3),
+    ROW(GP | UD, 0x0f, 0x01, 0xc4),
+    ROW(GP | UD, 0x0f, 0x01, 0xd4),
+    ROW(GP | UD, 0x0f, 0xc7, 0x37),
+    ROW(GP | UD, 0x0f, 0xc7, 0x3f),
+    ROW(GP | UD, 0x66, 0x0f, 0xc7, 0x37),
+    ROW(GP | UD, 0x0f, 0x78, 0xc1),
+    ROW(GP | UD, 0x0f, 0x79, 0xc1),
+    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x80, 0x07),
+    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x81, 0x07),
+    ROW(GP | UD, 0x0f, 0x01, 0xd8),
+    ROW(GP | UD, 0x0f, 0x01, 0xd9),
+    ROW(GP | UD, 0x0f, 0x01, 0xdc),
+    ROW(GP | UD, 0x0f, 0x01, 0xcf),
+    ROW(GP | UD, 0x0f, 0x01, 0xd7),
     // Bases, protection keys, shadow stacks, waiting.
-    ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xc0), ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xd0), ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xd8),
-    ROW(UD, 0x0f, 0x01, 0xee), ROW(UD | GP, 0x0f, 0x01, 0xef), ROW(UD | GP, 0x0f, 0x01, 0xca),
-    ROW(UD | GP, 0x0f, 0x01, 0xcb), ROW(UD | GP, 0xf3, 0x0f, 0x01, 0xe8), ROW(LIVES | UD, 0xf3, 0x48, 0x0f, 0x1e, 0xc8),
-    ROW(UD | GP, 0x0f, 0x01, 0xc8), ROW(UD | GP, 0x0f, 0x01, 0xc9), ROW(LIVES | UD | GP | HANGS, 0xf2, 0x0f, 0xae, 0xf1),
-    ROW(LIVES | UD | GP | HANGS, 0x66, 0x0f, 0xae, 0xf1), ROW(LIVES | UD, 0x0f, 0x01, 0xe8),
+    ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xc0),
+    ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xd0),
+    ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xd8),
+    ROW(UD, 0x0f, 0x01, 0xee),
+    ROW(UD | GP, 0x0f, 0x01, 0xef),
+    ROW(UD | GP, 0x0f, 0x01, 0xca),
+    ROW(UD | GP, 0x0f, 0x01, 0xcb),
+    ROW(UD | GP, 0xf3, 0x0f, 0x01, 0xe8),
+    ROW(LIVES | UD, 0xf3, 0x48, 0x0f, 0x1e, 0xc8),
+    ROW(UD | GP, 0x0f, 0x01, 0xc8),
+    ROW(UD | GP, 0x0f, 0x01, 0xc9),
+    ROW(LIVES | UD | GP | HANGS, 0xf2, 0x0f, 0xae, 0xf1),
+    ROW(LIVES | UD | GP | HANGS, 0x66, 0x0f, 0xae, 0xf1),
+    ROW(LIVES | UD, 0x0f, 0x01, 0xe8),
     // The FPU, which holds a guest's registers.
-    ROW(NM, 0xdb, 0xe3), ROW(NM, 0xd9, 0xe8), ROW(NM, 0x9b), ROW(NM, 0x0f, 0x77), ROW(NM, 0x0f, 0x57, 0xc0),
-    ROW(NM, 0x0f, 0xae, 0x07), ROW(NM, 0x0f, 0xae, 0x17), ROW(NM | UD, 0x0f, 0xae, 0x27), ROW(NM | UD, 0x0f, 0xae, 0x2f),
-    ROW(NM | UD, 0xc5, 0xf8, 0x77), ROW(NM | UD, 0x0f, 0xc7, 0x27),
+    ROW(NM, 0xdb, 0xe3),
+    ROW(NM, 0xd9, 0xe8),
+    ROW(NM, 0x9b),
+    ROW(NM, 0x0f, 0x77),
+    ROW(NM, 0x0f, 0x57, 0xc0),
+    ROW(NM, 0x0f, 0xae, 0x07),
+    ROW(NM, 0x0f, 0xae, 0x17),
+    ROW(NM | UD, 0x0f, 0xae, 0x27),
+    ROW(NM | UD, 0x0f, 0xae, 0x2f),
+    ROW(NM | UD, 0xc5, 0xf8, 0x77),
+    ROW(NM | UD, 0x0f, 0xc7, 0x27),
     // Traps, and what lives.
-    ROW(GP, 0xcc), ROW(DB, 0xf1), ROW(UD, 0xce), ROW(UD, 0x0f, 0x0b), ROW(LIVES, 0x0f, 0xae, 0x3f),
-    ROW(LIVES, 0x0f, 0x1c, 0x07), ROW(LIVES | UD, 0x0f, 0xc7, 0xf0), ROW(ANY | LIVES, 0x0f, 0x34),
+    ROW(GP, 0xcc),
+    ROW(DB, 0xf1),
+    ROW(UD, 0xce),
+    ROW(UD, 0x0f, 0x0b),
+    ROW(LIVES, 0x0f, 0xae, 0x3f),
+    ROW(LIVES, 0x0f, 0x1c, 0x07),
+    ROW(LIVES | UD, 0x0f, 0xc7, 0xf0),
+    ROW(ANY | LIVES, 0x0f, 0x34),
 };
 
 static uint32_t random_msr(struct dice *dice) {
-    static const uint32_t first[] = {0, 0x10, 0x1b, 0x3a, 0x48, 0x8b, 0x174, 0x1a0, 0x277, 0x480, 0x6e0, 0x800, 0xc0000080, 0xc0000100};
+    static const uint32_t first[] = {0,     0x10,  0x1b,  0x3a,  0x48,  0x8b,       0x174,
+                                     0x1a0, 0x277, 0x480, 0x6e0, 0x800, 0xc0000080, 0xc0000100};
     return dice_one_in(dice, 3) ? (uint32_t)dice_value(dice)
                                 : first[dice_below(dice, ARRAY_COUNT(first))] + dice_below(dice, 4);
 }
@@ -269,8 +358,12 @@ static void write_interrupt(uint32_t vector) {
 // Far jumps, calls and returns, in all sizes, with any selector, to the code behind them or to anywhere.
 static void write_far(struct dice *dice, uint32_t selector) {
     static const uint8_t ways[][4] = {
-        {0x48, 0xff, 0x2f}, {0xff, 0x2f}, {0x66, 0xff, 0x2f}, {0x48, 0xff, 0x1f}, {0xff, 0x1f}, {0x66, 0xff, 0x1f},
-        {0x48, 0xcb},       {0xcb},       {0x48, 0xcf},       {0xcf},             {0x66, 0xcf}, {0x48, 0x0f, 0xb2, 0x3f},
+        {0x48, 0xff, 0x2f}, {0xff, 0x2f},
+        {0x66, 0xff, 0x2f}, {0x48, 0xff, 0x1f},
+        {0xff, 0x1f},       {0x66, 0xff, 0x1f},
+        {0x48, 0xcb},       {0xcb},
+        {0x48, 0xcf},       {0xcf},
+        {0x66, 0xcf},       {0x48, 0x0f, 0xb2, 0x3f},
     };
     static const uint8_t sizes[] = {3, 2, 3, 3, 2, 3, 2, 1, 2, 1, 2, 4};
     uint32_t way = dice_below(dice, ARRAY_COUNT(ways));
@@ -293,9 +386,18 @@ static void write_far(struct dice *dice, uint32_t selector) {
 // A load, a store, a jump, a call, and a stack at any address. True: no process may see what is there.
 static bool write_access(struct dice *dice) {
     static const uint8_t ways[][8] = {
-        {0x48, 0x8b, 0x00}, {0x48, 0x89, 0x00}, {0xff, 0xe0}, {0xff, 0xd0}, {0x48, 0x89, 0xc4, 0x50},
-        {0x48, 0x89, 0xc4, 0xc3}, {0x48, 0x89, 0xc4, 0x48, 0xcf}, {0xf0, 0x48, 0x0f, 0xc7, 0x08},
-        {0x48, 0x89, 0xc7, 0xf3, 0xa4}, {0x48, 0x89, 0xc4, 0xcc}, {0x48, 0x89, 0xc4, 0x9c}, {0x48, 0x89, 0xc5, 0xc9},
+        {0x48, 0x8b, 0x00},
+        {0x48, 0x89, 0x00},
+        {0xff, 0xe0},
+        {0xff, 0xd0},
+        {0x48, 0x89, 0xc4, 0x50},
+        {0x48, 0x89, 0xc4, 0xc3},
+        {0x48, 0x89, 0xc4, 0x48, 0xcf},
+        {0xf0, 0x48, 0x0f, 0xc7, 0x08},
+        {0x48, 0x89, 0xc7, 0xf3, 0xa4},
+        {0x48, 0x89, 0xc4, 0xcc},
+        {0x48, 0x89, 0xc4, 0x9c},
+        {0x48, 0x89, 0xc5, 0xc9},
     };
     static const uint8_t sizes[] = {3, 3, 2, 2, 4, 4, 5, 5, 5, 4, 4, 4};
     uint32_t way = dice_below(dice, ARRAY_COUNT(ways));
@@ -342,7 +444,8 @@ static void write_anything(struct dice *dice) {
     begin_code();
     for (uint32_t reg = 0; reg < 8; reg++)
         if (reg != RSP)
-            emit_move(reg, dice_one_in(dice, 2) ? CHILD_OWN + dice_below(dice, OWN_SIZE) : dice_value(dice));
+            emit_move(reg, dice_one_in(dice, 2) ? CHILD_OWN + dice_below(dice, OWN_SIZE)
+                                                : dice_value(dice));
     for (unsigned i = 0; i < 64; i++) {
         uint8_t byte = (uint8_t)dice_roll(dice);
         emit(&byte, 1);
@@ -356,16 +459,16 @@ static void write_anything(struct dice *dice) {
 
 // ---- the mother ------------------------------------------------------------------------------------------------------
 
-static void judge(const char *name, uint64_t detail, bool has_ended, const struct abi_process_status *status,
-                  uint64_t ends) {
+static void judge(const char *name, uint64_t detail, bool has_ended,
+                  const struct abi_process_status *status, uint64_t ends) {
     if (!has_ended) {
         CHECK((ends & HANGS) != 0, "%s 0x%lx: does not end", name, detail);
     } else if (status->state == ABI_PROCESS_EXITED) {
         CHECK((ends & LIVES) != 0, "%s 0x%lx: nothing happened", name, detail);
     } else {
         bool is_good = status->vector < 32 && (ends & BIT(status->vector)) != 0;
-        CHECK(is_good, "%s 0x%lx: exception %u, error 0x%x at 0x%lx", name, detail, status->vector, status->error,
-              status->rip);
+        CHECK(is_good, "%s 0x%lx: exception %u, error 0x%x at 0x%lx", name, detail, status->vector,
+              status->error, status->rip);
     }
 }
 
@@ -377,12 +480,13 @@ static void attack(const char *name, uint64_t detail, uint64_t entry, uint64_t e
     child_map(&child, &own_area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     child_map(&child, &code_area, CHILD_CODE, ABI_RIGHT_READ | ABI_RIGHT_EXECUTE);
     child_start(&child, entry, STACK_TOP, CHILD_OWN);
-    bool has_ended = child_wait(&child, PATIENCE_US, &status);
+    bool has_ended = child_wait(&child, (ends & HANGS) != 0 ? HANGING_US : PATIENCE_US, &status);
     judge(name, detail, has_ended, &status, ends);
     child_close(&child);
 }
 
-static void attack_by_function(const char *name, uint64_t detail, void (*function)(struct own *), uint64_t ends) {
+static void attack_by_function(const char *name, uint64_t detail, void (*function)(struct own *),
+                               uint64_t ends) {
     own->done = 0;
     attack(name, detail, (uintptr_t)function, ends);
     CHECK((ends & ANY) != 0 || own->done == 1, "%s: came through %lu times", name, own->done);
@@ -398,8 +502,9 @@ static void attack_by_names(void) {
     visible_count = MIN(own->seen_count, SEEN_MAX);
     for (uint32_t i = 0; i < visible_count; i++) {
         const struct seen *seen = &own->seen[i];
-        bool is_ours = (seen->rights & RIGHTS_S) != 0 && (seen->rights & RIGHTS_DPL3) == RIGHTS_DPL3 &&
-                       seen->selector < GDT_BEHIND && (seen->selector & SELECTOR_LDT) == 0;
+        bool is_ours = (seen->rights & RIGHTS_S) != 0 &&
+                       (seen->rights & RIGHTS_DPL3) == RIGHTS_DPL3 && seen->selector < GDT_BEHIND &&
+                       (seen->selector & SELECTOR_LDT) == 0;
         CHECK(is_ours, "selector 0x%x is seen, with rights 0x%x", seen->selector, seen->rights);
         visible[i] = *seen;
     }
@@ -417,7 +522,8 @@ static void park(struct child *child) {
 static uint32_t random_selector(struct dice *dice) {
     if (dice_one_in(dice, 3))
         return dice_below(dice, SELECTORS);
-    return dice_one_in(dice, 2) ? dice_below(dice, 0x80) : visible[dice_below(dice, visible_count)].selector;
+    return dice_one_in(dice, 2) ? dice_below(dice, 0x80)
+                                : visible[dice_below(dice, visible_count)].selector;
 }
 
 static void attack_by_visible(void) {

@@ -9,6 +9,7 @@ from runner.job import BUILD
 
 SEED = 1
 BEATS = 300
+RESTARTS = {"restart": "on-failure", "restart-delay": "1ms", "restart-limit": 6}
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,16 @@ class Wall:
     rounds: int = 1
     end: str = ""
     prints: tuple = ()
+    is_restarted: bool = False
 
 
 WALLS = [
     Wall("w-instructions", "instructions"),
+    Wall("w-calls", "calls"),
+    Wall("w-vcpus", "vcpus"),
+    Wall("w-floods", "floods"),
+    # Garbage is all that it prints, so its end is the supervisor's word alone.
+    Wall("w-lives", "lives", end="crashed: its VMM faulted .*", is_restarted=True),
 ]
 
 
@@ -33,9 +40,8 @@ def wall_vm(wall, seed, rounds=None):
     program = str(BUILD / "guests" / "wall" / f"{wall.program}.elf")
     words = f"{wall.cmdline} seed={seed} rounds={rounds or wall.rounds}".strip()
     # The kernel is not looked at: a manifest has to name one.
-    return {
-        "name": wall.name, "vcpus": 1, "memory": wall.memory, "kernel": program, "vmm": program, "cmdline": words,
-    }
+    vm = {"name": wall.name, "vcpus": 1, "memory": wall.memory, "kernel": program, "vmm": program, "cmdline": words}
+    return vm | (RESTARTS if wall.is_restarted else {})
 
 
 def witnesses(beats=BEATS):

@@ -29,9 +29,12 @@ static void copy_image(void) {
             continue;
         struct segment *to = &segments[segment_count++];
         to->address = align_down(from.virtual_address, ABI_PAGE);
-        to->rights = ABI_RIGHT_READ | ((from.flags & ELF_FLAG_EXECUTE) != 0 ? ABI_RIGHT_EXECUTE : 0);
-        to->area = area_make(align_up(from.virtual_address + from.memory_size, ABI_PAGE) - to->address);
-        memcpy(to->area.at + from.virtual_address % ABI_PAGE, (const void *)from.virtual_address, from.memory_size);
+        to->rights =
+            ABI_RIGHT_READ | ((from.flags & ELF_FLAG_EXECUTE) != 0 ? ABI_RIGHT_EXECUTE : 0);
+        to->area =
+            area_make(align_up(from.virtual_address + from.memory_size, ABI_PAGE) - to->address);
+        memcpy(to->area.at + from.virtual_address % ABI_PAGE, (const void *)from.virtual_address,
+               from.memory_size);
     }
 }
 
@@ -45,8 +48,10 @@ void child_open(struct child *child, uint64_t bytes) {
         child_map(child, &segments[i].area, segments[i].address, segments[i].rights);
 }
 
-void child_map(const struct child *child, const struct area *area, uint64_t address, uint32_t rights) {
-    must(sys_process_map(child->process, area->memory, address, 0, area->size, rights), "mapping for a child");
+void child_map(const struct child *child, const struct area *area, uint64_t address,
+               uint32_t rights) {
+    must(sys_process_map(child->process, area->memory, address, 0, area->size, rights),
+         "mapping for a child");
 }
 
 uint32_t child_give(const struct child *child, uint32_t handle, uint32_t rights) {
@@ -55,10 +60,12 @@ uint32_t child_give(const struct child *child, uint32_t handle, uint32_t rights)
 
 void child_start(const struct child *child, uint64_t entry, uint64_t stack_top, uint64_t argument) {
     // A function is entered with the stack 8 bytes off 16: System V ABI, x86-64, 3.2.2 "The Stack Frame".
-    must(sys_thread_create(child->process, entry, stack_top - 8, argument, ABI_CPU_ANY), "a child's thread");
+    must(sys_thread_create(child->process, entry, stack_top - 8, argument, ABI_CPU_ANY),
+         "a child's thread");
 }
 
-bool child_wait(const struct child *child, uint64_t microseconds, struct abi_process_status *status) {
+bool child_wait(const struct child *child, uint64_t microseconds,
+                struct abi_process_status *status) {
     uint64_t end = wall_tsc() + wall_ticks(microseconds), bits;
     for (;;) {
         bool is_late = wall_tsc() >= end;

@@ -24,9 +24,8 @@ bool dice_one_in(struct dice *dice, uint32_t n) {
 
 uint64_t dice_value(struct dice *dice) {
     static const uint64_t borders[] = {
-        ABI_USER_BASE,         ABI_USER_END, 0x800000000000ULL, 0xffff800000000000ULL,
-        1ULL << 52,            UINT32_MAX,   UINT64_MAX,        INT64_MAX,
-        (uint64_t)INT64_MAX + 1,
+        ABI_USER_BASE, ABI_USER_END, 0x800000000000ULL, 0xffff800000000000ULL,   1ULL << 52,
+        UINT32_MAX,    UINT64_MAX,   INT64_MAX,         (uint64_t)INT64_MAX + 1,
     };
     uint64_t bit = BIT(dice_below(dice, 64));
     switch (dice_below(dice, 8)) {
@@ -49,7 +48,14 @@ uint64_t dice_value(struct dice *dice) {
 
 uint64_t dice_address(struct dice *dice) {
     static const uint64_t borders[] = {
-        0, ABI_STUB_ADDRESS, ABI_START_ADDRESS, ABI_USER_BASE, ABI_USER_END, 0x800000000000ULL, 0xffff800000000000ULL, 0,
+        0,
+        ABI_STUB_ADDRESS,
+        ABI_START_ADDRESS,
+        ABI_USER_BASE,
+        ABI_USER_END,
+        0x800000000000ULL,
+        0xffff800000000000ULL,
+        0,
     };
     uint64_t within = dice_below(dice, 2 * ABI_PAGE);
     switch (dice_below(dice, 5)) {

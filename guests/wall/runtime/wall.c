@@ -7,14 +7,14 @@
 #include "lib/string.h"
 #include "lib/syscall.h"
 
-#define READ_WRITE   (ABI_RIGHT_READ | ABI_RIGHT_WRITE)
-#define CONSOLE_AT   0x800000000ULL
-#define AREAS_AT     0x1000000000ULL
-#define AREA_GAP     0x10000000ULL
-#define SHOWN_MAX    10u // failures
-#define LINE_MAX     200u
-#define ROUNDS       1u
-#define US_PER_S     1000000u
+#define READ_WRITE (ABI_RIGHT_READ | ABI_RIGHT_WRITE)
+#define CONSOLE_AT 0x800000000ULL
+#define AREAS_AT   0x1000000000ULL
+#define AREA_GAP   0x10000000ULL
+#define SHOWN_MAX  10u // failures
+#define LINE_MAX   200u
+#define ROUNDS     1u
+#define US_PER_S   1000000u
 
 int main(void *start);
 
@@ -139,7 +139,8 @@ void wall_nap(uint64_t microseconds) {
 struct area area_make(uint64_t size) {
     static uint64_t count;
     uint64_t at = AREAS_AT + AREA_GAP * count++;
-    struct area area = {must(sys_memory_create(wall_start->quota, size), "memory"), (uint8_t *)at, size};
+    struct area area = {must(sys_memory_create(wall_start->quota, size), "memory"), (uint8_t *)at,
+                        size};
     must(sys_process_map(0, area.memory, at, 0, size, READ_WRITE), "mapping memory");
     return area;
 }
@@ -156,6 +157,7 @@ int main(void *start) {
     wall_rounds = wall_number("rounds", ROUNDS);
     say("seed=%lu rounds=%lu", wall_seed, wall_rounds);
     wall_main();
-    say(failures == 0 ? "PASS: %u checks" : "FAILED: %u of %u checks", failures == 0 ? checks : failures, checks);
+    say(failures == 0 ? "PASS: %u checks" : "FAILED: %u of %u checks",
+        failures == 0 ? checks : failures, checks);
     end(VMM_END_DEBUG_EXIT, failures != 0, "");
 }

@@ -59,12 +59,14 @@ struct child {
 
 // `bytes`: of a quota of its own.
 void child_open(struct child *child, uint64_t bytes);
-void child_map(const struct child *child, const struct area *area, uint64_t address, uint32_t rights);
+void child_map(const struct child *child, const struct area *area, uint64_t address,
+               uint32_t rights);
 // The number of the handle's copy.
 uint32_t child_give(const struct child *child, uint32_t handle, uint32_t rights);
 // A thread that calls `entry` (a function, or an address) with `argument`.
 void child_start(const struct child *child, uint64_t entry, uint64_t stack_top, uint64_t argument);
 // Waits for its end. False: it goes on.
-bool child_wait(const struct child *child, uint64_t microseconds, struct abi_process_status *status);
+bool child_wait(const struct child *child, uint64_t microseconds,
+                struct abi_process_status *status);
 // Ends it, if that has to be, and checks that all its memory came back.
 void child_close(struct child *child);
