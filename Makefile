@@ -75,7 +75,7 @@ bench: setup ## a table of costs, and one JSON line a figure
 	$(Q)tests/bench/run
 
 soak: setup ## hostile guests with new seeds for an hour; SOAK="--minutes 600 --model ..."
-	$(Q)$(MAKE) --no-print-directory image-parts tiny fuzz
+	$(Q)$(MAKE) --no-print-directory image-parts tiny wall fuzz
 	$(Q)tests/soak/run $(SOAK)
 
 image: setup ## a disk image of the Debian guest, for a USB stick: build/bulkhead.img
@@ -158,5 +158,5 @@ $(UNIT)/unit-$(1): $(call objects,host,$(TESTS_$(1)) $(call UNIT_SUPPORT,$(1)) $
 endef
 $(foreach u,$(UNITS),$(eval $(call unit_rule,$(u))))
 
--include guests/tiny/rules.mk tests/rules.mk
+-include guests/tiny/rules.mk guests/wall/rules.mk tests/rules.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -65,6 +65,9 @@ static void start_vms(void) {
         return;
     }
     goal.has_manifest = true;
+    if (manifest.is_test_image) {
+        console_say("test image: programs of its manifest run in the VMM's place; not for use");
+    }
     vm_autostart();
 }
 
