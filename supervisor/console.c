@@ -68,13 +68,15 @@ bool console_has_room(void) {
            QUEUE_SIZE - (console.head - console.tail) >= GUEST_ROOM;
 }
 
-// Events that arrive meanwhile are kept for the main loop.
+// The bit that it takes may have told of input, too: the main loop gets it again.
 void console_drain(void) {
     uint64_t bits = 0;
     while (!console_flush()) {
-        bits |= machine_wait(ABI_FOREVER);
+        bits |= machine_wait(MACHINE_EVENT_CONSOLE, ABI_FOREVER);
     }
-    machine_defer(bits);
+    if (bits != 0) {
+        (void)sys_event_signal(machine.event, MACHINE_EVENT_CONSOLE);
+    }
 }
 
 static void put(const char *bytes, size_t count) {

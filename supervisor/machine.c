@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine: thin and stateless but for the bits that somebody took off the event while he waited
-// for something else (machine_defer).
+// The machine: thin, and without any state that changes.
 #include "supervisor/machine.h"
 
 #include "lib/string.h"
@@ -9,8 +8,6 @@
 #define NS_PER_SECOND 1000000000ULL
 
 struct machine machine;
-
-static uint64_t deferred;
 
 bool machine_open(const struct abi_start *start) {
     struct abi_system_info info;
@@ -31,18 +28,9 @@ uint64_t machine_vm_mask(uint32_t index) {
     return 1ULL << (1 + index % MACHINE_VM_BITS);
 }
 
-uint64_t machine_wait(uint64_t deadline) {
+uint64_t machine_wait(uint64_t mask, uint64_t deadline) {
     uint64_t bits = 0;
-    if (sys_event_wait(machine.event, deferred != 0 ? 0 : deadline, &bits) < 0) {
-        bits = 0;
-    }
-    bits |= deferred;
-    deferred = 0;
-    return bits;
-}
-
-void machine_defer(uint64_t bits) {
-    deferred |= bits;
+    return sys_event_wait_for(machine.event, mask, deadline, &bits) < 0 ? 0 : bits;
 }
 
 bool machine_has_option(const char *word) {

@@ -30,11 +30,9 @@ bool machine_open(const struct abi_start *start);
 // The event bit of VM number `index`.
 uint64_t machine_vm_mask(uint32_t index);
 
-// Waits for events until the TSC reaches `deadline`. Returns the bits, 0 at the deadline.
-uint64_t machine_wait(uint64_t deadline);
-
-// Hands `bits` to the next machine_wait.
-void machine_defer(uint64_t bits);
+// Waits for bits of `mask` until the TSC reaches `deadline`. Returns them, 0 at the deadline. Others
+// gather, and wake nobody.
+uint64_t machine_wait(uint64_t mask, uint64_t deadline);
 
 // Does this word, such as "console=batch", stand on the kernel's command line?
 bool machine_has_option(const char *word);
