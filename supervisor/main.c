@@ -105,7 +105,7 @@ static void all_ended(void) {
 
 static void serve(uint64_t bits) {
     if ((bits & MACHINE_EVENT_CONSOLE) != 0) {
-        (void)console_flush();
+        (void)console_wake();
         mux_input();
     }
     vm_service_mask(bits);
@@ -131,7 +131,9 @@ int main(void *start) {
     if (!machine_open(start)) {
         return STATUS_NO_MACHINE;
     }
-    console_open(machine_has_option("console=batch"));
+    char verdict[MACHINE_VERDICT_MAX + 1];
+    machine_verdict(verdict);
+    console_open(machine_has_option("console=batch"), verdict);
     start_vms();
     main_loop();
 }

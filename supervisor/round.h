@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ROUND_NS 10000000ULL // 10 ms
+#define ROUND_NS 20000000ULL // 20 ms
 
 // So much at once, and then so much a second. A VM's console ring at once, then several times what a serial line
 // of 115200 baud carries; a long crash dump at once, then as many lines as people read.
@@ -21,7 +21,7 @@ enum rate_kind { RATE_OUTPUT = 0, RATE_REPORTS, RATE_KINDS };
 #define RATE_OUTPUT_BURST    32768u // bytes
 #define RATE_OUTPUT_SECOND   65536u
 #define RATE_REPORTS_BURST   96u // messages
-#define RATE_REPORTS_SECOND  50u
+#define RATE_REPORTS_SECOND  20u
 
 // All zero: nothing was taken yet.
 struct rate {

@@ -68,7 +68,6 @@ struct life {
     uint64_t used; // of the supervisor's quota
     uint64_t bits; // of the supervisor's event
     bool was_full;
-    bool stays_full;     // the console never becomes so empty that it signals
     size_t console_room; // taken a sleep; 0: as much as there is
     size_t console_left;
     char console[8 << 20];
