@@ -100,7 +100,7 @@ int64_t call_console_bind(const struct syscall *c) {
     struct event *event;
     int error = check(c, ABI_RIGHT_MANAGE);
     if (error == ABI_OK)
-        error = syscall_get_event(c->a[1], &event);
+        error = syscall_get_event(c->a[1], c->a[2], &event);
     if (error != ABI_OK)
         return -error;
     console_bind(event, c->a[2]);
