@@ -85,6 +85,8 @@ CASES = [
     Case("ipi-self", cmdline="xapic"),
     Case("ipi-self-x2apic", "ipi-self", "x2apic"),
     Case("x2apic"),
+    Case("delivery", cmdline="xapic", memory="48M"),
+    Case("delivery-x2apic", "delivery", "x2apic", memory="48M"),
     Case("tsc-rate"),
     Case("pvclock"),
     Case("pvclock-hostile"),

@@ -136,7 +136,7 @@ APIC_LEVELS = {
     "software": "software alone",
     "registers": "TPR shadow, virtual registers, interrupt delivery",
 }
-APIC_GUESTS = ("ipi-self", "x2apic", "timer-lapic", "halt", "smp-ipi", "smp-nmi", "smp-halt", "smp-ioapic", "smp-timer")
+APIC_GUESTS = ("ipi-self", "x2apic", "delivery", "timer-lapic", "halt", "smp-ipi", "smp-nmi", "smp-halt", "smp-ioapic", "smp-timer")
 APIC_CASES = [case for case in CASES if case.guest in APIC_GUESTS and case.vcpus <= 4]
 
 
