@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The system calls on the machine: information, console, power (include/abi.h).
+#include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "drivers/clock.h"
@@ -57,6 +58,7 @@ int64_t call_system_info(const struct syscall *c) {
         .xcr0_mask = cpu_features.has_xsave ? cpu_features.xcr0_mask : 0,
         .utc_seconds = utc_seconds,
         .utc_tsc = utc_tsc,
+        .arch_capabilities = mitigation.capabilities,
     };
     for (uint32_t i = 0; i < cpu_count; i++)
         for (unsigned k = 0; k < ARRAY_COUNT(cpu_table[i]->exits); k++)

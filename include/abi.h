@@ -280,10 +280,11 @@ struct abi_system_info {
     uint32_t has_unrestricted_guest;
     uint32_t physical_bits; // of guest-physical addresses that VMs can use
     uint32_t has_tsc_scaling;
-    uint64_t xcr0_mask;   // what a guest may set in XCR0
-    uint64_t vm_exits;    // of all VMs since boot
-    uint64_t utc_seconds; // the machine's clock at boot, since 1970; 0: it has none
-    uint64_t utc_tsc;     // TSC when utc_seconds was read
+    uint64_t xcr0_mask;         // what a guest may set in XCR0
+    uint64_t vm_exits;          // of all VMs since boot
+    uint64_t utc_seconds;       // the machine's clock at boot, since 1970; 0: it has none
+    uint64_t utc_tsc;           // TSC when utc_seconds was read
+    uint64_t arch_capabilities; // IA32_ARCH_CAPABILITIES of this machine; 0: it has none
 };
 
 // What the supervisor finds at ABI_START_ADDRESS.
@@ -560,6 +561,7 @@ struct vcpu_registers {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pdpte[4]; // what the processor loaded from CR3; PAE paging outside long mode only
     uint64_t xcr0;
+    uint64_t spec_ctrl; // IA32_SPEC_CTRL
     uint64_t tsc,
         tsc_clock; // the guest's TSC, when the VM's clock (the host's TSC at its rate) was this
     uint64_t tsc_adjust, tsc_deadline;

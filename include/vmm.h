@@ -23,6 +23,7 @@ struct vmm_start {
     uint64_t utc_seconds;  // wall clock at start, since 1970
     uint64_t utc_tsc;      // TSC at which utc_seconds was read
     uint64_t xcr0_mask;
+    uint64_t arch_capabilities; // of the host; 0: it has none
     uint32_t physical_bits;
     uint32_t has_unrestricted_guest;
     // Handles in the VMM's own table.

@@ -122,7 +122,7 @@ void vcpu_evict(void) {
     struct vcpu *vcpu = cpu_current()->loaded_vcpu;
     if (vcpu != NULL)
         unload_here(vcpu);
-    vcpu_backend->clear_fpu(); // another CPU may have had it unloaded before
+    vcpu_backend->forget(); // another CPU may have had it unloaded before
 }
 
 void vcpu_destroy(struct object *object) {

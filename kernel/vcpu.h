@@ -104,9 +104,9 @@ struct vcpu_backend {
     // that CPU; it leaves all state in memory. Neither touches vcpu->loaded_on or cpu->loaded_vcpu.
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
-    // With no vCPU loaded: nothing of the last one's FPU stays in the processor, where ring 3 of another domain
-    // might read it by speculation although CR0.TS is set (CVE-2018-3665).
-    void (*clear_fpu)(void);
+    // With no vCPU loaded: nothing of the last one stays in the processor that ring 3 of another domain can read: its
+    // TSC_AUX, by RDTSCP and RDPID; its FPU, by speculation, although CR0.TS is set (CVE-2018-3665).
+    void (*forget)(void);
 
     // Owner thread. Enters the guest, handles the exit and says what happens next; may enter again by
     // itself as long as nothing is pending for the vCPU or for this CPU, so that EXIT_RETRY means to

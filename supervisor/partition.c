@@ -179,6 +179,7 @@ static void describe(struct vmm_start *start, const struct partition_plan *plan)
     start->utc_seconds = info.utc_seconds;
     start->utc_tsc = info.utc_tsc;
     start->xcr0_mask = info.xcr0_mask;
+    start->arch_capabilities = info.arch_capabilities;
     start->physical_bits = info.physical_bits;
     start->has_unrestricted_guest = info.has_unrestricted_guest;
     start->supervisor_mask = machine_vm_mask(plan->index);

@@ -127,12 +127,14 @@ static void make_vm(const struct vmm_start *start, uint32_t memory) {
 
 static void set_cpuid(const struct vmm_start *start) {
     static struct abi_cpuid table[ABI_CPUID_MAX];
-    size_t count = cpuid_build(&(struct cpuid_config){.host = cpuid_execute,
-                                                      .tsc_hz = vmm.tsc_hz,
-                                                      .xcr0_mask = start->xcr0_mask,
-                                                      .physical_bits = start->physical_bits,
-                                                      .vcpu_count = vmm.vcpu_count},
-                               table);
+    size_t count =
+        cpuid_build(&(struct cpuid_config){.host = cpuid_execute,
+                                           .tsc_hz = vmm.tsc_hz,
+                                           .xcr0_mask = start->xcr0_mask,
+                                           .arch_capabilities = vmm.machine.arch_capabilities,
+                                           .physical_bits = start->physical_bits,
+                                           .vcpu_count = vmm.vcpu_count},
+                    table);
     for (size_t i = 0; i < count; i++)
         if (table[i].leaf == CPUID_EXTENDED_FEATURES)
             vmm.has_1g_pages = (table[i].edx & CPUID_EDX_PAGE1GB) != 0;

@@ -96,7 +96,7 @@ static int write_backend(struct vcpu *vcpu, const struct vcpu_registers *r) {
 static const struct vcpu_backend backend = {
     .load = nothing,
     .unload = nothing,
-    .clear_fpu = clear_nothing,
+    .forget = clear_nothing,
     .enter = enter,
     .leave = leave,
     .can_take_interrupt = can_take,

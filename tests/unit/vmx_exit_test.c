@@ -12,6 +12,7 @@
 #define vm_ring_doorbell      vmx_exit_test_ring_doorbell
 #define vm_handle_fault       vmx_exit_test_handle_fault
 #define log_line              vmx_exit_test_log_line
+#define speculation_write     vmx_exit_test_speculation_write
 #include "kernel/vm.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
@@ -40,6 +41,7 @@ static struct {
     enum msr_result msr_result;
     uint64_t msr_value;
     uint8_t cr8;
+    bool has_spec;
 } seen;
 
 uint64_t vmcs_read_field(uint32_t field) {
@@ -92,6 +94,10 @@ enum exit_action exit_unexpected(struct vcpu *vcpu) {
 }
 void vmx_dump(const struct vcpu *vcpu, const char *headline) {
     (void)vcpu, (void)headline;
+}
+void speculation_write(struct vmx_vcpu *x, uint64_t value) {
+    x->spec_guest.value = value;
+    seen.has_spec = true;
 }
 void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0) {
     uint64_t needed = CR0_PE | CR0_PG;
@@ -233,6 +239,33 @@ Test(vmx_exit_msr, debugctl_has_btf_only) {
     cr_expect_eq(vmcs_read64(VMCS_GUEST_DEBUGCTL), DEBUGCTL_BTF);
     cr_expect_eq(write_msr(MSR_DEBUGCTL, 1), EXIT_RETRY);
     cr_expect(seen.has_vector && seen.vector == EXC_GP);
+}
+
+Test(vmx_exit_msr, spec_ctrl_has_the_bits_that_cpuid_shows) {
+    exit_x.spec_allowed = 0x405;
+    cr_expect_eq(write_msr(0x48, 0x401), EXIT_ADVANCE);
+    cr_expect(seen.has_spec && exit_x.spec_guest.value == 0x401);
+    exit_page.gpr[GPR_RCX] = 0x48;
+    exit_page.gpr[GPR_RDX] = 7;
+    cr_expect_eq(exit_rdmsr(&exit_vcpu), EXIT_ADVANCE);
+    cr_expect_eq(exit_page.gpr[GPR_RAX], 0x401);
+    cr_expect_eq(exit_page.gpr[GPR_RDX], 0);
+    const uint64_t bad[] = {2, 0x403, 1ULL << 32, 1ULL << 63};
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        seen.has_vector = seen.has_spec = false;
+        cr_expect_eq(write_msr(0x48, bad[i]), EXIT_RETRY);
+        cr_expect(seen.has_vector && seen.vector == EXC_GP, "value %zu", i);
+        cr_expect(!seen.has_spec && exit_x.spec_guest.value == 0x401);
+    }
+}
+
+// The VMM knows no such register either, so that it is #GP.
+Test(vmx_exit_msr, spec_ctrl_that_cpuid_hides_is_not_there) {
+    cr_expect_eq(write_msr(0x48, 0), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_MSR_WRITE);
+    cr_expect_eq(exit_rdmsr(&exit_vcpu), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_MSR_READ);
+    cr_expect_not(seen.has_spec);
 }
 
 // ---- I/O and memory -----------------------------------------------------------------------------
