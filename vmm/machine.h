@@ -91,12 +91,15 @@ static inline uint32_t machine_unlock(struct machine *machine) {
 // may run meanwhile; both take the lock.
 enum machine_error {
     MACHINE_OK = 0,
-    MACHINE_NOT_SAVED, // not the saved state of a machine, or cut off
-    MACHINE_VERSION,   // written by a newer VMM
-    MACHINE_SHAPE,     // another number of vCPUs or size of RAM
-    MACHINE_DEVICE,    // a device refuses its record
-    MACHINE_VCPU,      // the kernel refuses a vCPU's state
+    MACHINE_NOT_SAVED, // not the saved state of a machine, or cut off, or of a time from MACHINE_NS_MAX on
+    MACHINE_VERSION, // written by a newer VMM
+    MACHINE_SHAPE,   // another number of vCPUs or size of RAM
+    MACHINE_DEVICE,  // a device refuses its record
+    MACHINE_VCPU,    // the kernel refuses a vCPU's state
 };
+
+// A VM's clock never gets there, in 146 years: so deadlines, of which none is further ahead, do not wrap around.
+#define MACHINE_NS_MAX (1ULL << 62)
 
 size_t machine_saved_size(const struct machine *machine);
 // Writes machine_saved_size() bytes. MACHINE_VCPU: the buffer is useless.
