@@ -427,6 +427,7 @@ enum vcpu_exit {
     VCPU_EXIT_KICKED = 8,    // VCPU_SIGNAL_KICK
     VCPU_EXIT_FAILED = 9,    // the VM cannot go on: .failure; end it with a dump
     VCPU_EXIT_STARTUP = 10, // an INIT or SIPI changed the vCPU's state: nothing to do but to run on
+    VCPU_EXIT_STEPPED = 11, // what VCPU_DIRTY_STEP asked for
 };
 
 enum vcpu_failure {
@@ -435,8 +436,7 @@ enum vcpu_failure {
     VCPU_FAILURE_ENTRY = 2,          // the processor refused the guest's state; detail: why
     VCPU_FAILURE_TASK_SWITCH = 3,
     VCPU_FAILURE_MODE = 4,     // the guest entered a mode this CPU cannot virtualize; detail: CR0
-    VCPU_FAILURE_MEMORY = 5,   // the VM's quota has no memory for the tables; detail: the address
-    VCPU_FAILURE_DELIVERY = 6, // IDT or stack where there is no memory; detail: the address
+    VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address
 };
 
 // vcpu_page.dirty: what the VMM changed since the exit and the kernel has to take over.
@@ -445,6 +445,10 @@ enum vcpu_dirty {
     VCPU_DIRTY_RSP = 1u << 1,
     VCPU_DIRTY_RFLAGS = 1u << 2,
     VCPU_DIRTY_INJECT = 1u << 3,
+    // Leave the guest behind its next instruction, an event that is delivered in its place, or when it has to
+    // wait. Other exits may come first; the request holds until VCPU_EXIT_STEPPED, of which one more may
+    // come. ABI_VCPU_RUN returns UNSUPPORTED, and the guest did not run, where the processor cannot.
+    VCPU_DIRTY_STEP = 1u << 4,
 };
 
 enum vcpu_inject_type {
@@ -482,15 +486,27 @@ struct vcpu_exit_memory {
     uint64_t gva;    // valid when has_gva
     uint32_t access; // enum vcpu_access
     uint8_t has_gva;
-    uint8_t is_walk; // the access was to the guest's own page tables
-    uint8_t reserved[2];
+    uint8_t is_walk;     // the access was to the guest's own page tables
+    uint8_t is_delivery; // no instruction made it: an interrupt or exception was on its way in, and is again
+    uint8_t reserved;
 };
+
+
+struct vcpu_segment {
+    uint16_t selector;
+    uint16_t attributes; // SDM 3C 25.4.1 "Guest Register State", low 16 bits of the access rights
+    uint32_t limit;
+    uint64_t base;
+    // and VCPU_SEGMENT_UNUSABLE, which stands in a bit that is reserved there
+};
+
+#define VCPU_SEGMENT_UNUSABLE 0x0100u // the VMCS's bit 16
 
 // What a walk of the guest's page tables and the decoding of its instruction need. Valid after
 // VCPU_EXIT_MEMORY and string VCPU_EXIT_IO.
 struct vcpu_walk {
     uint64_t cr0, cr3, cr4, efer;
-    uint64_t segment_base[6]; // ES CS SS DS FS GS
+    struct vcpu_segment segment[6]; // ES CS SS DS FS GS; where code_size is 8, their bases alone
     uint8_t cpl;
     uint8_t code_size; // 2, 4, 8: default operand and address size
     uint8_t reserved[6];
@@ -526,16 +542,6 @@ enum vcpu_state_group {
 };
 
 #define ABI_XSAVE_SIZE 4096u
-
-struct vcpu_segment {
-    uint16_t selector;
-    uint16_t attributes; // SDM 3C 25.4.1 "Guest Register State", low 16 bits of the access rights
-    uint32_t limit;
-    uint64_t base;
-    // and VCPU_SEGMENT_UNUSABLE, which stands in a bit that is reserved there
-};
-
-#define VCPU_SEGMENT_UNUSABLE 0x0100u // the VMCS's bit 16
 
 // What has arrived and the guest (or its VMM, of EOI) has not seen yet.
 enum vcpu_event {

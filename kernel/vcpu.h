@@ -52,6 +52,7 @@ struct vcpu {
     uint32_t pending;       // enum vcpu_pending [a]
     uint32_t is_claimed;    // somebody is inside vcpu_run, vcpu_read or vcpu_write [a]
     uint32_t is_running;    // owner thread looks at `pending` by itself, or by an interrupt [a]
+    bool is_stepping;       // VCPU_DIRTY_STEP is not done yet [o]
     struct spinlock lock;   // rank LOCK_VCPU: keeps `owner` alive while it is woken
     struct thread *owner;   // first caller of vcpu_run, written with the lock [a]
     struct cpu *cpu;        // where it runs or last ran [a]: who to kick
@@ -120,6 +121,9 @@ struct vcpu_backend {
     void (*leave)(struct vcpu *vcpu);
     // Takes page->rip, rsp, rflags over, as `dirty` (enum vcpu_dirty) says.
     void (*sync_registers)(struct vcpu *vcpu, uint32_t dirty);
+    // Has VCPU_EXIT_STEPPED follow the next instruction or event; its exit clears vcpu->is_stepping. False: this
+    // processor cannot.
+    bool (*step)(struct vcpu *vcpu);
     // True when an external interrupt (NMI) could be delivered now; when not, asks for an exit as
     // soon as it can, whose handler sets VCPU_PENDING_INTERRUPT, EXTINT or NMI in vcpu->pending.
     bool (*can_take_interrupt)(struct vcpu *vcpu);

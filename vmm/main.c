@@ -128,6 +128,27 @@ static void make_vm(const struct vmm_start *start, uint32_t memory) {
              "mapping the guest's RAM");
 }
 
+static bool map_ones(void *opaque, uint64_t gpa, unsigned page, bool is_writable) {
+    uint32_t rights = ABI_RIGHT_READ | ABI_RIGHT_EXECUTE;
+    if (is_writable)
+        rights |= ABI_RIGHT_WRITE;
+    (void)opaque;
+    return sys_vm_map(vmm.vm, vmm.ones, gpa, (uint64_t)page * ABI_PAGE, ABI_PAGE, rights) == 0;
+}
+
+static void unmap_ones(void *opaque, uint64_t gpa) {
+    (void)opaque;
+    (void)sys_vm_unmap(vmm.vm, gpa, ABI_PAGE);
+}
+
+static void make_ones(const struct vmm_start *start) {
+    const uint64_t size = (uint64_t)STEP_PAGES * ABI_PAGE;
+    const struct step_backend backend = {.map = map_ones, .unmap = unmap_ones};
+    vmm.ones = must(sys_memory_create(start->quota, size), "pages of ones");
+    map_own(vmm.ones, PROCESS_ONES_BASE, size, READ_WRITE, "pages of ones");
+    step_init(&vmm.step, &backend, (uint8_t *)PROCESS_ONES_BASE);
+}
+
 // Tells what of it the firmware's tables say.
 static void set_cpuid(const struct vmm_start *start, struct firmware_params *firmware) {
     static struct abi_cpuid table[ABI_CPUID_MAX];
@@ -236,6 +257,7 @@ int main(void *start_page) {
     process_init_machine(&vmm);
     load(start);
     make_vm(start, memory);
+    make_ones(start);
     struct firmware_params firmware = {.cpu_count = vmm.vcpu_count,
                                        .memory_size = start->memory_size};
     set_cpuid(start, &firmware);

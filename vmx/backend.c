@@ -95,6 +95,7 @@ const struct vcpu_backend vmx_backend = {
     .enter = vmx_enter,
     .leave = vmx_leave,
     .sync_registers = vmx_sync_registers,
+    .step = vmx_step,
     .can_take_interrupt = vmx_can_take_interrupt,
     .can_take_nmi = vmx_can_take_nmi,
     .inject_interrupt = vmx_inject_interrupt,

@@ -8,7 +8,6 @@
 
 #define RFLAGS_DEFINED       0x3f7fd7ULL
 #define DR_UPPER             0xffffffff00000000ULL
-#define SEGMENT_ATTRIBUTES   0xf0ffu
 #define INTERRUPTIBILITY_MAY (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS | BLOCKING_BY_NMI)
 
 void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty) {
@@ -31,19 +30,6 @@ void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty) {
     x->entry_work &= ~(uint32_t)WORK_IS_LEFT;
 }
 
-static struct vcpu_segment read_segment(enum vmcs_segment segment) {
-    uint32_t rights = vmcs_read32(VMCS_ACCESS_RIGHTS(segment));
-    uint32_t attributes = rights & SEGMENT_ATTRIBUTES;
-    if (rights & SEGMENT_UNUSABLE)
-        attributes |= VCPU_SEGMENT_UNUSABLE;
-    return (struct vcpu_segment){
-        .selector = vmcs_read16(VMCS_SELECTOR(segment)),
-        .attributes = (uint16_t)attributes,
-        .limit = vmcs_read32(VMCS_LIMIT(segment)),
-        .base = vmcs_read(VMCS_BASE(segment)),
-    };
-}
-
 // In the order of enum vmcs_segment.
 _Static_assert(offsetof(struct vcpu_registers, tr) - offsetof(struct vcpu_registers, es) ==
                    VMCS_TR * sizeof(struct vcpu_segment),
@@ -52,7 +38,7 @@ _Static_assert(offsetof(struct vcpu_registers, tr) - offsetof(struct vcpu_regist
 static void read_segments(struct vcpu_registers *registers) {
     struct vcpu_segment *segments = &registers->es;
     for (enum vmcs_segment segment = VMCS_ES; segment < VMCS_SEGMENT_COUNT; segment++)
-        segments[segment] = read_segment(segment);
+        segments[segment] = state_get_segment(segment);
     registers->gdtr = (struct vcpu_segment){.base = vmcs_read(VMCS_GUEST_GDTR_BASE),
                                             .limit = vmcs_read32(VMCS_GUEST_GDTR_LIMIT)};
     registers->idtr = (struct vcpu_segment){.base = vmcs_read(VMCS_GUEST_IDTR_BASE),

@@ -112,6 +112,7 @@ void vmx_fill_walk(struct vcpu *vcpu);
 
 // ---- inject.c -----------------------------------------------------------------------------------
 
+bool vmx_step(struct vcpu *vcpu);
 bool vmx_can_take_interrupt(struct vcpu *vcpu);
 bool vmx_can_take_nmi(struct vcpu *vcpu);
 void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector);

@@ -134,6 +134,7 @@ TestSuite(vmx_exit_msr, .init = exit_set_up);
 TestSuite(vmx_exit_io, .init = exit_set_up);
 TestSuite(vmx_exit_memory, .init = exit_set_up);
 TestSuite(vmx_inject, .init = exit_set_up);
+TestSuite(vmx_step, .init = exit_set_up);
 
 static enum exit_action write_cr(unsigned number, uint64_t value) {
     exit_page.gpr[GPR_RBX] = value;
@@ -291,7 +292,7 @@ Test(vmx_exit_io, strings_come_with_what_a_walk_needs) {
     cr_expect(exit_page.io.is_string && exit_page.io.segment == VMCS_FS);
     cr_expect_eq(exit_page.io.address_size, 8);
     cr_expect_eq(exit_page.walk.cr3, 0x5000);
-    cr_expect_eq(exit_page.walk.segment_base[VMCS_FS], 0x7777);
+    cr_expect_eq(exit_page.walk.segment[VMCS_FS].base, 0x7777);
     cr_expect_eq(exit_page.walk.code_size, 8);
 }
 
@@ -323,13 +324,49 @@ Test(vmx_exit_memory, faults_are_mapped_or_forwarded) {
     cr_expect_eq(seen.failure, VCPU_FAILURE_MEMORY);
 }
 
-Test(vmx_exit_memory, delivery_through_no_memory_ends_the_vm) {
+Test(vmx_exit_memory, delivery_through_no_memory_is_told) {
     vmcs_write32(VMCS_IDT_VECTORING_INFO, EVENT_VALID | EVENT_EXTERNAL_INTERRUPT | 0x30);
     seen.fault = VM_FAULT_RETRY;
     cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_RETRY);
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), EVENT_VALID | 0x30, "again");
     seen.fault = VM_FAULT_VMM;
-    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_KILL);
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_VMM);
+    cr_expect(exit_page.memory.is_delivery);
+    vmcs_write32(VMCS_IDT_VECTORING_INFO, 0);
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_VMM);
+    cr_expect_not(exit_page.memory.is_delivery);
+}
+
+Test(vmx_exit_memory, segments_are_whole_outside_64_bit_code) {
+    vmcs_write32(VMCS_LIMIT(VMCS_DS), 0xffff);
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_DS), 0xc093);
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_ES), 0x10093);
+    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)SEGMENT_DB);
+    vmx_fill_walk(&exit_vcpu);
+    cr_expect_eq(exit_page.walk.segment[VMCS_DS].limit, 0xffff);
+    cr_expect_eq(exit_page.walk.segment[VMCS_DS].attributes, 0xc093);
+    cr_expect_eq(exit_page.walk.segment[VMCS_ES].attributes, 0x93 | VCPU_SEGMENT_UNUSABLE);
+}
+
+// ---- single steps -------------------------------------------------------------------------------
+
+Test(vmx_step, ends_behind_one_instruction) {
+    uint32_t before = 0x100;
+    vmx_caps.allowed[CONTROL_PRIMARY].may1 = (uint32_t)PRIMARY_MONITOR_TRAP_FLAG;
+    cr_expect(vmx_step(&exit_vcpu));
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), before | PRIMARY_MONITOR_TRAP_FLAG);
+    exit_vcpu.is_stepping = true;
+    cr_expect_eq(exit_monitor_trap(&exit_vcpu), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_STEPPED);
+    cr_expect_not(exit_vcpu.is_stepping);
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), before);
+}
+
+Test(vmx_step, is_refused_where_the_processor_cannot) {
+    uint32_t before = vmcs_read32(VMCS_PRIMARY_CONTROLS);
+    vmx_caps.allowed[CONTROL_PRIMARY].may1 = 0;
+    cr_expect_not(vmx_step(&exit_vcpu));
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), before);
 }
 
 // ---- injection ----------------------------------------------------------------------------------
