@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import restart, scheduling
-from .command import EXIT_MANIFEST, MIB, Failure, format_size
+from .command import EXIT_MANIFEST, MIB, Failure, format_size, printable
 from .table import CMDLINE_MAX, Table, kind_of
 from .tomllines import key_lines
 
@@ -88,7 +88,8 @@ class _Reader:
     def error(self, where, key, what, remedy):
         """Notes an error at the line of `where`: a path of tomllines, or a number."""
         line = where if isinstance(where, int) else self.line_of(where)
-        self.errors.append((line, f"{self.path}:{line}: {key}: {what}; {remedy}"))
+        text = f"{self.path}:{line}: {key}: {what}; {remedy}"
+        self.errors.append((line, printable(text)))
 
     def line_of(self, where):
         """The line of a path, or of the nearest table around it."""
@@ -100,7 +101,6 @@ class _Reader:
         document = self.parse()
         if document is None:
             return None
-        self.lines = key_lines(self.text)
         self.unknown_keys((), document, ("vm", "host"), "")
         host = self.read_host(document.get("host", {}))
         vms = self.read_vms(document.get("vm"))
@@ -111,13 +111,18 @@ class _Reader:
 
     def parse(self):
         try:
-            self.text = self.path.read_text(encoding="utf-8")
-            return tomllib.loads(self.text)
+            self.text = self.path.read_text(encoding="utf-8-sig")  # some editors begin with a BOM
+            document = tomllib.loads(self.text)
+            self.lines = key_lines(self.text)
+            return document
         except OSError as error:
             what = f"can not be read ({error.strerror})"
             self.error(1, "manifest", what, "name a TOML file, see docs/manifest.md")
         except UnicodeDecodeError:
             self.error(1, "manifest", "is no UTF-8 text", "name a TOML file, see docs/manifest.md")
+        except RecursionError:
+            what = "lists or tables are nested too deeply"
+            self.error(1, "syntax", what, "no key needs more than two levels, see docs/manifest.md")
         except tomllib.TOMLDecodeError as error:
             match = re.search(r"\(at line (\d+), column \d+\)", str(error))
             line = int(match[1]) if match else self.text.count("\n") + 1

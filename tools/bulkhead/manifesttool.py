@@ -6,7 +6,7 @@ Also the options that tools/image and scripts/run share with it.
 
 from pathlib import Path
 
-from .command import ROOT, Failure, Parser, size_argument
+from .command import ROOT, Failure, Parser, cmdline_argument, size_argument
 from .compiler import compile_manifest
 from .manifest import Checks, load
 
@@ -37,6 +37,7 @@ def add_compile_options(parser):
     add_check_options(parser)
     parser.add_argument(
         "--append-cmdline",
+        type=cmdline_argument,
         default="",
         metavar="TEXT",
         help="append to the hypervisor's command line of the manifest",
