@@ -549,6 +549,7 @@ enum vcpu_event {
     VCPU_EVENT_INIT = 1u << 1,
     VCPU_EVENT_SIPI = 1u << 2,
     VCPU_EVENT_EOI = 1u << 3,
+    VCPU_EVENT_NMI_AGAIN = 1u << 4, // a second one behind VCPU_EVENT_NMI
 };
 
 enum vcpu_activity { VCPU_ACTIVE = 0, VCPU_HALTED = 1, VCPU_WAIT_SIPI = 3 };

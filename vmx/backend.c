@@ -78,6 +78,10 @@ static void vmx_set_tsc_offset(struct vcpu *vcpu) {
     vmcs_write64(VMCS_TSC_OFFSET, vcpu->tsc_offset);
 }
 
+static uint64_t get_cr4(const struct vcpu *vcpu) {
+    return vmx_get_cr4(vcpu->backend);
+}
+
 const struct vcpu_backend vmx_backend = {
     .name = "VT-x",
     .npt_format = &ept_format,
@@ -104,6 +108,7 @@ const struct vcpu_backend vmx_backend = {
     .inject_exception = vmx_inject_exception,
     .flush_npt = vmx_flush_npt,
     .set_tsc_offset = vmx_set_tsc_offset,
+    .get_cr4 = get_cr4,
     .init_reset = vmx_init_reset,
     .start_up = vmx_start_up,
     .read_registers = vmx_read_registers,

@@ -92,7 +92,7 @@ uint64_t cr0_host_mask(bool has_unrestricted_guest) {
 uint64_t cr4_host_mask(uint64_t allowed) {
     const uint64_t harmless = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE |
                               CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE |
-                              CR4_PCIDE | CR4_SMEP | CR4_SMAP;
+                              CR4_OSXSAVE | CR4_PCIDE | CR4_SMEP | CR4_SMAP;
     return ~(harmless & allowed);
 }
 
@@ -129,8 +129,9 @@ bool cr0_write_is_valid(uint64_t old, uint64_t value, uint64_t cr4, uint64_t efe
     return true;
 }
 
-bool cr4_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t efer) {
-    if (value & ~allowed)
+bool cr4_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t efer,
+                        uint64_t cr3) {
+    if ((value & ~allowed) || ((value & ~old & CR4_PCIDE) && (cr3 & CR3_PCID)))
         return false;
     bool is_long = (efer & EFER_LMA) != 0;
     if (is_long && !(value & CR4_PAE))

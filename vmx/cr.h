@@ -8,6 +8,7 @@
 
 #define XCR0_MPX (BIT(3) | BIT(4))
 #define XCR0_AMX (BIT(17) | BIT(18))
+#define CR3_PCID 0xfffULL // must be 0 where PCIDs are switched on
 
 // What the guest's CPUID table says, of what matters here.
 struct cr_features {
@@ -26,7 +27,7 @@ uint64_t spec_ctrl_allowed(const struct cr_features *features);
 // a guest must not turn off this CPU's caches; NE, which VT-x wants set; and protection and paging
 // where the processor cannot run without them. Bits that MOV to CR0 ignores must not be here: a write
 // that differs from the shadow in one of them would exit for ever. Of CR4: all that the guest may not
-// set, what CPUID shows (OSXSAVE, PKE), and MCE, since machine checks are the host's.
+// set, and MCE, since machine checks are the host's.
 uint64_t cr0_host_mask(bool has_unrestricted_guest);
 uint64_t cr4_host_mask(uint64_t allowed);
 
@@ -40,7 +41,8 @@ bool cr_state_is_valid(uint64_t cr0, uint64_t cr4, uint64_t efer, uint64_t cr4_m
                        uint64_t efer_may);
 // A write to a register of a running guest; false: #GP(0). `old` and `value` as the guest sees them.
 bool cr0_write_is_valid(uint64_t old, uint64_t value, uint64_t cr4, uint64_t efer, bool is_cs_long);
-bool cr4_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t efer);
+bool cr4_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t efer,
+                        uint64_t cr3);
 bool efer_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t cr0);
 bool xcr0_is_valid(uint64_t value, uint64_t allowed);
 bool pat_is_valid(uint64_t value);

@@ -88,7 +88,6 @@ void vmx_read_registers(struct vcpu *vcpu, struct vcpu_registers *registers) {
     registers->pending_debug = vmcs_read(VMCS_GUEST_PENDING_DEBUG);
     registers->interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
     registers->has_pending = inject_save(&registers->pending);
-    registers->events = x->primary & PRIMARY_NMI_WINDOW_EXITING ? VCPU_EVENT_NMI : 0;
 }
 
 static bool are_segments_valid(const struct vcpu_registers *registers) {

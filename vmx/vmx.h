@@ -114,7 +114,7 @@ void vmx_fill_walk(struct vcpu *vcpu);
 
 bool vmx_step(struct vcpu *vcpu);
 bool vmx_can_take_interrupt(struct vcpu *vcpu);
-bool vmx_can_take_nmi(struct vcpu *vcpu);
+enum nmi_gate vmx_can_take_nmi(struct vcpu *vcpu);
 void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
 void vmx_inject_nmi(struct vcpu *vcpu);
 void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
@@ -131,7 +131,9 @@ bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked);
 #define BLOCKING_UNTIL_NEXT (uint32_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)
 
 // GUEST_PENDING_DEBUG: SDM 3C Table 25-4 "Format of Pending-Debug-Exceptions".
+#define PENDING_DEBUG_ENABLED     BIT(12) // a breakpoint of DR7 was met
 #define PENDING_DEBUG_SINGLE_STEP BIT(14)
+#define PENDING_DEBUG_ANY         (PENDING_DEBUG_ENABLED | PENDING_DEBUG_SINGLE_STEP)
 
 // Access rights of a segment: SDM 3C Table 25-2 "Format of Access Rights".
 #define SEGMENT_TYPE      0xfu

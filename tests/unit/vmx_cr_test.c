@@ -59,8 +59,8 @@ Test(vmx_cr, host_masks_hold_what_is_ours) {
     cr_expect_eq(cr0_host_mask(true), CR0_CD | CR0_NW | CR0_NE);
     cr_expect_eq(cr0_host_mask(false), CR0_CD | CR0_NW | CR0_NE | CR0_PE | CR0_PG);
     uint64_t mask = cr4_host_mask(cr4_allowed(&everything));
-    cr_expect_eq(mask & (CR4_MCE | CR4_VMXE | CR4_OSXSAVE | CR4_PKE | CR4_LA57),
-                 CR4_MCE | CR4_VMXE | CR4_OSXSAVE | CR4_PKE | CR4_LA57);
+    cr_expect_eq(mask & (CR4_MCE | CR4_VMXE | CR4_PKE | CR4_LA57),
+                 CR4_MCE | CR4_VMXE | CR4_PKE | CR4_LA57);
     cr_expect_eq(mask & (CR4_PGE | CR4_PAE | CR4_SMEP), 0);
     // What CPUID does not show must exit, to fault.
     cr_expect_eq(cr4_host_mask(CR4_PAE) & CR4_SMEP, CR4_SMEP);
@@ -101,11 +101,13 @@ Test(vmx_cr, cr0_writes_fault_as_on_a_processor) {
 
 Test(vmx_cr, cr4_writes_fault_as_on_a_processor) {
     uint64_t allowed = cr4_allowed(&everything);
-    cr_expect(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_OSXSAVE, allowed, LONG_EFER));
-    cr_expect_not(cr4_write_is_valid(CR4_PAE, 0, allowed, LONG_EFER), "PAE in long mode");
-    cr_expect_not(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_VMXE, allowed, LONG_EFER));
-    cr_expect_not(cr4_write_is_valid(0, CR4_PCIDE, allowed, 0), "PCID outside long mode");
-    cr_expect(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_PCIDE, allowed, LONG_EFER));
+    cr_expect(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_OSXSAVE, allowed, LONG_EFER, 0x1fff));
+    cr_expect_not(cr4_write_is_valid(CR4_PAE, 0, allowed, LONG_EFER, 0), "PAE in long mode");
+    cr_expect_not(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_VMXE, allowed, LONG_EFER, 0));
+    cr_expect_not(cr4_write_is_valid(0, CR4_PCIDE, allowed, 0, 0), "PCID outside long mode");
+    cr_expect(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_PCIDE, allowed, LONG_EFER, 0x1000));
+    cr_expect_not(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_PCIDE, allowed, LONG_EFER, 0x1008));
+    cr_expect(cr4_write_is_valid(CR4_PAE | CR4_PCIDE, CR4_PAE | CR4_PCIDE, allowed, LONG_EFER, 8));
 }
 
 Test(vmx_cr, efer_writes_fault_as_on_a_processor) {

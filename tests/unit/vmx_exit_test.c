@@ -161,12 +161,11 @@ Test(vmx_exit_cr, retry_converges) {
         cr_expect_eq((vmcs_read(VMCS_CR0_READ_SHADOW) ^ values[i]) & exit_x.cr0_mask, 0);
     }
     exit_set_up();
-    cr_expect_eq(write_cr(4, CR4_PAE | CR4_OSXSAVE | CR4_PGE), EXIT_RETRY);
-    cr_expect_eq(
-        (vmcs_read(VMCS_CR4_READ_SHADOW) ^ (CR4_PAE | CR4_OSXSAVE | CR4_PGE)) & exit_x.cr4_mask, 0);
-    cr_expect_eq(vmcs_read(VMCS_GUEST_CR4), CR4_PAE | CR4_VMXE | CR4_MCE | CR4_OSXSAVE,
-                 "ours stay, OSXSAVE passes, PGE is the instruction's own to set");
-    cr_expect_eq(exit_x.cr4_shadow & CR4_OSXSAVE, CR4_OSXSAVE);
+    const uint64_t cr4 = CR4_PAE | CR4_MCE | CR4_OSXSAVE | CR4_PGE;
+    cr_expect_eq(write_cr(4, cr4), EXIT_RETRY);
+    cr_expect_eq((vmcs_read(VMCS_CR4_READ_SHADOW) ^ cr4) & exit_x.cr4_mask, 0);
+    cr_expect_eq(vmcs_read(VMCS_GUEST_CR4), CR4_PAE | CR4_VMXE | CR4_MCE,
+                 "ours stay, all others are the instruction's own to set");
 }
 
 Test(vmx_exit_cr, bad_writes_fault_and_change_nothing) {
@@ -176,6 +175,11 @@ Test(vmx_exit_cr, bad_writes_fault_and_change_nothing) {
     exit_set_up();
     cr_expect_eq(write_cr(4, CR4_PAE | CR4_VMXE), EXIT_RETRY);
     cr_expect(seen.has_vector && seen.vector == EXC_GP);
+    cr_expect_eq(exit_x.cr4_shadow, CR4_PAE);
+    exit_set_up();
+    vmcs_write(VMCS_GUEST_CR3, 0x5008);
+    cr_expect_eq(write_cr(4, CR4_PAE | CR4_MCE | CR4_PCIDE), EXIT_RETRY);
+    cr_expect(seen.has_vector && seen.vector == EXC_GP, "PCIDs, with one in CR3");
     cr_expect_eq(exit_x.cr4_shadow, CR4_PAE);
 }
 
@@ -392,14 +396,33 @@ Test(vmx_inject, interrupts_wait_for_their_window) {
 }
 
 Test(vmx_inject, nmi_waits_for_iret) {
-    cr_expect(vmx_can_take_nmi(&exit_vcpu));
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_OPEN);
     vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, (uint32_t)BLOCKING_BY_NMI);
-    cr_expect_not(vmx_can_take_nmi(&exit_vcpu));
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_IN_SERVICE);
     cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), 0x100 | PRIMARY_NMI_WINDOW_EXITING);
     cr_expect_eq(exit_nmi_window(&exit_vcpu), EXIT_RETRY);
     cr_expect(exit_vcpu.pending & VCPU_PENDING_NMI);
     vmx_inject_nmi(&exit_vcpu);
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000202);
+    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, 0);
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_IN_SERVICE, "it is on its way in");
+    vmx_inject_interrupt(&exit_vcpu, 0x55);
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_SHUT);
+}
+
+// SDM 3C 27.7.3: an entry that injects has no pending #DB any more.
+Test(vmx_inject, debug_exception_goes_first) {
+    const uint64_t due[] = {PENDING_DEBUG_SINGLE_STEP, PENDING_DEBUG_ENABLED | 1};
+    for (size_t i = 0; i < ARRAY_COUNT(due); i++) {
+        exit_set_up();
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG, due[i]);
+        cr_expect_not(vmx_can_take_interrupt(&exit_vcpu));
+        cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_SHUT);
+        cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS),
+                     0x100 | PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING);
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG, 1);
+        cr_expect(vmx_can_take_interrupt(&exit_vcpu), "a breakpoint that is not enabled");
+    }
 }
 
 Test(vmx_inject, error_codes_follow_the_vector_and_the_mode) {
