@@ -33,7 +33,7 @@ KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S drivers/*.
               lib/crc32.c lib/elf.c lib/fmt.c lib/heap.c lib/pagetable.c lib/ring.c lib/string.c
 USER_LIB   := lib/crc32.c lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/start.S
 SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB)
-VMM_SRC    := $(wildcard vmm/*.c vmm/acpi/*.c) $(USER_LIB)
+VMM_SRC    := $(wildcard vmm/*.c vmm/acpi/*.c vmm/firmware/*.c) $(USER_LIB)
 BOOT_SRC   := $(wildcard boot/*.c) lib/crc32.c lib/elf.c lib/fmt.c lib/string.c
 
 objects = $(patsubst %,$(BUILD)/$(1)/%.o,$(2))
@@ -76,7 +76,7 @@ bench: setup ## a table of costs, and one JSON line a figure
 	$(Q)tests/bench/run
 
 soak: setup ## hostile guests with new seeds for an hour; SOAK="--minutes 600 --model ..."
-	$(Q)$(MAKE) --no-print-directory image-parts tiny fuzz
+	$(Q)$(MAKE) --no-print-directory image-parts tiny wall fuzz
 	$(Q)tests/soak/run $(SOAK)
 
 image: setup ## a disk image of the Debian guest, for a USB stick: build/bulkhead.img
@@ -161,5 +161,5 @@ $(UNIT)/unit-$(1): $(call objects,host,$(TESTS_$(1)) $(call UNIT_SUPPORT,$(1)) $
 endef
 $(foreach u,$(UNITS),$(eval $(call unit_rule,$(u))))
 
--include guests/tiny/rules.mk tests/rules.mk
+-include guests/tiny/rules.mk guests/wall/rules.mk tests/rules.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
