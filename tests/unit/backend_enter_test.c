@@ -78,7 +78,9 @@ Test(backend_enter, done_instruction_ends_blocking) {
 Test(backend_enter, single_step_behind_it_is_pending) {
     paper.vmcs[VMCS_GUEST_RFLAGS] |= RFLAGS_TF;
     paper.vmcs[VMCS_GUEST_PENDING_DEBUG] = 1;
-    (void)vmx_enter(&paper_vcpu);
+    paper.reasons[1] = REASON_PAUSE;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_YIELD, "the #DB behind HLT ends it");
+    cr_expect_eq(paper.entries, 2);
     cr_expect_eq(paper.vmcs[VMCS_GUEST_PENDING_DEBUG], PENDING_DEBUG_SINGLE_STEP | 1);
     cr_expect_eq(paper.vmcs[VMCS_GUEST_INTERRUPTIBILITY], 0);
 }
@@ -88,6 +90,7 @@ static void set_tf(void) {
 }
 Test(backend_enter, flags_are_those_of_the_exit) {
     paper.on_entry = set_tf;
+    paper.reasons[0] = REASON_PAUSE;
     (void)vmx_enter(&paper_vcpu);
     cr_expect(paper_x()->is_stepping);
     paper.entries = 0;

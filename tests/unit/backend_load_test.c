@@ -80,7 +80,7 @@ Test(backend_load, closed_fpu_is_opened_for_the_move_only) {
     cr_expect(paper.reg[PAPER_CR0] & CR0_TS);
     vmx_unload(&paper_vcpu);
     cr_expect(paper.reg[PAPER_CR0] & CR0_TS);
-    vmx_clear_fpu();
+    vmx_forget();
     cr_expect(paper.reg[PAPER_CR0] & CR0_TS);
     paper.reg[PAPER_CR0] &= ~CR0_TS;
     vmx_load(&paper_vcpu);
@@ -95,14 +95,14 @@ Test(backend_load, without_xsave_it_is_fxsave) {
     cr_expect_eq(paper.fpu_mask, PAPER_FX);
     vmx_unload(&paper_vcpu);
     cr_expect_eq(paper.fpu_mask, PAPER_FX);
-    vmx_clear_fpu();
+    vmx_forget();
     cr_expect_eq(paper.fpu_mask, PAPER_FX);
     cr_expect_eq(paper.xcr0, 0x123);
 }
 
 Test(backend_load, cleared_fpu_holds_nothing_of_anybodys) {
     memset(paper.fpu, 0x77, sizeof(paper.fpu));
-    vmx_clear_fpu();
+    vmx_forget();
     cr_expect_eq(paper.fpu[0], 0x7f);
     cr_expect_eq(paper.fpu[1], 0x03);
     cr_expect_eq(paper.fpu[24], 0x80);

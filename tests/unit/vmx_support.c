@@ -203,8 +203,8 @@ enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_
     paper.seen.detail = detail;
     return EXIT_KILL;
 }
-enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu, uint64_t guest_cr4) {
-    (void)vcpu, (void)guest_cr4;
+enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu) {
+    (void)vcpu;
     return EXIT_ADVANCE;
 }
 enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
