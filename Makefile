@@ -48,7 +48,7 @@ PARTS := $(BUILD)/boot/BOOTX64.EFI $(BUILD)/kernel.elf $(BUILD)/supervisor.elf $
 DEBIAN := $(addprefix $(BUILD)/guests/debian/,manifest.toml selfcheck.toml selfcheck-2.toml \
           selfcheck-4.toml vmlinuz initrd.img)
 
-.PHONY: help all run test proof check bench soak image image-parts setup clean
+.PHONY: help all run test proof check bench mutate soak image image-parts setup clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -74,6 +74,9 @@ check: setup ## format, static analysis, layers, headers, names in the docs
 
 bench: setup ## a table of costs, and one JSON line a figure
 	$(Q)tests/bench/run
+
+mutate: setup ## plants faults one at a time, to see which test dies of each: two hours; MUTATE="--only TEXT ..."
+	$(Q)tests/mutate/run $(MUTATE)
 
 soak: setup ## hostile guests with new seeds for an hour; SOAK="--minutes 600 --model ..."
 	$(Q)$(MAKE) --no-print-directory image-parts tiny wall fuzz
