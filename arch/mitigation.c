@@ -6,13 +6,6 @@
 #include "arch/split.h"
 #include "lib/string.h"
 
-enum mitigation_msr {
-    MSR_SPEC_CTRL = 0x48,
-    MSR_PRED_CMD = 0x49,
-    MSR_ARCH_CAPABILITIES = 0x10a,
-    MSR_FLUSH_CMD = 0x10b,
-};
-
 #define SPEC_CTRL_IBRS      BIT(0)
 #define SPEC_CTRL_BHI_DIS_S BIT(10)
 #define PRED_CMD_IBPB       BIT(0)
@@ -76,10 +69,6 @@ struct mitigation mitigation_judge(bool is_intel, struct cpuid_result leaf7,
 }
 
 void mitigation_init(bool is_off) {
-    if (is_off) {
-        mitigation = (struct mitigation){.is_off = true};
-        return;
-    }
     struct cpuid_result none = {0, 0, 0, 0};
     bool has_leaf7 = x86_cpuid(LEAF_BASIC, 0).eax >= LEAF_STRUCTURED;
     bool has_amd = x86_cpuid(LEAF_EXTENDED, 0).eax >= LEAF_ADDRESSES;
@@ -92,6 +81,9 @@ void mitigation_init(bool is_off) {
                                   amd, capabilities);
     mitigation.has_pcid =
         mitigation.splits_tables && (x86_cpuid(LEAF_FEATURES, 0).ecx & ECX_PCID) != 0;
+    if (is_off)
+        mitigation = (struct mitigation){.is_off = true};
+    mitigation.capabilities = capabilities;
 }
 
 void mitigation_init_cpu(void) {
@@ -126,13 +118,19 @@ void mitigation_report(void) {
         log_line("side channels: missing: BHI_DIS_S (a guest can mislead the kernel's own branches "
                  "by their history: update the microcode)");
     if (m->has_page_hazard)
-        log_line("side channels: not known to be free of ITLB multihit (a hostile guest may stop "
-                 "such a CPU)");
+        log_line("side channels: not known to be free of ITLB multihit: guests' code is mapped by "
+                 "small pages");
+}
+
+void mitigation_empty_buffers(void) {
+    static const uint16_t selector = SELECTOR_KERNEL_DATA;
+    // The form with a memory operand is the one that empties them.
+    if (mitigation.has_verw)
+        __asm__ volatile("verw %0" ::"m"(selector) : "cc", "memory");
 }
 
 void mitigation_switch(struct cpu *cpu, uint64_t domain) {
     const struct mitigation *m = &mitigation;
-    static const uint16_t selector = SELECTOR_KERNEL_DATA;
     cpu->domain = domain;
     cpu->barriers++;
     if (m->splits_tables)
@@ -141,8 +139,6 @@ void mitigation_switch(struct cpu *cpu, uint64_t domain) {
         x86_wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
     if (m->needs_l1d_flush && m->has_l1d_flush)
         x86_wrmsr(MSR_FLUSH_CMD, FLUSH_CMD_L1D);
-    // The form with a memory operand is the one that empties the buffers.
-    if (m->has_verw)
-        __asm__ volatile("verw %0" ::"m"(selector) : "cc", "memory");
+    mitigation_empty_buffers();
     mitigation_fill_returns();
 }

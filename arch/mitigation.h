@@ -27,6 +27,7 @@ struct mitigation {
     bool fills_returns; // the return stack is filled before a return that others may have trained
     uint64_t spec_ctrl; // IA32_SPEC_CTRL, while the kernel runs
     bool lacks_bhi;     // a guest's branch history can steer ours, and no bit says stop
+    uint64_t capabilities; // IA32_ARCH_CAPABILITIES; 0: there is none
     bool is_off;        // all of this, by the command line
 };
 extern struct mitigation mitigation;
@@ -57,10 +58,12 @@ static inline void mitigation_fill_returns(void) {
 // Says by log_line what is used, and what is needed and missing.
 void mitigation_report(void);
 
-// Whether this CPU last ran another domain than this one (never 0).
+// Whether this CPU, or another one of its core, ran another domain than this one (never 0) since its last barrier.
 static inline bool mitigation_is_switch(const struct cpu *cpu, uint64_t domain) {
     return cpu->domain != domain;
 }
 // Before anything of the domain runs on this CPU, and after what the last one left in registers has been
 // saved: has the processor forget. Counted in cpu->barriers.
 void mitigation_switch(struct cpu *cpu, uint64_t domain);
+// The part of it that is for a CPU about to leave its core to others: what it stored or loaded lately.
+void mitigation_empty_buffers(void);

@@ -132,6 +132,9 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     struct cpu *cpu = vcpu->cpu;
     enum exit_action action;
+    // What ran here meanwhile left in buffers must not be the guest's to sample.
+    if (mitigation.has_verw)
+        mitigation_empty_buffers();
     do {
         if (SELDOM(x->entry_work)) {
             action = prepare(vcpu);
@@ -150,7 +153,8 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
         action = vmx_exit_handlers[reason](vcpu);
         if (action == EXIT_ADVANCE || action == EXIT_BLOCK) {
             advance(x);
-            action = action == EXIT_BLOCK ? EXIT_BLOCK : EXIT_RETRY;
+            // The #DB behind a HLT that is stepped over ends it.
+            action = action == EXIT_BLOCK && !x->is_stepping ? EXIT_BLOCK : EXIT_RETRY;
         }
     } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
     mitigation_fill_returns();

@@ -2,6 +2,7 @@
 // The exits that need a few lines each: events from outside, single instructions, and what a guest must
 // not do.
 #include "arch/log.h"
+#include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "vmx/cr.h"
 #include "vmx/exit.h"
@@ -39,8 +40,7 @@ enum exit_action exit_exception(struct vcpu *vcpu) {
     uint32_t vector = info & EVENT_VECTOR;
     if ((info & EVENT_TYPE) == EVENT_NMI) {
         vmx_requeue_event(vcpu, false);
-        // Through the IDT, so that its IRET unblocks the next NMI.
-        __asm__ volatile("int %0" ::"i"(EXC_NMI) : "memory");
+        x86_call_nmi();
         return EXIT_RETRY;
     }
     if (vector == EXC_MC)
@@ -60,6 +60,7 @@ enum exit_action exit_external_interrupt(struct vcpu *vcpu) {
     uint64_t own_timers = cpu->own_timers;
     interrupt_dispatch((uint8_t)(vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO) & EVENT_VECTOR));
     vcpu->own_timer_exits += cpu->own_timers - own_timers;
+    mitigation_empty_buffers(); // the interrupt may have been for somebody else
     return EXIT_RETRY;
 }
 
@@ -74,8 +75,7 @@ enum exit_action exit_task_switch(struct vcpu *vcpu) {
 }
 
 enum exit_action exit_cpuid(struct vcpu *vcpu) {
-    const struct vmx_vcpu *x = vcpu->backend;
-    return vcpu_emulate_cpuid(vcpu, x->cr4_shadow);
+    return vcpu_emulate_cpuid(vcpu);
 }
 
 enum exit_action exit_hlt(struct vcpu *vcpu) {
