@@ -62,7 +62,8 @@ static void need_less(struct vm *vm, uint64_t tables) {
         is_done = spare_drop_some(vm);
         lock_drop(&vm->lock);
         tables = 0;
-        thread_preempt();
+        if (!is_done)
+            thread_preempt();
     } while (!is_done);
 }
 
