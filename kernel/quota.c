@@ -11,10 +11,14 @@ struct quota *quota_root(void) {
     return &root;
 }
 
+// The kernel's own tables are nobody's to pay for: a page for each 2 MiB that the direct map shows in pages, and one for 128
+// stacks, which are 1 MiB.
+#define TABLES_SHARE 256u
+
 void quota_init_root(uint64_t bytes) {
     object_init(&root.object, OBJECT_QUOTA);
     object_list(&root.object);
-    root.limit = bytes;
+    root.limit = bytes - bytes / TABLES_SHARE;
 }
 
 // `kernel` is how much of it is in kernel pages.

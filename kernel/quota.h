@@ -5,6 +5,9 @@
 // Kernel objects come from quota_alloc in whole pages: objects here are large and few, and a page
 // belongs to one owner.
 //
+// What a quota has left, it gets, whatever others do inside theirs: a page in use keeps only itself from them, since the
+// kernel gives back its free pages one by one (frame_reclaim_pages), and memory objects take what is there (kernel/memory.c).
+//
 // Locks: quota->lock (rank LOCK_QUOTA); the frame allocator's below it.
 #pragma once
 
@@ -25,7 +28,7 @@ struct quota {
 /*@ predicate are_books_right(struct quota *quota) =
         quota->kernel <= quota->used <= quota->limit; */
 
-// The root quota: all memory that is free at boot.
+// The root quota: all memory that is free at boot, but for what tables of the kernel's own may take of it.
 struct quota *quota_root(void);
 void quota_init_root(uint64_t bytes);
 // NULL: `parent` has not that much left.

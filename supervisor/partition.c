@@ -12,7 +12,7 @@
 #define MIB (1ULL << 20)
 
 // What a VM may need besides its RAM. Two sets of tables map the RAM (EPT, the VMM's own), and the
-// kernel lists its pages: 3/512 of it when all pages are small. A vCPU takes its VMCS, its pages, an
+// kernel reserves a list of its pages: 3/512 of it when all pages are small. A vCPU takes its VMCS, its pages, an
 // XSAVE area, and two stacks.
 #define TABLES_SHARE  128u // 1/128 of RAM
 #define VCPU_OVERHEAD (192ULL << 10)
