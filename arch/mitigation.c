@@ -5,13 +5,6 @@
 #include "arch/log.h"
 #include "lib/string.h"
 
-enum mitigation_msr {
-    MSR_SPEC_CTRL = 0x48,
-    MSR_PRED_CMD = 0x49,
-    MSR_ARCH_CAPABILITIES = 0x10a,
-    MSR_FLUSH_CMD = 0x10b,
-};
-
 #define SPEC_CTRL_IBRS BIT(0)
 #define PRED_CMD_IBPB  BIT(0)
 #define FLUSH_CMD_L1D  BIT(0)
@@ -71,6 +64,7 @@ void mitigation_init(void) {
         (leaf7.edx & EDX_ARCH_CAPABILITIES) != 0 ? x86_rdmsr(MSR_ARCH_CAPABILITIES) : 0;
     mitigation = mitigation_judge(strcmp(cpu_features.vendor, "GenuineIntel") == 0, leaf7, amd,
                                   capabilities);
+    mitigation.capabilities = capabilities;
 }
 
 void mitigation_init_cpu(void) {
@@ -95,8 +89,8 @@ void mitigation_report(void) {
         log_line("side channels: missing: enhanced IBRS (a guest can mislead the kernel's own "
                  "branches; the kernel maps no guest's memory)");
     if (m->has_page_hazard)
-        log_line("side channels: not known to be free of ITLB multihit (a hostile guest may stop "
-                 "such a CPU)");
+        log_line("side channels: not known to be free of ITLB multihit: guests' code is mapped by "
+                 "small pages");
 }
 
 // Calls that are never returned from: returns of the next owner that find the stack empty do not go where

@@ -22,6 +22,7 @@ struct mitigation {
     bool needs_verw;        // MDS, TAA, MMIO stale data, register file data
     bool needs_l1d_flush;   // L1 terminal fault
     bool has_page_hazard;   // a guest's code on large pages can stop the machine (ITLB multihit)
+    uint64_t capabilities;  // IA32_ARCH_CAPABILITIES; 0: there is none
 };
 extern struct mitigation mitigation;
 
