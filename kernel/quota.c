@@ -83,6 +83,12 @@ void *quota_alloc_page(struct quota *quota) {
 void quota_free_page(struct quota *quota, void *page) {
     kernel_page_free(page);
     quota_release_kernel(quota, PAGE_SIZE);
+    quota_tell(quota);
+}
+
+void quota_tell(struct quota *quota) {
+    if (__atomic_load_n(&quota->used, __ATOMIC_RELAXED) == 0)
+        event_notify(&quota->empty);
 }
 
 // The page of the struct itself is part of what the parent gives away.
@@ -107,8 +113,10 @@ void quota_destroy(struct object *object) {
     struct quota *quota = CONTAINER_OF(object, struct quota, object), *parent = quota->parent;
     uint64_t bytes = quota->limit + PAGE_SIZE;
     object_unlist(object);
+    event_unbind(&quota->empty);
     kernel_page_free(quota);
     quota_release(parent, bytes);
+    quota_tell(parent);
     object_unref(&parent->object);
 }
 

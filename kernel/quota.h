@@ -12,17 +12,19 @@
 #pragma once
 
 #include "include/abi.h"
+#include "kernel/event.h"
 #include "kernel/lock.h"
 #include "kernel/object.h"
 
 struct quota {
     struct object object;
     struct spinlock lock;
-    struct quota *parent; // referenced; NULL: the root
-    uint64_t limit;       // bytes; const
-    uint64_t used;        // bytes [lock]
-    uint64_t kernel;      // of these, in kernel pages [lock]
-    uint64_t found;       // of the others, by the auditor
+    struct quota *parent;       // referenced; NULL: the root
+    uint64_t limit;             // bytes; const
+    uint64_t used;              // bytes [lock]
+    uint64_t kernel;            // of these, in kernel pages [lock]
+    uint64_t found;             // of the others, by the auditor
+    struct event_binding empty; // told when nothing is charged any more; const once it has a handle
 };
 
 /*@ predicate are_books_right(struct quota *quota) =
@@ -62,6 +64,9 @@ bool quota_charge_kernel(struct quota *quota, uint64_t bytes);
     ensures quota->used == \old(quota->used) - bytes;
     ensures quota->kernel == \old(quota->kernel) - bytes; */
 void quota_release_kernel(struct quota *quota, uint64_t bytes);
+
+// Who gave back the last of some object tells who waits for the quota's end. No lock of rank LOCK_EVENT or above.
+void quota_tell(struct quota *quota);
 
 // One zeroed frame of kernel memory, mapped in the kernel, charged to the quota. NULL: used up.
 void *quota_alloc_page(struct quota *quota);
