@@ -84,9 +84,10 @@ enum abi_call {
 
     // ---- memory --------------------------------------------------------------------------------
 
-    // (quota, bytes): a new quota that holds `bytes`, taken out of `quota`. Given back with the last
-    // handle and the last object that is charged to it. Needs: quota CREATE. Returns: a handle with the
-    // rights of the one given.
+    // (quota, bytes, event, mask): a new quota that holds `bytes`, taken out of `quota`. Given back with the
+    // last handle and the last object that is charged to it. Each time that nothing is charged to it any more
+    // `mask` is signalled on `event` (0: none). Needs: quota CREATE, event SIGNAL for the mask. Returns: a
+    // handle with the rights of the one given.
     ABI_QUOTA_CREATE = 2,
     // (quota, struct abi_quota_info *). Needs: quota READ. Returns: 0.
     ABI_QUOTA_READ = 3,
