@@ -11,7 +11,7 @@
 #include "clock.h"
 #include "console.h"
 #include "include/vmm.h"
-#include "load.h"
+#include "load/load.h"
 #include "machine.h"
 
 // Our own bit of start->wakeup: the I/O thread has an earlier deadline.
