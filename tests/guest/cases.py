@@ -20,6 +20,7 @@ class Case:
     restricted_end: str = ""  # on CPUs without unrestricted guest, where it differs
     prints: tuple = ()  # lines that must be among its output
     initrd: bool = False
+    elf32: bool = False  # packed so
     vcpus: int = 1
     tsc_frequency: str = ""  # without one: the host's
 
@@ -52,6 +53,16 @@ def crashed(reason):
     return "crashed: " + reason
 
 
+def entries(*protocols):
+    """Guests that other entry protocols than Linux' start, packed in both sizes of ELF."""
+    for protocol in protocols:
+        for size in ("", "-elf32"):
+            guest = f"entry-{protocol}"
+            words = f"entry memory=8 initrd={INITRD_BYTES}"
+            refused = f"refused: kernel '{guest}{size}.elf' starts by .* no unrestricted guest mode.*"
+            yield Case(guest + size, guest, words, initrd=True, elf32=bool(size), restricted_end=refused)
+
+
 NO_REAL_MODE = crashed("the guest entered a mode .*")
 
 CASES = [
@@ -74,6 +85,7 @@ CASES = [
     Case("memory-64m", "memory", "memory=64", memory="64M"),
     Case("beyond"),
     Case("initrd", cmdline=f"initrd={INITRD_BYTES}", initrd=True),
+    *entries("multiboot", "multiboot2", "pvh"),
     Case("ports"),
     Case("ports-string", prints=("printed by one instruction",)),
     Case("mmio"),

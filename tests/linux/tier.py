@@ -58,6 +58,7 @@ BAD_LINES = [
 def jobs():
     for model, (name, vcpus) in MODELS.items():
         yield Job(TIER, name, selfcheck_job(model, vcpus), weight=90 + 30 * (vcpus - 1))
+    yield Job(TIER, "unusual", run_unusual, weight=130)
     yield Job(TIER, "typing", run_typing, weight=91)
     yield Job(TIER, "console", run_console, weight=60)
 
@@ -122,6 +123,30 @@ def selfcheck_job(model, vcpus):
         ]
 
     return run
+
+
+# What a PC's firmware left must do: no APIC, no ACPI, the resets of old, and what wakes from idle
+
+UNUSUAL = {  # words of the command line, how it ends, and what it says
+    "nolapic": ("nolapic reboot=b reset", "reset", r"reset: .* timer [1-9]\d*, DMI Virtual PC"),
+    "acpi-off": ("acpi=off reboot=e reset", "reset", r"reset: .* timer [1-9]\d*, DMI Virtual PC"),
+    "wake": ("wake=4", "powered off", r"wake: after ([4-9]|\d\d) s, 1 of 1, ACPI [1-9]"),
+}
+
+
+def run_unusual(context):
+    words = {name: f"console=ttyS0 panic=-1 quiet {words}" for name, (words, _end, _says) in UNUSUAL.items()}
+    vms = [selfcheck_vm(1, 96, "") | {"name": name, "cmdline": words[name]} for name in UNUSUAL]
+    boot = run_machine(context, context.log.stem, vms, ["--cpus", 2], TIMEOUT)
+    results = []
+    for name, (_words, expected, says) in UNUSUAL.items():
+        lines, end = boot.lines.get(name, []), boot.end(name)
+        problem = None if end == expected else f"ended as '{end}', not '{expected}'"
+        if not problem and not any(re.fullmatch(says, line) for line in lines):
+            problem = f"no line '{says}'"
+        results.append(verdict(name, problem or bad_line(lines)))
+    results.append(verdict("host", boot.host_problem([1])))
+    return results
 
 
 # Many at once: mixed numbers of vCPUs on two processors of the host, of which the first VM has one for itself
@@ -226,7 +251,10 @@ STEPS = [
     (r"audit: \d+ frames, \d+ mappings, \d+ tables: no error", "start hello"),
     (r"vm hello: debug-exit 0", "dump hello"),
     (r"debug-exit 0", "focus hello"),
-    (r"PASS: \d+ checks", f"{CTRL_A}1"),  # what it printed was kept; then back to the first VM
+    (r"PASS: \d+ checks", f"{CTRL_A}cstart sleeper"),  # what it printed was kept
+    (r"bulkhead> ", "focus sleeper"),
+    (r"waits for its power button", f"{CTRL_A}cpower-button sleeper"),
+    (r"vm sleeper: debug-exit 0", f"{CTRL_A}1"),  # back to the first VM
     (r"", "echo still $((40 + 2)) here"),
     (r"still 42 here", "poweroff"),
     (r"vm debian: powered off", ""),
@@ -239,9 +267,11 @@ def run_console(context):
     hello = {"name": "hello", "vcpus": 1, "memory": "8M", "autostart": False}
     hello |= {"kernel": str(BUILD / "guests" / "tiny" / "hello.elf")}
     hello |= {"cmdline": "from the command line"}
+    sleeper = hello | {"name": "sleeper", "cmdline": "button"}
+    sleeper |= {"kernel": str(BUILD / "guests" / "tiny" / "wake.elf")}
     context.log.parent.mkdir(parents=True, exist_ok=True)
     manifest = context.log.with_suffix(".toml")
-    write_manifest(manifest, [debian, hello])
+    write_manifest(manifest, [debian, hello, sleeper])
     typist = [sys.executable, "tests/setup/typist.py", context.log.with_suffix(".log"), TIMEOUT]
     command = ["scripts/run", "--no-build", "--target", "bochs", "--manifest", manifest]
     script = "".join(f"{pattern} -> {text}\n" for pattern, text in STEPS)
