@@ -33,7 +33,7 @@ KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S drivers/*.
               lib/crc32.c lib/elf.c lib/fmt.c lib/heap.c lib/pagetable.c lib/ring.c lib/string.c
 USER_LIB   := lib/crc32.c lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/start.S
 SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB)
-VMM_SRC    := $(wildcard vmm/*.c vmm/acpi/*.c vmm/firmware/*.c) $(USER_LIB)
+VMM_SRC    := $(wildcard vmm/*.c vmm/acpi/*.c vmm/firmware/*.c vmm/load/*.c) $(USER_LIB)
 BOOT_SRC   := $(wildcard boot/*.c) lib/crc32.c lib/elf.c lib/fmt.c lib/string.c
 
 objects = $(patsubst %,$(BUILD)/$(1)/%.o,$(2))
@@ -140,7 +140,7 @@ $(BUILD)/guests/debian/initrd.img: $(wildcard guests/debian/*)
 UNIT := $(BUILD)/tests
 unit_of = $(filter $(addprefix tests/unit/,$(addsuffix _test.c,$(1))),$(wildcard tests/unit/*_test.c))
 UNIT_SUPPORT = $(wildcard tests/unit/$(1)_support*.c)
-TESTS_lib        := $(call unit_of,boot_% crc32 elf fmt heap ring lib_string pagetable)
+TESTS_lib        := $(call unit_of,boot_% crc32 elf fmt heap index ring lib_string pagetable)
 PARTS_lib        := $(wildcard boot/boot_*.c) $(LIB)
 TESTS_vmm        := $(call unit_of,decode emulate walk dev_% vmm_%)
 PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))

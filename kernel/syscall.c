@@ -9,6 +9,7 @@
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/thread.h"
+#include "lib/index.h"
 
 static struct process *self(void) {
     return thread_current()->process;
@@ -98,11 +99,20 @@ static int64_t call_quota_create(const struct syscall *c) {
     int error = handle_get(self(), c->a[0], OBJECT_QUOTA, ABI_RIGHT_CREATE, &object, &has);
     if (error != ABI_OK)
         return -error;
-    struct quota *quota = NULL;
-    if (c->a[1] <= INT64_MAX)
-        quota = quota_create(CONTAINER_OF(object, struct quota, object), c->a[1]);
+    struct event *event;
+    int64_t result = -syscall_get_event(c->a[2], c->a[3], &event);
+    if (result == 0) {
+        struct quota *quota = NULL;
+        if (c->a[1] <= INT64_MAX)
+            quota = quota_create(CONTAINER_OF(object, struct quota, object), c->a[1]);
+        if (quota != NULL)
+            event_bind(&quota->empty, event, c->a[3]);
+        result =
+            quota != NULL ? handle_insert(self(), &quota->object, has.rights) : -ABI_ERROR_MEMORY;
+        syscall_drop_event(event);
+    }
     object_unref(object);
-    return quota != NULL ? handle_insert(self(), &quota->object, has.rights) : -ABI_ERROR_MEMORY;
+    return result;
 }
 
 static int64_t call_quota_read(const struct syscall *c) {
@@ -461,8 +471,11 @@ int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uin
                          uint64_t a5, uint64_t number) {
     const struct syscall call = {{a0, a1, a2, a3, a4, a5}};
     int64_t result = -ABI_ERROR_CALL;
-    if (number < ABI_CALL_COUNT && calls[number] != NULL)
-        result = calls[number](&call);
+    if (number < ABI_CALL_COUNT) {
+        number = index_mask(number, ABI_CALL_COUNT);
+        if (calls[number] != NULL)
+            result = calls[number](&call);
+    }
     trap_after_call();
     return result;
 }

@@ -9,6 +9,7 @@
 #include "kernel/scheduler.h"
 #include "kernel/space.h"
 #include "kernel/vcpu.h"
+#include "lib/index.h"
 #include "lib/string.h"
 
 void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
@@ -80,7 +81,7 @@ static int take_class(struct thread *thread, const struct group *group, uint32_t
     int error = group_pin(thread->group, cpu);
     if (error == ABI_OK) {
         thread->class = group->budget != 0 ? THREAD_REALTIME : THREAD_DEDICATED;
-        thread->cpu = cpu_table[cpu];
+        thread->cpu = cpu_table[index_mask(cpu, CPU_COUNT_MAX)];
         // Its first budget comes a period later: who ends and begins anew gains nothing.
         if (thread->class == THREAD_REALTIME)
             thread->deadline.key = x86_rdtsc() + group->period;

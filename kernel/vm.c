@@ -12,6 +12,7 @@
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
 #include "kernel/vmtime.h"
+#include "lib/index.h"
 #include "lib/string.h"
 
 #define NPT_ENTRIES   512u
@@ -55,15 +56,14 @@ static bool spare_drop_some(struct vm *vm) {
 }
 
 static void need_less(struct vm *vm, uint64_t tables) {
-    bool is_done;
-    do {
+    for (bool is_done = false; !is_done; tables = 0) {
         lock_take(&vm->lock);
         vm->tables_needed -= tables;
         is_done = spare_drop_some(vm);
         lock_drop(&vm->lock);
-        tables = 0;
-        thread_preempt();
-    } while (!is_done);
+        if (!is_done)
+            thread_preempt();
+    }
 }
 
 // False: the quota has not that many, and nothing changed.
@@ -302,7 +302,7 @@ const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32
     if (low >= VM_CPUID_INDEXED)
         return NULL;
     uint32_t count = __atomic_load_n(&vm->cpuid_count, __ATOMIC_ACQUIRE);
-    uint32_t first = vm->cpuid_first[range][low];
+    uint32_t first = vm->cpuid_first[range][index_mask(low, VM_CPUID_INDEXED)];
     if (first == 0)
         return NULL;
     for (uint32_t i = first - 1; i < count && vm->cpuid[i].leaf == leaf; i++)
