@@ -28,7 +28,7 @@ struct mitigation {
     uint64_t spec_ctrl; // IA32_SPEC_CTRL, while the kernel runs
     bool lacks_bhi;     // a guest's branch history can steer ours, and no bit says stop
     uint64_t capabilities; // IA32_ARCH_CAPABILITIES; 0: there is none
-    bool is_off;        // all of this, by the command line
+    bool is_off;           // all of this, by the command line
 };
 extern struct mitigation mitigation;
 

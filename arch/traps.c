@@ -89,7 +89,7 @@ void descriptors_init(struct cpu *cpu, const uint64_t stacks[4]) {
     gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
     cpu->tables = tables;
     cpu->tss = &tables->tss;
-    cpu->stack = traps_are_split ? &tables->stack : &tables->tss.rsp[0];
+    cpu->stack = traps_are_split ? &tables->stack : (uint64_t *)(uint64_t)&tables->tss.rsp[0];
     tables->tss.rsp[0] = (uint64_t)&tables->stacks[ENTRY_NORMAL].kernel_stack;
     for (unsigned i = 0; i < 4; i++) {
         struct cpu_entry_stack *entry = &tables->stacks[ENTRY_NMI + i];
