@@ -189,9 +189,9 @@ static void describe(struct vmm_start *start, const struct partition_plan *plan)
         start->cpu[i] = placement_cpu(plan->placement, i);
     }
     copy_text(start->name, sizeof(start->name), config->name);
-    copy_text(start->kernel_name, sizeof(start->kernel_name), config->kernel);
+    copy_text(start->kernel_name, sizeof(start->kernel_name), config->kernel_file);
     copy_text(start->initrd_name, sizeof(start->initrd_name),
-              config->initrd != NULL ? config->initrd : "");
+              config->initrd != NULL ? config->initrd_file : "");
     copy_text(start->cmdline, sizeof(start->cmdline), config->cmdline);
 }
 
