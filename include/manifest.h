@@ -9,6 +9,7 @@
 //       host {
 //           cmdline = "...";                // for the kernel and the supervisor, see docs/manifest.md
 //           when-all-ended = "power-off" | "stay";
+//           test-image;                     // present: for tests of the hypervisor, see vm@0/vmm
 //       };
 //       modules {                           // in loading order; the first two are always
 //           module@0 {                      // "kernel.elf" and "supervisor.elf", then "vmm.elf"
@@ -24,7 +25,10 @@
 //               vcpus = <u32>;              // 1..64
 //               memory = <u64>;             // bytes, a multiple of 2 MiB
 //               kernel = "vmlinuz-0";       // name-in-boot of a module
-//               initrd = "initrd-0";        // likewise; absent when there is none
+//               kernel-file = "vmlinuz";    // the user's name of it, for messages; default: kernel
+//               initrd = "initrd-0";        // a module likewise; absent when there is none
+//               initrd-file = "initrd.img"; // likewise
+//               vmm = "calls.elf-2";        // likewise: a program in the VMM's place; absent but in test images
 //               cmdline = "console=ttyS0";
 //               autostart;                  // present: start at boot
 //               // All that follows may be absent.
@@ -50,6 +54,7 @@
 
 #define MANIFEST_NAME_MAX    31
 #define MANIFEST_CMDLINE_MAX 2047
+#define MANIFEST_FILE_MAX    63
 #define MANIFEST_VCPUS_MAX   64
 #define MANIFEST_VMS_MAX     256
 

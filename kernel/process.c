@@ -30,8 +30,11 @@ static bool map_stub(struct process *process) {
         *(uint64_t *)((uint8_t *)page + CANARY_OFFSET) = x86_rdtsc() * CANARY_MIX;
         stub_frame = frame_of_kernel(page);
     }
-    return pt_map(&process->pt, ABI_STUB_ADDRESS, stub_frame, PAGE_SIZE,
-                  PT_READ | PT_EXECUTE | PT_USER);
+    if (!pt_map(&process->pt, ABI_STUB_ADDRESS, stub_frame, PAGE_SIZE,
+                PT_READ | PT_EXECUTE | PT_USER))
+        return false;
+    space_user_show(process->user_root, &process->pt, ABI_STUB_ADDRESS);
+    return true;
 }
 
 struct process *process_create(struct quota *quota, struct group *group, struct event *event,
@@ -44,7 +47,8 @@ struct process *process_create(struct quota *quota, struct group *group, struct 
     process->quota = quota;
     process->regions = region_list_create(quota);
     bool has_root = process->regions != NULL && space_process_init(&process->pt, quota);
-    if (!has_root || !map_stub(process)) {
+    if (!has_root || !space_user_init(&process->user_root, quota) || !map_stub(process)) {
+        space_user_free(&process->user_root, quota);
         if (has_root)
             (void)space_process_destroy(&process->pt, UINT64_MAX);
         if (process->regions != NULL)
@@ -80,6 +84,7 @@ static void drop_handle(struct process *process, unsigned page) {
 // A bounded part of everything but the struct itself, which handles may still name. No thread is in its space any
 // more. The tables go before the memory that they map. True: that was the last.
 static bool teardown_step(struct process *process) {
+    space_user_free(&process->user_root, process->quota);
     if (process->pt.root.v != 0) {
         (void)space_process_destroy(&process->pt, STEP_TABLES);
         return false;
@@ -174,6 +179,7 @@ bool process_fault(struct process *process, uint64_t address, uint64_t right) {
     if (region != NULL && (region->rights & right) != 0) {
         is_mapped = region_populate(region, &process->pt, align_down(address, PAGE_SIZE),
                                     region_rights(region) | PT_USER);
+        space_user_show(process->user_root, &process->pt, address);
         AUDIT_PROCESS(process);
     }
     lock_drop(&process->lock);
@@ -199,25 +205,25 @@ static uint32_t handle_reserve(struct process *process) {
     return 0;
 }
 
-int64_t handle_insert(struct process *process, struct object *object, uint64_t rights) {
+int64_t handle_put(struct process *process, const struct handle *handle) {
     int64_t result = -ABI_ERROR_CLOSED;
     lock_take(&process->lock);
     if (!process->is_torn_down) {
         uint32_t number = handle_reserve(process);
         result = number != 0 ? (int64_t)number : -ABI_ERROR_MEMORY;
         if (number != 0) {
-            *handle_slot(process, number) = (struct handle){object, rights};
+            *handle_slot(process, number) = *handle;
             process->handle_hint = number + 1;
         }
     }
     lock_drop(&process->lock);
     if (result < 0)
-        object_unref(object);
+        object_unref(handle->object);
     return result;
 }
 
 int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t rights,
-               struct object **object, uint64_t *has) {
+               struct object **object, struct handle *has) {
     if (number == 0 || number >= HANDLE_COUNT)
         return ABI_ERROR_HANDLE;
     int error = ABI_OK;
@@ -231,7 +237,7 @@ int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t
     } else {
         *object = handle->object;
         if (has != NULL)
-            *has = handle->rights;
+            *has = *handle;
         object_ref(*object);
     }
     lock_drop(&process->lock);

@@ -122,7 +122,7 @@ void vcpu_evict(void) {
     struct vcpu *vcpu = cpu_current()->loaded_vcpu;
     if (vcpu != NULL)
         unload_here(vcpu);
-    vcpu_backend->clear_fpu(); // another CPU may have had it unloaded before
+    vcpu_backend->forget(); // another CPU may have had it unloaded before
 }
 
 void vcpu_destroy(struct object *object) {
@@ -202,13 +202,18 @@ static void take_injection(struct vcpu *vcpu) {
     }
 }
 
-static void take_over(struct vcpu *vcpu, uint32_t dirty) {
+// False: a step was asked for, which this processor cannot do.
+static bool take_over(struct vcpu *vcpu, uint32_t dirty) {
     const uint32_t registers = VCPU_DIRTY_RIP | VCPU_DIRTY_RSP | VCPU_DIRTY_RFLAGS;
     vcpu->page->dirty = 0;
     if ((dirty & registers) != 0)
         vcpu_backend->sync_registers(vcpu, dirty & registers);
     if ((dirty & VCPU_DIRTY_INJECT) != 0)
         take_injection(vcpu);
+    if ((dirty & VCPU_DIRTY_STEP) == 0)
+        return true;
+    vcpu->is_stepping = vcpu_backend->step(vcpu);
+    return vcpu->is_stepping;
 }
 
 static bool leave_with(struct vcpu *vcpu, enum vcpu_exit exit) {
@@ -364,6 +369,10 @@ static bool prepare(struct vcpu *vcpu) {
             return true;
         if (vcpu->activity == VCPU_ACTIVE)
             return false;
+        if (vcpu->is_stepping) { // the VMM may have made something of the VM's its own for so long
+            vcpu->is_stepping = false;
+            return leave_with(vcpu, VCPU_EXIT_STEPPED);
+        }
         give_way(vcpu, GIVE_WAY_WAIT);
     }
 }
@@ -423,15 +432,16 @@ int vcpu_run(struct vcpu *vcpu) {
         return error;
     start_running(vcpu);
     uint32_t dirty = __atomic_load_n(&vcpu->page->dirty, __ATOMIC_RELAXED);
-    if (dirty != 0)
-        take_over(vcpu, dirty);
     if (__builtin_expect(vcpu_first_entry_tsc == 0, 0))
         vcpu_first_entry_tsc = x86_rdtsc();
-    run_loop(vcpu);
+    if (dirty == 0 || take_over(vcpu, dirty))
+        run_loop(vcpu);
+    else
+        error = ABI_ERROR_UNSUPPORTED;
     vcpu_backend->leave(vcpu);
     __atomic_store_n(&vcpu->is_running, 0, __ATOMIC_RELEASE);
     vcpu_unclaim(vcpu);
-    return ABI_OK;
+    return error;
 }
 
 void vcpu_add_usage(const struct vcpu *vcpu, struct abi_usage *usage) {

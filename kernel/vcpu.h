@@ -58,6 +58,7 @@ struct vcpu {
     uint32_t pending;       // enum vcpu_pending [a]
     uint32_t is_claimed;    // somebody is inside vcpu_run, vcpu_read or vcpu_write [a]
     uint32_t is_running;    // owner thread looks at `pending` by itself, or by an interrupt [a]
+    bool is_stepping;       // VCPU_DIRTY_STEP is not done yet [o]
     struct spinlock lock;   // rank LOCK_VCPU: keeps `owner` alive while it is woken
     struct thread *owner;   // first caller of vcpu_run, written with the lock [a]
     struct cpu *cpu;        // where it runs or last ran [a]: who to kick
@@ -111,9 +112,9 @@ struct vcpu_backend {
     // that CPU; it leaves all state in memory. Neither touches vcpu->loaded_on or cpu->loaded_vcpu.
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
-    // With no vCPU loaded: nothing of the last one's FPU stays in the processor, where ring 3 of another domain
-    // might read it by speculation although CR0.TS is set (CVE-2018-3665).
-    void (*clear_fpu)(void);
+    // With no vCPU loaded: nothing of the last one stays in the processor that ring 3 of another domain can read: its
+    // TSC_AUX, by RDTSCP and RDPID; its FPU, by speculation, although CR0.TS is set (CVE-2018-3665).
+    void (*forget)(void);
 
     // Owner thread. Enters the guest, handles the exit and says what happens next; may enter again by
     // itself as long as nothing is pending for the vCPU or for this CPU, so that EXIT_RETRY means to
@@ -127,6 +128,9 @@ struct vcpu_backend {
     void (*leave)(struct vcpu *vcpu);
     // Takes page->rip, rsp, rflags over, as `dirty` (enum vcpu_dirty) says.
     void (*sync_registers)(struct vcpu *vcpu, uint32_t dirty);
+    // Has VCPU_EXIT_STEPPED follow the next instruction or event; its exit clears vcpu->is_stepping. False: this
+    // processor cannot.
+    bool (*step)(struct vcpu *vcpu);
     // True (NMI_OPEN) when an external interrupt (NMI) could be delivered now; when not, asks for an exit
     // as soon as it can, whose handler sets VCPU_PENDING_INTERRUPT, EXTINT or NMI in vcpu->pending.
     bool (*can_take_interrupt)(struct vcpu *vcpu);

@@ -36,6 +36,7 @@ enum exit_action run_inject(struct vcpu *vcpu, uint8_t vector, uint32_t error, u
 // The handlers.
 enum exit_action exit_io(struct vcpu *vcpu);
 enum exit_action exit_memory(struct vcpu *vcpu);
+enum exit_action exit_refused(struct vcpu *vcpu); // #GP(0), for what cannot be done here
 enum exit_action exit_msr_read(struct vcpu *vcpu);
 enum exit_action exit_msr_write(struct vcpu *vcpu);
 enum exit_action exit_hypercall(struct vcpu *vcpu);

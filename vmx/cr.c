@@ -18,6 +18,14 @@
 #define LEAF7_EBX_SMEP   BIT(7)
 #define LEAF7_EBX_SMAP   BIT(20)
 #define LEAF7_ECX_UMIP   BIT(2)
+#define LEAF7_EDX_IBRS   BIT(26) // and IBPB
+#define LEAF7_EDX_STIBP  BIT(27)
+#define LEAF7_EDX_SSBD   BIT(31)
+#define LEAF7_2_PSFD     BIT(0)
+#define LEAF7_2_IPRED    BIT(1)
+#define LEAF7_2_RRSBA    BIT(2)
+#define LEAF7_2_DDPD     BIT(3)
+#define LEAF7_2_BHI      BIT(4)
 #define EXTENDED_EDX_SCE BIT(11)
 #define EXTENDED_EDX_NX  BIT(20)
 #define EXTENDED_EDX_LM  BIT(29)
@@ -54,6 +62,26 @@ uint64_t efer_allowed(const struct cr_features *features) {
     uint32_t edx = features->leaf80000001_edx;
     return (edx & EXTENDED_EDX_SCE ? EFER_SCE : 0) | (edx & EXTENDED_EDX_NX ? EFER_NXE : 0) |
            (edx & EXTENDED_EDX_LM ? EFER_LME | EFER_LMA : 0);
+}
+
+uint64_t spec_ctrl_allowed(const struct cr_features *features) {
+    const struct {
+        uint32_t features;
+        uint64_t cpuid, bits;
+    } rows[] = {
+        {features->leaf7_edx, LEAF7_EDX_IBRS, BIT(0)},
+        {features->leaf7_edx, LEAF7_EDX_STIBP, BIT(1)},
+        {features->leaf7_edx, LEAF7_EDX_SSBD, BIT(2)},
+        {features->leaf7_2_edx, LEAF7_2_IPRED, BIT(3) | BIT(4)},
+        {features->leaf7_2_edx, LEAF7_2_RRSBA, BIT(5) | BIT(6)},
+        {features->leaf7_2_edx, LEAF7_2_PSFD, BIT(7)},
+        {features->leaf7_2_edx, LEAF7_2_DDPD, BIT(8)},
+        {features->leaf7_2_edx, LEAF7_2_BHI, BIT(10)},
+    };
+    uint64_t allowed = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+        allowed |= rows[i].features & rows[i].cpuid ? rows[i].bits : 0;
+    return allowed;
 }
 
 uint64_t cr0_host_mask(bool has_unrestricted_guest) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules of control registers, EFER, XCR0 and PAT, as pure functions: what a processor with the
+// The rules of control registers, EFER, XCR0, PAT and SPEC_CTRL, as pure functions: what a processor with the
 // guest's CPUID would accept. SDM 3A 2.5 "Control Registers", SDM 3A 2.2.1 "Extended Feature Enable
 // Register", SDM 3A 2.6 "Extended Control Registers (Including XCR0)".
 #pragma once
@@ -13,12 +13,15 @@
 // What the guest's CPUID table says, of what matters here.
 struct cr_features {
     uint32_t leaf1_ecx, leaf1_edx, leaf7_ebx, leaf7_ecx, leaf80000001_edx;
-    uint64_t leafd_xcr0; // EDX:EAX of leaf 0xd
+    uint32_t leaf7_edx, leaf7_2_edx; // of leaf 7, subleaves 0 and 2
+    uint64_t leafd_xcr0;             // EDX:EAX of leaf 0xd
 };
 
 // The bits a guest with these features may set.
 uint64_t cr4_allowed(const struct cr_features *features);
 uint64_t efer_allowed(const struct cr_features *features);
+// IA32_SPEC_CTRL: SDM 4 2.1 "Architectural MSRs". 0: there is no such register.
+uint64_t spec_ctrl_allowed(const struct cr_features *features);
 
 // The guest/host masks: the bits that are ours, whose change by the guest exits. Of CR0: CD and NW, since
 // a guest must not turn off this CPU's caches; NE, which VT-x wants set; and protection and paging

@@ -96,6 +96,23 @@ enum exit_action exit_nmi_window(struct vcpu *vcpu) {
     return EXIT_RETRY;
 }
 
+// SDM 3C 26.5.2 "Monitor Trap Flag".
+bool vmx_step(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    if (!(vmx_caps.allowed[CONTROL_PRIMARY].may1 & PRIMARY_MONITOR_TRAP_FLAG))
+        return false;
+    set_primary(x, x->primary | (uint32_t)PRIMARY_MONITOR_TRAP_FLAG);
+    return true;
+}
+
+enum exit_action exit_monitor_trap(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    set_primary(x, x->primary & ~(uint32_t)PRIMARY_MONITOR_TRAP_FLAG);
+    vcpu->is_stepping = false;
+    vcpu->page->exit = VCPU_EXIT_STEPPED;
+    return EXIT_VMM;
+}
+
 void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector) {
     (void)vcpu;
     queue_event(EVENT_VALID | EVENT_EXTERNAL_INTERRUPT | vector, 0, 0);

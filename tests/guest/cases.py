@@ -20,6 +20,7 @@ class Case:
     restricted_end: str = ""  # on CPUs without unrestricted guest, where it differs
     prints: tuple = ()  # lines that must be among its output
     initrd: bool = False
+    elf32: bool = False  # packed so
     vcpus: int = 1
     tsc_frequency: str = ""  # without one: the host's
 
@@ -52,6 +53,18 @@ def crashed(reason):
     return "crashed: " + reason
 
 
+def entries(*protocols):
+    """Guests that other entry protocols than Linux' start, packed in both sizes of ELF."""
+    for protocol in protocols:
+        for size in ("", "-elf32"):
+            guest = f"entry-{protocol}"
+            words = f"entry memory=8 initrd={INITRD_BYTES}"
+            refused = f"refused: kernel '{guest}{size}.elf' starts by .* no unrestricted guest mode.*"
+            yield Case(guest + size, guest, words, initrd=True, elf32=bool(size), restricted_end=refused)
+
+
+NO_REAL_MODE = crashed("the guest entered a mode .*")
+
 CASES = [
     Case("hello", cmdline="from the command line", prints=("hello, from the command line",)),
     Case("hello-2m", "hello", "from the command line", memory="2M"),
@@ -66,10 +79,10 @@ CASES = [
     Case("exceptions"),
     Case("debug"),
     Case("paging"),
-    Case("modes", restricted_end=crashed("the guest entered a mode .*")),
+    Case("modes", restricted_end=NO_REAL_MODE),
     Case(
         "tasks", memory="12M", prints=("a double fault, in a task of its own",),
-        restricted_end=crashed("the guest entered a mode .*"),
+        restricted_end=NO_REAL_MODE,
     ),
     Case("fpu-a", "fpu", "seed=1"),
     Case("fpu-b", "fpu", "seed=77"),
@@ -77,10 +90,14 @@ CASES = [
     Case("memory-64m", "memory", "memory=64", memory="64M"),
     Case("beyond"),
     Case("initrd", cmdline=f"initrd={INITRD_BYTES}", initrd=True),
+    *entries("multiboot", "multiboot2", "pvh"),
     Case("ports"),
     Case("ports-string", prints=("printed by one instruction",)),
     Case("mmio"),
     Case("acpi"),
+    Case("firmware"),
+    Case("pic-only"),
+    Case("wake"),
     Case("pci"),
     Case("rtc"),
     Case("uart"),
@@ -101,6 +118,8 @@ CASES = [
     Case("steal-d", "pvclock", "steal"),
     Case("rdtscp-a", "rdtscp"),
     Case("rdtscp-b", "rdtscp"),
+    Case("spec-a", "speculation", "set=4", memory="4M"),  # SSBD
+    Case("spec-b", "speculation", "set=3", memory="4M"),  # STIBP with IBRS
     Case("halt"),
     *smp("smp-start", 2),
     *smp("smp-start", 4),
@@ -121,11 +140,18 @@ CASES = [
     Case("reset-control", "reset", "control", end="reset"),
     Case("reset-keyboard", "reset", "keyboard", end="reset"),
     Case("reset-fast", "reset", "fast", end="reset"),
+    Case("reset-vector-init", "reset-vector", "init", end="reset", restricted_end=NO_REAL_MODE),
+    Case("reset-vector-real", "reset-vector", "real", end="reset", restricted_end=NO_REAL_MODE),
+    Case("reset-vector-protected", "reset-vector", "protected", end="reset", restricted_end=NO_REAL_MODE),
+    Case("reset-vector-long", "reset-vector", "long", end="reset"),
+    *smp("reset-vector", 2, end="reset"),
     Case("triple-fault", end=crashed("triple fault")),
-    Case("jump-nowhere", "nowhere", "jump", end=crashed("jump to 0xd0000000, .*")),
-    Case("stack-nowhere", "nowhere", "stack", end=crashed("write to 0xcffffff8, .*")),
-    Case("tables-nowhere", "nowhere", "tables", end=crashed("page tables at 0xd000.*")),
-    Case("idt-nowhere", "nowhere", "idt", end=crashed(".*")),
+    Case("absent"),
+    Case("absent-smp", "absent", "smp", vcpus=4),
+    Case("jump-nowhere", "nowhere", "jump"),
+    Case("stack-nowhere", "nowhere", "stack"),
+    Case("tables-nowhere", "nowhere", "tables", end=crashed("triple fault")),
+    Case("idt-nowhere", "nowhere", "idt", end=crashed("triple fault")),
     # The host is as good as before, whatever the others did.
     Case("last", "hello", "from the command line"),
 ]

@@ -36,7 +36,9 @@ static struct {
     uint32_t sent_to; // ... and its APIC ID
     bool is_open;     // the guest can take interrupts
     enum nmi_gate nmi_gate;
-    uint32_t nmis;               // injected
+    uint32_t nmis; // injected
+    bool cannot_step;
+    uint32_t steps;
     enum exit_action actions[4]; // of the entries, in turn
     void (*on_leave)(void);      // once
 } paper;
@@ -70,6 +72,11 @@ static enum exit_action enter(struct vcpu *vcpu) {
     uint32_t i = paper.entries++;
     cr_assert_lt(i, ARRAY_COUNT(paper.actions));
     return paper.actions[i];
+}
+static bool step(struct vcpu *vcpu) {
+    (void)vcpu;
+    paper.steps++;
+    return !paper.cannot_step;
 }
 static bool can_take(struct vcpu *vcpu) {
     (void)vcpu;
@@ -105,9 +112,10 @@ static int write_backend(struct vcpu *vcpu, const struct vcpu_registers *r) {
 static const struct vcpu_backend backend = {
     .load = nothing,
     .unload = nothing,
-    .clear_fpu = clear_nothing,
+    .forget = clear_nothing,
     .enter = enter,
     .leave = leave,
+    .step = step,
     .can_take_interrupt = can_take,
     .can_take_nmi = nmi_gate,
     .inject_interrupt = inject_interrupt,
@@ -392,4 +400,40 @@ Test(kernel_vcpu, end_of_a_level_interrupt_goes_to_the_vmm) {
     cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
     cr_expect_eq(run_page.exit, VCPU_EXIT_KICKED);
     cr_expect_eq(paper.entries, 0);
+}
+
+// ---- single steps -------------------------------------------------------------------------------
+
+static void order_step(void) {
+    run_page.dirty = VCPU_DIRTY_STEP;
+    vcpu_test_backend = &backend;
+}
+
+Test(kernel_vcpu, step_is_the_backends) {
+    order_step();
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.steps, 1);
+    cr_expect_eq(paper.entries, 1);
+    cr_expect(run_vcpu.is_stepping, "until its exit");
+    cr_expect_eq(run_page.dirty, 0);
+}
+
+Test(kernel_vcpu, step_that_the_processor_cannot_do_runs_nothing) {
+    order_step();
+    paper.cannot_step = true;
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_ERROR_UNSUPPORTED);
+    cr_expect_eq(paper.entries, 0);
+    cr_expect_not(run_vcpu.is_stepping);
+    cr_expect_eq(run_vcpu.is_claimed, 0, "it can be run again");
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_OK);
+}
+
+// no_block would fail it.
+Test(kernel_vcpu, step_never_waits) {
+    order_step();
+    paper.actions[0] = EXIT_BLOCK;
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_STEPPED);
+    cr_expect_eq(run_vcpu.activity, VCPU_HALTED);
+    cr_expect_not(run_vcpu.is_stepping, "and the next run waits");
 }

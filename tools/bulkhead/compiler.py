@@ -22,6 +22,7 @@ from .table import CPUS_MAX
 COMPATIBLE = "bulkhead,manifest"
 VERSION = 1
 MODULES_MAX = 64  # with manifest.dtb itself
+FILE_NAME_MAX = 63
 
 # The hypervisor's own parts, each as its name among the modules and its place below the build
 # directory. They come first, in this order.
@@ -63,7 +64,7 @@ def compile_manifest(manifest, build, append_cmdline=""):
     if len(cmdline) > HOST_CMDLINE_MAX:
         what = f"{len(cmdline)} characters with what was appended, the most is {HOST_CMDLINE_MAX}"
         raise Refused([f"{manifest.path}:1: host.cmdline: {what}; shorten it"])
-    source = _tree(cmdline, manifest.when_all_ended, modules.list, vms)
+    source = _tree(cmdline, manifest, modules.list, vms)
     dtc = program("dtc", "device-tree-compiler")
     quiet = ["-W", "no-unit_address_vs_reg"]  # modules and VMs are counted, not addressed
     dtb = execute([dtc, "-I", "dts", "-O", "dtb", *quiet, "-"], data=source.encode("ascii"))
@@ -104,9 +105,13 @@ def _vm_node(index, vm, modules):
         f"vcpus = {_u32(vm.vcpus)};",
         f"memory = {_u64(vm.memory)};",
         f"kernel = {_quote(modules.add(vm.kernel))};",
+        f"kernel-file = {_quote(_file_name(vm.kernel))};",
     ]
     if vm.initrd:
         lines.append(f"initrd = {_quote(modules.add(vm.initrd))};")
+        lines.append(f"initrd-file = {_quote(_file_name(vm.initrd))};")
+    if vm.vmm:
+        lines.append(f"vmm = {_quote(modules.add(vm.vmm))};")
     lines.append(f"cmdline = {_quote(vm.cmdline)};")
     if vm.autostart:
         lines.append("autostart;")
@@ -149,8 +154,10 @@ def _module_node(index, module):
     return _node(f"module@{index:x}", lines)
 
 
-def _tree(cmdline, when_all_ended, modules, vms):
-    host = [f"cmdline = {_quote(cmdline)};", f"when-all-ended = {_quote(when_all_ended)};"]
+def _tree(cmdline, manifest, modules, vms):
+    host = [f"cmdline = {_quote(cmdline)};", f"when-all-ended = {_quote(manifest.when_all_ended)};"]
+    if manifest.is_test:
+        host.append("test-image;")
     lines = [
         f"compatible = {_quote(COMPATIBLE)};",
         f"version = {_u32(VERSION)};",
@@ -167,6 +174,11 @@ def _node(name, lines):
 
 def _quote(text):
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _file_name(path):
+    """The user's own name for a file, for messages on the console: printable ASCII."""
+    return re.sub(r"[^ -~]", "?", path.name)[:FILE_NAME_MAX]
 
 
 def _u32(value):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import restart, scheduling
 from .command import EXIT_MANIFEST, MIB, Failure, format_size, printable
+from .kernelfile import compression
 from .table import CMDLINE_MAX, Table, kind_of
 from .tomllines import key_lines
 
@@ -22,6 +23,7 @@ HOST_CMDLINE_MAX = 511  # include/boot.h
 VMS_MAX = 256  # include/manifest.h
 
 VM_KEYS = ("name", "vcpus", "memory", "kernel", "initrd", "cmdline", "autostart", "tsc-frequency")
+TEST_KEYS = ("vmm",)  # only in images for tests
 WHEN_ALL_ENDED = ("power-off", "stay")
 
 
@@ -30,8 +32,9 @@ class Checks:
     """What load() holds the manifest to, beyond its form."""
 
     machine_memory: int | None = None  # bytes of the machine it is for, where that is known
-    sizes: bool = True  # memory and files fit into one another
+    sizes: bool = True  # memory and files fit into one another, and kernels can start
     names: bool = True  # names are well-formed and differ
+    test_keys: bool = False  # what no image for use may say is let through
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Vm:
     memory: int  # bytes
     kernel: Path
     initrd: Path | None
+    vmm: Path | None  # a program in the VMM's place: for tests
     cmdline: str
     autostart: bool
     tsc_frequency: int | None  # Hz; None: the host's
@@ -54,6 +58,10 @@ class Manifest:
     vms: list[Vm]
     cmdline: str = ""
     when_all_ended: str = "power-off"
+
+    @property
+    def is_test(self):
+        return any(vm.vmm for vm in self.vms)
 
 
 class Refused(Failure):
@@ -160,7 +168,8 @@ class _Reader:
         return [self.read_vm(("vm", index), table) for index, table in enumerate(tables)]
 
     def read_vm(self, path, table):
-        self.unknown_keys(path, table, VM_KEYS + scheduling.KEYS + restart.KEYS, "vm.")
+        self.unknown_keys(path, table, VM_KEYS + scheduling.KEYS + restart.KEYS, "vm.", TEST_KEYS)
+        self.refuse_test_keys(path, table)
         at = Table(self, path, table, "vm.")
         vm = Vm(
             name=at.name("name"),
@@ -168,6 +177,7 @@ class _Reader:
             memory=at.memory("memory"),
             kernel=at.file("kernel", 'add a line such as kernel = "vmlinuz"'),
             initrd=at.file("initrd"),
+            vmm=at.file("vmm") if self.checks.test_keys else None,
             cmdline=at.cmdline("cmdline", CMDLINE_MAX),
             autostart=at.boolean("autostart", True),
             tsc_frequency=at.frequency("tsc-frequency", "1MHz", "8GHz"),
@@ -176,11 +186,18 @@ class _Reader:
         )
         if self.checks.sizes:
             self.check_files_fit(at, vm)
+            self.check_kernel(at, vm)
         return vm
 
-    def unknown_keys(self, path, table, known, prefix):
+    def refuse_test_keys(self, path, table):
+        for key in TEST_KEYS:
+            if key in table and not self.checks.test_keys:
+                what = "is for tests of the hypervisor: such an image is not for use"
+                self.error(path + (key,), f"vm.{key}", what, "remove the line, or give --test-keys")
+
+    def unknown_keys(self, path, table, known, prefix, hidden=()):
         for key in table:
-            if key in known:
+            if key in known or key in hidden:
                 continue
             near = difflib.get_close_matches(key, known, 1, 0.6)
             remedy = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(known)}"
@@ -199,6 +216,11 @@ class _Reader:
         if kernel <= vm.memory and initrd <= vm.memory < kernel + initrd:
             what = f"kernel and initrd have {_megabytes(kernel + initrd)} together"
             at.error("memory", what, f"give the VM more memory than {memory}")
+
+    def check_kernel(self, at, vm):
+        if vm.kernel and (packed := compression(vm.kernel)):
+            name, program = packed
+            at.error("kernel", f"the file is compressed by {name}", f"unpack it first, such as with {program}")
 
     # Across VMs
 

@@ -25,6 +25,11 @@ def add_check_options(parser):
         action="store_true",
         help="let bad and equal VM names through (to test the hypervisor's own refusal)",
     )
+    parser.add_argument(
+        "--test-keys",
+        action="store_true",
+        help="let keys through that are for tests of the hypervisor; the image says that it is one for tests",
+    )
 
 
 def add_compile_options(parser):
@@ -57,6 +62,7 @@ def load_from(arguments):
         machine_memory=arguments.machine_memory,
         sizes=not arguments.no_size_checks,
         names=not arguments.no_name_checks,
+        test_keys=arguments.test_keys,
     )
     return load(arguments.manifest, checks)
 

@@ -145,6 +145,7 @@ def checks_of(arguments):
         machine_memory=arguments.memory,
         sizes=not arguments.no_size_checks,
         names=not arguments.no_name_checks,
+        test_keys=arguments.test_keys,
     )
 
 
