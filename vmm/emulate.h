@@ -36,7 +36,9 @@ enum emulate_result {
 
 // SDM 3A 6.15 "Exception and Interrupt Reference".
 enum emulate_vector {
+    EMULATE_DE = 0,
     EMULATE_UD = 6,
+    EMULATE_NM = 7,
     EMULATE_SS = 12,
     EMULATE_GP = 13,
     EMULATE_PF = 14,
@@ -48,6 +50,12 @@ struct emulate_fault {
     bool has_error_code;
     uint32_t error_code;
     uint64_t cr2; // for #PF
+};
+
+// The guest's vector registers: its XSAVE area in the standard format, and its XCR0.
+struct emulate_vectors {
+    uint8_t *area;
+    uint64_t xcr0;
 };
 
 struct emulate_ctx {
@@ -72,7 +80,14 @@ struct emulate_ctx {
     // as unaligned as the guest had it. A read may leave rubbish in the bits above `size`.
     uint64_t (*mmio_read)(void *opaque, uint64_t gpa, unsigned size);
     void (*mmio_write)(void *opaque, uint64_t gpa, unsigned size, uint64_t value);
+    // Vector registers are asked for by the instructions that move them, and written back after a change. NULL,
+    // or false: there are none, and these instructions are EMULATE_UNHANDLED.
+    bool (*vectors_read)(void *opaque, struct emulate_vectors *vectors);
+    void (*vectors_write)(void *opaque, const struct emulate_vectors *vectors);
     void *opaque;
+    // Without these features of the processor TZCNT is BSF and LZCNT is BSR.
+    bool has_tzcnt;
+    bool has_lzcnt;
 
     struct emulate_fault fault; // out, on EMULATE_FAULT
 };

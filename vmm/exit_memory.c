@@ -38,6 +38,23 @@ static void mmio_write(void *opaque, uint64_t gpa, unsigned size, uint64_t value
         (void)sys_vcpu_apic_write(vcpu->handle, PAGE_OFFSET(gpa), (uint32_t)value);
 }
 
+static uint8_t vector_area[ABI_XSAVE_SIZE]; // with the lock held
+
+static bool vectors_read(void *opaque, struct emulate_vectors *vectors) {
+    const struct vcpu *vcpu = opaque;
+    struct vcpu_registers registers;
+    if (sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0 ||
+        sys_vcpu_read(vcpu->handle, VCPU_STATE_FPU, vector_area, sizeof(vector_area)) != 0)
+        return false;
+    *vectors = (struct emulate_vectors){vector_area, registers.xcr0};
+    return true;
+}
+
+static void vectors_write(void *opaque, const struct emulate_vectors *vectors) {
+    const struct vcpu *vcpu = opaque;
+    (void)sys_vcpu_write(vcpu->handle, VCPU_STATE_FPU, vectors->area, sizeof(vector_area));
+}
+
 static void *guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
     const struct vcpu *vcpu = opaque;
     (void)is_write; // all RAM is writable
@@ -68,7 +85,11 @@ void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_c
         .walk = walk,
         .mmio_read = mmio_read,
         .mmio_write = mmio_write,
+        .vectors_read = vectors_read,
+        .vectors_write = vectors_write,
         .opaque = vcpu,
+        .has_tzcnt = vcpu->vmm->has_tzcnt,
+        .has_lzcnt = vcpu->vmm->has_lzcnt,
     };
 }
 
