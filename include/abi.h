@@ -14,8 +14,9 @@
 // FPU: its registers hold a guest's, and must not be touched.
 //
 // Handles. A process names objects by small numbers >= 1 in its own handle table; each handle carries
-// rights, and a copy can only have fewer. A call whose handle does not exist or has another type fails
-// with ABI_ERROR_HANDLE, one that lacks a right with ABI_ERROR_RIGHTS; this is not repeated below.
+// rights, and a copy can only have fewer. A handle of an event carries the bits that may be signalled by
+// it, too. A call whose handle does not exist or has another type fails with ABI_ERROR_HANDLE, one that
+// lacks a right, or a bit of a mask to be signalled, with ABI_ERROR_RIGHTS; this is not repeated below.
 // An object lives as long as a handle, a mapping or a thread inside the kernel refers to it.
 //
 // Memory. Whatever the kernel allocates for an object is charged to the quota named at its creation
@@ -74,8 +75,9 @@ enum abi_call {
 
     // (handle): removes it from the caller's table. Errors: none of its own.
     ABI_HANDLE_CLOSE = 0,
-    // (process, handle, rights): puts a copy of the caller's `handle` with the rights that both the
-    // handle and `rights` have into the table of `process` (0: the caller's own).
+    // (process, handle, rights, mask): puts a copy of the caller's `handle` with the rights that both the
+    // handle and `rights` have into the table of `process` (0: the caller's own). What may be signalled
+    // by a copy of an event's handle is what both the handle and `mask` have.
     // Needs: handle COPY; process MANAGE. Returns: the handle's number there.
     // Errors: MEMORY (the process's quota), CLOSED (that process has ended).
     ABI_HANDLE_COPY = 1,
@@ -132,8 +134,9 @@ enum abi_call {
     ABI_EVENT_CREATE = 15,
     // (event, mask): sets the bits and wakes who waits. Needs: event SIGNAL. Returns: 0.
     ABI_EVENT_SIGNAL = 16,
-    // (event, deadline, uint64_t *bits): waits until a bit is set or the TSC reaches `deadline` (a
-    // past one: polls), then takes all bits and clears them. One waiter at a time (AGAIN).
+    // (event, deadline, uint64_t *bits, mask): waits until a bit of `mask` is set or the TSC reaches
+    // `deadline` (a past one: polls), then takes these bits and clears them. Other bits stay as they
+    // are: they wait for who asks for them, and wake nobody. One waiter at a time (AGAIN).
     // Needs: event WAIT. Returns: 0. Errors: TIMEOUT, AGAIN.
     ABI_EVENT_WAIT = 17,
     // (quota, uint32_t handles[2]): a pair of ends. Each holds up to ABI_CHANNEL_DEPTH messages of up
@@ -277,10 +280,11 @@ struct abi_system_info {
     uint32_t has_unrestricted_guest;
     uint32_t physical_bits; // of guest-physical addresses that VMs can use
     uint32_t has_tsc_scaling;
-    uint64_t xcr0_mask;   // what a guest may set in XCR0
-    uint64_t vm_exits;    // of all VMs since boot
-    uint64_t utc_seconds; // the machine's clock at boot, since 1970; 0: it has none
-    uint64_t utc_tsc;     // TSC when utc_seconds was read
+    uint64_t xcr0_mask;         // what a guest may set in XCR0
+    uint64_t vm_exits;          // of all VMs since boot
+    uint64_t utc_seconds;       // the machine's clock at boot, since 1970; 0: it has none
+    uint64_t utc_tsc;           // TSC when utc_seconds was read
+    uint64_t arch_capabilities; // IA32_ARCH_CAPABILITIES of this machine; 0: it has none
 };
 
 // What the supervisor finds at ABI_START_ADDRESS.
@@ -545,6 +549,7 @@ enum vcpu_event {
     VCPU_EVENT_INIT = 1u << 1,
     VCPU_EVENT_SIPI = 1u << 2,
     VCPU_EVENT_EOI = 1u << 3,
+    VCPU_EVENT_NMI_AGAIN = 1u << 4, // a second one behind VCPU_EVENT_NMI
 };
 
 enum vcpu_activity { VCPU_ACTIVE = 0, VCPU_HALTED = 1, VCPU_WAIT_SIPI = 3 };
@@ -563,6 +568,7 @@ struct vcpu_registers {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pdpte[4]; // what the processor loaded from CR3; PAE paging outside long mode only
     uint64_t xcr0;
+    uint64_t spec_ctrl; // IA32_SPEC_CTRL
     uint64_t tsc,
         tsc_clock; // the guest's TSC, when the VM's clock (the host's TSC at its rate) was this
     uint64_t tsc_adjust, tsc_deadline;

@@ -9,6 +9,7 @@
 //       host {
 //           cmdline = "...";                // for the kernel and the supervisor, see docs/manifest.md
 //           when-all-ended = "power-off" | "stay";
+//           test-image;                     // present: for tests of the hypervisor, see vm@0/vmm
 //       };
 //       modules {                           // in loading order; the first two are always
 //           module@0 {                      // "kernel.elf" and "supervisor.elf", then "vmm.elf"
@@ -25,6 +26,7 @@
 //               memory = <u64>;             // bytes, a multiple of 2 MiB
 //               kernel = "vmlinuz-0";       // name-in-boot of a module
 //               initrd = "initrd-0";        // likewise; absent when there is none
+//               vmm = "calls.elf-2";        // likewise: a program in the VMM's place; absent but in test images
 //               cmdline = "console=ttyS0";
 //               autostart;                  // present: start at boot
 //               // All that follows may be absent.

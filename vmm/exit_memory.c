@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Accesses to guest-physical memory that is not RAM: devices, the local APIC's page, and nothing.
 #include "emulate.h"
+#include "lib/string.h"
 #include "lib/syscall.h"
 #include "pc.h"
 #include "run.h"
@@ -22,12 +23,17 @@ static bool is_apic_register(uint64_t gpa) {
 // what lies outside the registers reads 0 and takes no writes.
 static uint64_t mmio_read(void *opaque, uint64_t gpa, unsigned size) {
     struct vcpu *vcpu = opaque;
+    uint64_t value = 0;
+    if (memory_is_rom(gpa, size)) { // of an instruction that also writes there
+        memcpy(&value, memory_pointer(&vcpu->vmm->machine.memory, gpa, size), size);
+        return value;
+    }
     if (!is_apic(gpa))
         return bus_mmio_read(&vcpu->vmm->machine.board.bus, gpa, (uint8_t)size);
     if (!is_apic_register(gpa))
         return 0;
-    int64_t value = sys_vcpu_apic_read(vcpu->handle, PAGE_OFFSET(gpa));
-    return value < 0 ? 0 : (uint64_t)value;
+    int64_t word = sys_vcpu_apic_read(vcpu->handle, PAGE_OFFSET(gpa));
+    return word < 0 ? 0 : (uint64_t)word;
 }
 
 static void mmio_write(void *opaque, uint64_t gpa, unsigned size, uint64_t value) {
@@ -57,7 +63,8 @@ static void vectors_write(void *opaque, const struct emulate_vectors *vectors) {
 
 static void *guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
     const struct vcpu *vcpu = opaque;
-    (void)is_write; // all RAM is writable
+    if (is_write && memory_is_rom(gpa, length))
+        return NULL;
     return memory_pointer(&vcpu->vmm->machine.memory, gpa, length);
 }
 

@@ -46,6 +46,9 @@ static void read_segments(struct vcpu_registers *registers) {
 }
 
 static void read_msrs(const struct vcpu *vcpu, struct vcpu_registers *registers) {
+    const struct vmx_vcpu *x = vcpu->backend;
+    // An emulator may take more than its CPUID shows; what is read here can be written.
+    registers->spec_ctrl = x->spec_guest.value & x->spec_allowed;
     registers->efer = vmcs_read64(VMCS_GUEST_EFER);
     registers->pat = vmcs_read64(VMCS_GUEST_PAT);
     registers->star = vcpu->star;
@@ -85,7 +88,6 @@ void vmx_read_registers(struct vcpu *vcpu, struct vcpu_registers *registers) {
     registers->pending_debug = vmcs_read(VMCS_GUEST_PENDING_DEBUG);
     registers->interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
     registers->has_pending = inject_save(&registers->pending);
-    registers->events = x->primary & PRIMARY_NMI_WINDOW_EXITING ? VCPU_EVENT_NMI : 0;
 }
 
 static bool are_segments_valid(const struct vcpu_registers *registers) {
@@ -101,7 +103,8 @@ static bool are_segments_valid(const struct vcpu_registers *registers) {
 static bool are_msrs_valid(const struct vmx_vcpu *x, const struct vcpu_registers *registers) {
     bool is_xcr0_valid = cpu_features.has_xsave ? xcr0_is_valid(registers->xcr0, x->xcr0_allowed)
                                                 : registers->xcr0 == XCR0_X87;
-    return is_xcr0_valid && pat_is_valid(registers->pat) && is_canonical(registers->lstar) &&
+    return is_xcr0_valid && !(registers->spec_ctrl & ~x->spec_allowed) &&
+           pat_is_valid(registers->pat) && is_canonical(registers->lstar) &&
            is_canonical(registers->cstar) && is_canonical(registers->kernel_gs_base) &&
            registers->sfmask <= UINT32_MAX && registers->tsc_aux <= UINT32_MAX &&
            registers->sysenter_cs <= UINT32_MAX && !(registers->debugctl & ~DEBUGCTL_MAY) &&
@@ -139,6 +142,7 @@ static void write_segments(const struct vcpu_registers *registers) {
 }
 
 static void write_msrs(struct vcpu *vcpu, const struct vcpu_registers *registers) {
+    speculation_write(vcpu->backend, registers->spec_ctrl);
     vmcs_write64(VMCS_GUEST_PAT, registers->pat);
     vcpu->star = registers->star;
     vcpu->lstar = registers->lstar;

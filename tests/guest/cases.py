@@ -52,6 +52,8 @@ def crashed(reason):
     return "crashed: " + reason
 
 
+NO_REAL_MODE = crashed("the guest entered a mode .*")
+
 CASES = [
     Case("hello", cmdline="from the command line", prints=("hello, from the command line",)),
     Case("hello-2m", "hello", "from the command line", memory="2M"),
@@ -65,7 +67,7 @@ CASES = [
     Case("exceptions"),
     Case("debug"),
     Case("paging"),
-    Case("modes", restricted_end=crashed("the guest entered a mode .*")),
+    Case("modes", restricted_end=NO_REAL_MODE),
     Case("fpu-a", "fpu", "seed=1"),
     Case("fpu-b", "fpu", "seed=77"),
     Case("memory-16m", "memory", "memory=16", memory="16M"),
@@ -76,6 +78,9 @@ CASES = [
     Case("ports-string", prints=("printed by one instruction",)),
     Case("mmio"),
     Case("acpi"),
+    Case("firmware"),
+    Case("pic-only"),
+    Case("wake"),
     Case("pci"),
     Case("rtc"),
     Case("uart"),
@@ -85,6 +90,8 @@ CASES = [
     Case("ipi-self", cmdline="xapic"),
     Case("ipi-self-x2apic", "ipi-self", "x2apic"),
     Case("x2apic"),
+    Case("delivery", cmdline="xapic", memory="48M"),
+    Case("delivery-x2apic", "delivery", "x2apic", memory="48M"),
     Case("tsc-rate"),
     Case("pvclock"),
     Case("pvclock-hostile"),
@@ -94,6 +101,9 @@ CASES = [
     Case("steal-d", "pvclock", "steal"),
     Case("rdtscp-a", "rdtscp"),
     Case("rdtscp-b", "rdtscp"),
+    Case("spec-a", "speculation", "set=4"), # SSBD
+    Case("spec-b", "speculation", "set=3"), # STIBP with IBRS
+    Case("spec-c", "speculation", "set=1"),
     Case("halt"),
     *smp("smp-start", 2),
     *smp("smp-start", 4),
@@ -114,6 +124,11 @@ CASES = [
     Case("reset-control", "reset", "control", end="reset"),
     Case("reset-keyboard", "reset", "keyboard", end="reset"),
     Case("reset-fast", "reset", "fast", end="reset"),
+    Case("reset-vector-init", "reset-vector", "init", end="reset", restricted_end=NO_REAL_MODE),
+    Case("reset-vector-real", "reset-vector", "real", end="reset", restricted_end=NO_REAL_MODE),
+    Case("reset-vector-protected", "reset-vector", "protected", end="reset", restricted_end=NO_REAL_MODE),
+    Case("reset-vector-long", "reset-vector", "long", end="reset"),
+    *smp("reset-vector", 2, end="reset"),
     Case("triple-fault", end=crashed("triple fault")),
     Case("absent"),
     Case("absent-smp", "absent", "smp", vcpus=4),

@@ -12,6 +12,7 @@
 #define vm_ring_doorbell      vmx_exit_test_ring_doorbell
 #define vm_handle_fault       vmx_exit_test_handle_fault
 #define log_line              vmx_exit_test_log_line
+#define speculation_write     vmx_exit_test_speculation_write
 #include "kernel/vm.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
@@ -40,6 +41,7 @@ static struct {
     enum msr_result msr_result;
     uint64_t msr_value;
     uint8_t cr8;
+    bool has_spec;
 } seen;
 
 uint64_t vmcs_read_field(uint32_t field) {
@@ -92,6 +94,10 @@ enum exit_action exit_unexpected(struct vcpu *vcpu) {
 }
 void vmx_dump(const struct vcpu *vcpu, const char *headline) {
     (void)vcpu, (void)headline;
+}
+void speculation_write(struct vmx_vcpu *x, uint64_t value) {
+    x->spec_guest.value = value;
+    seen.has_spec = true;
 }
 void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0) {
     uint64_t needed = CR0_PE | CR0_PG;
@@ -155,12 +161,11 @@ Test(vmx_exit_cr, retry_converges) {
         cr_expect_eq((vmcs_read(VMCS_CR0_READ_SHADOW) ^ values[i]) & exit_x.cr0_mask, 0);
     }
     exit_set_up();
-    cr_expect_eq(write_cr(4, CR4_PAE | CR4_OSXSAVE | CR4_PGE), EXIT_RETRY);
-    cr_expect_eq(
-        (vmcs_read(VMCS_CR4_READ_SHADOW) ^ (CR4_PAE | CR4_OSXSAVE | CR4_PGE)) & exit_x.cr4_mask, 0);
-    cr_expect_eq(vmcs_read(VMCS_GUEST_CR4), CR4_PAE | CR4_VMXE | CR4_MCE | CR4_OSXSAVE,
-                 "ours stay, OSXSAVE passes, PGE is the instruction's own to set");
-    cr_expect_eq(exit_x.cr4_shadow & CR4_OSXSAVE, CR4_OSXSAVE);
+    const uint64_t cr4 = CR4_PAE | CR4_MCE | CR4_OSXSAVE | CR4_PGE;
+    cr_expect_eq(write_cr(4, cr4), EXIT_RETRY);
+    cr_expect_eq((vmcs_read(VMCS_CR4_READ_SHADOW) ^ cr4) & exit_x.cr4_mask, 0);
+    cr_expect_eq(vmcs_read(VMCS_GUEST_CR4), CR4_PAE | CR4_VMXE | CR4_MCE,
+                 "ours stay, all others are the instruction's own to set");
 }
 
 Test(vmx_exit_cr, bad_writes_fault_and_change_nothing) {
@@ -170,6 +175,11 @@ Test(vmx_exit_cr, bad_writes_fault_and_change_nothing) {
     exit_set_up();
     cr_expect_eq(write_cr(4, CR4_PAE | CR4_VMXE), EXIT_RETRY);
     cr_expect(seen.has_vector && seen.vector == EXC_GP);
+    cr_expect_eq(exit_x.cr4_shadow, CR4_PAE);
+    exit_set_up();
+    vmcs_write(VMCS_GUEST_CR3, 0x5008);
+    cr_expect_eq(write_cr(4, CR4_PAE | CR4_MCE | CR4_PCIDE), EXIT_RETRY);
+    cr_expect(seen.has_vector && seen.vector == EXC_GP, "PCIDs, with one in CR3");
     cr_expect_eq(exit_x.cr4_shadow, CR4_PAE);
 }
 
@@ -234,6 +244,33 @@ Test(vmx_exit_msr, debugctl_has_btf_only) {
     cr_expect_eq(vmcs_read64(VMCS_GUEST_DEBUGCTL), DEBUGCTL_BTF);
     cr_expect_eq(write_msr(MSR_DEBUGCTL, 1), EXIT_RETRY);
     cr_expect(seen.has_vector && seen.vector == EXC_GP);
+}
+
+Test(vmx_exit_msr, spec_ctrl_has_the_bits_that_cpuid_shows) {
+    exit_x.spec_allowed = 0x405;
+    cr_expect_eq(write_msr(0x48, 0x401), EXIT_ADVANCE);
+    cr_expect(seen.has_spec && exit_x.spec_guest.value == 0x401);
+    exit_page.gpr[GPR_RCX] = 0x48;
+    exit_page.gpr[GPR_RDX] = 7;
+    cr_expect_eq(exit_rdmsr(&exit_vcpu), EXIT_ADVANCE);
+    cr_expect_eq(exit_page.gpr[GPR_RAX], 0x401);
+    cr_expect_eq(exit_page.gpr[GPR_RDX], 0);
+    const uint64_t bad[] = {2, 0x403, 1ULL << 32, 1ULL << 63};
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        seen.has_vector = seen.has_spec = false;
+        cr_expect_eq(write_msr(0x48, bad[i]), EXIT_RETRY);
+        cr_expect(seen.has_vector && seen.vector == EXC_GP, "value %zu", i);
+        cr_expect(!seen.has_spec && exit_x.spec_guest.value == 0x401);
+    }
+}
+
+// The VMM knows no such register either, so that it is #GP.
+Test(vmx_exit_msr, spec_ctrl_that_cpuid_hides_is_not_there) {
+    cr_expect_eq(write_msr(0x48, 0), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_MSR_WRITE);
+    cr_expect_eq(exit_rdmsr(&exit_vcpu), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_MSR_READ);
+    cr_expect_not(seen.has_spec);
 }
 
 // ---- I/O and memory -----------------------------------------------------------------------------
@@ -359,14 +396,33 @@ Test(vmx_inject, interrupts_wait_for_their_window) {
 }
 
 Test(vmx_inject, nmi_waits_for_iret) {
-    cr_expect(vmx_can_take_nmi(&exit_vcpu));
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_OPEN);
     vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, (uint32_t)BLOCKING_BY_NMI);
-    cr_expect_not(vmx_can_take_nmi(&exit_vcpu));
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_IN_SERVICE);
     cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), 0x100 | PRIMARY_NMI_WINDOW_EXITING);
     cr_expect_eq(exit_nmi_window(&exit_vcpu), EXIT_RETRY);
     cr_expect(exit_vcpu.pending & VCPU_PENDING_NMI);
     vmx_inject_nmi(&exit_vcpu);
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000202);
+    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, 0);
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_IN_SERVICE, "it is on its way in");
+    vmx_inject_interrupt(&exit_vcpu, 0x55);
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_SHUT);
+}
+
+// SDM 3C 27.7.3: an entry that injects has no pending #DB any more.
+Test(vmx_inject, debug_exception_goes_first) {
+    const uint64_t due[] = {PENDING_DEBUG_SINGLE_STEP, PENDING_DEBUG_ENABLED | 1};
+    for (size_t i = 0; i < ARRAY_COUNT(due); i++) {
+        exit_set_up();
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG, due[i]);
+        cr_expect_not(vmx_can_take_interrupt(&exit_vcpu));
+        cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_SHUT);
+        cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS),
+                     0x100 | PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING);
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG, 1);
+        cr_expect(vmx_can_take_interrupt(&exit_vcpu), "a breakpoint that is not enabled");
+    }
 }
 
 Test(vmx_inject, error_codes_follow_the_vector_and_the_mode) {
