@@ -435,7 +435,7 @@ enum vcpu_failure {
     VCPU_FAILURE_UNHANDLED_EXIT = 1, // detail: the exit reason
     VCPU_FAILURE_ENTRY = 2,          // the processor refused the guest's state; detail: why
     VCPU_FAILURE_TASK_SWITCH = 3,
-    VCPU_FAILURE_MODE = 4,     // the guest entered a mode this CPU cannot virtualize; detail: CR0
+    VCPU_FAILURE_MODE = 4,   // the guest entered a mode this CPU cannot virtualize; detail: CR0
     VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address
 };
 
@@ -486,11 +486,11 @@ struct vcpu_exit_memory {
     uint64_t gva;    // valid when has_gva
     uint32_t access; // enum vcpu_access
     uint8_t has_gva;
-    uint8_t is_walk;     // the access was to the guest's own page tables
-    uint8_t is_delivery; // no instruction made it: an interrupt or exception was on its way in, and is again
+    uint8_t is_walk; // the access was to the guest's own page tables
+    uint8_t
+        is_delivery; // no instruction made it: an interrupt or exception was on its way in, and is again
     uint8_t reserved;
 };
-
 
 struct vcpu_segment {
     uint16_t selector;

@@ -29,12 +29,12 @@
 
 // SDM 2A 2.3.5 "The VEX Prefix". R, X, B and the register number are inverted.
 #define OPCODE_VEX3     0xc4
-#define VEX_NOT_RXB(V)  ((uint8_t)~(V) >> 5)
+#define VEX_NOT_RXB(V)  ((uint8_t) ~(V) >> 5)
 #define VEX_MAP(V)      ((V)&0x1f)
 #define VEX_MAP_0F      1
 #define VEX_MAP_0F38    2
 #define VEX_W           0x80
-#define VEX_REGISTER(V) ((uint8_t)~(V) >> 3 & 0xf)
+#define VEX_REGISTER(V) ((uint8_t) ~(V) >> 3 & 0xf)
 #define VEX_L           0x04
 #define VEX_PREFIX(V)   ((V)&3) // enum decode_prefix
 
@@ -176,8 +176,8 @@ static const struct decode_row *select_row(const struct decoder *d, bool is_0f38
     return rows->form == DECODE_FORM_BY_PREFIX ? &decode_by_prefix[rows->group][d->prefix] : rows;
 }
 
-// Behind C4 or C5. Outside 64-bit code these are LES and LDS when a memory operand follows, and only
-// eight registers are there. None of the prefixes that VEX has fields for may stand before it.
+// Behind C4 or C5. Outside 64-bit code these are LES and LDS when a memory operand follows, and
+// only eight registers are there. None of the prefixes that VEX has fields for may stand before it.
 static const struct decode_row *take_vex(struct decoder *d, bool is_long) {
     uint8_t first = take_byte(d);
     uint8_t second = is_long ? take_byte(d) : first;
@@ -373,7 +373,8 @@ static void set_string(struct decoder *d, struct insn *out) {
 static void take_operands(struct decoder *d, unsigned form, struct insn *out) {
     if (form <= DECODE_FORM_M) {
         take_address(d, out);
-        out->memory_is_first = form != DECODE_FORM_RM && form != DECODE_FORM_RMI && form != DECODE_FORM_RMI8;
+        out->memory_is_first =
+            form != DECODE_FORM_RM && form != DECODE_FORM_RMI && form != DECODE_FORM_RMI8;
     }
     switch (form) {
     case DECODE_FORM_MR:

@@ -4,9 +4,9 @@
 //
 // A guest that touches a device page leaves with an EPT violation (or a nested page fault), which
 // names the address but not what was to be read or written. `decode_insn` answers that for the
-// general-purpose instructions that compilers, firmware and kernels use on device registers, and for
-// plain vector moves (not those with EVEX). It is a pure function: no state, no memory but its arguments. It refuses what it does not know; it
-// never guesses.
+// general-purpose instructions that compilers, firmware and kernels use on device registers, and
+// for plain vector moves (not those with EVEX). It is a pure function: no state, no memory but its
+// arguments. It refuses what it does not know; it never guesses.
 //
 // Sources: SDM 2A 2.1 "Instruction Format for Protected Mode, Real-Address Mode, and Virtual-8086
 // Mode", SDM 2A 2.2 "IA-32e Mode", SDM 2D Appendix A "Opcode Map". tests/fuzz/decode_fuzz.c
@@ -170,20 +170,20 @@ enum insn_access {
 // CMPS have two: this one is segment : RSI, the other is ES : RDI. PUSH and POP have the stack
 // beside it. BT, BTS, BTR and BTC with a register count bits from that address on, both ways.
 struct insn {
-    uint64_t imm;          // sign-extended to 64 bits
-    int64_t disp;          // sign-extended; the offset itself of a MOV with moffs
-    uint8_t length;        // of the whole instruction
-    uint8_t op;            // enum insn_op
-    uint8_t operand_size;  // of register and computation: 1, 2, 4, 8
-    uint8_t memory_size;   // of the access; differs from operand_size for MOVZX, MOVSX, CRC32,
-                           // CMPXCHG_PAIR and vector moves (4 to 32)
-    uint8_t address_size;  // 2, 4, 8
-    uint8_t segment;       // enum insn_segment
-    uint8_t base;          // enum insn_register
-    uint8_t index;         // enum insn_register
-    uint8_t scale;         // 1, 2, 4, 8
-    uint8_t other;         // enum insn_other
-    uint8_t reg;           // enum insn_register, where other is INSN_OTHER_REGISTER; of vector moves 0 to 15
+    uint64_t imm;         // sign-extended to 64 bits
+    int64_t disp;         // sign-extended; the offset itself of a MOV with moffs
+    uint8_t length;       // of the whole instruction
+    uint8_t op;           // enum insn_op
+    uint8_t operand_size; // of register and computation: 1, 2, 4, 8
+    uint8_t memory_size;  // of the access; differs from operand_size for MOVZX, MOVSX, CRC32,
+                          // CMPXCHG_PAIR and vector moves (4 to 32)
+    uint8_t address_size; // 2, 4, 8
+    uint8_t segment;      // enum insn_segment
+    uint8_t base;         // enum insn_register
+    uint8_t index;        // enum insn_register
+    uint8_t scale;        // 1, 2, 4, 8
+    uint8_t other;        // enum insn_other
+    uint8_t reg; // enum insn_register, where other is INSN_OTHER_REGISTER; of vector moves 0 to 15
     uint8_t third;         // enum insn_third; its immediate is in `imm`
     uint8_t condition;     // of CMOV and SETCC: the opcode's low four bits
     uint8_t vector;        // enum insn_vector

@@ -159,11 +159,10 @@ const struct decode_row decode_two_byte[256] = {
 #define BOTH(...) [DECODE_PLAIN] = __VA_ARGS__, [DECODE_66] = __VA_ARGS__
 
 const struct decode_row decode_by_prefix[DECODE_AT_COUNT][DECODE_PREFIX_COUNT] = {
-    [DECODE_AT_10] = {BOTH(MOVE(RM, 16, WIDE)), // MOVUPS, MOVUPD, MOVSS, MOVSD
-                      [DECODE_F3] = MOVE(RM, 4, CLEARS | ANY_L),
-                      [DECODE_F2] = MOVE(RM, 8, CLEARS | ANY_L)},
-    [DECODE_AT_11] = {BOTH(MOVE(MR, 16, WIDE)),
-                      [DECODE_F3] = MOVE(MR, 4, ANY_L),
+    [DECODE_AT_10] =
+        {BOTH(MOVE(RM, 16, WIDE)), // MOVUPS, MOVUPD, MOVSS, MOVSD
+         [DECODE_F3] = MOVE(RM, 4, CLEARS | ANY_L), [DECODE_F2] = MOVE(RM, 8, CLEARS | ANY_L)},
+    [DECODE_AT_11] = {BOTH(MOVE(MR, 16, WIDE)), [DECODE_F3] = MOVE(MR, 4, ANY_L),
                       [DECODE_F2] = MOVE(MR, 8, ANY_L)},
     [DECODE_AT_12] = {BOTH(MOVE(RM, 8, MERGES))}, // MOVLPS, MOVLPD
     [DECODE_AT_13] = {BOTH(MOVE(MR, 8, 0))},
@@ -171,25 +170,26 @@ const struct decode_row decode_by_prefix[DECODE_AT_COUNT][DECODE_PREFIX_COUNT] =
     [DECODE_AT_17] = {BOTH(MOVE(MR, 8, HIGH))},
     [DECODE_AT_28] = {BOTH(MOVE(RM, 16, ALIGNED | WIDE))}, // MOVAPS, MOVAPD
     [DECODE_AT_29] = {BOTH(MOVE(MR, 16, ALIGNED | WIDE))},
-    [DECODE_AT_2B] = {BOTH(MOVE(MR, 16, ALIGNED | WIDE))}, // MOVNTPS, MOVNTPD
+    [DECODE_AT_2B] = {BOTH(MOVE(MR, 16, ALIGNED | WIDE))},           // MOVNTPS, MOVNTPD
     [DECODE_AT_6E] = {MMX(RM, 4, BY_W), MOVE(RM, 4, CLEARS | BY_W)}, // MOVD, MOVQ
     [DECODE_AT_7E] = {MMX(MR, 4, BY_W), MOVE(MR, 4, BY_W), MOVE(RM, 8, CLEARS)},
     [DECODE_AT_D6] = {[DECODE_66] = MOVE(MR, 8, 0)},
-    [DECODE_AT_6F] = {MMX(RM, 8, 0), MOVE(RM, 16, ALIGNED | WIDE), MOVE(RM, 16, WIDE)}, // MOVDQA, MOVDQU
+    [DECODE_AT_6F] = {MMX(RM, 8, 0), MOVE(RM, 16, ALIGNED | WIDE),
+                      MOVE(RM, 16, WIDE)}, // MOVDQA, MOVDQU
     [DECODE_AT_7F] = {MMX(MR, 8, 0), MOVE(MR, 16, ALIGNED | WIDE), MOVE(MR, 16, WIDE)},
-    [DECODE_AT_E7] = {MMX(MR, 8, 0), MOVE(MR, 16, ALIGNED | WIDE)}, // MOVNTQ, MOVNTDQ
-    [DECODE_AT_F0] = {[DECODE_F2] = MOVE(RM, 16, WIDE)},            // LDDQU
+    [DECODE_AT_E7] = {MMX(MR, 8, 0), MOVE(MR, 16, ALIGNED | WIDE)},   // MOVNTQ, MOVNTDQ
+    [DECODE_AT_F0] = {[DECODE_F2] = MOVE(RM, 16, WIDE)},              // LDDQU
     [DECODE_AT_38_2A] = {[DECODE_66] = MOVE(RM, 16, ALIGNED | WIDE)}, // MOVNTDQA
     [DECODE_AT_B8] = {[DECODE_F3] = ROW(POPCNT, RM, 0)},
     [DECODE_AT_BC] = {BOTH(ROW(BSF, RM, 0)), ROW(TZCNT, RM, 0), ROW(BSF, RM, 0)},
     [DECODE_AT_BD] = {BOTH(ROW(BSR, RM, 0)), ROW(LZCNT, RM, 0), ROW(BSR, RM, 0)},
-    [DECODE_AT_38_F0] =
-        {BOTH(ROW(MOVBE, RM, 0)),
-         [DECODE_F2] =
-             {.op = INSN_CRC32, .form = DECODE_FORM_RM, .memory = 1, .flags = DECODE_DWORD}},
+    [DECODE_AT_38_F0] = {BOTH(ROW(MOVBE, RM, 0)), [DECODE_F2] = {.op = INSN_CRC32,
+                                                                 .form = DECODE_FORM_RM,
+                                                                 .memory = 1,
+                                                                 .flags = DECODE_DWORD}},
     [DECODE_AT_38_F1] = {BOTH(ROW(MOVBE, MR, 0)), [DECODE_F2] = ROW(CRC32, RM, 0)},
-    [DECODE_AT_38_F6] = {[DECODE_66] = ROW(ADCX, RM, DECODE_DWORD),
-                         [DECODE_F3] = ROW(ADOX, RM, DECODE_DWORD)},
+    [DECODE_AT_38_F6] =
+        {[DECODE_66] = ROW(ADCX, RM, DECODE_DWORD), [DECODE_F3] = ROW(ADOX, RM, DECODE_DWORD)},
     [DECODE_AT_38_F9] = {[DECODE_PLAIN] = ROW(MOV, MR, DECODE_DWORD)}, // MOVDIRI
 };
 
@@ -206,13 +206,14 @@ const struct decode_row decode_groups[DECODE_GROUP_COUNT][8] = {
     [DECODE_GROUP_3] = {ROW(TEST, MI, 0), ROW(TEST, MI, 0), SAME(NOT, LOCK), SAME(NEG, LOCK),
                         SAME(MUL, 0), SAME(IMUL_WIDE, 0), SAME(DIV, 0), SAME(IDIV, 0)},
     [DECODE_GROUP_4] = {SAME(INC, LOCK), SAME(DEC, LOCK)},
-    [DECODE_GROUP_5] = {SAME(INC, LOCK), SAME(DEC, LOCK), SAME(CALL, DECODE_NEAR),
-                        [4] = SAME(JMP, DECODE_NEAR), [6] = SAME(PUSH, DECODE_STACK)},
+    [DECODE_GROUP_5] =
+        {SAME(INC, LOCK), SAME(DEC, LOCK),
+         SAME(CALL, DECODE_NEAR), [4] = SAME(JMP, DECODE_NEAR), [6] = SAME(PUSH, DECODE_STACK)},
     [DECODE_GROUP_8] = {[4] = SAME(BT, 0), SAME(BTS, LOCK), SAME(BTR, LOCK), SAME(BTC, LOCK)},
     [DECODE_GROUP_9] = {[1] = SAME(CMPXCHG_PAIR, LOCK)},
     [DECODE_GROUP_11] = {SAME(MOV, 0)},
-    [DECODE_GROUP_15] = {[6] = SAME(HINT, DECODE_NO_REPEAT | DECODE_NEEDS_66),
-                         [7] = SAME(HINT, DECODE_NO_REPEAT)},
+    [DECODE_GROUP_15] =
+        {[6] = SAME(HINT, DECODE_NO_REPEAT | DECODE_NEEDS_66), [7] = SAME(HINT, DECODE_NO_REPEAT)},
     [DECODE_GROUP_16] = {SAME(HINT, 0), SAME(HINT, 0), SAME(HINT, 0), SAME(HINT, 0)},
     [DECODE_GROUP_P] = {SAME(HINT, 0), SAME(HINT, 0), SAME(HINT, 0), SAME(HINT, 0), SAME(HINT, 0),
                         SAME(HINT, 0), SAME(HINT, 0), SAME(HINT, 0)},

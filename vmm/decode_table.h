@@ -27,7 +27,7 @@ enum decode_form {
     DECODE_FORM_STRING,  // no ModRM
     DECODE_FORM_PREFIX,
     DECODE_FORM_BY_PREFIX, // decode_by_prefix[group][enum decode_prefix] is the row
-    DECODE_FORM_VEX,    // C4, C5: where they are not LES and LDS
+    DECODE_FORM_VEX,       // C4, C5: where they are not LES and LDS
     DECODE_FORM_REX,    // a prefix in 64-bit code; elsewhere INC and DEC of registers, so refused
     DECODE_FORM_ESCAPE, // 0F: the next byte indexes decode_two_byte
 };
@@ -50,7 +50,8 @@ enum decode_group {
     DECODE_GROUP_COUNT,
 };
 
-// What stands in the third column of the opcode map. F2 and F3 go before 66; VEX has a field for it.
+// What stands in the third column of the opcode map. F2 and F3 go before 66; VEX has a field for
+// it.
 enum decode_prefix { DECODE_PLAIN, DECODE_66, DECODE_F3, DECODE_F2, DECODE_PREFIX_COUNT };
 
 // Rows that a prefix selects, by the byte of the opcode.
@@ -96,9 +97,10 @@ enum decode_flag {
 };
 
 struct decode_row {
-    uint8_t op;     // enum insn_op
-    uint8_t form;   // enum decode_form
-    uint8_t group;  // enum decode_group: ModRM.reg selects op, form and more flags; or decode_prefixed
+    uint8_t op;   // enum insn_op
+    uint8_t form; // enum decode_form
+    uint8_t
+        group; // enum decode_group: ModRM.reg selects op, form and more flags; or decode_prefixed
     uint8_t memory; // bytes of the memory operand where they are not the operand size, else 0
     uint8_t vector; // enum insn_vector bits
     uint16_t flags; // enum decode_flag bits

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Shifts, rotates, multiplication, division and bit counts of the emulated instructions. SDM 2A to 2C, instruction by
-// instruction; flags that they leave undefined are computed as if the count were 1, or kept.
+// Shifts, rotates, multiplication, division and bit counts of the emulated instructions. SDM 2A to
+// 2C, instruction by instruction; flags that they leave undefined are computed as if the count were
+// 1, or kept.
 
 #include "emulate_alu.h"
 
@@ -114,8 +115,8 @@ uint64_t alu_double_shift(unsigned op, uint64_t value, uint64_t source, unsigned
 }
 
 uint64_t alu_multiply(uint64_t left, uint64_t right, unsigned size, uint64_t *rflags) {
-    __int128 product = (__int128)(int64_t)alu_sign_extend(left, size) *
-                       (int64_t)alu_sign_extend(right, size);
+    __int128 product =
+        (__int128)(int64_t)alu_sign_extend(left, size) * (int64_t)alu_sign_extend(right, size);
     uint64_t result = alu_cut((uint64_t)product, size);
     bool is_cut = product != (int64_t)alu_sign_extend(result, size);
 
@@ -152,7 +153,8 @@ static uint64_t absolute(uint64_t value) {
 bool alu_divide(bool is_signed, const struct alu_pair *dividend, uint64_t divisor, unsigned size,
                 struct alu_pair *result) {
     unsigned bits = size * 8;
-    unsigned __int128 value = (unsigned __int128)dividend->high << bits | alu_cut(dividend->low, size);
+    unsigned __int128 value =
+        (unsigned __int128)dividend->high << bits | alu_cut(dividend->low, size);
     uint64_t by = alu_cut(divisor, size);
     bool is_negative = false;
     bool is_remainder_negative = false;

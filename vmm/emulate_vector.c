@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Moves between memory and a vector register: XMM, YMM or MMX. The registers are in an XSAVE area, SDM 1 13.4 "XSAVE
-// Area", of the standard format; what its header says to be in its initial state is made so before it is used.
+// Moves between memory and a vector register: XMM, YMM or MMX. The registers are in an XSAVE area,
+// SDM 1 13.4 "XSAVE Area", of the standard format; what its header says to be in its initial state
+// is made so before it is used.
 //
-// Whether the guest may use them at all was checked before the processor touched memory, and is checked here again, since
-// the instruction may have become another one meanwhile.
+// Whether the guest may use them at all was checked before the processor touched memory, and is
+// checked here again, since the instruction may have become another one meanwhile.
 
 #include "emulate_alu.h"
 #include "emulate_operand.h"
@@ -78,8 +79,8 @@ static enum emulate_result check_usable(const struct insn *insn, struct emulate_
     return walk->cr0 & CR0_TS ? unavailable(ctx, EMULATE_NM) : EMULATE_DONE;
 }
 
-// SDM 1 9.6.2 "Transitions Between x87 FPU and MMX Code": the stack's top is register 0 from here on, and all registers
-// are in use. The area lists them from the top.
+// SDM 1 9.6.2 "Transitions Between x87 FPU and MMX Code": the stack's top is register 0 from here
+// on, and all registers are in use. The area lists them from the top.
 static uint8_t *mmx_register(uint8_t *area, unsigned number) {
     uint8_t old[ST_COUNT * ST_STRIDE];
     uint16_t status;

@@ -19,8 +19,8 @@ static bool is_apic_register(uint64_t gpa) {
     return PAGE_OFFSET(gpa) < APIC_REGISTERS && PAGE_OFFSET(gpa) % APIC_ALIGNMENT == 0;
 }
 
-// SDM 3A 11.4.1 "The Local APIC Block Diagram": other than aligned 32-bit accesses are undefined; here
-// what lies outside the registers reads 0 and takes no writes.
+// SDM 3A 11.4.1 "The Local APIC Block Diagram": other than aligned 32-bit accesses are undefined;
+// here what lies outside the registers reads 0 and takes no writes.
 static uint64_t mmio_read(void *opaque, uint64_t gpa, unsigned size) {
     struct vcpu *vcpu = opaque;
     uint64_t value = 0;

@@ -35,30 +35,54 @@ static const struct {
     ZydisMnemonic mnemonic;
     enum insn_op op;
 } mnemonics[] = {
-    {ZYDIS_MNEMONIC_ADD, INSN_ADD},         {ZYDIS_MNEMONIC_OR, INSN_OR},
-    {ZYDIS_MNEMONIC_ADC, INSN_ADC},         {ZYDIS_MNEMONIC_SBB, INSN_SBB},
-    {ZYDIS_MNEMONIC_AND, INSN_AND},         {ZYDIS_MNEMONIC_SUB, INSN_SUB},
-    {ZYDIS_MNEMONIC_XOR, INSN_XOR},         {ZYDIS_MNEMONIC_CMP, INSN_CMP},
-    {ZYDIS_MNEMONIC_TEST, INSN_TEST},       {ZYDIS_MNEMONIC_INC, INSN_INC},
-    {ZYDIS_MNEMONIC_DEC, INSN_DEC},         {ZYDIS_MNEMONIC_NOT, INSN_NOT},
-    {ZYDIS_MNEMONIC_NEG, INSN_NEG},         {ZYDIS_MNEMONIC_MOV, INSN_MOV},
-    {ZYDIS_MNEMONIC_MOVNTI, INSN_MOV},      {ZYDIS_MNEMONIC_MOVBE, INSN_MOVBE},
-    {ZYDIS_MNEMONIC_MOVZX, INSN_MOVZX},     {ZYDIS_MNEMONIC_MOVSX, INSN_MOVSX},
-    {ZYDIS_MNEMONIC_MOVSXD, INSN_MOVSX},    {ZYDIS_MNEMONIC_XCHG, INSN_XCHG},
-    {ZYDIS_MNEMONIC_CMPXCHG, INSN_CMPXCHG}, {ZYDIS_MNEMONIC_XADD, INSN_XADD},
-    {ZYDIS_MNEMONIC_BT, INSN_BT},           {ZYDIS_MNEMONIC_BTS, INSN_BTS},
-    {ZYDIS_MNEMONIC_BTR, INSN_BTR},         {ZYDIS_MNEMONIC_BTC, INSN_BTC},
-    {ZYDIS_MNEMONIC_PUSH, INSN_PUSH},       {ZYDIS_MNEMONIC_POP, INSN_POP},
-    {ZYDIS_MNEMONIC_MOVSB, INSN_MOVS},      {ZYDIS_MNEMONIC_MOVSW, INSN_MOVS},
-    {ZYDIS_MNEMONIC_MOVSD, INSN_MOVS},      {ZYDIS_MNEMONIC_MOVSQ, INSN_MOVS},
-    {ZYDIS_MNEMONIC_CMPSB, INSN_CMPS},      {ZYDIS_MNEMONIC_CMPSW, INSN_CMPS},
-    {ZYDIS_MNEMONIC_CMPSD, INSN_CMPS},      {ZYDIS_MNEMONIC_CMPSQ, INSN_CMPS},
-    {ZYDIS_MNEMONIC_STOSB, INSN_STOS},      {ZYDIS_MNEMONIC_STOSW, INSN_STOS},
-    {ZYDIS_MNEMONIC_STOSD, INSN_STOS},      {ZYDIS_MNEMONIC_STOSQ, INSN_STOS},
-    {ZYDIS_MNEMONIC_LODSB, INSN_LODS},      {ZYDIS_MNEMONIC_LODSW, INSN_LODS},
-    {ZYDIS_MNEMONIC_LODSD, INSN_LODS},      {ZYDIS_MNEMONIC_LODSQ, INSN_LODS},
-    {ZYDIS_MNEMONIC_SCASB, INSN_SCAS},      {ZYDIS_MNEMONIC_SCASW, INSN_SCAS},
-    {ZYDIS_MNEMONIC_SCASD, INSN_SCAS},      {ZYDIS_MNEMONIC_SCASQ, INSN_SCAS},
+    {ZYDIS_MNEMONIC_ADD, INSN_ADD},
+    {ZYDIS_MNEMONIC_OR, INSN_OR},
+    {ZYDIS_MNEMONIC_ADC, INSN_ADC},
+    {ZYDIS_MNEMONIC_SBB, INSN_SBB},
+    {ZYDIS_MNEMONIC_AND, INSN_AND},
+    {ZYDIS_MNEMONIC_SUB, INSN_SUB},
+    {ZYDIS_MNEMONIC_XOR, INSN_XOR},
+    {ZYDIS_MNEMONIC_CMP, INSN_CMP},
+    {ZYDIS_MNEMONIC_TEST, INSN_TEST},
+    {ZYDIS_MNEMONIC_INC, INSN_INC},
+    {ZYDIS_MNEMONIC_DEC, INSN_DEC},
+    {ZYDIS_MNEMONIC_NOT, INSN_NOT},
+    {ZYDIS_MNEMONIC_NEG, INSN_NEG},
+    {ZYDIS_MNEMONIC_MOV, INSN_MOV},
+    {ZYDIS_MNEMONIC_MOVNTI, INSN_MOV},
+    {ZYDIS_MNEMONIC_MOVBE, INSN_MOVBE},
+    {ZYDIS_MNEMONIC_MOVZX, INSN_MOVZX},
+    {ZYDIS_MNEMONIC_MOVSX, INSN_MOVSX},
+    {ZYDIS_MNEMONIC_MOVSXD, INSN_MOVSX},
+    {ZYDIS_MNEMONIC_XCHG, INSN_XCHG},
+    {ZYDIS_MNEMONIC_CMPXCHG, INSN_CMPXCHG},
+    {ZYDIS_MNEMONIC_XADD, INSN_XADD},
+    {ZYDIS_MNEMONIC_BT, INSN_BT},
+    {ZYDIS_MNEMONIC_BTS, INSN_BTS},
+    {ZYDIS_MNEMONIC_BTR, INSN_BTR},
+    {ZYDIS_MNEMONIC_BTC, INSN_BTC},
+    {ZYDIS_MNEMONIC_PUSH, INSN_PUSH},
+    {ZYDIS_MNEMONIC_POP, INSN_POP},
+    {ZYDIS_MNEMONIC_MOVSB, INSN_MOVS},
+    {ZYDIS_MNEMONIC_MOVSW, INSN_MOVS},
+    {ZYDIS_MNEMONIC_MOVSD, INSN_MOVS},
+    {ZYDIS_MNEMONIC_MOVSQ, INSN_MOVS},
+    {ZYDIS_MNEMONIC_CMPSB, INSN_CMPS},
+    {ZYDIS_MNEMONIC_CMPSW, INSN_CMPS},
+    {ZYDIS_MNEMONIC_CMPSD, INSN_CMPS},
+    {ZYDIS_MNEMONIC_CMPSQ, INSN_CMPS},
+    {ZYDIS_MNEMONIC_STOSB, INSN_STOS},
+    {ZYDIS_MNEMONIC_STOSW, INSN_STOS},
+    {ZYDIS_MNEMONIC_STOSD, INSN_STOS},
+    {ZYDIS_MNEMONIC_STOSQ, INSN_STOS},
+    {ZYDIS_MNEMONIC_LODSB, INSN_LODS},
+    {ZYDIS_MNEMONIC_LODSW, INSN_LODS},
+    {ZYDIS_MNEMONIC_LODSD, INSN_LODS},
+    {ZYDIS_MNEMONIC_LODSQ, INSN_LODS},
+    {ZYDIS_MNEMONIC_SCASB, INSN_SCAS},
+    {ZYDIS_MNEMONIC_SCASW, INSN_SCAS},
+    {ZYDIS_MNEMONIC_SCASD, INSN_SCAS},
+    {ZYDIS_MNEMONIC_SCASQ, INSN_SCAS},
     {ZYDIS_MNEMONIC_CMOVO, INSN_CMOV},
     {ZYDIS_MNEMONIC_SETO, INSN_SETCC},
     {ZYDIS_MNEMONIC_CMOVNO, INSN_CMOV},
@@ -193,8 +217,8 @@ static void expect(const struct reading *r, bool holds, const char *what) {
         report(r, what);
 }
 
-// Mnemonics that stand for two of our operations are told apart by operands: IMUL by their number, MOVD and MOVQ by the
-// register, MOVSD of strings and of vectors likewise.
+// Mnemonics that stand for two of our operations are told apart by operands: IMUL by their number,
+// MOVD and MOVQ by the register, MOVSD of strings and of vectors likewise.
 static int op_of_many(const struct reading *r) {
     bool is_mmx = false;
 
@@ -286,7 +310,10 @@ static void check_memory(const struct reading *r, const ZydisDecodedOperand *o) 
 
     expect(r, o->size == i->memory_size * 8u || i->op == INSN_HINT, "memory size");
     // 3E before a branch is a prefix of its own to Zydis; to processors without CET it is still DS.
-    expect(r, segment_of(o->mem.segment) == i->segment || r->zydis.attributes & ZYDIS_ATTRIB_HAS_NOTRACK, "segment");
+    expect(r,
+           segment_of(o->mem.segment) == i->segment ||
+               r->zydis.attributes & ZYDIS_ATTRIB_HAS_NOTRACK,
+           "segment");
     if (has_phantom_base(r, o)) {
         expect(r, i->base == INSN_NO_REGISTER, "no base");
         expect(r, i->disp == r->zydis.raw.disp.value, "displacement");
@@ -436,7 +463,8 @@ static void check_accepted(const struct reading *r) {
     check_others(r, memory);
 }
 
-// What may be refused: MOV of segment registers, MOVSXD behind 66 (see decode_table.c), moves with EVEX, far branches.
+// What may be refused: MOV of segment registers, MOVSXD behind 66 (see decode_table.c), moves with
+// EVEX, far branches.
 static void check_refused(const struct reading *r) {
     if (!r->is_valid)
         return;

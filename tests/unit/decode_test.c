@@ -211,8 +211,8 @@ Test(decode, mandatory_prefixes) {
     cr_assert_eq(error_of(DECODE_64BIT, CODE(0xf3, 0x0f, 0x38, 0xf1, 0x00)), DECODE_UNKNOWN);
     cr_assert_eq(decoded(DECODE_64BIT, CODE(0xf3, 0x0f, 0xbc, 0x00)).op, INSN_TZCNT);
     cr_assert_eq(decoded(DECODE_64BIT, CODE(0x66, 0xf2, 0x0f, 0x10, 0x00)).memory_size, 8);
-    cr_assert_eq(decoded(DECODE_64BIT, CODE(0x66, 0x0f, 0xae, 0x30)).op, INSN_HINT);          // CLWB
-    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x0f, 0xae, 0x30)), DECODE_UNKNOWN); // XSAVEOPT
+    cr_assert_eq(decoded(DECODE_64BIT, CODE(0x66, 0x0f, 0xae, 0x30)).op, INSN_HINT); // CLWB
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x0f, 0xae, 0x30)), DECODE_UNKNOWN);    // XSAVEOPT
 }
 
 Test(decode, vex) {
@@ -252,11 +252,11 @@ Test(decode, lock_where_it_may_not_be) {
 }
 
 Test(decode, what_is_refused) {
-    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x8b, 0xc0)), DECODE_UNKNOWN);             // no memory
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x8b, 0xc0)), DECODE_UNKNOWN); // no memory
     cr_assert_eq(error_of(DECODE_64BIT, CODE(0x62, 0xf1, 0x7c, 0x48, 0x10, 0x00)),
                  DECODE_UNKNOWN);                                                 // EVEX
     cr_assert_eq(error_of(DECODE_64BIT, CODE(0x0f, 0x58, 0x00)), DECODE_UNKNOWN); // ADDPS
-    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x8f, 0x48, 0x00)), DECODE_UNKNOWN);       // XOP
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x8f, 0x48, 0x00)), DECODE_UNKNOWN); // XOP
     cr_assert_eq(error_of(DECODE_64BIT, CODE(0x82, 0x00, 0x00)), DECODE_UNKNOWN);
     cr_assert_eq(error_of(DECODE_64BIT, CODE(0xc6, 0x48, 0x00)), DECODE_UNKNOWN);
     cr_assert_eq(error_of(DECODE_64BIT, CODE(0x90)), DECODE_UNKNOWN);

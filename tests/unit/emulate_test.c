@@ -161,8 +161,8 @@ static void tables_above_4g(uint8_t opcode) {
     static const struct {
         unsigned at, value;
     } entries[] = {
-        {0x7000 + 8 * 3, 0x5003},   {0x7000 + 8 * 4, 0x5003}, {0x5000, 0x6003},
-        {0x5000 + 8 * 511, 0x6003}, {0x6000, DATA | 3},       {0x6008, DATA | 3},
+        {0x7000 + 8 * 3, 0x5003},     {0x7000 + 8 * 4, 0x5003}, {0x5000, 0x6003},
+        {0x5000 + 8 * 511, 0x6003},   {0x6000, DATA | 3},       {0x6008, DATA | 3},
         {0x6000 + 8 * 511, DATA | 3},
     };
 
@@ -460,13 +460,14 @@ static void emit_pair(struct code_buffer *c) { // CMPXCHG8B, CMPXCHG16B
 }
 
 static void (*const emitters[])(struct code_buffer *) = {
-    emit_alu,       emit_alu_immediate, emit_group3,   emit_register_forms, emit_mov_immediate,
-    emit_extensions, emit_exchange,     emit_bits,     emit_string,         emit_shift,
-    emit_double_shift, emit_multiply,   emit_wide,     emit_count,          emit_condition,
-    emit_carry,     emit_pair,
+    emit_alu,          emit_alu_immediate, emit_group3, emit_register_forms, emit_mov_immediate,
+    emit_extensions,   emit_exchange,      emit_bits,   emit_string,         emit_shift,
+    emit_double_shift, emit_multiply,      emit_wide,   emit_count,          emit_condition,
+    emit_carry,        emit_pair,
 };
 
-// The processor's flags that an operation leaves undefined are not compared: SDM 2A to 2C, instruction by instruction.
+// The processor's flags that an operation leaves undefined are not compared: SDM 2A to 2C,
+// instruction by instruction.
 static uint64_t defined_flags(const struct insn *insn, uint64_t count) {
     unsigned bits = insn->operand_size * 8u;
 
@@ -552,7 +553,8 @@ static void restart(const struct code_buffer *c) {
     guest.gpr[INSN_RSP] = STACK;
 }
 
-// False: the processor would answer with an exception, or leave the result undefined; so it was not asked.
+// False: the processor would answer with an exception, or leave the result undefined; so it was not
+// asked.
 static bool compare_with_processor(unsigned which, struct code_buffer *c, uint8_t *page) {
     static _Alignas(64) uint8_t device[DEVICE_SIZE], data[DEVICE_SIZE];
     struct native n, before;
@@ -703,21 +705,21 @@ static const struct {
     uint8_t opcode;
     bool is_0f38, has_vex, has_256, is_load, by_w;
 } moves[] = {
-    {0, 0x10, false, true, true, true, false},     {0x66, 0x10, false, true, true, true, false},
-    {0xf3, 0x10, false, true, false, true, false}, {0xf2, 0x10, false, true, false, true, false},
-    {0, 0x11, false, true, true, false, false},    {0x66, 0x11, false, true, true, false, false},
+    {0, 0x10, false, true, true, true, false},      {0x66, 0x10, false, true, true, true, false},
+    {0xf3, 0x10, false, true, false, true, false},  {0xf2, 0x10, false, true, false, true, false},
+    {0, 0x11, false, true, true, false, false},     {0x66, 0x11, false, true, true, false, false},
     {0xf3, 0x11, false, true, false, false, false}, {0xf2, 0x11, false, true, false, false, false},
-    {0, 0x12, false, true, false, true, false},    {0x66, 0x13, false, true, false, false, false},
-    {0, 0x16, false, true, false, true, false},    {0x66, 0x17, false, true, false, false, false},
-    {0, 0x28, false, true, true, true, false},     {0x66, 0x29, false, true, true, false, false},
-    {0, 0x2b, false, true, true, false, false},    {0, 0x6e, false, false, false, true, true},
-    {0x66, 0x6e, false, true, false, true, true},  {0, 0x7e, false, false, false, false, true},
-    {0x66, 0x7e, false, true, false, false, true}, {0xf3, 0x7e, false, true, false, true, false},
-    {0, 0x6f, false, false, false, true, false},   {0x66, 0x6f, false, true, true, true, false},
-    {0xf3, 0x6f, false, true, true, true, false},  {0, 0x7f, false, false, false, false, false},
-    {0x66, 0x7f, false, true, true, false, false}, {0xf3, 0x7f, false, true, true, false, false},
+    {0, 0x12, false, true, false, true, false},     {0x66, 0x13, false, true, false, false, false},
+    {0, 0x16, false, true, false, true, false},     {0x66, 0x17, false, true, false, false, false},
+    {0, 0x28, false, true, true, true, false},      {0x66, 0x29, false, true, true, false, false},
+    {0, 0x2b, false, true, true, false, false},     {0, 0x6e, false, false, false, true, true},
+    {0x66, 0x6e, false, true, false, true, true},   {0, 0x7e, false, false, false, false, true},
+    {0x66, 0x7e, false, true, false, false, true},  {0xf3, 0x7e, false, true, false, true, false},
+    {0, 0x6f, false, false, false, true, false},    {0x66, 0x6f, false, true, true, true, false},
+    {0xf3, 0x6f, false, true, true, true, false},   {0, 0x7f, false, false, false, false, false},
+    {0x66, 0x7f, false, true, true, false, false},  {0xf3, 0x7f, false, true, true, false, false},
     {0x66, 0xd6, false, true, false, false, false}, {0, 0xe7, false, false, false, false, false},
-    {0x66, 0xe7, false, true, true, false, false}, {0xf2, 0xf0, false, true, true, true, false},
+    {0x66, 0xe7, false, true, true, false, false},  {0xf2, 0xf0, false, true, true, true, false},
     {0x66, 0x2a, true, true, false, true, false},
 };
 
@@ -783,8 +785,8 @@ static void compare_move(unsigned which, uint8_t *page) {
     run_vector_native(&native, code, memory);
     restart(&c);
     guest.gpr[INSN_RDI] = DEVICE + MIDDLE;
-    cr_assert_eq(run(), EMULATE_DONE, "%02x %02x %02x %02x %02x", c.bytes[0], c.bytes[1], c.bytes[2],
-                 c.bytes[3], c.bytes[4]);
+    cr_assert_eq(run(), EMULATE_DONE, "%02x %02x %02x %02x %02x", c.bytes[0], c.bytes[1],
+                 c.bytes[2], c.bytes[3], c.bytes[4]);
     // Through the processor once, which makes of both areas what it sees in them.
     page[0] = 0xc3;
     run_vector_native(&native, code, memory);
@@ -928,16 +930,18 @@ Test(emulate, segment_limits) {
     START_PROTECTED(0x36, 0x8b, 0x08); // ss:
     guest.segment[INSN_SS].limit = 0xffff;
     expect_protection(EMULATE_SS);
-    guest.segment[INSN_SS] = (struct vcpu_segment){.limit = (uint32_t)DEVICE - 1, .attributes = 0x4097};
+    guest.segment[INSN_SS] =
+        (struct vcpu_segment){.limit = (uint32_t)DEVICE - 1, .attributes = 0x4097};
     cr_assert_eq(run(), EMULATE_DONE); // expands down
     guest.rip = CODE;
     guest.read_count = 0;
     guest.segment[INSN_SS].limit++;
     expect_protection(EMULATE_SS);
     guest.segment[INSN_SS] = (struct vcpu_segment){.limit = 0, .attributes = 0x97};
-    expect_protection(EMULATE_SS); // down from 64 KiB
+    expect_protection(EMULATE_SS);         // down from 64 KiB
     START(DECODE_16BIT, 0xa0, 0x10, 0x00); // mov al, [0x10] in real mode
-    guest.segment[INSN_DS] = (struct vcpu_segment){.base = DEVICE, .limit = 0xf, .attributes = 0x93};
+    guest.segment[INSN_DS] =
+        (struct vcpu_segment){.base = DEVICE, .limit = 0xf, .attributes = 0x93};
     expect_protection(EMULATE_GP);
     guest.segment[INSN_DS].limit = 0x10;
     cr_assert_eq(run(), EMULATE_DONE);
