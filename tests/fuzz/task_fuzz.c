@@ -135,8 +135,6 @@ static void switch_once(struct input *input, uint8_t *ram) {
     before = r;
     memcpy(copy, ram, RAM_SIZE);
     enum task_result result = task_switch(&request, &r, &fault);
-    if (result == TASK_UNBACKED)
-        return;
     const char *refused = task_state_refused(&r);
     if (refused != NULL)
         fprintf(stderr, "VM entry refuses: %s\n", refused);
