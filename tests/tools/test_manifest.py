@@ -211,6 +211,18 @@ class Values(Case):
         error = 'm.toml:2: host.when-all-ended: "off" is not known; write "power-off" or "stay"'
         self.assertEqual(self.errors('[host]\nwhen-all-ended = "off"\n' + DEMO), [error])
 
+    def test_compressed_kernel(self):
+        packed = {
+            b"\x1f\x8b\x08": "gzip: unpack it first, such as with gunzip",
+            b"\xfd7zXZ\0": "xz: unpack it first, such as with unxz",
+            b"\x28\xb5\x2f\xfd": "zstd: unpack it first, such as with unzstd",
+        }
+        for head, what in packed.items():
+            self.file("vmlinuz", head + b"rest")
+            error = f"m.toml:5: vm.kernel: the file is compressed by {what.replace(':', ';')}"
+            self.assertEqual(self.errors(DEMO), [error])
+            self.load(DEMO, sizes=False)
+
     def test_initrd_larger_than_the_memory(self):
         self.sparse("big", 3 << 20)
         text = DEMO.replace("256M", "2M") + 'initrd = "big"\n'
@@ -385,11 +397,19 @@ class Compiling(Case):
             "size = <0x00 0x06>;",
             "memory = <0x00 0x10000000>;",
             'kernel = "vmlinuz-0";',
+            'kernel-file = "vmlinuz";',
             'initrd = "initrd.img-1";',
+            'initrd-file = "initrd.img";',
             'cmdline = "a=\\"b\\\\c\\"";',
         ):
             self.assertIn(line, source)
         self.assertEqual(source.count("autostart;"), 1)
+
+    def test_files_keep_the_users_names(self):
+        self.file("k\u00e9rnel-" + "x" * 80, b"kernel")
+        source = self.source(self.compile(DEMO.replace("vmlinuz", "k\u00e9rnel-" + "x" * 80)).dtb)
+        self.assertIn('kernel-file = "k?rnel-' + "x" * 56 + '";', source)
+        self.assertNotIn("initrd-file", source)
 
     def test_tsc_frequency(self):
         for text, cells in (("2.4GHz", "0x00 0x8f0d1800"), ("8GHz", "0x01 0xdcd65000"),
