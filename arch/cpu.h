@@ -53,11 +53,14 @@ struct tss {
 } __attribute__((packed));
 _Static_assert(sizeof(struct tss) == 104, "SDM 3A 8.7 \"Task Management in 64-bit Mode\"");
 
-// Each CPU's GDT and TSS stand at the start of a slot of their own in a fixed window, with unmapped
-// pages behind: VM exit sets the GDT's limit to 0xffff (SDM 3C 28.5.2), and there must be nothing
-// behind it that ring 3 could name as a descriptor.
-#define CPU_TABLES_BASE 0xffffff0000000000ULL
-#define CPU_TABLES_SLOT 0x20000ULL
+// Each CPU's TSS and GDT stand on a page of their own, at the start of a slot in a fixed window. A VM exit
+// sets the GDT's limit to 0xffff (SDM 3C 28.5.2 "Loading Host Segment and Descriptor-Table Registers"), so
+// ring 3 can name whatever lies within 64 KiB of it: the GDT ends its page, and behind it nothing is mapped.
+#define CPU_TABLES_BASE   0xffffff0000000000ULL
+#define CPU_TABLES_SLOT   0x20000ULL
+#define CPU_TABLES_WINDOW 0x1f000ULL // the CPU's window to one page that is not mapped, in its slot
+#define GDT_REACH         0x10000ULL
+_Static_assert(CPU_TABLES_WINDOW >= PAGE_SIZE + GDT_REACH, "nothing in reach of a selector");
 
 struct thread;
 struct vcpu;
@@ -68,7 +71,7 @@ struct cpu {
     uint32_t apic_id;
     uint32_t core;       // number of its physical core, see arch/topology.h
     struct cpu *sibling; // the next hardware thread of that core, in a ring; NULL: it is alone
-    uint64_t domain;     // whose thread ran here last, see arch/mitigation.h
+    uint64_t domain;     // of its last barrier; 0: another ran on the core since (kernel/core.c)
     uint64_t barriers;   // between two domains
     int32_t cache_class; // of service, see arch/cache.h
     uint32_t cache_generation;

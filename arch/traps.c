@@ -25,11 +25,15 @@ struct __attribute__((packed)) table_register {
     uint64_t base;
 };
 
-// At the start of a CPU's slot; nothing else is on that page.
+// The page at the start of a CPU's slot. The GDT is last, see arch/cpu.h. The IDT needs no such care: a
+// vector has 8 bits. LDTR is empty and the TSS's limit its size, after an exit, too.
+#define GDT_ENTRIES 9
 struct cpu_tables {
-    uint64_t gdt[9];
     struct tss tss;
-};
+    uint8_t unused[PAGE_SIZE - sizeof(struct tss) - GDT_ENTRIES * sizeof(uint64_t)];
+    uint64_t gdt[GDT_ENTRIES];
+} __attribute__((packed, aligned(8)));
+_Static_assert(sizeof(struct cpu_tables) == PAGE_SIZE, "the GDT ends the page");
 
 #define GATE_INTERRUPT 0x8e // present, DPL 0, interrupt gate
 #define GATE_BYTES     16u
@@ -158,6 +162,8 @@ static void trap_kernel(struct trap_frame *frame) {
     trap_kernel_exception(frame);
 }
 
+// Whose fault it is, CS tells alone: the error code of a page fault names the supervisor where the
+// processor read a descriptor for ring 3 (SDM 3A 4.7 "Page-Fault Exceptions").
 void trap_dispatch(struct trap_frame *frame) {
     bool is_user = (frame->cs & 3) != 0;
     if (frame->vector == EXC_NMI) {

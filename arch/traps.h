@@ -8,7 +8,7 @@
 void traps_init(void);
 // Loads GDT, TSS and IDT on this CPU, and programs the system-call entry.
 void descriptors_load(struct cpu *cpu);
-// Fills the GDT and TSS at the start of the CPU's slot; `stacks` are the tops of one stack for each
+// Fills the TSS and GDT at the start of the CPU's slot; `stacks` are the tops of one stack for each
 // of NMI, #DF, #MC, #DB.
 void descriptors_init(struct cpu *cpu, const uint64_t stacks[4]);
 

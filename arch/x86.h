@@ -81,6 +81,10 @@ enum msr {
     MSR_APIC_BASE = 0x1b,
     MSR_FEATURE_CONTROL = 0x3a,
     MSR_TSC_ADJUST = 0x3b,
+    MSR_SPEC_CTRL = 0x48,
+    MSR_PRED_CMD = 0x49,
+    MSR_ARCH_CAPABILITIES = 0x10a,
+    MSR_FLUSH_CMD = 0x10b,
     MSR_SYSENTER_CS = 0x174,
     MSR_SYSENTER_ESP = 0x175,
     MSR_SYSENTER_EIP = 0x176,
@@ -145,6 +149,29 @@ static inline uint64_t x86_div(uint64_t high, uint64_t low, uint64_t by) {
     uint64_t quotient, remainder;
     __asm__("divq %4" : "=a"(quotient), "=d"(remainder) : "a"(low), "d"(high), "r"(by) : "cc");
     return quotient;
+}
+
+// State of the features in `mask`, which XCR0 has; SDM 1 13.7 to 13.9 "Operation of XSAVE", "of XRSTOR".
+static inline void x86_xsave(void *area, uint64_t mask) {
+    __asm__ volatile("xsave64 (%0)" ::"r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
+                     : "memory");
+}
+static inline void x86_xrstor(const void *area, uint64_t mask) {
+    __asm__ volatile("xrstor64 (%0)" ::"r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
+                     : "memory");
+}
+static inline void x86_fxsave(void *area) {
+    __asm__ volatile("fxsave64 (%0)" ::"r"(area) : "memory");
+}
+static inline void x86_fxrstor(const void *area) {
+    __asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
+}
+static inline void x86_clts(void) {
+    __asm__ volatile("clts" ::: "memory");
+}
+// The handler of NMIs, as an NMI calls it: its IRET unblocks the next one.
+static inline void x86_call_nmi(void) {
+    __asm__ volatile("int %0" ::"i"(EXC_NMI) : "memory");
 }
 
 static inline uint64_t x86_xgetbv(uint32_t index) {

@@ -9,6 +9,7 @@
 //       host {
 //           cmdline = "...";                // for the kernel and the supervisor, see docs/manifest.md
 //           when-all-ended = "power-off" | "stay";
+//           test-image;                     // present: for tests of the hypervisor, see vm@0/vmm
 //       };
 //       modules {                           // in loading order; the first two are always
 //           module@0 {                      // "kernel.elf" and "supervisor.elf", then "vmm.elf"
@@ -27,6 +28,7 @@
 //               kernel-file = "vmlinuz";    // the user's name of it, for messages; default: kernel
 //               initrd = "initrd-0";        // a module likewise; absent when there is none
 //               initrd-file = "initrd.img"; // likewise
+//               vmm = "calls.elf-2";        // a program in the VMM's place; absent but in test images
 //               cmdline = "console=ttyS0";
 //               autostart;                  // present: start at boot
 //               // All that follows may be absent.

@@ -13,7 +13,6 @@ extern const uint8_t image_text[], image_rodata[], image_data[], image_end[];
 #define ROOT_ENTRIES 512u
 #define ROOT_SPAN    (1ULL << 39)
 #define STACK_SLOT   (2 * CPU_STACK_SIZE) // the lower half is the guard
-#define WINDOW_PAGE  0x1f000ULL           // of a CPU's slot
 #define ALL_CPUS     ((uint64_t)CPU_COUNT_MAX * CPU_TABLES_SLOT)
 
 static struct pagetable kernel_pt;
@@ -176,9 +175,9 @@ bool space_cpu_init(struct cpu *cpu) {
     if (tables == NULL || !kernel_map(slot, frame_of_kernel(tables), PAGE_SIZE, PT_WRITE))
         return false;
     // Mapped once so that its table exists, which the window then writes by itself.
-    if (!kernel_map(slot + WINDOW_PAGE, frame_of_kernel(tables), PAGE_SIZE, PT_WRITE))
+    if (!kernel_map(slot + CPU_TABLES_WINDOW, frame_of_kernel(tables), PAGE_SIZE, PT_WRITE))
         return false;
-    cpu->window = slot + WINDOW_PAGE;
+    cpu->window = slot + CPU_TABLES_WINDOW;
     cpu->window_entry = pt_entry(&kernel_pt, cpu->window);
     *cpu->window_entry = 0;
     return true;

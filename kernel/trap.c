@@ -38,6 +38,7 @@ static uint64_t fault_right(uint64_t error) {
     return (error & PF_FETCH) != 0 ? ABI_RIGHT_EXECUTE : ABI_RIGHT_READ;
 }
 
+// No region lies in the kernel's half, so a fault there, whatever its error code, ends the process.
 void trap_user_exception(struct trap_frame *frame) {
     struct process *process = thread_current()->process;
     uint64_t address = frame->vector == EXC_PF ? x86_read_cr2() : 0;

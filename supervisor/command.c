@@ -7,6 +7,7 @@
 const struct command command_table[COMMAND_COUNT] = {
     [COMMAND_HELP] = {"help", "", "this help"},
     [COMMAND_VM] = {"vm", "", "all VMs: number, name, vCPUs, memory, state"},
+    [COMMAND_VM_LIST] = {"vm list", "", "the same"},
     [COMMAND_VM_TOP] = {"vm top", "", "who uses the CPUs, since this was last asked"},
     [COMMAND_VM_EXITS] = {"vm exits", "NAME", "a VM's exits by reason, since the last \"vm top\""},
     [COMMAND_FOCUS] = {"focus", "NAME", "give the terminal to a VM"},

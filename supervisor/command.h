@@ -13,6 +13,7 @@
 enum command_id {
     COMMAND_HELP = 0,
     COMMAND_VM,
+    COMMAND_VM_LIST,
     COMMAND_VM_TOP,
     COMMAND_VM_EXITS,
     COMMAND_FOCUS,

@@ -98,6 +98,9 @@ static bool is_name(const char *name) {
 }
 
 static const char *check_vm(const struct manifest *manifest, const struct vm_config *vm) {
+    if (vm->vmm != NULL && !manifest->is_test_image) {
+        return "\"vmm\" is for test images alone; make the image again without it";
+    }
     if (strcmp(vm->name, "bulkhead") == 0) {
         return "the name \"bulkhead\" is the hypervisor's own; choose another";
     }
@@ -228,6 +231,7 @@ static const char *parse_vm(struct manifest *manifest, const void *tree, int nod
         .name = get_string(tree, node, "vm-name", MANIFEST_NAME_MAX),
         .kernel = get_string(tree, node, "kernel", SIZE_MAX),
         .initrd = get_string(tree, node, "initrd", SIZE_MAX),
+        .vmm = get_string(tree, node, "vmm", SIZE_MAX),
         .cmdline = get_string(tree, node, "cmdline", MANIFEST_CMDLINE_MAX),
         .is_autostart = has_property(tree, node, "autostart"),
     };
@@ -236,8 +240,8 @@ static const char *parse_vm(struct manifest *manifest, const void *tree, int nod
     }
     if (vm->kernel == NULL || vm->cmdline == NULL ||
         (vm->initrd == NULL && has_property(tree, node, "initrd")) ||
-        !parse_files(vm, tree, node) || !get_u32(tree, node, "vcpus", &vm->vcpus) ||
-        !get_u64(tree, node, "memory", &vm->memory) ||
+        (vm->vmm == NULL && has_property(tree, node, "vmm")) || !parse_files(vm, tree, node) ||
+        !get_u32(tree, node, "vcpus", &vm->vcpus) || !get_u64(tree, node, "memory", &vm->memory) ||
         !get_u64_if_there(tree, node, "tsc-frequency", &vm->tsc_frequency) ||
         !parse_scheduling(manifest, vm, tree, node) || !parse_restart(vm, tree, node)) {
         return "a VM lacks a property or has one of another form";
@@ -266,6 +270,7 @@ static const char *parse_vms(struct manifest *manifest, const void *tree) {
 
 static const char *parse_host(struct manifest *manifest, const void *tree) {
     int host = fdt_path_offset(tree, "/host");
+    manifest->is_test_image = host >= 0 && has_property(tree, host, "test-image");
     if (host < 0 || !has_property(tree, host, "when-all-ended")) {
         return NULL; // both have defaults
     }

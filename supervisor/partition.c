@@ -42,6 +42,10 @@ static bool has_module(const char *name, const char *what, char why[PARTITION_WH
     return false;
 }
 
+static const char *vmm_module(const struct vm_config *config) {
+    return config->vmm != NULL ? config->vmm : MANIFEST_MODULE_VMM;
+}
+
 static bool check(const struct vm_config *config, char why[PARTITION_WHY_MAX]) {
     struct abi_system_info info;
     machine_info(&info);
@@ -51,7 +55,7 @@ static bool check(const struct vm_config *config, char why[PARTITION_WHY_MAX]) {
                    "preflight report above for what to change");
         return false;
     }
-    if (!has_module(MANIFEST_MODULE_VMM, "virtual machine monitor", why) ||
+    if (!has_module(vmm_module(config), "virtual machine monitor", why) ||
         !has_module(config->kernel, "kernel", why) ||
         (config->initrd != NULL && !has_module(config->initrd, "initrd", why))) {
         return false;
@@ -117,7 +121,18 @@ static bool make_parts(struct partition *partition, uint32_t index, uint64_t siz
 
 static bool give(const struct partition *partition, uint32_t *number, uint32_t handle,
                  uint32_t rights, int64_t *error) {
-    return keep(number, sys_handle_copy(partition->process.handle, handle, rights), error);
+    return keep(number,
+                sys_handle_copy(partition->process.handle, handle, rights | partition->more_rights,
+                                UINT64_MAX),
+                error);
+}
+
+// It can signal nothing but what stands for this VM.
+static bool give_own_event(const struct partition *partition, struct vmm_start *start,
+                           int64_t *error) {
+    int64_t result = sys_handle_copy(partition->process.handle, machine.event, ABI_RIGHT_SIGNAL,
+                                     start->supervisor_mask);
+    return keep(&start->supervisor_event, result, error);
 }
 
 static bool give_handles(const struct partition *partition, const struct vm_config *config,
@@ -140,7 +155,7 @@ static bool give_handles(const struct partition *partition, const struct vm_conf
            give(partition, &start->report, vmm_end, ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT, error) &&
            give(partition, &start->wakeup, partition->wakeup, ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT,
                 error) &&
-           give(partition, &start->supervisor_event, machine.event, ABI_RIGHT_SIGNAL, error);
+           give_own_event(partition, start, error);
 }
 
 static void copy_text(char *out, size_t size, const char *text) {
@@ -164,6 +179,7 @@ static void describe(struct vmm_start *start, const struct partition_plan *plan)
     start->utc_seconds = info.utc_seconds;
     start->utc_tsc = info.utc_tsc;
     start->xcr0_mask = info.xcr0_mask;
+    start->arch_capabilities = info.arch_capabilities;
     start->physical_bits = info.physical_bits;
     start->has_unrestricted_guest = info.has_unrestricted_guest;
     start->supervisor_mask = machine_vm_mask(plan->index);
@@ -217,7 +233,7 @@ static const char *carve(struct partition *partition, const struct partition_pla
     wrong = wrong != NULL ? wrong : make_group(partition, &plan->group);
     if (wrong == NULL) {
         wrong = process_create(&partition->process, partition->quota, mask, partition->group,
-                               machine_module(MANIFEST_MODULE_VMM));
+                               machine_module(vmm_module(plan->config)));
     }
     if (wrong == NULL && !start_vmm(partition, plan, vmm_end, &error)) {
         wrong = machine_error_text(error);
@@ -231,6 +247,8 @@ static const char *carve(struct partition *partition, const struct partition_pla
 bool partition_carve(struct partition *partition, const struct partition_plan *plan,
                      char why[PARTITION_WHY_MAX]) {
     *partition = (struct partition){0};
+    // A program of a test image makes processes and gives them what it has: it may what the supervisor may.
+    partition->more_rights = plan->config->vmm != NULL ? ABI_RIGHT_MANAGE | ABI_RIGHT_COPY : 0;
     if (!check(plan->config, why)) {
         return false;
     }

@@ -20,6 +20,7 @@ struct partition {
     uint32_t console;       // memory
     uint32_t report;        // the supervisor's end of the channel
     uint32_t wakeup;        // the VMM's event
+    uint32_t more_rights;   // of each of the VMM's handles; none but for a program of a test image
     struct process process;
     struct vmm_console *shared; // the console, mapped; NULL: not
     uint64_t cost;              // bytes that the supervisor's quota lost to all this

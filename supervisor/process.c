@@ -101,29 +101,21 @@ static int64_t map_segment(uint32_t process, uint32_t quota, const struct elf_im
                            process_pages(at + segment->memory_size), rights);
 }
 
-// Checks the program, the first time after mapping it for good. NULL: it is good, and in `image`.
-static const char *open_program(const struct abi_start_module *module, struct elf_image *image) {
-    static const void *mapping; // there is one program, vmm.elf
-    if (mapping == NULL && module->size <= PROCESS_FILE_MAX) {
-        mapping =
-            process_map_own(module->memory, PROCESS_OWN_PROGRAM, module->size, ABI_RIGHT_READ);
-    }
-    if (mapping == NULL) {
-        return "cannot be mapped";
-    }
-    enum elf_error error = elf_check(image, mapping, module->size);
+static const char *check_program(const void *file, uint64_t size, struct elf_image *image) {
+    enum elf_error error = elf_check(image, file, size);
     if (error == ELF_OK) {
         error = elf_check_protected(image, PROCESS_STACK_TOP, ABI_USER_END);
     }
     return error == ELF_OK ? NULL : elf_error_text(error);
 }
 
-const char *process_create(struct process *process, uint32_t quota, uint64_t mask, uint32_t group,
-                           const struct abi_start_module *module) {
+static const char *create_from(struct process *process, uint32_t quota, uint64_t mask,
+                               uint32_t group, const struct abi_start_module *module,
+                               const void *file) {
     struct elf_image image;
     struct elf_segment segment;
     uint32_t cursor = 0;
-    const char *wrong = open_program(module, &image);
+    const char *wrong = check_program(file, module->size, &image);
     if (wrong != NULL) {
         return wrong;
     }
@@ -142,6 +134,20 @@ const char *process_create(struct process *process, uint32_t quota, uint64_t mas
                           PROCESS_STACK_SIZE, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     }
     return result < 0 ? machine_error_text(result) : NULL;
+}
+
+const char *process_create(struct process *process, uint32_t quota, uint64_t mask, uint32_t group,
+                           const struct abi_start_module *module) {
+    const void *file = NULL;
+    if (module->size <= PROCESS_FILE_MAX) {
+        file = process_map_own(module->memory, PROCESS_OWN_PROGRAM, module->size, ABI_RIGHT_READ);
+    }
+    if (file == NULL) {
+        return "cannot be mapped";
+    }
+    const char *wrong = create_from(process, quota, mask, group, module, file);
+    process_unmap_own(file, module->size);
+    return wrong;
 }
 
 int64_t process_put(const struct process *process, uint32_t quota, uint64_t address,

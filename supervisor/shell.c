@@ -214,21 +214,14 @@ static void run_reset(const struct command_line *line) {
 }
 
 static void (*const run[COMMAND_COUNT])(const struct command_line *line) = {
-    [COMMAND_HELP] = run_help,
-    [COMMAND_VM] = run_vm,
-    [COMMAND_VM_TOP] = run_vm_top,
-    [COMMAND_VM_EXITS] = run_vm_exits,
-    [COMMAND_FOCUS] = run_focus,
-    [COMMAND_START] = run_start,
-    [COMMAND_POWER_BUTTON] = run_power_button,
-    [COMMAND_END] = run_end,
-    [COMMAND_DUMP] = run_dump,
-    [COMMAND_WEIGHT] = run_weight,
-    [COMMAND_CAP] = run_cap,
-    [COMMAND_INFO] = run_info,
-    [COMMAND_LOG] = run_log,
-    [COMMAND_AUDIT] = run_audit,
-    [COMMAND_POWEROFF] = run_poweroff,
+    [COMMAND_HELP] = run_help,         [COMMAND_VM] = run_vm,
+    [COMMAND_VM_LIST] = run_vm,        [COMMAND_VM_TOP] = run_vm_top,
+    [COMMAND_VM_EXITS] = run_vm_exits, [COMMAND_FOCUS] = run_focus,
+    [COMMAND_START] = run_start,       [COMMAND_POWER_BUTTON] = run_power_button,
+    [COMMAND_END] = run_end,           [COMMAND_DUMP] = run_dump,
+    [COMMAND_WEIGHT] = run_weight,     [COMMAND_CAP] = run_cap,
+    [COMMAND_INFO] = run_info,         [COMMAND_LOG] = run_log,
+    [COMMAND_AUDIT] = run_audit,       [COMMAND_POWEROFF] = run_poweroff,
     [COMMAND_RESET] = run_reset,
 };
 

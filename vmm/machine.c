@@ -59,6 +59,7 @@ void machine_init(struct machine *machine, const struct machine_config *config) 
     machine->backend = config->backend;
     machine->vcpu_count = config->vcpu_count;
     machine->tsc_hz = config->tsc_hz;
+    machine->arch_capabilities = msr_guest_capabilities(config->arch_capabilities);
     machine->host = (struct device_host){
         .opaque = machine,
         .now_ns = host_now_ns,
@@ -78,7 +79,7 @@ void machine_init(struct machine *machine, const struct machine_config *config) 
                                 });
     firmware_start_board(&machine->board);
     for (uint32_t i = 0; i < config->vcpu_count; i++)
-        msr_reset(&machine->msrs[i]);
+        msr_reset(&machine->msrs[i], machine->arch_capabilities);
 }
 
 // ---- save and restore -------------------------------------------------------------------------------
@@ -177,7 +178,7 @@ static bool restore_vcpu(struct machine *machine, uint32_t index, const uint8_t 
     memcpy(&msrs, from + offsetof(struct saved_vcpu, msrs), sizeof(msrs));
     memcpy(&registers, from + offsetof(struct saved_vcpu, registers), sizeof(registers));
     registers.tsc_clock += clock_ahead;
-    if (!msr_state_is_valid(&msrs))
+    if (!msr_state_is_valid(&msrs, machine->arch_capabilities))
         return false;
     machine->msrs[index] = msrs;
     return backend->vcpu_write(backend->opaque, index, VCPU_STATE_REGISTERS, &registers,

@@ -50,9 +50,10 @@ struct machine_config {
     struct machine_backend backend;
     uint8_t *memory; // where the VMM sees the RAM
     uint64_t memory_size;
-    uint64_t tsc_hz;     // of the guest's TSCs
-    uint32_t vcpu_count; // 1..MACHINE_VCPUS_MAX
-    int64_t utc_seconds; // date at time 0 of the VM's clock
+    uint64_t tsc_hz;            // of the guest's TSCs
+    uint32_t vcpu_count;        // 1..MACHINE_VCPUS_MAX
+    int64_t utc_seconds;        // date at time 0 of the VM's clock
+    uint64_t arch_capabilities; // of the host; 0: it has none
 };
 
 struct machine {
@@ -67,6 +68,7 @@ struct machine {
     struct machine_backend backend;           // [c]
     uint32_t vcpu_count;                      // [c]
     uint64_t tsc_hz;                          // [c]
+    uint64_t arch_capabilities;               // what of the host's is true for a guest [c]
 };
 
 // Powers the machine on: RAM is used as it is, devices and MSRs are reset.

@@ -128,15 +128,38 @@ static void make_vm(const struct vmm_start *start, uint32_t memory) {
              "mapping the guest's RAM");
 }
 
+static bool map_ones(void *opaque, uint64_t gpa, unsigned page, bool is_writable) {
+    uint32_t rights = ABI_RIGHT_READ | ABI_RIGHT_EXECUTE;
+    if (is_writable)
+        rights |= ABI_RIGHT_WRITE;
+    (void)opaque;
+    return sys_vm_map(vmm.vm, vmm.ones, gpa, (uint64_t)page * ABI_PAGE, ABI_PAGE, rights) == 0;
+}
+
+static void unmap_ones(void *opaque, uint64_t gpa) {
+    (void)opaque;
+    (void)sys_vm_unmap(vmm.vm, gpa, ABI_PAGE);
+}
+
+static void make_ones(const struct vmm_start *start) {
+    const uint64_t size = (uint64_t)STEP_PAGES * ABI_PAGE;
+    const struct step_backend backend = {.map = map_ones, .unmap = unmap_ones};
+    vmm.ones = must(sys_memory_create(start->quota, size), "pages of ones");
+    map_own(vmm.ones, PROCESS_ONES_BASE, size, READ_WRITE, "pages of ones");
+    step_init(&vmm.step, &backend, (uint8_t *)PROCESS_ONES_BASE);
+}
+
 // Tells what of it the firmware's tables say.
 static void set_cpuid(const struct vmm_start *start, struct firmware_params *firmware) {
     static struct abi_cpuid table[ABI_CPUID_MAX];
-    size_t count = cpuid_build(&(struct cpuid_config){.host = cpuid_execute,
-                                                      .tsc_hz = vmm.tsc_hz,
-                                                      .xcr0_mask = start->xcr0_mask,
-                                                      .physical_bits = start->physical_bits,
-                                                      .vcpu_count = vmm.vcpu_count},
-                               table);
+    size_t count =
+        cpuid_build(&(struct cpuid_config){.host = cpuid_execute,
+                                           .tsc_hz = vmm.tsc_hz,
+                                           .xcr0_mask = start->xcr0_mask,
+                                           .arch_capabilities = vmm.machine.arch_capabilities,
+                                           .physical_bits = start->physical_bits,
+                                           .vcpu_count = vmm.vcpu_count},
+                    table);
     for (size_t i = 0; i < count; i++) {
         if (table[i].leaf == CPUID_EXTENDED_FEATURES)
             vmm.has_1g_pages = (table[i].edx & CPUID_EDX_PAGE1GB) != 0;
@@ -239,6 +262,7 @@ int main(void *start_page) {
     write_acpi();
     load(start);
     make_vm(start, memory);
+    make_ones(start);
     struct firmware_params firmware = {.cpu_count = vmm.vcpu_count,
                                        .memory_size = start->memory_size};
     set_cpuid(start, &firmware);

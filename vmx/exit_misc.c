@@ -39,8 +39,7 @@ enum exit_action exit_exception(struct vcpu *vcpu) {
     uint32_t vector = info & EVENT_VECTOR;
     if ((info & EVENT_TYPE) == EVENT_NMI) {
         vmx_requeue_event(vcpu, false);
-        // Through the IDT, so that its IRET unblocks the next NMI.
-        __asm__ volatile("int %0" ::"i"(EXC_NMI) : "memory");
+        x86_call_nmi();
         return EXIT_RETRY;
     }
     if (vector == EXC_MC)
@@ -74,8 +73,7 @@ enum exit_action exit_task_switch(struct vcpu *vcpu) {
 }
 
 enum exit_action exit_cpuid(struct vcpu *vcpu) {
-    const struct vmx_vcpu *x = vcpu->backend;
-    return vcpu_emulate_cpuid(vcpu, x->cr4_shadow);
+    return vcpu_emulate_cpuid(vcpu);
 }
 
 enum exit_action exit_hlt(struct vcpu *vcpu) {

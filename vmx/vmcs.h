@@ -31,6 +31,9 @@
 
 #define VMCS_FIELDS64(X)                                                                           \
     X(VMCS_MSR_BITMAP, 0x2004)                                                                     \
+    X(VMCS_EXIT_MSR_STORE, 0x2006)                                                                 \
+    X(VMCS_EXIT_MSR_LOAD, 0x2008)                                                                  \
+    X(VMCS_ENTRY_MSR_LOAD, 0x200a)                                                                 \
     X(VMCS_TSC_OFFSET, 0x2010)                                                                     \
     X(VMCS_VIRTUAL_APIC_PAGE, 0x2012)                                                              \
     X(VMCS_POSTED_INTERRUPT_DESCRIPTOR, 0x2016)                                                    \
@@ -39,7 +42,9 @@
     X(VMCS_EOI_EXIT_BITMAP1, 0x201e)                                                               \
     X(VMCS_EOI_EXIT_BITMAP2, 0x2020)                                                               \
     X(VMCS_EOI_EXIT_BITMAP3, 0x2022)                                                               \
+    X(VMCS_ENCLS_BITMAP, 0x202e)                                                                   \
     X(VMCS_TSC_MULTIPLIER, 0x2032)                                                                 \
+    X(VMCS_ENCLV_BITMAP, 0x2036)                                                                   \
     X(VMCS_GUEST_PHYSICAL_ADDRESS, 0x2400)                                                         \
     X(VMCS_LINK_POINTER, 0x2800)                                                                   \
     X(VMCS_GUEST_DEBUGCTL, 0x2802)                                                                 \
@@ -193,11 +198,31 @@ enum vmcs_segment {
 const char *vmcs_field_name(uint32_t field); // "?" for what is not in the tables
 _Noreturn void vmcs_access_failed(uint32_t field);
 
+// SDM 3C 31.3 "VMX Instructions": the operand of INVEPT and INVVPID.
+struct vmx_invalidation {
+    uint64_t target; // EPT pointer, or VPID
+    uint64_t address;
+};
+
 #if __STDC_HOSTED__
 // Unit tests bring a VMCS of their own.
 uint64_t vmcs_read_field(uint32_t field);
 void vmcs_write_field(uint32_t field, uint64_t value);
+bool vmx_invept(uint64_t type, const struct vmx_invalidation *what);
+bool vmx_invvpid(uint64_t type, const struct vmx_invalidation *what);
 #else
+// False: the instruction failed.
+static inline bool vmx_invept(uint64_t type, const struct vmx_invalidation *what) {
+    bool has_failed;
+    __asm__ volatile("invept %1, %2" : "=@ccbe"(has_failed) : "m"(*what), "r"(type) : "memory");
+    return !has_failed;
+}
+static inline bool vmx_invvpid(uint64_t type, const struct vmx_invalidation *what) {
+    bool has_failed;
+    __asm__ volatile("invvpid %1, %2" : "=@ccbe"(has_failed) : "m"(*what), "r"(type) : "memory");
+    return !has_failed;
+}
+
 // SDM 3C 31.2 "Conventions": CF or ZF set means that the instruction failed.
 static inline uint64_t vmcs_read_field(uint32_t field) {
     uint64_t value;

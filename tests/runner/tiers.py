@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import guest.tier
 import linux.tier
+import wall.tier
 
 from . import programs
 
@@ -31,6 +32,7 @@ TIERS = {
         "costs are within their aims, and below KVM's",
     ),
     "guest": Tier(["image-parts", "tiny", "debian"], guest.tier.jobs, "tiny guests, bad images"),
+    "wall": Tier(["image-parts", "tiny", "wall"], wall.tier.jobs, "hostile processes in ring 3, beside witnesses"),
     "linux": Tier(["image-parts", "debian", "tiny"], linux.tier.jobs, "the Debian guest"),
     "load": Tier(
         ["image-parts", "debian", "debian-stress"],

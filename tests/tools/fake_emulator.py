@@ -40,6 +40,12 @@ def nothing_to_boot(com1):
     time.sleep(60)
 
 
+def firmware(com1):
+    """Gets no further than the firmware."""
+    com1.write(FIRMWARE)
+    time.sleep(60)
+
+
 def hang(com1):
     """Never ends, and does not even end when asked to."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -67,6 +73,8 @@ def main():
         stream = open(where, "wb", 0)
     with stream:
         globals()[scenario](stream)
+        if where.isdigit():
+            time.sleep(0.5)  # no emulator is gone before the tool has looked whose connection it is
 
 
 main()

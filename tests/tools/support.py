@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of the host tools share: the checkout's tools, and a directory of fake parts."""
 
+import contextlib
 import random
 import shutil
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -20,6 +22,23 @@ vcpus = 1
 memory = "256M"
 kernel = "vmlinuz"
 """
+
+
+PATIENCE = 10  # seconds
+
+
+def wait_for(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("waited in vain")
+        time.sleep(0.02)
+
+
+def read_if_there(path):
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes()
+    return b""
 
 
 class DirectoryCase(unittest.TestCase):

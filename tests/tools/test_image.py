@@ -3,11 +3,12 @@
 
 import os
 import random
+import stat
 import subprocess
 import unittest
 
 from support import DEMO, ROOT, DirectoryCase
-from bulkhead.command import program
+from bulkhead.command import Failure, program
 from bulkhead.gpt import SECTOR
 from bulkhead.image import CYLINDER, PARTITION_START, Volume
 
@@ -80,6 +81,67 @@ class Image(DirectoryCase):
         self.assertEqual(done.returncode, 2)
         self.assertTrue(done.stderr.startswith("m.toml:3: vm.vcpus: 0 is out of range; "))
         self.assertFalse((self.work / "x").exists())
+
+
+class Target(DirectoryCase):
+    """Where an image may go."""
+
+    def setUp(self):
+        super().setUp()
+        self.file("vmlinuz", b"kernel")
+        self.file("m.toml", DEMO)
+        self.build = self.parts()
+
+    def make(self, out, *options):
+        argv = [str(ROOT / "tools" / "image"), "--manifest", "m.toml", "--build", "build"]
+        argv += ["--out", str(out), *options]
+        done = subprocess.run(argv, cwd=self.work, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def test_a_link_goes_on_to_name_its_file(self):
+        self.file("real.img")
+        (self.work / "link.img").symlink_to("real.img")
+        self.assertEqual(self.make("link.img", "--quiet"), (0, ""))
+        self.assertTrue((self.work / "link.img").is_symlink())
+        self.assertGreater((self.work / "real.img").stat().st_size, CYLINDER)
+
+    def test_other_kinds_of_files_are_refused(self):
+        os.mkfifo(self.work / "pipe")
+        words = f"image: {self.work}/pipe is neither a file nor a block device; name a file, or the device of a whole disk\n"
+        self.assertEqual(self.make(self.work / "pipe", "--yes"), (64, words))
+        self.assertTrue(stat.S_ISFIFO((self.work / "pipe").stat().st_mode))
+        status, words = self.make(self.work, "--yes")
+        self.assertEqual((status, "is a folder" in words), (64, True))
+
+    def device(self, size):
+        """A loop device, where this user may have one."""
+        backing = self.sparse(f"disk-{size}", size)
+        try:
+            losetup = program("losetup", "mount")
+            done = subprocess.run([losetup, "-f", "--show", backing], capture_output=True, text=True, check=True)
+        except (Failure, subprocess.CalledProcessError) as error:
+            self.skipTest(f"no loop device can be had: {error}")
+        device = done.stdout.strip()
+        self.addCleanup(subprocess.run, [losetup, "-d", device], check=True)
+        return device, backing
+
+    def test_device_is_written_when_asked_to(self):
+        device, backing = self.device(64 << 20)
+        status, words = self.make(device)
+        self.assertEqual((status, words), (64, f"image: {device} is a disk of 64.0 MiB; to write over what is on it, say --yes\n"))
+        self.assertEqual(self.make("a.img", "--quiet"), (0, ""))
+        self.assertEqual(self.make(device, "--yes", "--quiet"), (0, ""))
+        self.assertTrue(stat.S_ISBLK(os.stat(device).st_mode))
+        image = (self.work / "a.img").read_bytes()
+        self.assertTrue(backing.read_bytes()[: len(image)] == image)
+
+    def test_device_that_is_too_small_is_left_alone(self):
+        device, backing = self.device(1 << 20)
+        status, words = self.make(device, "--yes")
+        self.assertEqual(status, 69)
+        self.assertIn(f"{device} has 1.0 MiB, and the image ", words)
+        self.assertEqual(backing.read_bytes(), b"x" + bytes((1 << 20) - 1))
 
 
 class Sizes(unittest.TestCase):

@@ -2,14 +2,18 @@
 """The emulators' command lines, and the choice between them."""
 
 import os
+import re
+import socket
+import subprocess
+import sys
 import unittest
 from pathlib import Path
 from unittest import mock
 
-from support import ROOT, DirectoryCase
+from support import PATIENCE, ROOT, DirectoryCase, read_if_there, wait_for
 from bulkhead.bochs import Bochs
 from bulkhead.command import Failure
-from bulkhead.machine import SerialFile, Settings
+from bulkhead.machine import SerialFile, SerialSocket, Settings, tcp_sockets
 from bulkhead.qemu import Kvm, Qemu
 from bulkhead.target import check_settings, choose_target, kvm_obstacle
 
@@ -26,14 +30,15 @@ class Choice(DirectoryCase):
     def test_kvm_with_nesting(self):
         self.assertIsNone(self.host("vmx", {"kvm_intel": "Y"}))
 
-    def test_kvm_amd_with_nesting(self):
-        self.assertIsNone(self.host("svm", {"kvm_amd": "1"}))
+    def test_amd_processor(self):
+        words = "this processor has AMD-V, and Bulkhead runs on VT-x only so far"
+        self.assertEqual(self.host("svm", {"kvm_amd": "1"}), words)
 
     def test_no_device(self):
         self.assertIn("/dev/kvm", self.host("vmx", {"kvm_intel": "Y"}, device=False))
 
     def test_device_without_virtualization(self):
-        words = "the processor offers neither VT-x nor AMD-V to KVM"
+        words = "the processor offers KVM no VT-x"
         self.assertEqual(self.host("", {"kvm_intel": "Y"}), words)
 
     def test_nesting_off(self):
@@ -48,6 +53,70 @@ class Choice(DirectoryCase):
             self.assertEqual(choose_target("qemu"), "qemu")
             with self.assertRaisesRegex(Failure, "target kvm can not work here: no; use"):
                 choose_target("kvm")
+
+
+class Sockets(DirectoryCase):
+    def listener(self):
+        serial = SerialSocket(self.work)
+        port = serial.listen_tcp()
+        self.addCleanup(serial.listener.close)
+        return serial, port
+
+    def test_sockets_of_a_process_are_seen(self):
+        serial, port = self.listener()
+        here = [sock for sock in tcp_sockets(os.getpid()) if sock.port == port]
+        self.assertEqual([(sock.is_listening, sock.is_from_loopback) for sock in here], [(True, True)])
+        with socket.create_server(("", 0)) as anywhere:
+            port = anywhere.getsockname()[1]
+            (sock,) = [sock for sock in tcp_sockets(os.getpid()) if sock.port == port]
+            self.assertEqual((sock.is_listening, sock.is_from_loopback), (True, False))
+
+    def test_com1_is_the_emulators_only(self):
+        """A stranger who connects first gets nothing, and the emulator its line."""
+        serial, port = self.listener()
+        stranger = socket.create_connection(("127.0.0.1", port))
+        self.addCleanup(stranger.close)
+        code = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1])));"
+        code += "s.sendall(b'mine'); s.recv(1)"
+        emulator = subprocess.Popen([sys.executable, "-c", code, str(port)])
+        self.addCleanup(emulator.wait)
+        self.addCleanup(emulator.kill)
+        machine = Bochs(Settings(image=Path("/i.img")), self.work)
+        machine.process = emulator
+        with serial.accept(machine) as connection:
+            self.assertEqual(connection.recv(4), b"mine")
+            stranger.settimeout(PATIENCE)
+            self.assertEqual(stranger.recv(1), b"")
+
+    def test_bochs_listens_nowhere(self):
+        """The real emulator, as soon as it is past the start of its display."""
+        image = self.sparse("disk.img", 516096)
+        machine = Bochs(Settings(image=image, cpus=1, memory=128 << 20), self.work)
+        log = self.work / Bochs.log_name
+        machine.start(SerialFile(self.work / "com1.log"))
+        self.addCleanup(machine.stop)
+        wait_for(lambda: not machine.is_running() or b"[RFB" in read_if_there(log))
+        self.assertTrue(machine.is_running(), machine.last_words())
+        self.assertEqual([sock for sock in tcp_sockets(machine.process.pid) if sock.is_listening], [])
+
+
+class Models(DirectoryCase):
+    def test_unknown_models_are_named(self):
+        for kind, name, near in ((Bochs, "corei7_skylake", "corei7_skylake_x"), (Qemu, "EPIC", "EPYC")):
+            machine = kind(Settings(image=Path("/i.img"), cpu=name), self.work)
+            words = f'--cpu: {machine.name} has no model "{name}"; did you mean "{near}'
+            with self.assertRaisesRegex(Failure, re.escape(words)):
+                machine.check_cpu()
+
+    def test_known_models_pass(self):
+        for kind, name in ((Bochs, "corei5_lynnfield_750"), (Qemu, "EPYC,+svm"), (Qemu, "max")):
+            kind(Settings(image=Path("/i.img"), cpu=name), self.work).check_cpu()
+        Bochs(Settings(image=Path("/i.img")), self.work).check_cpu()
+
+    def test_defaults_are_known(self):
+        for kind in (Bochs, Qemu, Kvm):
+            settings = Settings(image=Path("/i.img"), cpu=kind.default_cpu)
+            kind(settings, self.work).check_cpu()
 
 
 class CommandLines(DirectoryCase):
@@ -130,7 +199,7 @@ class CommandLines(DirectoryCase):
         with mock.patch("bulkhead.qemu.program", lambda name, _package: name):
             machine = Kvm(Settings(image=Path("/i.img"), cpus=4, threads=2), self.work)
             argv = machine.command(SerialFile(self.work / "com1.log"))
-        self.assertIn("-accel kvm -cpu host -smp 4,threads=2 ", " ".join(argv))
+        self.assertIn("-accel kvm -cpu host,migratable=off,+invtsc -smp 4,threads=2 ", " ".join(argv))
 
     def test_refused_settings(self):
         for target, settings, words in (

@@ -111,6 +111,22 @@ class Keys(Case):
         error = "syntax: illegal character '\\n'; correct the TOML, see docs/manifest.md"
         self.assertEqual(self.errors('[[vm]]\nname = "x\n'), ["m.toml:2: " + error])
 
+    def test_byte_order_mark(self):
+        self.file("m.toml", b"\xef\xbb\xbf" + DEMO.encode())
+        self.assertEqual(load(self.work / "m.toml").vms[0].name, "demo")
+
+    def test_deep_nesting(self):
+        remedy = "no key needs more than two levels, see docs/manifest.md"
+        error = f"m.toml:1: syntax: lists or tables are nested too deeply; {remedy}"
+        for deep in ("[" * 3000 + "]" * 3000, "{a=" * 3000 + "1" + "}" * 3000, "[" * 1200 + "]" * 1200):
+            self.assertEqual(self.errors(DEMO + f"x = {deep}\n"), [error])
+
+    def test_what_a_terminal_would_obey_is_shown(self):
+        text = DEMO + '"\\u001b[2Jx\\n[bulkhead] y" = 1\n'
+        (error,) = self.errors(text)
+        begin = "m.toml:6: vm.\\x1b[2Jx\\n[bulkhead] y: unknown key; "
+        self.assertTrue(error.startswith(begin), error)
+
     def test_unreadable_manifest(self):
         remedy = "name a TOML file, see docs/manifest.md"
         with self.assertRaises(Refused) as caught:

@@ -13,10 +13,8 @@ import time
 import unittest
 from pathlib import Path
 
-from support import DEMO, DirectoryCase
+from support import DEMO, PATIENCE, DirectoryCase, read_if_there, wait_for
 from bulkhead.relay import ESCAPE, PROMPT_SECONDS, Escape, Keyboard, Script
-
-PATIENCE = 10  # seconds
 
 
 class RunCase(DirectoryCase):
@@ -75,7 +73,7 @@ class Batch(RunCase):
         self.assertIn("run: a triple fault on a physical CPU; ", self.stderr)
 
     def test_nothing_to_boot(self):
-        self.assertEqual(self.batch("nothing_to_boot"), (3, "vm demo: did not end\n"))
+        self.assertEqual(self.batch("nothing_to_boot"), (3, ""))
         self.assertIn("run: bulkhead: 4 modules; ", self.stderr)
 
     def test_timeout(self):
@@ -86,8 +84,13 @@ class Batch(RunCase):
         self.assertRegex(self.stderr, r"run: [01]\.\d s\n$")
         self.assertLess(time.monotonic() - begin, PATIENCE)
 
+    def test_timeout_before_the_hypervisor(self):
+        self.assertEqual(self.batch("firmware", "--timeout", "0.5"), (2, ""))
+        words = "run: the 0.5 s were over before the hypervisor said a line; all it printed is in run.log\n"
+        self.assertEqual(self.stderr, words)
+
     def test_broken_emulator(self):
-        self.assertEqual(self.batch("broken"), (3, "vm demo: did not end\n"))
+        self.assertEqual(self.batch("broken"), (3, ""))
         self.assertIn("never said a line (this emulator is broken)", self.stderr)
 
     def test_refused_manifest(self):
@@ -101,8 +104,18 @@ class Batch(RunCase):
         words = "run: argument --cpus: invalid int value: 'two'; see scripts/run --help\n"
         self.assertEqual(self.stderr, words)
         self.assertEqual(self.batch("good", "--target", "kvn")[0], 64)
+        self.assertEqual(self.batch("good", "--ips", "10")[0], 64)
+        words = "run: --ips 10: Bochs takes 1000000 to 4294967295 instructions a second\n"
+        self.assertEqual(self.stderr, words)
         self.assertEqual(self.batch("good", "--timeout", "0")[0], 64)
         self.assertEqual(self.run_fake("good", "--batch", "--log", "m.toml/x")[0], 64)
+
+    def test_appended_words_are_checked(self):
+        for words in ("\u00e9", "a\tb", b"\xff"):
+            self.assertEqual(self.batch("good", "--append-cmdline", words), (64, ""))
+            error = "--append-cmdline: holds characters other than printable ASCII; remove them; see"
+            self.assertIn(error, self.stderr)
+        self.assertEqual(self.batch("good", "--append-cmdline", "audit=on")[0], 0)
 
     def test_terminated(self):
         argv = self.argv("hang", "--batch", "--log", "run.log")
@@ -248,20 +261,6 @@ class Typing(unittest.TestCase):
         script.output(b"no prompt\r\n", 100)
         self.assertEqual(script.due(159), b"")
         self.assertEqual(script.due(161), b"one\r")
-
-
-def wait_for(condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError("waited in vain")
-        time.sleep(0.02)
-
-
-def read_if_there(path):
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_bytes()
-    return b""
 
 
 if __name__ == "__main__":

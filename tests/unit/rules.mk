@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What unit-kernel links of the kernel itself, as opposed to what its tests include. These see a processor
 # of paper (kernel_host.h) and check the ranks of their locks.
-UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c channel.c core.c event.c frame.c group.c lock.c log.c memory.c object.c process.c \
+UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c channel.c event.c frame.c group.c lock.c log.c memory.c object.c process.c \
                        quota.c region.c runqueue.c syscall.c syscall_vm.c timer.c vm.c vmtime.c) arch/paging.c
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
 
@@ -16,3 +16,7 @@ $(BUILD)/host/supervisor/%: HOST_FLAGS += -Dmain=supervisor_main -include tests/
 $(BUILD)/host/supervisor/machine.c.o: HOST_FLAGS += -Dmachine_tsc=supervisor_no_tsc
 # Its return stack is filled below RSP, where the kernel has no red zone.
 $(BUILD)/host/tests/unit/arch_mitigation_test.c.o: HOST_FLAGS += -mno-red-zone
+
+# The VT-x backend, whole, on a processor of paper (vmx_support.h), in the place of the instructions that it is made of.
+UNIT_VMX_PARTS := $(filter-out vmx/vmcs.c vmx/backend.c vmx/caps.c,$(wildcard vmx/*.c))
+$(BUILD)/host/vmx/%: HOST_FLAGS += -mno-red-zone -include tests/unit/vmx_host.h

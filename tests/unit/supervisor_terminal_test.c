@@ -90,6 +90,7 @@ Test(supervisor_command, blanks_do_not_matter) {
 }
 
 Test(supervisor_command, most_words_count) {
+    command_test("vm list", COMMAND_VM_LIST, "");
     command_test("vm  top", COMMAND_VM_TOP, "");
     command_test("vm topp", COMMAND_EXCESS_ARGUMENT, "topp");
     command_test(" vm\texits demo ", COMMAND_VM_EXITS, "demo");

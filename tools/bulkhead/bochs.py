@@ -6,6 +6,10 @@ the instructions executed, as does the screen's timer (by default it follows the
 scripts/bochs/clock-fix.c keeps the host's clock away, and neither RDRAND nor RDSEED is there.
 """
 
+import os
+import re
+import subprocess
+
 from .command import GIB, MIB, ROOT, Failure, execute, program
 from .machine import Machine, SerialFile, cache, firmware
 
@@ -14,6 +18,7 @@ TIME0 = 1700000000
 
 class Bochs(Machine):
     name = "bochs"
+    wrapper = ROOT / "scripts" / "bochs" / "bochs"
     default_cpu = "corei7_skylake_x"
 
     # Without RDRAND and RDSEED runs repeat; with MWAIT, OVMF parks processors in a slow loop.
@@ -36,14 +41,19 @@ class Bochs(Machine):
         self._log_tail = b""
 
     def command(self, serial):
-        wrapper = ROOT / "scripts" / "bochs" / "bochs"
         if not (cache() / "bochs").is_dir():
             raise Failure("the emulator Bochs is missing; run scripts/setup")
+        self.check_cpu()
         if self.settings.firmware_lock:
             self.environment["LD_PRELOAD"] = str(self._compile_lock())
         rc = self.work / "bochsrc"
         rc.write_text(self.configuration(serial), encoding="utf-8")
-        return [str(wrapper), str(rc)]
+        return [str(self.wrapper), str(rc)]
+
+    def known_cpus(self):
+        command = [str(self.wrapper), os.devnull, "--help", "cpu"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return re.findall(r"^([a-z]\w+)$", done.stdout + done.stderr, re.MULTILINE)
 
     def _compile_lock(self):
         source = ROOT / "tests" / "tools" / "firmware-lock.c"
@@ -57,7 +67,7 @@ class Bochs(Machine):
         if isinstance(serial, SerialFile):
             com1 = f"mode=file, dev={serial.path}"
         else:
-            com1 = f"mode=socket-client, dev=localhost:{serial.listen_tcp()}"
+            com1 = f"mode=socket-client, dev=127.0.0.1:{serial.listen_tcp()}"
         memory = settings.memory // MIB
         host = min(settings.memory, self.host_memory_most) // MIB
         plugins = "unmapped=1, biosdev=1, speaker=0, parallel=0, serial=1, iodebug=1, fw_cfg=1"

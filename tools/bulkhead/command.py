@@ -48,6 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 def entry(main, name):
     """Runs main() as the program `name` and ends the process."""
+    sys.stderr.reconfigure(errors="backslashreplace")  # a locale may lack what a file's name has
     try:
         # A terminated tool unwinds like an interrupted one, so that nothing is left behind.
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -70,9 +71,14 @@ def _terminated(number, _frame):
 
 def print_failure(name, failure):
     """Lines that name a file and a line of their own stand alone, as compilers print them."""
-    text = str(failure)
+    text = "\n".join(printable(line) for line in str(failure).split("\n"))
     located = re.match(r"\S.*?:\d+: ", text) is not None
     print(text if located else f"{name}: {text}", file=sys.stderr)
+
+
+def printable(text):
+    """The text with every character that could mean something to a terminal written as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def parse_size(text):
@@ -95,6 +101,14 @@ def size_argument(text):
     if not size:
         raise argparse.ArgumentTypeError(f'"{text}" is no size; write it like 512M or 4G')
     return size
+
+
+def cmdline_argument(text):
+    """The `type` of an option with words for the hypervisor's command line."""
+    if not re.fullmatch(r"[ -~]*", text):
+        what = "holds characters other than printable ASCII; remove them"
+        raise argparse.ArgumentTypeError(what)
+    return text
 
 
 def shown(path):

@@ -64,7 +64,7 @@ def compile_manifest(manifest, build, append_cmdline=""):
     if len(cmdline) > HOST_CMDLINE_MAX:
         what = f"{len(cmdline)} characters with what was appended, the most is {HOST_CMDLINE_MAX}"
         raise Refused([f"{manifest.path}:1: host.cmdline: {what}; shorten it"])
-    source = _tree(cmdline, manifest.when_all_ended, modules.list, vms)
+    source = _tree(cmdline, manifest, modules.list, vms)
     dtc = program("dtc", "device-tree-compiler")
     quiet = ["-W", "no-unit_address_vs_reg"]  # modules and VMs are counted, not addressed
     dtb = execute([dtc, "-I", "dts", "-O", "dtb", *quiet, "-"], data=source.encode("ascii"))
@@ -110,6 +110,8 @@ def _vm_node(index, vm, modules):
     if vm.initrd:
         lines.append(f"initrd = {_quote(modules.add(vm.initrd))};")
         lines.append(f"initrd-file = {_quote(_file_name(vm.initrd))};")
+    if vm.vmm:
+        lines.append(f"vmm = {_quote(modules.add(vm.vmm))};")
     lines.append(f"cmdline = {_quote(vm.cmdline)};")
     if vm.autostart:
         lines.append("autostart;")
@@ -152,8 +154,10 @@ def _module_node(index, module):
     return _node(f"module@{index:x}", lines)
 
 
-def _tree(cmdline, when_all_ended, modules, vms):
-    host = [f"cmdline = {_quote(cmdline)};", f"when-all-ended = {_quote(when_all_ended)};"]
+def _tree(cmdline, manifest, modules, vms):
+    host = [f"cmdline = {_quote(cmdline)};", f"when-all-ended = {_quote(manifest.when_all_ended)};"]
+    if manifest.is_test:
+        host.append("test-image;")
     lines = [
         f"compatible = {_quote(COMPATIBLE)};",
         f"version = {_u32(VERSION)};",

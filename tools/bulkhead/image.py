@@ -9,10 +9,12 @@ sectors, since Bochs cuts off what goes beyond (and with it the second GPT).
 """
 
 import os
+import shutil
+import stat
 import tempfile
 from pathlib import Path
 
-from .command import MIB, Failure, execute, program
+from .command import EXIT_USAGE, MIB, Failure, execute, program
 from .compiler import FOLDER
 from .gpt import BACKUP_SECTORS, SECTOR, Partition, write_gpt
 
@@ -37,19 +39,52 @@ FAT_OVERHEAD = 512 * 1024  # two FAT16 tables, boot sector and root directory, g
 
 
 def build_image(compiled, boot_application, out):
-    """Writes the image to `out`, which appears whole or not at all."""
-    out = Path(out)
+    """Writes the image to `out`: a file, which appears whole or not at all, or a block device."""
+    out = Path(out).resolve()  # a link goes on to name what it named
     boot_application = Path(boot_application)
     if not boot_application.is_file():
         raise Failure(f"{boot_application} is missing; build it first: make image-parts")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".image-", dir=out.parent) as work:
+        folder = None if is_device(out) else out.parent
+        with tempfile.TemporaryDirectory(prefix=".image-", dir=folder) as work:
             written = _write(compiled, boot_application, Path(work))
-            os.replace(Path(work) / "image", out)
+            if is_device(out):
+                _copy_to_device(Path(work) / "image", out)
+            else:
+                os.replace(Path(work) / "image", out)
     except OSError as error:
         raise Failure(f"{out} can not be written ({error.strerror})") from None
     return written
+
+
+def is_device(path):
+    """Whether it is a block device; Failure where it is something else that no image can be."""
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISBLK(mode) or stat.S_ISREG(mode):
+        return stat.S_ISBLK(mode)
+    kind = "a folder" if stat.S_ISDIR(mode) else "neither a file nor a block device"
+    raise Failure(f"{path} is {kind}; name a file, or the device of a whole disk", EXIT_USAGE)
+
+
+def device_size(path):
+    """Bytes of a block device."""
+    with open(path, "rb") as device:
+        return device.seek(0, os.SEEK_END)
+
+
+def _copy_to_device(image, out):
+    """O_EXCL: Linux refuses a device that is mounted or otherwise in use."""
+    size, room = image.stat().st_size, device_size(out)
+    if size > room:
+        raise Failure(f"{out} has {room / MIB:.1f} MiB, and the image {size / MIB:.1f} MiB; take a larger one")
+    with open(image, "rb") as source, open(os.open(out, os.O_WRONLY | os.O_EXCL), "wb") as device:
+        shutil.copyfileobj(source, device, MIB)
+        device.flush()
+        os.fsync(device.fileno())
 
 
 def _write(compiled, boot_application, work):

@@ -8,7 +8,9 @@
 Everything a machine writes lies in `work`, a fresh directory of the run, so several run at once.
 """
 
+import contextlib
 import ctypes
+import difflib
 import os
 import signal
 import socket
@@ -16,7 +18,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .command import GIB, MIB, Failure
+from .command import EXIT_USAGE, GIB, MIB, Failure
 
 STOP_SECONDS = 3  # from the request to end to the kill
 
@@ -70,14 +72,17 @@ class SerialSocket:
         self.listener.settimeout(0.2)
         while True:
             try:
-                connection, _peer = self.listener.accept()
-                self.listener.close()
-                connection.settimeout(None)
-                return connection
+                connection, peer = self.listener.accept()
             except TimeoutError:
                 if not machine.is_running():
                     words = machine.last_words()
                     raise Failure(f"the emulator ended at its start: {words}") from None
+                continue
+            if self.listener.family == socket.AF_UNIX or machine.owns_port(peer[1]):
+                self.listener.close()
+                connection.settimeout(None)
+                return connection
+            connection.close()  # a stranger on this host was faster
 
 
 class Machine:
@@ -109,8 +114,29 @@ class Machine:
     def command(self, serial):
         raise NotImplementedError
 
+    def known_cpus(self):
+        """The names of the CPU models that the emulator has."""
+        raise NotImplementedError
+
+    def check_cpu(self):
+        """Failure for a model that the emulator would only refuse in its own words."""
+        if self.settings.cpu is None:
+            return
+        name, known = self.settings.cpu.partition(",")[0], self.known_cpus()
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.5)
+            remedy = f'did you mean "{near[0]}"?' if near else f"it has {', '.join(known)}"
+            raise Failure(f'--cpu: {self.name} has no model "{name}"; {remedy}', EXIT_USAGE)
+
     def is_running(self):
         return self.process is not None and self.process.poll() is None
+
+    def owns_port(self, port):
+        """Whether the emulator has a TCP connection from this port of 127.0.0.1."""
+        return any(
+            sock.is_from_loopback and sock.port == port
+            for sock in tcp_sockets(self.process.pid)
+        )
 
     def fault(self):
         """A fault that ends the machine though the emulator runs on, or None."""
@@ -142,6 +168,36 @@ class Machine:
         if self.settings.threads > 1:
             cpus += f" ({self.settings.threads} a core)"
         return f"{self.name}, {cpu}, {cpus}, {self.settings.memory // MIB}M"
+
+
+@dataclass
+class TcpSocket:
+    is_listening: bool
+    is_from_loopback: bool
+    port: int
+
+
+# Of /proc/net/tcp and tcp6: addresses as the kernel's words, in hexadecimal.
+_LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
+_STATE_LISTEN = "0A"
+
+
+def tcp_sockets(pid):
+    """The TCP sockets that this process has open."""
+    open_files = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            open_files.add(os.readlink(descriptor))
+    found = []
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(FileNotFoundError):  # a host without IPv6
+            for line in Path(f"/proc/{pid}/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()
+                address, port = fields[1].split(":")
+                if f"socket:[{fields[9]}]" in open_files:
+                    is_listening = fields[3] == _STATE_LISTEN
+                    found.append(TcpSocket(is_listening, address in _LOOPBACK, int(port, 16)))
+    return found
 
 
 def _die_with_parent():

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import restart, scheduling
-from .command import EXIT_MANIFEST, MIB, Failure, format_size
+from .command import EXIT_MANIFEST, MIB, Failure, format_size, printable
 from .kernelfile import compression
 from .table import CMDLINE_MAX, Table, kind_of
 from .tomllines import key_lines
@@ -23,6 +23,7 @@ HOST_CMDLINE_MAX = 511  # include/boot.h
 VMS_MAX = 256  # include/manifest.h
 
 VM_KEYS = ("name", "vcpus", "memory", "kernel", "initrd", "cmdline", "autostart", "tsc-frequency")
+TEST_KEYS = ("vmm",)  # only in images for tests
 WHEN_ALL_ENDED = ("power-off", "stay")
 
 
@@ -33,6 +34,7 @@ class Checks:
     machine_memory: int | None = None  # bytes of the machine it is for, where that is known
     sizes: bool = True  # memory and files fit into one another, and kernels can start
     names: bool = True  # names are well-formed and differ
+    test_keys: bool = False  # what no image for use may say is let through
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Vm:
     memory: int  # bytes
     kernel: Path
     initrd: Path | None
+    vmm: Path | None  # a program in the VMM's place: for tests
     cmdline: str
     autostart: bool
     tsc_frequency: int | None  # Hz; None: the host's
@@ -55,6 +58,10 @@ class Manifest:
     vms: list[Vm]
     cmdline: str = ""
     when_all_ended: str = "power-off"
+
+    @property
+    def is_test(self):
+        return any(vm.vmm for vm in self.vms)
 
 
 class Refused(Failure):
@@ -89,7 +96,8 @@ class _Reader:
     def error(self, where, key, what, remedy):
         """Notes an error at the line of `where`: a path of tomllines, or a number."""
         line = where if isinstance(where, int) else self.line_of(where)
-        self.errors.append((line, f"{self.path}:{line}: {key}: {what}; {remedy}"))
+        text = f"{self.path}:{line}: {key}: {what}; {remedy}"
+        self.errors.append((line, printable(text)))
 
     def line_of(self, where):
         """The line of a path, or of the nearest table around it."""
@@ -101,7 +109,6 @@ class _Reader:
         document = self.parse()
         if document is None:
             return None
-        self.lines = key_lines(self.text)
         self.unknown_keys((), document, ("vm", "host"), "")
         host = self.read_host(document.get("host", {}))
         vms = self.read_vms(document.get("vm"))
@@ -112,13 +119,18 @@ class _Reader:
 
     def parse(self):
         try:
-            self.text = self.path.read_text(encoding="utf-8")
-            return tomllib.loads(self.text)
+            self.text = self.path.read_text(encoding="utf-8-sig")  # some editors begin with a BOM
+            document = tomllib.loads(self.text)
+            self.lines = key_lines(self.text)
+            return document
         except OSError as error:
             what = f"can not be read ({error.strerror})"
             self.error(1, "manifest", what, "name a TOML file, see docs/manifest.md")
         except UnicodeDecodeError:
             self.error(1, "manifest", "is no UTF-8 text", "name a TOML file, see docs/manifest.md")
+        except RecursionError:
+            what = "lists or tables are nested too deeply"
+            self.error(1, "syntax", what, "no key needs more than two levels, see docs/manifest.md")
         except tomllib.TOMLDecodeError as error:
             match = re.search(r"\(at line (\d+), column \d+\)", str(error))
             line = int(match[1]) if match else self.text.count("\n") + 1
@@ -156,7 +168,8 @@ class _Reader:
         return [self.read_vm(("vm", index), table) for index, table in enumerate(tables)]
 
     def read_vm(self, path, table):
-        self.unknown_keys(path, table, VM_KEYS + scheduling.KEYS + restart.KEYS, "vm.")
+        self.unknown_keys(path, table, VM_KEYS + scheduling.KEYS + restart.KEYS, "vm.", TEST_KEYS)
+        self.refuse_test_keys(path, table)
         at = Table(self, path, table, "vm.")
         vm = Vm(
             name=at.name("name"),
@@ -164,6 +177,7 @@ class _Reader:
             memory=at.memory("memory"),
             kernel=at.file("kernel", 'add a line such as kernel = "vmlinuz"'),
             initrd=at.file("initrd"),
+            vmm=at.file("vmm") if self.checks.test_keys else None,
             cmdline=at.cmdline("cmdline", CMDLINE_MAX),
             autostart=at.boolean("autostart", True),
             tsc_frequency=at.frequency("tsc-frequency", "1MHz", "8GHz"),
@@ -175,9 +189,15 @@ class _Reader:
             self.check_kernel(at, vm)
         return vm
 
-    def unknown_keys(self, path, table, known, prefix):
+    def refuse_test_keys(self, path, table):
+        for key in TEST_KEYS:
+            if key in table and not self.checks.test_keys:
+                what = "is for tests of the hypervisor: such an image is not for use"
+                self.error(path + (key,), f"vm.{key}", what, "remove the line, or give --test-keys")
+
+    def unknown_keys(self, path, table, known, prefix, hidden=()):
         for key in table:
-            if key in known:
+            if key in known or key in hidden:
                 continue
             near = difflib.get_close_matches(key, known, 1, 0.6)
             remedy = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(known)}"

@@ -6,7 +6,7 @@ Also the options that tools/image and scripts/run share with it.
 
 from pathlib import Path
 
-from .command import ROOT, Failure, Parser, size_argument
+from .command import ROOT, Failure, Parser, cmdline_argument, size_argument
 from .compiler import compile_manifest
 from .manifest import Checks, load
 
@@ -25,6 +25,11 @@ def add_check_options(parser):
         action="store_true",
         help="let bad and equal VM names through (to test the hypervisor's own refusal)",
     )
+    parser.add_argument(
+        "--test-keys",
+        action="store_true",
+        help="let keys through that are for tests of the hypervisor; the image says that it is one for tests",
+    )
 
 
 def add_compile_options(parser):
@@ -37,6 +42,7 @@ def add_compile_options(parser):
     add_check_options(parser)
     parser.add_argument(
         "--append-cmdline",
+        type=cmdline_argument,
         default="",
         metavar="TEXT",
         help="append to the hypervisor's command line of the manifest",
@@ -56,6 +62,7 @@ def load_from(arguments):
         machine_memory=arguments.machine_memory,
         sizes=not arguments.no_size_checks,
         names=not arguments.no_name_checks,
+        test_keys=arguments.test_keys,
     )
     return load(arguments.manifest, checks)
 

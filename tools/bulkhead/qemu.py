@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The machines that QEMU plays: AMD-V emulated (TCG), or the host's own virtualization (KVM)."""
 
-from .command import MIB, program
+import re
+
+from .command import MIB, execute, program
 from .machine import Machine, SerialFile, firmware
 
 
@@ -12,6 +14,7 @@ class Qemu(Machine):
 
     def command(self, serial):
         settings = self.settings
+        self.check_cpu()
         # Both halves of the firmware as one writable flash, in a copy of this run.
         flash = self.work / "OVMF.fd"
         flash.write_bytes(firmware().read_bytes())
@@ -36,9 +39,16 @@ class Qemu(Machine):
         ]
 
 
+    def known_cpus(self):
+        words = execute([program("qemu-system-x86_64", "qemu-system-x86"), "-cpu", "help"])
+        models = words.decode(errors="replace").partition("\n\n")[0]  # CPUID flags come behind
+        return re.findall(r"^(?:x86|  ) *(\S+)", models, re.MULTILINE)
+
+
 class Kvm(Qemu):
     name = "kvm"
-    default_cpu = "host"
+    # KVM shows the invariant TSC, without which guests have no stable clock, only to who asks for it.
+    default_cpu = "host,migratable=off,+invtsc"
     accelerator = "kvm"
 
 

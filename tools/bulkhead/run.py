@@ -14,7 +14,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .command import EXIT_DATA, EXIT_USAGE, GIB, ROOT, Failure, Parser, shown, size_argument
+from .command import (
+    EXIT_DATA,
+    EXIT_USAGE,
+    GIB,
+    ROOT,
+    Failure,
+    Parser,
+    cmdline_argument,
+    shown,
+    size_argument,
+)
 from .compiler import compile_manifest
 from .image import build_image
 from .machine import Settings
@@ -95,7 +105,7 @@ def parse_arguments():
     what = "a further argument of QEMU, such as --qemu-option=-d"
     add("--qemu-option", action="append", default=[], metavar="TEXT", help=what)
     what = "append to the hypervisor's command line"
-    add("--append-cmdline", default="", metavar="TEXT", help=what)
+    add("--append-cmdline", type=cmdline_argument, default="", metavar="TEXT", help=what)
     add("--image", type=Path, metavar="FILE", help="run this image, made for --manifest before")
     add("--no-build", action="store_true", help="do not call make")
     what = "where the hypervisor's parts are (default: build)"
@@ -135,6 +145,7 @@ def checks_of(arguments):
         machine_memory=arguments.memory,
         sizes=not arguments.no_size_checks,
         names=not arguments.no_name_checks,
+        test_keys=arguments.test_keys,
     )
 
 

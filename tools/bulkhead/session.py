@@ -120,8 +120,9 @@ def run_batch(arguments, manifest, machine):
     finally:
         machine.stop()
         session.close()
-    for line in session.outcome.lines():
-        print(line)
+    if session.outcome.has_lines:  # else no VM was ever near its start
+        for line in session.outcome.lines():
+            print(line)
     status = FAILED if session.fault else session.outcome.status(session.has_timed_out)
     explain(arguments, session, status)
     return status
@@ -133,6 +134,7 @@ def explain(arguments, session, status):
     if status == FAILED:
         print(f"run: {session.failure()}{where}", file=sys.stderr)
     elif status == TIMED_OUT:
-        print(f"run: the {session.timeout:g} s were over{where}", file=sys.stderr)
+        too_early = "" if session.outcome.has_lines else " before the hypervisor said a line"
+        print(f"run: the {session.timeout:g} s were over{too_early}{where}", file=sys.stderr)
     if arguments.stat:
         print(f"run: {session.seconds:.1f} s", file=sys.stderr)

@@ -15,6 +15,8 @@ from .bochs import Bochs
 from .command import EXIT_USAGE, MIB, Failure
 from .qemu import Kvm, Qemu
 
+IPS_LEAST, IPS_MOST = 1_000_000, 0xFFFFFFFF  # Bochs' own bounds
+
 MACHINES = {"bochs": Bochs, "qemu": Qemu, "kvm": Kvm}
 
 
@@ -34,13 +36,14 @@ def kvm_obstacle(root=Path("/")):
     if not os.access(device, os.R_OK | os.W_OK):
         return "/dev/kvm may not be opened by you (add yourself to the group kvm)"
     flags = set((root / "proc/cpuinfo").read_text(encoding="ascii", errors="replace").split())
-    for flag, module in (("vmx", "kvm_intel"), ("svm", "kvm_amd")):
-        nested = root / "sys/module" / module / "parameters/nested"
-        if flag in flags and nested.exists():
-            if nested.read_text(encoding="ascii").strip() in ("Y", "1"):
-                return None
-            return f"nesting is off (load {module} with nested=1)"
-    return "the processor offers neither VT-x nor AMD-V to KVM"
+    if "svm" in flags:
+        return "this processor has AMD-V, and Bulkhead runs on VT-x only so far"
+    nested = root / "sys/module/kvm_intel/parameters/nested"
+    if "vmx" not in flags or not nested.exists():
+        return "the processor offers KVM no VT-x"
+    if nested.read_text(encoding="ascii").strip() not in ("Y", "1"):
+        return "nesting is off (load kvm_intel with nested=1)"
+    return None
 
 
 def check_settings(target, settings):
@@ -55,6 +58,9 @@ def check_settings(target, settings):
     if target != "bochs" and (settings.bochs_options or settings.firmware_lock):
         what = "--bochs-option and --firmware-lock go"
         raise Failure(f"{what} with --target bochs only", EXIT_USAGE)
+    if not IPS_LEAST <= settings.ips <= IPS_MOST:
+        what = f"Bochs takes {IPS_LEAST} to {IPS_MOST} instructions a second"
+        raise Failure(f"--ips {settings.ips}: {what}", EXIT_USAGE)
     if target == "bochs" and settings.qemu_options:
         raise Failure("--qemu-option goes with --target qemu or kvm only", EXIT_USAGE)
     if target == "bochs" and " " in str(settings.image):

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every system call, with random, boundary and racing arguments, from several threads of a process that has what a VMM has.
+// They close and copy the handles that the others use, unmap the memory that the kernel copies from, run one vCPU together
+// and rewrite its page; then the mother kills the process, wherever its threads are, and all its memory has to come back.
+#include "lib/string.h"
+#include "lib/syscall.h"
+#include "runtime/wall.h"
+
+#define LIVES         40u // a round
+#define THREADS       4u
+#define THREADS_MAX   12u  // with those that they make
+#define CALLS         600u // of a thread
+#define LIFE_US_MAX   60000u
+#define LIFE_US_WHOLE 1000000u
+#define QUOTA         (3ULL << 20)
+#define STACK_SIZE    ABI_PAGE
+#define OWN_PAGES     (2 + THREADS_MAX)
+#define HANDLES       6u              // that the threads share, of each type
+#define PLACES_AT     0x4000000000ULL // where they map and unmap
+#define PLACES        3u
+#define MANY          (ABI_CALL_COUNT + 3) // some that are no calls
+
+enum kind { QUOTA_HANDLE, MEMORY, EVENT, CHANNEL, VM, VCPU, PROCESS, KINDS };
+
+// What an argument is.
+enum argument {
+    NONE,
+    HANDLE,  // with the kind of the call's row
+    HANDLE2, // with the second kind
+    POINTER, // to what the kernel reads or writes
+    SIZE,    // in pages, mostly
+    SMALL,   // a small number
+    GROUP,   // enum vcpu_state_group
+    MESSAGE, // bytes
+    RIGHTS,
+    PLACE, // where something may be mapped
+    GPA,
+    DEADLINE,
+    VALUE,
+    ENTRY, // of a thread
+    STACK,
+    CPU,
+    GROUP_SIZE, // of vCPU state
+};
+
+struct row {
+    uint8_t kind, second, makes; // enum kind; KINDS: none
+    uint8_t argument[6];
+};
+
+static const struct row rows[MANY] = {
+    [ABI_HANDLE_CLOSE] = {KINDS, KINDS, KINDS, {HANDLE}},
+    [ABI_HANDLE_COPY] = {PROCESS, KINDS, KINDS, {HANDLE, HANDLE2, RIGHTS}},
+    [ABI_QUOTA_CREATE] = {QUOTA_HANDLE, KINDS, QUOTA_HANDLE, {HANDLE, SIZE}},
+    [ABI_QUOTA_READ] = {QUOTA_HANDLE, KINDS, KINDS, {HANDLE, POINTER}},
+    [ABI_MEMORY_CREATE] = {QUOTA_HANDLE, KINDS, MEMORY, {HANDLE, SIZE, NONE}},
+    [ABI_MEMORY_COMMIT] = {MEMORY, KINDS, KINDS, {HANDLE, SIZE, SIZE}},
+    [ABI_MEMORY_SIZE] = {MEMORY, KINDS, KINDS, {HANDLE}},
+    [ABI_PROCESS_CREATE] = {QUOTA_HANDLE, EVENT, PROCESS, {HANDLE, HANDLE2, VALUE, NONE}},
+    [ABI_PROCESS_MAP] = {PROCESS, MEMORY, KINDS, {HANDLE, HANDLE2, PLACE, SIZE, SIZE, RIGHTS}},
+    [ABI_PROCESS_UNMAP] = {PROCESS, KINDS, KINDS, {HANDLE, PLACE, SIZE}},
+    [ABI_PROCESS_STATUS] = {PROCESS, KINDS, KINDS, {HANDLE, POINTER}},
+    [ABI_PROCESS_KILL] = {PROCESS, KINDS, KINDS, {HANDLE, VALUE}},
+    [ABI_THREAD_CREATE] = {PROCESS, KINDS, KINDS, {HANDLE, ENTRY, STACK, VALUE, CPU}},
+    [ABI_THREAD_EXIT] = {KINDS, KINDS, KINDS, {NONE}},
+    [ABI_THREAD_YIELD] = {KINDS, KINDS, KINDS, {NONE}},
+    [ABI_EVENT_CREATE] = {QUOTA_HANDLE, KINDS, EVENT, {HANDLE}},
+    [ABI_EVENT_SIGNAL] = {EVENT, KINDS, KINDS, {HANDLE, VALUE}},
+    [ABI_EVENT_WAIT] = {EVENT, KINDS, KINDS, {HANDLE, DEADLINE, POINTER}},
+    [ABI_CHANNEL_CREATE] = {QUOTA_HANDLE, KINDS, KINDS, {HANDLE, POINTER}},
+    [ABI_CHANNEL_BIND] = {CHANNEL, EVENT, KINDS, {HANDLE, HANDLE2, VALUE}},
+    [ABI_CHANNEL_SEND] = {CHANNEL, KINDS, KINDS, {HANDLE, POINTER, MESSAGE}},
+    [ABI_CHANNEL_RECEIVE] = {CHANNEL, KINDS, KINDS, {HANDLE, POINTER, MESSAGE}},
+    [ABI_VM_CREATE] = {QUOTA_HANDLE, KINDS, VM, {HANDLE, NONE}},
+    [ABI_VM_MAP] = {VM, MEMORY, KINDS, {HANDLE, HANDLE2, GPA, SIZE, SIZE, RIGHTS}},
+    [ABI_VM_UNMAP] = {VM, KINDS, KINDS, {HANDLE, GPA, SIZE}},
+    [ABI_VM_CPUID] = {VM, KINDS, KINDS, {HANDLE, POINTER, SMALL}},
+    [ABI_VM_INTERRUPT] = {VM, KINDS, KINDS, {HANDLE, GPA, VALUE}},
+    [ABI_VM_DOORBELL] = {VM, EVENT, KINDS, {HANDLE, SMALL, HANDLE2, VALUE}},
+    [ABI_VCPU_CREATE] = {VM, KINDS, VCPU, {HANDLE, SMALL}},
+    [ABI_VCPU_PAGE] = {VCPU, KINDS, MEMORY, {HANDLE}},
+    [ABI_VCPU_RUN] = {VCPU, KINDS, KINDS, {HANDLE}},
+    [ABI_VCPU_SIGNAL] = {VCPU, KINDS, KINDS, {HANDLE, SMALL, VALUE}},
+    [ABI_VCPU_READ] = {VCPU, KINDS, KINDS, {HANDLE, GROUP, POINTER, GROUP_SIZE}},
+    [ABI_VCPU_WRITE] = {VCPU, KINDS, KINDS, {HANDLE, GROUP, POINTER, GROUP_SIZE}},
+    [ABI_VCPU_APIC_READ] = {VCPU, KINDS, KINDS, {HANDLE, SMALL}},
+    [ABI_VCPU_APIC_WRITE] = {VCPU, KINDS, KINDS, {HANDLE, SMALL, VALUE}},
+    // A VMM has no handle for the rest: any of its others has to be refused.
+    [ABI_SYSTEM_INFO] = {KINDS, KINDS, KINDS, {HANDLE, POINTER}},
+    [ABI_CONSOLE_WRITE] = {KINDS, KINDS, KINDS, {HANDLE, POINTER, SMALL}},
+    [ABI_CONSOLE_READ] = {KINDS, KINDS, KINDS, {HANDLE, POINTER, SMALL}},
+    [ABI_CONSOLE_BIND] = {KINDS, EVENT, KINDS, {HANDLE, HANDLE2, VALUE}},
+    [ABI_SYSTEM_POWER] = {KINDS, KINDS, KINDS, {HANDLE, SMALL}},
+    [ABI_GROUP_CREATE] = {KINDS, QUOTA_HANDLE, KINDS, {HANDLE, HANDLE2, POINTER}},
+    [ABI_GROUP_WRITE] = {KINDS, KINDS, KINDS, {HANDLE, POINTER}},
+    [ABI_PROCESS_USAGE] = {PROCESS, KINDS, KINDS, {HANDLE, POINTER}},
+    [ABI_SYSTEM_CPU] = {KINDS, KINDS, KINDS, {HANDLE, SMALL, POINTER}},
+    [ABI_SYSTEM_AUDIT] = {KINDS, KINDS, KINDS, {HANDLE, POINTER}},
+};
+
+// At CHILD_OWN; a page behind it for what the kernel copies, then stacks.
+struct own {
+    uint64_t seed;
+    uint32_t thread_count;           // ever started (atomic)
+    uint32_t handle[KINDS][HANDLES]; // atomic each, in their way: threads take what they find
+    uint64_t calls[MANY], good[MANY];
+};
+_Static_assert(sizeof(struct own) <= ABI_PAGE, "one page");
+
+#define BUFFER (CHILD_OWN + ABI_PAGE)
+
+// ---- in the child ----------------------------------------------------------------------------------------------------
+
+static uint32_t *any_handle(struct own *self, struct dice *dice, uint32_t kind) {
+    if (kind == KINDS || dice_one_in(dice, 12))
+        kind = dice_below(dice, KINDS);
+    return &self->handle[kind][dice_below(dice, dice_one_in(dice, 2) ? 2 : HANDLES)];
+}
+
+static void keep_handle(struct own *self, struct dice *dice, uint32_t kind, int64_t handle) {
+    uint32_t *slot = &self->handle[kind][dice_below(dice, HANDLES)];
+    // Else the process soon has none left.
+    uint32_t old = __atomic_exchange_n(slot, (uint32_t)handle, __ATOMIC_RELAXED);
+    if (old > KINDS && dice_one_in(dice, 2))
+        (void)sys_handle_close(old);
+}
+
+static uint64_t any_place(struct dice *dice) {
+    return PLACES_AT + dice_below(dice, PLACES) * (dice_one_in(dice, 6) ? ABI_PAGE : 4 * ABI_PAGE);
+}
+
+static uint64_t any_pointer(struct dice *dice) {
+    switch (dice_below(dice, 8)) {
+    case 0:
+        return any_place(dice) + dice_below(dice, 2 * ABI_PAGE);
+    case 1:
+        return dice_address(dice);
+    case 2:
+        return BUFFER - dice_below(dice, 64); // over a border
+    case 3:
+        return (uintptr_t)rows + dice_below(dice, sizeof(rows)); // only to be read
+    default:
+        return BUFFER + dice_below(dice, 64);
+    }
+}
+
+static uint64_t any_gpa(struct dice *dice) {
+    static const uint64_t places[] = {0, 0, 0xfee00000, 0xfffff000};
+    return dice_one_in(dice, 8) ? dice_value(dice) : places[dice_below(dice, ARRAY_COUNT(places))];
+}
+
+static void attack(void);
+
+static uint64_t any_stack(struct own *self) {
+    uint32_t number = __atomic_fetch_add(&self->thread_count, 1, __ATOMIC_RELAXED);
+    return number < THREADS_MAX ? BUFFER + ABI_PAGE + (number + 1) * STACK_SIZE - 8 : UINT64_MAX;
+}
+
+static uint64_t choose(struct own *self, struct dice *dice, const struct row *row,
+                       uint32_t argument) {
+    static const uint64_t sizes[] = {
+        ABI_PAGE,     ABI_PAGE, ABI_PAGE, ABI_PAGE, ABI_PAGE,           2 * ABI_PAGE,
+        4 * ABI_PAGE, 0,        0,        SIZE_2M,  SIZE_2M + ABI_PAGE,
+    };
+    static const uint64_t groups[] = {sizeof(struct vcpu_registers), sizeof(struct vcpu_apic),
+                                      ABI_XSAVE_SIZE};
+    // A thread that begins anywhere mostly ends them all.
+    uint32_t chance = argument == ENTRY || argument == STACK ? 40 : 12;
+    if (argument != NONE && dice_one_in(dice, chance))
+        return dice_value(dice);
+    switch (argument) {
+    case HANDLE:
+        return *any_handle(self, dice, row->kind);
+    case HANDLE2:
+        return *any_handle(self, dice, row->second);
+    case POINTER:
+        return any_pointer(dice);
+    case SIZE:
+        return sizes[dice_below(dice, ARRAY_COUNT(sizes))];
+    case SMALL:
+        return dice_one_in(dice, 3) ? 16 * dice_below(dice, 64) : dice_below(dice, 4);
+    case GROUP:
+        return dice_below(dice, ARRAY_COUNT(groups));
+    case MESSAGE:
+        return dice_one_in(dice, 3) ? dice_below(dice, 300) : ABI_MESSAGE_MAX;
+    case RIGHTS:
+        return dice_one_in(dice, 3) ? dice_below(dice, 0x400)
+                                    : ABI_RIGHT_READ | dice_below(dice, 8);
+    case PLACE:
+        return any_place(dice);
+    case GPA:
+        return any_gpa(dice);
+    case DEADLINE:
+        return dice_one_in(dice, 64) ? ABI_FOREVER : wall_tsc() + dice_below(dice, 20000);
+    case VALUE:
+        return dice_value(dice);
+    case ENTRY:
+        return (uintptr_t)attack;
+    case STACK:
+        return any_stack(self);
+    case CPU:
+        return dice_one_in(dice, 4) ? dice_below(dice, 4) : ABI_CPU_ANY;
+    case GROUP_SIZE:
+        return groups[dice_below(dice, ARRAY_COUNT(groups))];
+    default:
+        return 0;
+    }
+}
+
+// What would end everything too soon is rare.
+static uint32_t choose_call(struct dice *dice) {
+    uint32_t number = dice_below(dice, MANY);
+    bool is_end = number == ABI_PROCESS_KILL || number == ABI_THREAD_EXIT;
+    return is_end && !dice_one_in(dice, 50) ? (uint32_t)ABI_THREAD_YIELD : number;
+}
+
+// State that a vCPU has, with some of it spoiled, is believed more often than noise.
+static void spoil_buffer(struct dice *dice) {
+    uint64_t *words = (uint64_t *)BUFFER;
+    if (dice_one_in(dice, 3))
+        words[dice_below(dice, ABI_PAGE / sizeof(*words))] = dice_value(dice);
+}
+
+// Whatever its argument is.
+static void attack(void) {
+    struct own *self = (struct own *)CHILD_OWN;
+    struct dice dice = {self->seed + wall_tsc()};
+    for (uint32_t i = 0; i < CALLS; i++) {
+        uint32_t number = choose_call(&dice);
+        const struct row *row = &rows[number];
+        uint64_t a[6];
+        for (uint32_t k = 0; k < ARRAY_COUNT(a); k++)
+            a[k] = choose(self, &dice, row, row->argument[k]);
+        spoil_buffer(&dice);
+        __atomic_fetch_add(&self->calls[number], 1, __ATOMIC_RELAXED);
+        int64_t result = syscall_6((enum abi_call)number, a[0], a[1], a[2], a[3], a[4], a[5]);
+        if (result < 0)
+            continue;
+        __atomic_fetch_add(&self->good[number], 1, __ATOMIC_RELAXED);
+        if (number == ABI_HANDLE_COPY)
+            keep_handle(self, &dice, dice_below(&dice, KINDS), result);
+        else if (row->makes != KINDS)
+            keep_handle(self, &dice, row->makes, result);
+    }
+    sys_thread_exit();
+}
+
+// ---- the mother ------------------------------------------------------------------------------------------------------
+
+static uint64_t calls[MANY], good[MANY]; // of all lives
+
+static void give(struct own *own, const struct child *child, enum kind kind, uint32_t handle,
+                 uint32_t rights) {
+    for (uint32_t i = 0; i < 2; i++)
+        own->handle[kind][i] = child_give(child, handle, rights);
+}
+
+// A life. How it ends is its own affair: by a thread that was started anywhere, by its last thread, or killed.
+static void live(struct dice *dice, const struct area *area, uint32_t event) {
+    struct child child;
+    uint32_t channel[2];
+    struct abi_process_status status;
+    struct own *own = (struct own *)(void *)area->at;
+    memset(area->at, 0, area->size);
+    child_open(&child, QUOTA);
+    must(sys_channel_create(wall_start->quota, channel), "a channel");
+    child_map(&child, area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
+    own->seed = dice_roll(dice);
+    own->thread_count = THREADS;
+    give(own, &child, QUOTA_HANDLE, child.quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE);
+    give(own, &child, EVENT, event, ABI_RIGHTS_ALL);
+    give(own, &child, CHANNEL, channel[0], ABI_RIGHTS_ALL);
+    give(own, &child, CHANNEL, channel[1], ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT);
+    for (uint32_t i = 0; i < THREADS; i++)
+        (void)sys_thread_create(child.process, (uintptr_t)attack,
+                                BUFFER + ABI_PAGE + (i + 1) * STACK_SIZE - 8, CHILD_OWN,
+                                ABI_CPU_ANY);
+    (void)child_wait(&child, dice_one_in(dice, 2) ? dice_below(dice, LIFE_US_MAX) : LIFE_US_WHOLE,
+                     &status);
+    // An event of the child's may be bound to them.
+    (void)sys_handle_close(channel[0]);
+    (void)sys_handle_close(channel[1]);
+    child_close(&child);
+    for (uint32_t i = 0; i < MANY; i++) {
+        calls[i] += own->calls[i];
+        good[i] += own->good[i];
+    }
+}
+
+// An attack that the kernel refuses at the door tests the door only.
+static void check_reach(void) {
+    for (uint32_t i = 0; i < ABI_SYSTEM_INFO; i++) {
+        // The last two only work between two runs of the thread that runs the vCPU: vcpus.c's affair.
+        bool returns = i != ABI_PROCESS_KILL && i != ABI_THREAD_EXIT && i != ABI_PROCESS_CREATE &&
+                       i != ABI_VCPU_APIC_READ && i != ABI_VCPU_APIC_WRITE;
+        CHECK(calls[i] > 0 && (good[i] > 0 || !returns),
+              "call %u: made %lu times, worked %lu times", i, calls[i], good[i]);
+    }
+}
+
+void wall_main(void) {
+    struct dice dice = {wall_seed};
+    struct area area = area_make(OWN_PAGES * ABI_PAGE);
+    uint32_t event = must(sys_event_create(wall_start->quota), "an event");
+    for (uint64_t life = 0; life < wall_rounds * LIVES; life++)
+        live(&dice, &area, event);
+    uint64_t sum = 0, sum_good = 0;
+    for (uint32_t i = 0; i < MANY; i++) {
+        sum += calls[i];
+        sum_good += good[i];
+    }
+    say("calls %lu, of which %lu worked", sum, sum_good);
+    check_reach();
+}

@@ -1,0 +1,597 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that a ring-3 instruction can name: selectors, gates, ports, MSRs, vectors, addresses, flags. Each attack is
+// one life of a child: the table says how it may end. Whatever it does, the kernel goes on, and so do the others.
+#include "lib/string.h"
+#include "lib/syscall.h"
+#include "runtime/wall.h"
+
+#define FRIEND_QUOTA (512u << 10) // of a child
+#define OWN_SIZE     (4 * ABI_PAGE)
+#define STACK_TOP    (CHILD_OWN + OWN_SIZE)
+#define PATIENCE_US  3000000u // the others want the CPUs, too
+#define HANGING_US   5000u    // for what may never end
+#define SEEN_MAX     32u
+#define SELECTORS    65536u
+#define NAMED_A_LIFE (SELECTORS / 16) // what lies in a page, if there is one
+#define STACKS       4u               // kernel stacks whose addresses are different descriptors
+
+#define EXC_DB 1
+#define EXC_UD 6
+#define EXC_NM 7
+#define EXC_NP 11
+#define EXC_SS 12
+#define EXC_GP 13
+#define EXC_PF 14
+#define EXC_AC 17
+
+// How an attack may end: by these exceptions, or, with these bits, otherwise.
+#define DB    BIT(EXC_DB)
+#define UD    BIT(EXC_UD)
+#define NM    BIT(EXC_NM)
+#define GP    BIT(EXC_GP)
+#define PF    BIT(EXC_PF)
+#define LIVES BIT(32) // it goes on as if nothing had been
+#define HANGS BIT(33) // it may go on for ever
+#define ANY   (BIT(32) - 1)
+
+#define LOAD_ENDS (LIVES | BIT(EXC_NP) | BIT(EXC_SS) | GP | PF)
+
+#define FLAG_TF 0x100u
+#define FLAG_IF 0x200u
+
+// SDM 3A 3.4.5.1 "Code- and Data-Segment Descriptor Types": of the second word, what LAR shows.
+#define RIGHTS_S      0x1000u
+#define RIGHTS_DPL3   0x6000u
+#define SELECTOR_LDT  4u    // the bit that means the LDT
+#define GDT_BEHIND    0x40u // no descriptor of ours for data or code stands there
+#define SEGMENT_COUNT 5u
+
+struct seen {
+    uint32_t selector;
+    uint32_t rights;
+};
+
+// At CHILD_OWN, and seen by the mother.
+struct own {
+    struct dice dice;
+    uint32_t selector, segment, event;
+    uint64_t done; // passes through what it attacked with
+    uint32_t seen_count;
+    struct seen seen[SEEN_MAX];
+};
+
+static struct area own_area, code_area;
+static struct own *own; // as the mother sees it
+static uint32_t code_size;
+static struct seen visible[SEEN_MAX]; // what children saw
+static uint32_t visible_count;
+
+// ---- in the child ----------------------------------------------------------------------------------------------------
+
+// It still lives: now the kernel uses whatever the attack may have spoiled.
+_Noreturn static void live_on(struct own *self) {
+    uint64_t end = wall_tsc() + 2000;
+    self->done++;
+    for (unsigned i = 0; i < 8; i++)
+        (void)sys_thread_yield();
+    while (wall_tsc() < end)
+        __asm__ volatile("pause");
+    sys_process_exit(0);
+}
+
+static bool is_named(uint16_t selector, uint32_t *rights) {
+    uint32_t limit = 0;
+    bool by_lar, by_lsl, by_verr, by_verw;
+    __asm__ volatile("lar %2, %0"
+                     : "=r"(*rights), "=@ccz"(by_lar)
+                     : "r"((uint32_t)selector), "0"(0));
+    __asm__ volatile("lsl %2, %0" : "=r"(limit), "=@ccz"(by_lsl) : "r"((uint32_t)selector), "0"(0));
+    __asm__ volatile("verr %1" : "=@ccz"(by_verr) : "r"(selector));
+    __asm__ volatile("verw %1" : "=@ccz"(by_verw) : "r"(selector));
+    return by_lar || by_lsl || by_verr || by_verw;
+}
+
+static void name_selectors(struct own *self) {
+    uint32_t rights;
+    for (uint32_t selector = self->selector; selector < self->selector + NAMED_A_LIFE; selector++) {
+        if (!is_named((uint16_t)selector, &rights))
+            continue;
+        if (self->seen_count < SEEN_MAX)
+            self->seen[self->seen_count] = (struct seen){selector, rights};
+        self->seen_count++;
+    }
+    live_on(self);
+}
+
+static void wait_for_ever(struct own *self) {
+    uint64_t bits;
+    for (;;)
+        (void)sys_event_wait(self->event, ABI_FOREVER, &bits);
+}
+
+static void load_selector(struct own *self) {
+    uint32_t selector = self->selector;
+    switch (self->segment) {
+    case 0:
+        __asm__ volatile("mov %0, %%ds" : : "r"(selector) : "memory");
+        break;
+    case 1:
+        __asm__ volatile("mov %0, %%es" : : "r"(selector) : "memory");
+        break;
+    case 2:
+        __asm__ volatile("mov %0, %%fs" : : "r"(selector) : "memory");
+        break;
+    case 3:
+        __asm__ volatile("mov %0, %%gs" : : "r"(selector) : "memory");
+        break;
+    default:
+        __asm__ volatile("mov %0, %%ss" : : "r"(selector) : "memory");
+        break;
+    }
+    live_on(self);
+}
+
+// SYSENTER with any flags, and a stack that the stub's RET finds its way back by.
+static void enter_with(uint64_t flags) {
+    uint64_t call = ABI_THREAD_YIELD;
+    __asm__ volatile("lea 1f(%%rip), %%rdx\n\t"
+                     "push %%rdx\n\t"
+                     "mov %%rsp, %%rcx\n\t"
+                     "push %1\n\t"
+                     "popfq\n\t"
+                     "sysenter\n"
+                     "1:\n\t"
+                     "cld"
+                     : "+a"(call)
+                     : "r"(flags)
+                     : "rcx", "rdx", "r11", "memory", "cc");
+}
+
+static void enter_with_flags(struct own *self) {
+    for (unsigned i = 0; i < 200; i++)
+        enter_with(dice_roll(&self->dice) & (i % 2 == 0 ? UINT32_MAX : UINT64_MAX));
+    live_on(self);
+}
+
+// Locked accesses over the borders of cache lines and of pages.
+static void split_locks(struct own *self) {
+    uint8_t *base = (uint8_t *)CHILD_OWN + ABI_PAGE;
+    for (unsigned i = 0; i < 100; i++) {
+        uint64_t *at =
+            (uint64_t *)(void *)(base + (dice_one_in(&self->dice, 2) ? ABI_PAGE : 64) - 1 - i % 7);
+        __asm__ volatile("lock addq %1, %0" : "+m"(*at) : "r"(dice_roll(&self->dice)));
+        __asm__ volatile("xchg %1, %0" : "+m"(*at) : "r"(dice_roll(&self->dice)));
+    }
+    live_on(self);
+}
+
+// ---- code that the mother writes -------------------------------------------------------------------------------------
+
+static void emit(const void *bytes, uint32_t size) {
+    memcpy(code_area.at + code_size, bytes, size);
+    code_size += size;
+}
+
+static void emit_move(uint32_t reg, uint64_t value) {
+    const uint8_t move[2] = {(uint8_t)(0x48 | reg >> 3), (uint8_t)(0xb8 | (reg & 7))};
+    emit(move, sizeof(move));
+    emit(&value, sizeof(value));
+}
+
+enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
+
+static void begin_code(void) {
+    memset(code_area.at, 0xcc, code_area.size);
+    code_size = 0;
+}
+
+// Whoever comes to the end lives on.
+static void end_code(void) {
+    static const uint8_t jump[] = {0xff, 0xe0};
+    emit_move(RSP, STACK_TOP - 64);
+    emit_move(RDI, CHILD_OWN);
+    emit_move(RAX, (uintptr_t)live_on);
+    emit(jump, sizeof(jump));
+}
+
+// One instruction each, with random numbers in EAX, ECX, EDX and addresses of its own memory in the others.
+struct row {
+    uint64_t ends;
+    uint8_t size;
+    uint8_t bytes[7];
+};
+
+#define ROW(ends, ...)                                                                             \
+    {                                                                                              \
+        (ends), sizeof((const uint8_t[]){__VA_ARGS__}), {                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+
+static const struct row rows[] = {
+    // Interrupts, halting, caches, tables.
+    ROW(GP, 0xf4),
+    ROW(GP, 0xfa),
+    ROW(GP, 0xfb),
+    ROW(GP, 0x0f, 0x06),
+    ROW(GP, 0x0f, 0x08),
+    ROW(GP, 0x0f, 0x09),
+    ROW(GP, 0x0f, 0x01, 0x17),
+    ROW(GP, 0x0f, 0x01, 0x1f),
+    ROW(GP, 0x0f, 0x00, 0xd0),
+    ROW(GP, 0x0f, 0x00, 0xd8),
+    ROW(GP, 0x0f, 0x01, 0xf0),
+    ROW(GP, 0x0f, 0x01, 0x3f),
+    ROW(GP, 0x0f, 0x01, 0xf8),
+    ROW(GP | UD, 0x48, 0x0f, 0x07),
+    ROW(GP, 0x0f, 0x35),
+    ROW(GP | UD, 0x0f, 0x07),
+    ROW(ANY, 0x48, 0xcf),
+    ROW(UD, 0x0f, 0xaa),
+    ROW(UD, 0x0f, 0x05),
+    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x82, 0x07),
+    ROW(LIVES | GP, 0x0f, 0x01, 0xe0),
+    ROW(LIVES | GP, 0x0f, 0x01, 0x07),
+    ROW(LIVES | GP, 0x0f, 0x01, 0x0f),
+    ROW(LIVES | GP, 0x0f, 0x00, 0xc0),
+    ROW(LIVES | GP, 0x0f, 0x00, 0xc8),
+    // Control and debug registers.
+    ROW(GP, 0x0f, 0x20, 0xc0),
+    ROW(GP, 0x0f, 0x20, 0xd0),
+    ROW(GP, 0x0f, 0x20, 0xd8),
+    ROW(GP, 0x0f, 0x20, 0xe0),
+    ROW(GP, 0x44, 0x0f, 0x20, 0xc0),
+    ROW(GP, 0x0f, 0x22, 0xc0),
+    ROW(GP, 0x0f, 0x22, 0xd0),
+    ROW(GP, 0x0f, 0x22, 0xd8),
+    ROW(GP, 0x0f, 0x22, 0xe0),
+    ROW(GP, 0x44, 0x0f, 0x22, 0xc0),
+    ROW(GP | UD, 0x0f, 0x22, 0xc8),
+    ROW(GP, 0x0f, 0x21, 0xc0),
+    ROW(GP, 0x0f, 0x21, 0xf8),
+    ROW(GP, 0x0f, 0x23, 0xc0),
+    ROW(GP, 0x0f, 0x23, 0xf8),
+    // MSRs, counters, ports.
+    ROW(GP, 0x0f, 0x32),
+    ROW(GP, 0x0f, 0x30),
+    ROW(GP, 0x0f, 0x33),
+    ROW(LIVES, 0x0f, 0x31),
+    ROW(LIVES | UD, 0x0f, 0x01, 0xf9),
+    ROW(LIVES | UD, 0xf3, 0x0f, 0xc7, 0xf8),
+    ROW(GP, 0xec),
+    ROW(GP, 0x66, 0xed),
+    ROW(GP, 0xed),
+    ROW(GP, 0xee),
+    ROW(GP, 0x66, 0xef),
+    ROW(GP, 0xef),
+    ROW(GP, 0xe4, 0x80),
+    ROW(GP, 0xe7, 0x80),
+    ROW(GP, 0x6c),
+    ROW(GP, 0x6d),
+    ROW(GP, 0x6e),
+    ROW(GP, 0xf3, 0x6f),
+    ROW(GP | UD, 0x0f, 0x01, 0xd1),
+    ROW(LIVES | GP | UD, 0x0f, 0x01, 0xd0),
+    // VT-x, AMD-V, enclaves.
+    ROW(GP | UD, 0xf3, 0x0f, 0xc7, 0x37),
+    ROW(GP | UD, 0x0f, 0x01, 0xc1),
+    ROW(GP | UD, 0x0f, 0x01, 0xc2),
+    ROW(GP | UD, 0x0f, 0x01, 0xc3),
+    ROW(GP | UD, 0x0f, 0x01, 0xc4),
+    ROW(GP | UD, 0x0f, 0x01, 0xd4),
+    ROW(GP | UD, 0x0f, 0xc7, 0x37),
+    ROW(GP | UD, 0x0f, 0xc7, 0x3f),
+    ROW(GP | UD, 0x66, 0x0f, 0xc7, 0x37),
+    ROW(GP | UD, 0x0f, 0x78, 0xc1),
+    ROW(GP | UD, 0x0f, 0x79, 0xc1),
+    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x80, 0x07),
+    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x81, 0x07),
+    ROW(GP | UD, 0x0f, 0x01, 0xd8),
+    ROW(GP | UD, 0x0f, 0x01, 0xd9),
+    ROW(GP | UD, 0x0f, 0x01, 0xdc),
+    ROW(GP | UD, 0x0f, 0x01, 0xcf),
+    ROW(GP | UD, 0x0f, 0x01, 0xd7),
+    // Bases, protection keys, shadow stacks, waiting.
+    ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xc0),
+    ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xd0),
+    ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xd8),
+    ROW(UD, 0x0f, 0x01, 0xee),
+    ROW(UD | GP, 0x0f, 0x01, 0xef),
+    ROW(UD | GP, 0x0f, 0x01, 0xca),
+    ROW(UD | GP, 0x0f, 0x01, 0xcb),
+    ROW(UD | GP, 0xf3, 0x0f, 0x01, 0xe8),
+    ROW(LIVES | UD, 0xf3, 0x48, 0x0f, 0x1e, 0xc8),
+    ROW(UD | GP, 0x0f, 0x01, 0xc8),
+    ROW(UD | GP, 0x0f, 0x01, 0xc9),
+    ROW(LIVES | UD | GP | HANGS, 0xf2, 0x0f, 0xae, 0xf1),
+    ROW(LIVES | UD | GP | HANGS, 0x66, 0x0f, 0xae, 0xf1),
+    ROW(LIVES | UD, 0x0f, 0x01, 0xe8),
+    // The FPU, which holds a guest's registers.
+    ROW(NM, 0xdb, 0xe3),
+    ROW(NM, 0xd9, 0xe8),
+    ROW(NM, 0x9b),
+    ROW(NM, 0x0f, 0x77),
+    ROW(NM, 0x0f, 0x57, 0xc0),
+    ROW(NM, 0x0f, 0xae, 0x07),
+    ROW(NM, 0x0f, 0xae, 0x17),
+    ROW(NM | UD, 0x0f, 0xae, 0x27),
+    ROW(NM | UD, 0x0f, 0xae, 0x2f),
+    ROW(NM | UD, 0xc5, 0xf8, 0x77),
+    ROW(NM | UD, 0x0f, 0xc7, 0x27),
+    // Traps, and what lives.
+    ROW(GP, 0xcc),
+    ROW(DB, 0xf1),
+    ROW(UD, 0xce),
+    ROW(UD, 0x0f, 0x0b),
+    ROW(LIVES, 0x0f, 0xae, 0x3f),
+    ROW(LIVES, 0x0f, 0x1c, 0x07),
+    ROW(LIVES | UD, 0x0f, 0xc7, 0xf0),
+    ROW(ANY | LIVES, 0x0f, 0x34),
+};
+
+static uint32_t random_msr(struct dice *dice) {
+    static const uint32_t first[] = {0,     0x10,  0x1b,  0x3a,  0x48,  0x8b,       0x174,
+                                     0x1a0, 0x277, 0x480, 0x6e0, 0x800, 0xc0000080, 0xc0000100};
+    return dice_one_in(dice, 3) ? (uint32_t)dice_value(dice)
+                                : first[dice_below(dice, ARRAY_COUNT(first))] + dice_below(dice, 4);
+}
+
+static void write_row(struct dice *dice, const struct row *row) {
+    begin_code();
+    emit_move(RAX, dice_value(dice));
+    emit_move(RCX, random_msr(dice));
+    emit_move(RDX, dice_value(dice));
+    emit_move(RBX, CHILD_OWN + ABI_PAGE);
+    emit_move(RSI, CHILD_OWN + ABI_PAGE);
+    emit_move(RDI, CHILD_OWN + ABI_PAGE);
+    emit(row->bytes, row->size);
+    end_code();
+}
+
+static void write_interrupt(uint32_t vector) {
+    const uint8_t interrupt[] = {0xcd, (uint8_t)vector};
+    begin_code();
+    emit(interrupt, sizeof(interrupt));
+    end_code();
+}
+
+// Far jumps, calls and returns, in all sizes, with any selector, to the code behind them or to anywhere.
+static void write_far(struct dice *dice, uint32_t selector) {
+    static const uint8_t ways[][4] = {
+        {0x48, 0xff, 0x2f}, {0xff, 0x2f},
+        {0x66, 0xff, 0x2f}, {0x48, 0xff, 0x1f},
+        {0xff, 0x1f},       {0x66, 0xff, 0x1f},
+        {0x48, 0xcb},       {0xcb},
+        {0x48, 0xcf},       {0xcf},
+        {0x66, 0xcf},       {0x48, 0x0f, 0xb2, 0x3f},
+    };
+    static const uint8_t sizes[] = {3, 2, 3, 3, 2, 3, 2, 1, 2, 1, 2, 4};
+    uint32_t way = dice_below(dice, ARRAY_COUNT(ways));
+    uint64_t target = dice_one_in(dice, 2) ? CHILD_CODE + 0x100 : dice_address(dice);
+    // What memory at RDI and at RSP holds: offset and selector, then flags, stack and its selector.
+    uint64_t *words = (uint64_t *)(void *)(own_area.at + ABI_PAGE);
+    words[0] = target;
+    words[1] = selector;
+    words[2] = dice_roll(dice) & 0x7fffffff;
+    words[3] = dice_one_in(dice, 2) ? STACK_TOP - 64 : dice_address(dice);
+    words[4] = dice_one_in(dice, 2) ? selector : dice_below(dice, SELECTORS);
+    begin_code();
+    emit_move(RDI, CHILD_OWN + ABI_PAGE);
+    emit_move(RSP, CHILD_OWN + ABI_PAGE);
+    emit(ways[way], sizes[way]);
+    code_size = 0x100;
+    end_code();
+}
+
+// A load, a store, a jump, a call, and a stack at any address. True: no process may see what is there.
+static bool write_access(struct dice *dice) {
+    static const uint8_t ways[][8] = {
+        {0x48, 0x8b, 0x00},
+        {0x48, 0x89, 0x00},
+        {0xff, 0xe0},
+        {0xff, 0xd0},
+        {0x48, 0x89, 0xc4, 0x50},
+        {0x48, 0x89, 0xc4, 0xc3},
+        {0x48, 0x89, 0xc4, 0x48, 0xcf},
+        {0xf0, 0x48, 0x0f, 0xc7, 0x08},
+        {0x48, 0x89, 0xc7, 0xf3, 0xa4},
+        {0x48, 0x89, 0xc4, 0xcc},
+        {0x48, 0x89, 0xc4, 0x9c},
+        {0x48, 0x89, 0xc5, 0xc9},
+    };
+    static const uint8_t sizes[] = {3, 3, 2, 2, 4, 4, 5, 5, 5, 4, 4, 4};
+    uint32_t way = dice_below(dice, ARRAY_COUNT(ways));
+    uint64_t address = dice_address(dice);
+    begin_code();
+    emit_move(RSI, CHILD_OWN);
+    emit_move(RCX, 16);
+    emit_move(RAX, address);
+    emit(ways[way], sizes[way]);
+    end_code();
+    return address >= ABI_USER_END && address < UINT64_MAX - ABI_PAGE;
+}
+
+// Single steps: TF, then the stub, a load of SS, SYSENTER.
+static void write_step(struct dice *dice) {
+    static const uint8_t call[] = {0xff, 0xd3}, pop_ss[] = {0x8e, 0xd2}, enter[] = {0x0f, 0x34};
+    static const uint8_t push_pop[] = {0x50, 0x9d};
+    begin_code();
+    emit_move(RBX, ABI_STUB_ADDRESS);
+    emit_move(RDX, dice_one_in(dice, 2) ? 0x23 : 0x33);
+    emit_move(RCX, STACK_TOP - 128);
+    emit_move(RAX, FLAG_TF | FLAG_IF | 2);
+    emit(push_pop, sizeof(push_pop));
+    switch (dice_below(dice, 4)) {
+    case 0:
+        emit(call, sizeof(call));
+        break;
+    case 1:
+        emit(pop_ss, sizeof(pop_ss));
+        emit(call, sizeof(call));
+        break;
+    case 2:
+        emit(pop_ss, sizeof(pop_ss));
+        emit(enter, sizeof(enter));
+        break;
+    default:
+        emit(enter, sizeof(enter));
+        break;
+    }
+    end_code();
+}
+
+static void write_anything(struct dice *dice) {
+    begin_code();
+    for (uint32_t reg = 0; reg < 8; reg++)
+        if (reg != RSP)
+            emit_move(reg, dice_one_in(dice, 2) ? CHILD_OWN + dice_below(dice, OWN_SIZE)
+                                                : dice_value(dice));
+    for (unsigned i = 0; i < 64; i++) {
+        uint8_t byte = (uint8_t)dice_roll(dice);
+        emit(&byte, 1);
+    }
+    // GETSEC stops the emulator (docs/testing.md): the one instruction that is left out.
+    for (uint32_t i = 0; i + 1 < code_size; i++)
+        if (code_area.at[i] == 0x0f && code_area.at[i + 1] == 0x37)
+            code_area.at[i + 1] = 0x0b;
+    end_code();
+}
+
+// ---- the mother ------------------------------------------------------------------------------------------------------
+
+static void judge(const char *name, uint64_t detail, bool has_ended,
+                  const struct abi_process_status *status, uint64_t ends) {
+    if (!has_ended) {
+        CHECK((ends & HANGS) != 0, "%s 0x%lx: does not end", name, detail);
+    } else if (status->state == ABI_PROCESS_EXITED) {
+        CHECK((ends & LIVES) != 0, "%s 0x%lx: nothing happened", name, detail);
+    } else {
+        bool is_good = status->vector < 32 && (ends & BIT(status->vector)) != 0;
+        CHECK(is_good, "%s 0x%lx: exception %u, error 0x%x at 0x%lx", name, detail, status->vector,
+              status->error, status->rip);
+    }
+}
+
+// A child lives and ends.
+static void attack(const char *name, uint64_t detail, uint64_t entry, uint64_t ends) {
+    struct child child;
+    struct abi_process_status status;
+    child_open(&child, FRIEND_QUOTA);
+    child_map(&child, &own_area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
+    child_map(&child, &code_area, CHILD_CODE, ABI_RIGHT_READ | ABI_RIGHT_EXECUTE);
+    child_start(&child, entry, STACK_TOP, CHILD_OWN);
+    bool has_ended = child_wait(&child, (ends & HANGS) != 0 ? HANGING_US : PATIENCE_US, &status);
+    judge(name, detail, has_ended, &status, ends);
+    child_close(&child);
+}
+
+static void attack_by_function(const char *name, uint64_t detail, void (*function)(struct own *),
+                               uint64_t ends) {
+    own->done = 0;
+    attack(name, detail, (uintptr_t)function, ends);
+    CHECK((ends & ANY) != 0 || own->done == 1, "%s: came through %lu times", name, own->done);
+}
+
+// Ring 3 names no descriptor but its own, whatever the limit of the GDT is. Behind it the processor may read for the
+// process what is not mapped: that ends the process.
+static void attack_by_names(void) {
+    own->seen_count = 0;
+    for (own->selector = 0; own->selector < SELECTORS; own->selector += NAMED_A_LIFE)
+        attack_by_function("naming selectors", own->selector, name_selectors, LIVES | PF);
+    CHECK(own->seen_count > 0, "not even its own selectors are seen");
+    visible_count = MIN(own->seen_count, SEEN_MAX);
+    for (uint32_t i = 0; i < visible_count; i++) {
+        const struct seen *seen = &own->seen[i];
+        bool is_ours = (seen->rights & RIGHTS_S) != 0 &&
+                       (seen->rights & RIGHTS_DPL3) == RIGHTS_DPL3 && seen->selector < GDT_BEHIND &&
+                       (seen->selector & SELECTOR_LDT) == 0;
+        CHECK(is_ours, "selector 0x%x is seen, with rights 0x%x", seen->selector, seen->rights);
+        visible[i] = *seen;
+    }
+}
+
+// A process that waits has a kernel stack, so the next one has another.
+static void park(struct child *child) {
+    child_open(child, FRIEND_QUOTA);
+    child_map(child, &own_area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
+    own->event = child_give(child, child->event, ABI_RIGHT_WAIT);
+    child_start(child, (uintptr_t)wait_for_ever, STACK_TOP - ABI_PAGE, CHILD_OWN);
+    wall_nap(100); // it has read its handle
+}
+
+static uint32_t random_selector(struct dice *dice) {
+    if (dice_one_in(dice, 3))
+        return dice_below(dice, SELECTORS);
+    return dice_one_in(dice, 2) ? dice_below(dice, 0x80)
+                                : visible[dice_below(dice, visible_count)].selector;
+}
+
+static void attack_by_visible(void) {
+    for (uint32_t i = 0; i < visible_count; i++) {
+        for (own->segment = 0; own->segment < SEGMENT_COUNT; own->segment++) {
+            own->selector = visible[i].selector;
+            attack_by_function("loading selector", own->selector, load_selector, LOAD_ENDS);
+        }
+    }
+}
+
+static void attack_by_selectors(struct dice *dice) {
+    struct child parked[STACKS];
+    for (uint32_t i = 0; i < STACKS; i++) {
+        attack_by_names();
+        attack_by_visible();
+        park(&parked[i]);
+    }
+    for (uint32_t i = 0; i < STACKS; i++)
+        child_close(&parked[i]);
+    for (uint32_t i = 0; i < 60; i++) {
+        own->segment = dice_below(dice, SEGMENT_COUNT);
+        own->selector = random_selector(dice);
+        attack_by_function("loading selector", own->selector, load_selector, LOAD_ENDS);
+    }
+    for (uint32_t i = 0; i < 80; i++) {
+        uint32_t selector = random_selector(dice);
+        write_far(dice, selector);
+        attack("far transfer with selector", selector, CHILD_CODE, ANY | LIVES | HANGS);
+    }
+}
+
+static void attack_by_code(struct dice *dice) {
+    for (uint32_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        uint64_t bytes = 0;
+        memcpy(&bytes, rows[i].bytes, rows[i].size);
+        write_row(dice, &rows[i]);
+        attack("instruction", bytes, CHILD_CODE, rows[i].ends);
+    }
+    for (uint32_t vector = 0; vector < 256; vector++) {
+        write_interrupt(vector);
+        attack("INT", vector, CHILD_CODE, GP);
+    }
+    for (uint32_t i = 0; i < 16; i++) {
+        write_step(dice);
+        attack("single step", i, CHILD_CODE, DB | PF | GP | LIVES);
+    }
+    for (uint32_t i = 0; i < 120; i++) {
+        bool is_kernels = write_access(dice);
+        attack("address", i, CHILD_CODE, ANY | (is_kernels ? 0 : LIVES | HANGS));
+    }
+    for (uint32_t i = 0; i < 150; i++) {
+        write_anything(dice);
+        attack("random code", i, CHILD_CODE, ANY | LIVES | HANGS);
+    }
+}
+
+void wall_main(void) {
+    struct dice dice = {wall_seed};
+    own_area = area_make(OWN_SIZE);
+    code_area = area_make(ABI_PAGE);
+    own = (struct own *)(void *)own_area.at;
+    for (uint64_t round = 0; round < wall_rounds; round++) {
+        own->dice.state = dice_roll(&dice);
+        attack_by_selectors(&dice);
+        attack_by_function("SYSENTER with flags", 0, enter_with_flags, LIVES);
+        attack_by_function("split locks", 0, split_locks, LIVES | BIT(EXC_AC));
+        attack_by_code(&dice);
+        attack_by_names();
+    }
+}

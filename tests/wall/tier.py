@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tier wall: hostile processes on the real kernel, all in one boot on each CPU model, beside two witnesses that miss
+nothing, with the auditor behind each end."""
+
+from guest.tier import MODELS, audit_problem, judge
+from runner.job import Job, verdict
+from runner.machine import run_machine
+
+from .cases import SEED, WALLS, wall_vm, witness_vm, witnesses
+
+TIER = "wall"
+TIMEOUT = 900
+TEST_IMAGE = "test image: programs of its manifest run in the VMM's place; not for use"
+
+
+def jobs():
+    tests = [wall.name for wall in WALLS] + [case.name for case in witnesses()]
+    for model, name in MODELS.items():
+        yield Job(TIER, name, wall_job(model), tests=tests, weight=60)
+
+
+def boot_walls(context, walls, seed, options, rounds=None, beats=None):
+    """The boot, and what is wrong with each of its parts: [(name, problem or None)]."""
+    cases = witnesses(beats) if beats else witnesses()
+    vms = [wall_vm(wall, seed * 100 + i, rounds) for i, wall in enumerate(walls)]
+    vms = [witness_vm(cases[0]), *vms, witness_vm(cases[1])]
+    options = ["--test-keys", "--append-cmdline", "audit=on", *options]
+    boot = run_machine(context, context.log.stem, vms, options, TIMEOUT)
+    problems = [(case.name, judge(case, boot)) for case in [*walls, *cases]]
+    problems.append(("host", boot.host_problem([0, 1])))
+    problems.append(("audit", audit_problem(boot, len(vms))))
+    problems.append(("told", None if TEST_IMAGE in boot.host else "no line says that it is a test image"))
+    return boot, problems
+
+
+def wall_job(model):
+    def run(context):
+        walls = [wall for wall in WALLS if not context.pattern or context.pattern in wall.name]
+        _boot, problems = boot_walls(context, walls, SEED, ["--cpu", model, "--cpus", 2])
+        return [verdict(name, problem) for name, problem in problems]
+
+    return run
