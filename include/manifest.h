@@ -28,7 +28,7 @@
 //               kernel-file = "vmlinuz";    // the user's name of it, for messages; default: kernel
 //               initrd = "initrd-0";        // a module likewise; absent when there is none
 //               initrd-file = "initrd.img"; // likewise
-//               vmm = "calls.elf-2";        // a program in the VMM's place; absent but in test images
+//               vmm = "calls.elf-2";        // likewise: a program in the VMM's place; absent but in test images
 //               cmdline = "console=ttyS0";
 //               autostart;                  // present: start at boot
 //               // All that follows may be absent.

@@ -10,13 +10,14 @@
 #include "kernel/space.h"
 #include "lib/string.h"
 
-#define WORD_BITS     64u
-#define POOL_RESERVE  8u // pages kept back for the tables that mapping more of the pool needs
-#define POOL_GROW     SIZE_2M
-#define RECLAIM_MAX   16u // chunks that one frame_reclaim gives back
-#define BOOT_POOL_MIN (SIZE_1M + SIZE_1M / 2)
-#define SIZE_1M       (1ULL << 20)
-#define POOL_BELOW    (1ULL << 32) // the APs load CR3 while they are in 32-bit code
+#define WORD_BITS      64u
+#define POOL_RESERVE   8u // pages kept back for the tables that mapping more of the pool needs
+#define POOL_GROW      SIZE_2M
+#define RECLAIM_CHUNKS 16u // that one call gives back at most
+#define RECLAIM_PAGES  64u
+#define BOOT_POOL_MIN  (SIZE_1M + SIZE_1M / 2)
+#define SIZE_1M        (1ULL << 20)
+#define POOL_BELOW     (1ULL << 32) // the APs load CR3 while they are in 32-bit code
 
 #define CHUNK_PAGES (SIZE_2M >> PAGE_SHIFT)
 
@@ -31,6 +32,7 @@ static struct {
     uint64_t *bitmap;         // [lock]
     uint8_t *owners;          // the auditor's, a byte a frame
     uint64_t frame_count;     // frames that the bitmap covers
+    uint64_t low_begin;       // no frame below this one is free [lock]
     uint64_t high_end;        // no free run of 2 MiB reaches beyond this frame [lock]
     uint64_t direct;          // what to add to a physical address to reach a kernel page
     uint64_t total, free;     // bytes [lock]
@@ -38,6 +40,7 @@ static struct {
     struct pool_page *pool;   // pages of chunks that are partly in use [lock]
     struct pool_page *chunks; // first pages of those that are not [lock]
     uint64_t pool_count;      // pages in both [lock]
+    uint32_t reclaims;        // CPUs that are about to give back some of them [lock]
     uint16_t *chunk_free;     // by chunk: how many of its pages are in either [lock]
     hpa_t boot_run;
     uint64_t boot_run_size;
@@ -91,6 +94,7 @@ static uint64_t release_range(uint64_t base, uint64_t size) {
     uint64_t end = (base + size) >> PAGE_SHIFT;
     bits_set(base >> PAGE_SHIFT, size >> PAGE_SHIFT, true);
     frames.high_end = MAX(frames.high_end, align_up(end, SIZE_2M >> PAGE_SHIFT));
+    frames.low_begin = MIN(frames.low_begin, base >> PAGE_SHIFT);
     frames.free += size;
     return size;
 }
@@ -98,7 +102,8 @@ static uint64_t release_range(uint64_t base, uint64_t size) {
 // From the bottom: for runs smaller than 2 MiB. Behind a frame in use it goes on behind that one, so that
 // each word is looked at a few times at most, however broken up memory is.
 static bool find_low(uint64_t count, uint64_t align, uint64_t *first) {
-    for (uint64_t i = 0;; i++) {
+    frames.low_begin = bits_find(frames.low_begin, frames.frame_count, true);
+    for (uint64_t i = frames.low_begin;; i++) {
         *first = align_up(bits_find(i, frames.frame_count, true), align);
         if (*first + count > frames.frame_count)
             return false;
@@ -110,18 +115,15 @@ static bool find_low(uint64_t count, uint64_t align, uint64_t *first) {
 
 static bool find_high(uint64_t count, uint64_t align, uint64_t *first) {
     uint64_t end = MIN(frames.frame_count, frames.high_end);
-    if (count > end)
-        return false;
-    for (uint64_t i = align_down(end - count, align);; i -= align) {
-        if (bits_all_set(i, count)) {
-            *first = i;
-            if (count <= SIZE_2M >> PAGE_SHIFT)
-                frames.high_end = i;
-            return true;
-        }
-        if (i < align)
-            return false;
+    bool is_found = false;
+    for (uint64_t i = count <= end ? align_down(end - count, align) + align : 0;
+         i >= align && !is_found;) {
+        *first = i -= align;
+        is_found = bits_all_set(i, count);
     }
+    if (count == CHUNK_PAGES && align == CHUNK_PAGES)
+        frames.high_end = is_found ? *first : 0;
+    return is_found;
 }
 
 static bool alloc_locked(uint64_t size, uint64_t align, hpa_t *base) {
@@ -245,7 +247,6 @@ static void pool_grow(void) {
 // Takes a chunk that is in no use out of the pool and out of the direct map. False: the pool has none to
 // spare.
 static bool chunk_unmap(hpa_t *chunk) {
-    lock_take(&frames.lock);
     bool is_spare = frames.chunks != NULL && frames.pool_count > CHUNK_PAGES + POOL_RESERVE;
     if (is_spare) {
         *chunk = frame_of_kernel(frames.chunks);
@@ -254,20 +255,52 @@ static bool chunk_unmap(hpa_t *chunk) {
         frames.pool_count -= CHUNK_PAGES;
         space_unmap_direct(*chunk, SIZE_2M);
     }
-    lock_drop(&frames.lock);
     return is_spare;
 }
 
-bool frame_reclaim(void) {
-    hpa_t chunk[RECLAIM_MAX];
+// The same with a page of a chunk that is partly in use. Its large leaf is cut, which takes a page of the reserve.
+static bool page_unmap(hpa_t *page) {
+    struct pool_page *entry = frames.pool_count > POOL_RESERVE ? frames.pool : NULL;
+    if (entry == NULL)
+        return false;
+    *page = frame_of_kernel(entry);
+    list_take(&frames.pool, entry);
+    frames.chunk_free[page->v / SIZE_2M]--;
+    frames.pool_count--;
+    space_unmap_direct(*page, PAGE_SIZE);
+    return true;
+}
+
+static bool reclaim(bool (*unmap)(hpa_t *), uint64_t size, uint32_t max) {
+    hpa_t run[RECLAIM_PAGES];
     uint32_t count = 0;
-    while (count < RECLAIM_MAX && chunk_unmap(&chunk[count]))
+    lock_take(&frames.lock);
+    while (count < max && unmap(&run[count]))
         count++;
-    if (count > 0)
-        smp_flush_all();
+    bool is_on_its_way = frames.reclaims > 0;
+    frames.reclaims += count > 0;
+    // Nobody's meanwhile: the flush may wait for the auditor, who would miss them.
+    frames.total -= count * size;
+    lock_drop(&frames.lock);
+    if (count == 0) {
+        smp_interrupt(); // who gives back waits for us
+        return is_on_its_way;
+    }
+    smp_flush_all();
     for (uint32_t i = 0; i < count; i++)
-        frame_free(chunk[i], SIZE_2M);
-    return count > 0;
+        frame_add(run[i], size);
+    lock_take(&frames.lock);
+    frames.reclaims--;
+    lock_drop(&frames.lock);
+    return true;
+}
+
+bool frame_reclaim(void) {
+    return reclaim(chunk_unmap, SIZE_2M, RECLAIM_CHUNKS);
+}
+
+bool frame_reclaim_pages(void) {
+    return frame_reclaim() || reclaim(page_unmap, PAGE_SIZE, RECLAIM_PAGES);
 }
 
 void *frame_table_alloc(void) {

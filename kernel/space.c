@@ -167,6 +167,7 @@ void space_stack_free(struct quota *quota, uint64_t top) {
     stack_free = top;
     lock_drop(&lock);
     quota_release_kernel(quota, CPU_STACK_SIZE);
+    quota_tell(quota);
 }
 
 bool space_cpu_init(struct cpu *cpu) {

@@ -75,10 +75,15 @@ CASES = [
     Case("cr"),
     Case("xsetbv"),
     Case("refused-instructions"),
+    Case("hypercall"),
     Case("exceptions"),
     Case("debug"),
     Case("paging"),
     Case("modes", restricted_end=NO_REAL_MODE),
+    Case(
+        "tasks", memory="16M", prints=("a double fault, in a task of its own",),
+        restricted_end=NO_REAL_MODE,
+    ),
     Case("fpu-a", "fpu", "seed=1"),
     Case("fpu-b", "fpu", "seed=77"),
     Case("memory-16m", "memory", "memory=16", memory="16M"),
@@ -113,9 +118,8 @@ CASES = [
     Case("steal-d", "pvclock", "steal"),
     Case("rdtscp-a", "rdtscp"),
     Case("rdtscp-b", "rdtscp"),
-    Case("spec-a", "speculation", "set=4"), # SSBD
-    Case("spec-b", "speculation", "set=3"), # STIBP with IBRS
-    Case("spec-c", "speculation", "set=1"),
+    Case("spec-a", "speculation", "set=4", memory="4M"),  # SSBD
+    Case("spec-b", "speculation", "set=3", memory="4M"),  # STIBP with IBRS
     Case("halt"),
     *smp("smp-start", 2),
     *smp("smp-start", 4),

@@ -30,6 +30,23 @@ MODELS = {
 # Where the processor can scale its TSC, one guest has such a TSC as a machine of today: it came from there, so to speak.
 SCALED = {"sapphire_rapids": "2.4GHz"}
 
+# What a stock kernel makes of the speculation controls that it finds: where the processor has them it uses them, and knows
+# what the processor is free of; where it has none it helps itself.
+VULNERABILITIES = {
+    "sapphire_rapids": {
+        "spectre_v2": "Mitigation: Enhanced / Automatic IBRS; IBPB: conditional;",
+        "meltdown": "Not affected",
+        "l1tf": "Not affected",
+        "spec_store_bypass": "Not affected",
+        "mds": "Mitigation: Clear CPU buffers",
+    },
+    "corei7_skylake_x": {
+        "spectre_v2": "Mitigation: Retpolines",
+        "meltdown": "Mitigation: PTI",
+        "spec_store_bypass": "Vulnerable",
+    },
+}
+
 BAD_LINES = [
     "BUG:", "Oops", "WARNING", "Firmware Bug", "unchecked MSR", "Call Trace",
     "self-detected stall", "detected stalls", "kthread starved", "TSC unstable", "TSC warp",
@@ -72,6 +89,14 @@ def judge_selfcheck(lines):
     return None if said[-1].startswith("selfcheck: PASS") else said[-1]
 
 
+def judge_vulnerabilities(model, lines):
+    found = dict(re.findall(r"^vulnerability (\S+): (.*)", "\n".join(lines), re.MULTILINE))
+    for name, text in VULNERABILITIES[model].items():
+        if not found.get(name, "").startswith(text):
+            return f"{name}: '{found.get(name)}', not '{text}'"
+    return None
+
+
 def selfcheck_vm(vcpus, memory, words):
     words = f"console=ttyS0 panic=-1 {words} selfcheck.cpus={vcpus} selfcheck.mem={memory}"
     return {
@@ -93,6 +118,7 @@ def selfcheck_job(model, vcpus):
             verdict("powers off", None if end == "powered off" else f"ended as '{end}'"),
             verdict("checks itself", judge_selfcheck(lines)),
             verdict("has a clean log", bad_line(lines) if lines else "it printed nothing"),
+            *([verdict("protects itself", judge_vulnerabilities(model, lines))] if model in VULNERABILITIES else []),
             verdict("host", boot.host_problem([0])),
         ]
 
