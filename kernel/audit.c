@@ -200,7 +200,10 @@ static void judge_space(struct audit *audit, const struct pagetable *pt, uint32_
 
 static void judge_process(struct audit *audit, struct process *process) {
     judge_space(audit, &process->pt, ABI_AUDIT_PROCESS, process->regions);
-    if (process->pt.root.v != 0 && !space_is_kernel_half(&process->pt))
+    if (process->pt.root.v == 0)
+        return;
+    if (!space_is_kernel_half(&process->pt) ||
+        !space_is_user_root(process->user_root, &process->pt))
         tell(audit, ABI_AUDIT_TABLE, process->pt.root.v, 0);
 }
 
