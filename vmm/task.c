@@ -99,7 +99,7 @@ struct task {
     struct descriptor new;
     uint64_t pdpte[4];
     uint64_t cr3;
-    unsigned cpl; // of the new task
+    unsigned cpl;   // of the new task
     uint16_t stack; // its SS
 };
 
@@ -124,10 +124,6 @@ static bool fail_selector(struct task *t, enum vector vector, uint16_t selector)
 }
 
 static bool fail_walk(struct task *t, enum walk_status status, uint64_t gva, uint32_t error) {
-    if (status == WALK_UNBACKED) {
-        t->result = TASK_UNBACKED;
-        return false;
-    }
     if (status != WALK_PAGE_FAULT)
         return fail(t, VECTOR_GP, 0);
     *t->fault = (struct task_fault){.vector = 14, .error = error, .cr2 = gva};
