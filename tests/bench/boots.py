@@ -153,6 +153,8 @@ WEIGHTS = {"light": 100, "middle": 200, "heavy": 400}
 CAP = 25  # percent
 HOGS = {"hog-off": "off", "hog-exits": "exits", "hog-ports": "ports", "hog-ipis": "ipis"}
 HOG_SECONDS = 9
+FLOOD_CAP = 5  # percent
+FLOOD_SECONDS = 8
 
 
 def share_of(run, vm):
@@ -212,12 +214,23 @@ def measure_realtime():
     }
 
 
+def measure_flood():
+    """A busy VM, and a process in a VMM's place that may have 5 % of the CPU: it signals, prints and reports
+    as fast as it can, and what the supervisor does then is not charged to it."""
+    storm = str(BUILD / "guests" / "wall" / "storm.elf")
+    words = f"seconds={FLOOD_SECONDS} signals foreign reports prints"
+    attacker = {**guest("flood", "share", words, cap=FLOOD_CAP), "kernel": storm, "vmm": storm}
+    run = boot("flood", [guest("victim", "share", WINDOW), attacker], 1, "--test-keys")
+    return {"flood_beside": math.ceil(1000 - 1000 * share_of(run, "victim"))}
+
+
 MEASURES = [
     (measure_exits, ["exit_cpuid", "exit_out_vmm", "exit_mmio_read_vmm", "tsc_deadline", "self_ipi"]
      + ["timer_running", "timer_halted", "vcpu_switch"]),
     (measure_pair, ["ipi_running", "ipi_halted"]),
     (measure_shares, ["share_weights", "dedicated_gaps", "dedicated_timer_exits"]),
     (measure_cap, ["cap_alone"]),
+    (measure_flood, ["flood_beside"]),
     (measure_realtime, ["realtime_misses", "realtime_worst", "realtime_begun", "cap_beside"]),
     (measure_idle, ["idle_exits", "idle_exits_beyond"]),
     (measure_start, ["boot_to_guest"]),
