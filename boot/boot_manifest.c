@@ -113,7 +113,7 @@ static const struct explanation *explain(enum boot_manifest_error error) {
         [BOOT_MANIFEST_FOREIGN] = {"is no Bulkhead manifest", same_version},
         [BOOT_MANIFEST_VERSION] = {"has a version that this loader does not read", same_version},
         [BOOT_MANIFEST_CMDLINE] = {"has a host command line of more than 511 bytes", "shorten it"},
-        [BOOT_MANIFEST_TOO_MANY] = {"names more than 64 modules", "use fewer files"},
+        [BOOT_MANIFEST_TOO_MANY] = {"names more than 128 modules", "use fewer files"},
         [BOOT_MANIFEST_INCOMPLETE] = {"lacks a property of a module", same_version},
         [BOOT_MANIFEST_NAME_LENGTH] = {"has a module name of 0 or more than 63 bytes",
                                        "give the file another name"},
@@ -121,7 +121,7 @@ static const struct explanation *explain(enum boot_manifest_error error) {
         [BOOT_MANIFEST_PATH] = {"has a module path that is no path", same_version},
         [BOOT_MANIFEST_ORDER] = {"does not begin with kernel.elf and supervisor.elf", same_version},
     };
-    _Static_assert(BOOT_CMDLINE_MAX == 512 && BOOT_MODULES_MAX == 64 && BOOT_MODULE_NAME_MAX == 64,
+    _Static_assert(BOOT_CMDLINE_MAX == 512 && BOOT_MODULES_MAX == 128 && BOOT_MODULE_NAME_MAX == 64,
                    "the limits that the texts name");
     return &explanations[error];
 }

@@ -33,8 +33,9 @@
 #define ABI_VERSION       1u
 #define ABI_CONSOLE_MAX   512u // bytes
 #define ABI_PAGE          4096u
-#define ABI_STUB_ADDRESS  0x1000u           // the page of code that enters the kernel
-#define ABI_START_ADDRESS 0x2000u           // the supervisor's struct abi_start, read-only, 2 pages
+#define ABI_STUB_ADDRESS  0x1000u // the page of code that enters the kernel
+#define ABI_START_ADDRESS 0x2000u // the supervisor's struct abi_start, read-only
+#define ABI_START_PAGES   3u
 #define ABI_USER_BASE     0x10000u          // mappings of processes lie from here
 #define ABI_USER_END      0x7fffffff0000ULL // to here
 #define ABI_SKEWED_MAX    0x4000000u        // the largest mapping by small pages: ABI_PROCESS_MAP
@@ -296,7 +297,7 @@ struct abi_start_module {
     uint32_t reserved;
 };
 
-#define ABI_START_MODULES_MAX 64
+#define ABI_START_MODULES_MAX 128
 
 struct abi_start {
     uint32_t version; // ABI_VERSION

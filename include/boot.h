@@ -32,7 +32,7 @@
 #define BOOT_NOTE_OWNER   "Bulkhead"
 #define BOOT_NOTE_VERSION 1u
 
-#define BOOT_MODULES_MAX     64
+#define BOOT_MODULES_MAX     128
 #define BOOT_MODULE_NAME_MAX 64
 #define BOOT_CMDLINE_MAX     512
 

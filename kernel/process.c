@@ -133,7 +133,7 @@ static bool is_map_valid(uint64_t address, uint64_t offset, uint64_t size, uint6
 
 int process_map(struct process *process, struct memory *memory, uint64_t address, uint64_t offset,
                 uint64_t size, uint64_t rights) {
-    bool is_start = address == ABI_START_ADDRESS && size <= 2 * PAGE_SIZE &&
+    bool is_start = address == ABI_START_ADDRESS && size <= ABI_START_PAGES * PAGE_SIZE &&
                     rights == ABI_RIGHT_READ && is_aligned(offset | size, PAGE_SIZE) && size > 0 &&
                     !range_exceeds(offset, size, memory->size);
     if (!is_start && !is_map_valid(address, offset, size, rights, memory))

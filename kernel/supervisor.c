@@ -17,7 +17,7 @@
 #define STACK_SIZE 32768ULL
 #define STACK_TOP  (ABI_USER_END - PAGE_SIZE)
 
-_Static_assert(sizeof(struct abi_start) <= 2 * PAGE_SIZE, "ABI_START_ADDRESS has two pages");
+_Static_assert(sizeof(struct abi_start) <= ABI_START_PAGES * PAGE_SIZE, "at ABI_START_ADDRESS");
 
 static void must(bool is_done, const char *what) {
     if (!is_done)
@@ -119,7 +119,8 @@ void supervisor_start(const struct boot_info *boot, struct object *system) {
     start.system = give(process, system);
     memcpy(start.cmdline, boot->cmdline, sizeof(start.cmdline));
     give_modules(process, boot, &start);
-    struct memory *page = map_new(process, ABI_START_ADDRESS, 2 * PAGE_SIZE, ABI_RIGHT_READ);
+    struct memory *page =
+        map_new(process, ABI_START_ADDRESS, ABI_START_PAGES * PAGE_SIZE, ABI_RIGHT_READ);
     memory_fill(page, 0, (const uint8_t *)&start, sizeof(start));
     object_unref(&page->object);
     must(thread_create(process, entry, STACK_TOP, ABI_START_ADDRESS, ABI_CPU_ANY) == ABI_OK,

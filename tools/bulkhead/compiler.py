@@ -21,7 +21,7 @@ from .table import CPUS_MAX
 # include/manifest.h and include/boot.h
 COMPATIBLE = "bulkhead,manifest"
 VERSION = 1
-MODULES_MAX = 64  # with manifest.dtb itself
+MODULES_MAX = 128  # with manifest.dtb itself
 FILE_NAME_MAX = 63
 
 # The hypervisor's own parts, each as its name among the modules and its place below the build
