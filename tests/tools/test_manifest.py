@@ -462,12 +462,12 @@ class Compiling(Case):
 
     def test_too_many_modules(self):
         text = ""
-        for number in range(61):
+        for number in range(125):
             self.file(f"k{number}")
             text += DEMO.replace("demo", f"vm{number}").replace("vmlinuz", f"k{number}")
         with self.assertRaises(Refused) as caught:
             self.compile(text)
-        what = "61 different kernels and initrds are named, the most is 60; share some"
+        what = "125 different kernels and initrds are named, the most is 124; share some"
         self.assertEqual(str(caught.exception), f"{self.work}/m.toml:1: vm: {what}")
 
     def test_command_line_with_what_is_appended(self):
