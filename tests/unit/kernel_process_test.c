@@ -187,7 +187,7 @@ Test(kernel_process, map_refuses_what_cannot_be) {
         {at, 0, PAGE_SIZE, RW_RIGHTS | ABI_RIGHT_EXECUTE}, // W^X
         {at, 0, PAGE_SIZE, RW_RIGHTS | ABI_RIGHT_COPY},
         {ABI_START_ADDRESS, 0, PAGE_SIZE, RW_RIGHTS},
-        {ABI_START_ADDRESS, 0, 3 * PAGE_SIZE, ABI_RIGHT_READ},
+        {ABI_START_ADDRESS, 0, 4 * PAGE_SIZE, ABI_RIGHT_READ},
         {ABI_START_ADDRESS, 3 * PAGE_SIZE, 2 * PAGE_SIZE, ABI_RIGHT_READ},
     };
     for (unsigned i = 0; i < ARRAY_COUNT(bad); i++)
@@ -200,7 +200,7 @@ Test(kernel_process, map_refuses_what_cannot_be) {
                  ABI_ERROR_EXISTS);
     cr_expect_eq(process_map(process, memory, ABI_USER_END - PAGE_SIZE, 0, PAGE_SIZE, RW_RIGHTS),
                  ABI_OK);
-    cr_expect_eq(process_map(process, memory, ABI_START_ADDRESS, 0, 2 * PAGE_SIZE, ABI_RIGHT_READ),
+    cr_expect_eq(process_map(process, memory, ABI_START_ADDRESS, 0, 3 * PAGE_SIZE, ABI_RIGHT_READ),
                  ABI_OK);
     cr_expect_eq(memory->object.ref_count, 4);
 }

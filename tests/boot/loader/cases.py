@@ -85,7 +85,7 @@ class Cases:
         case("manifest-version", "has version 2, this loader reads 1: build", version=2)
         case("cmdline-long", "of more than 511 bytes: shorten it", cmdline="x" * 512)
         many = [module(f"m{index}", "\\x") for index in range(127)]
-        case("modules-many", "more than 128 modules (module@80): use", good + many)
+        case("modules-many", "more than 128 modules (module@128): use", good + many)
         one_more("name-long", "name of 0 or more than 63 bytes", module("n" * 64, "\\x"))
         one_more("name-twice", "has a module name twice (supervisor.elf)", good[1])
         node = module("vmm.elf", "\\x", crc32=None)
