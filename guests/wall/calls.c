@@ -28,6 +28,7 @@ enum argument {
     HANDLE,  // with the kind of the call's row
     HANDLE2, // with the second kind
     POINTER, // to what the kernel reads or writes
+    OFFSET,  // in pages, mostly 0
     SIZE,    // in pages, mostly
     SMALL,   // a small number
     GROUP,   // enum vcpu_state_group
@@ -54,10 +55,10 @@ static const struct row rows[MANY] = {
     [ABI_QUOTA_CREATE] = {QUOTA_HANDLE, KINDS, QUOTA_HANDLE, {HANDLE, SIZE}},
     [ABI_QUOTA_READ] = {QUOTA_HANDLE, KINDS, KINDS, {HANDLE, POINTER}},
     [ABI_MEMORY_CREATE] = {QUOTA_HANDLE, KINDS, MEMORY, {HANDLE, SIZE, NONE}},
-    [ABI_MEMORY_COMMIT] = {MEMORY, KINDS, KINDS, {HANDLE, SIZE, SIZE}},
+    [ABI_MEMORY_COMMIT] = {MEMORY, KINDS, KINDS, {HANDLE, OFFSET, SIZE}},
     [ABI_MEMORY_SIZE] = {MEMORY, KINDS, KINDS, {HANDLE}},
     [ABI_PROCESS_CREATE] = {QUOTA_HANDLE, EVENT, PROCESS, {HANDLE, HANDLE2, VALUE, NONE}},
-    [ABI_PROCESS_MAP] = {PROCESS, MEMORY, KINDS, {HANDLE, HANDLE2, PLACE, SIZE, SIZE, RIGHTS}},
+    [ABI_PROCESS_MAP] = {PROCESS, MEMORY, KINDS, {HANDLE, HANDLE2, PLACE, OFFSET, SIZE, RIGHTS}},
     [ABI_PROCESS_UNMAP] = {PROCESS, KINDS, KINDS, {HANDLE, PLACE, SIZE}},
     [ABI_PROCESS_STATUS] = {PROCESS, KINDS, KINDS, {HANDLE, POINTER}},
     [ABI_PROCESS_KILL] = {PROCESS, KINDS, KINDS, {HANDLE, VALUE}},
@@ -72,7 +73,7 @@ static const struct row rows[MANY] = {
     [ABI_CHANNEL_SEND] = {CHANNEL, KINDS, KINDS, {HANDLE, POINTER, MESSAGE}},
     [ABI_CHANNEL_RECEIVE] = {CHANNEL, KINDS, KINDS, {HANDLE, POINTER, MESSAGE}},
     [ABI_VM_CREATE] = {QUOTA_HANDLE, KINDS, VM, {HANDLE, NONE}},
-    [ABI_VM_MAP] = {VM, MEMORY, KINDS, {HANDLE, HANDLE2, GPA, SIZE, SIZE, RIGHTS}},
+    [ABI_VM_MAP] = {VM, MEMORY, KINDS, {HANDLE, HANDLE2, GPA, OFFSET, SIZE, RIGHTS}},
     [ABI_VM_UNMAP] = {VM, KINDS, KINDS, {HANDLE, GPA, SIZE}},
     [ABI_VM_CPUID] = {VM, KINDS, KINDS, {HANDLE, POINTER, SMALL}},
     [ABI_VM_INTERRUPT] = {VM, KINDS, KINDS, {HANDLE, GPA, VALUE}},
@@ -177,6 +178,8 @@ static uint64_t choose(struct own *self, struct dice *dice, const struct row *ro
         return any_pointer(dice);
     case SIZE:
         return sizes[dice_below(dice, ARRAY_COUNT(sizes))];
+    case OFFSET:
+        return dice_one_in(dice, 4) ? dice_below(dice, 4) * ABI_PAGE : 0;
     case SMALL:
         return dice_one_in(dice, 3) ? 16 * dice_below(dice, 64) : dice_below(dice, 4);
     case GROUP:
@@ -237,7 +240,10 @@ static void attack(void) {
         if (result < 0)
             continue;
         __atomic_fetch_add(&self->good[number], 1, __ATOMIC_RELAXED);
-        if (number == ABI_HANDLE_COPY)
+        if (number == ABI_CHANNEL_CREATE && a[1] >= BUFFER && a[1] < BUFFER + 64)
+            for (uint32_t k = 0; k < 2; k++)
+                keep_handle(self, &dice, CHANNEL, ((volatile uint32_t *)a[1])[k]);
+        else if (number == ABI_HANDLE_COPY)
             keep_handle(self, &dice, dice_below(&dice, KINDS), result);
         else if (row->makes != KINDS)
             keep_handle(self, &dice, row->makes, result);

@@ -38,9 +38,9 @@ static void send_signals(struct dice *dice) {
     (void)sys_event_signal(self()->event, dice_roll(dice));
 }
 
-// Of a type that the supervisor does not know; and what it keeps.
+// Of types that the supervisor does not know, and of one that it does.
 static void send_messages(struct dice *dice) {
-    struct vmm_message message = {.type = dice_one_in(dice, 2) ? VMM_MESSAGE_DUMP : 99};
+    struct vmm_message message = {.type = dice_one_in(dice, 2) ? VMM_MESSAGE_RUNNING : 99};
     for (uint32_t i = 0; i < sizeof(message.text); i++)
         message.text[i] = (char)dice_roll(dice);
     (void)sys_channel_send(self()->report, &message, sizeof(message));

@@ -337,7 +337,6 @@ void wall_main(void) {
         sum.failures[2], sum.failures[3], sum.failures[4], sum.failures[5], sum.failures[6]);
     CHECK(sum.runs > 0 && sum.refused_runs > 0 && sum.maps > 0 && sum.states > 0 && sum.apics > 0,
           "something never worked");
-    CHECK(sum.exits[VCPU_EXIT_IO] > 0 && sum.exits[VCPU_EXIT_MEMORY] > 0 &&
-              sum.exits[VCPU_EXIT_SHUTDOWN] > 0,
-          "exits");
+    CHECK(sum.exits[VCPU_EXIT_IO] > 0 && sum.exits[VCPU_EXIT_MEMORY] > 0,
+          "the guest did not get anywhere");
 }
