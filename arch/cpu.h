@@ -71,7 +71,7 @@ struct cpu {
     uint32_t apic_id;
     uint32_t core;       // number of its physical core, see arch/topology.h
     struct cpu *sibling; // the next hardware thread of that core, in a ring; NULL: it is alone
-    uint64_t domain;     // whose thread ran here last, see arch/mitigation.h
+    uint64_t domain;     // of its last barrier; 0: another ran on the core since (kernel/core.c)
     uint64_t barriers;   // between two domains
     int32_t cache_class; // of service, see arch/cache.h
     uint32_t cache_generation;

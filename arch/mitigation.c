@@ -5,13 +5,6 @@
 #include "arch/log.h"
 #include "lib/string.h"
 
-enum mitigation_msr {
-    MSR_SPEC_CTRL = 0x48,
-    MSR_PRED_CMD = 0x49,
-    MSR_ARCH_CAPABILITIES = 0x10a,
-    MSR_FLUSH_CMD = 0x10b,
-};
-
 #define SPEC_CTRL_IBRS BIT(0)
 #define PRED_CMD_IBPB  BIT(0)
 #define FLUSH_CMD_L1D  BIT(0)
@@ -71,6 +64,7 @@ void mitigation_init(void) {
         (leaf7.edx & EDX_ARCH_CAPABILITIES) != 0 ? x86_rdmsr(MSR_ARCH_CAPABILITIES) : 0;
     mitigation = mitigation_judge(strcmp(cpu_features.vendor, "GenuineIntel") == 0, leaf7, amd,
                                   capabilities);
+    mitigation.capabilities = capabilities;
 }
 
 void mitigation_init_cpu(void) {
@@ -95,8 +89,8 @@ void mitigation_report(void) {
         log_line("side channels: missing: enhanced IBRS (a guest can mislead the kernel's own "
                  "branches; the kernel maps no guest's memory)");
     if (m->has_page_hazard)
-        log_line("side channels: not known to be free of ITLB multihit (a hostile guest may stop "
-                 "such a CPU)");
+        log_line("side channels: not known to be free of ITLB multihit: guests' code is mapped by "
+                 "small pages");
 }
 
 // Calls that are never returned from: returns of the next owner that find the stack empty do not go where
@@ -114,17 +108,21 @@ static void fill_return_stack(void) {
                      : "memory", "cc");
 }
 
+void mitigation_empty_buffers(void) {
+    static const uint16_t selector = SELECTOR_KERNEL_DATA;
+    // The form with a memory operand is the one that empties them.
+    if (mitigation.has_verw)
+        __asm__ volatile("verw %0" ::"m"(selector) : "cc", "memory");
+}
+
 void mitigation_switch(struct cpu *cpu, uint64_t domain) {
     const struct mitigation *m = &mitigation;
-    static const uint16_t selector = SELECTOR_KERNEL_DATA;
     cpu->domain = domain;
     cpu->barriers++;
     if (m->has_ibpb)
         x86_wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
     if (m->needs_l1d_flush && m->has_l1d_flush)
         x86_wrmsr(MSR_FLUSH_CMD, FLUSH_CMD_L1D);
-    // The form with a memory operand is the one that empties the buffers.
-    if (m->has_verw)
-        __asm__ volatile("verw %0" ::"m"(selector) : "cc", "memory");
+    mitigation_empty_buffers();
     fill_return_stack();
 }

@@ -22,6 +22,7 @@ struct mitigation {
     bool needs_verw;        // MDS, TAA, MMIO stale data, register file data
     bool needs_l1d_flush;   // L1 terminal fault
     bool has_page_hazard;   // a guest's code on large pages can stop the machine (ITLB multihit)
+    uint64_t capabilities;  // IA32_ARCH_CAPABILITIES; 0: there is none
 };
 extern struct mitigation mitigation;
 
@@ -35,10 +36,12 @@ void mitigation_init_cpu(void);
 // Says by log_line what is used, and what is needed and missing.
 void mitigation_report(void);
 
-// Whether this CPU last ran another domain than this one (never 0).
+// Whether this CPU, or another one of its core, ran another domain than this one (never 0) since its last barrier.
 static inline bool mitigation_is_switch(const struct cpu *cpu, uint64_t domain) {
     return cpu->domain != domain;
 }
 // Before anything of the domain runs on this CPU, and after what the last one left in registers has been
 // saved: has the processor forget. Counted in cpu->barriers.
 void mitigation_switch(struct cpu *cpu, uint64_t domain);
+// The part of it that is for a CPU about to leave its core to others: what it stored or loaded lately.
+void mitigation_empty_buffers(void);

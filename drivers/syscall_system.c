@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The system calls on the machine: information, console, power (include/abi.h).
+#include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "drivers/clock.h"
@@ -57,6 +58,7 @@ int64_t call_system_info(const struct syscall *c) {
         .xcr0_mask = cpu_features.has_xsave ? cpu_features.xcr0_mask : 0,
         .utc_seconds = utc_seconds,
         .utc_tsc = utc_tsc,
+        .arch_capabilities = mitigation.capabilities,
     };
     for (uint32_t i = 0; i < cpu_count; i++)
         for (unsigned k = 0; k < ARRAY_COUNT(cpu_table[i]->exits); k++)
@@ -100,7 +102,7 @@ int64_t call_console_bind(const struct syscall *c) {
     struct event *event;
     int error = check(c, ABI_RIGHT_MANAGE);
     if (error == ABI_OK)
-        error = syscall_get_event(c->a[1], &event);
+        error = syscall_get_event(c->a[1], c->a[2], &event);
     if (error != ABI_OK)
         return -error;
     console_bind(event, c->a[2]);

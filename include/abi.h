@@ -14,8 +14,9 @@
 // FPU: its registers hold a guest's, and must not be touched.
 //
 // Handles. A process names objects by small numbers >= 1 in its own handle table; each handle carries
-// rights, and a copy can only have fewer. A call whose handle does not exist or has another type fails
-// with ABI_ERROR_HANDLE, one that lacks a right with ABI_ERROR_RIGHTS; this is not repeated below.
+// rights, and a copy can only have fewer. A handle of an event carries the bits that may be signalled by
+// it, too. A call whose handle does not exist or has another type fails with ABI_ERROR_HANDLE, one that
+// lacks a right, or a bit of a mask to be signalled, with ABI_ERROR_RIGHTS; this is not repeated below.
 // An object lives as long as a handle, a mapping or a thread inside the kernel refers to it.
 //
 // Memory. Whatever the kernel allocates for an object is charged to the quota named at its creation
@@ -74,8 +75,9 @@ enum abi_call {
 
     // (handle): removes it from the caller's table. Errors: none of its own.
     ABI_HANDLE_CLOSE = 0,
-    // (process, handle, rights): puts a copy of the caller's `handle` with the rights that both the
-    // handle and `rights` have into the table of `process` (0: the caller's own).
+    // (process, handle, rights, mask): puts a copy of the caller's `handle` with the rights that both the
+    // handle and `rights` have into the table of `process` (0: the caller's own). What may be signalled
+    // by a copy of an event's handle is what both the handle and `mask` have.
     // Needs: handle COPY; process MANAGE. Returns: the handle's number there.
     // Errors: MEMORY (the process's quota), CLOSED (that process has ended).
     ABI_HANDLE_COPY = 1,
@@ -132,8 +134,9 @@ enum abi_call {
     ABI_EVENT_CREATE = 15,
     // (event, mask): sets the bits and wakes who waits. Needs: event SIGNAL. Returns: 0.
     ABI_EVENT_SIGNAL = 16,
-    // (event, deadline, uint64_t *bits): waits until a bit is set or the TSC reaches `deadline` (a
-    // past one: polls), then takes all bits and clears them. One waiter at a time (AGAIN).
+    // (event, deadline, uint64_t *bits, mask): waits until a bit of `mask` is set or the TSC reaches
+    // `deadline` (a past one: polls), then takes these bits and clears them. Other bits stay as they
+    // are: they wait for who asks for them, and wake nobody. One waiter at a time (AGAIN).
     // Needs: event WAIT. Returns: 0. Errors: TIMEOUT, AGAIN.
     ABI_EVENT_WAIT = 17,
     // (quota, uint32_t handles[2]): a pair of ends. Each holds up to ABI_CHANNEL_DEPTH messages of up
@@ -277,10 +280,11 @@ struct abi_system_info {
     uint32_t has_unrestricted_guest;
     uint32_t physical_bits; // of guest-physical addresses that VMs can use
     uint32_t has_tsc_scaling;
-    uint64_t xcr0_mask;   // what a guest may set in XCR0
-    uint64_t vm_exits;    // of all VMs since boot
-    uint64_t utc_seconds; // the machine's clock at boot, since 1970; 0: it has none
-    uint64_t utc_tsc;     // TSC when utc_seconds was read
+    uint64_t xcr0_mask;         // what a guest may set in XCR0
+    uint64_t vm_exits;          // of all VMs since boot
+    uint64_t utc_seconds;       // the machine's clock at boot, since 1970; 0: it has none
+    uint64_t utc_tsc;           // TSC when utc_seconds was read
+    uint64_t arch_capabilities; // IA32_ARCH_CAPABILITIES of this machine; 0: it has none
 };
 
 // What the supervisor finds at ABI_START_ADDRESS.
@@ -423,6 +427,7 @@ enum vcpu_exit {
     VCPU_EXIT_KICKED = 8,    // VCPU_SIGNAL_KICK
     VCPU_EXIT_FAILED = 9,    // the VM cannot go on: .failure; end it with a dump
     VCPU_EXIT_STARTUP = 10, // an INIT or SIPI changed the vCPU's state: nothing to do but to run on
+    VCPU_EXIT_STEPPED = 11, // what VCPU_DIRTY_STEP asked for
 };
 
 enum vcpu_failure {
@@ -431,8 +436,7 @@ enum vcpu_failure {
     VCPU_FAILURE_ENTRY = 2,          // the processor refused the guest's state; detail: why
     VCPU_FAILURE_TASK_SWITCH = 3,
     VCPU_FAILURE_MODE = 4,     // the guest entered a mode this CPU cannot virtualize; detail: CR0
-    VCPU_FAILURE_MEMORY = 5,   // the VM's quota has no memory for the tables; detail: the address
-    VCPU_FAILURE_DELIVERY = 6, // IDT or stack where there is no memory; detail: the address
+    VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address
 };
 
 // vcpu_page.dirty: what the VMM changed since the exit and the kernel has to take over.
@@ -441,6 +445,10 @@ enum vcpu_dirty {
     VCPU_DIRTY_RSP = 1u << 1,
     VCPU_DIRTY_RFLAGS = 1u << 2,
     VCPU_DIRTY_INJECT = 1u << 3,
+    // Leave the guest behind its next instruction, an event that is delivered in its place, or when it has to
+    // wait. Other exits may come first; the request holds until VCPU_EXIT_STEPPED, of which one more may
+    // come. ABI_VCPU_RUN returns UNSUPPORTED, and the guest did not run, where the processor cannot.
+    VCPU_DIRTY_STEP = 1u << 4,
 };
 
 enum vcpu_inject_type {
@@ -478,15 +486,27 @@ struct vcpu_exit_memory {
     uint64_t gva;    // valid when has_gva
     uint32_t access; // enum vcpu_access
     uint8_t has_gva;
-    uint8_t is_walk; // the access was to the guest's own page tables
-    uint8_t reserved[2];
+    uint8_t is_walk;     // the access was to the guest's own page tables
+    uint8_t is_delivery; // no instruction made it: an interrupt or exception was on its way in, and is again
+    uint8_t reserved;
 };
+
+
+struct vcpu_segment {
+    uint16_t selector;
+    uint16_t attributes; // SDM 3C 25.4.1 "Guest Register State", low 16 bits of the access rights
+    uint32_t limit;
+    uint64_t base;
+    // and VCPU_SEGMENT_UNUSABLE, which stands in a bit that is reserved there
+};
+
+#define VCPU_SEGMENT_UNUSABLE 0x0100u // the VMCS's bit 16
 
 // What a walk of the guest's page tables and the decoding of its instruction need. Valid after
 // VCPU_EXIT_MEMORY and string VCPU_EXIT_IO.
 struct vcpu_walk {
     uint64_t cr0, cr3, cr4, efer;
-    uint64_t segment_base[6]; // ES CS SS DS FS GS
+    struct vcpu_segment segment[6]; // ES CS SS DS FS GS; where code_size is 8, their bases alone
     uint8_t cpl;
     uint8_t code_size; // 2, 4, 8: default operand and address size
     uint8_t reserved[6];
@@ -523,22 +543,13 @@ enum vcpu_state_group {
 
 #define ABI_XSAVE_SIZE 4096u
 
-struct vcpu_segment {
-    uint16_t selector;
-    uint16_t attributes; // SDM 3C 25.4.1 "Guest Register State", low 16 bits of the access rights
-    uint32_t limit;
-    uint64_t base;
-    // and VCPU_SEGMENT_UNUSABLE, which stands in a bit that is reserved there
-};
-
-#define VCPU_SEGMENT_UNUSABLE 0x0100u // the VMCS's bit 16
-
 // What has arrived and the guest (or its VMM, of EOI) has not seen yet.
 enum vcpu_event {
     VCPU_EVENT_NMI = 1u << 0,
     VCPU_EVENT_INIT = 1u << 1,
     VCPU_EVENT_SIPI = 1u << 2,
     VCPU_EVENT_EOI = 1u << 3,
+    VCPU_EVENT_NMI_AGAIN = 1u << 4, // a second one behind VCPU_EVENT_NMI
 };
 
 enum vcpu_activity { VCPU_ACTIVE = 0, VCPU_HALTED = 1, VCPU_WAIT_SIPI = 3 };
@@ -557,6 +568,7 @@ struct vcpu_registers {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pdpte[4]; // what the processor loaded from CR3; PAE paging outside long mode only
     uint64_t xcr0;
+    uint64_t spec_ctrl; // IA32_SPEC_CTRL
     uint64_t tsc,
         tsc_clock; // the guest's TSC, when the VM's clock (the host's TSC at its rate) was this
     uint64_t tsc_adjust, tsc_deadline;

@@ -23,6 +23,7 @@ struct vmm_start {
     uint64_t utc_seconds;  // wall clock at start, since 1970
     uint64_t utc_tsc;      // TSC at which utc_seconds was read
     uint64_t xcr0_mask;
+    uint64_t arch_capabilities; // of the host; 0: it has none
     uint32_t physical_bits;
     uint32_t has_unrestricted_guest;
     // Handles in the VMM's own table.
@@ -32,7 +33,7 @@ struct vmm_start {
     uint32_t console; // memory, READ|WRITE: struct vmm_console
     uint32_t report;  // channel, SIGNAL|WAIT: struct vmm_message to and from the supervisor
     uint32_t wakeup;  // event, SIGNAL|WAIT: bits VMM_WAKEUP_* from the supervisor
-    uint32_t supervisor_event; // event, SIGNAL: the supervisor's
+    uint32_t supervisor_event; // event, SIGNAL of supervisor_mask only: the supervisor's
     uint32_t has_tsc_scaling;
     uint64_t supervisor_mask; // what to signal on it when there is console output or a report
     uint32_t cpu[64];         // host CPU for each vCPU's thread

@@ -2,7 +2,9 @@
 // See kernel/core.h.
 #include "kernel/core.h"
 
+#include "arch/mitigation.h"
 #include "kernel/lock.h"
+#include "kernel/vcpu.h"
 
 struct core {
     struct spinlock lock;
@@ -33,23 +35,36 @@ static bool is_alone(const struct cpu *cpu) {
     return __atomic_load_n(&cpu->sibling, __ATOMIC_ACQUIRE) == NULL;
 }
 
-// Whether it was inside.
-static bool leave(struct core *core, const struct cpu *cpu) {
-    bool was_inside = is_inside[cpu->index];
-    core->users -= was_inside;
-    core->urgents -= runs_urgent[cpu->index];
-    is_inside[cpu->index] = runs_urgent[cpu->index] = false;
-    return was_inside;
+// What the domain has in this CPU goes to memory, and that out of the buffers, which are divided anew among the core's
+// CPUs when one of them halts: while the core is still the domain's, so never beside another one.
+static void clean_up(void) {
+    vcpu_evict();
+    mitigation_empty_buffers();
 }
 
-static enum core_answer enter(struct core *core, const struct cpu *cpu, uint32_t domain,
-                              bool is_urgent, uint64_t now) {
-    if (core->users == 0) {
-        if (core->domain != domain)
-            core->since = now;
-        core->domain = domain;
+static void leave(struct core *core, const struct cpu *cpu) {
+    core->users -= is_inside[cpu->index];
+    core->urgents -= runs_urgent[cpu->index];
+    is_inside[cpu->index] = runs_urgent[cpu->index] = false;
+}
+
+// All of its CPUs remember the domain before, whichever of them ran it: each has a barrier to come.
+static void change_domain(struct core *core, struct cpu *cpu, uint32_t domain, uint64_t now) {
+    core->since = now;
+    core->domain = domain;
+    struct cpu *each = cpu;
+    do {
+        each->domain = 0;
+        each = each->sibling;
+    } while (each != cpu);
+}
+
+static enum core_answer enter(struct core *core, struct cpu *cpu, uint32_t domain, bool is_urgent,
+                              uint64_t now) {
+    if (core->domain != domain)
+        change_domain(core, cpu, domain, now);
+    if (core->users == 0)
         core->promised = 0;
-    }
     core->users++;
     core->urgents += is_urgent;
     is_inside[cpu->index] = true;
@@ -67,12 +82,16 @@ static uint64_t begin_wait(const struct cpu *cpu, uint32_t domain, uint64_t now)
     return waits[cpu->index].since;
 }
 
-static enum core_answer ask(struct core *core, const struct cpu *cpu, uint32_t domain,
-                            bool is_urgent, uint64_t now, uint64_t slice, uint64_t *retry) {
-    bool was_inside = leave(core, cpu);
+static enum core_answer ask(struct core *core, struct cpu *cpu, uint32_t domain, bool is_urgent,
+                            uint64_t now, uint64_t slice, uint64_t *retry) {
+    bool was_inside = is_inside[cpu->index], is_same = core->domain == domain;
     bool is_over = now - core->since >= slice;
     bool is_free = core->promised == 0 || core->promised == domain || is_over;
-    if (core->users == 0 ? is_free : core->domain == domain && core->promised == 0)
+    bool is_granted = core->users == was_inside ? is_free : is_same && core->promised == 0;
+    if (was_inside && !(is_granted && is_same))
+        clean_up();
+    leave(core, cpu);
+    if (is_granted)
         return enter(core, cpu, domain, is_urgent, now);
     *retry = is_over ? now + slice : core->since + slice;
     // Owners that change among themselves do not begin anew for who waits.
@@ -91,7 +110,7 @@ static enum core_answer ask(struct core *core, const struct cpu *cpu, uint32_t d
     return core->promised != 0 && (is_ours || is_handed_over) ? CORE_TELL : CORE_LATER;
 }
 
-enum core_answer core_enter(const struct cpu *cpu, uint32_t domain, bool is_urgent, uint64_t now,
+enum core_answer core_enter(struct cpu *cpu, uint32_t domain, bool is_urgent, uint64_t now,
                             uint64_t slice, uint64_t *retry) {
     if (is_alone(cpu))
         return CORE_ENTERED;
@@ -106,7 +125,11 @@ bool core_leave(const struct cpu *cpu) {
         return false;
     struct core *core = take(cpu);
     waits[cpu->index].domain = 0;
-    bool is_handed_over = leave(core, cpu) && core->users == 0 && core->promised != 0;
+    bool was_inside = is_inside[cpu->index];
+    if (was_inside)
+        clean_up();
+    leave(core, cpu);
+    bool is_handed_over = was_inside && core->users == 0 && core->promised != 0;
     lock_drop(&core->lock);
     return is_handed_over;
 }

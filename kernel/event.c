@@ -28,40 +28,43 @@ void event_destroy(struct object *object) {
 void event_signal(struct event *event, uint64_t mask) {
     lock_take(&event->lock);
     event->bits |= mask;
-    if (event->waiter != NULL && event->bits != 0)
+    if (event->waiter != NULL && (event->bits & event->awaited) != 0)
         thread_wake(event->waiter);
     lock_drop(&event->lock);
 }
 
-static uint64_t take_bits(struct event *event) {
+static uint64_t take_bits(struct event *event, uint64_t mask) {
     lock_take(&event->lock);
-    uint64_t bits = event->bits;
-    event->bits = 0;
+    uint64_t bits = event->bits & mask;
+    event->bits &= ~mask;
     lock_drop(&event->lock);
     return bits;
 }
 
-static bool set_waiter(struct event *event, struct thread *expected, struct thread *thread) {
+static bool set_waiter(struct event *event, struct thread *expected, struct thread *thread,
+                       uint64_t awaited) {
     lock_take(&event->lock);
     bool is_set = event->waiter == expected;
-    if (is_set)
+    if (is_set) {
         event->waiter = thread;
+        event->awaited = awaited;
+    }
     lock_drop(&event->lock);
     return is_set;
 }
 
-int event_wait(struct event *event, uint64_t deadline, uint64_t *bits) {
+int event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *bits) {
     struct thread *self = thread_current();
-    *bits = take_bits(event);
+    *bits = take_bits(event, mask);
     if (*bits != 0)
         return ABI_OK;
     if (x86_rdtsc() >= deadline)
         return ABI_ERROR_TIMEOUT;
-    if (!set_waiter(event, NULL, self))
+    if (!set_waiter(event, NULL, self, mask))
         return ABI_ERROR_AGAIN;
     int error = ABI_OK;
     thread_set_timeout(self, deadline);
-    while ((*bits = take_bits(event)) == 0 && error == ABI_OK) {
+    while ((*bits = take_bits(event, mask)) == 0 && error == ABI_OK) {
         if (thread_is_doomed(self))
             error = ABI_ERROR_CLOSED;
         else if (x86_rdtsc() >= deadline)
@@ -70,7 +73,7 @@ int event_wait(struct event *event, uint64_t deadline, uint64_t *bits) {
             thread_block();
     }
     thread_clear_timeout(self);
-    set_waiter(event, self, NULL);
+    set_waiter(event, self, NULL, 0);
     return *bits != 0 ? ABI_OK : error;
 }
 

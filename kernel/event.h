@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events: 64 bits that anyone with the right can set and one thread at a time can wait for.
+// Events: 64 bits that anyone with the right can set and one thread at a time can wait for, or for some of them.
 // Locks: event->lock (rank LOCK_EVENT).
 #pragma once
 
@@ -15,15 +15,16 @@ struct event {
     struct quota *quota;   // referenced
     uint64_t bits;         // [lock]
     struct thread *waiter; // NULL: nobody [lock]
+    uint64_t awaited;      // the bits that wake the waiter [lock]
 };
 
 struct event *event_create(struct quota *quota); // NULL: quota used up
 void event_destroy(struct object *object);
 // Any context.
 void event_signal(struct event *event, uint64_t mask);
-// 0, or ABI_ERROR_TIMEOUT, ABI_ERROR_AGAIN (somebody else waits), ABI_ERROR_CLOSED (the caller's
-// process is being ended).
-int event_wait(struct event *event, uint64_t deadline, uint64_t *bits);
+// Takes bits of `mask` only: what else is set stays, and wakes nobody. 0, or ABI_ERROR_TIMEOUT,
+// ABI_ERROR_AGAIN (somebody else waits), ABI_ERROR_CLOSED (the caller's process is being ended).
+int event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *bits);
 
 // An event with the bits to set on it: how kernel objects tell ring 3 something. The reference is
 // held; event NULL: tells nobody.

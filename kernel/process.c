@@ -199,25 +199,25 @@ static uint32_t handle_reserve(struct process *process) {
     return 0;
 }
 
-int64_t handle_insert(struct process *process, struct object *object, uint64_t rights) {
+int64_t handle_put(struct process *process, const struct handle *handle) {
     int64_t result = -ABI_ERROR_CLOSED;
     lock_take(&process->lock);
     if (!process->is_torn_down) {
         uint32_t number = handle_reserve(process);
         result = number != 0 ? (int64_t)number : -ABI_ERROR_MEMORY;
         if (number != 0) {
-            *handle_slot(process, number) = (struct handle){object, rights};
+            *handle_slot(process, number) = *handle;
             process->handle_hint = number + 1;
         }
     }
     lock_drop(&process->lock);
     if (result < 0)
-        object_unref(object);
+        object_unref(handle->object);
     return result;
 }
 
 int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t rights,
-               struct object **object, uint64_t *has) {
+               struct object **object, struct handle *has) {
     if (number == 0 || number >= HANDLE_COUNT)
         return ABI_ERROR_HANDLE;
     int error = ABI_OK;
@@ -231,7 +231,7 @@ int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t
     } else {
         *object = handle->object;
         if (has != NULL)
-            *has = handle->rights;
+            *has = *handle;
         object_ref(*object);
     }
     lock_drop(&process->lock);

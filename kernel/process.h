@@ -21,6 +21,7 @@ struct thread;
 struct handle {
     struct object *object; // referenced; NULL: free
     uint64_t rights;       // enum abi_rights
+    uint64_t mask;         // of an event: the bits that may be signalled by it
 };
 
 struct process {
@@ -57,11 +58,15 @@ bool process_fault(struct process *process, uint64_t address, uint64_t right);
 // The page that all processes share, at ABI_STUB_ADDRESS.
 hpa_t process_stub_frame(void);
 
-// Handles. handle_insert consumes a reference in any case and returns the number or a negated error.
-int64_t handle_insert(struct process *process, struct object *object, uint64_t rights);
-// Takes a reference on success. `type` OBJECT_NONE: any.
+// Handles. handle_put consumes a reference in any case and returns the number or a negated error.
+int64_t handle_put(struct process *process, const struct handle *handle);
+static inline int64_t handle_insert(struct process *process, struct object *object,
+                                    uint64_t rights) {
+    return handle_put(process, &(struct handle){object, rights, UINT64_MAX});
+}
+// Takes a reference on success. `type` OBJECT_NONE: any. `has`, unless NULL: the handle as it stands.
 int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t rights,
-               struct object **object, uint64_t *has);
+               struct object **object, struct handle *has);
 int handle_close(struct process *process, uint64_t number);
 
 // Starts to end it: `status` is kept when it is the first. Its threads leave at their next way out.

@@ -377,7 +377,8 @@ static void end_switch(void) {
     bury(s);
 }
 
-// What the last domain left in registers goes to memory first: behind the barrier nothing touches it.
+// What the last domain left in registers goes to memory first: behind the barrier nothing touches it. Of a core with
+// several CPUs it is there already (kernel/core.c).
 static void change_owner(struct cpu *cpu, const struct group *group) {
     uint32_t domain = __atomic_load_n(&group->domain, __ATOMIC_RELAXED);
     if (mitigation_is_switch(cpu, domain)) {
@@ -457,7 +458,7 @@ static bool may_run_beside(const struct thread *thread, const void *opaque) {
            group_has_budget(thread->group, x86_rdtsc());
 }
 
-static enum core_answer ask_core(const struct scheduler *s, const struct cpu *cpu,
+static enum core_answer ask_core(const struct scheduler *s, struct cpu *cpu,
                                  const struct thread *thread, uint64_t *retry) {
     return core_enter(cpu, thread->group->domain, thread->class == THREAD_REALTIME, x86_rdtsc(),
                       s->queue.slice, retry);
@@ -470,7 +471,7 @@ static void tell_siblings(const struct cpu *cpu) {
 
 // With the lock. Whether `next` may run beside what runs on the core's other CPUs; if not, somebody who may,
 // or NULL: idle, until *retry.
-static struct thread *admit(struct scheduler *s, const struct cpu *cpu, struct thread *next,
+static struct thread *admit(struct scheduler *s, struct cpu *cpu, struct thread *next,
                             uint64_t *retry) {
     if (next == NULL) {
         if (core_leave(cpu))

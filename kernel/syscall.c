@@ -36,16 +36,21 @@ static int get_process(uint64_t number, uint64_t rights, struct process **proces
     return ABI_OK;
 }
 
-// An event argument, where 0 means none.
-int syscall_get_event(uint64_t number, struct event **event) {
+int syscall_get_event(uint64_t number, uint64_t mask, struct event **event) {
     struct object *object;
+    struct handle has;
     *event = NULL;
     if (number == 0)
         return ABI_OK;
-    int error = syscall_get(number, OBJECT_EVENT, ABI_RIGHT_SIGNAL, &object);
-    if (error == ABI_OK)
-        *event = CONTAINER_OF(object, struct event, object);
-    return error;
+    int error = handle_get(self(), number, OBJECT_EVENT, ABI_RIGHT_SIGNAL, &object, &has);
+    if (error != ABI_OK)
+        return error;
+    if ((mask & ~has.mask) != 0) {
+        object_unref(object);
+        return ABI_ERROR_RIGHTS;
+    }
+    *event = CONTAINER_OF(object, struct event, object);
+    return ABI_OK;
 }
 
 void syscall_drop_event(struct event *event) {
@@ -72,13 +77,16 @@ static int64_t call_handle_close(const struct syscall *c) {
 static int64_t call_handle_copy(const struct syscall *c) {
     struct process *process;
     struct object *object;
-    uint64_t has;
+    struct handle copy;
     int error = get_process(c->a[0], ABI_RIGHT_MANAGE, &process);
     if (error != ABI_OK)
         return -error;
-    int64_t result = -handle_get(self(), c->a[1], OBJECT_NONE, ABI_RIGHT_COPY, &object, &has);
-    if (result == 0)
-        result = handle_insert(process, object, has & c->a[2]);
+    int64_t result = -handle_get(self(), c->a[1], OBJECT_NONE, ABI_RIGHT_COPY, &object, &copy);
+    if (result == 0) {
+        copy.rights &= c->a[2];
+        copy.mask &= c->a[3];
+        result = handle_put(process, &copy);
+    }
     object_unref(&process->object);
     return result;
 }
@@ -86,7 +94,7 @@ static int64_t call_handle_copy(const struct syscall *c) {
 // A part of a quota may be used as the whole may, and no further.
 static int64_t call_quota_create(const struct syscall *c) {
     struct object *object;
-    uint64_t has;
+    struct handle has;
     int error = handle_get(self(), c->a[0], OBJECT_QUOTA, ABI_RIGHT_CREATE, &object, &has);
     if (error != ABI_OK)
         return -error;
@@ -94,7 +102,7 @@ static int64_t call_quota_create(const struct syscall *c) {
     if (c->a[1] <= INT64_MAX)
         quota = quota_create(CONTAINER_OF(object, struct quota, object), c->a[1]);
     object_unref(object);
-    return quota != NULL ? handle_insert(self(), &quota->object, has) : -ABI_ERROR_MEMORY;
+    return quota != NULL ? handle_insert(self(), &quota->object, has.rights) : -ABI_ERROR_MEMORY;
 }
 
 static int64_t call_quota_read(const struct syscall *c) {
@@ -170,7 +178,7 @@ static int64_t call_process_create(const struct syscall *c) {
     int error = get_quota_with(c->a[0], ABI_RIGHT_CREATE | ABI_RIGHT_MANAGE, &quota);
     if (error != ABI_OK)
         return -error;
-    int64_t result = -syscall_get_event(c->a[1], &event);
+    int64_t result = -syscall_get_event(c->a[1], c->a[2], &event);
     if (result == 0) {
         result = -get_group(c->a[3], &group);
         if (result == 0) {
@@ -308,12 +316,12 @@ static int64_t call_event_create(const struct syscall *c) {
 }
 
 static int64_t call_event_signal(const struct syscall *c) {
-    struct object *object;
-    int error = syscall_get(c->a[0], OBJECT_EVENT, ABI_RIGHT_SIGNAL, &object);
-    if (error != ABI_OK)
-        return -error;
-    event_signal(CONTAINER_OF(object, struct event, object), c->a[1]);
-    object_unref(object);
+    struct event *event;
+    int error = syscall_get_event(c->a[0], c->a[1], &event);
+    if (error != ABI_OK || event == NULL)
+        return error != ABI_OK ? -error : -ABI_ERROR_HANDLE;
+    event_signal(event, c->a[1]);
+    object_unref(&event->object);
     return 0;
 }
 
@@ -323,7 +331,7 @@ static int64_t call_event_wait(const struct syscall *c) {
     int error = syscall_get(c->a[0], OBJECT_EVENT, ABI_RIGHT_WAIT, &object);
     if (error != ABI_OK)
         return -error;
-    error = event_wait(CONTAINER_OF(object, struct event, object), c->a[1], &bits);
+    error = event_wait(CONTAINER_OF(object, struct event, object), c->a[3], c->a[1], &bits);
     object_unref(object);
     if (error == ABI_OK && !user_write(c->a[2], &bits, sizeof(bits)))
         error = ABI_ERROR_ADDRESS;
@@ -359,7 +367,7 @@ static int64_t call_channel_bind(const struct syscall *c) {
     int error = syscall_get(c->a[0], OBJECT_CHANNEL, ABI_RIGHT_WAIT, &object);
     if (error != ABI_OK)
         return -error;
-    error = syscall_get_event(c->a[1], &event);
+    error = syscall_get_event(c->a[1], c->a[2], &event);
     if (error == ABI_OK) {
         channel_bind(CONTAINER_OF(object, struct channel, object), event, c->a[2]);
         syscall_drop_event(event);

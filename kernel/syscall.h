@@ -14,7 +14,8 @@ struct syscall {
 
 // The caller's object behind a handle, with a reference that the callee has to drop.
 int syscall_get(uint64_t number, enum object_type type, uint64_t rights, struct object **object);
-int syscall_get_event(uint64_t number, struct event **event); // 0: NULL
+// An event on which the caller may signal all of `mask`; number 0: NULL.
+int syscall_get_event(uint64_t number, uint64_t mask, struct event **event);
 void syscall_drop_event(struct event *event);
 // A new handle for the caller, with all rights. Consumes the reference.
 int64_t syscall_give(struct object *object);

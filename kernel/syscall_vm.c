@@ -102,7 +102,7 @@ int64_t call_vm_doorbell(const struct syscall *c) {
     int error = get_vm(c->a[0], ABI_RIGHT_MANAGE, &vm);
     if (error != ABI_OK)
         return -error;
-    error = syscall_get_event(c->a[2], &event);
+    error = syscall_get_event(c->a[2], c->a[3], &event);
     if (error == ABI_OK) {
         error = ABI_ERROR_ARGUMENT;
         if (c->a[1] <= UINT16_MAX)

@@ -122,7 +122,7 @@ void vcpu_evict(void) {
     struct vcpu *vcpu = cpu_current()->loaded_vcpu;
     if (vcpu != NULL)
         unload_here(vcpu);
-    vcpu_backend->clear_fpu(); // another CPU may have had it unloaded before
+    vcpu_backend->forget(); // another CPU may have had it unloaded before
 }
 
 void vcpu_destroy(struct object *object) {
@@ -149,6 +149,11 @@ void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
     if (vcpu->owner != NULL)
         thread_wake(vcpu->owner);
     lock_drop(&vcpu->lock);
+}
+
+void vcpu_post_nmi(struct vcpu *vcpu) {
+    __atomic_fetch_add(&vcpu->nmi_count, 1, __ATOMIC_RELAXED);
+    vcpu_post(vcpu, VCPU_PENDING_NMI);
 }
 
 // The mark, then the look at is_running; the vCPU's thread says that it runs, then looks at the mark
@@ -197,13 +202,18 @@ static void take_injection(struct vcpu *vcpu) {
     }
 }
 
-static void take_over(struct vcpu *vcpu, uint32_t dirty) {
+// False: a step was asked for, which this processor cannot do.
+static bool take_over(struct vcpu *vcpu, uint32_t dirty) {
     const uint32_t registers = VCPU_DIRTY_RIP | VCPU_DIRTY_RSP | VCPU_DIRTY_RFLAGS;
     vcpu->page->dirty = 0;
     if ((dirty & registers) != 0)
         vcpu_backend->sync_registers(vcpu, dirty & registers);
     if ((dirty & VCPU_DIRTY_INJECT) != 0)
         take_injection(vcpu);
+    if ((dirty & VCPU_DIRTY_STEP) == 0)
+        return true;
+    vcpu->is_stepping = vcpu_backend->step(vcpu);
+    return vcpu->is_stepping;
 }
 
 static bool leave_with(struct vcpu *vcpu, enum vcpu_exit exit) {
@@ -238,12 +248,31 @@ static void start_up(struct vcpu *vcpu, uint32_t bits) {
         vlapic_reset(vcpu);
         pvtime_reset(vcpu);
         vcpu_backend->init_reset(vcpu);
+        __atomic_store_n(&vcpu->nmi_count, 0, __ATOMIC_RELAXED);
         vcpu->activity = vcpu->index == 0 ? VCPU_ACTIVE : VCPU_WAIT_SIPI;
     }
     if ((bits & VCPU_PENDING_SIPI) != 0 && vcpu->activity == VCPU_WAIT_SIPI) {
         vcpu_backend->start_up(vcpu, (uint8_t)vcpu->sipi_vector);
+        __atomic_store_n(&vcpu->nmi_count, 0, __ATOMIC_RELAXED); // nobody took them
         vcpu->activity = VCPU_ACTIVE;
     }
+}
+
+// One in service, one behind it: SDM 3A 6.7.1 "Handling Multiple NMIs". So of two that came while none was in
+// service neither is lost.
+static void deliver_nmi(struct vcpu *vcpu) {
+    uint32_t count = __atomic_load_n(&vcpu->nmi_count, __ATOMIC_RELAXED);
+    if (count == 0)
+        return;
+    enum nmi_gate gate = vcpu_backend->can_take_nmi(vcpu);
+    uint32_t left = MIN(count, gate == NMI_IN_SERVICE ? 1u : 2u);
+    if (gate == NMI_OPEN) {
+        vcpu_backend->inject_nmi(vcpu);
+        vcpu->activity = VCPU_ACTIVE;
+        if (--left != 0)
+            vcpu_backend->can_take_nmi(vcpu);
+    }
+    __atomic_fetch_sub(&vcpu->nmi_count, count - left, __ATOMIC_RELAXED);
 }
 
 // The one consumer of the pending bits. True: back to the VMM, page->exit is filled.
@@ -271,10 +300,8 @@ static bool consume(struct vcpu *vcpu) {
         vlapic_take_requests(vcpu); // or their mark would keep it awake
         return false;
     }
-    if ((bits & VCPU_PENDING_NMI) != 0 && vcpu_backend->can_take_nmi(vcpu)) {
-        vcpu_backend->inject_nmi(vcpu);
-        vcpu->activity = VCPU_ACTIVE;
-    }
+    if ((bits & VCPU_PENDING_NMI) != 0)
+        deliver_nmi(vcpu);
     if ((bits & (VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT)) != 0)
         return deliver_interrupt(vcpu);
     return false;
@@ -342,6 +369,10 @@ static bool prepare(struct vcpu *vcpu) {
             return true;
         if (vcpu->activity == VCPU_ACTIVE)
             return false;
+        if (vcpu->is_stepping) { // the VMM may have made something of the VM's its own for so long
+            vcpu->is_stepping = false;
+            return leave_with(vcpu, VCPU_EXIT_STEPPED);
+        }
         give_way(vcpu, GIVE_WAY_WAIT);
     }
 }
@@ -401,15 +432,16 @@ int vcpu_run(struct vcpu *vcpu) {
         return error;
     start_running(vcpu);
     uint32_t dirty = __atomic_load_n(&vcpu->page->dirty, __ATOMIC_RELAXED);
-    if (dirty != 0)
-        take_over(vcpu, dirty);
     if (__builtin_expect(vcpu_first_entry_tsc == 0, 0))
         vcpu_first_entry_tsc = x86_rdtsc();
-    run_loop(vcpu);
+    if (dirty == 0 || take_over(vcpu, dirty))
+        run_loop(vcpu);
+    else
+        error = ABI_ERROR_UNSUPPORTED;
     vcpu_backend->leave(vcpu);
     __atomic_store_n(&vcpu->is_running, 0, __ATOMIC_RELEASE);
     vcpu_unclaim(vcpu);
-    return ABI_OK;
+    return error;
 }
 
 void vcpu_add_usage(const struct vcpu *vcpu, struct abi_usage *usage) {
@@ -444,7 +476,7 @@ int vcpu_signal(struct vcpu *vcpu, uint64_t signal, uint64_t value) {
             vcpu_post(vcpu, VCPU_PENDING_EXTINT);
         return ABI_OK;
     case VCPU_SIGNAL_NMI:
-        vcpu_post(vcpu, VCPU_PENDING_NMI);
+        vcpu_post_nmi(vcpu);
         return ABI_OK;
     default:
         return ABI_ERROR_ARGUMENT;
@@ -460,27 +492,32 @@ size_t vcpu_state_size(uint64_t group) {
     return group < ARRAY_COUNT(size) ? size[group] : 0;
 }
 
-_Static_assert(VCPU_EVENT_NMI << 3 == VCPU_PENDING_NMI &&
-                   VCPU_EVENT_INIT << 3 == VCPU_PENDING_INIT &&
+_Static_assert(VCPU_EVENT_INIT << 3 == VCPU_PENDING_INIT &&
                    VCPU_EVENT_SIPI << 3 == VCPU_PENDING_SIPI &&
                    VCPU_EVENT_EOI << 3 == VCPU_PENDING_EOI,
                "one shift");
 #define EVENT_SHIFT 3
-#define EVENTS_ALL  (VCPU_EVENT_NMI | VCPU_EVENT_INIT | VCPU_EVENT_SIPI | VCPU_EVENT_EOI)
+#define LOOKS       (VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT | VCPU_PENDING_NMI)
+#define EVENTS      (VCPU_EVENT_INIT | VCPU_EVENT_SIPI | VCPU_EVENT_EOI)
+#define EVENTS_NMI  (VCPU_EVENT_NMI | VCPU_EVENT_NMI_AGAIN)
 
 static void read_events(const struct vcpu *vcpu, struct vcpu_registers *r) {
-    // The backend's own is an NMI whose window it waits for.
-    r->events |= __atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) >> EVENT_SHIFT & EVENTS_ALL;
+    uint32_t nmis = __atomic_load_n(&vcpu->nmi_count, __ATOMIC_RELAXED);
+    r->events = __atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) >> EVENT_SHIFT & EVENTS;
+    r->events |= nmis == 0 ? 0 : nmis == 1 ? VCPU_EVENT_NMI : EVENTS_NMI;
     r->sipi_vector = (uint8_t)vcpu->sipi_vector;
     r->eoi_vector = vcpu->vlapic.eoi_vector;
 }
 
 static void write_events(struct vcpu *vcpu, const struct vcpu_registers *r) {
-    uint32_t looks = VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT;
+    uint32_t nmis =
+        (r->events & VCPU_EVENT_NMI ? 1u : 0) + (r->events & VCPU_EVENT_NMI_AGAIN ? 1u : 0);
+    __atomic_store_n(&vcpu->nmi_count, nmis, __ATOMIC_RELAXED);
     __atomic_store_n(&vcpu->sipi_vector, r->sipi_vector, __ATOMIC_RELAXED);
     vcpu->vlapic.eoi_vector = r->eoi_vector;
-    __atomic_fetch_and(&vcpu->pending, ~(uint32_t)(EVENTS_ALL << EVENT_SHIFT), __ATOMIC_RELAXED);
-    __atomic_fetch_or(&vcpu->pending, looks | r->events << EVENT_SHIFT, __ATOMIC_RELAXED);
+    __atomic_fetch_and(&vcpu->pending, ~(uint32_t)(EVENTS << EVENT_SHIFT), __ATOMIC_RELAXED);
+    __atomic_fetch_or(&vcpu->pending, LOOKS | (r->events & EVENTS) << EVENT_SHIFT,
+                      __ATOMIC_RELAXED);
 }
 
 static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
@@ -520,7 +557,7 @@ static bool is_activity_valid(uint32_t activity) {
 
 static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
     if (!is_activity_valid(r->activity) || !vlapic_is_base_valid(vcpu, r->apic_base) ||
-        (r->events & ~(uint32_t)EVENTS_ALL) != 0 ||
+        (r->events & ~(uint32_t)(EVENTS | EVENTS_NMI)) != 0 ||
         !pvtime_is_valid(MSR_KVM_SYSTEM_TIME_NEW, r->pvtime_clock) ||
         !pvtime_is_valid(MSR_KVM_STEAL_TIME, r->pvtime_steal))
         return ABI_ERROR_ARGUMENT;

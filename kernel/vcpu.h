@@ -26,7 +26,7 @@ enum vcpu_pending {
     VCPU_PENDING_KICK = 1u << 0,      // leave to the VMM
     VCPU_PENDING_INTERRUPT = 1u << 1, // look at the local APIC again
     VCPU_PENDING_EXTINT = 1u << 2,    // the 8259's line may have changed
-    VCPU_PENDING_NMI = 1u << 3,
+    VCPU_PENDING_NMI = 1u << 3,       // look at vcpu->nmi_count
     VCPU_PENDING_INIT = 1u << 4,
     VCPU_PENDING_SIPI = 1u << 5, // vector in vcpu->sipi_vector
     VCPU_PENDING_EOI = 1u << 6,  // tell the VMM of vcpu->vlapic.eoi_vector
@@ -43,6 +43,12 @@ enum exit_action {
     EXIT_KILL,    // page->failure is filled: the VM cannot go on
 };
 
+enum nmi_gate {
+    NMI_OPEN,
+    NMI_SHUT,       // for now, of another reason than the next:
+    NMI_IN_SERVICE, // one is injected, or not yet at its IRET
+};
+
 struct vcpu {
     struct object object;
     struct vm *vm;          // referenced [c]
@@ -52,10 +58,12 @@ struct vcpu {
     uint32_t pending;       // enum vcpu_pending [a]
     uint32_t is_claimed;    // somebody is inside vcpu_run, vcpu_read or vcpu_write [a]
     uint32_t is_running;    // owner thread looks at `pending` by itself, or by an interrupt [a]
+    bool is_stepping;       // VCPU_DIRTY_STEP is not done yet [o]
     struct spinlock lock;   // rank LOCK_VCPU: keeps `owner` alive while it is woken
     struct thread *owner;   // first caller of vcpu_run, written with the lock [a]
     struct cpu *cpu;        // where it runs or last ran [a]: who to kick
     uint32_t sipi_vector;
+    uint32_t nmi_count;      // arrived and not injected [a]
     uint32_t is_extint_high; // level of the 8259's INTR line [a]
     struct vlapic vlapic;
     struct pvtime pvtime; // [o]
@@ -104,9 +112,9 @@ struct vcpu_backend {
     // that CPU; it leaves all state in memory. Neither touches vcpu->loaded_on or cpu->loaded_vcpu.
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
-    // With no vCPU loaded: nothing of the last one's FPU stays in the processor, where ring 3 of another domain
-    // might read it by speculation although CR0.TS is set (CVE-2018-3665).
-    void (*clear_fpu)(void);
+    // With no vCPU loaded: nothing of the last one stays in the processor that ring 3 of another domain can read: its
+    // TSC_AUX, by RDTSCP and RDPID; its FPU, by speculation, although CR0.TS is set (CVE-2018-3665).
+    void (*forget)(void);
 
     // Owner thread. Enters the guest, handles the exit and says what happens next; may enter again by
     // itself as long as nothing is pending for the vCPU or for this CPU, so that EXIT_RETRY means to
@@ -120,10 +128,13 @@ struct vcpu_backend {
     void (*leave)(struct vcpu *vcpu);
     // Takes page->rip, rsp, rflags over, as `dirty` (enum vcpu_dirty) says.
     void (*sync_registers)(struct vcpu *vcpu, uint32_t dirty);
-    // True when an external interrupt (NMI) could be delivered now; when not, asks for an exit as
-    // soon as it can, whose handler sets VCPU_PENDING_INTERRUPT, EXTINT or NMI in vcpu->pending.
+    // Has VCPU_EXIT_STEPPED follow the next instruction or event; its exit clears vcpu->is_stepping. False: this
+    // processor cannot.
+    bool (*step)(struct vcpu *vcpu);
+    // True (NMI_OPEN) when an external interrupt (NMI) could be delivered now; when not, asks for an exit
+    // as soon as it can, whose handler sets VCPU_PENDING_INTERRUPT, EXTINT or NMI in vcpu->pending.
     bool (*can_take_interrupt)(struct vcpu *vcpu);
-    bool (*can_take_nmi)(struct vcpu *vcpu);
+    enum nmi_gate (*can_take_nmi)(struct vcpu *vcpu);
     void (*inject_interrupt)(struct vcpu *vcpu, uint8_t vector);
     void (*inject_nmi)(struct vcpu *vcpu);
     // Tells the processor how vcpu->vlapic stands, where it does a part of its work (vlapic->abilities).
@@ -136,7 +147,8 @@ struct vcpu_backend {
     // time a vCPU comes to a CPU included). Flushes this CPU.
     void (*flush_npt)(struct vcpu *vcpu);
     void (*set_tsc_offset)(struct vcpu *vcpu);
-    void (*init_reset)(struct vcpu *vcpu); // INIT: reset state but for what INIT keeps
+    uint64_t (*get_cr4)(const struct vcpu *vcpu); // as the guest sees it
+    void (*init_reset)(struct vcpu *vcpu);        // INIT: reset state but for what INIT keeps
     void (*start_up)(struct vcpu *vcpu, uint8_t sipi_vector);
 
     // Whole state, for vcpu_read and vcpu_write: the fields that the backend holds. write returns 0
@@ -179,11 +191,10 @@ enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_
 // Queues an exception for the guest and returns EXIT_RETRY.
 enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,
                                        uint32_t error);
-// CPUID for the guest: reads EAX and ECX of page->gpr, fills the four registers, EXIT_ADVANCE. Of
-// guest_cr4 only OSXSAVE and PKE are right.
+// CPUID for the guest: reads EAX and ECX of page->gpr, fills the four registers, EXIT_ADVANCE.
 // Leaves whose answer depends on the vCPU or its present state.
 bool vcpu_is_cpuid_dynamic(uint32_t leaf);
-enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu, uint64_t guest_cr4);
+enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu);
 // The MSRs that neutral code answers: TSC and its kin, the local APIC. True: done (the value read is
 // in *value); false: not known here.
 enum msr_result { MSR_DONE, MSR_FAULT /* #GP */, MSR_UNKNOWN };
@@ -193,6 +204,7 @@ enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 // Any CPU, any context without locks above LOCK_VCPU: sets the bits and makes the vCPU look at them,
 // wherever it is.
 void vcpu_post(struct vcpu *vcpu, uint32_t bits);
+void vcpu_post_nmi(struct vcpu *vcpu);
 // Likewise, after vlapic->posted was given a request and marked: what runs elsewhere gets VECTOR_POSTED and
 // takes it without an exit, or looks at the mark before its next entry.
 void vcpu_notify(struct vcpu *vcpu);

@@ -11,6 +11,7 @@
 #define ECX_OSXSAVE     BIT(27)
 #define ECX_PKU         BIT(3)
 #define ECX_OSPKE       BIT(4)
+#define EDX_APIC        BIT(9)
 
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
     vcpu->page->failure = (uint32_t)failure;
@@ -30,6 +31,8 @@ static void patch(const struct vcpu *vcpu, uint64_t cr4, uint32_t leaf, uint32_t
     switch (leaf) {
     case LEAF_FEATURES:
         r->ebx = (r->ebx & 0x00ffffff) | vcpu->index << 24;
+        if ((vcpu->vlapic.base_msr & APIC_BASE_ENABLE) == 0) // SDM 3A 11.4.3
+            r->edx &= ~(uint32_t)EDX_APIC;
         r->ecx &= ~(uint32_t)ECX_OSXSAVE;
         r->ecx |= (r->ecx & ECX_XSAVE) != 0 && (cr4 & CR4_OSXSAVE) != 0 ? (uint32_t)ECX_OSXSAVE : 0;
         break;
@@ -56,14 +59,14 @@ bool vcpu_is_cpuid_dynamic(uint32_t leaf) {
            leaf == LEAF_XSAVE;
 }
 
-static __attribute__((noinline)) enum exit_action emulate_dynamic(struct vcpu *vcpu, uint64_t cr4) {
+static __attribute__((noinline)) enum exit_action emulate_dynamic(struct vcpu *vcpu) {
     uint64_t *gpr = vcpu->page->gpr;
     uint32_t leaf = (uint32_t)gpr[0], subleaf = (uint32_t)gpr[1];
     const struct abi_cpuid *row = vm_find_cpuid(vcpu->vm, leaf, subleaf);
     struct cpuid_result r = {0, 0, 0, 0};
     if (row != NULL) {
         r = (struct cpuid_result){row->eax, row->ebx, row->ecx, row->edx};
-        patch(vcpu, cr4, leaf, subleaf, &r);
+        patch(vcpu, vcpu_backend->get_cr4(vcpu), leaf, subleaf, &r);
     }
     gpr[0] = r.eax;
     gpr[1] = r.ecx;
@@ -72,11 +75,11 @@ static __attribute__((noinline)) enum exit_action emulate_dynamic(struct vcpu *v
     return EXIT_ADVANCE;
 }
 
-enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu, uint64_t guest_cr4) {
+enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu) {
     uint64_t *gpr = vcpu->page->gpr;
     const struct abi_cpuid *row = vm_find_constant_cpuid(vcpu->vm, (uint32_t)gpr[0]);
     if (row == NULL)
-        return emulate_dynamic(vcpu, guest_cr4);
+        return emulate_dynamic(vcpu);
     gpr[0] = row->eax;
     gpr[1] = row->ecx;
     gpr[2] = row->edx;

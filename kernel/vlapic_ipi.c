@@ -89,7 +89,7 @@ static bool deliver_to(struct vcpu *vcpu, const struct delivery *d) {
         vlapic_accept(vcpu, d->vector, d->is_level);
         return vlapic_is_software_enabled(vcpu);
     case DELIVERY_NMI:
-        vcpu_post(vcpu, VCPU_PENDING_NMI);
+        vcpu_post_nmi(vcpu);
         return true;
     case DELIVERY_INIT:
         // The de-assertion that follows on old systems does nothing to a P6 or later.

@@ -139,7 +139,9 @@ static uint32_t current_at(const struct vcpu *vcpu, uint64_t now) {
     uint64_t elapsed = now - vcpu->vlapic.timer_start;
     if (elapsed >= period && !is_periodic(vcpu))
         return 0;
-    return (uint32_t)((period - elapsed % period) >> divide_shift(vcpu));
+    // Rounded up: 0 tells that it has stopped.
+    unsigned shift = divide_shift(vcpu);
+    return (uint32_t)((period - elapsed % period + BIT(shift) - 1) >> shift);
 }
 
 uint32_t vlapic_timer_get_current(const struct vcpu *vcpu) {
@@ -156,9 +158,9 @@ uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu) {
     return deadline_at(vcpu, get_now(vcpu));
 }
 
-// Goes on at `now` with `remaining` timer ticks of the current period.
+// Goes on at `now` with `remaining` timer ticks of the current period; 0: it has stopped.
 static void go_on(struct vcpu *vcpu, uint64_t remaining, uint64_t now) {
-    set_period(vcpu, vlapic_get(vcpu, VLAPIC_TIMER_INITIAL));
+    set_period(vcpu, remaining != 0 ? vlapic_get(vcpu, VLAPIC_TIMER_INITIAL) : 0);
     uint64_t period = get_period(vcpu);
     uint64_t left = remaining << divide_shift(vcpu);
     vcpu->vlapic.timer_start = now - (left < period ? period - left : 0);
@@ -168,6 +170,7 @@ static void go_on(struct vcpu *vcpu, uint64_t remaining, uint64_t now) {
 void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
     uint32_t old = vlapic_get(vcpu, VLAPIC_LVT_TIMER);
     uint64_t now = settle(vcpu);
+    uint32_t current = current_at(vcpu, now);
     vlapic_set(vcpu, VLAPIC_LVT_TIMER, value);
     // A change between deadline and counter disarms; between the two counters, it goes on.
     if ((old ^ value) & LVT_TIMER_DEADLINE) {
@@ -178,8 +181,8 @@ void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
         vcpu->vlapic.tsc_deadline = deadline_at(vcpu, now);
         arm_deadline(vcpu);
     } else {
-        if (get_period(vcpu) != 0)
-            set_period(vcpu, vlapic_get(vcpu, VLAPIC_TIMER_INITIAL));
+        // A count that has reached 0 stays there until it is written again (SDM 3A 11.5.4).
+        set_period(vcpu, current != 0 ? vlapic_get(vcpu, VLAPIC_TIMER_INITIAL) : 0);
         arm_counter(vcpu, now);
     }
 }

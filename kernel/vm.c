@@ -4,6 +4,7 @@
 
 #include "arch/tsc.h"
 #include "kernel/audit.h"
+#include "kernel/frame.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/smp.h"
@@ -13,9 +14,11 @@
 #include "kernel/vmtime.h"
 #include "lib/string.h"
 
-#define NPT_ROOT_LAST 511u
+#define NPT_ENTRIES   512u
+#define NPT_ROOT_LAST (NPT_ENTRIES - 1)
+#define NPT_ROOT_SPAN (SIZE_1G * NPT_ENTRIES)
 #define NPT_BITS      48u // four levels
-#define STEP_TABLES   64u // of them that one step of the end gives back
+#define STEP_TABLES   64u // of them that one step takes or gives back
 
 #define CPUID_LEAF     0x3fffffffu
 #define CPUID_RANGE(x) ((x) >> 30) // 0 basic, 1 hypervisor, 2 extended
@@ -24,6 +27,87 @@ _Static_assert(sizeof(struct vm) <= PAGE_SIZE, "one page");
 _Static_assert(ABI_CPUID_MAX * sizeof(struct abi_cpuid) <= PAGE_SIZE, "one page");
 
 const struct vcpu_backend *vcpu_backend;
+
+// The tables that a region can come to need when all of it is mapped by small pages: of each level one for each span that
+// it touches. 0 where large pages map code, too.
+static uint64_t region_tables(uint64_t gpa, uint64_t size) {
+    uint64_t count = 0;
+    if (size == 0 || !vcpu_backend->npt_format->is_code_small)
+        return 0;
+    for (uint64_t span = SIZE_2M; span <= NPT_ROOT_SPAN; span *= NPT_ENTRIES)
+        count += (align_up(gpa + size, span) - align_down(gpa, span)) / span;
+    return count;
+}
+
+static uint64_t *spare_take(struct vm *vm) {
+    uint64_t *table = vm->spare_tables;
+    vm->spare_tables = (uint64_t *)*table;
+    vm->spare_count--;
+    *table = 0;
+    return table;
+}
+
+// Gives some back that no region can need. True: there are no more. Those in use stay with the VM.
+static bool spare_drop_some(struct vm *vm) {
+    for (uint64_t n = 0; n < STEP_TABLES && vm->spare_count > vm->tables_needed; n++)
+        quota_free_page(vm->quota, spare_take(vm));
+    return vm->spare_count <= vm->tables_needed;
+}
+
+static void need_less(struct vm *vm, uint64_t tables) {
+    bool is_done;
+    do {
+        lock_take(&vm->lock);
+        vm->tables_needed -= tables;
+        is_done = spare_drop_some(vm);
+        lock_drop(&vm->lock);
+        tables = 0;
+        thread_preempt();
+    } while (!is_done);
+}
+
+// False: the quota has not that many, and nothing changed.
+static bool need_more(struct vm *vm, uint64_t tables) {
+    lock_take(&vm->lock);
+    vm->tables_needed += tables;
+    lock_drop(&vm->lock);
+    for (uint64_t n = 1; n <= tables; n++) {
+        uint64_t *table = quota_alloc_page(vm->quota);
+        if (table == NULL) {
+            need_less(vm, tables);
+            return false;
+        }
+        lock_take(&vm->lock);
+        *table = (uint64_t)vm->spare_tables;
+        vm->spare_tables = table;
+        vm->spare_count++;
+        lock_drop(&vm->lock);
+        if (n % STEP_TABLES == 0)
+            thread_preempt();
+    }
+    return true;
+}
+
+static bool table_alloc(void *opaque, hpa_t *frame) {
+    struct vm *vm = opaque;
+    uint64_t *table = vm->spare_count > 0 ? spare_take(vm) : quota_alloc_page(vm->quota);
+    if (table != NULL)
+        *frame = frame_of_kernel(table);
+    return table != NULL;
+}
+
+static void table_free(void *opaque, hpa_t frame) {
+    struct vm *vm = opaque;
+    quota_free_page(vm->quota, frame_to_kernel(frame));
+}
+
+static struct pt_memory table_memory(struct vm *vm) {
+    struct pt_memory memory = space_quota_memory(vm->quota);
+    memory.opaque = vm;
+    memory.alloc = table_alloc;
+    memory.free = table_free;
+    return memory;
+}
 
 static void free_parts(struct vm *vm) {
     struct quota *quota = vm->quota;
@@ -57,8 +141,7 @@ struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {
     vm->tsc_ratio = ratio;
     vm->tsc_offset = 0 - vmtime_at(vm, x86_rdtsc());
     vm->regions = region_list_create(quota);
-    if (vm->regions != NULL &&
-        pt_init(&vm->npt, vcpu_backend->npt_format, space_quota_memory(quota))) {
+    if (vm->regions != NULL && pt_init(&vm->npt, vcpu_backend->npt_format, table_memory(vm))) {
         *error = vcpu_backend->vm_create(vm);
         if (*error == ABI_OK) {
             object_ref(&quota->object);
@@ -89,6 +172,9 @@ bool vm_destroy(struct object *object) {
     }
     if (region_drop(vm->regions))
         return false;
+    vm->tables_needed = 0;
+    if (!spare_drop_some(vm))
+        return false;
     object_unlist(object);
     free_parts(vm);
     object_unref(&quota->object);
@@ -108,9 +194,14 @@ int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, 
         range_exceeds(gpa, size, limit))
         return ABI_ERROR_ARGUMENT;
     struct region region = {gpa, size, memory, offset, rights};
+    uint64_t tables = region_tables(gpa, size);
+    if (!need_more(vm, tables))
+        return ABI_ERROR_MEMORY;
     lock_take(&vm->lock);
     int error = region_insert(vm->regions, &region);
     lock_drop(&vm->lock);
+    if (error != ABI_OK)
+        need_less(vm, tables);
     return error;
 }
 
@@ -143,7 +234,9 @@ int vm_unmap(struct vm *vm, uint64_t gpa, uint64_t size) {
             AUDIT_VM(vm);
             generation = __atomic_add_fetch(&vm->npt_generation, 1, __ATOMIC_SEQ_CST);
         }
+        uint64_t tables = region_tables(gpa, size) - region_tables(gpa + step, size - step);
         lock_drop(&vm->lock);
+        need_less(vm, tables);
         gpa += step;
         size -= step;
         if (size > 0)
@@ -165,8 +258,10 @@ enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
     lock_take(&vm->lock);
     const struct region *region = region_find(vm->regions, gpa.v);
     if (region != NULL && (region->rights & right) != 0) {
-        bool is_mapped =
-            region_populate(region, &vm->npt, align_down(gpa.v, PAGE_SIZE), region_rights(region));
+        uint64_t page = align_down(gpa.v, PAGE_SIZE);
+        bool is_mapped = region_populate(region, &vm->npt, page, region_rights(region));
+        if (right == ABI_RIGHT_EXECUTE && vm->npt.format->is_code_small)
+            is_mapped = is_mapped && pt_split(&vm->npt, page, region_rights(region));
         result = is_mapped ? VM_FAULT_RETRY : VM_FAULT_SHORTAGE;
         AUDIT_VM(vm);
     }

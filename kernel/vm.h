@@ -32,9 +32,14 @@ struct vm {
     struct quota *quota;         // referenced [c]
     struct pagetable npt;        // guest-physical to host-physical [l]
     struct region_list *regions; // what is mapped where [l]
-    uint64_t npt_generation;     // counts unmaps: a vCPU that saw an older one flushes (atomic)
-    uint64_t tsc_ratio;          // of its clock's rate to the host's, see kernel/vmtime.h [c]
-    uint64_t tsc_offset;         // its vCPUs start with: their TSC counts from its creation [c]
+    // Where code is mapped by small pages (pt_format.is_code_small), the tables that all regions can come to need are
+    // the VM's from vm_map on: those that are in no use yet, linked by their first words, and the sum of the needs.
+    uint64_t *spare_tables;  // [l]
+    uint64_t spare_count;    // [l]
+    uint64_t tables_needed;  // [l]
+    uint64_t npt_generation; // counts unmaps: a vCPU that saw an older one flushes (atomic)
+    uint64_t tsc_ratio;      // of its clock's rate to the host's, see kernel/vmtime.h [c]
+    uint64_t tsc_offset;     // its vCPUs start with: their TSC counts from its creation [c]
     // By number = APIC ID; NULL: none. Set once (atomic); the structs stay until the VM goes, so that
     // whoever reads this needs no reference.
     struct vcpu *vcpus[VM_VCPUS_MAX];

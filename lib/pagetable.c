@@ -134,14 +134,13 @@ static uint64_t *table_get(struct pagetable *pt, uint64_t *entry) {
     return entry_table(pt, *entry);
 }
 
-// Replaces a large leaf by a table that maps the same. False: no memory.
+// Replaces a large leaf by a table that maps the same, with `rights`. False: no memory.
 /*@ requires is_usable(pt) && 0 < level < LEVELS;
     requires \valid(entry) && \separated(entry, pt) && \separated(entry, pt->format);
     assigns *entry, pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
-static bool leaf_split(struct pagetable *pt, uint64_t *entry, unsigned level) {
+static bool leaf_split(struct pagetable *pt, uint64_t *entry, unsigned level, uint32_t rights) {
     const struct pt_format *format = pt->format;
     uint64_t size = level_size(level - 1);
-    uint32_t rights = leaf_rights(format, *entry, level);
     uint64_t base = *entry & format->address_mask;
     base -= base % level_size(level);
     hpa_t frame;
@@ -239,7 +238,7 @@ static uint64_t leaf_unmap(struct pagetable *pt, uint64_t address, uint64_t size
                 entry_write(entry, 0);
                 return span;
             }
-            if (!leaf_split(pt, entry, level))
+            if (!leaf_split(pt, entry, level, leaf_rights(pt->format, *entry, level)))
                 return 0;
         }
         table = entry_table(pt, *entry);
@@ -270,6 +269,22 @@ uint64_t pt_unmap_some(struct pagetable *pt, uint64_t address, uint64_t size, ui
 
 bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size) {
     return size == 0 || pt_unmap_some(pt, address, size, UINT64_MAX) != 0;
+}
+
+bool pt_split(struct pagetable *pt, uint64_t address, uint32_t rights) {
+    uint64_t *table = table_at(pt, pt->root);
+    /*@ loop invariant level < LEVELS && is_table(table);
+        loop assigns level, table, pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
+        loop variant level; */
+    for (unsigned level = LEVELS - 1; level > 0; level--) {
+        uint64_t *entry = &table[level_index(address, level)];
+        if ((*entry & pt->format->present_mask) == 0)
+            return true;
+        if (entry_is_leaf(pt->format, *entry, level) && !leaf_split(pt, entry, level, rights))
+            return false;
+        table = entry_table(pt, *entry);
+    }
+    return true;
 }
 
 uint64_t *pt_entry(const struct pagetable *pt, uint64_t address) {

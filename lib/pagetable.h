@@ -2,7 +2,7 @@
 // Four-level radix page tables with 512 entries a level: the shape that x86-64 paging, EPT, NPT and
 // the IOMMUs' second level share. What differs is the encoding of an entry, a struct pt_format.
 //
-// In call order: pt_init, pt_map, pt_unmap, pt_lookup, pt_destroy.
+// In call order: pt_init, pt_map, pt_split, pt_unmap, pt_lookup, pt_destroy.
 //
 // Invariants: a table is owned by exactly one entry; an entry is written in one store; a leaf that
 // maps more than the range to be unmapped is split first, so neighbours never lose their mapping.
@@ -31,6 +31,7 @@ struct pt_format {
     uint64_t large_bit;                                 // a leaf above level 0
     uint64_t address_mask;                              // frame in a table or leaf entry
     unsigned leaf_level_max;                            // 1, or 2 where the CPU has 1 GiB pages
+    bool is_code_small; // `leaf` leaves PT_EXECUTE out above level 0: pt_split where code runs
 };
 
 // Where tables come from: zeroed frames that `access` makes readable and writable.
@@ -88,6 +89,12 @@ bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size);
     assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
     ensures \result <= size; */
 uint64_t pt_unmap_some(struct pagetable *pt, uint64_t address, uint64_t size, uint64_t max);
+
+// Whatever large leaf maps `address` becomes leaves of 4 KiB that map the same with `rights`, for all of its 2 MiB. A
+// hole stays one. False: no memory for the tables, and what is mapped is as before, if perhaps by smaller leaves.
+/*@ requires is_usable(pt) && is_paged(address);
+    assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
+bool pt_split(struct pagetable *pt, uint64_t address, uint32_t rights);
 
 // The entry of level 0 for `address`, whose table must exist (map a page there first).
 uint64_t *pt_entry(const struct pagetable *pt, uint64_t address);

@@ -3,6 +3,8 @@
 // other side's index is loaded once a call, so that it cannot change between check and use.
 #include "lib/ring.h"
 
+#include "lib/string.h"
+
 void ring_writer_open(struct ring_writer *ring, uint8_t *data, uint32_t size, uint32_t *head,
                       const uint32_t *tail) {
     *ring = (struct ring_writer){.data = data, .size = size, .head = head, .tail = tail};
@@ -35,9 +37,10 @@ uint32_t ring_write(struct ring_writer *ring, const uint8_t *bytes, uint32_t cou
     if (count > room) {
         count = room;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        ring->data[(ring->position + i) % ring->size] = bytes[i];
-    }
+    uint32_t at = ring->position % ring->size;
+    uint32_t first = count < ring->size - at ? count : ring->size - at;
+    memcpy(ring->data + at, bytes, first);
+    memcpy(ring->data, bytes + first, count - first);
     ring->position += count;
     __atomic_store_n(ring->head, ring->position, __ATOMIC_RELEASE);
     return count;
@@ -52,9 +55,10 @@ uint32_t ring_read(struct ring_reader *ring, uint8_t *bytes, uint32_t count) {
     if (count > available) {
         count = available;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        bytes[i] = ring->data[(position + i) % ring->size];
-    }
+    uint32_t at = position % ring->size;
+    uint32_t first = count < ring->size - at ? count : ring->size - at;
+    memcpy(bytes, ring->data + at, first);
+    memcpy(bytes + first, ring->data, count - first);
     ring->position = position + count;
     __atomic_store_n(ring->tail, ring->position, __ATOMIC_RELEASE);
     return count;

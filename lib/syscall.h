@@ -98,8 +98,9 @@ static inline int64_t sys_handle_close(uint32_t handle) {
     return syscall_1(ABI_HANDLE_CLOSE, handle);
 }
 
-static inline int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights) {
-    return syscall_3(ABI_HANDLE_COPY, process, handle, rights);
+static inline int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights,
+                                      uint64_t mask) {
+    return syscall_4(ABI_HANDLE_COPY, process, handle, rights, mask);
 }
 
 // ---- memory -------------------------------------------------------------------------------------
@@ -179,7 +180,12 @@ static inline int64_t sys_event_signal(uint32_t event, uint64_t mask) {
 }
 
 static inline int64_t sys_event_wait(uint32_t event, uint64_t deadline_tsc, uint64_t *bits) {
-    return syscall_3(ABI_EVENT_WAIT, event, deadline_tsc, (uintptr_t)bits);
+    return syscall_4(ABI_EVENT_WAIT, event, deadline_tsc, (uintptr_t)bits, UINT64_MAX);
+}
+
+static inline int64_t sys_event_wait_for(uint32_t event, uint64_t mask, uint64_t deadline_tsc,
+                                         uint64_t *bits) {
+    return syscall_4(ABI_EVENT_WAIT, event, deadline_tsc, (uintptr_t)bits, mask);
 }
 
 static inline int64_t sys_channel_create(uint32_t quota, uint32_t handles[2]) {

@@ -2,10 +2,16 @@
 // The backlog: byte number n stands at bytes[n % BACKLOG_SIZE].
 #include "supervisor/backlog.h"
 
+#include "lib/string.h"
+
 void backlog_add(struct backlog *backlog, const char *bytes, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        backlog->bytes[backlog->added % BACKLOG_SIZE] = bytes[i];
-        backlog->added++;
+    while (count > 0) {
+        size_t at = (size_t)(backlog->added % BACKLOG_SIZE);
+        size_t piece = count < BACKLOG_SIZE - at ? count : BACKLOG_SIZE - at;
+        memcpy(&backlog->bytes[at], bytes, piece);
+        backlog->added += piece;
+        bytes += piece;
+        count -= piece;
     }
     if (backlog->added - backlog->dropped > BACKLOG_SIZE) {
         backlog->dropped = backlog->added - BACKLOG_SIZE;

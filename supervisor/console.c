@@ -13,53 +13,76 @@
 #define QUEUE_SIZE 16384u // a power of two
 #define GUEST_ROOM 8192u  // what console_has_room promises
 #define PREFIX     "[bulkhead] "
-#define SAY_MAX    512u
+#define SAY_MAX    448u // characters of text
+#define MARK_MAX   (MACHINE_VERDICT_MAX + 1)
+#define NEWLINE    2u // bytes, at most
 
 // A piece of newlines only: each becomes "[NAME] \n". Then a partial line that was there before.
 _Static_assert(CONSOLE_PIECE *(MANIFEST_NAME_MAX + 4) + LINE_LENGTH_MAX < GUEST_ROOM,
                "a piece fits");
+// The kernel takes a line whole or not at all, so that none of its own comes into it.
+_Static_assert(MANIFEST_NAME_MAX + 3 + LINE_LENGTH_MAX + NEWLINE <= ABI_CONSOLE_MAX,
+               "a guest's line is one call");
+_Static_assert(MARK_MAX + sizeof(PREFIX) + SAY_MAX + NEWLINE <= ABI_CONSOLE_MAX,
+               "a line of ours is one call");
 
 static struct {
     bool is_batch;
     bool is_inside_line; // the last byte was no newline
     bool has_said;
-    uint32_t head; // bytes ever put in
-    uint32_t tail; // bytes ever taken by the kernel
+    bool is_blocked;     // the kernel has taken less than all: it signals when there is room
+    char mark[MARK_MAX + 1]; // before each line of ours: no guest knows it
+    uint32_t head;           // bytes ever put in
+    uint32_t tail;           // bytes ever taken by the kernel
     char queue[QUEUE_SIZE];
     struct backlog log;
 } console;
 
-void console_open(bool is_batch) {
+void console_open(bool is_batch, const char *verdict) {
     console.is_batch = is_batch;
+    if (*verdict != '\0') {
+        fmt_format(console.mark, sizeof(console.mark), "%s ", verdict);
+    }
 }
 
 bool console_is_batch(void) {
     return console.is_batch;
 }
 
+static void copy_out(char *bytes, uint32_t count) {
+    uint32_t at = console.tail % QUEUE_SIZE;
+    uint32_t first = count < QUEUE_SIZE - at ? count : QUEUE_SIZE - at;
+    memcpy(bytes, &console.queue[at], first);
+    memcpy(bytes + first, console.queue, count - first);
+}
+
 // What goes out next, in whole lines where it has any: a line of the kernel's own may come behind it.
 static uint32_t copy_lines(char piece[ABI_CONSOLE_MAX]) {
-    uint32_t count = 0;
-    uint32_t lines = 0;
-    while (count < ABI_CONSOLE_MAX && console.tail + count != console.head) {
-        piece[count] = console.queue[(console.tail + count) % QUEUE_SIZE];
-        count++;
-        lines = piece[count - 1] == '\n' ? count : lines;
+    uint32_t count = console.head - console.tail;
+    count = count < ABI_CONSOLE_MAX ? count : ABI_CONSOLE_MAX;
+    copy_out(piece, count);
+    for (uint32_t i = count; i > 0; i--) {
+        if (piece[i - 1] == '\n') {
+            return i;
+        }
     }
-    return lines != 0 ? lines : count;
+    return count;
 }
 
 bool console_flush(void) {
     static char piece[ABI_CONSOLE_MAX];
-    while (console.head != console.tail) {
+    while (console.head != console.tail && !console.is_blocked) {
         uint32_t count = copy_lines(piece);
         int64_t taken = sys_console_write(machine.start->system, piece, count);
-        if (taken <= 0) {
-            return false;
-        }
-        console.tail += (uint32_t)taken;
+        console.is_blocked = taken < (int64_t)count;
+        console.tail += taken > 0 ? (uint32_t)taken : 0;
     }
-    return true;
+    return console.head == console.tail;
+}
+
+bool console_wake(void) {
+    console.is_blocked = false;
+    return console_flush();
 }
 
 // Tries to flush before it says no: then the kernel is full, and signals when there is room again.
@@ -68,23 +91,35 @@ bool console_has_room(void) {
            QUEUE_SIZE - (console.head - console.tail) >= GUEST_ROOM;
 }
 
-// Events that arrive meanwhile are kept for the main loop.
+// The bit that it takes may have told of input, too: the main loop gets it again.
 void console_drain(void) {
     uint64_t bits = 0;
     while (!console_flush()) {
-        bits |= machine_wait(ABI_FOREVER);
+        bits |= machine_wait(MACHINE_EVENT_CONSOLE, ABI_FOREVER);
+        console.is_blocked = false;
     }
-    machine_defer(bits);
+    if (bits != 0) {
+        (void)sys_event_signal(machine.event, MACHINE_EVENT_CONSOLE);
+    }
 }
 
-static void put(const char *bytes, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (console.head - console.tail == QUEUE_SIZE) {
-            console_drain();
-        }
-        console.queue[console.head % QUEUE_SIZE] = bytes[i];
-        console.head++;
+// For what must not be torn: a line that waits for room in its middle would be open meanwhile.
+static void make_room(size_t count) {
+    if (QUEUE_SIZE - (console.head - console.tail) < count) {
+        console_drain();
     }
+}
+
+// At most QUEUE_SIZE bytes.
+static void put(const char *bytes, size_t count) {
+    uint32_t at = console.head % QUEUE_SIZE;
+    size_t first = count < QUEUE_SIZE - at ? count : QUEUE_SIZE - at;
+    make_room(count);
+    memcpy(&console.queue[at], bytes, first);
+    if (first < count) {
+        memcpy(console.queue, bytes + first, count - first);
+    }
+    console.head += (uint32_t)count;
     if (count > 0) {
         console.is_inside_line = bytes[count - 1] != '\n';
     }
@@ -109,6 +144,7 @@ void console_raw(const char *bytes, size_t count) {
 }
 
 void console_guest_line(const char *name, const char *text, size_t length) {
+    make_room(ABI_CONSOLE_MAX);
     put("[", 1);
     put(name, strlen(name));
     put("] ", 2);
@@ -125,6 +161,8 @@ void console_say(const char *format, ...) {
     va_end(arguments);
     line_sanitize(printable, sizeof(printable), text, sizeof(text));
     console_fresh_line();
+    make_room(ABI_CONSOLE_MAX);
+    put(console.mark, strlen(console.mark));
     put(PREFIX, sizeof(PREFIX) - 1);
     put(printable, strlen(printable));
     put_newline();
@@ -135,13 +173,14 @@ void console_say(const char *format, ...) {
 
 static void print_sink(void *context, const char *text, size_t length) {
     (void)context;
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] == '\n') {
-            put_newline();
-        } else {
-            put(&text[i], 1);
-        }
+    for (const char *newline; (newline = memchr(text, '\n', length)) != NULL;) {
+        size_t count = (size_t)(newline - text);
+        put(text, count);
+        put_newline();
+        text += count + 1;
+        length -= count + 1;
     }
+    put(text, length);
 }
 
 void console_print(const char *format, ...) {

@@ -6,12 +6,14 @@
 //   console_guest_line       a line of a guest's, in batch mode
 //   console_raw              bytes as they are, in interactive mode
 //   console_flush            once a turn of the main loop; never waits
+//   console_wake             the same, once the kernel has signalled
 //   console_drain            waits until everything is out
 //   console_read             what was typed
 //
 // Guests put something in only while console_has_room(); the room beyond that is for the hypervisor's
 // own lines, and if even that is full, console_say waits. So no guest can push out a line of ours, and
-// a console that is slow slows down the guest that prints, by its ring being full, and nobody else.
+// a console that is slow slows down the guest that prints, by its ring being full, and nobody else. A line goes in
+// whole, and out whole: in batch mode no line of the kernel's can come into it.
 #pragma once
 
 #include "supervisor/backlog.h"
@@ -23,7 +25,8 @@
 // Bytes of a guest's output that console_has_room makes room for, however they expand.
 #define CONSOLE_PIECE 128u
 
-void console_open(bool is_batch);
+// `verdict`: the key that stands before each line of the hypervisor's own, and that no guest knows; "": none.
+void console_open(bool is_batch, const char *verdict);
 bool console_is_batch(void);
 
 // "[bulkhead] " and the text, made printable, as one line of its own; also into the log.
@@ -43,8 +46,10 @@ void console_print(const char *format, ...) __attribute__((format(printf, 1, 2))
 // May a guest put in a piece? If not, MACHINE_EVENT_CONSOLE will come when it is worth to ask again.
 bool console_has_room(void);
 
-// Gives the kernel what it takes. True: nothing is left.
+// Gives the kernel what it takes. True: nothing is left. After it took less than all it is not asked again before
+// console_wake: its bit of the event has come.
 bool console_flush(void);
+bool console_wake(void);
 void console_drain(void);
 
 // Returns how many bytes were typed and fit into bytes[0, max).

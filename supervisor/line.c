@@ -5,10 +5,14 @@
 
 #define ESCAPED_MAX 4u // characters of "\xNN"
 
+static bool is_plain(uint8_t byte) {
+    return byte >= 0x20 && byte < 0x7f;
+}
+
 // Writes what stands for `byte` in the output. Returns the number of characters.
 static size_t put_byte(char out[ESCAPED_MAX], uint8_t byte) {
     static const char digits[] = "0123456789abcdef";
-    if ((byte >= 0x20 && byte < 0x7f) || byte == '\t') {
+    if (is_plain(byte) || byte == '\t') {
         out[0] = (char)byte;
         return 1;
     }
@@ -31,6 +35,22 @@ bool line_add(struct line *line, uint8_t byte) {
     line->length += (uint32_t)put_byte(&line->text[line->length], byte);
     line->is_continued = line->length > LINE_LENGTH_MAX - ESCAPED_MAX;
     return line->is_continued;
+}
+
+uint32_t line_take(struct line *line, const uint8_t *bytes, uint32_t count, bool *is_whole) {
+    uint32_t taken = 0;
+    *is_whole = false;
+    while (taken < count && !*is_whole) {
+        uint32_t length = line->length; // most bytes are plain, and cost next to nothing
+        while (taken < count && length < LINE_LENGTH_MAX - ESCAPED_MAX && is_plain(bytes[taken])) {
+            line->text[length++] = (char)bytes[taken++];
+        }
+        line->length = length;
+        if (taken < count) {
+            *is_whole = line_add(line, bytes[taken++]);
+        }
+    }
+    return taken;
 }
 
 bool line_is_partial(const struct line *line) {

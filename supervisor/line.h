@@ -3,14 +3,14 @@
 // printable ASCII and tabs, and never a newline: printed behind "[NAME] ", it can not pass for a line of
 // the hypervisor or of another VM.
 //
-//   line_add, again and again; when it returns true: print line->text, then line_clear
+//   line_take, again and again; when it says that the line is whole: print line->text, then line_clear
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define LINE_LENGTH_MAX 512u // characters of text
+#define LINE_LENGTH_MAX 448u // characters of text
 
 struct line {
     uint32_t length;
@@ -24,6 +24,9 @@ struct line {
 //   other unprintable bytes  become \xNN
 //   a full line              is cut
 bool line_add(struct line *line, uint8_t byte);
+
+// The same for bytes[0, count), up to the one that makes the line whole. Returns how many were taken.
+uint32_t line_take(struct line *line, const uint8_t *bytes, uint32_t count, bool *is_whole);
 
 // Is there text that no newline has ended yet?
 bool line_is_partial(const struct line *line);

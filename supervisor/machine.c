@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine: thin and stateless but for the bits that somebody took off the event while he waited
-// for something else (machine_defer).
+// The machine: thin, and without any state that changes.
 #include "supervisor/machine.h"
 
 #include "lib/string.h"
@@ -9,8 +8,6 @@
 #define NS_PER_SECOND 1000000000ULL
 
 struct machine machine;
-
-static uint64_t deferred;
 
 bool machine_open(const struct abi_start *start) {
     struct abi_system_info info;
@@ -31,33 +28,47 @@ uint64_t machine_vm_mask(uint32_t index) {
     return 1ULL << (1 + index % MACHINE_VM_BITS);
 }
 
-uint64_t machine_wait(uint64_t deadline) {
+uint64_t machine_wait(uint64_t mask, uint64_t deadline) {
     uint64_t bits = 0;
-    if (sys_event_wait(machine.event, deferred != 0 ? 0 : deadline, &bits) < 0) {
-        bits = 0;
-    }
-    bits |= deferred;
-    deferred = 0;
-    return bits;
+    return sys_event_wait_for(machine.event, mask, deadline, &bits) < 0 ? 0 : bits;
 }
 
-void machine_defer(uint64_t bits) {
-    deferred |= bits;
+// The next word at or behind `at`; its length in *length. NULL: there is none.
+static const char *next_word(const char *at, size_t *length) {
+    const char *end =
+        machine.start->cmdline + strnlen(machine.start->cmdline, sizeof(machine.start->cmdline));
+    while (at < end && *at == ' ') {
+        at++;
+    }
+    const char *space = memchr(at, ' ', (size_t)(end - at));
+    *length = (size_t)((space != NULL ? space : end) - at);
+    return *length != 0 ? at : NULL;
 }
 
 bool machine_has_option(const char *word) {
+    size_t length;
     const char *at = machine.start->cmdline;
-    const char *end = at + strnlen(at, sizeof(machine.start->cmdline));
-    size_t length = strlen(word);
-    while (at < end) {
-        const char *space = memchr(at, ' ', (size_t)(end - at));
-        const char *stop = space != NULL ? space : end;
-        if ((size_t)(stop - at) == length && memcmp(at, word, length) == 0) {
+    for (; (at = next_word(at, &length)) != NULL; at += length) {
+        if (length == strlen(word) && memcmp(at, word, length) == 0) {
             return true;
         }
-        at = stop + 1;
     }
     return false;
+}
+
+void machine_verdict(char key[MACHINE_VERDICT_MAX + 1]) {
+    const size_t skip = sizeof(MACHINE_VERDICT) - 1;
+    size_t length;
+    const char *at = machine.start->cmdline;
+    key[0] = '\0';
+    for (; (at = next_word(at, &length)) != NULL; at += length) {
+        if (length > skip && length - skip <= MACHINE_VERDICT_MAX &&
+            memcmp(at, MACHINE_VERDICT, skip) == 0) {
+            memcpy(key, at + skip, length - skip);
+            key[length - skip] = '\0';
+            return;
+        }
+    }
 }
 
 const struct abi_start_module *machine_module(const char *name) {

@@ -30,14 +30,17 @@ bool machine_open(const struct abi_start *start);
 // The event bit of VM number `index`.
 uint64_t machine_vm_mask(uint32_t index);
 
-// Waits for events until the TSC reaches `deadline`. Returns the bits, 0 at the deadline.
-uint64_t machine_wait(uint64_t deadline);
-
-// Hands `bits` to the next machine_wait.
-void machine_defer(uint64_t bits);
+// Waits for bits of `mask` until the TSC reaches `deadline`. Returns them, 0 at the deadline. Others
+// gather, and wake nobody.
+uint64_t machine_wait(uint64_t mask, uint64_t deadline);
 
 // Does this word, such as "console=batch", stand on the kernel's command line?
 bool machine_has_option(const char *word);
+
+// The key that verdicts carry, `verdict=KEY` on the kernel's command line; "": there is none, or none that is usable.
+#define MACHINE_VERDICT     "verdict="
+#define MACHINE_VERDICT_MAX 32u // characters, as the kernel has it (LOG_MARK_MAX)
+void machine_verdict(char key[MACHINE_VERDICT_MAX + 1]);
 
 // The module of that name, or NULL.
 const struct abi_start_module *machine_module(const char *name);

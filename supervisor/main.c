@@ -4,11 +4,11 @@
 // and to say how they ended.
 //
 // Reading order: main.c, manifest.c, vm.c, launch.c, placement.c, partition.c, process.c; what happens when a
-// VM ends: restart.c, diary.c, audit.c; then the terminal: console.c, line.c, mux.c, keys.c, shell.c,
+// VM ends: restart.c, diary.c, audit.c; how much is done for a VM: round.c; then the terminal: console.c, line.c, mux.c, keys.c, shell.c,
 // command.c, top.c. machine.c is what they all stand on.
 //
 // One thread, one event, no locks: main_loop sleeps until a bit of the event says that a VM or the
-// console has something, serves that, and never waits for a VM.
+// console has something, serves that, and never waits for a VM. How much it does for each is bounded (round.c).
 #include "supervisor/main.h"
 
 #include "lib/syscall.h"
@@ -17,6 +17,7 @@
 #include "supervisor/manifest.h"
 #include "supervisor/mux.h"
 #include "supervisor/process.h"
+#include "supervisor/round.h"
 #include "supervisor/shell.h"
 #include "supervisor/stat.h"
 #include "supervisor/vm.h"
@@ -107,9 +108,8 @@ static void all_ended(void) {
 
 static void serve(uint64_t bits) {
     if ((bits & MACHINE_EVENT_CONSOLE) != 0) {
-        (void)console_flush();
+        (void)console_wake();
         mux_input();
-        bits = UINT64_MAX; // VMs may have waited for room
     }
     vm_service_mask(bits);
     vm_check_deadlines();
@@ -126,7 +126,7 @@ _Noreturn static void main_loop(void) {
         }
         mux_refresh();
         (void)console_flush();
-        bits = machine_wait(vm_next_deadline());
+        bits = round_wait(vm_next_deadline(), vm_has_work());
     }
 }
 
@@ -134,7 +134,9 @@ int main(void *start) {
     if (!machine_open(start)) {
         return STATUS_NO_MACHINE;
     }
-    console_open(machine_has_option("console=batch"));
+    char verdict[MACHINE_VERDICT_MAX + 1];
+    machine_verdict(verdict);
+    console_open(machine_has_option("console=batch"), verdict);
     start_vms();
     main_loop();
 }

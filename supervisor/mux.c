@@ -16,8 +16,10 @@ static struct keys keys;
 // ---- output -------------------------------------------------------------------------------------
 
 static void print_lines(struct vm *vm, const uint8_t *bytes, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (line_add(&vm->line, bytes[i])) {
+    bool is_whole;
+    for (uint32_t taken; count > 0; bytes += taken, count -= taken) {
+        taken = line_take(&vm->line, bytes, count, &is_whole);
+        if (is_whole) {
             console_guest_line(vm->config->name, vm->line.text, vm->line.length);
             line_clear(&vm->line);
         }

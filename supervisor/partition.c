@@ -122,8 +122,17 @@ static bool make_parts(struct partition *partition, uint32_t index, uint64_t siz
 static bool give(const struct partition *partition, uint32_t *number, uint32_t handle,
                  uint32_t rights, int64_t *error) {
     return keep(number,
-                sys_handle_copy(partition->process.handle, handle, rights | partition->more_rights),
+                sys_handle_copy(partition->process.handle, handle, rights | partition->more_rights,
+                                UINT64_MAX),
                 error);
+}
+
+// It can signal nothing but what stands for this VM.
+static bool give_own_event(const struct partition *partition, struct vmm_start *start,
+                           int64_t *error) {
+    int64_t result = sys_handle_copy(partition->process.handle, machine.event, ABI_RIGHT_SIGNAL,
+                                     start->supervisor_mask);
+    return keep(&start->supervisor_event, result, error);
 }
 
 static bool give_handles(const struct partition *partition, const struct vm_config *config,
@@ -146,7 +155,7 @@ static bool give_handles(const struct partition *partition, const struct vm_conf
            give(partition, &start->report, vmm_end, ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT, error) &&
            give(partition, &start->wakeup, partition->wakeup, ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT,
                 error) &&
-           give(partition, &start->supervisor_event, machine.event, ABI_RIGHT_SIGNAL, error);
+           give_own_event(partition, start, error);
 }
 
 static void copy_text(char *out, size_t size, const char *text) {
@@ -170,6 +179,7 @@ static void describe(struct vmm_start *start, const struct partition_plan *plan)
     start->utc_seconds = info.utc_seconds;
     start->utc_tsc = info.utc_tsc;
     start->xcr0_mask = info.xcr0_mask;
+    start->arch_capabilities = info.arch_capabilities;
     start->physical_bits = info.physical_bits;
     start->has_unrestricted_guest = info.has_unrestricted_guest;
     start->supervisor_mask = machine_vm_mask(plan->index);

@@ -20,7 +20,7 @@
 #include "supervisor/top.h"
 
 #define PIECES_A_TURN        64u // then the other VMs have their turn
-#define REPORTS_A_TURN       4u  // likewise
+#define REPORTS_A_TURN       16u // likewise
 #define END_PATIENCE_SECONDS 5u
 #define SETTLE_LOOKS         200u  // for the kernel to take apart what a VM was,
 #define SETTLE_LOOKS_SECOND  1000u // at this rate
@@ -307,6 +307,9 @@ static void take_report(struct vm *vm, struct vmm_message *message) {
 // all the room that comes, and the kernel would never be so empty that it signals.
 static uint64_t waiting;
 
+// Those that have had what their rates allow, or their share of a round.
+static uint64_t unfinished;
+
 // Who is served first in a round: the one behind who last got some of the console's room.
 static uint32_t turn;
 
@@ -322,45 +325,60 @@ static bool has_room(const struct vm *vm) {
     return false;
 }
 
+static bool is_within_rate(const struct vm *vm, enum rate_kind kind) {
+    if (rate_room(&vm->rate[kind], kind) > 0) {
+        return true;
+    }
+    unfinished |= machine_vm_mask(vm->index);
+    return false;
+}
+
 // True: there is no further report.
 static bool drain_reports(struct vm *vm) {
     static struct vmm_message message;
     for (uint32_t i = 0; i < REPORTS_A_TURN; i++) {
-        if (!has_room(vm)) {
+        if (!is_within_rate(vm, RATE_REPORTS) || !has_room(vm)) {
             return false;
         }
         memset(&message, 0, sizeof(message));
         if (sys_channel_receive(vm->partition.report, &message, sizeof(message)) < 0) {
             return true;
         }
+        rate_take(&vm->rate[RATE_REPORTS], RATE_REPORTS, 1);
         got_room(vm);
         if (!vm->has_end) {
             take_report(vm, &message);
         }
     }
-    (void)sys_event_signal(machine.event, machine_vm_mask(vm->index));
+    unfinished |= machine_vm_mask(vm->index);
     return false;
+}
+
+static void take_piece(struct vm *vm) {
+    uint8_t piece[CONSOLE_PIECE];
+    uint32_t room = rate_room(&vm->rate[RATE_OUTPUT], RATE_OUTPUT);
+    uint32_t count = ring_read(&vm->out, piece, room < CONSOLE_PIECE ? room : CONSOLE_PIECE);
+    rate_take(&vm->rate[RATE_OUTPUT], RATE_OUTPUT, count);
+    mux_vm_output(vm, piece, count);
+    if (mux_is_on_console(vm)) {
+        got_room(vm);
+    }
 }
 
 // True: the guest has printed nothing more. Otherwise vm_service will be called again.
 static bool drain_output(struct vm *vm) {
-    uint8_t piece[CONSOLE_PIECE];
     bool was_half_full = ring_reader_count(&vm->out) >= VMM_CONSOLE_OUT / 2;
     uint32_t pieces = 0;
     while (ring_reader_count(&vm->out) > 0 && pieces < PIECES_A_TURN &&
-           (!mux_is_on_console(vm) || has_room(vm))) {
-        uint32_t count = ring_read(&vm->out, piece, sizeof(piece));
-        mux_vm_output(vm, piece, count);
-        if (mux_is_on_console(vm)) {
-            got_room(vm);
-        }
+           is_within_rate(vm, RATE_OUTPUT) && (!mux_is_on_console(vm) || has_room(vm))) {
+        take_piece(vm);
         pieces++;
     }
     if (was_half_full) { // it may be waiting for room
         (void)sys_event_signal(vm->partition.wakeup, VMM_WAKEUP_INPUT);
     }
     if (pieces == PIECES_A_TURN) {
-        (void)sys_event_signal(machine.event, machine_vm_mask(vm->index));
+        unfinished |= machine_vm_mask(vm->index);
     }
     return ring_reader_count(&vm->out) == 0;
 }
@@ -387,14 +405,19 @@ void vm_service(struct vm *vm) {
 
 void vm_service_mask(uint64_t bits) {
     uint32_t first = turn;
-    bits |= waiting;
+    bits |= waiting | unfinished;
     waiting = 0;
+    unfinished = 0;
     for (uint32_t k = 0; k < vms_count; k++) {
         uint32_t i = (first + k) % vms_count;
         if ((bits & machine_vm_mask(i)) != 0) {
             vm_service(&vms[i]);
         }
     }
+}
+
+bool vm_has_work(void) {
+    return unfinished != 0;
 }
 
 // ---- towards the VM -----------------------------------------------------------------------------

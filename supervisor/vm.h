@@ -5,7 +5,7 @@
 //   vm_open         the table, once
 //   vm_autostart    starts those that the manifest says, in its order
 //   vm_start        carves the partition; says so in one line when it cannot
-//   vm_service      after its bit of the event was set, or when the console has room again
+//   vm_service      after its bit of the event was set, or when it may have more done for it again
 //   vm_check_deadlines, vm_next_deadline    of VMs that were asked to end, or are settling
 //
 // State: STOPPED or ENDED -> RUNNING (vm_start) -> SETTLING (its process is gone, its last output
@@ -20,6 +20,7 @@
 #include "supervisor/line.h"
 #include "supervisor/manifest.h"
 #include "supervisor/partition.h"
+#include "supervisor/round.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,6 +55,7 @@ struct vm {
     uint32_t weight;            // as the manifest or, later, the console says
     uint32_t cap;               // likewise
     struct partition partition;
+    struct rate rate[RATE_KINDS]; // of what is done for it
     struct ring_reader out;
     struct ring_writer in;
     struct line line; // batch mode
@@ -78,6 +80,7 @@ int64_t vm_set_share(struct vm *vm, uint32_t weight, uint32_t cap);
 
 void vm_service(struct vm *vm);
 void vm_service_mask(uint64_t bits);
+bool vm_has_work(void); // left by the last service, for the next round
 
 // Bytes typed for it; what does not fit its ring is lost. Returns how many were taken.
 uint32_t vm_input(struct vm *vm, const uint8_t *bytes, uint32_t count);

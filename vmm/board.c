@@ -52,6 +52,7 @@ static void devices_init(struct board *board) {
     uart_init(&board->com1, host, &config->com1, irq_router_isa(irq, PC_IRQ_COM1));
     keyboard_init(&board->keyboard, host, &keyboard, irq_router_isa(irq, PC_IRQ_KEYBOARD));
     pm_init(&board->pm, host, &pm, irq_router_isa(irq, PC_IRQ_SCI));
+    rtc_set_wake(&board->rtc, pm_rtc_line(&board->pm));
     debugexit_init(&board->debugexit, host, &debugexit);
 }
 

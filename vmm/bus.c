@@ -225,3 +225,9 @@ bool bus_port_is_claimed(const struct bus *bus, uint16_t port) {
 bool bus_mmio_is_claimed(const struct bus *bus, uint64_t address) {
     return table_find(bus->mmio, bus->mmio_count, address) != NULL;
 }
+
+bool bus_mmio_is_free(const struct bus *bus, uint64_t address, uint64_t size) {
+    uint32_t i = table_position(bus->mmio, bus->mmio_count, address);
+
+    return i == bus->mmio_count || bus->mmio[i].base > address + size - 1;
+}

@@ -65,3 +65,5 @@ void bus_mmio_write(struct bus *bus, uint64_t address, uint8_t size, uint64_t va
 // Does somebody claim this byte? (For a VMM that reports accesses to nothing.)
 bool bus_port_is_claimed(const struct bus *bus, uint16_t port);
 bool bus_mmio_is_claimed(const struct bus *bus, uint64_t address);
+// Is none of these bytes claimed? `size` is at least 1, and `address` + `size` - 1 at most UINT64_MAX.
+bool bus_mmio_is_free(const struct bus *bus, uint64_t address, uint64_t size);

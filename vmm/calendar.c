@@ -13,6 +13,14 @@ int64_t calendar_clamp(int64_t seconds) {
     return seconds > CALENDAR_LAST_SECOND ? CALENDAR_LAST_SECOND : seconds;
 }
 
+uint32_t calendar_month_days(int32_t year, uint8_t month) {
+    bool is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+
+    if (month == 2)
+        return is_leap ? 29 : 28;
+    return month == 4 || month == 6 || month == 9 || month == 11 ? 30 : 31;
+}
+
 static int64_t floor_divide(int64_t a, int64_t b) {
     return a / b - (a % b < 0);
 }

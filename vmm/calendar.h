@@ -22,5 +22,8 @@ struct calendar_date calendar_from_seconds(int64_t seconds);
 // range above.
 int64_t calendar_to_seconds(const struct calendar_date *date);
 
+// 28 to 31; `month` is from 1 to 12.
+uint32_t calendar_month_days(int32_t year, uint8_t month);
+
 // The date in the range above that is nearest to `seconds`.
 int64_t calendar_clamp(int64_t seconds);

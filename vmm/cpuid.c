@@ -4,8 +4,8 @@
 //
 // Not named, so hidden: VMX, SMX and SVM (no nesting yet); MONITOR (it would exit); the PMU with its DS and PDCM, PT,
 // RDT, SGX, thermal and power management (the host's); TSX and MPX (dead); PKU, CET, LA57, LAM (the MMIO walker does
-// not model them); XSAVES, XSAVEC (the kernel keeps the standard format only); WAITPKG; all speculation controls with
-// their MSRs.
+// not model them); XSAVES, XSAVEC (the kernel keeps the standard format only); WAITPKG; CORE_CAPABILITIES and SRBDS_CTRL
+// with their MSRs.
 #include "cpuid.h"
 
 #include "cpuid_bits.h"
@@ -71,7 +71,7 @@ static bool finish_power(const struct cpuid_config *config, struct abi_cpuid *ro
 }
 
 static bool finish_extended_features(const struct cpuid_config *config, struct abi_cpuid *row) {
-    row->eax = 1; // last subleaf
+    row->eax = L7_EAX_LAST;
     row->ebx |= L7_EBX_EMULATED;
     if (!has_avx(config)) {
         row->ebx &= ~L7_EBX_AVX2;
@@ -82,6 +82,8 @@ static bool finish_extended_features(const struct cpuid_config *config, struct a
         row->ecx &= ~L7_ECX_AVX512;
         row->edx &= ~L7_EDX_AVX512;
     }
+    if (config->arch_capabilities == 0)
+        row->edx &= ~L7_EDX_ARCH_CAPABILITIES;
     return true;
 }
 
@@ -216,6 +218,7 @@ const struct cpuid_rule cpuid_rules[] = {
     {0x6, ANY, {0, 0, 0, 0}, finish_power},
     {0x7, 0, {0, L7_EBX_PASS, L7_ECX_PASS, L7_EDX_PASS}, finish_extended_features},
     {0x7, 1, {L7_1_EAX_PASS, 0, 0, 0}, finish_extended_features_1},
+    {0x7, 2, {0, 0, 0, L7_2_EDX_PASS}, NULL},
     {0xb, 0, {0, 0, 0, 0}, finish_topology},
     {0xb, 1, {0, 0, 0, 0}, finish_topology},
     {0xb, 2, {0, 0, 0, 0}, finish_topology},

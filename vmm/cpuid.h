@@ -20,9 +20,10 @@ typedef void cpuid_read(uint32_t leaf, uint32_t subleaf, struct abi_cpuid *answe
 struct cpuid_config {
     cpuid_read *host;
     uint64_t tsc_hz;
-    uint64_t xcr0_mask;     // what a guest may set in XCR0; 0: no XSAVE
-    uint32_t physical_bits; // of guest-physical addresses
-    uint32_t vcpu_count;    // 1..64, each a core of one package
+    uint64_t xcr0_mask;         // what a guest may set in XCR0; 0: no XSAVE
+    uint64_t arch_capabilities; // what a guest reads as IA32_ARCH_CAPABILITIES; 0: it has none
+    uint32_t physical_bits;     // of guest-physical addresses
+    uint32_t vcpu_count;        // 1..64, each a core of one package
 };
 
 // One rule, one row at most.

@@ -142,10 +142,17 @@
 #define L7_EDX_MD_CLEAR            B(10)
 #define L7_EDX_SERIALIZE           B(14)
 #define L7_EDX_AVX512_FP16         B(23)
+#define L7_EDX_SPEC_CTRL           B(26) // IBRS and IBPB
+#define L7_EDX_STIBP               B(27)
+#define L7_EDX_L1D_FLUSH           B(28)
+#define L7_EDX_ARCH_CAPABILITIES   B(29)
+#define L7_EDX_SSBD                B(31)
 
 #define L7_EDX_AVX512                                                                              \
     (L7_EDX_AVX512_4VNNIW | L7_EDX_AVX512_4FMAPS | L7_EDX_AVX512_VP2INTERSECT | L7_EDX_AVX512_FP16)
-#define L7_EDX_PASS (L7_EDX_FSRM | L7_EDX_MD_CLEAR | L7_EDX_SERIALIZE | L7_EDX_AVX512)
+#define L7_EDX_PASS                                                                                \
+    (L7_EDX_FSRM | L7_EDX_MD_CLEAR | L7_EDX_SERIALIZE | L7_EDX_AVX512 | L7_EDX_SPEC_CTRL |         \
+     L7_EDX_STIBP | L7_EDX_L1D_FLUSH | L7_EDX_ARCH_CAPABILITIES | L7_EDX_SSBD)
 
 #define L7_1_EAX_AVX_VNNI    B(4)
 #define L7_1_EAX_AVX512_BF16 B(5)
@@ -156,6 +163,18 @@
 #define L7_1_EAX_NEED_AVX    (L7_1_EAX_AVX_VNNI | L7_1_EAX_AVX_IFMA)
 #define L7_1_EAX_PASS                                                                              \
     (L7_1_EAX_FZLRM | L7_1_EAX_FSRS | L7_1_EAX_FSRCS | L7_1_EAX_AVX512_BF16 | L7_1_EAX_NEED_AVX)
+
+// Bits of IA32_SPEC_CTRL, and that a fault is not there.
+#define L7_2_EDX_PSFD    B(0)
+#define L7_2_EDX_IPRED   B(1)
+#define L7_2_EDX_RRSBA   B(2)
+#define L7_2_EDX_DDPD    B(3)
+#define L7_2_EDX_BHI     B(4)
+#define L7_2_EDX_MCDT_NO B(5)
+#define L7_2_EDX_PASS                                                                              \
+    (L7_2_EDX_PSFD | L7_2_EDX_IPRED | L7_2_EDX_RRSBA | L7_2_EDX_DDPD | L7_2_EDX_BHI |              \
+     L7_2_EDX_MCDT_NO)
+#define L7_EAX_LAST 2u // subleaf
 
 // ---- leaves 0xb and 0xd ----
 #define LB_TYPE_SMT   (1u << 8)

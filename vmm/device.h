@@ -28,8 +28,10 @@ struct device;
 
 // An interrupt line from a device to whatever listens: `set` is called at each change of level only,
 // with true for "asserted" (volts and polarity are nobody's business here). `set` NULL: not connected.
+// `is_heard`: whether some interrupt controller takes it at present; NULL: always.
 struct irq_line {
     void (*set)(void *opaque, uint32_t number, bool level);
+    bool (*is_heard)(void *opaque, uint32_t number);
     void *opaque;
     uint32_t number;
 };
@@ -39,7 +41,8 @@ struct device_host {
     void *opaque;
     uint64_t (*now_ns)(void *opaque);
     // Told last thing in a call in which the device's next deadline may have become an earlier one:
-    // ops->deadline already gives the new one. May be NULL.
+    // ops->deadline already gives the new one. By a device without deadlines: some other device's, since a
+    // line of it is heard again. May be NULL.
     void (*deadline_changed)(void *opaque, struct device *device);
 };
 
@@ -103,6 +106,10 @@ static inline uint64_t device_now(const struct device *device) {
 static inline void device_deadline_changed(struct device *device) {
     if (device->host->deadline_changed)
         device->host->deadline_changed(device->host->opaque, device);
+}
+
+static inline bool irq_line_is_heard(const struct irq_line *line) {
+    return line->is_heard == NULL || line->is_heard(line->opaque, line->number);
 }
 
 static inline void irq_line_set(const struct irq_line *line, bool level) {

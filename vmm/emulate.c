@@ -121,8 +121,7 @@ static enum emulate_result undecodable(struct emulate_ctx *ctx, enum decode_erro
         ctx->fault = (struct emulate_fault){.vector = EMULATE_UD};
         return EMULATE_FAULT;
     case DECODE_TOO_LONG:
-        ctx->fault = (struct emulate_fault){.vector = EMULATE_GP, .has_error_code = true};
-        return EMULATE_FAULT;
+        return emulate_protection(ctx, INSN_CS);
     case DECODE_TRUNCATED:
         return emulate_walk_failed(ctx, code->status, INSN_CS, code->fault_gva, code->error_code);
     default:
@@ -131,15 +130,18 @@ static enum emulate_result undecodable(struct emulate_ctx *ctx, enum decode_erro
 }
 
 enum emulate_result emulate_exit(struct emulate_ctx *ctx, struct insn *insn) {
+    bool is_64bit = ctx->mode == DECODE_64BIT;
+    const struct vcpu_segment *cs = &ctx->segment[INSN_CS];
     struct walk_code code;
     enum decode_error error;
-    uint64_t base = ctx->mode == DECODE_64BIT ? 0 : ctx->segment_base[INSN_CS];
 
-    walk_fetch(ctx->walk, base + *ctx->rip, &code);
+    walk_fetch(ctx->walk, is_64bit ? *ctx->rip : cs->base + (uint32_t)*ctx->rip, is_64bit, &code);
     error = decode_insn(code.bytes, code.count, ctx->mode, insn);
     if (error != DECODE_OK) {
         insn->length = 0;
         return undecodable(ctx, error, &code);
     }
+    if (!is_64bit && (uint32_t)*ctx->rip + (uint64_t)insn->length - 1 > cs->limit)
+        return emulate_protection(ctx, INSN_CS);
     return emulate_mmio(insn, ctx);
 }

@@ -11,8 +11,10 @@
 // After EMULATE_DONE the instruction is over: RIP and RF are advanced as the processor would, the
 // caller ends blocking by STI and MOV SS, and injects #DB (DR6.BS) if RFLAGS.TF was set before.
 //
-// Not modelled: limits and types of segments (the processor checked them for the access that left
-// the guest), data breakpoints. LOCK and the implied lock of XCHG hold against other vCPUs only as
+// Nothing that the processor checked for the access that left the guest is taken for granted: another vCPU may have
+// rewritten the code or the tables since, so that another instruction is decoded than ran.
+//
+// Not modelled: data breakpoints. LOCK and the implied lock of XCHG hold against other vCPUs only as
 // far as the caller serialises device accesses: read and write are two calls.
 
 #pragma once
@@ -21,6 +23,7 @@
 #include <stdint.h>
 
 #include "decode.h"
+#include "include/abi.h"
 #include "walk.h"
 
 enum emulate_result {
@@ -28,7 +31,7 @@ enum emulate_result {
     EMULATE_AGAIN,     // enter the guest at the same RIP: a string instruction goes on, or the
                        // operand turned out to be RAM, where the processor can do it itself
     EMULATE_FAULT,     // inject ctx->fault
-    EMULATE_UNHANDLED, // unknown instruction; or code, stack or page tables that are not RAM
+    EMULATE_UNHANDLED, // not an instruction that the decoder knows
 };
 
 // SDM 3A 6.15 "Exception and Interrupt Reference".
@@ -51,17 +54,17 @@ struct emulate_ctx {
     uint64_t *gpr; // 16, in the order of enum insn_register
     uint64_t *rip;
     uint64_t *rflags;
-    const uint64_t
-        *segment_base;     // 6, in the order of enum insn_segment; in 64-bit code FS, GS only
+    const struct vcpu_segment
+        *segment;          // 6, in the order of enum insn_segment; in 64-bit code only the bases of FS and GS
     enum decode_mode mode; // of the code segment
-    uint8_t stack_size;    // 2 or 4 by SS.B; 0: not known, PUSH and POP are EMULATE_UNHANDLED.
-                           // Ignored in 64-bit code
     const struct walk_ctx *walk; // paging, CPL and RAM of the guest
 
     // What the exit said about the access, where it is known to be one of the instruction itself,
-    // not of the walk of the guest's page tables. It only saves a walk.
-    bool has_exit_gpa;
-    bool has_exit_gva; // AMD-V does not tell it
+    // not of the walk of the guest's page tables. It only saves a walk, and is used where it must be
+    // the instruction's: same address, same kind, and not of a user, whose page the processor may
+    // have reached as the supervisor that it is when it reads descriptors.
+    bool has_exit; // and its linear address, which AMD-V does not tell
+    uint8_t exit_access; // enum vcpu_access
     uint64_t exit_gpa;
     uint64_t exit_gva;
 

@@ -10,12 +10,21 @@
 #define PAGE_SIZE      UINT64_C(4096)
 #define PAGE_OFFSET(A) ((A) & (PAGE_SIZE - 1))
 #define BYTE_BITS      8
+#define CPL_USER       3
 
+#define CR0_PE             UINT64_C(1)
 #define CR0_AM             (UINT64_C(1) << 18)
 #define CR4_LA57           (UINT64_C(1) << 12)
+#define RFLAGS_VM          (UINT64_C(1) << 17)
 #define RFLAGS_AC          (UINT64_C(1) << 18)
 #define CANONICAL_SHIFT_48 16 // of 64 bits, how many repeat bit 47
 #define CANONICAL_SHIFT_57 7
+
+// SDM 3C 25.4.1 "Guest Register State", access rights.
+#define SEGMENT_CODE        0x8u
+#define SEGMENT_READABLE    0x2u // of code
+#define SEGMENT_WRITABLE    0x2u // of data
+#define SEGMENT_EXPAND_DOWN 0x4u
 
 uint64_t operand_other(const struct emulate_ctx *ctx, const struct insn *insn) {
     if (insn->other == INSN_OTHER_REGISTER)
@@ -61,8 +70,8 @@ uint64_t operand_offset(const struct emulate_ctx *ctx, const struct insn *insn) 
 
 static uint64_t linear_address(const struct emulate_ctx *ctx, unsigned segment, uint64_t offset) {
     if (ctx->mode != DECODE_64BIT)
-        return (uint32_t)(ctx->segment_base[segment] + offset);
-    return segment >= INSN_FS ? ctx->segment_base[segment] + offset : offset;
+        return (uint32_t)(ctx->segment[segment].base + offset);
+    return segment >= INSN_FS ? ctx->segment[segment].base + offset : offset;
 }
 
 static bool is_canonical(const struct emulate_ctx *ctx, uint64_t gva) {
@@ -77,16 +86,50 @@ static enum emulate_result fault(struct emulate_ctx *ctx, uint8_t vector, uint32
     return EMULATE_FAULT;
 }
 
+enum emulate_result emulate_protection(struct emulate_ctx *ctx, unsigned segment) {
+    return fault(ctx, segment == INSN_SS ? EMULATE_SS : EMULATE_GP, 0, 0);
+}
+
 enum emulate_result emulate_walk_failed(struct emulate_ctx *ctx, enum walk_status status,
                                         unsigned segment, uint64_t gva, uint32_t error_code) {
-    switch (status) {
-    case WALK_PAGE_FAULT:
+    if (status == WALK_PAGE_FAULT)
         return fault(ctx, EMULATE_PF, error_code, gva);
-    case WALK_NONCANONICAL:
-        return fault(ctx, segment == INSN_SS ? EMULATE_SS : EMULATE_GP, 0, 0);
-    default:
-        return EMULATE_UNHANDLED;
-    }
+    return emulate_protection(ctx, segment);
+}
+
+// SDM 3A 5.4 "Type Checking" and Table 3-1 "Code- and Data-Segment Types". Real-address and virtual-8086 mode check
+// limits alone.
+static bool is_type_right(const struct emulate_ctx *ctx, const struct vcpu_segment *segment,
+                          unsigned access) {
+    bool is_protected = ctx->walk->cr0 & CR0_PE && !(*ctx->rflags & RFLAGS_VM);
+
+    if (!is_protected)
+        return true;
+    if (segment->attributes & VCPU_SEGMENT_UNUSABLE)
+        return false;
+    if (segment->attributes & SEGMENT_CODE)
+        return !(access & WALK_WRITE) && segment->attributes & SEGMENT_READABLE;
+    return !(access & WALK_WRITE) || segment->attributes & SEGMENT_WRITABLE;
+}
+
+// SDM 3A 5.3 "Limit Checking". An access may wrap around the end of a segment of 4 GiB: the manual leaves that open.
+static bool is_within_limit(const struct vcpu_segment *segment, uint64_t offset, unsigned size) {
+    uint64_t last = offset + size - 1;
+
+    if ((segment->attributes & (SEGMENT_CODE | SEGMENT_EXPAND_DOWN)) == SEGMENT_EXPAND_DOWN)
+        return offset > segment->limit &&
+               last <= (segment->attributes & SEGMENT_BIG ? UINT32_MAX : UINT16_MAX);
+    return last <= segment->limit || segment->limit == UINT32_MAX;
+}
+
+static enum emulate_result check_segment(struct emulate_ctx *ctx, unsigned number, uint64_t offset,
+                                         unsigned size, unsigned access) {
+    const struct vcpu_segment *segment = &ctx->segment[number];
+
+    if (ctx->mode == DECODE_64BIT || (is_type_right(ctx, segment, access) &&
+                                      is_within_limit(segment, (uint32_t)offset, size)))
+        return EMULATE_DONE;
+    return emulate_protection(ctx, number);
 }
 
 static enum emulate_result resolve_piece(struct emulate_ctx *ctx, unsigned segment, uint64_t gva,
@@ -106,7 +149,7 @@ static enum emulate_result resolve_piece(struct emulate_ctx *ctx, unsigned segme
 }
 
 static bool is_aligned_enough(const struct emulate_ctx *ctx, uint64_t gva, unsigned size) {
-    return (gva & (size - 1)) == 0 || ctx->walk->cpl != 3 || !(ctx->walk->cr0 & CR0_AM) ||
+    return (gva & (size - 1)) == 0 || ctx->walk->cpl != CPL_USER || !(ctx->walk->cr0 & CR0_AM) ||
            !(*ctx->rflags & RFLAGS_AC);
 }
 
@@ -140,38 +183,43 @@ static enum emulate_result check_canonical(struct emulate_ctx *ctx, unsigned seg
 enum emulate_result operand_resolve(struct emulate_ctx *ctx, unsigned segment, uint64_t offset,
                                     unsigned size, unsigned access, struct operand *operand) {
     uint64_t gva = linear_address(ctx, segment, offset);
-    enum emulate_result result = check_canonical(ctx, segment, gva, size);
+    enum emulate_result result = check_segment(ctx, segment, offset, size, access);
 
+    if (result == EMULATE_DONE)
+        result = check_canonical(ctx, segment, gva, size);
     if (result != EMULATE_DONE)
         return result;
     return resolve_linear(ctx, segment, gva, size, access, operand);
 }
 
 // The exit named one address of the access. It is good for all of it when it is the first one and
-// the access stays on its page; that the guest may do the access, the processor has checked.
-static bool is_exit_access(const struct emulate_ctx *ctx, uint64_t gva, unsigned size) {
-    if (!ctx->has_exit_gpa || PAGE_OFFSET(gva) + size > PAGE_SIZE)
-        return false;
-    if (ctx->has_exit_gva && ctx->exit_gva != gva)
-        return false;
-    return PAGE_OFFSET(ctx->exit_gpa) == PAGE_OFFSET(gva);
+// the access stays on its page; see emulate.h for the rest.
+static bool is_exit_access(const struct emulate_ctx *ctx, uint64_t gva, const struct insn *insn) {
+    unsigned needed = insn->access & INSN_WRITES ? VCPU_ACCESS_WRITE : VCPU_ACCESS_READ;
+
+    return ctx->has_exit && ctx->exit_gva == gva && ctx->exit_access & needed &&
+           ctx->walk->cpl != CPL_USER && PAGE_OFFSET(gva) + insn->memory_size <= PAGE_SIZE &&
+           PAGE_OFFSET(ctx->exit_gpa) == PAGE_OFFSET(gva);
 }
 
 enum emulate_result operand_resolve_exit(struct emulate_ctx *ctx, const struct insn *insn,
                                          struct operand *operand) {
-    uint64_t gva = linear_address(ctx, insn->segment, operand_offset(ctx, insn));
-    unsigned size = insn->memory_size;
+    uint64_t offset = operand_offset(ctx, insn);
+    uint64_t gva = linear_address(ctx, insn->segment, offset);
+    unsigned access = insn->access & INSN_WRITES ? WALK_WRITE : WALK_READ;
     enum emulate_result result;
 
-    if (is_exit_access(ctx, gva, size)) {
-        operand->piece[0] = (struct operand_piece){NULL, ctx->exit_gpa, (uint8_t)size};
+    result = check_segment(ctx, insn->segment, offset, insn->memory_size, access);
+    if (result != EMULATE_DONE)
+        return result;
+    if (is_exit_access(ctx, gva, insn)) {
+        operand->piece[0] = (struct operand_piece){NULL, ctx->exit_gpa, insn->memory_size};
         operand->piece_count = 1;
         return EMULATE_DONE;
     }
-    result = check_canonical(ctx, insn->segment, gva, size);
+    result = check_canonical(ctx, insn->segment, gva, insn->memory_size);
     if (result == EMULATE_DONE)
-        result = resolve_linear(ctx, insn->segment, gva, size,
-                                insn->access & INSN_WRITES ? WALK_WRITE : WALK_READ, operand);
+        result = resolve_linear(ctx, insn->segment, gva, insn->memory_size, access, operand);
     if (result != EMULATE_DONE)
         return result;
     for (unsigned k = 0; k < operand->piece_count; k++) {

@@ -10,6 +10,9 @@
 
 #include "emulate.h"
 
+// SDM 3C 25.4.1 "Guest Register State", access rights: the segment's D/B.
+#define SEGMENT_BIG 0x4000u
+
 // A memory operand after translation: one piece, or two where it crosses a 4 KiB boundary.
 struct operand_piece {
     uint8_t *ram; // NULL: a device at gpa
@@ -48,7 +51,10 @@ enum emulate_result operand_resolve_exit(struct emulate_ctx *ctx, const struct i
 uint64_t operand_load(const struct emulate_ctx *ctx, const struct operand *operand);
 void operand_store(const struct emulate_ctx *ctx, const struct operand *operand, uint64_t value);
 
-// Turns a walk that failed into ctx->fault and EMULATE_FAULT, or into EMULATE_UNHANDLED.
+// #GP(0), or #SS(0) for the stack segment.
+enum emulate_result emulate_protection(struct emulate_ctx *ctx, unsigned segment);
+
+// Turns a walk that failed into ctx->fault and EMULATE_FAULT.
 enum emulate_result emulate_walk_failed(struct emulate_ctx *ctx, enum walk_status status,
                                         unsigned segment, uint64_t gva, uint32_t error_code);
 

@@ -145,9 +145,9 @@ static enum emulate_result pop(const struct insn *insn, struct emulate_ctx *ctx,
 }
 
 enum emulate_result run_stack(const struct insn *insn, struct emulate_ctx *ctx) {
-    unsigned width = ctx->mode == DECODE_64BIT ? 8 : ctx->stack_size;
+    unsigned width = 8;
 
-    if (width == 0)
-        return EMULATE_UNHANDLED;
+    if (ctx->mode != DECODE_64BIT)
+        width = ctx->segment[INSN_SS].attributes & SEGMENT_BIG ? 4 : 2;
     return insn->op == INSN_PUSH ? push(insn, ctx, width) : pop(insn, ctx, width);
 }

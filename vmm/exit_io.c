@@ -100,9 +100,6 @@ static enum exit_action exit_io_string(struct vcpu *vcpu) {
         process_do_after(vcpu->vmm, vcpu, after);
     if (result == EMULATE_FAULT)
         return run_inject(vcpu, ctx.fault.vector, ctx.fault.error_code, ctx.fault.cr2);
-    if (result == EMULATE_UNHANDLED)
-        return run_crash(vcpu, "string I/O at port 0x%x through page tables that are not in memory",
-                         io->port);
     return is_over ? EXIT_ADVANCE : EXIT_RESUME;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Accesses to guest-physical memory that is not RAM: devices, the local APIC's page, and nothing.
 #include "emulate.h"
+#include "lib/string.h"
 #include "lib/syscall.h"
 #include "pc.h"
 #include "run.h"
@@ -9,7 +10,6 @@
 #define APIC_REGISTERS 0x400u // bytes of the page that hold registers ...
 #define APIC_ALIGNMENT 16u    // ... one in so many bytes
 #define APIC_DWORD     4u
-#define NO_STACK_SIZE  0
 
 static bool is_apic(uint64_t gpa) {
     return (gpa & ~(uint64_t)(ABI_PAGE - 1)) == PC_LAPIC_BASE;
@@ -23,12 +23,17 @@ static bool is_apic_register(uint64_t gpa) {
 // what lies outside the registers reads 0 and takes no writes.
 static uint64_t mmio_read(void *opaque, uint64_t gpa, unsigned size) {
     struct vcpu *vcpu = opaque;
+    uint64_t value = 0;
+    if (memory_is_rom(gpa, size)) { // of an instruction that also writes there
+        memcpy(&value, memory_pointer(&vcpu->vmm->machine.memory, gpa, size), size);
+        return value;
+    }
     if (!is_apic(gpa))
         return bus_mmio_read(&vcpu->vmm->machine.board.bus, gpa, (uint8_t)size);
     if (!is_apic_register(gpa))
         return 0;
-    int64_t value = sys_vcpu_apic_read(vcpu->handle, PAGE_OFFSET(gpa));
-    return value < 0 ? 0 : (uint64_t)value;
+    int64_t word = sys_vcpu_apic_read(vcpu->handle, PAGE_OFFSET(gpa));
+    return word < 0 ? 0 : (uint64_t)word;
 }
 
 static void mmio_write(void *opaque, uint64_t gpa, unsigned size, uint64_t value) {
@@ -41,7 +46,8 @@ static void mmio_write(void *opaque, uint64_t gpa, unsigned size, uint64_t value
 
 static void *guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
     const struct vcpu *vcpu = opaque;
-    (void)is_write; // all RAM is writable
+    if (is_write && memory_is_rom(gpa, length))
+        return NULL;
     return memory_pointer(&vcpu->vmm->machine.memory, gpa, length);
 }
 
@@ -64,9 +70,8 @@ void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_c
         .gpr = page->gpr,
         .rip = &page->rip,
         .rflags = &page->rflags,
-        .segment_base = state->segment_base,
+        .segment = state->segment,
         .mode = (enum decode_mode)state->code_size,
-        .stack_size = NO_STACK_SIZE,
         .walk = walk,
         .mmio_read = mmio_read,
         .mmio_write = mmio_write,
@@ -74,12 +79,41 @@ void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_c
     };
 }
 
-static enum exit_action cannot_emulate(struct vcpu *vcpu, const struct insn *insn) {
+// ---- what is not carried out here -----------------------------------------------------------------
+
+// Whether a PC has nothing on the whole page of an address.
+static bool is_nothing(struct vcpu *vcpu, uint64_t gpa) {
+    struct machine *machine = &vcpu->vmm->machine;
+    uint64_t page = gpa - PAGE_OFFSET(gpa);
+    machine_lock(machine);
+    bool is_free = bus_mmio_is_free(&machine->board.bus, page, ABI_PAGE);
+    uint32_t after = machine_unlock(machine);
+    if (after != 0)
+        process_do_after(vcpu->vmm, vcpu, after);
+    return is_free && !is_apic(gpa) && memory_pointer(&machine->memory, page, ABI_PAGE) == NULL;
+}
+
+enum exit_action exit_refused(struct vcpu *vcpu) {
+    return run_inject(vcpu, EMULATE_GP, 0, 0);
+}
+
+// Where a PC has nothing, the guest does it by itself; a device's registers it can not have.
+static enum exit_action leave_to_guest(struct vcpu *vcpu) {
     const struct vcpu_exit_memory *memory = &vcpu->page->memory;
-    return run_crash(
-        vcpu, "%s 0x%lx, where there is no memory, by an instruction at RIP 0x%lx that %s",
-        memory->access & VCPU_ACCESS_WRITE ? "write to" : "read of", memory->gpa, vcpu->page->rip,
-        insn->length == 0 ? "is not supported on devices" : "cannot be carried out");
+    uint64_t page = memory->gpa - PAGE_OFFSET(memory->gpa);
+    bool writes = (memory->access & VCPU_ACCESS_WRITE) != 0;
+    if (!is_nothing(vcpu, memory->gpa))
+        return exit_refused(vcpu);
+    switch (step_add(&vcpu->vmm->step, vcpu->index, page, writes)) {
+    case STEP_READY:
+        vcpu->page->dirty |= VCPU_DIRTY_STEP;
+        return EXIT_RESUME;
+    case STEP_BUSY:
+        sys_thread_yield();
+        return EXIT_RESUME;
+    default:
+        return exit_refused(vcpu);
+    }
 }
 
 static enum exit_action emulate(struct vcpu *vcpu) {
@@ -90,8 +124,8 @@ static enum exit_action emulate(struct vcpu *vcpu) {
     struct insn insn;
     uint64_t rsp = page->gpr[INSN_RSP];
     run_emulate_init(vcpu, &walk, &ctx);
-    ctx.has_exit_gpa = true;
-    ctx.has_exit_gva = page->memory.has_gva;
+    ctx.has_exit = page->memory.has_gva != 0;
+    ctx.exit_access = (uint8_t)page->memory.access;
     ctx.exit_gpa = page->memory.gpa;
     ctx.exit_gva = page->memory.gva;
     machine_lock(machine);
@@ -111,15 +145,16 @@ static enum exit_action emulate(struct vcpu *vcpu) {
     case EMULATE_FAULT:
         return run_inject(vcpu, ctx.fault.vector, ctx.fault.error_code, ctx.fault.cr2);
     default:
-        return cannot_emulate(vcpu, &insn);
+        return leave_to_guest(vcpu);
     }
 }
 
 enum exit_action exit_memory(struct vcpu *vcpu) {
     const struct vcpu_exit_memory *memory = &vcpu->page->memory;
-    if (memory->is_walk)
-        return run_crash(vcpu, "page tables at 0x%lx, where there is no memory", memory->gpa);
-    if (memory->access & VCPU_ACCESS_FETCH)
-        return run_crash(vcpu, "jump to 0x%lx, where there is no memory", memory->gpa);
-    return emulate(vcpu);
+    bool is_instruction =
+        !memory->is_delivery && !memory->is_walk && !(memory->access & VCPU_ACCESS_FETCH);
+    enum exit_action action = is_instruction ? emulate(vcpu) : leave_to_guest(vcpu);
+    if (!(vcpu->page->dirty & VCPU_DIRTY_STEP))
+        (void)step_end(&vcpu->vmm->step, vcpu->index);
+    return action;
 }

@@ -31,7 +31,7 @@ static bool write_wall_clock(const struct vcpu *vcpu, uint64_t gpa) {
     volatile struct wall_clock *to =
         memory_pointer(&vmm->machine.memory, gpa, sizeof(struct wall_clock));
     struct vcpu_registers registers;
-    if (to == NULL || gpa % sizeof(uint32_t) != 0 ||
+    if (to == NULL || memory_is_rom(gpa, sizeof(*to)) || gpa % sizeof(uint32_t) != 0 ||
         sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0)
         return false;
     uint64_t ns = boot_ns(vmm, &registers);

@@ -111,6 +111,10 @@ void ioapic_eoi(struct ioapic *ioapic, uint8_t vector) {
     }
 }
 
+bool ioapic_is_unmasked(const struct ioapic *ioapic, uint32_t input) {
+    return input < IOAPIC_INPUTS && !(ioapic->redirection[input] & RTE_MASKED);
+}
+
 bool ioapic_handles_vector(const struct ioapic *ioapic, uint8_t vector) {
     for (uint32_t i = 0; i < IOAPIC_INPUTS; i++) {
         uint64_t rte = ioapic->redirection[i];
@@ -150,6 +154,8 @@ static void entry_write(struct ioapic *ioapic, uint32_t input, bool high, uint32
     if (rte != old && ioapic->backend.routes_changed)
         ioapic->backend.routes_changed(ioapic->backend.opaque);
     input_serve_level(ioapic, input);
+    if ((old & ~rte) & RTE_MASKED)
+        device_deadline_changed(&ioapic->device);
 }
 
 static void register_write(struct ioapic *ioapic, uint32_t value) {

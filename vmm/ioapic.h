@@ -50,5 +50,7 @@ void ioapic_set(struct ioapic *ioapic, uint32_t input, bool level);
 // whose input is still asserted send once more.
 void ioapic_eoi(struct ioapic *ioapic, uint8_t vector);
 
+bool ioapic_is_unmasked(const struct ioapic *ioapic, uint32_t input);
+
 // Is there a level-triggered entry with this vector, unmasked or still waiting for its EOI?
 bool ioapic_handles_vector(const struct ioapic *ioapic, uint8_t vector);

@@ -7,8 +7,7 @@
 #include "../lib/string.h"
 #include "pc.h"
 
-#define ISA_LINES       16u
-#define IOAPIC_PIN_IRQ0 2u // the 8254, moved there since input 0 is the 8259's place
+#define ISA_LINES 16u
 
 static uint32_t pic_inputs(uint16_t isa, uint8_t pirq) {
     uint32_t inputs = isa;
@@ -21,10 +20,10 @@ static uint32_t pic_inputs(uint16_t isa, uint8_t pirq) {
 }
 
 static uint32_t ioapic_inputs(uint16_t isa, uint8_t pirq) {
-    uint32_t inputs = isa & ~(1u | 1u << IOAPIC_PIN_IRQ0);
+    uint32_t inputs = isa & ~(1u | 1u << PC_GSI_PIT);
 
     if (isa & 1u)
-        inputs |= 1u << IOAPIC_PIN_IRQ0;
+        inputs |= 1u << PC_GSI_PIT;
     return inputs | (uint32_t)pirq << PC_GSI_PIRQ;
 }
 
@@ -62,10 +61,18 @@ static void pirq_set(void *opaque, uint32_t number, bool level) {
     lines_change(router, router->isa, level ? router->pirq | bit : router->pirq & (uint8_t)~bit);
 }
 
+static bool isa_is_heard(void *opaque, uint32_t number) {
+    const struct irq_router *router = opaque;
+
+    return pic_is_unmasked(router->pic, number) ||
+           ioapic_is_unmasked(router->ioapic, number == 0 ? PC_GSI_PIT : number);
+}
+
 struct irq_line irq_router_isa(struct irq_router *router, uint32_t irq) {
     if (irq >= ISA_LINES || irq == PIC_CASCADE)
         return (struct irq_line){.set = NULL};
-    return (struct irq_line){.set = isa_set, .opaque = router, .number = irq};
+    return (struct irq_line){
+        .set = isa_set, .is_heard = isa_is_heard, .opaque = router, .number = irq};
 }
 
 struct irq_line irq_router_pirq(struct irq_router *router, uint32_t pirq) {

@@ -4,6 +4,7 @@
 #include "machine.h"
 
 #include "clock.h"
+#include "firmware/firmware.h"
 #include "lib/string.h"
 
 // ---- between the board and the backend ------------------------------------------------------------
@@ -15,7 +16,9 @@ static uint64_t host_now_ns(void *opaque) {
 
 static void host_deadline_changed(void *opaque, struct device *device) {
     struct machine *machine = opaque;
-    machine->backend.set_deadline(machine->backend.opaque, device->ops->deadline(device));
+    uint64_t deadline = device->ops->deadline != NULL ? device->ops->deadline(device)
+                                                      : board_next_deadline(&machine->board);
+    machine->backend.set_deadline(machine->backend.opaque, deadline);
 }
 
 static bool ioapic_send(void *opaque, uint64_t address, uint32_t data) {
@@ -56,6 +59,7 @@ void machine_init(struct machine *machine, const struct machine_config *config) 
     machine->backend = config->backend;
     machine->vcpu_count = config->vcpu_count;
     machine->tsc_hz = config->tsc_hz;
+    machine->arch_capabilities = msr_guest_capabilities(config->arch_capabilities);
     machine->host = (struct device_host){
         .opaque = machine,
         .now_ns = host_now_ns,
@@ -73,8 +77,9 @@ void machine_init(struct machine *machine, const struct machine_config *config) 
                                     .low_ram_bytes = machine->memory.low_size,
                                     .high_ram_bytes = machine->memory.high_size,
                                 });
+    firmware_start_board(&machine->board);
     for (uint32_t i = 0; i < config->vcpu_count; i++)
-        msr_reset(&machine->msrs[i]);
+        msr_reset(&machine->msrs[i], machine->arch_capabilities);
 }
 
 // ---- save and restore -------------------------------------------------------------------------------
@@ -152,6 +157,8 @@ static enum machine_error check_head(const struct machine *machine, const struct
         return MACHINE_NOT_SAVED;
     if (head->version > SAVED_VERSION)
         return MACHINE_VERSION;
+    if (head->now_ns >= MACHINE_NS_MAX)
+        return MACHINE_NOT_SAVED;
     uint64_t hz = machine->tsc_hz, off = head->tsc_hz > hz ? head->tsc_hz - hz : hz - head->tsc_hz;
     if (head->vcpu_count != machine->vcpu_count || head->memory_size != machine->memory.size ||
         off > hz / 1000000 * CLOCK_TOLERANCE_PPM)
@@ -171,7 +178,7 @@ static bool restore_vcpu(struct machine *machine, uint32_t index, const uint8_t 
     memcpy(&msrs, from + offsetof(struct saved_vcpu, msrs), sizeof(msrs));
     memcpy(&registers, from + offsetof(struct saved_vcpu, registers), sizeof(registers));
     registers.tsc_clock += clock_ahead;
-    if (!msr_state_is_valid(&msrs))
+    if (!msr_state_is_valid(&msrs, machine->arch_capabilities))
         return false;
     machine->msrs[index] = msrs;
     return backend->vcpu_write(backend->opaque, index, VCPU_STATE_REGISTERS, &registers,

@@ -50,9 +50,10 @@ struct machine_config {
     struct machine_backend backend;
     uint8_t *memory; // where the VMM sees the RAM
     uint64_t memory_size;
-    uint64_t tsc_hz;     // of the guest's TSCs
-    uint32_t vcpu_count; // 1..MACHINE_VCPUS_MAX
-    int64_t utc_seconds; // date at time 0 of the VM's clock
+    uint64_t tsc_hz;            // of the guest's TSCs
+    uint32_t vcpu_count;        // 1..MACHINE_VCPUS_MAX
+    int64_t utc_seconds;        // date at time 0 of the VM's clock
+    uint64_t arch_capabilities; // of the host; 0: it has none
 };
 
 struct machine {
@@ -67,6 +68,7 @@ struct machine {
     struct machine_backend backend;           // [c]
     uint32_t vcpu_count;                      // [c]
     uint64_t tsc_hz;                          // [c]
+    uint64_t arch_capabilities;               // what of the host's is true for a guest [c]
 };
 
 // Powers the machine on: RAM is used as it is, devices and MSRs are reset.
@@ -89,12 +91,15 @@ static inline uint32_t machine_unlock(struct machine *machine) {
 // may run meanwhile; both take the lock.
 enum machine_error {
     MACHINE_OK = 0,
-    MACHINE_NOT_SAVED, // not the saved state of a machine, or cut off
-    MACHINE_VERSION,   // written by a newer VMM
-    MACHINE_SHAPE,     // another number of vCPUs or size of RAM
-    MACHINE_DEVICE,    // a device refuses its record
-    MACHINE_VCPU,      // the kernel refuses a vCPU's state
+    MACHINE_NOT_SAVED, // not the saved state of a machine, or cut off, or of a time from MACHINE_NS_MAX on
+    MACHINE_VERSION, // written by a newer VMM
+    MACHINE_SHAPE,   // another number of vCPUs or size of RAM
+    MACHINE_DEVICE,  // a device refuses its record
+    MACHINE_VCPU,    // the kernel refuses a vCPU's state
 };
+
+// A VM's clock never gets there, in 146 years: so deadlines, of which none is further ahead, do not wrap around.
+#define MACHINE_NS_MAX (1ULL << 62)
 
 size_t machine_saved_size(const struct machine *machine);
 // Writes machine_saved_size() bytes. MACHINE_VCPU: the buffer is useless.

@@ -4,6 +4,7 @@
 // supervisor why.
 #include "acpi/acpi.h"
 #include "cpuid.h"
+#include "firmware/firmware.h"
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "lib/types.h"
@@ -20,6 +21,7 @@ int main(void *start_page);
 
 #define TSC_RATIO_MOST 256u // ABI_VM_CREATE
 
+#define CPUID_VERSION           0x1u
 #define CPUID_EXTENDED_FEATURES 0x80000001u
 #define CPUID_EDX_PAGE1GB       BIT(26)
 
@@ -121,21 +123,51 @@ static void make_vm(const struct vmm_start *start, uint32_t memory) {
     vmm.vm = must(sys_vm_create(start->quota, vmm.tsc_hz), "the VM");
     for (size_t i = 0; i < count; i++)
         must(sys_vm_map(vmm.vm, memory, regions[i].gpa, regions[i].offset, regions[i].size,
-                        READ_WRITE | ABI_RIGHT_EXECUTE),
+                        ABI_RIGHT_READ | ABI_RIGHT_EXECUTE |
+                            (regions[i].is_rom ? 0 : ABI_RIGHT_WRITE)),
              "mapping the guest's RAM");
 }
 
-static void set_cpuid(const struct vmm_start *start) {
+static bool map_ones(void *opaque, uint64_t gpa, unsigned page, bool is_writable) {
+    uint32_t rights = ABI_RIGHT_READ | ABI_RIGHT_EXECUTE;
+    if (is_writable)
+        rights |= ABI_RIGHT_WRITE;
+    (void)opaque;
+    return sys_vm_map(vmm.vm, vmm.ones, gpa, (uint64_t)page * ABI_PAGE, ABI_PAGE, rights) == 0;
+}
+
+static void unmap_ones(void *opaque, uint64_t gpa) {
+    (void)opaque;
+    (void)sys_vm_unmap(vmm.vm, gpa, ABI_PAGE);
+}
+
+static void make_ones(const struct vmm_start *start) {
+    const uint64_t size = (uint64_t)STEP_PAGES * ABI_PAGE;
+    const struct step_backend backend = {.map = map_ones, .unmap = unmap_ones};
+    vmm.ones = must(sys_memory_create(start->quota, size), "pages of ones");
+    map_own(vmm.ones, PROCESS_ONES_BASE, size, READ_WRITE, "pages of ones");
+    step_init(&vmm.step, &backend, (uint8_t *)PROCESS_ONES_BASE);
+}
+
+// Tells what of it the firmware's tables say.
+static void set_cpuid(const struct vmm_start *start, struct firmware_params *firmware) {
     static struct abi_cpuid table[ABI_CPUID_MAX];
-    size_t count = cpuid_build(&(struct cpuid_config){.host = cpuid_execute,
-                                                      .tsc_hz = vmm.tsc_hz,
-                                                      .xcr0_mask = start->xcr0_mask,
-                                                      .physical_bits = start->physical_bits,
-                                                      .vcpu_count = vmm.vcpu_count},
-                               table);
-    for (size_t i = 0; i < count; i++)
+    size_t count =
+        cpuid_build(&(struct cpuid_config){.host = cpuid_execute,
+                                           .tsc_hz = vmm.tsc_hz,
+                                           .xcr0_mask = start->xcr0_mask,
+                                           .arch_capabilities = vmm.machine.arch_capabilities,
+                                           .physical_bits = start->physical_bits,
+                                           .vcpu_count = vmm.vcpu_count},
+                    table);
+    for (size_t i = 0; i < count; i++) {
         if (table[i].leaf == CPUID_EXTENDED_FEATURES)
             vmm.has_1g_pages = (table[i].edx & CPUID_EDX_PAGE1GB) != 0;
+        if (table[i].leaf == CPUID_VERSION) {
+            firmware->cpu_signature = table[i].eax;
+            firmware->cpu_features = table[i].edx;
+        }
+    }
     must(sys_vm_cpuid(vmm.vm, table, count), "the CPUID table");
 }
 
@@ -153,11 +185,13 @@ static void make_vcpu(const struct vmm_start *start, uint32_t index) {
 
 // ---- the guest's first instruction ------------------------------------------------------------------
 
-static void write_acpi(void) {
+static void write_tables(const struct firmware_params *firmware) {
     void *to = memory_pointer(&vmm.machine.memory, ACPI_DEFAULT_GPA, ACPI_SPACE_BYTES);
     const struct acpi_params params = {.cpu_count = vmm.vcpu_count};
     if (acpi_build(to, ACPI_SPACE_BYTES, ACPI_DEFAULT_GPA, &params) == 0)
         report_end(&vmm, VMM_END_CRASHED, 0, "the ACPI tables do not fit");
+    if (!firmware_write(&vmm.machine.memory, firmware))
+        report_end(&vmm, VMM_END_CRASHED, 0, "the firmware's tables do not fit");
 }
 
 static void map_image(uint32_t image, uint64_t address, uint64_t size, const char *what) {
@@ -192,7 +226,11 @@ static void load(const struct vmm_start *start) {
 
 static void set_first_registers(void) {
     struct vcpu_registers registers;
+    struct vcpu_apic apic;
     uint32_t vcpu = vmm.vcpu[0].handle;
+    must(sys_vcpu_read(vcpu, VCPU_STATE_APIC, &apic, sizeof(apic)), "reading the local APIC");
+    firmware_set_apic(&apic);
+    must(sys_vcpu_write(vcpu, VCPU_STATE_APIC, &apic, sizeof(apic)), "setting the local APIC");
     must(sys_vcpu_read(vcpu, VCPU_STATE_REGISTERS, &registers, sizeof(registers)),
          "reading registers");
     load_set_registers(&vmm.entry, &registers);
@@ -218,9 +256,12 @@ int main(void *start_page) {
     uint32_t memory = make_memory(start);
     process_init_machine(&vmm);
     load(start);
-    write_acpi();
     make_vm(start, memory);
-    set_cpuid(start);
+    make_ones(start);
+    struct firmware_params firmware = {.cpu_count = vmm.vcpu_count,
+                                       .memory_size = start->memory_size};
+    set_cpuid(start, &firmware);
+    write_tables(&firmware);
     for (uint32_t i = 0; i < vmm.vcpu_count; i++)
         make_vcpu(start, i);
     set_first_registers();

@@ -18,12 +18,18 @@ void memory_init(struct memory *memory, uint8_t *base, uint64_t size) {
 size_t memory_regions(const struct memory *memory,
                       struct memory_region regions[static MEMORY_REGIONS_MAX]) {
     size_t count = 0;
-    regions[count++] = (struct memory_region){0, 0, MEMORY_VIDEO_BASE};
+    regions[count++] = (struct memory_region){0, 0, MEMORY_VIDEO_BASE, false};
     regions[count++] = (struct memory_region){MEMORY_VIDEO_END, MEMORY_VIDEO_END,
-                                              memory->low_size - MEMORY_VIDEO_END};
+                                              MEMORY_ROM_BASE - MEMORY_VIDEO_END, false};
+    regions[count++] =
+        (struct memory_region){MEMORY_ROM_BASE, MEMORY_ROM_BASE, MEMORY_ROM_SIZE, true};
+    regions[count++] = (struct memory_region){MEMORY_BIOS_END, MEMORY_BIOS_END,
+                                              memory->low_size - MEMORY_BIOS_END, false};
+    regions[count++] =
+        (struct memory_region){MEMORY_ROM_ALIAS, MEMORY_ROM_BASE, MEMORY_ROM_SIZE, true};
     if (memory->high_size > 0)
         regions[count++] =
-            (struct memory_region){PC_HIGH_RAM_BASE, memory->low_size, memory->high_size};
+            (struct memory_region){PC_HIGH_RAM_BASE, memory->low_size, memory->high_size, false};
     return count;
 }
 
@@ -36,6 +42,7 @@ size_t memory_e820(const struct memory *memory, struct memory_e820 map[static ME
                                         MEMORY_E820_RESERVED};
     map[count++] =
         (struct memory_e820){MEMORY_BIOS_END, memory->low_size - MEMORY_BIOS_END, MEMORY_E820_RAM};
+    map[count++] = (struct memory_e820){MEMORY_ROM_ALIAS, MEMORY_ROM_SIZE, MEMORY_E820_RESERVED};
     if (memory->high_size > 0)
         map[count++] = (struct memory_e820){PC_HIGH_RAM_BASE, memory->high_size, MEMORY_E820_RAM};
     return count;
@@ -45,7 +52,15 @@ void *memory_pointer(const struct memory *memory, uint64_t gpa, uint64_t length)
     if (lies_within(gpa, length, MEMORY_VIDEO_END, memory->low_size) ||
         lies_within(gpa, length, 0, MEMORY_VIDEO_BASE))
         return memory->base + gpa;
+    if (lies_within(gpa, length, MEMORY_ROM_ALIAS, MEMORY_ROM_ALIAS + MEMORY_ROM_SIZE))
+        return memory->base + MEMORY_ROM_BASE + (gpa - MEMORY_ROM_ALIAS);
     if (lies_within(gpa, length, PC_HIGH_RAM_BASE, PC_HIGH_RAM_BASE + memory->high_size))
         return memory->base + memory->low_size + (gpa - PC_HIGH_RAM_BASE);
     return NULL;
+}
+
+bool memory_is_rom(uint64_t gpa, uint64_t length) {
+    uint64_t last = gpa + (length - 1);
+    return (gpa < MEMORY_BIOS_END && last >= MEMORY_ROM_BASE) ||
+           (gpa < MEMORY_ROM_ALIAS + MEMORY_ROM_SIZE && last >= MEMORY_ROM_ALIAS);
 }

@@ -4,24 +4,25 @@
 #include "msr.h"
 
 // Names of SDM 4 2.1 "Architectural MSRs".
-#define IA32_PLATFORM_ID      0x17u
-#define EBL_CR_POWERON        0x2au
-#define IA32_FEATURE_CONTROL  0x3au
-#define IA32_BIOS_UPDT_TRIG   0x79u
-#define IA32_BIOS_SIGN_ID     0x8bu
-#define MSR_PLATFORM_INFO     0xceu
-#define IA32_MTRRCAP          0xfeu
-#define IA32_MCG_CAP          0x179u
-#define IA32_MCG_STATUS       0x17au
-#define IA32_MISC_ENABLE      0x1a0u
-#define IA32_MTRR_PHYSBASE0   0x200u
-#define IA32_MTRR_PHYSMASK7   0x20fu
-#define IA32_MTRR_FIX64K      0x250u
-#define IA32_MTRR_FIX16K_8000 0x258u
-#define IA32_MTRR_FIX16K_A000 0x259u
-#define IA32_MTRR_FIX4K_C0000 0x268u
-#define IA32_MTRR_FIX4K_F8000 0x26fu
-#define IA32_MTRR_DEF_TYPE    0x2ffu
+#define IA32_PLATFORM_ID       0x17u
+#define EBL_CR_POWERON         0x2au
+#define IA32_FEATURE_CONTROL   0x3au
+#define IA32_BIOS_UPDT_TRIG    0x79u
+#define IA32_BIOS_SIGN_ID      0x8bu
+#define MSR_PLATFORM_INFO      0xceu
+#define IA32_MTRRCAP           0xfeu
+#define IA32_ARCH_CAPABILITIES 0x10au
+#define IA32_MCG_CAP           0x179u
+#define IA32_MCG_STATUS        0x17au
+#define IA32_MISC_ENABLE       0x1a0u
+#define IA32_MTRR_PHYSBASE0    0x200u
+#define IA32_MTRR_PHYSMASK7    0x20fu
+#define IA32_MTRR_FIX64K       0x250u
+#define IA32_MTRR_FIX16K_8000  0x258u
+#define IA32_MTRR_FIX16K_A000  0x259u
+#define IA32_MTRR_FIX4K_C0000  0x268u
+#define IA32_MTRR_FIX4K_F8000  0x26fu
+#define IA32_MTRR_DEF_TYPE     0x2ffu
 
 // Locked with nothing enabled: SDM 3C 24.7 "Enabling and Entering VMX Operation".
 #define FEATURE_CONTROL_LOCKED (1u << 0)
@@ -70,6 +71,34 @@ const struct msr_rule msr_rules[] = {
 };
 const size_t msr_rule_count = sizeof(msr_rules) / sizeof(msr_rules[0]);
 
+// Bits of IA32_ARCH_CAPABILITIES that pass. Left out are those that tell of registers (TSX_CTRL, MCU_CONTROL,
+// MISC_PACKAGE_CTLS, ENERGY_FILTERING_CTL, DOITM, FB_CLEAR_CTRL, XAPIC_DISABLE_STATUS, OVERCLOCKING_STATUS, GDS_CTRL),
+// or of what guests have not (MONITOR).
+#define CAPABILITY(bit) (1ULL << (bit))
+static const uint64_t promises = CAPABILITY(0)     // RDCL_NO
+                                 | CAPABILITY(1)   // IBRS_ALL
+                                 | CAPABILITY(3)   // SKIP_L1DFL_VMENTRY
+                                 | CAPABILITY(4)   // SSB_NO
+                                 | CAPABILITY(5)   // MDS_NO
+                                 | CAPABILITY(6)   // IF_PSCHANGE_MC_NO
+                                 | CAPABILITY(8)   // TAA_NO
+                                 | CAPABILITY(13)  // SBDR_SSDP_NO
+                                 | CAPABILITY(14)  // FBSDP_NO
+                                 | CAPABILITY(15)  // PSDP_NO
+                                 | CAPABILITY(17)  // FB_CLEAR
+                                 | CAPABILITY(20)  // BHI_NO
+                                 | CAPABILITY(24)  // PBRSB_NO
+                                 | CAPABILITY(26)  // GDS_NO
+                                 | CAPABILITY(27)  // RFDS_NO
+                                 | CAPABILITY(28)  // RFDS_CLEAR
+                                 | CAPABILITY(62); // ITS_NO
+static const uint64_t warnings = CAPABILITY(2)     // RSBA
+                                 | CAPABILITY(19); // RRSBA
+
+uint64_t msr_guest_capabilities(uint64_t host) {
+    return host & (promises | warnings);
+}
+
 static bool stores(const struct msr_rule *rule) {
     return rule->write == MSR_WRITE_STORED || rule->write == MSR_WRITE_MASKED;
 }
@@ -90,8 +119,9 @@ static const struct msr_rule *find(uint32_t msr, size_t *place) {
     return NULL;
 }
 
-void msr_reset(struct msr_state *state) {
+void msr_reset(struct msr_state *state, uint64_t arch_capabilities) {
     size_t place = 0;
+    state->arch_capabilities = arch_capabilities;
     for (const struct msr_rule *rule = msr_rules; rule < msr_rules + msr_rule_count; rule++)
         for (uint32_t msr = rule->first; stores(rule) && msr <= rule->last; msr++)
             state->stored[place++] = rule->value;
@@ -102,6 +132,10 @@ void msr_reset(struct msr_state *state) {
 bool msr_read(const struct msr_state *state, uint32_t msr, uint64_t *value) {
     size_t place;
     const struct msr_rule *rule = find(msr, &place);
+    if (msr == IA32_ARCH_CAPABILITIES) {
+        *value = state->arch_capabilities;
+        return *value != 0;
+    }
     if (rule == NULL)
         return false;
     *value = stores(rule) ? state->stored[place] : rule->value;
@@ -136,8 +170,11 @@ bool msr_write(struct msr_state *state, uint32_t msr, uint64_t value) {
     return true;
 }
 
-bool msr_state_is_valid(const struct msr_state *state) {
+bool msr_state_is_valid(const struct msr_state *state, uint64_t arch_capabilities) {
     size_t place = 0;
+    uint64_t told = state->arch_capabilities, here = arch_capabilities;
+    if ((told & ~(here | warnings)) != 0 || (here & ~told & warnings) != 0)
+        return false;
     for (const struct msr_rule *rule = msr_rules; rule < msr_rules + msr_rule_count; rule++)
         for (uint32_t msr = rule->first; stores(rule) && msr <= rule->last; msr++, place++)
             if ((state->stored[place] & ~rule->writable) != (rule->value & ~rule->writable) ||

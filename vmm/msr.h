@@ -3,7 +3,8 @@
 // what a write does; whatever is not in it is refused with #GP, as hardware would.
 //
 // The kernel itself handles what guests use often or what the processor must hold: FS, GS and KERNEL_GS base, STAR to
-// SFMASK, SYSENTER, PAT, EFER, DEBUGCTL, TSC, TSC_ADJUST, TSC_AUX, TSC_DEADLINE, APIC_BASE, the x2APIC range.
+// SFMASK, SYSENTER, PAT, EFER, DEBUGCTL, TSC, TSC_ADJUST, TSC_AUX, TSC_DEADLINE, APIC_BASE, the x2APIC range; SPEC_CTRL,
+// PRED_CMD and FLUSH_CMD where the processor has them.
 //
 // Each vCPU has a struct msr_state of its own, used by its thread alone. Nothing in it has an effect: MTRRs are
 // kept so that a guest finds what it wrote, while EPT makes all RAM write-back.
@@ -42,15 +43,22 @@ extern const struct msr_rule msr_rules[];
 extern const size_t msr_rule_count;
 
 struct msr_state {
+    uint64_t
+        arch_capabilities; // IA32_ARCH_CAPABILITIES, which cannot be written; 0: the guest has none
     uint64_t stored[MSR_STORED_MAX]; // of the rows that store, in the order of the table
 };
 
+// What of a host's IA32_ARCH_CAPABILITIES holds for a guest on it: no bit that promises a register which guests have not,
+// and none that this table does not know.
+uint64_t msr_guest_capabilities(uint64_t host);
+
 // Values after power-on or reset.
-void msr_reset(struct msr_state *state);
+void msr_reset(struct msr_state *state, uint64_t arch_capabilities);
 
 // RDMSR and WRMSR. False: #GP(0), and nothing has changed.
 bool msr_read(const struct msr_state *state, uint32_t msr, uint64_t *value);
 bool msr_write(struct msr_state *state, uint32_t msr, uint64_t value);
 
-// Whether a state that comes from a saved VM holds nothing that msr_write would have refused.
-bool msr_state_is_valid(const struct msr_state *state);
+// Whether a state that comes from a saved VM holds nothing that msr_write would have refused, and whether what it told the
+// guest of the processor is true of one with these `arch_capabilities`, too.
+bool msr_state_is_valid(const struct msr_state *state, uint64_t arch_capabilities);

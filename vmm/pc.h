@@ -34,6 +34,7 @@
 
 // PCI interrupt lines A to D: IOAPIC inputs 16 to 19, and by turns these two 8259 inputs.
 #define PC_PIRQS       4u
+#define PC_GSI_PIT     2u // ISA line 0, since input 0 is the 8259's place
 #define PC_GSI_PIRQ    16u
 #define PC_IRQ_PIRQ_AC 10u
 #define PC_IRQ_PIRQ_BD 11u

@@ -226,6 +226,10 @@ void pic_set(struct pic *pic, uint32_t input, bool level) {
     pair_update(pic);
 }
 
+bool pic_is_unmasked(const struct pic *pic, uint32_t input) {
+    return input < PIC_INPUTS && !(pic->chip[input / 8].imr & 1u << input % 8);
+}
+
 bool pic_intr(const struct pic *pic) {
     return pic->intr_level;
 }
@@ -261,6 +265,7 @@ static uint32_t pic_read(struct device *device, uint16_t offset, uint8_t size) {
 static void pic_write(struct device *device, uint16_t offset, uint8_t size, uint32_t value) {
     struct pic *pic = (struct pic *)device;
     uint8_t byte = (uint8_t)value;
+    uint8_t masked[2] = {pic->chip[0].imr, pic->chip[1].imr};
 
     (void)size;
     if (offset == ELCR_MASTER)
@@ -272,6 +277,8 @@ static void pic_write(struct device *device, uint16_t offset, uint8_t size, uint
     else
         chip_command(&pic->chip[offset / 2], byte, offset == MASTER_COMMAND);
     pair_update(pic);
+    if ((masked[0] & ~pic->chip[0].imr) | (masked[1] & ~pic->chip[1].imr))
+        device_deadline_changed(device);
 }
 
 // --- reset, save, restore ----------------------------------------------------------------------------

@@ -46,6 +46,8 @@ enum bus_error pic_attach(struct pic *pic, struct bus *bus);
 // Drives input 0..15; anything else and the cascade input are ignored.
 void pic_set(struct pic *pic, uint32_t input, bool level);
 
+bool pic_is_unmasked(const struct pic *pic, uint32_t input);
+
 // Level of INTR.
 bool pic_intr(const struct pic *pic);
 

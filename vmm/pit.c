@@ -188,11 +188,19 @@ static void pit_sync(struct pit *pit, uint64_t now) {
     irq_set(pit, c->mode != 0 || counter_out(c, now));
 }
 
+// The clock of 18.2 Hz that the firmware starts in every machine, and hardly a system uses. An idle machine
+// would wake up for it in vain, so it is quiet while no interrupt controller takes it.
+static bool is_unheard_clock(const struct pit *pit) {
+    const struct pit_counter *c = &pit->counter[0];
+
+    return c->mode == 3 && c->count == BINARY_MODULUS && !irq_line_is_heard(&pit->irq);
+}
+
 static uint64_t pit_deadline(const struct device *device) {
     const struct pit *pit = (const struct pit *)device;
     const struct pit_counter *c = &pit->counter[0];
 
-    if (c->phase != PIT_RUNNING)
+    if (c->phase != PIT_RUNNING || is_unheard_clock(pit))
         return DEVICE_NO_DEADLINE;
     if (counter_is_periodic(c) || (c->mode == 0 && !pit->irq_level))
         return ns_from_ticks(c->start + c->count, PIT_HZ);

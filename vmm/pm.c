@@ -12,11 +12,11 @@
 enum {
     STS_TIMER = 1 << 0,
     STS_POWER_BUTTON = 1 << 8,
-    STS_MASK = STS_TIMER | STS_POWER_BUTTON, // the events that exist
+    STS_RTC = 1 << 10,
+    STS_MASK = STS_TIMER | STS_POWER_BUTTON | STS_RTC, // the events that exist
 
     EN_TIMER = 1 << 0,
-    EN_MASK = 1 << 0 | 1 << 5 | 1 << 8 |
-              1 << 10, // timer, global lock, power button, RTC (which raises none)
+    EN_MASK = 1 << 0 | 1 << 5 | 1 << 8 | 1 << 10, // timer, global lock, power button, RTC
 
     CNT_SCI_EN = 1 << 0,
     CNT_BM_RLD = 1 << 1,
@@ -74,6 +74,20 @@ static void pm_run(struct device *device, uint64_t now) {
 void pm_power_button(struct pm *pm) {
     pm->status |= STS_POWER_BUTTON;
     sci_update(pm);
+}
+
+static void rtc_alarm(void *opaque, uint32_t number, bool level) {
+    struct pm *pm = opaque;
+
+    (void)number;
+    if (!level)
+        return;
+    pm->status |= STS_RTC;
+    sci_update(pm);
+}
+
+struct irq_line pm_rtc_line(struct pm *pm) {
+    return (struct irq_line){.set = rtc_alarm, .opaque = pm};
 }
 
 // --- registers ---------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@
 // in ACPI mode from the start (SCI_EN always reads 1, and the FADT names no SMI command port).
 //
 // Source: ACPI 6.4, section 4.8 "ACPI Register Model". Sleep type PM_SLP_TYP_S5 powers off; no other
-// sleep state exists. The timer is 32 bits wide (TMR_VAL_EXT). No RTC, sleep button or global lock event
-// ever arrives. The reset register of the FADT is port 0xcf9, which pci.h owns.
+// sleep state exists: who suspends to idle is woken by the SCI, of the power button or the RTC's alarm.
+// The timer is 32 bits wide (TMR_VAL_EXT). No sleep button or global lock event ever arrives. The reset
+// register of the FADT is port 0xcf9, which pci.h owns.
 // Invariant: the SCI is asserted exactly while PM1_STS & PM1_EN is not 0.
 #pragma once
 
@@ -43,3 +44,6 @@ enum bus_error pm_attach(struct pm *pm, struct bus *bus, uint16_t base);
 
 // Somebody pressed the power button: a request to the guest to shut down.
 void pm_power_button(struct pm *pm);
+
+// For the RTC's alarm (rtc_set_wake): a rise is the event.
+struct irq_line pm_rtc_line(struct pm *pm);

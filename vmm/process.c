@@ -93,6 +93,7 @@ void process_init_machine(struct vmm *vmm) {
                          },
                      .memory = (uint8_t *)PROCESS_MEMORY_BASE,
                      .memory_size = start->memory_size,
+                     .arch_capabilities = start->arch_capabilities,
                      .tsc_hz = vmm->tsc_hz,
                      .vcpu_count = vmm->vcpu_count,
                      .utc_seconds = (int64_t)(start->utc_seconds + seconds_since_start),

@@ -13,6 +13,7 @@
 #include "include/vmm.h"
 #include "load.h"
 #include "machine.h"
+#include "step.h"
 
 // Our own bit of start->wakeup: the I/O thread has an earlier deadline.
 #define PROCESS_WAKEUP_DEADLINE (1ULL << 16)
@@ -23,6 +24,7 @@
 #define PROCESS_INITRD_BASE  0x300000000000ULL
 #define PROCESS_CONSOLE_BASE 0x700000000000ULL
 #define PROCESS_PAGES_BASE   0x710000000000ULL // the vCPUs' pages, with gaps
+#define PROCESS_ONES_BASE    0x718000000000ULL // what a guest finds where nothing is, while it steps
 #define PROCESS_STACKS_BASE  0x720000000000ULL // the vCPUs' stacks, with gaps
 #define PROCESS_STACK_SIZE   0x4000ULL
 #define PROCESS_GAP          0x10000ULL // from one page or stack to the next
@@ -60,6 +62,8 @@ struct vmm {
     struct console console;              // [l]
     struct machine machine;              // see there
     struct vcpu vcpu[MACHINE_VCPUS_MAX]; // see there
+    struct step step;                    // see there
+    uint32_t ones;                       // handle of its pages [c]
     struct load_entry entry;             // where the guest starts [c]
 };
 

@@ -27,7 +27,7 @@ enum {
     CMOS_B = 0x0b,
     CMOS_C = 0x0c,
     CMOS_D = 0x0d,
-    CMOS_CENTURY = 0x32,
+    CMOS_CENTURY = RTC_CENTURY,
 
     A_RATE = 0x0f,
     A_DIVIDER = 0x70,
@@ -52,7 +52,8 @@ enum {
     D_VALID = 0x80,
 
     HOUR_PM = 0x80,
-    ALARM_ANY = 0xc0, // both bits set: every value matches
+    ALARM_ANY = 0xc0,      // both bits set: every value matches
+    MONTHS_AHEAD = 8 * 12, // in which a 29th of February comes at the latest
     SECONDS_PER_DAY = 86400,
     INDEX_MASK = 0x7f, // bit 7 of port 0x70 is the NMI mask
 };
@@ -210,36 +211,87 @@ static uint32_t alarm_in_day(const struct rtc *rtc, uint32_t from) {
     return hour * 3600 + minute * 60 + second;
 }
 
+// Whether the alarm's day, or month, is this one.
+static bool date_matches(const struct rtc *rtc, uint8_t index, uint32_t value) {
+    uint8_t alarm = rtc->cmos[index];
+
+    return alarm == 0 || alarm_matches(alarm, encode(rtc, value));
+}
+
+// The first day of the month of `date`, from its day on, on which the alarm may go off; 0: none.
+static uint32_t alarm_day(const struct rtc *rtc, const struct calendar_date *date) {
+    uint32_t end = calendar_month_days(date->year, date->month);
+
+    if (!date_matches(rtc, RTC_ALARM_MONTH, date->month))
+        return 0;
+    for (uint32_t day = date->day; day <= end; day++)
+        if (date_matches(rtc, RTC_ALARM_DAY, day))
+            return day;
+    return 0;
+}
+
+// The beginning of the first day, from that of `seconds` on, on which the alarm may go off. False: none.
+static bool alarm_next_day(const struct rtc *rtc, int64_t seconds, int64_t *next) {
+    struct calendar_date date = calendar_from_seconds(seconds);
+
+    date.hour = date.minute = date.second = 0;
+    for (uint32_t i = 0; i <= MONTHS_AHEAD; i++) {
+        uint32_t day = alarm_day(rtc, &date);
+
+        if (day != 0) {
+            date.day = (uint8_t)day;
+            *next = calendar_to_seconds(&date);
+            return true;
+        }
+        date.day = 1;
+        date.year += date.month == 12;
+        date.month = date.month % 12 + 1;
+    }
+    return false;
+}
+
 // Seconds from the date `seconds` to the next alarm after it (at least 1); 0: there will be none.
-static uint32_t alarm_distance(const struct rtc *rtc, int64_t seconds) {
+static uint64_t alarm_distance(const struct rtc *rtc, int64_t seconds) {
     struct calendar_date date = calendar_from_seconds(seconds);
     uint32_t in_day = date.hour * 3600u + date.minute * 60u + date.second;
-    uint32_t next = alarm_in_day(rtc, in_day + 1);
+    uint32_t first = alarm_in_day(rtc, 0), next = alarm_in_day(rtc, in_day + 1);
+    int64_t today = seconds - in_day, day = today;
 
-    if (next < SECONDS_PER_DAY)
+    if (first == SECONDS_PER_DAY || !alarm_next_day(rtc, today, &day))
+        return 0;
+    if (day == today && next < SECONDS_PER_DAY)
         return next - in_day;
-    next = alarm_in_day(rtc, 0);
-    return next < SECONDS_PER_DAY ? next + SECONDS_PER_DAY - in_day : 0;
+    if (day == today && !alarm_next_day(rtc, today + SECONDS_PER_DAY, &day))
+        return 0;
+    return day > today ? (uint64_t)(day + first - seconds) : 0; // not behind the last of all dates
 }
 
 static bool irq_wanted(const struct rtc *rtc) {
     return (rtc->cmos[CMOS_B] & rtc->cmos[CMOS_C] & B_IRQS) != 0;
 }
 
-static void irq_update(struct rtc *rtc) {
-    bool level = irq_wanted(rtc);
+static bool wake_wanted(const struct rtc *rtc) {
+    return (rtc->cmos[CMOS_B] & rtc->cmos[CMOS_C] & B_AIE) != 0;
+}
 
-    if (level == rtc->irq_level)
-        return;
-    rtc->irq_level = level;
-    irq_line_set(&rtc->irq, level);
+static void irq_update(struct rtc *rtc) {
+    bool level = irq_wanted(rtc), wake = wake_wanted(rtc);
+
+    if (level != rtc->irq_level) {
+        rtc->irq_level = level;
+        irq_line_set(&rtc->irq, level);
+    }
+    if (wake != rtc->wake_level) {
+        rtc->wake_level = wake;
+        irq_line_set(&rtc->wake, wake);
+    }
 }
 
 // Brings the flags of register C up to `now`.
 static void events_sync(struct rtc *rtc, uint64_t now) {
     uint64_t before = rtc->synced_ns;
     uint32_t period = periodic_ticks(rtc);
-    uint32_t distance;
+    uint64_t distance;
     int64_t date;
 
     if (now <= before)
@@ -253,7 +305,7 @@ static void events_sync(struct rtc *rtc, uint64_t now) {
         if (date_at(rtc, now) != date) {
             rtc->cmos[CMOS_C] |= C_UF;
             distance = alarm_distance(rtc, date);
-            if (distance && date_at(rtc, now) - date >= distance)
+            if (distance && (uint64_t)(date_at(rtc, now) - date) >= distance)
                 rtc->cmos[CMOS_C] |= C_AF;
         }
     }
@@ -272,7 +324,7 @@ static uint64_t rtc_deadline(const struct device *device) {
     uint64_t second = since / NS_PER_SECOND;
     uint64_t deadline = DEVICE_NO_DEADLINE;
     uint32_t period = periodic_ticks(rtc);
-    uint32_t distance;
+    uint64_t distance;
 
     if ((wanted & B_PIE) && period)
         deadline = rtc->phase_ns +
@@ -448,6 +500,7 @@ static enum device_error rtc_restore(struct device *device, const void *record, 
     rtc->weekday_shift = r.weekday_shift;
     memcpy(rtc->cmos, r.cmos, sizeof(rtc->cmos));
     rtc->irq_level = irq_wanted(rtc);
+    rtc->wake_level = wake_wanted(rtc);
     return DEVICE_OK;
 }
 
@@ -471,6 +524,10 @@ void rtc_init(struct rtc *rtc, const struct device_host *host, struct irq_line i
     rtc->cmos[CMOS_B] = B_24H;
     rtc->cmos[CMOS_D] = D_VALID;
     rtc->seconds = calendar_clamp(utc_seconds);
+}
+
+void rtc_set_wake(struct rtc *rtc, struct irq_line wake) {
+    rtc->wake = wake;
 }
 
 enum bus_error rtc_attach(struct rtc *rtc, struct bus *bus) {

@@ -59,11 +59,6 @@ static enum exit_action exit_failed(struct vcpu *vcpu) {
             page->failure_detail);
     case VCPU_FAILURE_MEMORY:
         return run_crash(vcpu, "out of memory for the tables that map 0x%lx", page->failure_detail);
-    case VCPU_FAILURE_DELIVERY:
-        return run_crash(vcpu,
-                         "an interrupt or exception is delivered through 0x%lx, where there is no "
-                         "memory",
-                         page->failure_detail);
     default:
         return run_crash(vcpu, "the kernel cannot go on (failure %u, detail 0x%lx)", page->failure,
                          page->failure_detail);
@@ -82,9 +77,10 @@ const struct run_exit run_exits[RUN_EXIT_COUNT] = {
     [VCPU_EXIT_KICKED] = {"kicked", exit_nothing},
     [VCPU_EXIT_FAILED] = {"failed", exit_failed},
     [VCPU_EXIT_STARTUP] = {"startup", exit_nothing},
+    [VCPU_EXIT_STEPPED] = {"stepped", exit_nothing},
 };
 
-_Static_assert(VCPU_EXIT_STARTUP + 1 == RUN_EXIT_COUNT, "a row for each exit");
+_Static_assert(VCPU_EXIT_STEPPED + 1 == RUN_EXIT_COUNT, "a row for each exit");
 
 // ---- helpers of the handlers ------------------------------------------------------------------------
 
@@ -128,14 +124,24 @@ static enum exit_action handle(struct vcpu *vcpu) {
     trace(vcpu);
     if (exit >= RUN_EXIT_COUNT)
         return run_crash(vcpu, "the kernel reports exit %u, which this VMM does not know", exit);
+    // A memory exit may be the step's next page; every other one ends it.
+    bool is_step_over = exit != VCPU_EXIT_MEMORY && step_end(&vcpu->vmm->step, vcpu->index);
+    if (is_step_over && exit == VCPU_EXIT_FAILED && vcpu->page->failure == VCPU_FAILURE_MEMORY)
+        return exit_refused(vcpu);
     return run_exits[exit].handle(vcpu);
+}
+
+static enum exit_action handle_error(struct vcpu *vcpu, uint64_t error) {
+    if (error == ABI_ERROR_UNSUPPORTED && step_end(&vcpu->vmm->step, vcpu->index))
+        return exit_refused(vcpu);
+    return run_crash(vcpu, "vcpu_run failed with error %lu", error);
 }
 
 _Noreturn void run_loop(struct vcpu *vcpu) {
     for (;;) {
         int64_t result = sys_vcpu_run(vcpu->handle);
         enum exit_action action =
-            result == 0 ? handle(vcpu) : run_crash(vcpu, "vcpu_run failed with error %ld", -result);
+            result == 0 ? handle(vcpu) : handle_error(vcpu, (uint64_t)-result);
         if (action == EXIT_ADVANCE) {
             vcpu->page->rip += vcpu->page->instruction_length;
             vcpu->page->dirty |= VCPU_DIRTY_RIP;

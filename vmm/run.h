@@ -18,7 +18,7 @@ struct run_exit {
 };
 
 // Indexed by enum vcpu_exit.
-#define RUN_EXIT_COUNT 11u
+#define RUN_EXIT_COUNT 12u
 extern const struct run_exit run_exits[RUN_EXIT_COUNT];
 
 // The whole life of a vCPU's thread.
@@ -35,6 +35,7 @@ enum exit_action run_inject(struct vcpu *vcpu, uint8_t vector, uint32_t error, u
 // The handlers.
 enum exit_action exit_io(struct vcpu *vcpu);
 enum exit_action exit_memory(struct vcpu *vcpu);
+enum exit_action exit_refused(struct vcpu *vcpu); // #GP(0), for what cannot be done here
 enum exit_action exit_msr_read(struct vcpu *vcpu);
 enum exit_action exit_msr_write(struct vcpu *vcpu);
 

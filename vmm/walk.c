@@ -147,10 +147,11 @@ INLINE enum walk_status descend(struct walk *w, unsigned entry_bytes, uint32_t *
         const void *at = memory(ctx, gpa, entry_bytes);
 
         if (at == NULL)
-            return WALK_UNBACKED;
-        entry = entry_bytes == sizeof(uint64_t)
-                    ? __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED)
-                    : __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED);
+            entry = entry_bytes == sizeof(uint64_t) ? UINT64_MAX : UINT32_MAX;
+        else
+            entry = entry_bytes == sizeof(uint64_t)
+                        ? __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED)
+                        : __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED);
         w->entry[level].gpa = gpa;
         w->entry[level].value = entry;
         all &= entry;
@@ -279,9 +280,7 @@ static enum walk_status start_pae(struct walk *w, struct walk_result *result) {
     const uint64_t *at = memory(ctx, gpa, sizeof *at);
     uint64_t entry;
 
-    if (at == NULL)
-        return WALK_UNBACKED;
-    entry = __atomic_load_n(at, __ATOMIC_RELAXED);
+    entry = at == NULL ? UINT64_MAX : __atomic_load_n(at, __ATOMIC_RELAXED);
     if (!(entry & ENTRY_PRESENT)) {
         result->error_code = access_error(w);
         return WALK_PAGE_FAULT;
@@ -329,35 +328,35 @@ enum walk_status walk_translate(const struct walk_ctx *ctx, uint64_t gva, unsign
 static void fetch_within_page(const struct walk_ctx *ctx, uint64_t gva, unsigned count,
                               struct walk_code *code) {
     struct walk_result result = {0};
-    const void *from = NULL;
+    uint8_t *to = code->bytes + code->count;
+    const void *from;
 
     code->status = walk_translate(ctx, gva, WALK_FETCH, &result);
-    if (code->status == WALK_OK) {
-        from = memory(ctx, result.gpa, count);
-        if (from == NULL)
-            code->status = WALK_UNBACKED;
-    }
     if (code->status != WALK_OK) {
         code->fault_gva = gva;
         code->error_code = result.error_code;
         return;
     }
-    if (count == WALK_CODE_BYTES)
-        __builtin_memcpy(code->bytes, from, WALK_CODE_BYTES);
+    from = memory(ctx, result.gpa, count);
+    if (from == NULL)
+        __builtin_memset(to, UINT8_MAX, count);
+    else if (count == WALK_CODE_BYTES)
+        __builtin_memcpy(to, from, WALK_CODE_BYTES);
     else
-        __builtin_memcpy(code->bytes + code->count, from, count);
+        __builtin_memcpy(to, from, count);
     code->count = (uint8_t)(code->count + count);
 }
 
-void walk_fetch(const struct walk_ctx *ctx, uint64_t gva, struct walk_code *code) {
+void walk_fetch(const struct walk_ctx *ctx, uint64_t gva, bool is_64bit, struct walk_code *code) {
+    uint64_t mask = is_64bit ? UINT64_MAX : UINT32_MAX;
     unsigned left_in_page = (unsigned)(PAGE_SIZE - (gva & (PAGE_SIZE - 1)));
 
     code->count = 0;
     if (left_in_page >= WALK_CODE_BYTES) {
-        fetch_within_page(ctx, gva, WALK_CODE_BYTES, code);
+        fetch_within_page(ctx, gva & mask, WALK_CODE_BYTES, code);
         return;
     }
-    fetch_within_page(ctx, gva, left_in_page, code);
+    fetch_within_page(ctx, gva & mask, left_in_page, code);
     if (code->status == WALK_OK)
-        fetch_within_page(ctx, gva + left_in_page, WALK_CODE_BYTES - left_in_page, code);
+        fetch_within_page(ctx, (gva + left_in_page) & mask, WALK_CODE_BYTES - left_in_page, code);
 }

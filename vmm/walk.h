@@ -11,6 +11,9 @@
 // accessed and dirty bits are set by compare-and-exchange, from the top again when an entry
 // changed.
 //
+// A page table, or code, that lies outside guest memory reads all ones, as on a PC where nothing answers: as an entry
+// that is present and, but for 32-bit paging, has reserved bits set.
+//
 // Not modelled: protection keys and shadow stacks (CR4.PKE, CR4.PKS and CR4.CET must stay hidden
 // from the guest, or their checks are missed here), LAM. In PAE mode the PDPTEs come from memory;
 // the processor holds those of the last load of CR3.
@@ -41,7 +44,6 @@ enum walk_status {
     WALK_OK,
     WALK_PAGE_FAULT,   // #PF with the error code given
     WALK_NONCANONICAL, // #GP(0) or #SS(0), by the segment used
-    WALK_UNBACKED,     // a page table, or the page of a fetch, lies outside guest memory
 };
 
 struct walk_ctx {
@@ -87,6 +89,7 @@ struct walk_code {
     uint32_t error_code;
 };
 
-// Fetches the code at linear address `gva`. A page that cannot be fetched ends it early, which is
-// no fault of the guest as long as its instruction ends before.
-void walk_fetch(const struct walk_ctx *ctx, uint64_t gva, struct walk_code *code);
+// Fetches the code at linear address `gva`, which wraps at 4 GiB unless the code segment is a 64-bit one: in
+// compatibility mode, too. A page that cannot be fetched ends it early, which is no fault of the guest as long as its
+// instruction ends before.
+void walk_fetch(const struct walk_ctx *ctx, uint64_t gva, bool is_64bit, struct walk_code *code);

@@ -5,6 +5,7 @@
 #include "vmx/vmx.h"
 
 #include "arch/log.h"
+#include "arch/mitigation.h"
 #include "kernel/frame.h"
 #include "kernel/log.h"
 #include "kernel/vm.h"
@@ -37,7 +38,7 @@ static const char *vmx_probe(const char *cmdline) {
         return refusal;
     caps_limit_apic(&vmx_caps, apic_limit(cmdline));
     caps_report(&vmx_caps);
-    ept_init(vmx_caps.has_2m_pages, vmx_caps.has_1g_pages);
+    ept_init(vmx_caps.has_2m_pages, vmx_caps.has_1g_pages, mitigation.has_page_hazard);
     return policy_init() ? NULL : "no memory for the MSR bitmaps: add memory";
 }
 
@@ -77,6 +78,10 @@ static void vmx_set_tsc_offset(struct vcpu *vcpu) {
     vmcs_write64(VMCS_TSC_OFFSET, vcpu->tsc_offset);
 }
 
+static uint64_t get_cr4(const struct vcpu *vcpu) {
+    return vmx_get_cr4(vcpu->backend);
+}
+
 const struct vcpu_backend vmx_backend = {
     .name = "VT-x",
     .npt_format = &ept_format,
@@ -90,10 +95,11 @@ const struct vcpu_backend vmx_backend = {
     .vcpu_destroy = vmx_vcpu_destroy,
     .load = vmx_load,
     .unload = vmx_unload,
-    .clear_fpu = vmx_clear_fpu,
+    .forget = vmx_forget,
     .enter = vmx_enter,
     .leave = vmx_leave,
     .sync_registers = vmx_sync_registers,
+    .step = vmx_step,
     .can_take_interrupt = vmx_can_take_interrupt,
     .can_take_nmi = vmx_can_take_nmi,
     .inject_interrupt = vmx_inject_interrupt,
@@ -102,6 +108,7 @@ const struct vcpu_backend vmx_backend = {
     .inject_exception = vmx_inject_exception,
     .flush_npt = vmx_flush_npt,
     .set_tsc_offset = vmx_set_tsc_offset,
+    .get_cr4 = get_cr4,
     .init_reset = vmx_init_reset,
     .start_up = vmx_start_up,
     .read_registers = vmx_read_registers,

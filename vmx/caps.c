@@ -5,6 +5,7 @@
 #include "arch/log.h"
 #include "arch/x86.h"
 #include "lib/fmt.h"
+#include "vmx/cr.h"
 
 struct vmx_caps vmx_caps;
 
@@ -36,6 +37,23 @@ static struct control_allowed read_allowed(const struct vmx_caps *caps, uint32_t
     return control_from_msr(x86_rdmsr(caps->has_true_controls ? true_msr : msr));
 }
 
+#define LEAF_STRUCTURED 7u
+#define EDX_PRED_CMD    BIT(26)
+#define EDX_FLUSH_CMD   BIT(28)
+
+// The speculation controls, which are no matter of VT-x: SDM 2A "CPUID".
+static void read_speculation(struct vmx_caps *caps) {
+    if (x86_cpuid(0, 0).eax < LEAF_STRUCTURED)
+        return;
+    const struct cr_features host = {
+        .leaf7_edx = x86_cpuid(LEAF_STRUCTURED, 0).edx,
+        .leaf7_2_edx = x86_cpuid(LEAF_STRUCTURED, 2).edx,
+    };
+    caps->spec_ctrl = spec_ctrl_allowed(&host);
+    caps->has_pred_cmd = (host.leaf7_edx & EDX_PRED_CMD) != 0;
+    caps->has_flush_cmd = (host.leaf7_edx & EDX_FLUSH_CMD) != 0;
+}
+
 void caps_read(struct vmx_caps *caps) {
     uint64_t basic = x86_rdmsr(MSR_VMX_BASIC);
     *caps = (struct vmx_caps){
@@ -58,6 +76,7 @@ void caps_read(struct vmx_caps *caps) {
     if (allowed[CONTROL_SECONDARY].may1 & (SECONDARY_EPT | SECONDARY_VPID))
         caps->ept_vpid = x86_rdmsr(MSR_VMX_EPT_VPID_CAP);
     caps->misc = x86_rdmsr(MSR_VMX_MISC);
+    read_speculation(caps);
 }
 
 static bool has_all(uint64_t value, uint64_t mask) {

@@ -18,6 +18,14 @@
 #define LEAF7_EBX_SMEP   BIT(7)
 #define LEAF7_EBX_SMAP   BIT(20)
 #define LEAF7_ECX_UMIP   BIT(2)
+#define LEAF7_EDX_IBRS   BIT(26) // and IBPB
+#define LEAF7_EDX_STIBP  BIT(27)
+#define LEAF7_EDX_SSBD   BIT(31)
+#define LEAF7_2_PSFD     BIT(0)
+#define LEAF7_2_IPRED    BIT(1)
+#define LEAF7_2_RRSBA    BIT(2)
+#define LEAF7_2_DDPD     BIT(3)
+#define LEAF7_2_BHI      BIT(4)
 #define EXTENDED_EDX_SCE BIT(11)
 #define EXTENDED_EDX_NX  BIT(20)
 #define EXTENDED_EDX_LM  BIT(29)
@@ -56,6 +64,26 @@ uint64_t efer_allowed(const struct cr_features *features) {
            (edx & EXTENDED_EDX_LM ? EFER_LME | EFER_LMA : 0);
 }
 
+uint64_t spec_ctrl_allowed(const struct cr_features *features) {
+    const struct {
+        uint32_t features;
+        uint64_t cpuid, bits;
+    } rows[] = {
+        {features->leaf7_edx, LEAF7_EDX_IBRS, BIT(0)},
+        {features->leaf7_edx, LEAF7_EDX_STIBP, BIT(1)},
+        {features->leaf7_edx, LEAF7_EDX_SSBD, BIT(2)},
+        {features->leaf7_2_edx, LEAF7_2_IPRED, BIT(3) | BIT(4)},
+        {features->leaf7_2_edx, LEAF7_2_RRSBA, BIT(5) | BIT(6)},
+        {features->leaf7_2_edx, LEAF7_2_PSFD, BIT(7)},
+        {features->leaf7_2_edx, LEAF7_2_DDPD, BIT(8)},
+        {features->leaf7_2_edx, LEAF7_2_BHI, BIT(10)},
+    };
+    uint64_t allowed = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+        allowed |= rows[i].features & rows[i].cpuid ? rows[i].bits : 0;
+    return allowed;
+}
+
 uint64_t cr0_host_mask(bool has_unrestricted_guest) {
     uint64_t mask = CR0_NE | CR0_NW | CR0_CD;
     return has_unrestricted_guest ? mask : mask | CR0_PE | CR0_PG;
@@ -64,7 +92,7 @@ uint64_t cr0_host_mask(bool has_unrestricted_guest) {
 uint64_t cr4_host_mask(uint64_t allowed) {
     const uint64_t harmless = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE |
                               CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE |
-                              CR4_PCIDE | CR4_SMEP | CR4_SMAP;
+                              CR4_OSXSAVE | CR4_PCIDE | CR4_SMEP | CR4_SMAP;
     return ~(harmless & allowed);
 }
 
@@ -101,8 +129,9 @@ bool cr0_write_is_valid(uint64_t old, uint64_t value, uint64_t cr4, uint64_t efe
     return true;
 }
 
-bool cr4_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t efer) {
-    if (value & ~allowed)
+bool cr4_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t efer,
+                        uint64_t cr3) {
+    if ((value & ~allowed) || ((value & ~old & CR4_PCIDE) && (cr3 & CR3_PCID)))
         return false;
     bool is_long = (efer & EFER_LMA) != 0;
     if (is_long && !(value & CR4_PAE))

@@ -143,7 +143,8 @@ enum exit_action vmx_enter(struct vcpu *vcpu) {
         action = vmx_exit_handlers[reason](vcpu);
         if (action == EXIT_ADVANCE || action == EXIT_BLOCK) {
             advance(x);
-            action = action == EXIT_BLOCK ? EXIT_BLOCK : EXIT_RETRY;
+            // The #DB behind a HLT that is stepped over ends it.
+            action = action == EXIT_BLOCK && !x->is_stepping ? EXIT_BLOCK : EXIT_RETRY;
         }
     } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
     return action;

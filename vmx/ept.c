@@ -20,7 +20,8 @@ static uint64_t ept_leaf(hpa_t frame, uint32_t rights, unsigned level) {
     uint64_t entry = frame.v & EPT_ADDRESS;
     entry |= rights & PT_READ ? EPT_READ : 0;
     entry |= rights & PT_WRITE ? EPT_WRITE : 0;
-    entry |= rights & PT_EXECUTE ? EPT_EXECUTE : 0;
+    bool is_executable = (rights & PT_EXECUTE) && !(level > 0 && ept_format.is_code_small);
+    entry |= is_executable ? EPT_EXECUTE : 0;
     entry |= level > 0 ? EPT_LARGE : 0;
     if (rights & PT_UNCACHED)
         return entry | EPT_TYPE_UC << EPT_TYPE_SHIFT;
@@ -52,7 +53,8 @@ struct pt_format ept_format = {
     .leaf_level_max = 0,
 };
 
-void ept_init(bool has_2m_pages, bool has_1g_pages) {
+void ept_init(bool has_2m_pages, bool has_1g_pages, bool is_code_small) {
+    ept_format.is_code_small = is_code_small;
     ept_format.leaf_level_max = has_1g_pages ? 2 : (has_2m_pages ? 1 : 0);
 }
 

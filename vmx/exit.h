@@ -47,7 +47,7 @@
     X(33, ENTRY_FAILED_GUEST_STATE, exit_unexpected)                                               \
     X(34, ENTRY_FAILED_MSR_LOADING, exit_unexpected)                                               \
     X(36, MWAIT, exit_undefined)                                                                   \
-    X(37, MONITOR_TRAP_FLAG, exit_unexpected)                                                      \
+    X(37, MONITOR_TRAP_FLAG, exit_monitor_trap)                                                    \
     X(39, MONITOR, exit_undefined)                                                                 \
     X(40, PAUSE, exit_pause)                                                                       \
     X(41, ENTRY_FAILED_MACHINE_CHECK, exit_unexpected)                                             \

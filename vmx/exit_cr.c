@@ -45,10 +45,9 @@ static enum exit_action write_cr0(struct vcpu *vcpu, uint64_t value) {
 
 static enum exit_action write_cr4(struct vcpu *vcpu, uint64_t value) {
     struct vmx_vcpu *x = vcpu->backend;
-    if (!cr4_write_is_valid(vmx_get_cr4(x), value, x->cr4_allowed, vmcs_read64(VMCS_GUEST_EFER)))
+    if (!cr4_write_is_valid(vmx_get_cr4(x), value, x->cr4_allowed, vmcs_read64(VMCS_GUEST_EFER),
+                            vmcs_read(VMCS_GUEST_CR3)))
         return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
-    const uint64_t passed = CR4_OSXSAVE | CR4_PKE;
-    vmcs_write(VMCS_GUEST_CR4, (vmcs_read(VMCS_GUEST_CR4) & ~passed) | (value & passed));
     x->cr4_shadow = value;
     vmcs_write(VMCS_CR4_READ_SHADOW, value);
     return EXIT_RETRY;

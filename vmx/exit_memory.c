@@ -2,6 +2,7 @@
 // EPT violations: memory of the VM that was not mapped yet is mapped; anything else is the VMM's.
 #include "kernel/vm.h"
 #include "vmx/exit.h"
+#include "vmx/state.h"
 #include "vmx/vmx.h"
 
 void vmx_fill_walk(struct vcpu *vcpu) {
@@ -11,8 +12,6 @@ void vmx_fill_walk(struct vcpu *vcpu) {
     walk->cr3 = vmcs_read(VMCS_GUEST_CR3);
     walk->cr4 = vmx_get_cr4(x);
     walk->efer = vmcs_read64(VMCS_GUEST_EFER);
-    for (unsigned segment = 0; segment < ARRAY_COUNT(walk->segment_base); segment++)
-        walk->segment_base[segment] = vmcs_read(VMCS_BASE(segment));
     // The DPL of SS is the CPL (SDM 3C 25.4.1 "Guest Register State").
     uint32_t stack = vmcs_read32(VMCS_GUEST_SS_ACCESS_RIGHTS);
     walk->cpl = (uint8_t)((stack & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT);
@@ -21,6 +20,11 @@ void vmx_fill_walk(struct vcpu *vcpu) {
         walk->code_size = 8;
     else
         walk->code_size = code & SEGMENT_DB ? 4 : 2;
+    for (unsigned segment = 0; segment < ARRAY_COUNT(walk->segment); segment++)
+        if (walk->code_size == 8)
+            walk->segment[segment].base = vmcs_read(VMCS_BASE(segment));
+        else
+            walk->segment[segment] = state_get_segment(segment);
 }
 
 enum exit_action exit_ept_violation(struct vcpu *vcpu) {
@@ -36,15 +40,10 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu) {
     case VM_FAULT_VMM:
         break;
     }
-    // A stack or IDT outside the VM's memory: no instruction made this access, so none can be
-    // carried out for it, and entering again would only repeat it.
-    if (is_delivery) {
-        vmx_dump(vcpu, "an interrupt or exception is delivered through what is no memory");
-        return vcpu_fail(vcpu, VCPU_FAILURE_DELIVERY, gpa);
-    }
     vcpu->page->exit = VCPU_EXIT_MEMORY;
     vcpu->page->memory =
         ept_violation_decode(qualification, gpa, vmcs_read(VMCS_GUEST_LINEAR_ADDRESS));
+    vcpu->page->memory.is_delivery = is_delivery;
     vcpu->page->instruction_length = 0;
     vmx_fill_walk(vcpu);
     return EXIT_VMM;

@@ -74,8 +74,7 @@ enum exit_action exit_task_switch(struct vcpu *vcpu) {
 }
 
 enum exit_action exit_cpuid(struct vcpu *vcpu) {
-    const struct vmx_vcpu *x = vcpu->backend;
-    return vcpu_emulate_cpuid(vcpu, x->cr4_shadow);
+    return vcpu_emulate_cpuid(vcpu);
 }
 
 enum exit_action exit_hlt(struct vcpu *vcpu) {

@@ -9,8 +9,11 @@ enum msr_here {
     MSR_DEBUGCTL = 0x1d9,
 };
 
-static enum msr_result read_here(uint32_t msr, uint64_t *value) {
+static enum msr_result read_here(const struct vmx_vcpu *x, uint32_t msr, uint64_t *value) {
     switch (msr) {
+    case MSR_SPEC_CTRL:
+        *value = x->spec_guest.value;
+        return x->spec_allowed ? MSR_DONE : MSR_UNKNOWN;
     case MSR_EFER:
         *value = vmcs_read64(VMCS_GUEST_EFER);
         return MSR_DONE;
@@ -48,8 +51,19 @@ static enum msr_result write_address(uint32_t msr, uint64_t value) {
     return MSR_DONE;
 }
 
+static enum msr_result write_spec_ctrl(struct vmx_vcpu *x, uint64_t value) {
+    if (!x->spec_allowed)
+        return MSR_UNKNOWN;
+    if (value & ~x->spec_allowed)
+        return MSR_FAULT;
+    speculation_write(x, value);
+    return MSR_DONE;
+}
+
 static enum msr_result write_here(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
     switch (msr) {
+    case MSR_SPEC_CTRL:
+        return write_spec_ctrl(vcpu->backend, value);
     case MSR_EFER:
         return write_efer(vcpu->backend, value);
     case MSR_DEBUGCTL:
@@ -82,7 +96,7 @@ enum exit_action exit_rdmsr(struct vcpu *vcpu) {
     uint64_t value = 0;
     enum msr_result result = vcpu_read_msr(vcpu, msr, &value);
     if (result == MSR_UNKNOWN)
-        result = read_here(msr, &value);
+        result = read_here(vcpu->backend, msr, &value);
     if (result == MSR_UNKNOWN)
         return to_vmm(vcpu, VCPU_EXIT_MSR_READ, msr);
     if (result == MSR_FAULT)

@@ -53,27 +53,32 @@ static void set_primary(struct vmx_vcpu *x, uint32_t value) {
     vmcs_write32(VMCS_PRIMARY_CONTROLS, value);
 }
 
-static bool is_event_queued(void) {
-    return (vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO) & EVENT_VALID) != 0;
+// Nothing goes in where something is queued, nor where a #DB of the instruction before is due: it comes first, and
+// an entry that injects would lose it (SDM 3C 27.7.3 "Delivery of Pending Debug Exceptions after VM Entry").
+static bool is_occupied(void) {
+    return (vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO) & EVENT_VALID) ||
+           (vmcs_read(VMCS_GUEST_PENDING_DEBUG) & PENDING_DEBUG_ANY);
 }
 
 bool vmx_can_take_interrupt(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     const uint32_t blocking = BLOCKING_UNTIL_NEXT;
     if ((vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) &&
-        !(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & blocking) && !is_event_queued())
+        !(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & blocking) && !is_occupied())
         return true;
     set_primary(x, x->primary | (uint32_t)PRIMARY_INTERRUPT_WINDOW_EXITING);
     return false;
 }
 
-bool vmx_can_take_nmi(struct vcpu *vcpu) {
+enum nmi_gate vmx_can_take_nmi(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
-    const uint32_t blocking = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS | BLOCKING_BY_NMI;
-    if (!(vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & blocking) && !is_event_queued())
-        return true;
+    uint32_t blocking = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
+    uint32_t queued = vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO) & (EVENT_VALID | EVENT_TYPE);
+    if (!(blocking & (BLOCKING_UNTIL_NEXT | BLOCKING_BY_NMI)) && !is_occupied())
+        return NMI_OPEN;
     set_primary(x, x->primary | (uint32_t)PRIMARY_NMI_WINDOW_EXITING);
-    return false;
+    bool is_in_service = (blocking & BLOCKING_BY_NMI) || queued == (EVENT_VALID | EVENT_NMI);
+    return is_in_service ? NMI_IN_SERVICE : NMI_SHUT;
 }
 
 enum exit_action exit_interrupt_window(struct vcpu *vcpu) {
@@ -89,6 +94,23 @@ enum exit_action exit_nmi_window(struct vcpu *vcpu) {
     set_primary(x, x->primary & ~(uint32_t)PRIMARY_NMI_WINDOW_EXITING);
     __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_NMI, __ATOMIC_RELAXED);
     return EXIT_RETRY;
+}
+
+// SDM 3C 26.5.2 "Monitor Trap Flag".
+bool vmx_step(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    if (!(vmx_caps.allowed[CONTROL_PRIMARY].may1 & PRIMARY_MONITOR_TRAP_FLAG))
+        return false;
+    set_primary(x, x->primary | (uint32_t)PRIMARY_MONITOR_TRAP_FLAG);
+    return true;
+}
+
+enum exit_action exit_monitor_trap(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    set_primary(x, x->primary & ~(uint32_t)PRIMARY_MONITOR_TRAP_FLAG);
+    vcpu->is_stepping = false;
+    vcpu->page->exit = VCPU_EXIT_STEPPED;
+    return EXIT_VMM;
 }
 
 void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector) {

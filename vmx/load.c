@@ -51,7 +51,7 @@ static void unload_fpu(const struct vcpu *vcpu) {
     close_fpu(was_closed);
 }
 
-void vmx_clear_fpu(void) {
+void vmx_forget(void) {
     static const uint8_t initial[PAGE_SIZE] __attribute__((aligned(64))) = {
         [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; // FCW, MXCSR; no feature in use
     bool was_closed = open_fpu();
@@ -62,6 +62,8 @@ void vmx_clear_fpu(void) {
     else
         __asm__ volatile("fxrstor64 (%0)" ::"r"(initial) : "memory");
     close_fpu(was_closed);
+    if (vmx_caps.has_rdtscp)
+        x86_wrmsr(MSR_TSC_AUX, 0);
 }
 
 static void load_debug_registers(const struct vcpu *vcpu) {
@@ -138,6 +140,7 @@ void vmx_load(struct vcpu *vcpu) {
     vmcs_make_current(x->vmcs);
     if (x->last_cpu != cpu) {
         write_cpu_host_state(cpu);
+        speculation_load(x);
         vmx_flush_vpid(x->vpid);
         x->last_cpu = cpu;
     }

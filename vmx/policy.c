@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The MSR policy. Passing an MSR through needs that its value is the guest's whenever the guest runs:
 // by the VMCS (SYSENTER, FS and GS base, PAT, TSC by its offset), or by load.c (the system-call MSRs,
-// TSC_AUX).
+// TSC_AUX). PRED_CMD and FLUSH_CMD have none: they are orders to forget, which harm nobody else.
 #include "vmx/policy.h"
 
 #include "arch/cpu.h"
@@ -11,12 +11,14 @@
 #include "lib/string.h"
 
 const struct msr_rule msr_rules[] = {
-    {MSR_TSC, MSR_TSC, MSR_PASS_READ},
-    {MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_PASS_BOTH},
-    {MSR_PAT, MSR_PAT, MSR_PASS_BOTH},
-    {MSR_STAR, MSR_SFMASK, MSR_PASS_BOTH},
-    {MSR_FS_BASE, MSR_KERNEL_GS_BASE, MSR_PASS_BOTH},
-    {MSR_TSC_AUX, MSR_TSC_AUX, MSR_PASS_BOTH},
+    {MSR_TSC, MSR_TSC, MSR_PASS_READ, MSR_NEEDS_NOTHING},
+    {MSR_PRED_CMD, MSR_PRED_CMD, MSR_PASS_WRITE, MSR_NEEDS_PRED_CMD},
+    {MSR_FLUSH_CMD, MSR_FLUSH_CMD, MSR_PASS_WRITE, MSR_NEEDS_FLUSH_CMD},
+    {MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_PASS_BOTH, MSR_NEEDS_NOTHING},
+    {MSR_PAT, MSR_PAT, MSR_PASS_BOTH, MSR_NEEDS_NOTHING},
+    {MSR_STAR, MSR_SFMASK, MSR_PASS_BOTH, MSR_NEEDS_NOTHING},
+    {MSR_FS_BASE, MSR_KERNEL_GS_BASE, MSR_PASS_BOTH, MSR_NEEDS_NOTHING},
+    {MSR_TSC_AUX, MSR_TSC_AUX, MSR_PASS_BOTH, MSR_NEEDS_RDTSCP},
 };
 const size_t msr_rule_count = ARRAY_COUNT(msr_rules);
 
@@ -51,12 +53,12 @@ static void let_pass(uint8_t *bitmap, uint32_t msr, uint32_t pass) {
         clear_bit(bitmap + BITMAP_WRITE, bit);
 }
 
-void msr_bitmap_fill(uint8_t bitmap[PAGE_SIZE], bool has_tsc_aux) {
+void msr_bitmap_fill(uint8_t bitmap[PAGE_SIZE], uint32_t has) {
     memset(bitmap, 0xff, PAGE_SIZE);
     for (size_t i = 0; i < msr_rule_count; i++) {
         const struct msr_rule *rule = &msr_rules[i];
         for (uint32_t msr = rule->first; msr <= rule->last; msr++)
-            if (msr != MSR_TSC_AUX || has_tsc_aux)
+            if ((rule->need & ~has) == 0)
                 let_pass(bitmap, msr, rule->pass);
     }
 }
@@ -83,6 +85,10 @@ void msr_bitmap_open_apic(uint8_t bitmap[PAGE_SIZE], enum apic_level level) {
     let_pass(bitmap, MSR_X2APIC(VLAPIC_SELF_IPI), MSR_PASS_WRITE);
 }
 
+void msr_bitmap_open_spec(uint8_t bitmap[PAGE_SIZE]) {
+    let_pass(bitmap, MSR_SPEC_CTRL, MSR_PASS_BOTH);
+}
+
 bool msr_bitmap_exits(const uint8_t bitmap[PAGE_SIZE], uint32_t msr, bool is_write) {
     int32_t bit = bitmap_bit(msr);
     if (bit < 0)
@@ -91,21 +97,35 @@ bool msr_bitmap_exits(const uint8_t bitmap[PAGE_SIZE], uint32_t msr, bool is_wri
     return (part[bit / 8] >> (bit % 8)) & 1;
 }
 
-static void *msr_bitmap, *msr_bitmap_open;
+static void *bitmaps[2][2]; // [is_apic_open][is_spec_open]
+
+static uint32_t needs_met(void) {
+    return (vmx_caps.has_rdtscp ? MSR_NEEDS_RDTSCP : 0u) |
+           (vmx_caps.has_pred_cmd ? MSR_NEEDS_PRED_CMD : 0u) |
+           (vmx_caps.has_flush_cmd ? MSR_NEEDS_FLUSH_CMD : 0u);
+}
+
+static void fill(uint8_t *bitmap, bool is_apic_open, bool is_spec_open) {
+    msr_bitmap_fill(bitmap, needs_met());
+    if (cpu_features.has_la57)
+        msr_bitmap_close_addresses(bitmap);
+    if (is_apic_open)
+        msr_bitmap_open_apic(bitmap, vmx_caps.apic);
+    if (is_spec_open)
+        msr_bitmap_open_spec(bitmap);
+}
 
 bool policy_init(void) {
-    msr_bitmap = kernel_page_alloc();
-    msr_bitmap_open = kernel_page_alloc();
-    if (!msr_bitmap || !msr_bitmap_open)
-        return false;
-    msr_bitmap_fill(msr_bitmap, vmx_caps.has_rdtscp);
-    if (cpu_features.has_la57)
-        msr_bitmap_close_addresses(msr_bitmap);
-    memcpy(msr_bitmap_open, msr_bitmap, PAGE_SIZE);
-    msr_bitmap_open_apic(msr_bitmap_open, vmx_caps.apic);
+    for (unsigned apic = 0; apic < 2; apic++)
+        for (unsigned spec = 0; spec < (vmx_caps.spec_ctrl ? 2 : 1); spec++) {
+            bitmaps[apic][spec] = kernel_page_alloc();
+            if (!bitmaps[apic][spec])
+                return false;
+            fill(bitmaps[apic][spec], apic, spec);
+        }
     return true;
 }
 
-hpa_t policy_msr_bitmap(bool is_apic_open) {
-    return frame_of_kernel(is_apic_open ? msr_bitmap_open : msr_bitmap);
+hpa_t policy_msr_bitmap(bool is_apic_open, bool is_spec_open) {
+    return frame_of_kernel(bitmaps[is_apic_open][is_spec_open]);
 }

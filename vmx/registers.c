@@ -8,7 +8,6 @@
 
 #define RFLAGS_DEFINED       0x3f7fd7ULL
 #define DR_UPPER             0xffffffff00000000ULL
-#define SEGMENT_ATTRIBUTES   0xf0ffu
 #define INTERRUPTIBILITY_MAY (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS | BLOCKING_BY_NMI)
 
 void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty) {
@@ -31,19 +30,6 @@ void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty) {
     x->entry_work &= ~(uint32_t)WORK_IS_LEFT;
 }
 
-static struct vcpu_segment read_segment(enum vmcs_segment segment) {
-    uint32_t rights = vmcs_read32(VMCS_ACCESS_RIGHTS(segment));
-    uint32_t attributes = rights & SEGMENT_ATTRIBUTES;
-    if (rights & SEGMENT_UNUSABLE)
-        attributes |= VCPU_SEGMENT_UNUSABLE;
-    return (struct vcpu_segment){
-        .selector = vmcs_read16(VMCS_SELECTOR(segment)),
-        .attributes = (uint16_t)attributes,
-        .limit = vmcs_read32(VMCS_LIMIT(segment)),
-        .base = vmcs_read(VMCS_BASE(segment)),
-    };
-}
-
 // In the order of enum vmcs_segment.
 _Static_assert(offsetof(struct vcpu_registers, tr) - offsetof(struct vcpu_registers, es) ==
                    VMCS_TR * sizeof(struct vcpu_segment),
@@ -52,7 +38,7 @@ _Static_assert(offsetof(struct vcpu_registers, tr) - offsetof(struct vcpu_regist
 static void read_segments(struct vcpu_registers *registers) {
     struct vcpu_segment *segments = &registers->es;
     for (enum vmcs_segment segment = VMCS_ES; segment < VMCS_SEGMENT_COUNT; segment++)
-        segments[segment] = read_segment(segment);
+        segments[segment] = state_get_segment(segment);
     registers->gdtr = (struct vcpu_segment){.base = vmcs_read(VMCS_GUEST_GDTR_BASE),
                                             .limit = vmcs_read32(VMCS_GUEST_GDTR_LIMIT)};
     registers->idtr = (struct vcpu_segment){.base = vmcs_read(VMCS_GUEST_IDTR_BASE),
@@ -60,6 +46,9 @@ static void read_segments(struct vcpu_registers *registers) {
 }
 
 static void read_msrs(const struct vcpu *vcpu, struct vcpu_registers *registers) {
+    const struct vmx_vcpu *x = vcpu->backend;
+    // An emulator may take more than its CPUID shows; what is read here can be written.
+    registers->spec_ctrl = x->spec_guest.value & x->spec_allowed;
     registers->efer = vmcs_read64(VMCS_GUEST_EFER);
     registers->pat = vmcs_read64(VMCS_GUEST_PAT);
     registers->star = vcpu->star;
@@ -99,7 +88,6 @@ void vmx_read_registers(struct vcpu *vcpu, struct vcpu_registers *registers) {
     registers->pending_debug = vmcs_read(VMCS_GUEST_PENDING_DEBUG);
     registers->interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
     registers->has_pending = inject_save(&registers->pending);
-    registers->events = x->primary & PRIMARY_NMI_WINDOW_EXITING ? VCPU_EVENT_NMI : 0;
 }
 
 static bool are_segments_valid(const struct vcpu_registers *registers) {
@@ -115,7 +103,8 @@ static bool are_segments_valid(const struct vcpu_registers *registers) {
 static bool are_msrs_valid(const struct vmx_vcpu *x, const struct vcpu_registers *registers) {
     bool is_xcr0_valid = cpu_features.has_xsave ? xcr0_is_valid(registers->xcr0, x->xcr0_allowed)
                                                 : registers->xcr0 == XCR0_X87;
-    return is_xcr0_valid && pat_is_valid(registers->pat) && is_canonical(registers->lstar) &&
+    return is_xcr0_valid && !(registers->spec_ctrl & ~x->spec_allowed) &&
+           pat_is_valid(registers->pat) && is_canonical(registers->lstar) &&
            is_canonical(registers->cstar) && is_canonical(registers->kernel_gs_base) &&
            registers->sfmask <= UINT32_MAX && registers->tsc_aux <= UINT32_MAX &&
            registers->sysenter_cs <= UINT32_MAX && !(registers->debugctl & ~DEBUGCTL_MAY) &&
@@ -153,6 +142,7 @@ static void write_segments(const struct vcpu_registers *registers) {
 }
 
 static void write_msrs(struct vcpu *vcpu, const struct vcpu_registers *registers) {
+    speculation_write(vcpu->backend, registers->spec_ctrl);
     vmcs_write64(VMCS_GUEST_PAT, registers->pat);
     vcpu->star = registers->star;
     vcpu->lstar = registers->lstar;

@@ -34,9 +34,13 @@
 #define CPUID_7_EBX_INVPCID       BIT(10)
 #define CPUID_EXTENDED_EDX_RDTSCP BIT(27)
 
-static struct abi_cpuid find_cpuid(const struct vm *vm, uint32_t leaf) {
-    const struct abi_cpuid *row = vm_find_cpuid(vm, leaf, 0);
+static struct abi_cpuid find_subleaf(const struct vm *vm, uint32_t leaf, uint32_t subleaf) {
+    const struct abi_cpuid *row = vm_find_cpuid(vm, leaf, subleaf);
     return row ? *row : (struct abi_cpuid){0};
+}
+
+static struct abi_cpuid find_cpuid(const struct vm *vm, uint32_t leaf) {
+    return find_subleaf(vm, leaf, 0);
 }
 
 // What the guest may set follows from what its CPUID says, as far as the host has it.
@@ -49,6 +53,8 @@ static void learn_features(struct vmx_vcpu *x, const struct vm *vm) {
         .leaf1_edx = basic.edx,
         .leaf7_ebx = features.ebx,
         .leaf7_ecx = features.ecx,
+        .leaf7_edx = features.edx,
+        .leaf7_2_edx = find_subleaf(vm, CPUID_FEATURES, 2).edx,
         .leaf80000001_edx = find_cpuid(vm, CPUID_EXTENDED).edx,
         .leafd_xcr0 = (uint64_t)xsave.edx << 32 | xsave.eax,
     };
@@ -58,6 +64,7 @@ static void learn_features(struct vmx_vcpu *x, const struct vm *vm) {
     x->efer_allowed = efer_allowed(&known);
     if (!cpu_features.has_nx)
         x->efer_allowed &= ~EFER_NXE;
+    x->spec_allowed = spec_ctrl_allowed(&known) & vmx_caps.spec_ctrl;
     x->xcr0_allowed = (known.leafd_xcr0 | XCR0_X87) & cpu_features.xcr0_mask;
     x->cr0_mask = cr0_host_mask(vmx_caps.has_unrestricted_guest);
     x->cr4_mask = cr4_host_mask(x->cr4_allowed);
@@ -95,7 +102,7 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     vmcs_write32(VMCS_EXIT_MSR_STORE_COUNT, 0);
     vmcs_write32(VMCS_EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write32(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
-    vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap(false).v);
+    vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap(false, false).v);
     vmcs_write64(VMCS_EPTP, ept_pointer(vm->npt.root));
     vmcs_write64(VMCS_LINK_POINTER, VMCS_NONE);
     vmcs_write(VMCS_CR0_GUEST_HOST_MASK, x->cr0_mask);
@@ -105,6 +112,11 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     if (x->secondary & SECONDARY_TSC_SCALING)
         vmcs_write64(VMCS_TSC_MULTIPLIER,
                      vm->tsc_ratio << (TSC_MULTIPLIER_BITS - VMTIME_RATIO_BITS));
+    // SGX is hidden, with all of its leaves: SDM 3C 25.6.16 "ENCLS-Exiting Bitmap".
+    if (x->secondary & SECONDARY_ENCLS_EXITING)
+        vmcs_write64(VMCS_ENCLS_BITMAP, UINT64_MAX);
+    if (x->secondary & SECONDARY_ENCLV_EXITING)
+        vmcs_write64(VMCS_ENCLV_BITMAP, UINT64_MAX);
     if (vmx_caps.has_ple) {
         vmcs_write32(VMCS_PLE_GAP, PLE_GAP);
         vmcs_write32(VMCS_PLE_WINDOW, PLE_WINDOW);
@@ -248,6 +260,7 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
     vmcs_make_current(x->vmcs);
     write_controls(x, vcpu->vm);
     vmx_apic_create(vcpu);
+    speculation_create(x);
     write_host_constants();
     reset_power_on(vcpu);
     vmcs_clear(x->vmcs);

@@ -12,6 +12,20 @@ void state_set_cr4(struct vmx_vcpu *x, uint64_t cr4);
 void state_set_efer(struct vmx_vcpu *x, uint64_t efer);
 void state_set_segment(enum vmcs_segment segment, const struct vcpu_segment *value);
 
+#define SEGMENT_ATTRIBUTES 0xf0ffu
+static inline struct vcpu_segment state_get_segment(enum vmcs_segment segment) {
+    uint32_t rights = vmcs_read32(VMCS_ACCESS_RIGHTS(segment));
+    uint32_t attributes = rights & SEGMENT_ATTRIBUTES;
+    if (rights & SEGMENT_UNUSABLE)
+        attributes |= VCPU_SEGMENT_UNUSABLE;
+    return (struct vcpu_segment){
+        .selector = vmcs_read16(VMCS_SELECTOR(segment)),
+        .attributes = (uint16_t)attributes,
+        .limit = vmcs_read32(VMCS_LIMIT(segment)),
+        .base = vmcs_read(VMCS_BASE(segment)),
+    };
+}
+
 // The MSRs and debug registers of a loaded vCPU: from the processor to struct vcpu, and back.
 void load_store_registers(struct vcpu *vcpu);
 void load_reload_registers(const struct vcpu *vcpu);

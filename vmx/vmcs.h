@@ -31,6 +31,9 @@
 
 #define VMCS_FIELDS64(X)                                                                           \
     X(VMCS_MSR_BITMAP, 0x2004)                                                                     \
+    X(VMCS_EXIT_MSR_STORE, 0x2006)                                                                 \
+    X(VMCS_EXIT_MSR_LOAD, 0x2008)                                                                  \
+    X(VMCS_ENTRY_MSR_LOAD, 0x200a)                                                                 \
     X(VMCS_TSC_OFFSET, 0x2010)                                                                     \
     X(VMCS_VIRTUAL_APIC_PAGE, 0x2012)                                                              \
     X(VMCS_POSTED_INTERRUPT_DESCRIPTOR, 0x2016)                                                    \
@@ -39,7 +42,9 @@
     X(VMCS_EOI_EXIT_BITMAP1, 0x201e)                                                               \
     X(VMCS_EOI_EXIT_BITMAP2, 0x2020)                                                               \
     X(VMCS_EOI_EXIT_BITMAP3, 0x2022)                                                               \
+    X(VMCS_ENCLS_BITMAP, 0x202e)                                                                   \
     X(VMCS_TSC_MULTIPLIER, 0x2032)                                                                 \
+    X(VMCS_ENCLV_BITMAP, 0x2036)                                                                   \
     X(VMCS_GUEST_PHYSICAL_ADDRESS, 0x2400)                                                         \
     X(VMCS_LINK_POINTER, 0x2800)                                                                   \
     X(VMCS_GUEST_DEBUGCTL, 0x2802)                                                                 \

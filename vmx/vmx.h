@@ -22,6 +22,13 @@ enum vmx_entry_work {
     WORK_SHUTDOWN = 1u << 3, // an injected exception led to a triple fault
 };
 
+// SDM 3C 25.7.2 "VM-Exit Controls for MSRs".
+struct vmx_msr {
+    uint32_t index, reserved;
+    uint64_t value;
+};
+_Static_assert(sizeof(struct vmx_msr) == 16, "Table 25-15");
+
 // One page, vcpu->backend. All of it belongs to the owner thread.
 struct vmx_vcpu {
     uint64_t host_rsp;    // what VMCS_HOST_RSP holds
@@ -43,6 +50,10 @@ struct vmx_vcpu {
     uint64_t efer_allowed; // likewise
     uint64_t xcr0_allowed; // likewise
     uint64_t cr4_shadow;   // what VMCS_CR4_READ_SHADOW holds
+    uint64_t spec_allowed; // bits of IA32_SPEC_CTRL that the guest may set; 0: it has none
+    bool is_spec_moved;    // entries and exits change that register
+    bool is_spec_open;     // the guest reaches it without an exit
+    _Alignas(16) struct vmx_msr spec_guest, spec_host; // what the guest has, and the host
 };
 _Static_assert(offsetof(struct vmx_vcpu, host_rsp) == VMX_VCPU_HOST_RSP, "enter.S");
 _Static_assert(offsetof(struct vmx_vcpu, is_launched) == VMX_VCPU_IS_LAUNCHED, "enter.S");
@@ -82,7 +93,7 @@ void vmx_trap_after_step(void);
 
 void vmx_load(struct vcpu *vcpu);
 void vmx_unload(struct vcpu *vcpu);
-void vmx_clear_fpu(void);
+void vmx_forget(void);
 
 int vmx_vcpu_create(struct vcpu *vcpu);
 void vmx_vcpu_destroy(struct vcpu *vcpu);
@@ -101,8 +112,9 @@ void vmx_fill_walk(struct vcpu *vcpu);
 
 // ---- inject.c -----------------------------------------------------------------------------------
 
+bool vmx_step(struct vcpu *vcpu);
 bool vmx_can_take_interrupt(struct vcpu *vcpu);
-bool vmx_can_take_nmi(struct vcpu *vcpu);
+enum nmi_gate vmx_can_take_nmi(struct vcpu *vcpu);
 void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
 void vmx_inject_nmi(struct vcpu *vcpu);
 void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
@@ -119,7 +131,9 @@ bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked);
 #define BLOCKING_UNTIL_NEXT (uint32_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)
 
 // GUEST_PENDING_DEBUG: SDM 3C Table 25-4 "Format of Pending-Debug-Exceptions".
+#define PENDING_DEBUG_ENABLED     BIT(12) // a breakpoint of DR7 was met
 #define PENDING_DEBUG_SINGLE_STEP BIT(14)
+#define PENDING_DEBUG_ANY         (PENDING_DEBUG_ENABLED | PENDING_DEBUG_SINGLE_STEP)
 
 // Access rights of a segment: SDM 3C Table 25-2 "Format of Access Rights".
 #define SEGMENT_TYPE      0xfu
@@ -137,6 +151,15 @@ bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked);
 // For a fresh VMCS: the fields that stay, and what the processor will do (vlapic->abilities).
 void vmx_apic_create(struct vcpu *vcpu);
 void vmx_sync_apic(struct vcpu *vcpu);
+
+// ---- speculation.c ------------------------------------------------------------------------------
+
+// For a fresh VMCS. The guest's IA32_SPEC_CTRL is 0, and not moved.
+void speculation_create(struct vmx_vcpu *x);
+// The vCPU comes to another CPU: learns what the host has there.
+void speculation_load(struct vmx_vcpu *x);
+// The guest's value is this, bits of spec_allowed. It stands in x->spec_guest.value always.
+void speculation_write(struct vmx_vcpu *x, uint64_t value);
 
 // ---- tlb.c --------------------------------------------------------------------------------------
 

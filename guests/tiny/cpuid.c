@@ -4,27 +4,27 @@
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 
-#define L1_ECX_MONITOR    BIT(3)
-#define L1_ECX_VMX        BIT(5)
-#define L1_ECX_SMX        BIT(6)
-#define L1_ECX_PDCM       BIT(15)
-#define L1_ECX_X2APIC     BIT(21)
-#define L1_ECX_DEADLINE   BIT(24)
-#define L1_ECX_XSAVE      BIT(26)
-#define L1_ECX_OSXSAVE    BIT(27)
-#define L1_ECX_HYPERVISOR BIT(31)
-#define L1_EDX_DS         BIT(21)
-#define L7_EBX_SGX        BIT(2)
-#define L7_EBX_PT         BIT(25)
-#define L7_ECX_WAITPKG    BIT(5)
-#define L7_ECX_LA57       BIT(16)
-#define X1_ECX_SVM        BIT(2)
-#define X1_EDX_LM         BIT(29)
-#define X1_EDX_NX         BIT(20)
-#define L7_EDX_SPEC_CTRL  BIT(26)
-#define EXTENDED          0x80000000u
-#define HYPERVISOR        0x40000000u
-#define LEAF_LIMIT        0x40u
+#define L1_ECX_MONITOR           BIT(3)
+#define L1_ECX_VMX               BIT(5)
+#define L1_ECX_SMX               BIT(6)
+#define L1_ECX_PDCM              BIT(15)
+#define L1_ECX_X2APIC            BIT(21)
+#define L1_ECX_DEADLINE          BIT(24)
+#define L1_ECX_XSAVE             BIT(26)
+#define L1_ECX_OSXSAVE           BIT(27)
+#define L1_ECX_HYPERVISOR        BIT(31)
+#define L1_EDX_DS                BIT(21)
+#define L7_EBX_SGX               BIT(2)
+#define L7_EBX_PT                BIT(25)
+#define L7_ECX_WAITPKG           BIT(5)
+#define L7_ECX_LA57              BIT(16)
+#define X1_ECX_SVM               BIT(2)
+#define X1_EDX_LM                BIT(29)
+#define X1_EDX_NX                BIT(20)
+#define L7_EDX_CORE_CAPABILITIES BIT(30)
+#define EXTENDED                 0x80000000u
+#define HYPERVISOR               0x40000000u
+#define LEAF_LIMIT               0x40u
 
 static bool is_equal(struct cpuid a, struct cpuid b) {
     return a.eax == b.eax && a.ebx == b.ebx && a.ecx == b.ecx && a.edx == b.edx;
@@ -41,7 +41,7 @@ static void check_hidden(void) {
     CHECK_EQ(features.edx & L1_EDX_DS, 0);
     CHECK_EQ(structured.ebx & (L7_EBX_SGX | L7_EBX_PT), 0);
     CHECK_EQ(structured.ecx & (L7_ECX_WAITPKG | L7_ECX_LA57), 0);
-    CHECK_EQ(structured.edx & L7_EDX_SPEC_CTRL, 0);
+    CHECK_EQ(structured.edx & L7_EDX_CORE_CAPABILITIES, 0);
     CHECK_EQ(extended.ecx & X1_ECX_SVM, 0);
     CHECK(is_zero(cpuid(0xa, 0))); // performance monitoring
 }

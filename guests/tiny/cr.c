@@ -5,7 +5,9 @@
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
 
-#define L1_ECX_PCID BIT(17)
+#define L1_ECX_PCID    BIT(17)
+#define L1_ECX_XSAVE   BIT(26)
+#define L1_ECX_OSXSAVE BIT(27)
 
 #define TRY_WRITE(name, value)                                                                     \
     __asm__ volatile(TRY("mov %0, %%" #name) : : "r"((uint64_t)(value)) : TRY_CLOBBERS)
@@ -64,6 +66,13 @@ static void check_cr4(void) {
     REFUSED(cr4, cr4 | BIT(63));
     TAKEN(cr4, cr4 | CR4_MCE);
     TAKEN(cr4, cr4 | CR4_PGE | CR4_DE | CR4_TSD);
+    if (!(cpuid(1, 0).ecx & L1_ECX_XSAVE))
+        return;
+    TAKEN(cr4, cr4 | CR4_OSXSAVE);
+    write_cr4(cr4 | CR4_OSXSAVE);
+    CHECK(cpuid(1, 0).ecx & L1_ECX_OSXSAVE);
+    write_cr4(cr4);
+    CHECK(!(cpuid(1, 0).ecx & L1_ECX_OSXSAVE));
 }
 
 static void check_pcid(void) {
@@ -74,6 +83,10 @@ static void check_pcid(void) {
     }
     write_cr3(cr3 | 8);
     REFUSED(cr4, cr4 | CR4_PCIDE); // CR3's low bits are not 0
+    REFUSED(cr4, (cr4 ^ CR4_MCE) | CR4_PCIDE);
+    if (cpuid(1, 0).ecx & L1_ECX_XSAVE)
+        REFUSED(cr4, (cr4 ^ CR4_MCE) | CR4_PCIDE | CR4_OSXSAVE);
+    CHECK(!(cpuid(1, 0).ecx & L1_ECX_OSXSAVE));
     write_cr3(cr3);
     write_cr4(cr4 | CR4_PCIDE);
     CHECK_EQ(read_cr4(), cr4 | CR4_PCIDE);

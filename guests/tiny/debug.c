@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Debugging inside the guest: INT3 and INT1, single-stepping (also over instructions that the hypervisor carries out),
 // breakpoints on code and data, DR6 and DR7, and that a debug register's access can be trapped.
+#include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
@@ -62,6 +63,41 @@ static void check_single_step(void) {
     CHECK_EQ(step_count, 3 + STEPS_AFTER);
     STEP("mov %%ss, %%eax; mov %%eax, %%ss; nop; nop", "i"(0)); // a load of SS holds the trap back
     CHECK_EQ(step_count, 3 + STEPS_AFTER);
+}
+
+// The instruction behind which an event comes is carried out by the hypervisor: the event goes in at the entry at which
+// the #DB is due, and the #DB comes first; an NMI then at its handler's first instruction.
+static volatile uint32_t event_count, steps_before;
+
+static void on_event(struct trap_frame *frame) {
+    steps_before = step_count;
+    event_count++;
+    if (frame->vector != EXC_NMI)
+        lapic_eoi();
+}
+
+#define EVENT_VECTOR 0x51u
+
+static void check_step_with_event(void) {
+    lapic_init(true);
+    trap_set_handler(EXC_NMI, on_event);
+    trap_set_handler(EVENT_VECTOR, on_event);
+    event_count = 0;
+    STEP("mov $0x830, %%ecx; xor %%edx, %%edx; mov $0x4400, %%eax; wrmsr; nop", "i"(0)); // an NMI
+    CHECK_EQ(event_count, 1);
+    CHECK_EQ(step_count, 5 + STEPS_AFTER);
+    CHECK(steps_before >= 3 && steps[3] == steps[2] + 2 && steps[4] == steps[3] + 1);
+    event_count = 0;
+    interrupts_on();
+    STEP("mov $0x830, %%ecx; xor %%edx, %%edx; mov $0x44051, %%eax; wrmsr; nop",
+         "i"(0)); // to itself
+    interrupts_off();
+    CHECK_EQ(event_count, 1);
+    CHECK_EQ(step_count, 5 + STEPS_AFTER);
+    CHECK(steps_before >= 4 && steps[3] == steps[2] + 2 && steps[4] == steps[3] + 1);
+    // A HLT that is stepped over is no HLT: nothing else would end this one.
+    STEP("hlt; nop", "i"(0));
+    CHECK_EQ(step_count, 2 + STEPS_AFTER);
 }
 
 static void check_software(void) {
@@ -137,6 +173,7 @@ void test(void) {
     check_registers();
     check_software();
     check_single_step();
+    check_step_with_event();
     check_data_breakpoint();
     check_code_breakpoint();
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest that uses addresses where there is no memory for what only memory can be: code, its stack, its page tables or
-// its IDT, as the command line says. The VM crashes, and says where.
+// A guest that uses addresses where a PC has nothing for what only memory can be: code, its stack, its page tables or
+// its IDT, as the command line says. All ones are no instruction and no table, so it faults as it would on a PC.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
+#include "runtime/trap.h"
 
 #define NOWHERE 0xd0000000ULL
 
@@ -14,14 +15,31 @@ static void use_idt(void) {
     __asm__ volatile("lidt %0; ud2" : : "m"(nowhere));
 }
 
+static void check_jump(void) {
+    __asm__ volatile(TRY("jmp *%0") : : "r"(NOWHERE) : TRY_CLOBBERS);
+    CHECK_FAULT(EXC_UD, 0);
+    CHECK_EQ(trap_last.rip, NOWHERE);
+}
+
+static void check_stack(void) {
+    uint64_t popped = 0;
+    __asm__ volatile("mov %%rsp, %%rbx; mov %1, %%rsp; push %%rax; pop %0; mov %%rbx, %%rsp"
+                     : "+r"(popped)
+                     : "r"(NOWHERE)
+                     : "rbx", "memory");
+    CHECK_EQ(popped, UINT64_MAX);
+}
+
 void test(void) {
-    if (cmdline_has("jump"))
-        __asm__ volatile("jmp *%0" : : "r"(NOWHERE));
-    if (cmdline_has("stack"))
-        __asm__ volatile("mov %0, %%rsp; push %%rax; pop %%rax" : : "r"(NOWHERE) : "rax", "memory");
-    if (cmdline_has("tables"))
-        write_cr3(NOWHERE);
-    if (cmdline_has("idt"))
-        use_idt();
-    CHECK(false);
+    if (cmdline_has("jump")) {
+        check_jump();
+    } else if (cmdline_has("stack")) {
+        check_stack();
+    } else {
+        if (cmdline_has("tables"))
+            write_cr3(NOWHERE);
+        else
+            use_idt();
+        CHECK(false);
+    }
 }

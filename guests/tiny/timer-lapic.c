@@ -36,6 +36,11 @@ static void check_one_shot(void) {
     wait_us(5000);
     CHECK_EQ(*count, 1);
     CHECK_EQ(lapic_read(LAPIC_TIMER_CURRENT), 0);
+    // What has counted to 0 stays there until it is programmed again, also in the other mode.
+    lapic_write(LAPIC_LVT_TIMER, LAPIC_TIMER_PERIOD | VECTOR);
+    CHECK_EQ(lapic_read(LAPIC_TIMER_CURRENT), 0);
+    wait_us(5000);
+    CHECK_EQ(*count, 1);
 }
 
 static void check_periodic(void) {

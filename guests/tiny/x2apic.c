@@ -8,6 +8,7 @@
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
 
+#define L1_EDX_APIC  BIT(9)
 #define MSR_FIRST    0x800u
 #define MSR_LAST     0x8ffu
 #define MSR_OF(reg)  (MSR_FIRST + (reg) / 16u)
@@ -158,13 +159,18 @@ static void check_software_off(void) {
 
 static void check_off(void) {
     uint64_t base = rdmsr(MSR_APIC_BASE);
+    CHECK(cpuid(1, 0).edx & L1_EDX_APIC);
+    check_refused(MSR_APIC_BASE, base + PAGE_SIZE); // it cannot be moved: docs/vmx.md
+    CHECK_EQ(rdmsr(MSR_APIC_BASE), base);
     wrmsr(MSR_APIC_BASE, base & ~(APIC_BASE_ENABLE | APIC_BASE_X2APIC));
+    CHECK(!(cpuid(1, 0).edx & L1_EDX_APIC));
     for (uint32_t msr = MSR_FIRST; msr <= MSR_LAST; msr++) {
         (void)try_rdmsr(msr);
         CHECK_FAULT(EXC_GP, 0);
         check_refused(msr, 0);
     }
     wrmsr(MSR_APIC_BASE, base & ~APIC_BASE_X2APIC);
+    CHECK(cpuid(1, 0).edx & L1_EDX_APIC);
     check_refused(MSR_OF(LAPIC_EOI), 0);
     wrmsr(MSR_APIC_BASE, base);
     CHECK_EQ(lapic_read(LAPIC_SVR), 0xff);

@@ -84,16 +84,15 @@ static struct walk_ctx walk_of(struct input *input, uint8_t *ram) {
 static void emulate_once(struct input *input, uint8_t *ram) {
     static const enum decode_mode modes[] = {DECODE_16BIT, DECODE_32BIT, DECODE_64BIT};
     uint64_t gpr[16], rip = input_number(input, 2), rflags = input_number(input, 3), before;
-    uint64_t bases[6] = {0};
+    struct vcpu_segment segments[6] = {{0}};
     struct walk_ctx walk = walk_of(input, ram);
     struct insn insn;
     struct emulate_ctx ctx = {
         .gpr = gpr,
         .rip = &rip,
         .rflags = &rflags,
-        .segment_base = bases,
+        .segment = segments,
         .mode = modes[input_byte(input) % 3],
-        .stack_size = (uint8_t)(input_byte(input) % 3 * 2),
         .walk = &walk,
         .mmio_read = mmio_read,
         .mmio_write = mmio_write,
@@ -101,8 +100,11 @@ static void emulate_once(struct input *input, uint8_t *ram) {
     };
     for (unsigned i = 0; i < 16; i++)
         gpr[i] = input_number(input, input_byte(input) % 9);
-    for (unsigned i = 0; i < 6; i++)
-        bases[i] = input_byte(input) & 1 ? input_number(input, 4) : 0;
+    for (unsigned i = 0; i < 6; i++) {
+        segments[i].base = input_byte(input) & 1 ? input_number(input, 4) : 0;
+        segments[i].limit = input_byte(input) & 1 ? (uint32_t)input_number(input, 4) : UINT32_MAX;
+        segments[i].attributes = input_byte(input) & 1 ? (uint16_t)input_number(input, 2) : 0xc093;
+    }
     fill_tables(ram, input);
     for (unsigned i = 0; i < DECODE_BYTES; i++)
         ram[(rip + i) % RAM_SIZE] = input_byte(input);

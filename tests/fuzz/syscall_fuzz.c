@@ -3,7 +3,7 @@
 // that of tests/unit/kernel_syscall_test.c: one process with a quota. What is checked after each call:
 //
 //     no more than the quota's limit is charged to it
-//     a copy of a handle has no right that the handle had not, and no other handle has changed
+//     a copy of a handle has no right, and signals no bit, that the handle had not, and no other handle has changed
 //
 // and after the process has ended: all that it took is back. The sanitizers check the rest.
 #include "arch/cache.h"
@@ -32,20 +32,22 @@ void vlapic_mmio_write(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
 struct view {
     const struct object *object;
     uint64_t rights;
+    uint64_t mask;
 };
 
 static void look(struct view *views) {
     for (uint64_t i = 0; i < HANDLES_SEEN; i++) {
         struct object *object = NULL;
-        views[i] = (struct view){NULL, 0};
-        if (handle_get(process, i + 1, OBJECT_NONE, 0, &object, &views[i].rights) != ABI_OK)
+        struct handle has;
+        views[i] = (struct view){NULL, 0, 0};
+        if (handle_get(process, i + 1, OBJECT_NONE, 0, &object, &has) != ABI_OK)
             continue;
-        views[i].object = object;
+        views[i] = (struct view){object, has.rights, has.mask};
         object_unref(object);
     }
 }
 
-// A copy has the rights of the handle that was copied, as far as they were asked for.
+// A copy has the rights and bits of the handle that was copied, as far as they were asked for.
 static void check_copy(const struct view *before, const struct view *after, const uint64_t *a,
                        int64_t result) {
     uint64_t source = a[2];
@@ -55,6 +57,7 @@ static void check_copy(const struct view *before, const struct view *after, cons
         return;
     cr_assert_eq(after[result - 1].object, before[source - 1].object);
     cr_assert_eq(after[result - 1].rights & ~(before[source - 1].rights & a[3]), 0);
+    cr_assert_eq(after[result - 1].mask & ~(before[source - 1].mask & a[4]), 0);
 }
 
 // What was there is as it was, but for what was closed.
@@ -62,7 +65,8 @@ static void check_others(const struct view *before, const struct view *after) {
     for (unsigned i = 0; i < HANDLES_SEEN; i++) {
         cr_assert_eq(after[i].rights & ~(uint64_t)ABI_RIGHTS_ALL, 0);
         if (before[i].object != NULL && after[i].object != NULL)
-            cr_assert(after[i].object == before[i].object && after[i].rights == before[i].rights);
+            cr_assert(after[i].object == before[i].object && after[i].rights == before[i].rights &&
+                      after[i].mask == before[i].mask);
     }
 }
 

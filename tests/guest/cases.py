@@ -52,6 +52,8 @@ def crashed(reason):
     return "crashed: " + reason
 
 
+NO_REAL_MODE = crashed("the guest entered a mode .*")
+
 CASES = [
     Case("hello", cmdline="from the command line", prints=("hello, from the command line",)),
     Case("hello-2m", "hello", "from the command line", memory="2M"),
@@ -65,7 +67,7 @@ CASES = [
     Case("exceptions"),
     Case("debug"),
     Case("paging"),
-    Case("modes", restricted_end=crashed("the guest entered a mode .*")),
+    Case("modes", restricted_end=NO_REAL_MODE),
     Case("fpu-a", "fpu", "seed=1"),
     Case("fpu-b", "fpu", "seed=77"),
     Case("memory-16m", "memory", "memory=16", memory="16M"),
@@ -76,6 +78,9 @@ CASES = [
     Case("ports-string", prints=("printed by one instruction",)),
     Case("mmio"),
     Case("acpi"),
+    Case("firmware"),
+    Case("pic-only"),
+    Case("wake"),
     Case("pci"),
     Case("rtc"),
     Case("uart"),
@@ -96,6 +101,9 @@ CASES = [
     Case("steal-d", "pvclock", "steal"),
     Case("rdtscp-a", "rdtscp"),
     Case("rdtscp-b", "rdtscp"),
+    Case("spec-a", "speculation", "set=4"), # SSBD
+    Case("spec-b", "speculation", "set=3"), # STIBP with IBRS
+    Case("spec-c", "speculation", "set=1"),
     Case("halt"),
     *smp("smp-start", 2),
     *smp("smp-start", 4),
@@ -116,11 +124,18 @@ CASES = [
     Case("reset-control", "reset", "control", end="reset"),
     Case("reset-keyboard", "reset", "keyboard", end="reset"),
     Case("reset-fast", "reset", "fast", end="reset"),
+    Case("reset-vector-init", "reset-vector", "init", end="reset", restricted_end=NO_REAL_MODE),
+    Case("reset-vector-real", "reset-vector", "real", end="reset", restricted_end=NO_REAL_MODE),
+    Case("reset-vector-protected", "reset-vector", "protected", end="reset", restricted_end=NO_REAL_MODE),
+    Case("reset-vector-long", "reset-vector", "long", end="reset"),
+    *smp("reset-vector", 2, end="reset"),
     Case("triple-fault", end=crashed("triple fault")),
-    Case("jump-nowhere", "nowhere", "jump", end=crashed("jump to 0xd0000000, .*")),
-    Case("stack-nowhere", "nowhere", "stack", end=crashed("write to 0xcffffff8, .*")),
-    Case("tables-nowhere", "nowhere", "tables", end=crashed("page tables at 0xd000.*")),
-    Case("idt-nowhere", "nowhere", "idt", end=crashed(".*")),
+    Case("absent"),
+    Case("absent-smp", "absent", "smp", vcpus=4),
+    Case("jump-nowhere", "nowhere", "jump"),
+    Case("stack-nowhere", "nowhere", "stack"),
+    Case("tables-nowhere", "nowhere", "tables", end=crashed("triple fault")),
+    Case("idt-nowhere", "nowhere", "idt", end=crashed("triple fault")),
     # The host is as good as before, whatever the others did.
     Case("last", "hello", "from the command line"),
 ]

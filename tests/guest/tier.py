@@ -8,7 +8,7 @@ from itertools import zip_longest
 from runner.job import BUILD, LOGS, ROOT, Job, failed, verdict
 from runner.machine import run_machine
 
-from . import images
+from . import code, images
 from .cases import CASES, INITRD_BYTES, many
 from .hostile import hostile_cases
 from .policies import run_policies
@@ -57,6 +57,8 @@ def jobs():
     yield Job(TIER, "bad-images", run_bad_images, weight=20)
     yield Job(TIER, "bad-manifest", run_bad_manifest, weight=12)
     yield Job(TIER, "policies", run_policies, weight=15)
+    for name, run in code.JOBS.items():
+        yield Job(TIER, name, run, weight=12)
     for name, options, expected in REFUSALS:
         yield Job(TIER, name, refusal_job(name, options, expected), weight=12)
 
@@ -242,6 +244,6 @@ def refusal_job(name, options, expected):
 def check_cases(_context):
     """A guest that nobody runs tests nothing."""
     guests = {path.stem for path in (ROOT / "guests" / "tiny").glob("*.c")}
-    unused = sorted(guests - {case.guest for case in [*CASES, *hostile_cases()]})
+    unused = sorted(guests - {case.guest for case in [*CASES, *hostile_cases()]} - set(code.JOBS))
     problem = f"tests/guest/cases.py has no case of {', '.join(unused)}" if unused else None
     return [verdict("every tiny guest runs", problem)]

@@ -79,6 +79,8 @@ void eva_pagetable(void) {
     if (any_bool())
         pt_unmap_some(&pt, address, size, any_u64());
     if (any_bool())
+        pt_split(&pt, address, any_u32());
+    if (any_bool())
         *pt_entry(&pt, any_u64()) = any_u64();
     if (any_bool())
         seen = pt_lookup(&pt, any_u64());

@@ -50,10 +50,11 @@ PROOFS = {
     "pagetable": Proof("lib/pagetable.c", 95, [
         "level_size", "level_index", "entry_span", "entry_is_leaf", "entry_table", "entry_write", "table_get", "leaf_fits",
     ], ["table_at", "table_alloc", "table_entry"]),
-    "pagetable-walk": Proof("lib/pagetable.c", 101, ["leaf_map", "leaf_unmap"], ["table_at", "leaf_entry"]),
+    "pagetable-walk": Proof("lib/pagetable.c", 147, ["leaf_map", "leaf_unmap", "pt_split"],
+                            ["table_at", "leaf_entry", "leaf_rights"]),
     "pagetable-ranges": Proof("lib/pagetable.c", 72, ["pt_map", "lesser", "pt_unmap_some", "pt_unmap"], lemmas=["sums_of_pages"]),
-    "pagetable-split": Proof("lib/pagetable.c", 44, ["leaf_split"],
-                             ["table_at", "table_alloc", "leaf_entry", "table_entry", "leaf_rights"], may_wrap=True),
+    "pagetable-split": Proof("lib/pagetable.c", 40, ["leaf_split"],
+                             ["table_at", "table_alloc", "leaf_entry", "table_entry"], may_wrap=True),
 }
 
 MUTANTS = {
@@ -93,7 +94,8 @@ MUTANTS = {
         "pagetable-walk", "return level_size(level);\n        }\n        // A leaf",
         "return level_size(level + 1);\n        }\n        // A leaf", ["leaf_map"]),
     "pagetable-unmaps-too-much": Mutant(
-        "pagetable-walk", "if (!leaf_split(pt, entry, level))\n                return 0;", "return size;", ["leaf_unmap"]),
+        "pagetable-walk", "if (!leaf_split(pt, entry, level, leaf_rights(pt->format, *entry, level)))\n                return 0;",
+        "return size;", ["leaf_unmap"]),
     "pagetable-splits-beyond": Mutant(
         "pagetable-split", "for (unsigned i = 0; i < ENTRIES; i++)\n        table[i] =",
         "for (unsigned i = 0; i <= ENTRIES; i++)\n        table[i] =", ["leaf_split"], may_wrap=True),
@@ -107,8 +109,8 @@ EVA = {
         "-eva-auto-loop-unroll", "8", "-eva-domains", "equality,symbolic-locations", "-eva-split-return", "full",
         "-eva-slevel-function", "charge:10,quota_charge:10,quota_charge_kernel:10,quota_alloc_page:10,quota_create:10",
     ]),
-    "eva-pagetable": Eva("lib/pagetable.c", 447, [
-        "-eva-domains", "octagon", "-eva-slevel-function", "leaf_map:20,leaf_unmap:20,pt_lookup:20",
+    "eva-pagetable": Eva("lib/pagetable.c", 483, [
+        "-eva-domains", "octagon", "-eva-slevel-function", "leaf_map:20,leaf_unmap:20,pt_lookup:20,pt_split:20",
         "-eva-unroll-recursive-calls", "4",
     ], may_wrap=True),
 }

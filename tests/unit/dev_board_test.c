@@ -249,6 +249,45 @@ Test(dev_board, survives_random_accesses) {
     cr_assert_gt(events[BOARD_RESET], 100);
 }
 
+// Whatever times a record claims: behind a deadline lies a later one, and the thread that waits for them is not kept busy.
+Test(dev_board, times_of_a_hostile_record_pass) {
+    static uint8_t good[BOARD_RECORD_MAX], bad[BOARD_RECORD_MAX];
+    static const uint64_t times[] = {1, 1000000000, 1ULL << 50, (1ULL << 62) - 1};
+    size_t size = board_saved_size(&board);
+    uint64_t seed = 4711;
+    uint32_t accepted = 0;
+
+    for (uint32_t round = 0; round < 100000; round++) {
+        if (round % 100 == 0) {
+            for (uint32_t i = 0; i < 200; i++)
+                hostile_access(&seed);
+            board_save(&board, good);
+        }
+        memcpy(bad, good, size);
+        for (uint64_t n = dev_random(&seed) % 3 + 1; n > 0; n--) {
+            uint64_t value = dev_random(&seed) >> dev_random(&seed) % 64;
+            size_t bytes = 1ULL << dev_random(&seed) % 4;
+
+            memcpy(bad + dev_random(&seed) % (size - 8), &value, bytes);
+        }
+        world.now = times[round % 4];
+        if (board_restore(&copy, bad, size) == DEVICE_OK) {
+            accepted++;
+            for (uint32_t i = 0; i < 20; i++) {
+                uint64_t next = board_next_deadline(&copy);
+
+                if (next == DEVICE_NO_DEADLINE)
+                    break;
+                world.now = next > world.now ? next : world.now;
+                board_run(&copy, world.now);
+                cr_assert_gt(board_next_deadline(&copy), world.now, "round %u", round);
+            }
+        }
+        world.now = 0;
+    }
+    cr_assert_gt(accepted, 5000);
+}
+
 // Two equal boards stay equal: nothing outside the record matters.
 Test(dev_board, restored_board_behaves_the_same) {
     static uint8_t first[BOARD_RECORD_MAX], second[BOARD_RECORD_MAX];

@@ -157,6 +157,20 @@ Test(dev_bus, ranges_can_be_removed) {
     cr_assert_not(bus_mmio_is_claimed(&bus, 0x10));
 }
 
+Test(dev_bus, free_addresses) {
+    bus_init(&bus);
+    cr_assert(bus_mmio_is_free(&bus, 0, UINT64_MAX));
+    cr_assert_eq(bus_add_mmio(&bus, 0x1800, 0x100, &a.device, 0, 4), BUS_OK);
+    cr_assert_eq(bus_add_mmio(&bus, 0x3000, 0x1000, &b.device, 0, 4), BUS_OK);
+    cr_assert(bus_mmio_is_free(&bus, 0, 0x1000));
+    cr_assert_not(bus_mmio_is_free(&bus, 0x1000, 0x1000), "a part of the page");
+    cr_assert(bus_mmio_is_free(&bus, 0x1000, 0x800));
+    cr_assert_not(bus_mmio_is_free(&bus, 0x18ff, 1));
+    cr_assert(bus_mmio_is_free(&bus, 0x1900, 0x1700));
+    cr_assert_not(bus_mmio_is_free(&bus, 0x2fff, 2));
+    cr_assert(bus_mmio_is_free(&bus, 0x4000, UINT64_MAX - 0x4000));
+}
+
 // The table against a plain array of owners.
 Test(dev_bus, lookup_agrees_with_a_plain_map) {
     static struct device *owner[0x10000];

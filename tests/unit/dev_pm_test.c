@@ -87,6 +87,23 @@ Test(dev_pm, power_button_asks_the_guest) {
     cr_assert_not(line.level);
 }
 
+Test(dev_pm, alarm_of_the_rtc_is_an_event) {
+    struct irq_line alarm = pm_rtc_line(&pm);
+
+    irq_line_set(&alarm, true);
+    irq_line_set(&alarm, false);
+    cr_assert_not(line.level);
+    cr_assert_eq(get(0, 2), 0x0400, "it stays until it is cleared");
+    put(2, 2, 0x0400);
+    cr_assert(line.level);
+    put(0, 2, 0x0400);
+    cr_assert_not(line.level);
+    irq_line_set(&alarm, true);
+    cr_assert(line.level);
+    put(0, 2, 0x0400);
+    cr_assert_not(line.level, "the rise is the event, not the level");
+}
+
 Test(dev_pm, s5_powers_off) {
     cr_assert_eq(get(4, 2), 0x0001, "in ACPI mode");
     put(4, 2, 0x0000);
@@ -115,7 +132,7 @@ Test(dev_pm, record_round_trips) {
     dev_check_records(&pm.device, &other.device);
     cr_assert_eq(other.sci_level, true);
     dev_check_bad_value(&pm.device, 0, 8, 100);     // half turns to come
-    dev_check_bad_value(&pm.device, 8, 2, 0x0400);  // status
+    dev_check_bad_value(&pm.device, 8, 2, 0x0200);  // status
     dev_check_bad_value(&pm.device, 10, 2, 0x0200); // enable
     dev_check_bad_value(&pm.device, 12, 2, 0x2000); // SLP_EN is not kept
     pm.device.ops->reset(&pm.device);

@@ -249,6 +249,87 @@ Test(dev_rtc, alarm_search_agrees_with_the_rule) {
     }
 }
 
+// Against the plain rule, day by day; and the flag is right however late somebody looks.
+Test(dev_rtc, alarm_of_a_date_agrees_with_the_rule) {
+    uint64_t seed = 17;
+
+    put(0x0b, 0x26);
+    put(0x01, 30);
+    put(0x03, 20);
+    put(0x05, 10);
+    for (uint32_t i = 0; i < 400; i++) {
+        uint8_t day = (uint8_t)(dev_random(&seed) % 33), month = (uint8_t)(dev_random(&seed) % 14);
+        uint64_t expected = DEVICE_NO_DEADLINE;
+
+        if (i % 4 == 0)
+            month = i % 8 ? 0xff : 0;
+        if (i % 3 == 0)
+            day = i % 2 ? 0xc0 : 0;
+        world.now += dev_random(&seed) % (400 * 86400) * NS_PER_SECOND;
+        put(RTC_ALARM_DAY, day);
+        put(RTC_ALARM_MONTH, month);
+        get(0x0c);
+        int64_t utc = rtc_utc(&rtc), first = utc - utc % 86400 + 10 * 3600 + 20 * 60 + 30;
+        for (int64_t at = first; at < first + 3000 * 86400LL; at += 86400) {
+            struct calendar_date date = calendar_from_seconds(at);
+
+            if (at > utc && (day == 0 || day >= 0xc0 || day == date.day) &&
+                (month == 0 || month >= 0xc0 || month == date.month)) {
+                expected = world.now + (uint64_t)(at - utc) * NS_PER_SECOND;
+                break;
+            }
+        }
+        cr_assert_eq(rtc.device.ops->deadline(&rtc.device), expected, "day %x of %x", day, month);
+        if (expected == DEVICE_NO_DEADLINE)
+            continue;
+        put(0x0b, 0x06); // nobody is told
+        world.now = expected - 1;
+        cr_assert_eq(get(0x0c) & 0x20, 0);
+        world.now = expected + dev_random(&seed) % 86400 * NS_PER_SECOND;
+        cr_assert_eq(get(0x0c) & 0x20, 0x20);
+        put(0x0b, 0x26);
+    }
+}
+
+Test(dev_rtc, leap_day_is_awaited_for_eight_years) {
+    put(0x0b, 0x26);
+    put(0x01, 0);
+    put(0x03, 0);
+    put(0x05, 0);
+    put(RTC_ALARM_DAY, 29);
+    put(RTC_ALARM_MONTH, 2);
+    rtc_set_utc(&rtc, 4107542400); // 2100-03-01: no leap year before 2104
+    cr_assert_eq(rtc.device.ops->deadline(&rtc.device), (4233686400 - 4107542400) * NS_PER_SECOND);
+    rtc_set_utc(&rtc, 3981312001); // 2096-02-29, a second too late: 2100 is none
+    cr_assert_eq(rtc.device.ops->deadline(&rtc.device), (4233686400 - 3981312001) * NS_PER_SECOND);
+    put(RTC_ALARM_DAY, 30);
+    cr_assert_eq(rtc.device.ops->deadline(&rtc.device), DEVICE_NO_DEADLINE);
+    put(RTC_ALARM_DAY, 0);
+    rtc_set_utc(&rtc, CALENDAR_LAST_SECOND - 5);
+    (void)rtc.device.ops->deadline(&rtc.device); // behind the last of all dates
+}
+
+Test(dev_rtc, alarm_wakes) {
+    struct dev_line wake;
+
+    rtc_set_wake(&rtc, dev_line(&wake));
+    put(0x01, 0x22);
+    put(0x03, 0xff);
+    put(0x05, 0xff);
+    put(0x0b, 0x32); // with the update interrupt
+    run_for(NS_PER_SECOND);
+    cr_assert(line.level);
+    cr_assert_not(wake.level);
+    run_for(NS_PER_SECOND);
+    cr_assert(wake.level);
+    get(0x0c);
+    cr_assert_not(wake.level);
+    run_for(60 * NS_PER_SECOND);
+    put(0x0b, 0x02);
+    cr_assert_not(wake.level);
+    cr_assert_eq(wake.rises, 2);
+}
+
 Test(dev_rtc, memory_is_described) {
     uint16_t sum = 0;
 

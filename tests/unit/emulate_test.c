@@ -37,7 +37,7 @@ struct guest {
     uint64_t gpr[16];
     uint64_t rip;
     uint64_t rflags;
-    uint64_t segment_base[6];
+    struct vcpu_segment segment[6];
     struct walk_ctx walk;
     struct emulate_ctx ctx;
     struct insn insn;
@@ -90,6 +90,9 @@ static void start(enum decode_mode mode, const uint8_t *code, size_t count) {
     guest.rip = CODE;
     guest.rflags = 2;
     guest.gpr[INSN_RSP] = STACK;
+    for (unsigned k = 0; k < 6; k++)
+        guest.segment[k] = (struct vcpu_segment){.limit = UINT32_MAX, .attributes = 0xc093};
+    guest.segment[INSN_CS].attributes = 0xc09b;
     guest.walk = (struct walk_ctx){
         .efer = mode == DECODE_64BIT ? EFER_LMA : 0,
         .physical_bits = 40,
@@ -100,7 +103,7 @@ static void start(enum decode_mode mode, const uint8_t *code, size_t count) {
         .gpr = guest.gpr,
         .rip = &guest.rip,
         .rflags = &guest.rflags,
-        .segment_base = guest.segment_base,
+        .segment = guest.segment,
         .mode = mode,
         .walk = &guest.walk,
         .mmio_read = mmio_read,
@@ -150,6 +153,31 @@ static void enable_paging(void) {
 }
 
 #define DEVICE_LINEAR UINT64_C(0x400000)
+
+// What lies from 4 GiB on, and in the last page below: DATA, which begins with `opcode` [eax], ecx.
+static void tables_above_4g(uint8_t opcode) {
+    static const struct {
+        unsigned at, value;
+    } entries[] = {
+        {0x7000 + 8 * 3, 0x5003},   {0x7000 + 8 * 4, 0x5003}, {0x5000, 0x6003},
+        {0x5000 + 8 * 511, 0x6003}, {0x6000, DATA | 3},       {0x6008, DATA | 3},
+        {0x6000 + 8 * 511, DATA | 3},
+    };
+
+    for (unsigned k = 0; k < sizeof entries / sizeof entries[0]; k++)
+        memcpy(guest.ram + entries[k].at, &(uint64_t){entries[k].value}, 8);
+    guest.ram[DATA] = opcode;
+    guest.ram[DATA + 1] = 0x08;
+}
+
+static void expect_fault(uint8_t vector, bool has_error_code, uint32_t error_code, uint64_t cr2) {
+    cr_assert_eq(run(), EMULATE_FAULT);
+    cr_assert_eq(guest.ctx.fault.vector, vector, "%u", guest.ctx.fault.vector);
+    cr_assert_eq(guest.ctx.fault.has_error_code, has_error_code);
+    cr_assert_eq(guest.ctx.fault.error_code, error_code, "%x", guest.ctx.fault.error_code);
+    cr_assert_eq(guest.ctx.fault.cr2, cr2, "%llx", (unsigned long long)guest.ctx.fault.cr2);
+    cr_assert_eq(guest.rip, CODE);
+}
 
 // ---- against the processor ----------------------------------------------------------------------
 
@@ -428,9 +456,9 @@ Test(emulate, agrees_with_the_processor) {
 
 // ---- what the exit told -------------------------------------------------------------------------
 
-static void tell_exit(uint64_t gva, uint64_t gpa) {
-    guest.ctx.has_exit_gpa = true;
-    guest.ctx.has_exit_gva = true;
+static void tell_exit(uint64_t gva, uint64_t gpa, uint8_t access) {
+    guest.ctx.has_exit = true;
+    guest.ctx.exit_access = access;
     guest.ctx.exit_gva = gva;
     guest.ctx.exit_gpa = gpa;
 }
@@ -441,7 +469,7 @@ Test(emulate, exit_address_saves_the_walk) {
     guest.gpr[INSN_RAX] = UINT64_C(0xffffc90000000000); // mapped nowhere in our tables
     guest.gpr[INSN_RCX] = UINT64_MAX;
     device_set(0x10, 0x12345678);
-    tell_exit(UINT64_C(0xffffc90000000010), DEVICE + 0x10);
+    tell_exit(UINT64_C(0xffffc90000000010), DEVICE + 0x10, VCPU_ACCESS_READ);
     cr_assert_eq(run(), EMULATE_DONE);
     cr_assert_eq(guest.gpr[INSN_RCX], 0x12345678);
     cr_assert_eq(guest.last.gpa, DEVICE + 0x10);
@@ -453,24 +481,13 @@ Test(emulate, exit_address_of_another_access_is_not_used) {
     START(DECODE_64BIT, 0x8b, 0x48, 0x10);
     enable_paging();
     guest.gpr[INSN_RAX] = DEVICE_LINEAR;
-    tell_exit(DEVICE_LINEAR + 0x14, DEVICE + 0x14);
+    tell_exit(DEVICE_LINEAR + 0x14, DEVICE + 0x14, VCPU_ACCESS_READ);
     cr_assert_eq(run(), EMULATE_DONE);
     cr_assert_eq(guest.last.gpa, DEVICE + 0x10);
     guest.rip = CODE;
-    tell_exit(DEVICE_LINEAR + 0x3010, DEVICE + 0x3010);
+    tell_exit(DEVICE_LINEAR + 0x3010, DEVICE + 0x3010, VCPU_ACCESS_READ);
     cr_assert_eq(run(), EMULATE_DONE);
     cr_assert_eq(guest.last.gpa, DEVICE + 0x10);
-}
-
-Test(emulate, exit_without_linear_address) { // AMD-V
-    START(DECODE_64BIT, 0x89, 0x48, 0x10);
-    enable_paging();
-    guest.gpr[INSN_RAX] = UINT64_C(0xffffc90000000000);
-    guest.gpr[INSN_RCX] = 0x77;
-    tell_exit(0, DEVICE + 0x10);
-    guest.ctx.has_exit_gva = false;
-    cr_assert_eq(run(), EMULATE_DONE);
-    cr_assert_eq(device_get(0x10), 0x77);
 }
 
 Test(emulate, operand_in_ram_is_the_processors) {
@@ -482,7 +499,156 @@ Test(emulate, operand_in_ram_is_the_processors) {
     cr_assert_eq(guest.ram[DATA], 0);
 }
 
+// Another vCPU has rewritten the code since the processor checked its access.
+static void become(uint8_t opcode, uint8_t access) {
+    START(DECODE_64BIT, opcode, 0x08); // [rax], ecx
+    enable_paging();
+    memcpy(guest.ram + 0x3000 + 8 * 6, &(uint64_t){DEVICE | 1}, 8); // the page at 0x6000: read-only
+    guest.gpr[INSN_RAX] = 0x6010;
+    tell_exit(0x6010, DEVICE + 0x10, access);
+}
+
+Test(emulate, load_that_became_a_store_is_checked) {
+    become(0x89, VCPU_ACCESS_READ);
+    expect_fault(EMULATE_PF, true, WALK_ERROR_PRESENT | WALK_ERROR_WRITE, 0x6010);
+    become(0x01, VCPU_ACCESS_READ); // ADD
+    expect_fault(EMULATE_PF, true, WALK_ERROR_PRESENT | WALK_ERROR_WRITE, 0x6010);
+    cr_assert_eq(guest.write_count, 0);
+    become(0x89, VCPU_ACCESS_WRITE); // the processor allowed it: the tables changed later
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.write_count, 1);
+}
+
+Test(emulate, store_that_became_a_load_is_checked) {
+    become(0x8b, VCPU_ACCESS_WRITE);
+    cr_assert_eq(run(), EMULATE_DONE);
+    become(0x8b, VCPU_ACCESS_WRITE);
+    memset(guest.ram + 0x3000 + 8 * 6, 0, 8);
+    expect_fault(EMULATE_PF, true, 0, 0x6010);
+    cr_assert_eq(guest.read_count, 0);
+}
+
+// The exit was the processor's own reading of a descriptor, where a user may not go.
+Test(emulate, user_code_is_always_checked) {
+    become(0x8b, VCPU_ACCESS_READ);
+    guest.walk.cpl = 3;
+    memcpy(guest.ram + 0x7000, &(uint64_t){0x2007}, 8);
+    memcpy(guest.ram, &(uint64_t){0x7007}, 8);
+    memcpy(guest.ram + 0x2000, &(uint64_t){0x3007}, 8);
+    memcpy(guest.ram + 0x3000 + 8 * (CODE >> 12), &(uint64_t){CODE | 5}, 8);
+    expect_fault(EMULATE_PF, true, WALK_ERROR_PRESENT | WALK_ERROR_USER, 0x6010);
+    cr_assert_eq(guest.read_count, 0);
+}
+
+// ---- segments -----------------------------------------------------------------------------------
+
+static void expect_protection(uint8_t vector) {
+    expect_fault(vector, true, 0, 0);
+    cr_assert_eq(guest.read_count + guest.write_count, 0);
+}
+
+#define START_PROTECTED(...)                                                                       \
+    START(DECODE_32BIT, __VA_ARGS__);                                                              \
+    guest.walk.cr0 = 1;                                                                            \
+    guest.gpr[INSN_RAX] = DEVICE
+
+Test(emulate, segment_limits) {
+    START_PROTECTED(0x8b, 0x08); // mov ecx, [eax]
+    guest.segment[INSN_DS].limit = (uint32_t)DEVICE + 2;
+    expect_protection(EMULATE_GP);
+    guest.segment[INSN_DS].limit++;
+    cr_assert_eq(run(), EMULATE_DONE);
+    START_PROTECTED(0x36, 0x8b, 0x08); // ss:
+    guest.segment[INSN_SS].limit = 0xffff;
+    expect_protection(EMULATE_SS);
+    guest.segment[INSN_SS] = (struct vcpu_segment){.limit = (uint32_t)DEVICE - 1, .attributes = 0x4097};
+    cr_assert_eq(run(), EMULATE_DONE); // expands down
+    guest.rip = CODE;
+    guest.read_count = 0;
+    guest.segment[INSN_SS].limit++;
+    expect_protection(EMULATE_SS);
+    guest.segment[INSN_SS] = (struct vcpu_segment){.limit = 0, .attributes = 0x97};
+    expect_protection(EMULATE_SS); // down from 64 KiB
+    START(DECODE_16BIT, 0xa0, 0x10, 0x00); // mov al, [0x10] in real mode
+    guest.segment[INSN_DS] = (struct vcpu_segment){.base = DEVICE, .limit = 0xf, .attributes = 0x93};
+    expect_protection(EMULATE_GP);
+    guest.segment[INSN_DS].limit = 0x10;
+    cr_assert_eq(run(), EMULATE_DONE);
+}
+
+Test(emulate, segment_types) {
+    START_PROTECTED(0x89, 0x08);
+    guest.segment[INSN_DS].attributes = 0xc091; // read-only
+    expect_protection(EMULATE_GP);
+    guest.segment[INSN_DS].attributes = 0xc09b; // code
+    expect_protection(EMULATE_GP);
+    guest.segment[INSN_DS].attributes = 0xc093 | VCPU_SEGMENT_UNUSABLE;
+    expect_protection(EMULATE_GP);
+    guest.ram[CODE] = 0x8b;
+    expect_protection(EMULATE_GP);
+    guest.segment[INSN_DS].attributes = 0xc099; // code that cannot be read
+    expect_protection(EMULATE_GP);
+    guest.segment[INSN_DS].attributes = 0xc09b;
+    cr_assert_eq(run(), EMULATE_DONE);
+    START(DECODE_16BIT, 0x2e, 0xa2, 0x10, 0x00); // cs:, which real mode may write
+    guest.segment[INSN_CS].base = DEVICE;
+    guest.walk.cr0 = 0;
+    cr_assert_eq(decode_insn(guest.ram + CODE, 4, DECODE_16BIT, &guest.insn), DECODE_OK);
+    cr_assert_eq(emulate_mmio(&guest.insn, &guest.ctx), EMULATE_DONE);
+}
+
+Test(emulate, segments_of_strings_and_the_stack) {
+    START_PROTECTED(0xa5); // movsd
+    guest.gpr[INSN_RSI] = DEVICE;
+    guest.gpr[INSN_RDI] = DATA;
+    guest.segment[INSN_ES].limit = DATA + 2;
+    expect_protection(EMULATE_GP);
+    guest.segment[INSN_ES] = (struct vcpu_segment){.limit = UINT32_MAX, .attributes = 0xc091};
+    expect_protection(EMULATE_GP);
+    START_PROTECTED(0xff, 0x30); // push [eax]
+    guest.segment[INSN_SS].limit = STACK - 5;
+    expect_protection(EMULATE_SS);
+    cr_assert_eq(guest.gpr[INSN_RSP], STACK);
+}
+
+Test(emulate, code_beyond_its_segment) {
+    START_PROTECTED(0x8b, 0x08);
+    guest.segment[INSN_CS].limit = CODE;
+    expect_protection(EMULATE_GP);
+    guest.segment[INSN_CS].limit = CODE + 1;
+    cr_assert_eq(run(), EMULATE_DONE);
+}
+
 // ---- addresses ----------------------------------------------------------------------------------
+
+// In compatibility mode, too, whose paging is that of long mode, linear addresses have 32 bits.
+Test(emulate, code_wraps_at_4g) {
+    START(DECODE_32BIT, 0x8b, 0x08);
+    enable_paging();
+    guest.walk.efer = EFER_LMA;
+    tables_above_4g(0x89); // mov [eax], ecx, where the code would be without the cut
+    guest.segment[INSN_CS].base = 0xfffff000;
+    guest.rip = CODE + 0x1000;
+    guest.gpr[INSN_RAX] = DEVICE_LINEAR;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.write_count, 0);
+    cr_assert_eq(guest.read_count, 1);
+}
+
+// The second half of an instruction at the end of the 4 GiB is at 0.
+Test(emulate, code_across_4g) {
+    struct walk_code code;
+
+    START(DECODE_32BIT, 0);
+    enable_paging();
+    guest.walk.efer = EFER_LMA;
+    tables_above_4g(0x89);
+    memset(guest.ram + DATA, 0x5a, 4096);
+    walk_fetch(&guest.walk, UINT64_C(0xfffffffc), false, &code);
+    cr_assert_eq(code.count, WALK_CODE_BYTES);
+    cr_assert_eq(memcmp(code.bytes, guest.ram + DATA + 0xffc, 4), 0);
+    cr_assert_eq(memcmp(code.bytes + 4, guest.ram, 12), 0);
+}
 
 Test(emulate, rip_relative_counts_from_the_next_instruction) {
     START(DECODE_64BIT, 0x66, 0xc7, 0x05, 0, 0, 0, 0, 0x34, 0x12);
@@ -497,8 +663,8 @@ Test(emulate, rip_relative_counts_from_the_next_instruction) {
 
 Test(emulate, segments_and_sizes_of_addresses) {
     START(DECODE_64BIT, 0x64, 0x67, 0x8a, 0x04, 0x48); // mov al, fs:[eax+ecx*2]
-    guest.segment_base[INSN_FS] = DEVICE;
-    guest.segment_base[INSN_DS] = 0x1111; // means nothing in 64-bit code
+    guest.segment[INSN_FS].base = DEVICE;
+    guest.segment[INSN_DS].base = 0x1111; // means nothing in 64-bit code
     guest.gpr[INSN_RAX] = UINT64_C(0xaaaaaaaafffffff0);
     guest.gpr[INSN_RCX] = UINT64_C(0xbbbbbbbb00000010);
     guest.device[0x10] = 0x5a;
@@ -506,13 +672,13 @@ Test(emulate, segments_and_sizes_of_addresses) {
     cr_assert_eq(guest.gpr[INSN_RAX], UINT64_C(0xaaaaaaaaffffff5a));
 
     START(DECODE_16BIT, 0x26, 0xa2, 0x10, 0x00); // mov es:[0x10], al
-    guest.segment_base[INSN_ES] = DEVICE;
+    guest.segment[INSN_ES].base = DEVICE;
     guest.gpr[INSN_RAX] = 0x77;
     cr_assert_eq(run(), EMULATE_DONE);
     cr_assert_eq(guest.device[0x10], 0x77);
 
     START(DECODE_32BIT, 0x89, 0x00); // mov [eax], eax: linear addresses wrap at 4 GiB
-    guest.segment_base[INSN_DS] = 0xfffff000;
+    guest.segment[INSN_DS].base = 0xfffff000;
     guest.gpr[INSN_RAX] = (DEVICE & UINT32_MAX) + 0x1000;
     cr_assert_eq(run(), EMULATE_DONE);
     cr_assert_eq(guest.last.gpa, DEVICE);
@@ -522,8 +688,8 @@ Test(emulate, code_segment_base) {
     START(DECODE_16BIT, 0);
     guest.ram[CODE + 0x30] = 0xa0; // mov al, [0x0010]
     guest.ram[CODE + 0x31] = 0x10;
-    guest.segment_base[INSN_CS] = CODE;
-    guest.segment_base[INSN_DS] = DEVICE;
+    guest.segment[INSN_CS].base = CODE;
+    guest.segment[INSN_DS].base = DEVICE;
     guest.rip = 0x30;
     guest.device[0x10] = 0x42;
     cr_assert_eq(run(), EMULATE_DONE);
@@ -540,7 +706,7 @@ Test(emulate, access_across_pages_is_split) {
     ((uint64_t *)(void *)(guest.ram + 0x6000))[511] = DATA | 3;
     guest.ram[DATA + 0xfff] = 0x11;
     device_set(0, 0x44332255);
-    tell_exit(DEVICE_LINEAR - 1, DATA + 0xfff); // good for its first byte only
+    tell_exit(DEVICE_LINEAR - 1, DATA + 0xfff, VCPU_ACCESS_READ); // good for its first byte only
     cr_assert_eq(run(), EMULATE_DONE);
     cr_assert_eq(guest.gpr[INSN_RCX], 0x33225511);
     cr_assert_eq(guest.read_count, 2);
@@ -554,15 +720,6 @@ Test(emulate, access_across_pages_is_split) {
 }
 
 // ---- faults -------------------------------------------------------------------------------------
-
-static void expect_fault(uint8_t vector, bool has_error_code, uint32_t error_code, uint64_t cr2) {
-    cr_assert_eq(run(), EMULATE_FAULT);
-    cr_assert_eq(guest.ctx.fault.vector, vector, "%u", guest.ctx.fault.vector);
-    cr_assert_eq(guest.ctx.fault.has_error_code, has_error_code);
-    cr_assert_eq(guest.ctx.fault.error_code, error_code, "%x", guest.ctx.fault.error_code);
-    cr_assert_eq(guest.ctx.fault.cr2, cr2, "%llx", (unsigned long long)guest.ctx.fault.cr2);
-    cr_assert_eq(guest.rip, CODE);
-}
 
 Test(emulate, movs_faults_before_the_device_is_read) {
     START(DECODE_64BIT, 0x48, 0xa5); // movsq
@@ -620,7 +777,7 @@ Test(emulate, undecodable_instructions) {
     START(DECODE_64BIT, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
           0x66, 0x66, 0x66, 0x8b, 0x00);
     expect_fault(EMULATE_GP, true, 0, 0);
-    START(DECODE_64BIT, 0x0f, 0x10, 0x00);
+    START(DECODE_64BIT, 0x0f, 0xae, 0x00); // FXSAVE
     cr_assert_eq(run(), EMULATE_UNHANDLED);
     cr_assert_eq(guest.insn.length, 0);
     START(DECODE_64BIT, 0x8b, 0x00);
@@ -686,7 +843,7 @@ Test(emulate, string_counters_have_the_address_size) {
     cr_assert_eq(guest.gpr[INSN_RCX], 0);
     cr_assert_eq(guest.gpr[INSN_RDI], DEVICE + 8);
     START(DECODE_16BIT, 0x26, 0xac); // lodsb es:[si]
-    guest.segment_base[INSN_ES] = DEVICE - 0xffff;
+    guest.segment[INSN_ES].base = DEVICE - 0xffff;
     guest.gpr[INSN_RSI] = 0xabcdffff;
     cr_assert_eq(run(), EMULATE_DONE);
     cr_assert_eq(guest.gpr[INSN_RSI], 0xabcd0000);
@@ -707,7 +864,6 @@ Test(emulate, push_and_pop) {
     guest.gpr[INSN_RSP] = RAM_SIZE - 8;
     guest.walk.cr0 = 0;
     memset(guest.ram + RAM_SIZE - 8, 0x5a, 8);
-    guest.ctx.segment_base = guest.segment_base;
     guest.insn.length = 0;
     cr_assert_eq(decode_insn(guest.ram + CODE, 3, DECODE_64BIT, &guest.insn), DECODE_OK);
     guest.insn.disp = (int64_t)(DEVICE - RAM_SIZE);
@@ -725,14 +881,18 @@ Test(emulate, pop_that_faults_restores_rsp) {
     cr_assert_eq(guest.gpr[INSN_RSP], STACK);
 }
 
-Test(emulate, stack_size_must_be_known) {
+Test(emulate, stack_size_is_the_segments) {
     START(DECODE_32BIT, 0xff, 0x30);
     guest.gpr[INSN_RAX] = DEVICE;
-    cr_assert_eq(run(), EMULATE_UNHANDLED);
-    guest.ctx.stack_size = 2;
+    guest.segment[INSN_SS].attributes = 0x93;
     guest.gpr[INSN_RSP] = 0x12340000u | STACK;
     cr_assert_eq(run(), EMULATE_DONE);
     cr_assert_eq(guest.gpr[INSN_RSP], 0x12340000u | (STACK - 4));
+    guest.rip = CODE;
+    guest.segment[INSN_SS].attributes = 0xc093;
+    guest.gpr[INSN_RSP] = STACK;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RSP], STACK - 4);
 }
 
 Test(emulate, cmpxchg_that_fails_writes_back) {

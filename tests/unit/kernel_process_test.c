@@ -44,10 +44,10 @@ Test(kernel_process, handles_start_at_1_and_refer) {
     cr_expect_eq(give(ABI_RIGHTS_ALL), 2);
     cr_expect_eq(event->object.ref_count, 3);
     struct object *object;
-    uint64_t has;
+    struct handle has;
     cr_assert_eq(handle_get(process, 1, OBJECT_EVENT, 0, &object, &has), ABI_OK);
     cr_expect_eq(object, &event->object);
-    cr_expect_eq(has, ABI_RIGHTS_ALL);
+    cr_expect(has.rights == ABI_RIGHTS_ALL && has.mask == UINT64_MAX);
     cr_expect_eq(event->object.ref_count, 4, "the caller has one of its own");
 }
 

@@ -433,6 +433,54 @@ static struct job *add_pinned_hog(uint32_t weight, uint64_t cpus) {
     return machine_add_job(add_vm(&values), hog, ABI_CPU_ANY);
 }
 
+Test(kernel_scheduler, a_core_changes_domains_behind_a_barrier) {
+    machine_start(2, true, 1);
+    (void)add_pinned_hog(100, 1);
+    (void)add_pinned_hog(100, 2);
+    machine_run(1000 * MACHINE_MS);
+    cr_expect_geq(machine.core_changes, 190, "%lu", machine.core_changes);
+    machine_end();
+}
+
+// Runs for some microseconds, sleeps for as long, and hands over whenever it feels like it.
+static uint64_t fidget(struct job *job) {
+    switch (machine_random(4)) {
+    case 0:
+        return job_sleep(job, machine_random(400));
+    case 1:
+        job->wants_yield = true;
+        return 0;
+    case 2:
+        job_post(job);
+        return machine_random(100);
+    default:
+        return machine_random(400);
+    }
+}
+
+// Half a million in each of the two tests below, with scheduler_support_check.c looking on at each step.
+static void change_often(uint32_t cpus) {
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        machine_start(cpus, true, seed);
+        machine.interrupts_max = UINT32_MAX;
+        for (uint32_t i = 0; i < 2 * cpus; i++) {
+            struct abi_group values = plain(100);
+            values.domain = 1 + i % 3;
+            (void)machine_add_job(add_vm(&values), fidget, ABI_CPU_ANY);
+        }
+        while (machine.core_changes < 500000 / SEEDS)
+            machine_run(100 * MACHINE_MS);
+        machine_end();
+    }
+}
+
+Test(kernel_scheduler, half_a_million_changes_of_one_core) {
+    change_often(2);
+}
+Test(kernel_scheduler, half_a_million_changes_of_two_cores) {
+    change_often(4);
+}
+
 // Two domains that change places on one CPU, in less than a slice each, leave the third its turn.
 Test(kernel_scheduler, owners_that_take_turns_keep_nobody_waiting) {
     machine_start(2, true, 1);

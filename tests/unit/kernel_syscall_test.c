@@ -121,12 +121,16 @@ static int64_t call_with(const uint64_t *a) {
     return syscall_dispatch(a[1], a[2], a[3], a[4], a[5], a[6], a[0]);
 }
 
-static uint64_t rights_of(int64_t handle) {
+static struct handle handle_of(int64_t number) {
     struct object *object;
-    uint64_t has = 0;
-    cr_assert_eq(handle_get(process, (uint64_t)handle, OBJECT_NONE, 0, &object, &has), ABI_OK);
+    struct handle has = {0};
+    cr_assert_eq(handle_get(process, (uint64_t)number, OBJECT_NONE, 0, &object, &has), ABI_OK);
     object_unref(object);
     return has;
+}
+
+static uint64_t rights_of(int64_t handle) {
+    return handle_of(handle).rights;
 }
 
 Test(kernel_syscall, unknown_calls_are_refused) {
@@ -155,6 +159,50 @@ Test(kernel_syscall, copies_have_no_more_rights) {
     int64_t last = CALL(ABI_HANDLE_COPY, 0, (uint64_t)event, ABI_RIGHT_SIGNAL);
     cr_expect_eq(CALL(ABI_HANDLE_COPY, 0, (uint64_t)last, ABI_RIGHTS_ALL), -ABI_ERROR_RIGHTS);
     cr_expect_eq(CALL(ABI_EVENT_WAIT, (uint64_t)last, 0, (uint64_t)user), -ABI_ERROR_RIGHTS);
+}
+
+static uint64_t copy_of_event(uint64_t event, uint64_t mask) {
+    int64_t copy = CALL(ABI_HANDLE_COPY, 0, event, ABI_RIGHTS_ALL, mask);
+    cr_assert_gt(copy, 0);
+    return (uint64_t)copy;
+}
+
+Test(kernel_syscall, copies_signal_no_more_bits) {
+    int64_t event = CALL(ABI_EVENT_CREATE, 1);
+    cr_assert_gt(event, 0);
+    cr_expect_eq(handle_of(event).mask, UINT64_MAX);
+    uint64_t less = copy_of_event((uint64_t)event, 0xf0);
+    uint64_t more = copy_of_event(less, UINT64_MAX), none = copy_of_event(less, 0x0f);
+    cr_expect_eq(handle_of((int64_t)less).mask, 0xf0);
+    cr_expect_eq(handle_of((int64_t)more).mask, 0xf0);
+    cr_expect_eq(handle_of((int64_t)none).mask, 0);
+    cr_expect_eq(CALL(ABI_EVENT_SIGNAL, none, 0x10), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_EVENT_SIGNAL, more, 0x1f0), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_EVENT_SIGNAL, more, UINT64_MAX), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_EVENT_WAIT, (uint64_t)event, 0, (uint64_t)user, UINT64_MAX),
+                 -ABI_ERROR_TIMEOUT, "a signal with a bit too many set none");
+    cr_expect_eq(CALL(ABI_EVENT_SIGNAL, more, 0x30), 0);
+    cr_expect_eq(CALL(ABI_EVENT_SIGNAL, (uint64_t)event, 0x1), 0);
+    cr_expect_eq(CALL(ABI_EVENT_WAIT, (uint64_t)event, 0, (uint64_t)user, 0xff), 0);
+    cr_expect_eq(*(uint64_t *)user, 0x31);
+    cr_expect_eq(CALL(ABI_EVENT_SIGNAL, 0, 0), -ABI_ERROR_HANDLE);
+}
+
+// Who may not signal a bit may not have it signalled by the kernel either.
+Test(kernel_syscall, bindings_signal_no_more_bits) {
+    uint32_t *ends = (uint32_t *)(user + 64);
+    int64_t event = CALL(ABI_EVENT_CREATE, 1);
+    uint64_t less = copy_of_event((uint64_t)event, 0x2);
+    cr_assert_eq(CALL(ABI_CHANNEL_CREATE, 1, (uint64_t)ends), 0);
+    cr_expect_eq(CALL(ABI_CHANNEL_BIND, ends[0], less, 0x3), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_CHANNEL_BIND, ends[0], less, 0x2), 0);
+    int64_t vm = CALL(ABI_VM_CREATE, 1, 0);
+    cr_assert_gt(vm, 0);
+    cr_expect_eq(CALL(ABI_VM_DOORBELL, (uint64_t)vm, 0x1234, less, 0x4), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_VM_DOORBELL, (uint64_t)vm, 0x1234, less, 0x2), 0);
+    uint64_t references = handle_of(event).object->ref_count;
+    cr_expect_eq(CALL(ABI_CHANNEL_BIND, ends[0], less, UINT64_MAX), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(handle_of(event).object->ref_count, references, "a refusal keeps no reference");
 }
 
 Test(kernel_syscall, mapping_needs_the_rights_it_asks_for) {
@@ -218,7 +266,7 @@ Test(kernel_syscall, pointers_must_be_the_callers) {
     uint64_t before = quota_read(quota).used;
     for (unsigned i = 0; i < ARRAY_COUNT(bad); i++) {
         CALL(ABI_EVENT_SIGNAL, event, 1);
-        cr_expect_eq(CALL(ABI_EVENT_WAIT, event, 0, bad[i]), -ABI_ERROR_ADDRESS);
+        cr_expect_eq(CALL(ABI_EVENT_WAIT, event, 0, bad[i], UINT64_MAX), -ABI_ERROR_ADDRESS);
         cr_expect_eq(CALL(ABI_QUOTA_READ, 1, bad[i]), -ABI_ERROR_ADDRESS);
         cr_expect_eq(CALL(ABI_PROCESS_STATUS, 0, bad[i]), -ABI_ERROR_ADDRESS);
         cr_expect_eq(CALL(ABI_CHANNEL_CREATE, 1, bad[i]), -ABI_ERROR_ADDRESS);

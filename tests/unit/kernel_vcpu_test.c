@@ -35,7 +35,10 @@ static struct {
     uint8_t sent;     // the last vector to another CPU ...
     uint32_t sent_to; // ... and its APIC ID
     bool is_open;     // the guest can take interrupts
-    bool has_nmi_window;
+    enum nmi_gate nmi_gate;
+    uint32_t nmis; // injected
+    bool cannot_step;
+    uint32_t steps;
     enum exit_action actions[4]; // of the entries, in turn
     void (*on_leave)(void);      // once
 } paper;
@@ -70,9 +73,23 @@ static enum exit_action enter(struct vcpu *vcpu) {
     cr_assert_lt(i, ARRAY_COUNT(paper.actions));
     return paper.actions[i];
 }
+static bool step(struct vcpu *vcpu) {
+    (void)vcpu;
+    paper.steps++;
+    return !paper.cannot_step;
+}
 static bool can_take(struct vcpu *vcpu) {
     (void)vcpu;
     return paper.is_open;
+}
+static enum nmi_gate nmi_gate(struct vcpu *vcpu) {
+    (void)vcpu;
+    return paper.nmi_gate;
+}
+static void inject_nmi(struct vcpu *vcpu) {
+    (void)vcpu;
+    paper.nmis++;
+    paper.nmi_gate = NMI_IN_SERVICE;
 }
 static void inject_interrupt(struct vcpu *vcpu, uint8_t vector) {
     (void)vcpu;
@@ -86,8 +103,7 @@ static void start_up_at(struct vcpu *vcpu, uint8_t vector) {
     (void)vcpu, (void)vector;
 }
 static void read_backend(struct vcpu *vcpu, struct vcpu_registers *r) {
-    (void)vcpu;
-    r->events = paper.has_nmi_window ? VCPU_EVENT_NMI : 0;
+    (void)vcpu, (void)r;
 }
 static int write_backend(struct vcpu *vcpu, const struct vcpu_registers *r) {
     (void)vcpu, (void)r;
@@ -96,13 +112,14 @@ static int write_backend(struct vcpu *vcpu, const struct vcpu_registers *r) {
 static const struct vcpu_backend backend = {
     .load = nothing,
     .unload = nothing,
-    .clear_fpu = clear_nothing,
+    .forget = clear_nothing,
     .enter = enter,
     .leave = leave,
+    .step = step,
     .can_take_interrupt = can_take,
-    .can_take_nmi = can_take,
+    .can_take_nmi = nmi_gate,
     .inject_interrupt = inject_interrupt,
-    .inject_nmi = nothing,
+    .inject_nmi = inject_nmi,
     .sync_apic = sync_apic,
     .flush_npt = nothing,
     .set_tsc_offset = nothing,
@@ -302,22 +319,76 @@ Test(kernel_vcpu, events_round_trip) {
     run_vcpu.pending = VCPU_PENDING_INIT | VCPU_PENDING_SIPI | VCPU_PENDING_EOI | VCPU_PENDING_KICK;
     run_vcpu.sipi_vector = 0x9a;
     run_vcpu.vlapic.eoi_vector = 0x61;
-    paper.has_nmi_window = true;
+    run_vcpu.nmi_count = 1;
     cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
     cr_expect_eq(state.events, VCPU_EVENT_NMI | VCPU_EVENT_INIT | VCPU_EVENT_SIPI | VCPU_EVENT_EOI);
     cr_expect_eq(state.sipi_vector, 0x9a);
     cr_expect_eq(state.eoi_vector, 0x61);
-    run_vcpu.pending = VCPU_PENDING_NMI;
+    run_vcpu.pending = VCPU_PENDING_INIT;
     run_vcpu.sipi_vector = 0;
     run_vcpu.vlapic.eoi_vector = 0;
     state.events = VCPU_EVENT_SIPI | VCPU_EVENT_EOI;
     cr_assert_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
-    cr_expect_eq(run_vcpu.pending, VCPU_PENDING_SIPI | VCPU_PENDING_EOI | VCPU_PENDING_INTERRUPT |
-                                       VCPU_PENDING_EXTINT);
+    cr_expect_eq(run_vcpu.pending, VCPU_PENDING_SIPI | VCPU_PENDING_EOI | LOOKS);
+    cr_expect_eq(run_vcpu.nmi_count, 0);
     cr_expect_eq(run_vcpu.sipi_vector, 0x9a);
     cr_expect_eq(run_vcpu.vlapic.eoi_vector, 0x61);
-    state.events = 1u << 4;
+    run_vcpu.nmi_count = 7;
+    cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
+    cr_expect_eq(state.events & EVENTS_NMI, VCPU_EVENT_NMI | VCPU_EVENT_NMI_AGAIN);
+    cr_assert_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
+    cr_expect_eq(run_vcpu.nmi_count, 2);
+    state.events = 1u << 5;
     cr_expect_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_ERROR_ARGUMENT);
+}
+
+// SDM 3A 6.7.1: one in service, one behind it; what comes on top is lost.
+Test(kernel_vcpu, of_nmis_one_is_in_service_and_one_waits) {
+    for (unsigned i = 0; i < ARRAY_COUNT(paper.actions); i++)
+        paper.actions[i] = EXIT_VMM;
+    for (unsigned i = 0; i < 3; i++)
+        vcpu_post_nmi(&run_vcpu);
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.nmis, 1);
+    cr_expect_eq(run_vcpu.nmi_count, 1, "the second waits for its IRET");
+    for (unsigned i = 0; i < 3; i++)
+        vcpu_post_nmi(&run_vcpu);
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.nmis, 1);
+    cr_expect_eq(run_vcpu.nmi_count, 1);
+    paper.nmi_gate = NMI_OPEN; // and its window exits
+    run_vcpu.pending = VCPU_PENDING_NMI;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.nmis, 2);
+    cr_expect_eq(run_vcpu.nmi_count, 0);
+    paper.nmi_gate = NMI_OPEN;
+    run_vcpu.pending = VCPU_PENDING_NMI;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.nmis, 2, "a window brings none");
+}
+
+Test(kernel_vcpu, two_nmis_wait_behind_a_shadow) {
+    paper.nmi_gate = NMI_SHUT;
+    paper.actions[1] = EXIT_VMM;
+    vcpu_post_nmi(&run_vcpu);
+    vcpu_post_nmi(&run_vcpu);
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_vcpu.nmi_count, 2);
+    paper.nmi_gate = NMI_OPEN;
+    run_vcpu.pending = VCPU_PENDING_NMI;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.nmis, 1);
+    cr_expect_eq(run_vcpu.nmi_count, 1);
+}
+
+Test(kernel_vcpu, init_and_sipi_leave_no_nmi) {
+    run_vcpu.nmi_count = 2;
+    start_up(&run_vcpu, VCPU_PENDING_INIT);
+    cr_expect_eq(run_vcpu.nmi_count, 0);
+    run_vcpu.activity = VCPU_WAIT_SIPI;
+    run_vcpu.nmi_count = 2;
+    start_up(&run_vcpu, VCPU_PENDING_SIPI);
+    cr_expect_eq(run_vcpu.nmi_count, 0);
 }
 
 Test(kernel_vcpu, end_of_a_level_interrupt_goes_to_the_vmm) {
@@ -329,4 +400,40 @@ Test(kernel_vcpu, end_of_a_level_interrupt_goes_to_the_vmm) {
     cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
     cr_expect_eq(run_page.exit, VCPU_EXIT_KICKED);
     cr_expect_eq(paper.entries, 0);
+}
+
+// ---- single steps -------------------------------------------------------------------------------
+
+static void order_step(void) {
+    run_page.dirty = VCPU_DIRTY_STEP;
+    vcpu_test_backend = &backend;
+}
+
+Test(kernel_vcpu, step_is_the_backends) {
+    order_step();
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.steps, 1);
+    cr_expect_eq(paper.entries, 1);
+    cr_expect(run_vcpu.is_stepping, "until its exit");
+    cr_expect_eq(run_page.dirty, 0);
+}
+
+Test(kernel_vcpu, step_that_the_processor_cannot_do_runs_nothing) {
+    order_step();
+    paper.cannot_step = true;
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_ERROR_UNSUPPORTED);
+    cr_expect_eq(paper.entries, 0);
+    cr_expect_not(run_vcpu.is_stepping);
+    cr_expect_eq(run_vcpu.is_claimed, 0, "it can be run again");
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_OK);
+}
+
+// no_block would fail it.
+Test(kernel_vcpu, step_never_waits) {
+    order_step();
+    paper.actions[0] = EXIT_BLOCK;
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_STEPPED);
+    cr_expect_eq(run_vcpu.activity, VCPU_HALTED);
+    cr_expect_not(run_vcpu.is_stepping, "and the next run waits");
 }

@@ -207,6 +207,138 @@ Test(kernel_vm, unmap_takes_it_from_every_vcpu) {
     vm->vcpus[5] = NULL;
 }
 
+// ---- code on small pages --------------------------------------------------------------------------
+
+#define RWX (RW | ABI_RIGHT_EXECUTE)
+
+// As EPT has it on a CPU with ITLB multihit.
+static uint64_t small_leaf(hpa_t frame, uint32_t rights, unsigned level) {
+    return paging_format.leaf(frame, level > 0 ? rights & ~(uint32_t)PT_EXECUTE : rights, level);
+}
+static struct pt_format small_format;
+static struct vcpu_backend small_backend;
+
+static struct vm *small_vm(struct quota *q) {
+    int error;
+    small_format = paging_format;
+    small_format.leaf = small_leaf;
+    small_format.is_code_small = true;
+    small_backend = backend;
+    small_backend.npt_format = &small_format;
+    vcpu_backend = &small_backend;
+    struct vm *made = vm_create(q, 0, &error);
+    cr_assert_not_null(made);
+    return made;
+}
+
+static void fetch(struct vm *from, uint64_t gpa) {
+    cr_assert_eq(vm_handle_fault(from, (gpa_t){gpa}, VCPU_ACCESS_FETCH), VM_FAULT_RETRY, "%#lx",
+                 gpa);
+}
+
+Test(kernel_vm, fetch_splits_what_large_pages_map) {
+    struct vm *small = small_vm(quota_root());
+    struct memory *memory = memory_create(quota_root(), 4 * SIZE_2M);
+    cr_assert_eq(vm_map(small, memory, 0, 0, 4 * SIZE_2M, RWX), ABI_OK);
+    cr_assert_eq(vm_handle_fault(small, (gpa_t){SIZE_2M}, VCPU_ACCESS_WRITE), VM_FAULT_RETRY);
+    struct pt_mapping data = pt_lookup(&small->npt, SIZE_2M);
+    cr_expect(data.size == SIZE_2M && data.rights == (PT_READ | PT_WRITE));
+    fetch(small, SIZE_2M + 0x1234); // mapped already
+    fetch(small, 3 * SIZE_2M);      // not yet
+    for (uint64_t gpa = SIZE_2M; gpa < 4 * SIZE_2M; gpa += PAGE_SIZE) {
+        struct pt_mapping code = pt_lookup(&small->npt, gpa);
+        if (gpa / SIZE_2M == 2)
+            continue;
+        cr_expect_eq(code.size, PAGE_SIZE);
+        cr_expect_eq(code.rights, PT_READ | PT_WRITE | PT_EXECUTE);
+    }
+    cr_expect_eq(pt_lookup(&small->npt, SIZE_2M + PAGE_SIZE).frame.v, data.frame.v + PAGE_SIZE);
+    cr_expect_eq(pt_lookup(&small->npt, 2 * SIZE_2M).rights, 0, "nobody asked for it");
+}
+
+Test(kernel_vm, fetch_without_the_right_splits_nothing) {
+    struct vm *small = small_vm(quota_root());
+    struct memory *memory = memory_create(quota_root(), SIZE_2M);
+    cr_assert_eq(vm_map(small, memory, 0, 0, SIZE_2M, RW), ABI_OK);
+    cr_assert_eq(vm_handle_fault(small, (gpa_t){0}, VCPU_ACCESS_READ), VM_FAULT_RETRY);
+    cr_expect_eq(vm_handle_fault(small, (gpa_t){0}, VCPU_ACCESS_FETCH), VM_FAULT_VMM);
+    cr_expect_eq(pt_lookup(&small->npt, 0).size, SIZE_2M);
+}
+
+// 4 KiB for each 2 MiB that a region touches, and a page for each GiB and each 512 GiB.
+static uint64_t tables_of(uint64_t gpa, uint64_t size) {
+    uint64_t last = gpa + size - 1;
+    return last / SIZE_2M - gpa / SIZE_2M + last / SIZE_1G - gpa / SIZE_1G + 3;
+}
+
+// The quota is empty once the VM's memory is mapped, and yet all of it can be split: whatever its VMM did with the rest.
+Test(kernel_vm, tables_are_the_vms_from_the_start) {
+    struct quota *q = quota_create(quota_root(), 24 * SIZE_2M);
+    struct vm *small = small_vm(q);
+    struct memory *memory = memory_create(q, 20 * SIZE_2M);
+    const uint64_t gpa = SIZE_1G - 3 * SIZE_2M, size = 20 * SIZE_2M;
+    uint64_t before = quota_read(q).used;
+    cr_assert_eq(vm_map(small, memory, gpa, 0, size, RWX), ABI_OK);
+    uint64_t list = PAGE_SIZE; // of regions
+    cr_expect_eq(quota_read(q).used - before, tables_of(gpa, size) * PAGE_SIZE + list);
+    cr_assert(quota_charge(q, q->limit - q->used));
+    for (uint64_t at = gpa; at < gpa + size; at += SIZE_2M)
+        fetch(small, at + PAGE_SIZE);
+    cr_expect_eq(small->spare_count, 0, "the bound is exact: %lu are left", small->spare_count);
+}
+
+// A region that goes takes no table from one that stays.
+Test(kernel_vm, tables_of_another_region_stay_when_one_goes) {
+    struct quota *q = quota_create(quota_root(), 16 * SIZE_2M);
+    struct vm *small = small_vm(q);
+    struct memory *memory = memory_create(q, 8 * SIZE_2M);
+    uint64_t before = quota_read(q).used;
+    for (unsigned round = 0; round < 3; round++) {
+        cr_assert_eq(vm_map(small, memory, 0, 0, 4 * SIZE_2M, RWX), ABI_OK);
+        cr_assert_eq(vm_map(small, memory, SIZE_1G, 4 * SIZE_2M, 4 * SIZE_2M, RWX), ABI_OK);
+        for (uint64_t at = 0; at < 4 * SIZE_2M; at += SIZE_2M)
+            fetch(small, at);
+        cr_assert_eq(vm_unmap(small, 0, 4 * SIZE_2M), ABI_OK);
+        uint64_t rest = q->limit - q->used;
+        cr_assert(quota_charge(q, rest));
+        for (uint64_t at = 0; at < 4 * SIZE_2M; at += SIZE_2M)
+            fetch(small, SIZE_1G + at);
+        quota_release(q, rest);
+        cr_assert_eq(vm_unmap(small, SIZE_1G, 4 * SIZE_2M), ABI_OK);
+        cr_expect_eq(small->spare_count, 0);
+        // What is in use stays, for the same place: the tables of both regions, but for the root and 512 GiB's twice.
+        cr_expect_eq(quota_read(q).used - before, (1 + 2 * (4 + 1)) * PAGE_SIZE, "round %u", round);
+    }
+}
+
+Test(kernel_vm, map_without_memory_for_all_tables_changes_nothing) {
+    struct quota *q = quota_create(quota_root(), 8 * PAGE_SIZE);
+    struct vm *small = small_vm(q);
+    struct memory *memory = memory_create(quota_root(), 8 * SIZE_2M);
+    uint64_t before = quota_read(q).used;
+    cr_expect_eq(vm_map(small, memory, 0, 0, 8 * SIZE_2M, RWX), ABI_ERROR_MEMORY);
+    cr_expect_eq(quota_read(q).used, before);
+    cr_expect(small->spare_count == 0 && small->tables_needed == 0);
+    cr_expect_eq(vm_map(vm, memory, 0, 0, 8 * SIZE_2M, RWX), ABI_OK);
+    object_unref(&small->object);
+    object_bury();
+    cr_expect_eq(quota_read(q).used, 0);
+}
+
+Test(kernel_vm, end_gives_back_tables_that_were_never_used) {
+    struct quota *q = quota_create(quota_root(), 128 * SIZE_2M);
+    struct vm *small = small_vm(q);
+    struct memory *memory = memory_create(quota_root(), 1200 * SIZE_2M);
+    cr_assert_eq(vm_map(small, memory, 0, 0, 1200 * SIZE_2M, RWX), ABI_OK);
+    cr_expect_eq(small->spare_count, tables_of(0, 1200 * SIZE_2M));
+    fetch(small, 0);
+    host_preempts = 0;
+    object_unref(&small->object);
+    object_bury();
+    cr_expect_eq(quota_read(q).used, 0);
+    cr_expect_geq(host_preempts, 1200 / 64, "in bounded steps");
+}
+
 // ---- CPUID ----------------------------------------------------------------------------------------
 
 static int set_cpuid(const struct abi_cpuid *rows, uint32_t count) {

@@ -61,7 +61,7 @@ static void end(void) {
 static void set_up(void) {
     budget = TABLES;
     paging_init(true);
-    ept_init(true, true);
+    ept_init(true, true, false);
 }
 
 TestSuite(pagetable, .init = set_up);
@@ -119,14 +119,14 @@ Test(pagetable, map_takes_the_largest_leaf_that_fits) {
 
 Test(pagetable, leaves_are_no_larger_than_the_processor_has) {
     paging_init(false);
-    ept_init(true, false);
+    ept_init(true, false, false);
     FOR_EACH_FORMAT(f) {
         make(formats[f]);
         cr_assert(pt_map(&pt, SIZE_1G, (hpa_t){SIZE_1G}, SIZE_1G, RW));
         expect_mapped(SIZE_1G, SIZE_1G, SIZE_2M, RW);
         end();
     }
-    ept_init(false, false);
+    ept_init(false, false, false);
     make(&ept_format);
     cr_assert(pt_map(&pt, SIZE_2M, (hpa_t){SIZE_2M}, SIZE_2M, RW));
     expect_mapped(SIZE_2M, SIZE_2M, PAGE_SIZE, RW);
@@ -430,4 +430,58 @@ Test(pagetable, random_operations_match_a_model) {
         compare(base);
         end();
     }
+}
+
+// ---- code on small pages --------------------------------------------------------------------------
+
+Test(pagetable, split_maps_the_same_by_pages) {
+    FOR_EACH_FORMAT(f) {
+        make(formats[f]);
+        cr_assert(pt_map(&pt, SIZE_1G, (hpa_t){4 * SIZE_1G}, SIZE_1G, RW));
+        uint32_t before = used_count;
+        cr_assert(pt_split(&pt, SIZE_1G + 5 * SIZE_2M + 7 * PAGE_SIZE, RX));
+        cr_expect_eq(used_count, before + 2);
+        for (uint64_t at = 0; at < SIZE_2M; at += PAGE_SIZE)
+            expect_mapped(SIZE_1G + 5 * SIZE_2M + at, 4 * SIZE_1G + 5 * SIZE_2M + at, PAGE_SIZE,
+                          RX);
+        for (uint64_t at = 0; at < SIZE_1G; at += SIZE_2M)
+            if (at != 5 * SIZE_2M)
+                expect_mapped(SIZE_1G + at, 4 * SIZE_1G + at, SIZE_2M, RX);
+        cr_assert(pt_split(&pt, SIZE_1G + 5 * SIZE_2M, RX), "again: nothing is left to do");
+        cr_expect_eq(used_count, before + 2);
+        cr_assert(pt_split(&pt, 5 * SIZE_1G, RX), "a hole stays one");
+        expect_hole(5 * SIZE_1G, SIZE_1G);
+        end();
+    }
+}
+
+Test(pagetable, split_without_memory_leaves_the_mapping) {
+    FOR_EACH_FORMAT(f) {
+        budget = TABLES;
+        make(formats[f]);
+        cr_assert(pt_map(&pt, SIZE_1G, (hpa_t){4 * SIZE_1G}, SIZE_1G, RWX));
+        budget = used_count;
+        cr_expect_not(pt_split(&pt, SIZE_1G + SIZE_2M, RWX));
+        expect_mapped(SIZE_1G + SIZE_2M, 4 * SIZE_1G, SIZE_1G, RWX);
+        budget++;
+        cr_expect_not(pt_split(&pt, SIZE_1G + SIZE_2M, RWX));
+        expect_mapped(SIZE_1G + SIZE_2M, 4 * SIZE_1G + SIZE_2M, SIZE_2M, RWX);
+        end();
+    }
+}
+
+// What a CPU with ITLB multihit is given: no leaf above 4 KiB that code can run from, whatever is asked for.
+Test(pagetable, small_code_runs_from_pages_alone) {
+    ept_init(true, true, true);
+    make(&ept_format);
+    cr_assert(pt_map(&pt, SIZE_1G - SIZE_2M - PAGE_SIZE, (hpa_t){4 * SIZE_1G - SIZE_2M - PAGE_SIZE},
+                     SIZE_1G + SIZE_2M + PAGE_SIZE, RWX));
+    expect_mapped(SIZE_1G, 4 * SIZE_1G, SIZE_1G, RW);
+    expect_mapped(SIZE_1G - SIZE_2M, 4 * SIZE_1G - SIZE_2M, SIZE_2M, RW);
+    expect_mapped(SIZE_1G - SIZE_2M - PAGE_SIZE, 4 * SIZE_1G - SIZE_2M - PAGE_SIZE, PAGE_SIZE, RWX);
+    cr_assert(pt_split(&pt, SIZE_1G, RWX));
+    expect_mapped(SIZE_1G, 4 * SIZE_1G, PAGE_SIZE, RWX);
+    expect_mapped(SIZE_1G + SIZE_2M - PAGE_SIZE, 4 * SIZE_1G + SIZE_2M - PAGE_SIZE, PAGE_SIZE, RWX);
+    expect_mapped(SIZE_1G + SIZE_2M, 4 * SIZE_1G + SIZE_2M, SIZE_2M, RW);
+    end();
 }

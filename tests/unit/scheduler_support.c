@@ -173,9 +173,9 @@ static void count_interrupt(struct processor *processor) {
         processor->interrupts = 0;
     }
     machine.worst_interrupts = MAX(machine.worst_interrupts, ++processor->interrupts);
-    if (processor->interrupts > INTERRUPTS_MAX)
+    if (processor->interrupts > machine.interrupts_max)
         machine_complain("CPU %u takes more than %u interrupts in a slice", processor->cpu.index,
-                         INTERRUPTS_MAX);
+                         machine.interrupts_max);
 }
 
 static void enter_kernel(struct processor *processor) {
@@ -314,6 +314,7 @@ static void run_in_ring_3(struct processor *processor, struct job *job) {
     processor->user_since = machine.now;
     processor->user_until = machine.now + job->left;
     processor->mode = PROCESSOR_USER;
+    processor->loaded_domain = job->process->group->domain;
     suspend();
     enter_kernel(processor);
     uint64_t ticks = MIN(machine.now - processor->user_since, job->left);
@@ -439,6 +440,7 @@ void machine_start(uint32_t count, bool has_siblings, uint64_t seed) {
                                .now = now + 1000,
                                .lateness = MACHINE_MS / 100,
                                .patience = 2,
+                               .interrupts_max = INTERRUPTS_MAX,
                                .idle_max = 4 * MACHINE_SLICE};
     random_state = (seed + 1) * 0x9e3779b97f4a7c15ULL;
     machine.quota.object.ref_count = 1;

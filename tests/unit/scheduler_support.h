@@ -58,7 +58,9 @@ struct processor {
     uint64_t counted_since;      // a slice ago at most
     uint32_t interrupts;         // interrupts since then
     const struct spinlock *spins_on;
-    uint64_t unfair_since; // it idles while somebody waits who could run here; 0: it does not
+    uint32_t loaded_domain; // whose vCPU is in its registers; 0: nobody's
+    uint32_t stored_domain; // whose bytes its buffers may hold; 0: nobody's
+    uint64_t unfair_since;  // it idles while somebody waits who could run here; 0: it does not
     uint64_t rsp;
     uint8_t *stack;
     jmp_buf exited;
@@ -66,21 +68,23 @@ struct processor {
 
 struct machine {
     uint32_t cpu_count;
-    uint64_t seed;        // as given
-    uint64_t now;         // TSC
-    uint64_t lateness;    // of timers and interrupts, at most
-    uint32_t stalls;      // one of so many steps in the kernel takes up to a millisecond; 0: none
-    uint64_t patience;    // rounds of all threads, as on one CPU, that a runnable one waits at most
-    uint64_t idle_max;    // a CPU idles no longer beside one who waits
-    bool changes_domains; // of groups that run: sibling CPUs learn of it by an interrupt
+    uint64_t seed;     // as given
+    uint64_t now;      // TSC
+    uint64_t lateness; // of timers and interrupts, at most
+    uint32_t stalls;   // one of so many steps in the kernel takes up to a millisecond; 0: none
+    uint64_t patience; // rounds of all threads, as on one CPU, that a runnable one waits at most
+    uint32_t interrupts_max; // of a CPU in a slice
+    uint64_t idle_max;       // a CPU idles no longer beside one who waits
+    bool changes_domains;    // of groups that run: sibling CPUs learn of it by an interrupt
     // The worst that was seen.
     uint64_t worst_wait;       // permil of a round
     uint64_t worst_idle;       // ticks
     uint32_t worst_interrupts; // of one CPU in a slice
     uint64_t steps;
-    uint32_t stacks;    // of threads, in use
-    uint32_t groups;    // alive
-    struct quota quota; // pays for all of them
+    uint64_t core_changes; // from one domain to another, of all cores
+    uint32_t stacks;       // of threads, in use
+    uint32_t groups;       // alive
+    struct quota quota;    // pays for all of them
     struct processor processor[MACHINE_CPUS];
     struct processor *inside; // whose code this is; NULL: the test's
     struct job jobs[JOBS_MAX];

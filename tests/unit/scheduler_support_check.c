@@ -12,12 +12,21 @@ void machine_let_in(void);
 #define x86_wrmsr(msr, value) ((void)(value))
 #include "kernel/scheduler.c"
 
+// By core: whose domain runs on it, or did last; 0: nobody's yet.
+static uint32_t core_domains[MACHINE_CPUS];
+static struct {
+    uint64_t seen;        // its barriers when somebody of that domain was last seen on the core ...
+    uint64_t other;       // ... and when somebody of another domain was, the last time before
+} barriers[MACHINE_CPUS]; // by CPU
+
 void machine_reset_scheduler(void) {
     for (uint32_t i = 1; i < CPU_COUNT_MAX && schedulers[i] != NULL; i++)
         quota_free_page(NULL, schedulers[i]);
     memset(schedulers, 0, sizeof(schedulers));
     memset(&boot_scheduler, 0, sizeof(boot_scheduler));
     memset(idle_cpus, 0, sizeof(idle_cpus));
+    memset(core_domains, 0, sizeof(core_domains));
+    memset(barriers, 0, sizeof(barriers));
 }
 
 uint64_t job_ran(const struct job *job) {
@@ -53,14 +62,48 @@ static void check_kernel(const struct processor *self) {
         machine_complain("CPU %u does not leave the kernel", self->cpu.index);
 }
 
+// A core has gone over to another domain when another one is seen on it. From then on each of its CPUs needs a
+// barrier of its own before it runs anybody.
+static void note_domain(uint32_t core, uint32_t domain) {
+    bool is_change = core_domains[core] != domain && core_domains[core] != 0;
+    machine.core_changes += is_change;
+    for (uint32_t i = 0; i < cpu_count; i++) {
+        if (machine.processor[i].cpu.core != core)
+            continue;
+        if (is_change)
+            barriers[i].other = barriers[i].seen;
+        barriers[i].seen = machine.processor[i].cpu.barriers;
+    }
+    core_domains[core] = domain;
+}
+
+// Of the CPUs of the core on which this domain runs: nothing of another one is in their registers, nor in
+// the buffers that they would leave to the others when they halt.
+static void check_left(uint32_t core, uint32_t domain) {
+    for (uint32_t i = 0; i < cpu_count; i++) {
+        const struct processor *self = &machine.processor[i];
+        if (self->cpu.core != core)
+            continue;
+        if (self->loaded_domain != 0 && self->loaded_domain != domain)
+            machine_complain("domain %u runs beside registers of domain %u in CPU %u", domain,
+                             self->loaded_domain, i);
+        if (self->stored_domain != 0 && self->stored_domain != domain)
+            machine_complain("domain %u runs beside what CPU %u stored of domain %u", domain, i,
+                             self->stored_domain);
+    }
+}
+
 static void check_domain(uint32_t i) {
     const struct processor *self = &machine.processor[i];
     const struct thread *thread = running_on(i);
-    if (self->cpu.domain != thread->group->domain)
+    uint32_t core = self->cpu.core, domain = thread->group->domain;
+    note_domain(core, domain);
+    if (self->cpu.barriers == barriers[i].other)
         machine_complain("job %u on CPU %u runs without a barrier", job_number(thread), i);
+    check_left(core, domain);
     const struct cpu *sibling = self->cpu.sibling;
     if (sibling != NULL && machine.processor[sibling->index].mode == PROCESSOR_USER &&
-        sibling->current->group->domain != thread->group->domain)
+        sibling->current->group->domain != domain)
         machine_complain("CPUs %u and %u of one core run jobs %u and %u of two domains", i,
                          sibling->index, job_number(thread), job_number(sibling->current));
 }

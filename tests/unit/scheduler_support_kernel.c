@@ -54,10 +54,25 @@ void cache_drop(int32_t class) {
 void cache_switch(struct cpu *cpu, int32_t class) {
     cpu->cache_class = class;
 }
-void mitigation_switch(struct cpu *cpu, uint64_t domain) {
-    cpu->domain = domain;
+
+// A vCPU stays in the registers until it is evicted, which leaves its bytes in the CPU's buffers.
+void vcpu_evict(void) {
+    struct processor *self = CONTAINER_OF(host_cpu_current(), struct processor, cpu);
+    if (self->loaded_domain != 0)
+        self->stored_domain = self->loaded_domain;
+    self->loaded_domain = 0;
 }
-void vcpu_evict(void) {}
+void mitigation_empty_buffers(void) {
+    struct processor *self = CONTAINER_OF(host_cpu_current(), struct processor, cpu);
+    if (self->loaded_domain != 0)
+        machine_complain("CPU %u forgets, and evicts its vCPU later", self->cpu.index);
+    self->stored_domain = 0;
+}
+void mitigation_switch(struct cpu *cpu, uint64_t domain) {
+    mitigation_empty_buffers();
+    cpu->domain = domain;
+    cpu->barriers++;
+}
 void vcpu_release(struct vcpu *vcpu) {
     (void)vcpu;
 }

@@ -17,6 +17,7 @@
 #define sys_event_create    kernel_event_create
 #define sys_event_signal    kernel_event_signal
 #define sys_event_wait      kernel_event_wait
+#define sys_event_wait_for  kernel_event_wait_for
 #define sys_channel_create  kernel_channel_create
 #define sys_channel_bind    kernel_channel_bind
 #define sys_channel_send    kernel_channel_send
@@ -46,6 +47,7 @@
 #undef sys_event_create
 #undef sys_event_signal
 #undef sys_event_wait
+#undef sys_event_wait_for
 #undef sys_channel_create
 #undef sys_channel_bind
 #undef sys_channel_send
@@ -62,7 +64,7 @@
 #undef sys_process_usage
 
 int64_t sys_handle_close(uint32_t handle);
-int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights);
+int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights, uint64_t mask);
 int64_t sys_quota_create(uint32_t quota, uint64_t bytes);
 int64_t sys_quota_read(uint32_t quota, struct abi_quota_info *info);
 int64_t sys_memory_create(uint32_t quota, uint64_t size);
@@ -76,7 +78,7 @@ int64_t sys_thread_create(uint32_t process, uint64_t entry, uint64_t stack, uint
                           uint32_t cpu);
 int64_t sys_event_create(uint32_t quota);
 int64_t sys_event_signal(uint32_t event, uint64_t mask);
-int64_t sys_event_wait(uint32_t event, uint64_t deadline, uint64_t *bits);
+int64_t sys_event_wait_for(uint32_t event, uint64_t mask, uint64_t deadline, uint64_t *bits);
 int64_t sys_channel_create(uint32_t quota, uint32_t handles[2]);
 int64_t sys_channel_bind(uint32_t channel, uint32_t event, uint64_t mask);
 int64_t sys_channel_send(uint32_t channel, const void *message, size_t size);

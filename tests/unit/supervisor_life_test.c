@@ -3,6 +3,7 @@
 #include "supervisor_support.h"
 
 #include "include/manifest.h"
+#include "supervisor/round.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -64,6 +65,8 @@ Test(supervisor_life, vmm_gets_what_the_manifest_says) {
     cr_assert_eq(page->cpu[0], ABI_CPU_ANY);
     cr_assert_eq(page->cpu[2], ABI_CPU_ANY);
     cr_assert_neq(page->supervisor_mask, life.vmm[0].start.supervisor_mask);
+    cr_assert_eq(life.vmm[1].signals, page->supervisor_mask, "it can signal nothing else");
+    cr_assert_eq(life.vmm[0].signals, life.vmm[0].start.supervisor_mask);
 }
 
 static bool life_script_flood(unsigned int step) {
@@ -108,7 +111,6 @@ static bool life_script_flood_of_one(unsigned int step) {
         life_print(0, line);
     }
     life.bits |= life.vmm[0].start.supervisor_mask;
-    life.stays_full = step < 1000;
     if (step == 100) {
         for (unsigned int i = 0; i < 12; i++) {
             life_report(1, VMM_MESSAGE_DUMP, 0, 0, "a line of its dump");
@@ -152,6 +154,81 @@ Test(supervisor_life, flood_does_not_keep_others_from_a_slow_console) {
 
 Test(supervisor_life, flood_does_not_keep_one_of_many_from_the_console) {
     life_flood(life_eight, 64);
+}
+
+// ---- how much is done for a VM ----------------------------------------------------------------------
+
+#define LIFE_FLOOD_MS 20000u
+
+static uint64_t life_flooded_until, life_taken, life_received;
+
+// At each moment that the supervisor sleeps: all bits that it may signal, a whole ring of nonsense, a full channel.
+static bool life_script_storm(unsigned int step) {
+    struct vmm_console *console = life.vmm[0].console;
+    (void)step;
+    if (life.now < LIFE_FLOOD_MS) {
+        life_taken = console->out_tail;
+        console->out_head = console->out_tail + VMM_CONSOLE_OUT;
+        while (life.mail_count < ABI_CHANNEL_DEPTH) {
+            life_report(0, VMM_MESSAGE_DUMP, 0, 0, "\x1b\x1b\x1b\x1b");
+            life_received++;
+        }
+        life.bits |= life.vmm[0].start.supervisor_mask;
+        life_flooded_until = life.now;
+        return true;
+    }
+    return false;
+}
+
+static const struct life_config life_unseen[] = {
+    {.name = "storm", .mib = 2}, {.name = "seen", .mib = 2}, {.name = NULL}};
+
+// The terminal is another VM's, so no slow console bounds anything.
+static bool life_script_unseen_storm(unsigned int step) {
+    if (step == 0) {
+        life_type("\x01"
+                  "2");
+        return true;
+    }
+    return life_script_storm(step);
+}
+
+Test(supervisor_life, storm_is_worth_a_bounded_number_of_rounds_bytes_and_reports) {
+    life_prepare(life_unseen, "", "power-off", life_script_unseen_storm);
+    (void)life_run();
+    uint64_t seconds = life_flooded_until / 1000;
+    cr_assert_geq(seconds, LIFE_FLOOD_MS / 1000 - 1);
+    cr_assert_leq(life.sleeps, 2 * (seconds + 2) * 1000000000 / ROUND_NS, "%u rounds in %lu s", life.sleeps, seconds);
+    cr_assert_leq(life_taken, RATE_OUTPUT_BURST + (seconds + 1) * RATE_OUTPUT_SECOND, "%lu bytes", life_taken);
+    cr_assert_geq(life_taken, (seconds - 1) * RATE_OUTPUT_SECOND, "%lu bytes", life_taken);
+    cr_assert_leq(life_received, RATE_REPORTS_BURST + ABI_CHANNEL_DEPTH + (seconds + 1) * RATE_REPORTS_SECOND);
+    cr_assert_geq(life_received, RATE_REPORTS_BURST + (seconds - 1) * RATE_REPORTS_SECOND, "%lu reports", life_received);
+}
+
+static uint64_t life_printed;
+
+static bool life_script_print_much(unsigned int step) {
+    static char line[1024];
+    (void)step;
+    memset(line, 'x', sizeof(line) - 2);
+    line[sizeof(line) - 2] = '\n';
+    while (life.now < LIFE_FLOOD_MS && ring_writer_room(&life.vmm[0].out) >= sizeof(line)) {
+        life_print(0, line);
+        life_printed += sizeof(line) - 1;
+    }
+    life.bits |= life.vmm[0].start.supervisor_mask;
+    if (life.now >= LIFE_FLOOD_MS) {
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_POWERED_OFF, 0, "");
+    }
+    return life.now < LIFE_FLOOD_MS;
+}
+
+// A guest that prints as fast as it may gets several times what a serial line carries.
+Test(supervisor_life, printing_is_bounded_well_above_a_serial_line) {
+    life_prepare(life_one, "console=batch", "stay", life_script_print_much);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    uint64_t rate = life_printed / (LIFE_FLOOD_MS / 1000);
+    cr_assert(rate > 5 * 11520 && rate < 70000, "%lu bytes a second", rate);
 }
 
 static bool life_script_garbage(unsigned int step) {

@@ -64,9 +64,12 @@ int64_t sys_handle_close(uint32_t handle) {
     return 0;
 }
 
-int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights) {
+int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights, uint64_t mask) {
     cr_assert_eq(life.object[process].type, LIFE_PROCESS);
     cr_assert_eq(rights & (ABI_RIGHT_MANAGE | ABI_RIGHT_COPY), 0);
+    if (rights == ABI_RIGHT_SIGNAL) { // the supervisor's event
+        life.object[process].signals = mask;
+    }
     return handle; // the script uses the same numbers
 }
 
@@ -151,6 +154,7 @@ int64_t sys_thread_create(uint32_t process, uint64_t entry, uint64_t stack, uint
     cr_assert_eq(pread(file, &vmm->start, sizeof(vmm->start), 0), (ssize_t)sizeof(vmm->start));
     close(file);
     vmm->process = process;
+    vmm->signals = life.object[process].signals;
     vmm->console = life_map(vmm->start.console, 0, 0, process_pages(sizeof(*vmm->console)));
     ring_writer_open(&vmm->out, vmm->console->out, VMM_CONSOLE_OUT, &vmm->console->out_head,
                      &vmm->console->out_tail);
@@ -172,26 +176,27 @@ int64_t sys_event_signal(uint32_t event, uint64_t mask) {
     return 0;
 }
 
-int64_t sys_event_wait(uint32_t event, uint64_t deadline, uint64_t *bits) {
+int64_t sys_event_wait_for(uint32_t event, uint64_t mask, uint64_t deadline, uint64_t *bits) {
     (void)event;
-    if (life.bits == 0 && deadline == 0) {
+    if ((life.bits & mask) == 0 && deadline == 0) {
         return -ABI_ERROR_TIMEOUT;
     }
-    if (life.bits == 0 && life.was_full && !life.stays_full) {
+    if (life.was_full) { // by now it has become so empty that it signals
         life.bits |= 1;
         life.was_full = false;
     }
     life.console_left = life.console_room;
-    if (life.bits == 0 && !life.script(life.commands++) && life.bits == 0) {
-        if (deadline != ABI_FOREVER) {
-            life.now = deadline > life.now ? deadline : life.now;
-            return -ABI_ERROR_TIMEOUT;
-        }
+    bool has_acted = life.bits != 0 || life.script(life.commands++) || life.bits != 0;
+    if (!has_acted && deadline == ABI_FOREVER) {
         longjmp(life.out, LIFE_SLEEPS);
     }
+    if ((life.bits & mask) == 0 && deadline != ABI_FOREVER) {
+        life.now = deadline > life.now ? deadline : life.now;
+        return -ABI_ERROR_TIMEOUT;
+    }
     cr_assert_lt(++life.sleeps, 100000, "the supervisor is busy with nothing");
-    *bits = life.bits;
-    life.bits = 0;
+    *bits = life.bits & mask;
+    life.bits &= ~mask;
     return 0;
 }
 

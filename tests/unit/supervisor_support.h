@@ -46,6 +46,7 @@ struct life_object {
     // Processes.
     struct abi_process_status status;
     uint64_t mask;
+    uint64_t signals; // as in struct life_vmm
     uint32_t start_memory;
     uint32_t in_group;
     struct abi_group group; // groups
@@ -56,6 +57,7 @@ struct life_vmm {
     struct vmm_start start;
     struct abi_group group; // as it was when the VMM was started
     uint32_t process;
+    uint64_t signals; // what it may signal on the supervisor's event
     struct vmm_console *console;
     struct ring_writer out;
     struct ring_reader in;
@@ -66,7 +68,6 @@ struct life {
     uint64_t used; // of the supervisor's quota
     uint64_t bits; // of the supervisor's event
     bool was_full;
-    bool stays_full;     // the console never becomes so empty that it signals
     size_t console_room; // taken a sleep; 0: as much as there is
     size_t console_left;
     char console[8 << 20];

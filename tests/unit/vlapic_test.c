@@ -8,6 +8,7 @@
 #define timer_cancel  vlapic_test_timer_cancel
 #define vcpu_post     vlapic_test_post
 #define vcpu_notify   vlapic_test_notify
+#define vcpu_post_nmi vlapic_test_post_nmi
 #define vm_find_cpuid vlapic_test_find_cpuid
 #define vmtime_ratio  vlapic_test_vmtime_ratio
 #define vmtime_host   vlapic_test_vmtime_host
@@ -46,6 +47,9 @@ void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
     vcpu->pending |= bits;
 }
 static unsigned notified;
+void vcpu_post_nmi(struct vcpu *vcpu) {
+    vcpu->pending |= VCPU_PENDING_NMI;
+}
 void vcpu_notify(struct vcpu *vcpu) {
     cr_expect(vlapic_is_notified(&vcpu->vlapic));
     notified++;
@@ -451,6 +455,44 @@ Test(vlapic, one_shot_counts_down_and_fires_once) {
     cr_expect_eq(take(v), 0x70);
     advance_to(vlapic_now + 1000000);
     cr_expect_not(has_irr(v, 0x70));
+}
+
+// SDM 3A 11.5.4: what has counted to 0 stays there until it is programmed again.
+Test(vlapic, expired_one_shot_stays_over) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    struct vcpu_apic state;
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x70);
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0x3);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000);
+    advance_to(1000 + 16 * 1000);
+    cr_expect_eq(take(v), 0x70);
+    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x70);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 0);
+    cr_expect_null(v->vlapic.timer.cpu);
+    vlapic_save(v, &state);
+    cr_assert_eq(vlapic_restore(v, &state), ABI_OK);
+    cr_expect_null(v->vlapic.timer.cpu, "nor by a restore");
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    cr_expect_null(v->vlapic.timer.cpu, "nor by the divider");
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000000);
+    cr_expect_not_null(v->vlapic.timer.cpu);
+}
+
+// One that runs never shows 0, which would be lost by saving it.
+Test(vlapic, last_fraction_of_a_tick_counts) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    struct vcpu_apic state;
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x70);
+    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0x3);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 100000);
+    advance_to(1000 + 1600000 - 1);
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 1);
+    vlapic_save(v, &state);
+    cr_assert_eq(vlapic_restore(v, &state), ABI_OK);
+    cr_expect_not_null(v->vlapic.timer.cpu);
 }
 
 Test(vlapic, divider_codes) {

@@ -92,7 +92,8 @@ Test(vmm_cpuid, dangerous_features_are_hidden) {
     const uint32_t hidden_7c = 1u << 3 | 1u << 4 | 1u << 5 | 1u << 7 | 1u << 16 | 1u << 29 |
                                1u << 30 | 1u << 31; // PKU OSPKE WAITPKG CET LA57 ENQCMD SGX_LC PKS
     cr_assert_eq(get(7, 0)->ecx & hidden_7c, 0);
-    cr_assert_eq(get(7, 0)->edx & 0xfc000000u, 0); // speculation controls and their MSRs
+    cr_assert_eq(get(7, 0)->edx & (1u << 9 | 1u << 13 | 1u << 30), 0); // SRBDS, TSX abort, CORE_CAP
+    cr_assert_eq(get(7, 2)->edx & ~0x3fu, 0);
     cr_assert_eq(get(7, 0)->edx & (1u << 20 | 7u << 22), 1u << 23); // IBT and AMX; not AVX512-FP16
     cr_assert_eq(get(0xd, 1)->eax, 5); // XSAVEOPT and XGETBV1, neither XSAVEC nor XSAVES
     for (uint32_t leaf = 0x8; leaf <= 0x14; leaf++)
@@ -100,6 +101,25 @@ Test(vmm_cpuid, dangerous_features_are_hidden) {
             cr_assert_eq(get(leaf, 0)->eax, 0, "leaf %#x", leaf);
     cr_assert_eq(get(0x80000001, 0)->ecx & (1u << 2), 0); // SVM
     cr_assert_eq(get(6, 0)->eax, 4);                      // ARAT alone
+}
+
+// Each has its register, or is an instruction; ARCH_CAPABILITIES only where there is something to say.
+Test(vmm_cpuid, speculation_controls_pass) {
+    struct cpuid_config c = config(rich);
+    c.arch_capabilities = 1;
+    count = cpuid_build(&c, table);
+    const uint32_t controls =
+        0xbc000400u; // MD_CLEAR SPEC_CTRL STIBP L1D_FLUSH ARCH_CAPABILITIES SSBD
+    cr_assert_eq(get(7, 0)->edx & controls, controls);
+    cr_assert_eq(get(7, 2)->edx, 0x3f);
+    cr_assert_eq(get(7, 0)->eax, 2);
+    c.arch_capabilities = 0;
+    count = cpuid_build(&c, table);
+    cr_assert_eq(get(7, 0)->edx & controls, controls & ~(1u << 29));
+    c = config(bare);
+    count = cpuid_build(&c, table);
+    cr_assert_eq(get(7, 0)->edx, 0);
+    cr_assert_eq(get(7, 2)->edx, 0);
 }
 
 Test(vmm_cpuid, emulated_features_are_always_there) {

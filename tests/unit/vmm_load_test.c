@@ -117,7 +117,7 @@ Test(vmm_load, linux_is_placed_as_the_protocol_says) {
     cr_assert_eq(zero_page(0x210, 1), 0xff);
     cr_assert_eq(zero_page(0x070, 8), 0xe0000);
     cr_assert_eq(zero_page(0x26c, 4), 0); // behind the header: not copied
-    cr_assert_eq(zero_page(0x1e8, 1), 4);
+    cr_assert_eq(zero_page(0x1e8, 1), 5);
     cr_assert_eq(zero_page(0x2d0 + 3 * 20, 8), MIB);
     uint64_t at = zero_page(0x218, 4);
     cr_assert_eq(at % 4096, 0);

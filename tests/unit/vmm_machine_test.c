@@ -177,6 +177,71 @@ Test(vmm_machine, save_and_restore_is_the_same_machine) {
     cr_assert_arr_eq(again, saved, size);
 }
 
+// A deadline that wraps around would have passed for ever.
+Test(vmm_machine, impossible_times_are_refused) {
+    static const uint64_t times[] = {MACHINE_NS_MAX, UINT64_MAX - 1000, UINT64_MAX};
+    make(0, VCPUS);
+    live(0);
+    size_t size = machine_saved_size(&machine[0]);
+    cr_assert_eq(machine_save(&machine[0], saved), MACHINE_OK);
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        memcpy(saved + 32, &times[i], sizeof(times[i]));
+        uint64_t before = world[0].now;
+        cr_assert_eq(machine_restore(&machine[0], saved, size), MACHINE_NOT_SAVED);
+        cr_assert_eq(world[0].now, before);
+    }
+    uint64_t latest = MACHINE_NS_MAX - 1;
+    memcpy(saved + 32, &latest, sizeof(latest));
+    cr_assert_eq(machine_restore(&machine[0], saved, size), MACHINE_OK);
+    for (int i = 0; i < 1000; i++) {
+        board_run(&machine[0].board, world[0].now);
+        uint64_t next = board_next_deadline(&machine[0].board);
+        cr_assert_gt(next, world[0].now);
+        world[0].now = next;
+    }
+}
+
+Test(vmm_machine, the_firmware_has_run) {
+    make(0, 1);
+    cr_assert_eq(in(0, 0x21), 0xff);
+    cr_assert_eq(in(0, 0xa1), 0xff);
+    cr_assert_eq(in(0, 0x4d1), 0x0e);
+    out(0, 0x43, 0xe2); // the status of counter 0
+    cr_assert_eq(in(0, 0x40) & 0x3f, 0x36);
+    world[0].now = 1000000;
+    out(0, 0x43, 0x00);
+    uint16_t first = in(0, 0x40);
+    first |= (uint16_t)(in(0, 0x40) << 8);
+    world[0].now += 1000000;
+    out(0, 0x43, 0x00);
+    uint16_t second = in(0, 0x40);
+    second |= (uint16_t)(in(0, 0x40) << 8);
+    cr_assert_eq((uint16_t)(first - second), 2 * 1193); // by twos, in a millisecond
+}
+
+// An idle machine does not wake up for the clock that the firmware started, until somebody listens.
+Test(vmm_machine, unheard_clock_costs_nothing) {
+    make(0, 1);
+    cr_assert_eq(board_next_deadline(&machine[0].board), DEVICE_NO_DEADLINE);
+    world[0].now = 1000000000;
+    world[0].deadline = DEVICE_NO_DEADLINE;
+    out(0, 0x21, 0xfe); // at the 8259
+    cr_assert_leq(world[0].deadline, world[0].now);
+    board_run(&machine[0].board, world[0].now);
+    cr_assert(world[0].extint);
+    cr_assert_gt(board_next_deadline(&machine[0].board), world[0].now);
+    cr_assert_leq(board_next_deadline(&machine[0].board), world[0].now + 54925400);
+    out(0, 0x21, 0xff);
+    cr_assert_eq(board_next_deadline(&machine[0].board), DEVICE_NO_DEADLINE);
+    world[0].deadline = DEVICE_NO_DEADLINE;
+    bus_mmio_write(&machine[0].board.bus, 0xfec00000, 4, 0x14); // at the IOAPIC
+    bus_mmio_write(&machine[0].board.bus, 0xfec00010, 4, 0x40);
+    cr_assert_leq(world[0].deadline, world[0].now + 54925400);
+    world[0].now += 54925400;
+    board_run(&machine[0].board, world[0].now);
+    cr_assert_eq(world[0].messages, 1);
+}
+
 Test(vmm_machine, foreign_and_damaged_records_are_refused) {
     make(0, VCPUS);
     size_t size = machine_saved_size(&machine[0]);

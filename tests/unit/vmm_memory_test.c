@@ -15,7 +15,8 @@ static uint8_t *const base = (uint8_t *)0x10000000000ULL;
 static const uint64_t sizes[] = {MEMORY_SIZE_MIN, 64ULL << 20, 3 * GIB - 4096, 3 * GIB,
                                  3 * GIB + 4096,  4 * GIB,     64 * GIB};
 
-Test(vmm_memory, regions_cover_each_byte_once_but_video) {
+// The ROM is there twice.
+Test(vmm_memory, regions_cover_each_byte_but_video) {
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
         struct memory memory;
         struct memory_region regions[MEMORY_REGIONS_MAX];
@@ -27,13 +28,18 @@ Test(vmm_memory, regions_cover_each_byte_once_but_video) {
             cr_assert_gt(regions[i].size, 0);
             if (i > 0) {
                 cr_assert_geq(regions[i].gpa, regions[i - 1].gpa + regions[i - 1].size);
-                cr_assert_geq(regions[i].offset, regions[i - 1].offset + regions[i - 1].size);
             }
             cr_assert_eq(memory_pointer(&memory, regions[i].gpa, regions[i].size),
                          base + regions[i].offset);
-            cr_assert_null(memory_pointer(&memory, regions[i].gpa, regions[i].size + 1));
+            cr_assert_eq(memory_is_rom(regions[i].gpa, 1), regions[i].is_rom);
+            cr_assert_eq(memory_is_rom(regions[i].gpa, regions[i].size), regions[i].is_rom);
+            uint64_t end = regions[i].gpa + regions[i].size;
+            bool goes_on = i + 1 < count && regions[i + 1].gpa == end &&
+                           regions[i + 1].offset == regions[i].offset + regions[i].size;
+            cr_assert_eq(memory_pointer(&memory, regions[i].gpa, regions[i].size + 1) != NULL,
+                         goes_on);
         }
-        cr_assert_eq(total, sizes[s] - (MEMORY_VIDEO_END - MEMORY_VIDEO_BASE));
+        cr_assert_eq(total, sizes[s] - (MEMORY_VIDEO_END - MEMORY_VIDEO_BASE) + MEMORY_ROM_SIZE);
     }
 }
 
@@ -67,6 +73,23 @@ Test(vmm_memory, hole_belongs_to_the_bus) {
     cr_assert_null(memory_pointer(&memory, 0, UINT64_MAX));
     cr_assert_null(memory_pointer(&memory, PC_HIGH_RAM_BASE + GIB, 1));
     cr_assert_eq(memory_pointer(&memory, PC_HIGH_RAM_BASE, 1), base + 3 * GIB);
+}
+
+Test(vmm_memory, rom_is_not_writable_and_seen_twice) {
+    struct memory memory;
+    memory_init(&memory, base, 4 * GIB);
+    cr_assert_eq(memory_pointer(&memory, 0xfffffff0, 16), base + 0xffff0);
+    cr_assert_null(memory_pointer(&memory, 0xfffffff0, 17));
+    cr_assert_null(memory_pointer(&memory, 0xfffeffff, 2));
+    cr_assert(memory_is_rom(0xeffff, 2));
+    cr_assert(memory_is_rom(0xfffff, 1));
+    cr_assert_not(memory_is_rom(0xeffff, 1));
+    cr_assert_not(memory_is_rom(0x100000, 8));
+    cr_assert(memory_is_rom(0xfffeffff, 2));
+    cr_assert(memory_is_rom(0xffffffff, 1));
+    cr_assert(memory_is_rom(0xffffffff, 2));
+    cr_assert_not(memory_is_rom(0x100000000, 8));
+    cr_assert_not(memory_is_rom(0xfffeffff, 1));
 }
 
 Test(vmm_clock, both_directions_agree) {

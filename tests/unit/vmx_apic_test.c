@@ -17,8 +17,8 @@ static struct vcpu_page apic_vcpu_page;
 static struct vcpu apic_vcpu;
 static _Alignas(PAGE_SIZE) uint8_t apic_page[PAGE_SIZE];
 
-hpa_t policy_msr_bitmap(bool is_apic_open) {
-    return (hpa_t){is_apic_open ? BITMAP_OPEN : BITMAP_CLOSED};
+hpa_t policy_msr_bitmap(bool is_apic_open, bool is_spec_open) {
+    return (hpa_t){(is_apic_open ? BITMAP_OPEN : BITMAP_CLOSED) + is_spec_open};
 }
 
 static void apic_set_up(enum apic_level level) {
@@ -62,6 +62,15 @@ Test(vmx_apic, the_level_says_who_works) {
                      level >= APIC_POSTED ? descriptor.v : 0);
         cr_expect_eq(descriptor.v % 64, 0);
     }
+}
+
+// Opening the one must not close the other.
+Test(vmx_apic, speculation_control_stays_open) {
+    apic_set_up(APIC_REGISTERS);
+    apic_x.is_spec_open = true;
+    enable(X2APIC_BASE);
+    vmx_sync_apic(&apic_vcpu);
+    cr_expect_eq(vmcs_read64(VMCS_MSR_BITMAP), BITMAP_OPEN + 1);
 }
 
 Test(vmx_apic, x2apic_mode_opens_and_closes) {

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "vmx/caps.h"
+#include "vmx/exit.h"
 
 static void vmx_control_test_log(const char *format, ...) {
     (void)format;
@@ -202,4 +203,126 @@ Test(vmx_control, apic_controls_come_together) {
                      0);
         cr_expect_eq(caps.has_x2apic_mode, limit >= APIC_TPR);
     }
+}
+
+// ---- exits and controls -----------------------------------------------------------------------------
+
+// Why an exit can come: SDM 3C 26.1 "Instructions That Cause VM Exits", 26.2 "Other Causes of VM Exits".
+enum cause {
+    ALWAYS,      // whatever the controls say
+    ASKED,       // by the control, which we want where it is
+    IN_TIME,     // by a control that comes and goes while a guest runs
+    NEVER_ASKED, // by the control, which is off
+    UNDEFINED,   // while the control is off the instruction is #UD by itself
+    NO_SUCH,     // not for a guest like ours: SMM, failed entries
+};
+struct exit_cause {
+    enum vmx_exit exit;
+    enum cause cause;
+    enum control_word word;
+    uint64_t mask;
+};
+
+static const struct exit_cause exit_causes[] = {
+    {VMX_EXIT_EXCEPTION_OR_NMI, ASKED, CONTROL_PIN, PIN_NMI_EXITING},
+    {VMX_EXIT_EXTERNAL_INTERRUPT, ASKED, CONTROL_PIN, PIN_EXTERNAL_INTERRUPT_EXITING},
+    {VMX_EXIT_TRIPLE_FAULT, ALWAYS, 0, 0},
+    {VMX_EXIT_INIT_SIGNAL, NO_SUCH, 0, 0},
+    {VMX_EXIT_STARTUP_IPI, NO_SUCH, 0, 0},
+    {VMX_EXIT_IO_SMI, NO_SUCH, 0, 0},
+    {VMX_EXIT_OTHER_SMI, NO_SUCH, 0, 0},
+    {VMX_EXIT_INTERRUPT_WINDOW, IN_TIME, CONTROL_PRIMARY, PRIMARY_INTERRUPT_WINDOW_EXITING},
+    {VMX_EXIT_NMI_WINDOW, IN_TIME, CONTROL_PRIMARY, PRIMARY_NMI_WINDOW_EXITING},
+    {VMX_EXIT_TASK_SWITCH, ALWAYS, 0, 0},
+    {VMX_EXIT_CPUID, ALWAYS, 0, 0},
+    {VMX_EXIT_GETSEC, ALWAYS, 0, 0},
+    {VMX_EXIT_HLT, ASKED, CONTROL_PRIMARY, PRIMARY_HLT_EXITING},
+    {VMX_EXIT_INVD, ALWAYS, 0, 0},
+    {VMX_EXIT_INVLPG, NEVER_ASKED, CONTROL_PRIMARY, PRIMARY_INVLPG_EXITING},
+    {VMX_EXIT_RDPMC, ASKED, CONTROL_PRIMARY, PRIMARY_RDPMC_EXITING},
+    {VMX_EXIT_RDTSC, NEVER_ASKED, CONTROL_PRIMARY, PRIMARY_RDTSC_EXITING},
+    {VMX_EXIT_RSM, ALWAYS, 0, 0},
+    {VMX_EXIT_VMCALL, ALWAYS, 0, 0},
+    {VMX_EXIT_VMCLEAR, ALWAYS, 0, 0},
+    {VMX_EXIT_VMLAUNCH, ALWAYS, 0, 0},
+    {VMX_EXIT_VMPTRLD, ALWAYS, 0, 0},
+    {VMX_EXIT_VMPTRST, ALWAYS, 0, 0},
+    {VMX_EXIT_VMREAD, ALWAYS, 0, 0},
+    {VMX_EXIT_VMRESUME, ALWAYS, 0, 0},
+    {VMX_EXIT_VMWRITE, ALWAYS, 0, 0},
+    {VMX_EXIT_VMXOFF, ALWAYS, 0, 0},
+    {VMX_EXIT_VMXON, ALWAYS, 0, 0},
+    {VMX_EXIT_CONTROL_REGISTER, ALWAYS, 0, 0},
+    {VMX_EXIT_MOV_DR, NEVER_ASKED, CONTROL_PRIMARY, PRIMARY_MOV_DR_EXITING},
+    {VMX_EXIT_IO_INSTRUCTION, ASKED, CONTROL_PRIMARY, PRIMARY_UNCONDITIONAL_IO_EXITING},
+    {VMX_EXIT_RDMSR, ASKED, CONTROL_PRIMARY, PRIMARY_MSR_BITMAPS},
+    {VMX_EXIT_WRMSR, ASKED, CONTROL_PRIMARY, PRIMARY_MSR_BITMAPS},
+    {VMX_EXIT_ENTRY_FAILED_GUEST_STATE, NO_SUCH, 0, 0},
+    {VMX_EXIT_ENTRY_FAILED_MSR_LOADING, NO_SUCH, 0, 0},
+    {VMX_EXIT_MWAIT, ASKED, CONTROL_PRIMARY, PRIMARY_MWAIT_EXITING},
+    {VMX_EXIT_MONITOR_TRAP_FLAG, NEVER_ASKED, CONTROL_PRIMARY, PRIMARY_MONITOR_TRAP_FLAG},
+    {VMX_EXIT_MONITOR, ASKED, CONTROL_PRIMARY, PRIMARY_MONITOR_EXITING},
+    {VMX_EXIT_PAUSE, ASKED, CONTROL_SECONDARY, SECONDARY_PAUSE_LOOP_EXITING},
+    {VMX_EXIT_ENTRY_FAILED_MACHINE_CHECK, NO_SUCH, 0, 0},
+    {VMX_EXIT_TPR_BELOW_THRESHOLD, ASKED, CONTROL_PRIMARY, PRIMARY_TPR_SHADOW},
+    {VMX_EXIT_APIC_ACCESS, NEVER_ASKED, CONTROL_SECONDARY, SECONDARY_APIC_ACCESSES},
+    {VMX_EXIT_VIRTUALIZED_EOI, ASKED, CONTROL_SECONDARY, SECONDARY_INTERRUPT_DELIVERY},
+    {VMX_EXIT_GDTR_OR_IDTR, NEVER_ASKED, CONTROL_SECONDARY, SECONDARY_DESCRIPTOR_EXITING},
+    {VMX_EXIT_LDTR_OR_TR, NEVER_ASKED, CONTROL_SECONDARY, SECONDARY_DESCRIPTOR_EXITING},
+    {VMX_EXIT_EPT_VIOLATION, ASKED, CONTROL_SECONDARY, SECONDARY_EPT},
+    {VMX_EXIT_EPT_MISCONFIGURATION, NO_SUCH, 0, 0},
+    {VMX_EXIT_INVEPT, ALWAYS, 0, 0},
+    {VMX_EXIT_RDTSCP, NEVER_ASKED, CONTROL_PRIMARY, PRIMARY_RDTSC_EXITING},
+    {VMX_EXIT_PREEMPTION_TIMER, IN_TIME, CONTROL_PIN, PIN_PREEMPTION_TIMER},
+    {VMX_EXIT_INVVPID, ALWAYS, 0, 0},
+    {VMX_EXIT_WBINVD, ASKED, CONTROL_SECONDARY, SECONDARY_WBINVD_EXITING},
+    {VMX_EXIT_XSETBV, ALWAYS, 0, 0},
+    {VMX_EXIT_APIC_WRITE, ASKED, CONTROL_SECONDARY, SECONDARY_APIC_REGISTERS},
+    {VMX_EXIT_RDRAND, NEVER_ASKED, CONTROL_SECONDARY, SECONDARY_RDRAND_EXITING},
+    {VMX_EXIT_INVPCID, NEVER_ASKED, CONTROL_PRIMARY, PRIMARY_INVLPG_EXITING},
+    {VMX_EXIT_VMFUNC, UNDEFINED, CONTROL_SECONDARY, SECONDARY_VMFUNC},
+    {VMX_EXIT_ENCLS, ASKED, CONTROL_SECONDARY, SECONDARY_ENCLS_EXITING},
+    {VMX_EXIT_RDSEED, NEVER_ASKED, CONTROL_SECONDARY, SECONDARY_RDSEED_EXITING},
+    {VMX_EXIT_PAGE_MODIFICATION_LOG_FULL, NEVER_ASKED, CONTROL_SECONDARY, SECONDARY_PML},
+    {VMX_EXIT_XSAVES, UNDEFINED, CONTROL_SECONDARY, SECONDARY_XSAVES},
+    {VMX_EXIT_XRSTORS, UNDEFINED, CONTROL_SECONDARY, SECONDARY_XSAVES},
+    {VMX_EXIT_PCONFIG, UNDEFINED, CONTROL_SECONDARY, BIT(27)},
+    {VMX_EXIT_SPP_EVENT, NEVER_ASKED, CONTROL_SECONDARY, BIT(23)},
+    {VMX_EXIT_UMWAIT, UNDEFINED, CONTROL_SECONDARY, SECONDARY_USER_WAIT_PAUSE},
+    {VMX_EXIT_TPAUSE, UNDEFINED, CONTROL_SECONDARY, SECONDARY_USER_WAIT_PAUSE},
+    {VMX_EXIT_LOADIWKEY, UNDEFINED, CONTROL_PRIMARY, BIT(17)}, // a tertiary control, and CR4.KL
+    {VMX_EXIT_ENCLV, ASKED, CONTROL_SECONDARY, SECONDARY_ENCLV_EXITING},
+    {VMX_EXIT_ENQCMD_PASID, UNDEFINED, CONTROL_SECONDARY, BIT(21)},
+    {VMX_EXIT_ENQCMDS_PASID, UNDEFINED, CONTROL_SECONDARY, BIT(21)},
+    {VMX_EXIT_BUS_LOCK, NEVER_ASKED, CONTROL_SECONDARY, BIT(30)},
+    {VMX_EXIT_NOTIFY, NEVER_ASKED, CONTROL_SECONDARY, BIT(31)},
+    {VMX_EXIT_SEAMCALL, ALWAYS, 0, 0},
+    {VMX_EXIT_TDCALL, ALWAYS, 0, 0},
+};
+
+#define HANDLER_NAME_ROW(number, name, handler) [number] = #handler,
+static const char *const handler_names[VMX_EXIT_COUNT] = {VMX_EXITS(HANDLER_NAME_ROW)};
+
+// What docs/vmx.md says under "Policy", on a processor that has every control there is: an exit that has a handler is asked
+// for, or comes by itself; one that is not asked for has none.
+Test(vmx_control, each_exit_with_a_handler_is_asked_for_and_no_other) {
+    struct vmx_caps caps = {.ept_vpid = UINT64_MAX};
+    for (unsigned word = 0; word < CONTROL_WORD_COUNT; word++)
+        caps.allowed[word] = (struct control_allowed){0, UINT32_MAX};
+    cr_assert_null(caps_judge(&caps));
+    unsigned rows = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(exit_causes); i++) {
+        const struct exit_cause *row = &exit_causes[i];
+        const char *handler = handler_names[row->exit];
+        bool is_on = (caps.control[row->word] & row->mask) != 0;
+        bool has_handler = strcmp(handler, "exit_unexpected") != 0;
+        cr_expect_eq(is_on, row->cause == ASKED, "exit %u, %s", row->exit, handler);
+        if (row->cause == NEVER_ASKED || row->cause == NO_SUCH)
+            cr_expect_not(has_handler, "exit %u: %s", row->exit, handler);
+        else
+            cr_expect(has_handler, "exit %u: %s", row->exit, handler);
+    }
+    for (unsigned i = 0; i < VMX_EXIT_COUNT; i++)
+        rows += handler_names[i] != NULL;
+    cr_expect_eq(rows, ARRAY_COUNT(exit_causes), "a row for each");
 }

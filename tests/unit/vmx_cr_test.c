@@ -27,12 +27,40 @@ Test(vmx_cr, features_decide_what_cr4_may_have) {
     cr_expect_eq(efer_allowed(&everything), EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
 }
 
+// SDM 4 2.1 "Architectural MSRs", IA32_SPEC_CTRL: a bit of CPUID for each.
+Test(vmx_cr, features_decide_what_spec_ctrl_may_have) {
+    const struct {
+        uint32_t leaf7_edx, leaf7_2_edx;
+        uint64_t allowed;
+    } rows[] = {
+        {0, 0, 0},
+        {1u << 26, 0, 1},
+        {1u << 27, 0, 2},
+        {1u << 31, 0, 4},
+        {0, 1u << 1, 0x18},
+        {0, 1u << 2, 0x60},
+        {0, 1u << 0, 0x80},
+        {0, 1u << 3, 0x100},
+        {0, 1u << 4, 0x400},
+        {0, 1u << 5, 0},
+        {1u << 28 | 1u << 29 | 1u << 30 | 1u << 10, 0, 0},
+        {0xbc000410, 0, 7},        // Ice Lake
+        {0xffdd4430, 0x17, 0x4ff}, // Sapphire Rapids
+        {UINT32_MAX, UINT32_MAX, 0x5ff},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        const struct cr_features features = {.leaf7_edx = rows[i].leaf7_edx,
+                                             .leaf7_2_edx = rows[i].leaf7_2_edx};
+        cr_expect_eq(spec_ctrl_allowed(&features), rows[i].allowed, "row %zu", i);
+    }
+}
+
 Test(vmx_cr, host_masks_hold_what_is_ours) {
     cr_expect_eq(cr0_host_mask(true), CR0_CD | CR0_NW | CR0_NE);
     cr_expect_eq(cr0_host_mask(false), CR0_CD | CR0_NW | CR0_NE | CR0_PE | CR0_PG);
     uint64_t mask = cr4_host_mask(cr4_allowed(&everything));
-    cr_expect_eq(mask & (CR4_MCE | CR4_VMXE | CR4_OSXSAVE | CR4_PKE | CR4_LA57),
-                 CR4_MCE | CR4_VMXE | CR4_OSXSAVE | CR4_PKE | CR4_LA57);
+    cr_expect_eq(mask & (CR4_MCE | CR4_VMXE | CR4_PKE | CR4_LA57),
+                 CR4_MCE | CR4_VMXE | CR4_PKE | CR4_LA57);
     cr_expect_eq(mask & (CR4_PGE | CR4_PAE | CR4_SMEP), 0);
     // What CPUID does not show must exit, to fault.
     cr_expect_eq(cr4_host_mask(CR4_PAE) & CR4_SMEP, CR4_SMEP);
@@ -73,11 +101,13 @@ Test(vmx_cr, cr0_writes_fault_as_on_a_processor) {
 
 Test(vmx_cr, cr4_writes_fault_as_on_a_processor) {
     uint64_t allowed = cr4_allowed(&everything);
-    cr_expect(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_OSXSAVE, allowed, LONG_EFER));
-    cr_expect_not(cr4_write_is_valid(CR4_PAE, 0, allowed, LONG_EFER), "PAE in long mode");
-    cr_expect_not(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_VMXE, allowed, LONG_EFER));
-    cr_expect_not(cr4_write_is_valid(0, CR4_PCIDE, allowed, 0), "PCID outside long mode");
-    cr_expect(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_PCIDE, allowed, LONG_EFER));
+    cr_expect(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_OSXSAVE, allowed, LONG_EFER, 0x1fff));
+    cr_expect_not(cr4_write_is_valid(CR4_PAE, 0, allowed, LONG_EFER, 0), "PAE in long mode");
+    cr_expect_not(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_VMXE, allowed, LONG_EFER, 0));
+    cr_expect_not(cr4_write_is_valid(0, CR4_PCIDE, allowed, 0, 0), "PCID outside long mode");
+    cr_expect(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_PCIDE, allowed, LONG_EFER, 0x1000));
+    cr_expect_not(cr4_write_is_valid(CR4_PAE, CR4_PAE | CR4_PCIDE, allowed, LONG_EFER, 0x1008));
+    cr_expect(cr4_write_is_valid(CR4_PAE | CR4_PCIDE, CR4_PAE | CR4_PCIDE, allowed, LONG_EFER, 8));
 }
 
 Test(vmx_cr, efer_writes_fault_as_on_a_processor) {

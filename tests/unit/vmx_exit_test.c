@@ -12,6 +12,7 @@
 #define vm_ring_doorbell      vmx_exit_test_ring_doorbell
 #define vm_handle_fault       vmx_exit_test_handle_fault
 #define log_line              vmx_exit_test_log_line
+#define speculation_write     vmx_exit_test_speculation_write
 #include "kernel/vm.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
@@ -40,6 +41,7 @@ static struct {
     enum msr_result msr_result;
     uint64_t msr_value;
     uint8_t cr8;
+    bool has_spec;
 } seen;
 
 uint64_t vmcs_read_field(uint32_t field) {
@@ -93,6 +95,10 @@ enum exit_action exit_unexpected(struct vcpu *vcpu) {
 void vmx_dump(const struct vcpu *vcpu, const char *headline) {
     (void)vcpu, (void)headline;
 }
+void speculation_write(struct vmx_vcpu *x, uint64_t value) {
+    x->spec_guest.value = value;
+    seen.has_spec = true;
+}
 void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0) {
     uint64_t needed = CR0_PE | CR0_PG;
     x->entry_work = (cr0 & needed) == needed ? 0 : WORK_BAD_MODE;
@@ -128,6 +134,7 @@ TestSuite(vmx_exit_msr, .init = exit_set_up);
 TestSuite(vmx_exit_io, .init = exit_set_up);
 TestSuite(vmx_exit_memory, .init = exit_set_up);
 TestSuite(vmx_inject, .init = exit_set_up);
+TestSuite(vmx_step, .init = exit_set_up);
 
 static enum exit_action write_cr(unsigned number, uint64_t value) {
     exit_page.gpr[GPR_RBX] = value;
@@ -154,12 +161,11 @@ Test(vmx_exit_cr, retry_converges) {
         cr_expect_eq((vmcs_read(VMCS_CR0_READ_SHADOW) ^ values[i]) & exit_x.cr0_mask, 0);
     }
     exit_set_up();
-    cr_expect_eq(write_cr(4, CR4_PAE | CR4_OSXSAVE | CR4_PGE), EXIT_RETRY);
-    cr_expect_eq(
-        (vmcs_read(VMCS_CR4_READ_SHADOW) ^ (CR4_PAE | CR4_OSXSAVE | CR4_PGE)) & exit_x.cr4_mask, 0);
-    cr_expect_eq(vmcs_read(VMCS_GUEST_CR4), CR4_PAE | CR4_VMXE | CR4_MCE | CR4_OSXSAVE,
-                 "ours stay, OSXSAVE passes, PGE is the instruction's own to set");
-    cr_expect_eq(exit_x.cr4_shadow & CR4_OSXSAVE, CR4_OSXSAVE);
+    const uint64_t cr4 = CR4_PAE | CR4_MCE | CR4_OSXSAVE | CR4_PGE;
+    cr_expect_eq(write_cr(4, cr4), EXIT_RETRY);
+    cr_expect_eq((vmcs_read(VMCS_CR4_READ_SHADOW) ^ cr4) & exit_x.cr4_mask, 0);
+    cr_expect_eq(vmcs_read(VMCS_GUEST_CR4), CR4_PAE | CR4_VMXE | CR4_MCE,
+                 "ours stay, all others are the instruction's own to set");
 }
 
 Test(vmx_exit_cr, bad_writes_fault_and_change_nothing) {
@@ -169,6 +175,11 @@ Test(vmx_exit_cr, bad_writes_fault_and_change_nothing) {
     exit_set_up();
     cr_expect_eq(write_cr(4, CR4_PAE | CR4_VMXE), EXIT_RETRY);
     cr_expect(seen.has_vector && seen.vector == EXC_GP);
+    cr_expect_eq(exit_x.cr4_shadow, CR4_PAE);
+    exit_set_up();
+    vmcs_write(VMCS_GUEST_CR3, 0x5008);
+    cr_expect_eq(write_cr(4, CR4_PAE | CR4_MCE | CR4_PCIDE), EXIT_RETRY);
+    cr_expect(seen.has_vector && seen.vector == EXC_GP, "PCIDs, with one in CR3");
     cr_expect_eq(exit_x.cr4_shadow, CR4_PAE);
 }
 
@@ -235,6 +246,33 @@ Test(vmx_exit_msr, debugctl_has_btf_only) {
     cr_expect(seen.has_vector && seen.vector == EXC_GP);
 }
 
+Test(vmx_exit_msr, spec_ctrl_has_the_bits_that_cpuid_shows) {
+    exit_x.spec_allowed = 0x405;
+    cr_expect_eq(write_msr(0x48, 0x401), EXIT_ADVANCE);
+    cr_expect(seen.has_spec && exit_x.spec_guest.value == 0x401);
+    exit_page.gpr[GPR_RCX] = 0x48;
+    exit_page.gpr[GPR_RDX] = 7;
+    cr_expect_eq(exit_rdmsr(&exit_vcpu), EXIT_ADVANCE);
+    cr_expect_eq(exit_page.gpr[GPR_RAX], 0x401);
+    cr_expect_eq(exit_page.gpr[GPR_RDX], 0);
+    const uint64_t bad[] = {2, 0x403, 1ULL << 32, 1ULL << 63};
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        seen.has_vector = seen.has_spec = false;
+        cr_expect_eq(write_msr(0x48, bad[i]), EXIT_RETRY);
+        cr_expect(seen.has_vector && seen.vector == EXC_GP, "value %zu", i);
+        cr_expect(!seen.has_spec && exit_x.spec_guest.value == 0x401);
+    }
+}
+
+// The VMM knows no such register either, so that it is #GP.
+Test(vmx_exit_msr, spec_ctrl_that_cpuid_hides_is_not_there) {
+    cr_expect_eq(write_msr(0x48, 0), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_MSR_WRITE);
+    cr_expect_eq(exit_rdmsr(&exit_vcpu), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_MSR_READ);
+    cr_expect_not(seen.has_spec);
+}
+
 // ---- I/O and memory -----------------------------------------------------------------------------
 
 Test(vmx_exit_io, doorbells_end_here) {
@@ -258,7 +296,7 @@ Test(vmx_exit_io, strings_come_with_what_a_walk_needs) {
     cr_expect(exit_page.io.is_string && exit_page.io.segment == VMCS_FS);
     cr_expect_eq(exit_page.io.address_size, 8);
     cr_expect_eq(exit_page.walk.cr3, 0x5000);
-    cr_expect_eq(exit_page.walk.segment_base[VMCS_FS], 0x7777);
+    cr_expect_eq(exit_page.walk.segment[VMCS_FS].base, 0x7777);
     cr_expect_eq(exit_page.walk.code_size, 8);
 }
 
@@ -290,13 +328,49 @@ Test(vmx_exit_memory, faults_are_mapped_or_forwarded) {
     cr_expect_eq(seen.failure, VCPU_FAILURE_MEMORY);
 }
 
-Test(vmx_exit_memory, delivery_through_no_memory_ends_the_vm) {
+Test(vmx_exit_memory, delivery_through_no_memory_is_told) {
     vmcs_write32(VMCS_IDT_VECTORING_INFO, EVENT_VALID | EVENT_EXTERNAL_INTERRUPT | 0x30);
     seen.fault = VM_FAULT_RETRY;
     cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_RETRY);
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), EVENT_VALID | 0x30, "again");
     seen.fault = VM_FAULT_VMM;
-    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_KILL);
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_VMM);
+    cr_expect(exit_page.memory.is_delivery);
+    vmcs_write32(VMCS_IDT_VECTORING_INFO, 0);
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_VMM);
+    cr_expect_not(exit_page.memory.is_delivery);
+}
+
+Test(vmx_exit_memory, segments_are_whole_outside_64_bit_code) {
+    vmcs_write32(VMCS_LIMIT(VMCS_DS), 0xffff);
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_DS), 0xc093);
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_ES), 0x10093);
+    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)SEGMENT_DB);
+    vmx_fill_walk(&exit_vcpu);
+    cr_expect_eq(exit_page.walk.segment[VMCS_DS].limit, 0xffff);
+    cr_expect_eq(exit_page.walk.segment[VMCS_DS].attributes, 0xc093);
+    cr_expect_eq(exit_page.walk.segment[VMCS_ES].attributes, 0x93 | VCPU_SEGMENT_UNUSABLE);
+}
+
+// ---- single steps -------------------------------------------------------------------------------
+
+Test(vmx_step, ends_behind_one_instruction) {
+    uint32_t before = 0x100;
+    vmx_caps.allowed[CONTROL_PRIMARY].may1 = (uint32_t)PRIMARY_MONITOR_TRAP_FLAG;
+    cr_expect(vmx_step(&exit_vcpu));
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), before | PRIMARY_MONITOR_TRAP_FLAG);
+    exit_vcpu.is_stepping = true;
+    cr_expect_eq(exit_monitor_trap(&exit_vcpu), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_STEPPED);
+    cr_expect_not(exit_vcpu.is_stepping);
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), before);
+}
+
+Test(vmx_step, is_refused_where_the_processor_cannot) {
+    uint32_t before = vmcs_read32(VMCS_PRIMARY_CONTROLS);
+    vmx_caps.allowed[CONTROL_PRIMARY].may1 = 0;
+    cr_expect_not(vmx_step(&exit_vcpu));
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), before);
 }
 
 // ---- injection ----------------------------------------------------------------------------------
@@ -322,14 +396,33 @@ Test(vmx_inject, interrupts_wait_for_their_window) {
 }
 
 Test(vmx_inject, nmi_waits_for_iret) {
-    cr_expect(vmx_can_take_nmi(&exit_vcpu));
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_OPEN);
     vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, (uint32_t)BLOCKING_BY_NMI);
-    cr_expect_not(vmx_can_take_nmi(&exit_vcpu));
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_IN_SERVICE);
     cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), 0x100 | PRIMARY_NMI_WINDOW_EXITING);
     cr_expect_eq(exit_nmi_window(&exit_vcpu), EXIT_RETRY);
     cr_expect(exit_vcpu.pending & VCPU_PENDING_NMI);
     vmx_inject_nmi(&exit_vcpu);
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000202);
+    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, 0);
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_IN_SERVICE, "it is on its way in");
+    vmx_inject_interrupt(&exit_vcpu, 0x55);
+    cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_SHUT);
+}
+
+// SDM 3C 27.7.3: an entry that injects has no pending #DB any more.
+Test(vmx_inject, debug_exception_goes_first) {
+    const uint64_t due[] = {PENDING_DEBUG_SINGLE_STEP, PENDING_DEBUG_ENABLED | 1};
+    for (size_t i = 0; i < ARRAY_COUNT(due); i++) {
+        exit_set_up();
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG, due[i]);
+        cr_expect_not(vmx_can_take_interrupt(&exit_vcpu));
+        cr_expect_eq(vmx_can_take_nmi(&exit_vcpu), NMI_SHUT);
+        cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS),
+                     0x100 | PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING);
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG, 1);
+        cr_expect(vmx_can_take_interrupt(&exit_vcpu), "a breakpoint that is not enabled");
+    }
 }
 
 Test(vmx_inject, error_codes_follow_the_vector_and_the_mode) {

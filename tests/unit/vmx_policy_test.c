@@ -5,8 +5,9 @@
 #include "kernel/frame.h"
 
 static void *vmx_policy_test_page(void) {
-    static uint8_t page[PAGE_SIZE];
-    return page;
+    static uint8_t page[4][PAGE_SIZE];
+    static unsigned count;
+    return page[count++];
 }
 static hpa_t vmx_policy_test_address(const void *page) {
     return (hpa_t){(uint64_t)page};
@@ -17,6 +18,8 @@ static hpa_t vmx_policy_test_address(const void *page) {
 #include "vmx/exit.h"
 #include "vmx/policy.c"
 #include "vmx/vmcs.h"
+
+#define HAS_ALL (MSR_NEEDS_RDTSCP | MSR_NEEDS_PRED_CMD | MSR_NEEDS_FLUSH_CMD)
 
 Test(vmx_policy, rules_are_sorted_without_overlap) {
     for (size_t i = 0; i < msr_rule_count; i++) {
@@ -29,7 +32,7 @@ Test(vmx_policy, rules_are_sorted_without_overlap) {
 
 Test(vmx_policy, what_is_not_named_exits) {
     static uint8_t bitmap[PAGE_SIZE];
-    msr_bitmap_fill(bitmap, true);
+    msr_bitmap_fill(bitmap, HAS_ALL);
     size_t open = 0;
     for (size_t i = 0; i < PAGE_SIZE * 8; i++)
         open += !((bitmap[i / 8] >> (i % 8)) & 1);
@@ -50,7 +53,7 @@ Test(vmx_policy, closed_addresses_exit_on_writes_only) {
     static const uint32_t addresses[] = {0x175,      0x176,      0xc0000082, 0xc0000083,
                                          0xc0000100, 0xc0000101, 0xc0000102};
     static uint8_t bitmap[PAGE_SIZE];
-    msr_bitmap_fill(bitmap, true);
+    msr_bitmap_fill(bitmap, HAS_ALL);
     msr_bitmap_close_addresses(bitmap);
     for (size_t i = 0; i < ARRAY_COUNT(addresses); i++) {
         cr_expect(msr_bitmap_exits(bitmap, addresses[i], true), "MSR 0x%x", addresses[i]);
@@ -62,7 +65,7 @@ Test(vmx_policy, closed_addresses_exit_on_writes_only) {
 
 Test(vmx_policy, named_ones_pass) {
     static uint8_t bitmap[PAGE_SIZE];
-    msr_bitmap_fill(bitmap, true);
+    msr_bitmap_fill(bitmap, HAS_ALL);
     cr_expect_not(msr_bitmap_exits(bitmap, MSR_LSTAR, true));
     cr_expect_not(msr_bitmap_exits(bitmap, MSR_SYSENTER_EIP, true));
     cr_expect_not(msr_bitmap_exits(bitmap, MSR_KERNEL_GS_BASE, false));
@@ -76,13 +79,60 @@ Test(vmx_policy, named_ones_pass) {
 
 Test(vmx_policy, no_tsc_aux_without_rdtscp) {
     static uint8_t bitmap[PAGE_SIZE];
-    msr_bitmap_fill(bitmap, false);
+    msr_bitmap_fill(bitmap, HAS_ALL & ~(uint32_t)MSR_NEEDS_RDTSCP);
     cr_expect(msr_bitmap_exits(bitmap, MSR_TSC_AUX, false));
     cr_expect(msr_bitmap_exits(bitmap, MSR_TSC_AUX, true));
 }
 
+// Orders to the predictors and the cache pass where they are, and are never read; the register that holds something
+// passes for who has one of his own.
+Test(vmx_policy, speculation_controls_pass_where_they_are) {
+    static uint8_t bitmap[PAGE_SIZE];
+    msr_bitmap_fill(bitmap, HAS_ALL);
+    cr_expect_not(msr_bitmap_exits(bitmap, 0x49, true));
+    cr_expect_not(msr_bitmap_exits(bitmap, 0x10b, true));
+    cr_expect(msr_bitmap_exits(bitmap, 0x49, false));
+    cr_expect(msr_bitmap_exits(bitmap, 0x10b, false));
+    for (int is_write = 0; is_write < 2; is_write++) {
+        cr_expect(msr_bitmap_exits(bitmap, 0x48, is_write));
+        cr_expect(msr_bitmap_exits(bitmap, 0x10a, is_write));
+    }
+    msr_bitmap_open_spec(bitmap);
+    for (int is_write = 0; is_write < 2; is_write++) {
+        cr_expect_not(msr_bitmap_exits(bitmap, 0x48, is_write));
+        cr_expect(msr_bitmap_exits(bitmap, 0x10a, is_write));
+    }
+    msr_bitmap_fill(bitmap, MSR_NEEDS_PRED_CMD);
+    cr_expect_not(msr_bitmap_exits(bitmap, 0x49, true));
+    cr_expect(msr_bitmap_exits(bitmap, 0x10b, true));
+    msr_bitmap_fill(bitmap, MSR_NEEDS_FLUSH_CMD);
+    cr_expect(msr_bitmap_exits(bitmap, 0x49, true));
+    cr_expect_not(msr_bitmap_exits(bitmap, 0x10b, true));
+}
+
+static uint8_t *open_page(bool is_apic_open, bool is_spec_open) {
+    return (uint8_t *)policy_msr_bitmap(is_apic_open, is_spec_open).v;
+}
+
+Test(vmx_policy, each_of_the_four_bitmaps_opens_what_it_says) {
+    vmx_caps.apic = APIC_REGISTERS;
+    vmx_caps.spec_ctrl = 1;
+    vmx_caps.has_pred_cmd = true;
+    vmx_caps.has_flush_cmd = vmx_caps.has_rdtscp = false;
+    cr_assert(policy_init());
+    for (int apic = 0; apic < 2; apic++)
+        for (int spec = 0; spec < 2; spec++) {
+            const uint8_t *page = open_page(apic, spec);
+            cr_expect_eq(msr_bitmap_exits(page, MSR_X2APIC(VLAPIC_EOI), true), !apic);
+            cr_expect_eq(msr_bitmap_exits(page, 0x48, true), !spec);
+            cr_expect_not(msr_bitmap_exits(page, 0x49, true));
+            cr_expect(msr_bitmap_exits(page, 0x10b, true));
+            cr_expect(msr_bitmap_exits(page, MSR_TSC_AUX, false));
+        }
+}
+
 static void open_bitmap(uint8_t *bitmap, enum apic_level level) {
-    msr_bitmap_fill(bitmap, true);
+    msr_bitmap_fill(bitmap, HAS_ALL);
     msr_bitmap_open_apic(bitmap, level);
 }
 
@@ -142,12 +192,23 @@ Test(vmx_ept, rights_come_back) {
 }
 
 Test(vmx_ept, leaf_sizes_follow_the_processor) {
-    ept_init(true, true);
+    ept_init(true, true, false);
     cr_expect_eq(ept_format.leaf_level_max, 2);
-    ept_init(true, false);
+    ept_init(true, false, false);
     cr_expect_eq(ept_format.leaf_level_max, 1);
-    ept_init(false, false);
+    ept_init(false, false, false);
     cr_expect_eq(ept_format.leaf_level_max, 0);
+}
+
+Test(vmx_ept, large_leaves_have_no_code_where_it_must_be_small) {
+    ept_init(true, true, true);
+    cr_expect(ept_format.is_code_small);
+    const uint32_t rwx = PT_READ | PT_WRITE | PT_EXECUTE;
+    cr_expect_eq(ept_format.leaf((hpa_t){SIZE_1G}, rwx, 0), SIZE_1G | 0x77);
+    cr_expect_eq(ept_format.leaf((hpa_t){SIZE_1G}, rwx, 1), SIZE_1G | 0xf3);
+    cr_expect_eq(ept_format.leaf((hpa_t){SIZE_1G}, rwx, 2), SIZE_1G | 0xf3);
+    ept_init(true, true, false);
+    cr_expect_eq(ept_format.leaf((hpa_t){SIZE_1G}, rwx, 2), SIZE_1G | 0xf7);
 }
 
 Test(vmx_ept, pointer_says_four_levels_write_back) {

@@ -299,9 +299,9 @@ Test(walk, entry_that_changes_is_walked_again) {
 Test(walk, table_outside_memory) {
     start_long();
     set(TABLE2, 0, UINT64_C(0xfee00000) | P | W);
-    cr_assert_eq(walk(0x1234, WALK_READ), WALK_UNBACKED);
+    expect_fault(0x1234, WALK_READ, WALK_ERROR_PRESENT | WALK_ERROR_RESERVED);
     guest.ctx.cr3 = UINT64_C(0xfee00000);
-    cr_assert_eq(walk(0x1234, WALK_READ), WALK_UNBACKED);
+    expect_fault(0x1234, WALK_READ, WALK_ERROR_PRESENT | WALK_ERROR_RESERVED);
 }
 
 Test(walk, fast_window_gives_the_same) {
@@ -373,23 +373,26 @@ Test(walk, fetch_across_pages) {
         guest.ram[PAGE + 0xffa + k] = (uint8_t)(k + 1);
         guest.ram[0x6000 + k] = (uint8_t)(k + 0x41);
     }
-    walk_fetch(&guest.ctx, 0x1ffa, &code);
+    walk_fetch(&guest.ctx, 0x1ffa, true, &code);
     cr_assert_eq(code.status, WALK_OK);
     cr_assert_eq(code.count, WALK_CODE_BYTES);
     cr_assert_eq(code.bytes[5], 6);
     cr_assert_eq(code.bytes[6], 0x41);
     cr_assert_eq(code.bytes[15], 0x4a);
     set(TABLE1, 2, 0x6000 | P | NX);
-    walk_fetch(&guest.ctx, 0x1ffa, &code);
+    walk_fetch(&guest.ctx, 0x1ffa, true, &code);
     cr_assert_eq(code.status, WALK_PAGE_FAULT);
     cr_assert_eq(code.count, 6);
     cr_assert_eq(code.fault_gva, 0x2000);
     cr_assert_eq(code.error_code, WALK_ERROR_PRESENT | WALK_ERROR_FETCH);
     set(TABLE1, 2, UINT64_C(0xfee00000) | P);
-    walk_fetch(&guest.ctx, 0x1ffa, &code);
-    cr_assert_eq(code.status, WALK_UNBACKED);
-    cr_assert_eq(code.count, 6);
-    walk_fetch(&guest.ctx, 0x1ff0, &code);
+    walk_fetch(&guest.ctx, 0x1ffa, true, &code);
+    cr_assert_eq(code.status, WALK_OK);
+    cr_assert_eq(code.count, WALK_CODE_BYTES);
+    cr_assert_eq(code.bytes[5], 6);
+    cr_assert_eq(code.bytes[6], 0xff, "nothing answers there");
+    cr_assert_eq(code.bytes[15], 0xff);
+    walk_fetch(&guest.ctx, 0x1ff0, true, &code);
     cr_assert_eq(code.status, WALK_OK);
     cr_assert_eq(code.count, WALK_CODE_BYTES);
 }

@@ -12,6 +12,7 @@
 #include "../../lib/string.h"
 #include "../pc.h"
 #include "../pm.h"
+#include "../rtc.h"
 #include "tables.h"
 
 #include "vmm/acpi/cpus.h"
@@ -28,19 +29,18 @@ enum {
     WAET_REVISION = 1,
 
     PROFILE_ENTERPRISE_SERVER = 4,
-    LATENCY_NO_C2 = 101,  // "> 100: no C2"
-    LATENCY_NO_C3 = 1001, // "> 1000: no C3"
-    CENTURY_INDEX = 0x32,
+    LATENCY_NO_C2 = 101,         // "> 100: no C2"
+    LATENCY_NO_C3 = 1001,        // "> 1000: no C3"
     BOOT_ARCH = 1 << 0 | 1 << 2, // LEGACY_DEVICES, VGA Not Present; no 8042
 
     FADT_WBINVD = 1 << 0,
     FADT_PROC_C1 = 1 << 2,
     FADT_SLP_BUTTON = 1 << 5, // there is none in fixed hardware
-    FADT_FIX_RTC = 1 << 6,    // nor a wake-up by the RTC
     FADT_TMR_VAL_EXT = 1 << 8,
     FADT_RESET_REG_SUP = 1 << 10,
-    FADT_FLAGS = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_TMR_VAL_EXT |
-                 FADT_RESET_REG_SUP,
+    // Fixed hardware has a power button and the RTC's alarm: their flags would say that it has not.
+    FADT_FLAGS =
+        FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_TMR_VAL_EXT | FADT_RESET_REG_SUP,
 
     RESET_PORT = 0xcf9,
     RESET_VALUE = 0x06,
@@ -60,7 +60,6 @@ enum {
     MADT_ACTIVE_HIGH = 1,
     MADT_LEVEL = 3 << 2,
     MADT_NMI_LINT = 1,
-    GSI_PIT = 2,
 
     WAET_PM_TIMER_GOOD = 1 << 1, // one read is enough
 
@@ -228,7 +227,9 @@ static void build_fadt(struct builder *b, uint64_t facs, uint64_t dsdt) {
     table->sci_int = PC_IRQ_SCI;
     table->p_lvl2_lat = LATENCY_NO_C2;
     table->p_lvl3_lat = LATENCY_NO_C3;
-    table->century = CENTURY_INDEX;
+    table->day_alrm = RTC_ALARM_DAY;
+    table->mon_alrm = RTC_ALARM_MONTH;
+    table->century = RTC_CENTURY;
     table->iapc_boot_arch = BOOT_ARCH;
     table->flags = FADT_FLAGS;
     memcpy(table->hypervisor_vendor, OEM_TABLE_ID, sizeof(table->hypervisor_vendor));
@@ -265,7 +266,7 @@ static const struct madt_tail madt_tail = {
     .pit = {.type = MADT_OVERRIDE,
             .length = sizeof(struct acpi_madt_override),
             .source = PC_IRQ_PIT,
-            .gsi = GSI_PIT},
+            .gsi = PC_GSI_PIT},
     .sci = {.type = MADT_OVERRIDE,
             .length = sizeof(struct acpi_madt_override),
             .source = PC_IRQ_SCI,
