@@ -38,6 +38,7 @@ enum argument {
     GPA,
     DEADLINE,
     VALUE,
+    MASK,
     ENTRY, // of a thread
     STACK,
     CPU,
@@ -51,7 +52,7 @@ struct row {
 
 static const struct row rows[MANY] = {
     [ABI_HANDLE_CLOSE] = {KINDS, KINDS, KINDS, {HANDLE}},
-    [ABI_HANDLE_COPY] = {PROCESS, KINDS, KINDS, {HANDLE, HANDLE2, RIGHTS}},
+    [ABI_HANDLE_COPY] = {PROCESS, KINDS, KINDS, {HANDLE, HANDLE2, RIGHTS, VALUE}},
     [ABI_QUOTA_CREATE] = {QUOTA_HANDLE, KINDS, QUOTA_HANDLE, {HANDLE, SIZE}},
     [ABI_QUOTA_READ] = {QUOTA_HANDLE, KINDS, KINDS, {HANDLE, POINTER}},
     [ABI_MEMORY_CREATE] = {QUOTA_HANDLE, KINDS, MEMORY, {HANDLE, SIZE, NONE}},
@@ -67,7 +68,7 @@ static const struct row rows[MANY] = {
     [ABI_THREAD_YIELD] = {KINDS, KINDS, KINDS, {NONE}},
     [ABI_EVENT_CREATE] = {QUOTA_HANDLE, KINDS, EVENT, {HANDLE}},
     [ABI_EVENT_SIGNAL] = {EVENT, KINDS, KINDS, {HANDLE, VALUE}},
-    [ABI_EVENT_WAIT] = {EVENT, KINDS, KINDS, {HANDLE, DEADLINE, POINTER}},
+    [ABI_EVENT_WAIT] = {EVENT, KINDS, KINDS, {HANDLE, DEADLINE, POINTER, MASK}},
     [ABI_CHANNEL_CREATE] = {QUOTA_HANDLE, KINDS, KINDS, {HANDLE, POINTER}},
     [ABI_CHANNEL_BIND] = {CHANNEL, EVENT, KINDS, {HANDLE, HANDLE2, VALUE}},
     [ABI_CHANNEL_SEND] = {CHANNEL, KINDS, KINDS, {HANDLE, POINTER, MESSAGE}},
@@ -197,6 +198,8 @@ static uint64_t choose(struct own *self, struct dice *dice, const struct row *ro
         return dice_one_in(dice, 64) ? ABI_FOREVER : wall_tsc() + dice_below(dice, 20000);
     case VALUE:
         return dice_value(dice);
+    case MASK:
+        return dice_one_in(dice, 2) ? UINT64_MAX : dice_value(dice);
     case ENTRY:
         return (uintptr_t)attack;
     case STACK:

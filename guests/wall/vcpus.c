@@ -240,7 +240,7 @@ static void signal(struct own *self, struct dice *dice) {
 static void copy_handles(struct own *self, struct dice *dice) {
     uint32_t *vcpu = &self->vcpu[dice_below(dice, VCPUS)],
              old = __atomic_load_n(vcpu, __ATOMIC_RELAXED);
-    int64_t copy = syscall_3(ABI_HANDLE_COPY, 0, old, ABI_RIGHTS_ALL);
+    int64_t copy = sys_handle_copy(0, old, ABI_RIGHTS_ALL, UINT64_MAX);
     if (copy <= 0)
         return;
     __atomic_store_n(vcpu, (uint32_t)copy, __ATOMIC_RELAXED);

@@ -55,7 +55,8 @@ void child_map(const struct child *child, const struct area *area, uint64_t addr
 }
 
 uint32_t child_give(const struct child *child, uint32_t handle, uint32_t rights) {
-    return must(sys_handle_copy(child->process, handle, rights, UINT64_MAX), "a handle for a child");
+    return must(sys_handle_copy(child->process, handle, rights, UINT64_MAX),
+                "a handle for a child");
 }
 
 void child_start(const struct child *child, uint64_t entry, uint64_t stack_top, uint64_t argument) {
