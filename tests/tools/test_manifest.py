@@ -211,6 +211,13 @@ class Values(Case):
         error = 'm.toml:2: host.when-all-ended: "off" is not known; write "power-off" or "stay"'
         self.assertEqual(self.errors('[host]\nwhen-all-ended = "off"\n' + DEMO), [error])
 
+    def test_a_program_in_the_vmms_place_is_for_tests(self):
+        text = DEMO + 'vmm = "initrd.img"\n'
+        what = "m.toml:6: vm.vmm: is for tests of the hypervisor: such an image is not for use"
+        self.assertEqual(self.errors(text), [what + "; remove the line, or give --test-keys"])
+        self.assertTrue(self.load(text, test_keys=True).is_test)
+        self.assertFalse(self.load(DEMO, test_keys=True).is_test)
+
     def test_initrd_larger_than_the_memory(self):
         self.sparse("big", 3 << 20)
         text = DEMO.replace("256M", "2M") + 'initrd = "big"\n'
@@ -390,6 +397,13 @@ class Compiling(Case):
         ):
             self.assertIn(line, source)
         self.assertEqual(source.count("autostart;"), 1)
+
+    def test_test_image(self):
+        self.assertNotIn("test-image", self.source(self.compile(DEMO).dtb))
+        manifest = self.load(DEMO + 'vmm = "initrd.img"\n', test_keys=True)
+        source = self.source(compile_manifest(manifest, self.parts(), "").dtb)
+        self.assertIn("test-image;", source)
+        self.assertIn('vmm = "initrd.img-1";', source)
 
     def test_tsc_frequency(self):
         for text, cells in (("2.4GHz", "0x00 0x8f0d1800"), ("8GHz", "0x01 0xdcd65000"),
