@@ -23,8 +23,9 @@ endif
 EFI_FLAGS := -target x86_64-unknown-windows -std=c17 -O2 -I. -MMD -MP -ffreestanding -fshort-wchar \
         -fno-stack-protector -mno-red-zone -mgeneral-regs-only $(WARN) \
         -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
-HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE -fsanitize=address,undefined \
-        -fno-sanitize-recover=undefined -fno-omit-frame-pointer $(WARN) -DBULKHEAD_VERSION='"$(VERSION)"'
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined # of the host tests
+HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE $(SANITIZE) \
+        -fno-omit-frame-pointer $(WARN) -DBULKHEAD_VERSION='"$(VERSION)"'
 
 # ---- what is built from what ----------------------------------------------------------------------
 LIB        := $(wildcard lib/*.c)
@@ -47,7 +48,7 @@ PARTS := $(BUILD)/boot/BOOTX64.EFI $(BUILD)/kernel.elf $(BUILD)/supervisor.elf $
 DEBIAN := $(addprefix $(BUILD)/guests/debian/,manifest.toml selfcheck.toml selfcheck-2.toml \
           selfcheck-4.toml vmlinuz initrd.img)
 
-.PHONY: help all run test proof check bench soak image image-parts setup clean
+.PHONY: help all run test proof check bench mutate soak image image-parts setup clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -73,6 +74,9 @@ check: setup ## format, static analysis, layers, headers, names in the docs
 
 bench: setup ## a table of costs, and one JSON line a figure
 	$(Q)tests/bench/run
+
+mutate: setup ## plants faults one at a time, to see which test dies of each: two hours; MUTATE="--only TEXT ..."
+	$(Q)tests/mutate/run $(MUTATE)
 
 soak: setup ## hostile guests with new seeds for an hour; SOAK="--minutes 600 --model ..."
 	$(Q)$(MAKE) --no-print-directory image-parts tiny wall fuzz
@@ -143,9 +147,11 @@ PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
 TESTS_supervisor := $(call unit_of,supervisor_%)
 include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS
 PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c
+TESTS_vmx        := $(call unit_of,backend_%)
+PARTS_vmx        := $(UNIT_VMX_PARTS) lib/fmt.c
 TESTS_kernel     := $(filter-out $(TESTS_scheduler),$(call unit_of,arch_% kernel_% drivers_% vmx_% vlapic))
 PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
-UNITS := $(foreach u,lib vmm supervisor kernel scheduler,$(if $(TESTS_$(u)),$(u)))
+UNITS := $(foreach u,lib vmm supervisor kernel scheduler vmx,$(if $(TESTS_$(u)),$(u)))
 
 .PHONY: unit
 unit: $(UNITS:%=$(UNIT)/unit-%)
@@ -154,7 +160,7 @@ $(BUILD)/host/%.c.o: %.c | $(GENERATED)
 $(BUILD)/host/tests/%: HOST_FLAGS += -Wno-shadow # they include whole modules
 define unit_rule
 $(UNIT)/unit-$(1): $(call objects,host,$(TESTS_$(1)) $(call UNIT_SUPPORT,$(1)) $(PARTS_$(1)))
-	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) -fsanitize=address,undefined -o $$@ $$^ -lcriterion -lfdt
+	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $(SANITIZE) -o $$@ $$^ -lcriterion -lfdt
 endef
 $(foreach u,$(UNITS),$(eval $(call unit_rule,$(u))))
 

@@ -151,6 +151,29 @@ static inline uint64_t x86_div(uint64_t high, uint64_t low, uint64_t by) {
     return quotient;
 }
 
+// State of the features in `mask`, which XCR0 has; SDM 1 13.7 to 13.9 "Operation of XSAVE", "of XRSTOR".
+static inline void x86_xsave(void *area, uint64_t mask) {
+    __asm__ volatile("xsave64 (%0)" ::"r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
+                     : "memory");
+}
+static inline void x86_xrstor(const void *area, uint64_t mask) {
+    __asm__ volatile("xrstor64 (%0)" ::"r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
+                     : "memory");
+}
+static inline void x86_fxsave(void *area) {
+    __asm__ volatile("fxsave64 (%0)" ::"r"(area) : "memory");
+}
+static inline void x86_fxrstor(const void *area) {
+    __asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
+}
+static inline void x86_clts(void) {
+    __asm__ volatile("clts" ::: "memory");
+}
+// The handler of NMIs, as an NMI calls it: its IRET unblocks the next one.
+static inline void x86_call_nmi(void) {
+    __asm__ volatile("int %0" ::"i"(EXC_NMI) : "memory");
+}
+
 static inline uint64_t x86_xgetbv(uint32_t index) {
     uint32_t low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(index));

@@ -130,8 +130,9 @@ static bool give(const struct partition *partition, uint32_t *number, uint32_t h
 // It can signal nothing but what stands for this VM.
 static bool give_own_event(const struct partition *partition, struct vmm_start *start,
                            int64_t *error) {
-    int64_t result = sys_handle_copy(partition->process.handle, machine.event, ABI_RIGHT_SIGNAL,
-                                     start->supervisor_mask);
+    int64_t result =
+        sys_handle_copy(partition->process.handle, machine.event,
+                        ABI_RIGHT_SIGNAL | partition->more_rights, start->supervisor_mask);
     return keep(&start->supervisor_event, result, error);
 }
 

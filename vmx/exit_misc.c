@@ -39,8 +39,7 @@ enum exit_action exit_exception(struct vcpu *vcpu) {
     uint32_t vector = info & EVENT_VECTOR;
     if ((info & EVENT_TYPE) == EVENT_NMI) {
         vmx_requeue_event(vcpu, false);
-        // Through the IDT, so that its IRET unblocks the next NMI.
-        __asm__ volatile("int %0" ::"i"(EXC_NMI) : "memory");
+        x86_call_nmi();
         return EXIT_RETRY;
     }
     if (vector == EXC_MC)

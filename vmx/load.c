@@ -11,7 +11,7 @@
 static bool open_fpu(void) {
     bool was_closed = (x86_read_cr0() & CR0_TS) != 0;
     if (was_closed)
-        __asm__ volatile("clts" ::: "memory");
+        x86_clts();
     return was_closed;
 }
 
@@ -25,13 +25,11 @@ static void load_fpu(const struct vcpu *vcpu) {
     if (cpu_features.has_xsave) {
         uint64_t mask = cpu_features.xcr0_mask;
         x86_xsetbv(0, mask);
-        __asm__ volatile("xrstor64 (%0)" ::"r"(vcpu->xsave), "a"((uint32_t)mask),
-                         "d"((uint32_t)(mask >> 32))
-                         : "memory");
+        x86_xrstor(vcpu->xsave, mask);
         if (vcpu->xcr0 != mask)
             x86_xsetbv(0, vcpu->xcr0);
     } else {
-        __asm__ volatile("fxrstor64 (%0)" ::"r"(vcpu->xsave) : "memory");
+        x86_fxrstor(vcpu->xsave);
     }
     close_fpu(was_closed);
 }
@@ -42,11 +40,9 @@ static void unload_fpu(const struct vcpu *vcpu) {
         uint64_t mask = cpu_features.xcr0_mask;
         if (vcpu->xcr0 != mask)
             x86_xsetbv(0, mask);
-        __asm__ volatile("xsave64 (%0)" ::"r"(vcpu->xsave), "a"((uint32_t)mask),
-                         "d"((uint32_t)(mask >> 32))
-                         : "memory");
+        x86_xsave(vcpu->xsave, mask);
     } else {
-        __asm__ volatile("fxsave64 (%0)" ::"r"(vcpu->xsave) : "memory");
+        x86_fxsave(vcpu->xsave);
     }
     close_fpu(was_closed);
 }
@@ -56,11 +52,9 @@ void vmx_forget(void) {
         [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; // FCW, MXCSR; no feature in use
     bool was_closed = open_fpu();
     if (cpu_features.has_xsave)
-        __asm__ volatile("xrstor64 (%0)" ::"r"(initial), "a"((uint32_t)cpu_features.xcr0_mask),
-                         "d"((uint32_t)(cpu_features.xcr0_mask >> 32))
-                         : "memory");
+        x86_xrstor(initial, cpu_features.xcr0_mask);
     else
-        __asm__ volatile("fxrstor64 (%0)" ::"r"(initial) : "memory");
+        x86_fxrstor(initial);
     close_fpu(was_closed);
     if (vmx_caps.has_rdtscp)
         x86_wrmsr(MSR_TSC_AUX, 0);

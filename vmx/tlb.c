@@ -12,11 +12,6 @@
 #include "vmx/ept.h"
 #include "vmx/vmx.h"
 
-// SDM 3C 31.3 "VMX Instructions": the operand of INVEPT and INVVPID.
-struct invalidation {
-    uint64_t target; // EPT pointer, or VPID
-    uint64_t address;
-};
 enum invalidation_type { INVALIDATE_SINGLE = 1, INVALIDATE_ALL = 2 };
 
 #define VPID_COUNT 0x10000u
@@ -43,17 +38,13 @@ void vpid_free(uint16_t vpid) {
         __atomic_fetch_and(&vpid_used[vpid / VPID_BITS], ~BIT(vpid % VPID_BITS), __ATOMIC_RELEASE);
 }
 
-static void invvpid(uint64_t type, struct invalidation what) {
-    bool has_failed;
-    __asm__ volatile("invvpid %1, %2" : "=@ccbe"(has_failed) : "m"(what), "r"(type) : "memory");
-    if (has_failed)
+static void invvpid(uint64_t type, struct vmx_invalidation what) {
+    if (!vmx_invvpid(type, &what))
         panic("INVVPID type %u of VPID %u failed", (unsigned)type, (unsigned)what.target);
 }
 
-static void invept(uint64_t type, struct invalidation what) {
-    bool has_failed;
-    __asm__ volatile("invept %1, %2" : "=@ccbe"(has_failed) : "m"(what), "r"(type) : "memory");
-    if (has_failed)
+static void invept(uint64_t type, struct vmx_invalidation what) {
+    if (!vmx_invept(type, &what))
         panic("INVEPT type %u of 0x%llx failed", (unsigned)type, (unsigned long long)what.target);
 }
 
@@ -61,14 +52,14 @@ void vmx_flush_vpid(uint16_t vpid) {
     if (!vpid)
         return;
     if (vmx_caps.has_invvpid_single)
-        invvpid(INVALIDATE_SINGLE, (struct invalidation){vpid, 0});
+        invvpid(INVALIDATE_SINGLE, (struct vmx_invalidation){vpid, 0});
     else
-        invvpid(INVALIDATE_ALL, (struct invalidation){0, 0});
+        invvpid(INVALIDATE_ALL, (struct vmx_invalidation){0, 0});
 }
 
 void vmx_flush_npt(struct vcpu *vcpu) {
     if (vmx_caps.has_invept_single)
-        invept(INVALIDATE_SINGLE, (struct invalidation){ept_pointer(vcpu->vm->npt.root), 0});
+        invept(INVALIDATE_SINGLE, (struct vmx_invalidation){ept_pointer(vcpu->vm->npt.root), 0});
     else
-        invept(INVALIDATE_ALL, (struct invalidation){0, 0});
+        invept(INVALIDATE_ALL, (struct vmx_invalidation){0, 0});
 }

@@ -198,11 +198,31 @@ enum vmcs_segment {
 const char *vmcs_field_name(uint32_t field); // "?" for what is not in the tables
 _Noreturn void vmcs_access_failed(uint32_t field);
 
+// SDM 3C 31.3 "VMX Instructions": the operand of INVEPT and INVVPID.
+struct vmx_invalidation {
+    uint64_t target; // EPT pointer, or VPID
+    uint64_t address;
+};
+
 #if __STDC_HOSTED__
 // Unit tests bring a VMCS of their own.
 uint64_t vmcs_read_field(uint32_t field);
 void vmcs_write_field(uint32_t field, uint64_t value);
+bool vmx_invept(uint64_t type, const struct vmx_invalidation *what);
+bool vmx_invvpid(uint64_t type, const struct vmx_invalidation *what);
 #else
+// False: the instruction failed.
+static inline bool vmx_invept(uint64_t type, const struct vmx_invalidation *what) {
+    bool has_failed;
+    __asm__ volatile("invept %1, %2" : "=@ccbe"(has_failed) : "m"(*what), "r"(type) : "memory");
+    return !has_failed;
+}
+static inline bool vmx_invvpid(uint64_t type, const struct vmx_invalidation *what) {
+    bool has_failed;
+    __asm__ volatile("invvpid %1, %2" : "=@ccbe"(has_failed) : "m"(*what), "r"(type) : "memory");
+    return !has_failed;
+}
+
 // SDM 3C 31.2 "Conventions": CF or ZF set means that the instruction failed.
 static inline uint64_t vmcs_read_field(uint32_t field) {
     uint64_t value;

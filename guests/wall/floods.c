@@ -178,6 +178,9 @@ void wall_main(void) {
     uint32_t events[3];
     for (uint32_t i = 0; i < 3; i++)
         events[i] = must(sys_event_create(wall_start->quota), "an event");
+    CHECK(sys_event_signal(wall_start->supervisor_event, ~wall_start->supervisor_mask) ==
+              -ABI_ERROR_RIGHTS,
+          "the supervisor can be told of another VM");
     for (uint64_t life = 0; life < wall_rounds * LIVES; life++)
         live(&dice, &area, events);
     say("signals %lu messages %lu timers %lu wakes %lu threads %lu objects %lu maps %lu",

@@ -16,3 +16,7 @@ $(BUILD)/host/supervisor/%: HOST_FLAGS += -Dmain=supervisor_main -include tests/
 $(BUILD)/host/supervisor/machine.c.o: HOST_FLAGS += -Dmachine_tsc=supervisor_no_tsc
 # Its return stack is filled below RSP, where the kernel has no red zone.
 $(BUILD)/host/tests/unit/arch_mitigation_test.c.o: HOST_FLAGS += -mno-red-zone
+
+# The VT-x backend, whole, on a processor of paper (vmx_support.h), in the place of the instructions that it is made of.
+UNIT_VMX_PARTS := $(filter-out vmx/vmcs.c vmx/backend.c vmx/caps.c,$(wildcard vmx/*.c))
+$(BUILD)/host/vmx/%: HOST_FLAGS += -mno-red-zone -include tests/unit/vmx_host.h

@@ -48,7 +48,7 @@ Test(supervisor_life, batch_tells_two_vms_apart) {
     life_expect_no_line("[bulkhead] leak");
     life_expect_no_line("[bulkhead] vm demo: crashed");
     cr_assert_eq(life_open_handles(), handles + 1, "only the event stays");
-    cr_assert_eq(life.mapped, 2, "the manifest and the table of VMs stay");
+    cr_assert_eq(life.mapped, 2, "manifest and the table of VMs stay");
 }
 
 Test(supervisor_life, vmm_gets_what_the_manifest_says) {

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is mutated: functions that stand between a guest or a VMM and what is not theirs. A function that is renamed is renamed
+here, too; one that is gone is an error."""
+
+EACH = 1  # mutants by rule of each function
+
+# Rules in the order in which a function's mutants are chosen: what security hangs on first.
+RULES = ["no-check", "no-call", "mask", "shift", "index", "compare", "logic", "return", "bits", "sum", "negate", "no-branch"]
+
+# The unit-test programs, and the files that they hold (tests/unit/rules.mk).
+UNITS = {
+    "vmx": ("vmx/",),
+    "kernel": ("kernel/", "vmx/", "arch/", "drivers/"),
+    "scheduler": ("kernel/scheduler.c", "kernel/core.c", "kernel/group.c", "kernel/runqueue.c", "kernel/thread.c"),
+    "vmm": ("vmm/",),
+    "supervisor": ("supervisor/",),
+    "lib": ("lib/", "boot/"),
+}
+
+FUNCTIONS = {
+    # Ring 0: what a handle may do, what a quota holds, whose a page is.
+    "kernel/syscall.c": "syscall_get get_process call_handle_copy call_memory_create call_process_map call_process_unmap "
+                        "call_thread_create call_event_signal call_channel_bind call_process_kill",
+    "kernel/syscall_vm.c": "call_vm_map set_cpuid call_vm_doorbell call_vcpu_create state_in is_apic_offset get_own_vcpu",
+    "kernel/process.c": "process_unmap process_fault handle_slot handle_reserve handle_close process_leave",
+    "kernel/quota.c": "charge release quota_alloc_page",
+    "kernel/memory.c": "memory_create run_locked memory_get",
+    "kernel/region.c": "find_place region_insert region_remove region_find region_drop",
+    "kernel/object.c": "object_unref bury_step",
+    "kernel/event.c": "event_signal take_bits event_bind",
+    "kernel/channel.c": "channel_send channel_receive",
+    "kernel/vm.c": "vm_unmap wait_flushed vm_set_cpuid vm_find_cpuid doorbell_insert vm_ring_doorbell",
+    "kernel/vcpu.c": "vcpu_create load unload vcpu_evict take_injection start_up consume claim_for_thread vcpu_release "
+                     "vcpu_signal write_registers write_fpu vcpu_write_state",
+    "kernel/vcpu_emulate.c": "vcpu_is_cpuid_dynamic move_tsc",
+    "kernel/frame.c": "alloc_locked frame_free kernel_page_alloc kernel_page_free frame_reclaim",
+    "kernel/vlapic.c": "vlapic_accept vlapic_take_requests vlapic_end_interrupt vlapic_pending",
+    "kernel/vlapic_ipi.c": "matches_logical_xapic matches_logical_x2apic deliver_single vlapic_send_ipi vlapic_deliver_message",
+    "kernel/vlapic_register.c": "vlapic_mmio_read write_svr write_lvt vlapic_is_base_valid vlapic_msr_write",
+    "kernel/vlapic_state.c": "is_state_valid vlapic_restore",
+    "kernel/vlapic_timer.c": "fire arm_counter vlapic_timer_write_deadline",
+    "kernel/pvtime.c": "pvtime_is_valid write_clock",
+    "kernel/core.c": "leave core_leave",
+    "kernel/group.c": "is_valid exceeds_machine group_write group_charge",
+    "kernel/trap.c": "trap_user_page fault_right",
+    "arch/traps.c": "is_user_range user_read trap_kernel trap_dispatch",
+    "arch/mitigation.c": "mitigation_judge mitigation_switch",
+    # VT-x.
+    "vmx/registers.c": "are_segments_valid are_msrs_valid are_registers_valid write_msrs vmx_write_registers",
+    "vmx/load.c": "load_fpu unload_fpu load_msrs vmx_load vmx_unload",
+    "vmx/exit_misc.c": "reflect_debug_exception",
+    "vmx/tlb.c": "vmx_flush_vpid vmx_flush_npt",
+    "vmx/enter.c": "advance watch_flags vmx_leave",
+    "vmx/exit_msr.c": "write_efer write_address write_here",
+    "vmx/exit_cr.c": "write_cr0 write_cr4",
+    "vmx/cr.c": "cr0_is_valid cr4_write_is_valid efer_write_is_valid xcr0_is_valid",
+    "vmx/inject.c": "combine_with_queued vmx_requeue_event inject_is_valid",
+    "vmx/policy.c": "msr_bitmap_fill msr_bitmap_close_addresses",
+    "vmx/control.c": "control_from_msr is_refused",
+    # Shared.
+    "lib/pagetable.c": "pt_map pt_unmap_some leaf_split pt_destroy",
+    "lib/elf.c": "check_identity check_program_header",
+    "lib/ring.c": "ring_writer_room ring_reader_count ring_read ring_write",
+    # The supervisor: who gets what, and who says what.
+    "supervisor/manifest.c": "is_name parse_restart is_safe_to_check manifest_parse",
+    "supervisor/line.c": "line_add line_sanitize",
+    "supervisor/restart.c": "next_delay",
+    "supervisor/placement.c": "leaves_enough is_trusted placement_release",
+    "supervisor/partition.c": "check partition_close",
+    "supervisor/backlog.c": "backlog_add backlog_drop",
+    # The virtual PC.
+    "vmm/bus.c": "range_takes bus_mmio_read bus_mmio_write",
+    "vmm/walk.c": "is_allowed access_error walk_tables is_canonical walk_fetch",
+    "vmm/emulate_operand.c": "linear_address is_aligned_enough operand_store operand_load",
+    "vmm/emulate_string.c": "counter_add iterate",
+    "vmm/decode.c": "take_byte take_address32 take_sib memory_access",
+    "vmm/memory.c": "lies_within memory_pointer",
+    "vmm/load_linux.c": "check_protocol copy_header",
+    "vmm/load_elf.c": "copy_segments",
+    "vmm/msr.c": "msr_write msr_state_is_valid",
+    "vmm/pci.c": "pci_read pci_function_check",
+    "vmm/pic.c": "chip_record_is_valid chip_acknowledge",
+    "vmm/pit.c": "counter_record_is_valid",
+    "vmm/rtc.c": "record_is_valid alarm_matches",
+    "vmm/uart.c": "record_is_valid rx_put",
+    "vmm/ioapic.c": "entry_write ioapic_eoi",
+    "vmm/keyboard.c": "pending_is_valid write_command",
+    "vmm/console.c": "put_aside console_flush",
+}

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+// vmx/enter.c, exit_misc.c and state.c: the way into the guest and out of it, the exits of a few lines each, and a
+// vCPU's life from power-on.
+#include <criterion/criterion.h>
+
+#include "vmx_support.h"
+
+#include "arch/traps.h"
+
+enum {
+    REASON_EXCEPTION = 0,
+    REASON_INTERRUPT = 1,
+    REASON_CPUID = 10,
+    REASON_HLT = 12,
+    REASON_PAUSE = 40
+};
+
+static void enter_set_up(void) {
+    paper_set_up_loaded();
+    paper.vmcs[VMCS_GUEST_RFLAGS] = RFLAGS_ONE | RFLAGS_IF;
+    paper.vmcs[VMCS_GUEST_RIP] = 0x1000;
+    paper.vmcs[VMCS_EXIT_INSTRUCTION_LENGTH] = 2;
+    paper.reasons[0] = REASON_HLT;
+}
+
+TestSuite(backend_enter, .init = enter_set_up);
+
+// ---- where RIP goes -----------------------------------------------------------------------------
+
+Test(backend_enter, done_instruction_is_stepped_over) {
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_BLOCK);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0x1002);
+    cr_expect_eq(paper_vcpu.exits[REASON_HLT], 1);
+    cr_expect_eq(paper_cpus[0].exits[REASON_HLT], 1);
+}
+
+Test(backend_enter, other_exits_leave_rip) {
+    paper.reasons[0] = REASON_PAUSE;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_YIELD);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0x1000);
+}
+
+Test(backend_enter, rip_wraps_as_the_mode_says) {
+    paper.vmcs[VMCS_GUEST_RIP] = 0xffffffff;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 1);
+
+    enter_set_up();
+    paper.vmcs[VMCS_GUEST_RIP] = 0xffffffff;
+    paper.vmcs[VMCS_GUEST_EFER] = EFER_LMA;
+    paper.vmcs[VMCS_GUEST_CS_ACCESS_RIGHTS] = SEGMENT_LONG;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0x100000001);
+
+    enter_set_up();
+    paper.vmcs[VMCS_GUEST_RIP] = 0xffffffff;
+    paper.vmcs[VMCS_GUEST_EFER] = EFER_LMA; // compatibility mode
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 1);
+
+    enter_set_up();
+    paper.vmcs[VMCS_GUEST_RIP] = 0xfffffffd;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0xffffffff);
+}
+
+Test(backend_enter, done_instruction_ends_blocking) {
+    const uint32_t until_next[] = {BLOCKING_BY_STI, BLOCKING_BY_MOV_SS};
+    for (unsigned i = 0; i < ARRAY_COUNT(until_next); i++) {
+        enter_set_up();
+        paper.vmcs[VMCS_GUEST_INTERRUPTIBILITY] = until_next[i] | BLOCKING_BY_NMI;
+        (void)vmx_enter(&paper_vcpu);
+        cr_expect_eq(paper.vmcs[VMCS_GUEST_INTERRUPTIBILITY], BLOCKING_BY_NMI);
+        cr_expect_eq(paper.vmcs[VMCS_GUEST_PENDING_DEBUG], 0);
+    }
+}
+
+Test(backend_enter, single_step_behind_it_is_pending) {
+    paper.vmcs[VMCS_GUEST_RFLAGS] |= RFLAGS_TF;
+    paper.vmcs[VMCS_GUEST_PENDING_DEBUG] = 1;
+    paper.reasons[1] = REASON_PAUSE;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_YIELD, "the #DB behind HLT ends it");
+    cr_expect_eq(paper.entries, 2);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_PENDING_DEBUG], PENDING_DEBUG_SINGLE_STEP | 1);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_INTERRUPTIBILITY], 0);
+}
+
+static void set_tf(void) {
+    paper.vmcs[VMCS_GUEST_RFLAGS] ^= RFLAGS_TF;
+}
+Test(backend_enter, flags_are_those_of_the_exit) {
+    paper.on_entry = set_tf;
+    paper.reasons[0] = REASON_PAUSE;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect(paper_x()->is_stepping);
+    paper.entries = 0;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_not(paper_x()->is_stepping);
+}
+
+Test(backend_enter, interrupts_off_is_bounded) {
+    vmx_caps.has_preemption_timer = true;
+    paper.vmcs[VMCS_GUEST_RFLAGS] = RFLAGS_ONE;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect(paper.vmcs[VMCS_PIN_CONTROLS] & PIN_PREEMPTION_TIMER);
+    paper.vmcs[VMCS_GUEST_RFLAGS] = RFLAGS_ONE | RFLAGS_IF;
+    paper.entries = 0;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_not(paper.vmcs[VMCS_PIN_CONTROLS] & PIN_PREEMPTION_TIMER);
+}
+
+// ---- how long it goes on by itself --------------------------------------------------------------
+
+static void post_to_vcpu(void) {
+    if (paper.entries == 2)
+        paper_vcpu.pending = VCPU_PENDING_KICK;
+}
+static void post_to_cpu(void) {
+    if (paper.entries == 2)
+        paper_cpus[0].pending = CPU_PENDING_RESCHEDULE;
+}
+
+Test(backend_enter, goes_on_until_something_is_pending) {
+    for (unsigned i = 0; i < 4; i++)
+        paper.reasons[i] = REASON_CPUID;
+    paper.on_entry = post_to_vcpu;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_RETRY);
+    cr_expect_eq(paper.entries, 2);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0x1004);
+    paper_vcpu.pending = 0;
+    paper.entries = 0;
+    paper.on_entry = post_to_cpu;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_RETRY);
+    cr_expect_eq(paper.entries, 2);
+}
+
+// ---- before the entry ---------------------------------------------------------------------------
+
+Test(backend_enter, cr2_is_the_guests) {
+    paper_vcpu.cr2 = 0x1234;
+    paper_x()->entry_work |= WORK_CR2;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_eq(paper.reg[PAPER_CR2], 0x1234);
+    cr_expect_eq(paper_x()->entry_work, 0);
+    // The guest changes it; then another thread's page fault comes between.
+    paper.reg[PAPER_CR2] = 0x5678;
+    vmx_leave(&paper_vcpu);
+    cr_expect_eq(paper_vcpu.cr2, 0x5678);
+    paper.reg[PAPER_CR2] = 0x9999;
+    vmx_leave(&paper_vcpu);
+    cr_expect_eq(paper_vcpu.cr2, 0x5678, "the second time changes nothing");
+    paper.entries = 0;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_eq(paper.reg[PAPER_CR2], 0x5678);
+}
+
+Test(backend_enter, leaving_tells_the_vmm_once) {
+    (void)vmx_enter(&paper_vcpu);
+    paper.vmcs[VMCS_GUEST_RSP] = 0x7777;
+    vmx_leave(&paper_vcpu);
+    cr_expect_eq(paper_page.rip, 0x1002);
+    cr_expect_eq(paper_page.gpr[GPR_RSP], 0x7777);
+    cr_expect_eq(paper_page.rflags, RFLAGS_ONE | RFLAGS_IF);
+    paper_page.rip = 0x9999; // the VMM's wish, not taken over yet
+    vmx_leave(&paper_vcpu);
+    cr_expect_eq(paper_page.rip, 0x9999);
+}
+
+Test(backend_enter, mode_that_this_processor_lacks_ends_the_vm) {
+    vmx_check_mode(paper_x(), 0);
+    cr_expect_not(paper_x()->entry_work & WORK_BAD_MODE);
+    vmx_caps.has_unrestricted_guest = false;
+    vmx_check_mode(paper_x(), CR0_PE);
+    cr_expect(paper_x()->entry_work & WORK_BAD_MODE);
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_KILL);
+    cr_expect_eq(paper.seen.failure, VCPU_FAILURE_MODE);
+    cr_expect_eq(paper.entries, 0);
+    vmx_check_mode(paper_x(), CR0_PE | CR0_PG);
+    cr_expect_not(paper_x()->entry_work & WORK_BAD_MODE);
+}
+
+Test(backend_enter, shutdown_goes_to_the_vmm_once) {
+    paper_x()->entry_work |= WORK_SHUTDOWN;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_VMM);
+    cr_expect_eq(paper_page.exit, VCPU_EXIT_SHUTDOWN);
+    cr_expect_eq(paper.entries, 0);
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_BLOCK);
+}
+
+Test(backend_enter, refused_state_ends_the_vm_alone) {
+    paper.reasons[0] = 0x80000021;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_KILL);
+    cr_expect_eq(paper.seen.failure, VCPU_FAILURE_ENTRY);
+    cr_expect_eq(paper.seen.detail, 0x21);
+    cr_expect_eq(paper_x()->is_launched, 0, "the next entry launches");
+    cr_expect(paper_did(STEP_VMCLEAR, NULL));
+    cr_expect_eq(paper.current_vmcs, paper_x()->vmcs.v);
+    cr_expect_eq(paper_vcpu.exits[0x21], 0);
+
+    enter_set_up();
+    paper.reasons[0] = VMX_REFUSED;
+    paper.vmcs[VMCS_INSTRUCTION_ERROR] = 7;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_KILL);
+    cr_expect_eq(paper.seen.detail, VMX_REFUSED | 7);
+
+    enter_set_up();
+    paper.reasons[0] = VMX_EXIT_COUNT;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_KILL, "a reason beyond the table");
+    cr_expect_eq(paper.seen.failure, VCPU_FAILURE_UNHANDLED_EXIT);
+}
+
+// ---- exceptions that are intercepted ------------------------------------------------------------
+
+static void raise(uint32_t vector, uint32_t type) {
+    paper.reasons[0] = REASON_EXCEPTION;
+    paper.reasons[1] = REASON_HLT;
+    paper.vmcs[VMCS_EXIT_INTERRUPTION_INFO] = EVENT_VALID | type | vector;
+}
+
+Test(backend_enter, debug_exception_has_its_dr6) {
+    raise(EXC_DB, EVENT_HARDWARE_EXCEPTION);
+    paper.reg[PAPER_DR6] = 0xffff0ff0 | 0xc;
+    paper.vmcs[VMCS_EXIT_QUALIFICATION] = 0x4002 | BIT(16); // bit 16 is not DR6's
+    paper.vmcs[VMCS_GUEST_DR7] = 0x400 | BIT(13);
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_BLOCK);
+    cr_expect_eq(paper.reg[PAPER_DR6], 0xffff4ff2, "the breakpoints of before are gone");
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_DR7], 0x400, "general detect is off in its handler");
+    cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO],
+                 EVENT_VALID | EVENT_HARDWARE_EXCEPTION | EXC_DB);
+}
+
+Test(backend_enter, step_in_a_shadow_is_pending_as_entry_wants_it) {
+    const struct {
+        uint32_t blocking;
+        uint64_t flags, debugctl, pending;
+    } cases[] = {
+        {BLOCKING_BY_STI, RFLAGS_TF, 0, PENDING_DEBUG_SINGLE_STEP},
+        {BLOCKING_BY_MOV_SS, RFLAGS_TF, 0, PENDING_DEBUG_SINGLE_STEP},
+        {BLOCKING_BY_STI, RFLAGS_TF, DEBUGCTL_BTF, 0},
+        {BLOCKING_BY_STI, 0, 0, 0},
+        {0, RFLAGS_TF, 0, 0},
+    };
+    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
+        enter_set_up();
+        raise(EXC_DB, EVENT_HARDWARE_EXCEPTION);
+        paper.vmcs[VMCS_GUEST_INTERRUPTIBILITY] = cases[i].blocking;
+        paper.vmcs[VMCS_GUEST_RFLAGS] |= cases[i].flags;
+        paper.vmcs[VMCS_GUEST_DEBUGCTL] = cases[i].debugctl;
+        cr_assert_eq(vmx_exit_handlers[REASON_EXCEPTION](&paper_vcpu), EXIT_RETRY);
+        cr_expect_eq(paper.vmcs[VMCS_GUEST_PENDING_DEBUG], cases[i].pending, "case %u", i);
+    }
+}
+
+Test(backend_enter, alignment_check_is_reflected) {
+    raise(EXC_AC, EVENT_HARDWARE_EXCEPTION | EVENT_HAS_ERROR);
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_BLOCK);
+    cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO],
+                 EVENT_VALID | EVENT_HARDWARE_EXCEPTION | EVENT_HAS_ERROR | EXC_AC);
+}
+
+Test(backend_enter, hosts_nmi_goes_to_the_host) {
+    raise(EXC_NMI, EVENT_NMI);
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_BLOCK);
+    unsigned nmi, entry;
+    cr_expect(paper_did(STEP_NMI, &nmi));
+    cr_expect(paper_did(STEP_ENTRY, &entry));
+    cr_expect_eq(nmi, entry + 1);
+    cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO], 0, "not to the guest");
+}
+
+Test(backend_enter, event_on_its_way_comes_again) {
+    raise(EXC_NMI, EVENT_NMI);
+    paper.vmcs[VMCS_IDT_VECTORING_INFO] = EVENT_VALID | EVENT_EXTERNAL_INTERRUPT | 0x41;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO], EVENT_VALID | 0x41);
+}
+
+Test(backend_enter, machine_check_panics_and_others_end_the_vm) {
+    raise(EXC_MC, EVENT_HARDWARE_EXCEPTION);
+    cr_expect(PANICS(vmx_enter(&paper_vcpu)));
+    enter_set_up();
+    raise(EXC_UD, EVENT_HARDWARE_EXCEPTION); // never intercepted
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_KILL);
+    cr_expect_eq(paper.seen.failure, VCPU_FAILURE_UNHANDLED_EXIT);
+}
+
+// ---- other exits --------------------------------------------------------------------------------
+
+Test(backend_enter, hosts_interrupt_is_dispatched_and_its_own_timers_counted) {
+    paper.reasons[0] = paper.reasons[1] = REASON_INTERRUPT;
+    paper.reasons[2] = REASON_HLT;
+    paper.vmcs[VMCS_EXIT_INTERRUPTION_INFO] = EVENT_VALID | VECTOR_TIMER;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_eq(paper.seen.interrupts, 2);
+    cr_expect_eq(paper.seen.interrupt, VECTOR_TIMER);
+    cr_expect_eq(paper_vcpu.own_timer_exits, 2);
+}
+
+Test(backend_enter, xsetbv_takes_what_the_guest_may_have) {
+    const struct {
+        uint64_t index, value;
+        bool is_taken;
+    } cases[] = {{0, 7, true},  {0, 3, true},     {0, 1, true}, {0, 0, false},
+                 {0, 5, false}, {0, 0xff, false}, {1, 7, false}};
+    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
+        enter_set_up();
+        paper_vcpu.xcr0 = paper.xcr0 = 3;
+        paper_page.gpr[GPR_RCX] = cases[i].index;
+        paper_page.gpr[GPR_RAX] = cases[i].value;
+        paper_page.gpr[GPR_RDX] = 0;
+        enum exit_action action = vmx_exit_handlers[55](&paper_vcpu);
+        cr_expect_eq(action, cases[i].is_taken ? EXIT_ADVANCE : EXIT_RETRY, "case %u", i);
+        cr_expect_eq(paper_vcpu.xcr0, cases[i].is_taken ? cases[i].value : 3, "case %u", i);
+        cr_expect_eq(paper.xcr0, paper_vcpu.xcr0, "case %u", i);
+        cr_expect_eq(paper.seen.has_vector, !cases[i].is_taken, "case %u", i);
+    }
+}
+
+// ---- a vCPU's life ------------------------------------------------------------------------------
+
+static void check_reset(void) {
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0xfff0);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_CS_SELECTOR], 0xf000);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_CS_BASE], 0xffff0000);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RFLAGS], RFLAGS_ONE);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_DR7], 0x400);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_EFER], 0);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_CR3], 0);
+    cr_expect_eq(vmx_get_cr4(paper_x()), 0);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_IDTR_LIMIT], 0xffff);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_INTERRUPTIBILITY], 0);
+    cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO], 0);
+    cr_expect_eq(paper_page.gpr[GPR_RDX], 0x50654);
+    cr_expect_eq(paper_page.gpr[GPR_RAX], 0);
+    cr_expect_eq(paper_page.rip, 0xfff0);
+}
+
+Test(backend_enter, power_on_is_the_manuals) {
+    paper_set_up_loaded();
+    check_reset();
+    cr_expect_eq(vmx_get_cr0(paper_x()), CR0_CD | CR0_NW | CR0_ET);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_PAT], PAT_RESET);
+    cr_expect_eq(paper_vcpu.xcr0, XCR0_X87);
+}
+
+Test(backend_enter, init_resets_but_for_what_it_keeps) {
+    struct vcpu_registers r;
+    vmx_read_registers(&paper_vcpu, &r);
+    r.cr0 = CR0_PE | CR0_ET | CR0_CD;
+    r.lstar = 0x1000, r.pat = 0x0007010600070106ULL, r.kernel_gs_base = 0x2000;
+    r.dr[0] = 5, r.dr6 = 0xffff0ff1, r.cr2 = 9, r.rip = 0x100, r.cr4 = CR4_PGE | CR4_PAE;
+    r.has_pending = true;
+    r.pending = (struct vcpu_inject){.vector = 0x41};
+    r.interruptibility = BLOCKING_BY_NMI;
+    r.gpr[0] = 0xaa;
+    cr_assert_eq(vmx_write_registers(&paper_vcpu, &r), ABI_OK);
+    vmx_init_reset(&paper_vcpu);
+    check_reset();
+    cr_expect_eq(vmx_get_cr0(paper_x()), CR0_CD | CR0_ET, "INIT keeps CD and NW");
+    cr_expect_eq(*paper_msr(MSR_LSTAR), 0x1000);
+    cr_expect_eq(*paper_msr(MSR_KERNEL_GS_BASE), 0x2000);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_PAT], r.pat);
+    cr_expect_eq(paper.reg[PAPER_DR0], 0);
+    cr_expect_eq(paper.reg[PAPER_DR6], 0xffff0ff0);
+    cr_expect_eq(paper_vcpu.cr2, 0);
+}
+
+Test(backend_enter, sipi_names_a_page) {
+    vmx_start_up(&paper_vcpu, 0x9a);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_CS_SELECTOR], 0x9a00);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_CS_BASE], 0x9a000);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0);
+    cr_expect_eq(paper_page.rip, 0);
+}
+
+Test(backend_enter, creation_without_memory_gives_all_back) {
+    static struct vcpu second;
+    static struct vcpu_page page;
+    paper_vcpu.backend = paper_x();
+    for (unsigned room = 0; room < 2; room++) {
+        second = (struct vcpu){
+            .vm = &paper_vm, .page = &page, .cpu = &paper_cpus[0], .xsave = paper_vcpu.xsave};
+        paper.seen.pages = 8 - room;
+        cr_expect_eq(vmx_vcpu_create(&second), ABI_ERROR_MEMORY);
+        cr_expect_eq(paper.seen.pages, 8 - room);
+    }
+}
+
+Test(backend_enter, creation_leaves_the_current_vmcs) {
+    static struct vcpu second;
+    static struct vcpu_page page;
+    uint64_t current = paper.current_vmcs;
+    second = (struct vcpu){
+        .vm = &paper_vm, .page = &page, .cpu = &paper_cpus[0], .xsave = paper_vcpu.xsave};
+    cr_assert_eq(vmx_vcpu_create(&second), ABI_OK);
+    cr_expect_eq(paper.current_vmcs, current);
+    uint16_t vpid = ((struct vmx_vcpu *)second.backend)->vpid;
+    cr_expect_neq(vpid, paper_x()->vpid);
+    vmx_vcpu_destroy(&second);
+    cr_expect_null(second.backend);
+    cr_expect_eq(vpid_alloc(), vpid, "its VPID is free again");
+}
