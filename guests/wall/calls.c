@@ -6,10 +6,10 @@
 #include "lib/syscall.h"
 #include "runtime/wall.h"
 
-#define LIVES         40u // a round
+#define LIVES         (2 * MANY) // a round: in every second one a call of its own is made most often
 #define THREADS       4u
 #define THREADS_MAX   12u  // with those that they make
-#define CALLS         600u // of a thread
+#define CALLS         300u // of a thread
 #define LIFE_US_MAX   60000u
 #define LIFE_US_WHOLE 1000000u
 #define QUOTA         (3ULL << 20)
@@ -103,6 +103,7 @@ static const struct row rows[MANY] = {
 // At CHILD_OWN; a page behind it for what the kernel copies, then stacks.
 struct own {
     uint64_t seed;
+    uint32_t favourite;              // call; MANY: none
     uint32_t thread_count;           // ever started (atomic)
     uint32_t handle[KINDS][HANDLES]; // atomic each, in their way: threads take what they find
     uint64_t calls[MANY], good[MANY];
@@ -214,8 +215,9 @@ static uint64_t choose(struct own *self, struct dice *dice, const struct row *ro
 }
 
 // What would end everything too soon is rare.
-static uint32_t choose_call(struct dice *dice) {
-    uint32_t number = dice_below(dice, MANY);
+static uint32_t choose_call(const struct own *self, struct dice *dice) {
+    bool is_favourite = self->favourite < MANY && dice_one_in(dice, 2);
+    uint32_t number = is_favourite ? self->favourite : dice_below(dice, MANY);
     bool is_end = number == ABI_PROCESS_KILL || number == ABI_THREAD_EXIT;
     return is_end && !dice_one_in(dice, 50) ? (uint32_t)ABI_THREAD_YIELD : number;
 }
@@ -232,7 +234,7 @@ static void attack(void) {
     struct own *self = (struct own *)CHILD_OWN;
     struct dice dice = {self->seed + wall_tsc()};
     for (uint32_t i = 0; i < CALLS; i++) {
-        uint32_t number = choose_call(&dice);
+        uint32_t number = choose_call(self, &dice);
         const struct row *row = &rows[number];
         uint64_t a[6];
         for (uint32_t k = 0; k < ARRAY_COUNT(a); k++)
@@ -265,7 +267,7 @@ static void give(struct own *own, const struct child *child, enum kind kind, uin
 }
 
 // A life. How it ends is its own affair: by a thread that was started anywhere, by its last thread, or killed.
-static void live(struct dice *dice, const struct area *area, uint32_t event) {
+static void live(struct dice *dice, const struct area *area, uint32_t event, uint32_t favourite) {
     struct child child;
     uint32_t channel[2];
     struct abi_process_status status;
@@ -275,6 +277,7 @@ static void live(struct dice *dice, const struct area *area, uint32_t event) {
     must(sys_channel_create(wall_start->quota, channel), "a channel");
     child_map(&child, area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     own->seed = dice_roll(dice);
+    own->favourite = favourite;
     own->thread_count = THREADS;
     give(own, &child, QUOTA_HANDLE, child.quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE);
     give(own, &child, EVENT, event, ABI_RIGHTS_ALL);
@@ -284,7 +287,9 @@ static void live(struct dice *dice, const struct area *area, uint32_t event) {
         (void)sys_thread_create(child.process, (uintptr_t)attack,
                                 BUFFER + ABI_PAGE + (i + 1) * STACK_SIZE - 8, CHILD_OWN,
                                 ABI_CPU_ANY);
-    (void)child_wait(&child, dice_one_in(dice, 2) ? dice_below(dice, LIFE_US_MAX) : LIFE_US_WHOLE,
+    (void)child_wait(&child,
+                     favourite < MANY || dice_one_in(dice, 2) ? dice_below(dice, LIFE_US_MAX)
+                                                              : LIFE_US_WHOLE,
                      &status);
     // An event of the child's may be bound to them.
     (void)sys_handle_close(channel[0]);
@@ -312,7 +317,7 @@ void wall_main(void) {
     struct area area = area_make(OWN_PAGES * ABI_PAGE);
     uint32_t event = must(sys_event_create(wall_start->quota), "an event");
     for (uint64_t life = 0; life < wall_rounds * LIVES; life++)
-        live(&dice, &area, event);
+        live(&dice, &area, event, life % 2 == 0 ? (uint32_t)(life / 2 % MANY) : MANY);
     uint64_t sum = 0, sum_good = 0;
     for (uint32_t i = 0; i < MANY; i++) {
         sum += calls[i];
