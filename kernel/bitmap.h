@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A bitmap in which the next set bit is found in a few steps, however large it is and whatever it holds: above its words lie
-// levels of summaries, where each bit stands for one word of the level below and is set when that word is not zero.
+// A bitmap in which the next set bit is found in a few steps, however large it is and whatever it
+// holds: above its words lie levels of summaries, where each bit stands for one word of the level
+// below and is set when that word is not zero.
 //
 //   bitmap_bytes, bitmap_init    its memory, which is zeroed: no bit is set
 //   bitmap_set                   changes a range; in steps for each word of it
@@ -26,7 +27,8 @@ void bitmap_move(struct bitmap *map, uint64_t by);
 void bitmap_set(struct bitmap *map, uint64_t first, uint64_t count, bool value);
 // The first set bit from `i` on; `count` of the map: there is none.
 uint64_t bitmap_next(const struct bitmap *map, uint64_t i);
-// The last set bit below `i`, which is at most the map's `count`; `count` of the map: there is none.
+// The last set bit below `i`, which is at most the map's `count`; `count` of the map: there is
+// none.
 uint64_t bitmap_last(const struct bitmap *map, uint64_t i);
 // The first clear bit of [first, end); `end`: all are set.
 uint64_t bitmap_run(const struct bitmap *map, uint64_t first, uint64_t end);

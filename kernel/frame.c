@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/frame.h. Large runs are taken from the top of memory, single pages from the bottom, so that they do not break
-// each other up. What is held with the lock is bounded, whatever memory looks like (kernel/bitmap.h).
+// See kernel/frame.h. Large runs are taken from the top of memory, single pages from the bottom,
+// so that they do not break each other up. What is held with the lock is bounded, whatever memory
+// looks like (kernel/bitmap.h).
 #include "kernel/frame.h"
 
 #include "include/boot.h"
@@ -75,7 +76,7 @@ static uint64_t release_range(uint64_t base, uint64_t size) {
     return size;
 }
 
-// A search goes on from `at` when it was stopped, behind as many candidates as the lock may be held for.
+// Behind as many candidates as the lock may be held for it stops, to go on from `at`.
 struct search {
     uint64_t count, align; // frames
     uint64_t at;
@@ -84,8 +85,8 @@ struct search {
 
 enum found { FOUND_NOT, FOUND, FOUND_NOT_YET };
 
-// From the bottom: for runs smaller than 2 MiB. Behind a frame in use it goes on behind that one, so that no word is
-// looked at twice, however broken up memory is.
+// From the bottom: for runs smaller than 2 MiB. Behind a frame in use it goes on behind that one,
+// so that no word is looked at twice, however broken up memory is.
 static enum found find_low(struct search *search, uint64_t *first) {
     for (; search->left > 0; search->left--) {
         *first = align_up(bitmap_next(&frames.map, search->at), search->align);

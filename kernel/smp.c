@@ -41,8 +41,9 @@ static struct {
     const struct call *call; // atomic
 } slots[CPU_COUNT_MAX];
 
-// One CPU at a time makes the others stand still. They do so wherever they answer, so without a lock. Each stop has a number
-// of its own: who is on its way out of the one before does not count in the next.
+// One CPU at a time makes the others stand still. They do so wherever they answer, so without a
+// lock. Each stop has a number of its own: who is on its way out of the one before does not count
+// in the next.
 static struct {
     uint32_t is_taken; // atomic
     uint32_t number;   // odd: the others shall stand still (atomic)

@@ -248,7 +248,8 @@ static const char *carve(struct partition *partition, const struct partition_pla
 bool partition_carve(struct partition *partition, const struct partition_plan *plan,
                      char why[PARTITION_WHY_MAX]) {
     *partition = (struct partition){0};
-    // A program of a test image makes processes and gives them what it has: it may what the supervisor may.
+    // A program of a test image makes processes and gives them what it has: it may what the
+    // supervisor may.
     partition->more_rights = plan->config->vmm != NULL ? ABI_RIGHT_MANAGE | ABI_RIGHT_COPY : 0;
     if (!check(plan->config, why)) {
         return false;

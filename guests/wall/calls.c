@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every system call, with random, boundary and racing arguments, from several threads of a process that has what a VMM has.
-// They close and copy the handles that the others use, unmap the memory that the kernel copies from, run one vCPU together
-// and rewrite its page; then the mother kills the process, wherever its threads are, and all its memory has to come back.
+// Every system call, with random, boundary and racing arguments, from several threads of a
+// process that has what a VMM has. They close and copy the handles that the others use, unmap the
+// memory that the kernel copies from, run one vCPU together and rewrite its page; then the mother
+// kills the process, wherever its threads are, and all its memory has to come back.
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"
 
-#define LIVES         (2 * MANY) // a round: in every second one a call of its own is made most often
+#define LIVES         (2 * MANY) // a round: every second one has a favourite call
 #define THREADS       4u
 #define THREADS_MAX   12u  // with those that they make
 #define CALLS         300u // of a thread
@@ -112,7 +113,7 @@ _Static_assert(sizeof(struct own) <= ABI_PAGE, "one page");
 
 #define BUFFER (CHILD_OWN + ABI_PAGE)
 
-// ---- in the child ----------------------------------------------------------------------------------------------------
+// ---- in the child -------------------------------------------------------------------------------
 
 static uint32_t *any_handle(struct own *self, struct dice *dice, uint32_t kind) {
     if (kind == KINDS || dice_one_in(dice, 12))
@@ -256,7 +257,7 @@ static void attack(void) {
     sys_thread_exit();
 }
 
-// ---- the mother ------------------------------------------------------------------------------------------------------
+// ---- the mother ---------------------------------------------------------------------------------
 
 static uint64_t calls[MANY], good[MANY]; // of all lives
 
@@ -266,7 +267,8 @@ static void give(struct own *own, const struct child *child, enum kind kind, uin
         own->handle[kind][i] = child_give(child, handle, rights);
 }
 
-// A life. How it ends is its own affair: by a thread that was started anywhere, by its last thread, or killed.
+// A life. How it ends is its own affair: by a thread that was started anywhere, by its last
+// thread, or killed.
 static void live(struct dice *dice, const struct area *area, uint32_t event, uint32_t favourite) {
     struct child child;
     uint32_t channel[2];
@@ -304,7 +306,8 @@ static void live(struct dice *dice, const struct area *area, uint32_t event, uin
 // An attack that the kernel refuses at the door tests the door only.
 static void check_reach(void) {
     for (uint32_t i = 0; i < ABI_SYSTEM_INFO; i++) {
-        // The last two only work between two runs of the thread that runs the vCPU: vcpus.c's affair.
+        // The last two only work between two runs of the thread that runs the vCPU: vcpus.c's
+        // affair.
         bool returns = i != ABI_PROCESS_KILL && i != ABI_THREAD_EXIT && i != ABI_PROCESS_CREATE &&
                        i != ABI_VCPU_APIC_READ && i != ABI_VCPU_APIC_WRITE;
         CHECK(calls[i] > 0 && (good[i] > 0 || !returns),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Too much of everything that is allowed: signals, messages, timers, wakes across CPUs, threads, objects. The mother ends each
-// flood after a while, and all of it has to come back; the witnesses beside it miss nothing.
+// Too much of everything that is allowed: signals, messages, timers, wakes across CPUs, threads,
+// objects. The mother ends each flood after a while, and all of it has to come back; the
+// witnesses beside it miss nothing.
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"
@@ -30,7 +31,7 @@ static struct own *self(void) {
     return (struct own *)CHILD_OWN;
 }
 
-// ---- the child's threads ---------------------------------------------------------------------------------------------
+// ---- the child's threads ------------------------------------------------------------------------
 
 static void send_signals(struct dice *dice) {
     (void)sys_event_signal(self()->supervisor_event,
@@ -144,7 +145,7 @@ _Noreturn static void take_role(uint64_t role) {
     }
 }
 
-// ---- the mother ------------------------------------------------------------------------------------------------------
+// ---- the mother ---------------------------------------------------------------------------------
 
 static uint64_t done[ROLES]; // of all lives
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that a ring-3 instruction can name: selectors, gates, ports, MSRs, vectors, addresses, flags. Each attack is
-// one life of a child: the table says how it may end. Whatever it does, the kernel goes on, and so do the others.
+// Everything that a ring-3 instruction can name: selectors, gates, ports, MSRs, vectors,
+// addresses, flags. Each attack is one life of a child: the table says how it may end. Whatever
+// it does, the kernel goes on, and so do the others.
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"
@@ -66,7 +67,7 @@ static uint32_t code_size;
 static struct seen visible[SEEN_MAX]; // what children saw
 static uint32_t visible_count;
 
-// ---- in the child ----------------------------------------------------------------------------------------------------
+// ---- in the child -------------------------------------------------------------------------------
 
 // It still lives: now the kernel uses whatever the attack may have spoiled.
 _Noreturn static void live_on(struct own *self) {
@@ -165,7 +166,7 @@ static void split_locks(struct own *self) {
     live_on(self);
 }
 
-// ---- code that the mother writes -------------------------------------------------------------------------------------
+// ---- code that the mother writes ----------------------------------------------------------------
 
 static void emit(const void *bytes, uint32_t size) {
     memcpy(code_area.at + code_size, bytes, size);
@@ -194,7 +195,8 @@ static void end_code(void) {
     emit(jump, sizeof(jump));
 }
 
-// One instruction each, with random numbers in EAX, ECX, EDX and addresses of its own memory in the others.
+// One instruction each, with random numbers in EAX, ECX, EDX and addresses of its own memory in
+// the others.
 struct row {
     uint64_t ends;
     uint8_t size;
@@ -355,7 +357,8 @@ static void write_interrupt(uint32_t vector) {
     end_code();
 }
 
-// Far jumps, calls and returns, in all sizes, with any selector, to the code behind them or to anywhere.
+// Far jumps, calls and returns, in all sizes, with any selector, to the code behind them or to
+// anywhere.
 static void write_far(struct dice *dice, uint32_t selector) {
     static const uint8_t ways[][4] = {
         {0x48, 0xff, 0x2f}, {0xff, 0x2f},
@@ -383,7 +386,8 @@ static void write_far(struct dice *dice, uint32_t selector) {
     end_code();
 }
 
-// A load, a store, a jump, a call, and a stack at any address. True: no process may see what is there.
+// A load, a store, a jump, a call, and a stack at any address. True: no process may see what is
+// there.
 static bool write_access(struct dice *dice) {
     static const uint8_t ways[][8] = {
         {0x48, 0x8b, 0x00},
@@ -457,7 +461,7 @@ static void write_anything(struct dice *dice) {
     end_code();
 }
 
-// ---- the mother ------------------------------------------------------------------------------------------------------
+// ---- the mother ---------------------------------------------------------------------------------
 
 static void judge(const char *name, uint64_t detail, bool has_ended,
                   const struct abi_process_status *status, uint64_t ends) {
@@ -492,8 +496,8 @@ static void attack_by_function(const char *name, uint64_t detail, void (*functio
     CHECK((ends & ANY) != 0 || own->done == 1, "%s: came through %lu times", name, own->done);
 }
 
-// Ring 3 names no descriptor but its own, whatever the limit of the GDT is. Behind it the processor may read for the
-// process what is not mapped: that ends the process.
+// Ring 3 names no descriptor but its own, whatever the limit of the GDT is. Behind it the
+// processor may read for the process what is not mapped: that ends the process.
 static void attack_by_names(void) {
     own->seen_count = 0;
     for (own->selector = 0; own->selector < SELECTORS; own->selector += NAMED_A_LIFE)

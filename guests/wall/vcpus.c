@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VM whose VMM is at war with itself: two threads run one vCPU, others rewrite the vCPUs' pages while the kernel reads them,
-// unmap and map the guest's memory under it, write whole state, signal, interrupt, bind doorbells, and close handles in use.
-// The mother kills all of it at any time. The guest does what exits, and needs no luck to live on: it is set up anew.
+// A VM whose VMM is at war with itself: two threads run one vCPU, others rewrite the vCPUs' pages
+// while the kernel reads them, unmap and map the guest's memory under it, write whole state,
+// signal, interrupt, bind doorbells, and close handles in use. The mother kills all of it at any
+// time. The guest does what exits, and needs no luck to live on: it is set up anew.
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"
@@ -55,7 +56,7 @@ static void count(uint64_t *counter) {
     __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
-// ---- the guest -------------------------------------------------------------------------------------------------------
+// ---- the guest ----------------------------------------------------------------------------------
 
 // What exits, or changes what the kernel watches.
 static uint32_t write_instruction(struct dice *dice, uint8_t *to) {
@@ -136,7 +137,7 @@ static void restart(struct own *self, struct dice *dice, uint32_t vcpu) {
     (void)sys_vcpu_write(self->vcpu[vcpu], VCPU_STATE_REGISTERS, &registers, sizeof(registers));
 }
 
-// ---- the child's threads ---------------------------------------------------------------------------------------------
+// ---- the child's threads ------------------------------------------------------------------------
 
 static int64_t map_ram(const struct own *self) {
     return sys_vm_map(self->vm, self->ram, 0, 0, RAM_SIZE,
@@ -291,7 +292,7 @@ _Noreturn static void take_role(uint64_t role) {
         act(self, &dice, (enum role)role);
 }
 
-// ---- the mother ------------------------------------------------------------------------------------------------------
+// ---- the mother ---------------------------------------------------------------------------------
 
 static struct own sum; // of all lives
 

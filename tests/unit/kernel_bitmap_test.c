@@ -76,7 +76,8 @@ static void close_middle(unsigned level, uint64_t bits) {
     cr_assert_eq(mprotect((void *)begin, end - begin, PROT_NONE), 0);
 }
 
-// 256 TiB of frames, of which the last one is free, or the first: a search that went along would end at once.
+// 256 TiB of frames, of which the last one is free, or the first: a search that went along would
+// end at once.
 Test(kernel_bitmap, searches_of_large_ones_go_along_no_level) {
     const uint64_t count = 1ULL << 36;
     void *memory = mmap(NULL, bitmap_bytes(count), PROT_READ | PROT_WRITE,

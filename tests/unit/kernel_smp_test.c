@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/smp.c: who stands still. CPUs are threads of the host here; what brings a CPU up is not called.
+// kernel/smp.c: who stands still. CPUs are threads of the host here; what brings a CPU up is not
+// called.
 #include "kernel_support.h"
 
 #include <criterion/criterion.h>
