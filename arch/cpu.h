@@ -58,14 +58,17 @@ _Static_assert(sizeof(struct tss) == 104, "SDM 3A 8.7 \"Task Management in 64-bi
 // ring 3 can name whatever lies within 64 KiB of it: the GDT ends its page, and behind it nothing is mapped.
 #define CPU_TABLES_BASE   0xffffff0000000000ULL
 #define CPU_TABLES_SLOT   0x20000ULL
-#define CPU_TABLES_WINDOW 0x1f000ULL // the CPU's window to one page that is not mapped, in its slot
+#define CPU_TABLES_WINDOW 0x18000ULL // the CPU's window to one page that is not mapped, in its slot
 #define GDT_REACH         0x10000ULL
 _Static_assert(CPU_TABLES_WINDOW >= PAGE_SIZE + GDT_REACH, "nothing in reach of a selector");
+_Static_assert(CPU_TABLES_WINDOW + PAGE_SIZE < CPU_TABLES_SLOT, "nor below the next CPU's page");
 
 struct thread;
 struct vcpu;
+struct cpu_tables;
 
 struct cpu {
+    struct cpu_tables *tables; // see arch/split.h; first, for the assembly
     // Written by this CPU alone.
     uint32_t index;
     uint32_t apic_id;
@@ -77,13 +80,14 @@ struct cpu {
     uint32_t cache_generation;
     struct thread *current;
     struct vcpu *loaded_vcpu; // whose FPU, debug registers, MSRs and VMCS are in this processor
-    struct tss *tss;
-    uint64_t root;                    // CR3's table, for who wants it flushed (atomic)
-    uint64_t timers;                  // interrupts of the local APIC's timer
-    uint64_t own_timers;              // of them: not because of what a guest armed
-    uint64_t nmis;                    // that nobody sent
-    uint64_t locks_held;              // ranks, in debug builds
-    uint64_t exits[80];               // VM exits by reason, for the console and the crash record
+    struct tss *tss;          // of the tables
+    uint64_t *stack;          // where entries from ring 3 find the top of the running thread's
+    uint64_t root;            // CR3's table, for who wants it flushed (atomic)
+    uint64_t timers;          // interrupts of the local APIC's timer
+    uint64_t own_timers;      // of them: not because of what a guest armed
+    uint64_t nmis;            // that nobody sent
+    uint64_t locks_held;      // ranks, in debug builds
+    uint64_t exits[80];       // VM exits by reason, for the console and the crash record
     uint8_t recent[CPU_RECENT_EXITS]; // reasons of the last VM exits, a ring
     uint8_t recent_next;              // where the next one goes, modulo the size
     void *vmx_region;                 // the VMXON region, kernel address

@@ -4,6 +4,7 @@
 #include "arch/features.h"
 
 #include "arch/log.h"
+#include "arch/mitigation.h"
 #include "lib/string.h"
 
 struct cpu_features cpu_features;
@@ -84,8 +85,8 @@ void features_enable(void) {
     const struct cpu_features *f = &cpu_features;
     x86_write_cr0((x86_read_cr0() | CR0_WP | CR0_NE | CR0_MP | CR0_ET) &
                   ~(CR0_EM | CR0_AM | CR0_CD | CR0_NW));
-    x86_write_cr4(CR4_PAE | CR4_PGE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT |
-                  (f->has_smep ? CR4_SMEP : 0) | (f->has_smap ? CR4_SMAP : 0) |
+    x86_write_cr4(CR4_PAE | (mitigation.splits_tables ? 0 : CR4_PGE) | CR4_MCE | CR4_OSFXSR |
+                  CR4_OSXMMEXCPT | (f->has_smep ? CR4_SMEP : 0) | (f->has_smap ? CR4_SMAP : 0) |
                   (f->has_umip ? CR4_UMIP : 0) | (f->has_xsave ? CR4_OSXSAVE : 0));
     if (f->has_xsave)
         x86_xsetbv(0, f->xcr0_mask);

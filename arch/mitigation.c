@@ -3,12 +3,15 @@
 #include "arch/mitigation.h"
 
 #include "arch/log.h"
+#include "arch/split.h"
 #include "lib/string.h"
 
 #define SPEC_CTRL_IBRS BIT(0)
 #define PRED_CMD_IBPB  BIT(0)
 #define FLUSH_CMD_L1D  BIT(0)
 
+// CPUID leaf 1.
+#define ECX_PCID BIT(17)
 // CPUID leaf 7.
 #define EBX_RTM               BIT(11)
 #define EDX_MD_CLEAR          BIT(10)
@@ -30,6 +33,7 @@
 #define RSB_ENTRIES 32
 
 #define LEAF_BASIC      0x0u
+#define LEAF_FEATURES   0x1u
 #define LEAF_STRUCTURED 0x7u
 #define LEAF_EXTENDED   0x80000000u
 #define LEAF_ADDRESSES  0x80000008u
@@ -51,10 +55,15 @@ struct mitigation mitigation_judge(bool is_intel, struct cpuid_result leaf7,
     m.needs_verw = (capabilities & CAP_MDS_NO) == 0 || has_taa || has_late_stale_data;
     m.needs_l1d_flush = (capabilities & (CAP_RDCL_NO | CAP_SKIP_L1DFL_VMENTRY)) == 0;
     m.has_page_hazard = (capabilities & CAP_IF_PSCHANGE_MC_NO) == 0;
+    m.splits_tables = (capabilities & CAP_RDCL_NO) == 0;
     return m;
 }
 
-void mitigation_init(void) {
+void mitigation_init(bool is_off) {
+    if (is_off) {
+        mitigation = (struct mitigation){.is_off = true};
+        return;
+    }
     struct cpuid_result none = {0, 0, 0, 0};
     bool has_leaf7 = x86_cpuid(LEAF_BASIC, 0).eax >= LEAF_STRUCTURED;
     bool has_amd = x86_cpuid(LEAF_EXTENDED, 0).eax >= LEAF_ADDRESSES;
@@ -65,6 +74,8 @@ void mitigation_init(void) {
     mitigation = mitigation_judge(strcmp(cpu_features.vendor, "GenuineIntel") == 0, leaf7, amd,
                                   capabilities);
     mitigation.capabilities = capabilities;
+    mitigation.has_pcid =
+        mitigation.splits_tables && (x86_cpuid(LEAF_FEATURES, 0).ecx & ECX_PCID) != 0;
 }
 
 void mitigation_init_cpu(void) {
@@ -74,10 +85,16 @@ void mitigation_init_cpu(void) {
 
 void mitigation_report(void) {
     const struct mitigation *m = &mitigation;
+    if (m->is_off) {
+        log_line("side channels: mitigations=off: nothing stands against them (what runs here can "
+                 "read what it should not, of other VMs too)");
+        return;
+    }
     bool uses_l1d_flush = m->needs_l1d_flush && m->has_l1d_flush;
-    log_line("side channels: between domains: return stack%s%s%s%s", m->has_ibpb ? ", IBPB" : "",
+    log_line("side channels: between domains: return stack%s%s%s%s%s", m->has_ibpb ? ", IBPB" : "",
              m->has_verw ? ", VERW" : "", uses_l1d_flush ? ", L1D flush" : "",
-             m->has_enhanced_ibrs ? "; enhanced IBRS" : "");
+             m->has_enhanced_ibrs ? "; enhanced IBRS" : "",
+             m->splits_tables ? "; page tables are split" : "");
     bool lacks_verw = m->needs_verw && !m->has_verw;
     bool lacks_flush = m->needs_l1d_flush && !m->has_l1d_flush;
     if (!m->has_ibpb || lacks_verw || lacks_flush)
@@ -119,6 +136,8 @@ void mitigation_switch(struct cpu *cpu, uint64_t domain) {
     const struct mitigation *m = &mitigation;
     cpu->domain = domain;
     cpu->barriers++;
+    if (m->splits_tables)
+        split_clear(cpu);
     if (m->has_ibpb)
         x86_wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
     if (m->needs_l1d_flush && m->has_l1d_flush)

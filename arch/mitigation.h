@@ -23,6 +23,9 @@ struct mitigation {
     bool needs_l1d_flush;   // L1 terminal fault
     bool has_page_hazard;   // a guest's code on large pages can stop the machine (ITLB multihit)
     uint64_t capabilities;  // IA32_ARCH_CAPABILITIES; 0: there is none
+    bool splits_tables; // ring 3 could read what its tables map for the kernel: see arch/split.h
+    bool has_pcid;      // and those of a split can be told apart in the TLB
+    bool is_off;        // all of this, by the command line
 };
 extern struct mitigation mitigation;
 
@@ -31,7 +34,8 @@ extern struct mitigation mitigation;
 struct mitigation mitigation_judge(bool is_intel, struct cpuid_result leaf7,
                                    struct cpuid_result amd, uint64_t capabilities);
 
-void mitigation_init(void);
+// `is_off`: nothing is used, whatever the CPU needs.
+void mitigation_init(bool is_off);
 void mitigation_init_cpu(void);
 // Says by log_line what is used, and what is needed and missing.
 void mitigation_report(void);

@@ -3,7 +3,7 @@
 //
 // Every entry first sets RFLAGS to a known value: interrupts off, AC clear (SMAP), DF and NT clear.
 
-#define ABI_STUB_ADDRESS 0x1000 // include/abi.h, which traps.c compares
+#include "arch/entry.h"
 
 .code64
 .section .text
@@ -12,10 +12,7 @@
 // thread's stack. The stub passed its RSP in RCX; the return address is the stub's and constant.
 // What ring 3 may have put into RCX only harms itself: bits 47 to 63 are cleared, since SYSEXIT faults
 // in ring 0 on a non-canonical address (SDM 2B "SYSEXIT").
-.globl entry_sysenter
-.balign 16
-entry_sysenter:
-    mov     (%rsp), %rsp
+.macro system_call
     pushq   $2
     popfq
     push    %rcx
@@ -41,9 +38,28 @@ entry_sysenter:
     shl     $17, %rcx
     shr     $17, %rcx
     mov     $STUB_RETURN, %edx
+.endm
+
+.globl entry_sysenter
+.balign 16
+entry_sysenter:
+    mov     (%rsp), %rsp
+    system_call
     xor     %r11d, %r11d
     sti                         // takes effect after SYSEXIT
     sysexitq
+
+// The same between the halves of arch/split.S. The thread may be on another CPU by the end.
+.globl sysenter_split
+.balign 16
+sysenter_split:
+    system_call
+    mov     %rsp, %r11
+    or      $CPU_STACK_MASK, %r11
+    mov     -7(%r11), %r11      // struct cpu
+    mov     CPU_TABLES_FIELD(%r11), %r11
+    mov     ENTRY_USER_CR3(%r11), %r11
+    jmp     sysexit_split
 
 // The page of code that ring 3 calls. STUB_RETURN is where SYSEXIT goes on.
 .section .rodata
@@ -55,64 +71,35 @@ stub_begin:
 stub_return:
     ret
 stub_end:
-.equ STUB_RETURN, ABI_STUB_ADDRESS + (stub_return - stub_begin)
+.equ STUB_RETURN, ABI_STUB_ADDRESS_ASM + (stub_return - stub_begin)
 
-// One entry a vector, 16 bytes apart. The processor pushes an error code for some exceptions; for the
-// others a zero takes its place, so that every frame has the shape of struct trap_frame.
 .section .text
 .globl trap_entries
 .balign 16
 trap_entries:
-.set vector, 0
-.rept 256
-    .balign 16
-    .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || \
-          vector == 29 || vector == 30)
-    pushq   $0
-    .endif
-    pushq   $vector
-    jmp     trap_common
-    .set vector, vector + 1
-.endr
+    trap_table trap_common, trap_common
 
+.globl trap_common
 .balign 16
 trap_common:
     push    %rax
+.globl trap_common_pushed
+trap_common_pushed:
     push    %rcx
-    push    %rdx
-    push    %rsi
-    push    %rdi
-    push    %rbp
-    push    %rbx
-    push    %r8
-    push    %r9
-    push    %r10
-    push    %r11
-    push    %r12
-    push    %r13
-    push    %r14
-    push    %r15
+    push_registers
     pushq   $2
     popfq
     mov     %rsp, %rdi
     call    trap_dispatch
 .globl trap_return
 trap_return:
-    pop     %r15
-    pop     %r14
-    pop     %r13
-    pop     %r12
-    pop     %r11
-    pop     %r10
-    pop     %r9
-    pop     %r8
-    pop     %rbx
-    pop     %rbp
-    pop     %rdi
-    pop     %rsi
-    pop     %rdx
+    pop_registers
     pop     %rcx
     pop     %rax
+    cmpb    $0, traps_are_split(%rip)
+    jne     trap_return_split
+.globl trap_return_whole
+trap_return_whole:
     add     $16, %rsp
     iretq
 

@@ -4,6 +4,8 @@
 #include "arch/traps.h"
 
 #include "arch/log.h"
+#include "arch/mitigation.h"
+#include "arch/split.h"
 #include "include/abi.h"
 #include "lib/string.h"
 
@@ -25,16 +27,6 @@ struct __attribute__((packed)) table_register {
     uint64_t base;
 };
 
-// The page at the start of a CPU's slot. The GDT is last, see arch/cpu.h. The IDT needs no such care: a
-// vector has 8 bits. LDTR is empty and the TSS's limit its size, after an exit, too.
-#define GDT_ENTRIES 9
-struct cpu_tables {
-    struct tss tss;
-    uint8_t unused[PAGE_SIZE - sizeof(struct tss) - GDT_ENTRIES * sizeof(uint64_t)];
-    uint64_t gdt[GDT_ENTRIES];
-} __attribute__((packed, aligned(8)));
-_Static_assert(sizeof(struct cpu_tables) == PAGE_SIZE, "the GDT ends the page");
-
 #define GATE_INTERRUPT 0x8e // present, DPL 0, interrupt gate
 #define GATE_BYTES     16u
 #define GDT_CODE       0x00209b0000000000ULL // present, DPL 0, 64-bit code, accessed
@@ -45,19 +37,29 @@ _Static_assert(sizeof(struct cpu_tables) == PAGE_SIZE, "the GDT ends the page");
 
 _Static_assert(SELECTOR_USER_CODE == SELECTOR_KERNEL_CODE + SYSEXIT_CODE64, "SDM 2B SYSEXIT");
 _Static_assert(SELECTOR_USER_DATA2 == SELECTOR_USER_CODE + 8, "SDM 2B SYSEXIT");
-_Static_assert(ABI_STUB_ADDRESS == 0x1000, "arch/traps.S says the same");
+_Static_assert(ABI_STUB_ADDRESS == ABI_STUB_ADDRESS_ASM, "arch/traps.S says the same");
 
-extern const uint8_t trap_entries[];
-extern const uint8_t entry_sysenter[];
+extern const uint8_t trap_entries[], trap_entries_split[];
+extern const uint8_t entry_sysenter[], entry_sysenter_split[];
 extern const uint8_t usercopy_move[], usercopy_fault[];
 uint64_t usercopy(void *to, const void *from, size_t size);
 void trap_dispatch(struct trap_frame *frame);
 
-static struct idt_gate idt[256];
+// On a page of its own, which ring 3's root has, too.
+static struct idt_gate idt[PAGE_SIZE / sizeof(struct idt_gate)] __attribute__((aligned(PAGE_SIZE)));
+_Static_assert(ARRAY_COUNT(idt) == 256, "each vector");
+
+uint8_t traps_are_split; // for arch/traps.S
+
+const void *traps_idt(void) {
+    return idt;
+}
 
 void traps_init(void) {
+    traps_are_split = mitigation.splits_tables;
+    const uint8_t *entries = traps_are_split ? trap_entries_split : trap_entries;
     for (unsigned i = 0; i < ARRAY_COUNT(idt); i++) {
-        uint64_t entry = (uint64_t)trap_entries + (uint64_t)i * GATE_BYTES;
+        uint64_t entry = (uint64_t)entries + (uint64_t)i * GATE_BYTES;
         idt[i] = (struct idt_gate){
             .offset_low = (uint16_t)entry,
             .selector = SELECTOR_KERNEL_CODE,
@@ -85,14 +87,20 @@ void descriptors_init(struct cpu *cpu, const uint64_t stacks[4]) {
     gdt[SELECTOR_TSS / 8] =
         GDT_TSS | (sizeof(struct tss) - 1) | (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
     gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
+    cpu->tables = tables;
     cpu->tss = &tables->tss;
-    for (unsigned i = 0; i < 4; i++)
-        tables->tss.ist[i] = stacks[i];
+    cpu->stack = traps_are_split ? &tables->stack : &tables->tss.rsp[0];
+    tables->tss.rsp[0] = (uint64_t)&tables->stacks[ENTRY_NORMAL].kernel_stack;
+    for (unsigned i = 0; i < 4; i++) {
+        struct cpu_entry_stack *entry = &tables->stacks[ENTRY_NMI + i];
+        entry->kernel_stack = stacks[i];
+        tables->tss.ist[i] = traps_are_split ? (uint64_t)&entry->kernel_stack : stacks[i];
+    }
     tables->tss.iomap_base = sizeof(struct tss); // no port is open to ring 3
 }
 
 void descriptors_load(struct cpu *cpu) {
-    struct cpu_tables *tables = CONTAINER_OF(cpu->tss, struct cpu_tables, tss);
+    struct cpu_tables *tables = cpu->tables;
     struct table_register gdtr = {sizeof(tables->gdt) - 1, (uint64_t)tables->gdt};
     struct table_register idtr = {sizeof(idt) - 1, (uint64_t)idt};
     // A busy TSS cannot be loaded, and this may run again after a panic's stop.
@@ -117,9 +125,12 @@ void descriptors_load(struct cpu *cpu) {
                      "m"(idtr), "i"(SELECTOR_KERNEL_CODE), "i"(SELECTOR_KERNEL_DATA),
                      "i"(SELECTOR_TSS)
                      : "rax", "memory");
+    if (mitigation.has_pcid)
+        x86_write_cr4(x86_read_cr4() | CR4_PCIDE); // CR3's low bits are 0
     x86_wrmsr(MSR_SYSENTER_CS, SELECTOR_KERNEL_CODE);
-    x86_wrmsr(MSR_SYSENTER_EIP, (uint64_t)entry_sysenter);
-    x86_wrmsr(MSR_SYSENTER_ESP, (uint64_t)&cpu->tss->rsp[0]);
+    x86_wrmsr(MSR_SYSENTER_EIP,
+              (uint64_t)(traps_are_split ? entry_sysenter_split : entry_sysenter));
+    x86_wrmsr(MSR_SYSENTER_ESP, (uint64_t)cpu->stack);
 }
 
 static bool is_user_range(uint64_t address, uint64_t size) {
@@ -146,7 +157,9 @@ bool user_write(uint64_t to, const void *from, size_t size) {
 // A fault at usercopy_move is the caller's address; everything else in ring 0 is ours, but for #DB,
 // which ring 3 provokes by SYSENTER with TF set (SDM 2B "SYSENTER" leaves TF as it is).
 static void trap_kernel(struct trap_frame *frame) {
-    if (frame->vector == EXC_DB && frame->rip == (uint64_t)entry_sysenter) {
+    bool is_entry =
+        frame->rip == (uint64_t)entry_sysenter || frame->rip == (uint64_t)entry_sysenter_split;
+    if (frame->vector == EXC_DB && is_entry) {
         frame->rflags &= ~RFLAGS_TF;
         return;
     }

@@ -4,8 +4,9 @@
 
 #include "arch/cpu.h"
 
-// Builds the IDT, once.
+// Builds the IDT, once, and where it is: a page.
 void traps_init(void);
+const void *traps_idt(void);
 // Loads GDT, TSS and IDT on this CPU, and programs the system-call entry.
 void descriptors_load(struct cpu *cpu);
 // Fills the TSS and GDT at the start of the CPU's slot; `stacks` are the tops of one stack for each

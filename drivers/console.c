@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // See drivers/console.h. Output goes into a ring; whoever adds to it also feeds the UART's FIFO as far
-// as that has room, and the UART's interrupt feeds it on. Only log lines ever wait for the UART.
+// as that has room, and the UART's interrupt feeds it on. Only log lines ever wait for the UART, and those only when
+// they alone fill the half of the ring that is theirs: interrupts are off meanwhile.
 // The interrupt is off until ring 3 binds an event: by then it is routed, and no edge gets lost.
 #include "drivers/console.h"
 
@@ -12,7 +13,8 @@
 #include "lib/ring.h"
 #include "lib/string.h"
 
-#define OUTPUT_SIZE 4096u
+#define OUTPUT_SIZE 4096u // that ring 3 may fill
+#define RING_SIZE   (2 * OUTPUT_SIZE)
 #define INPUT_SIZE  1024u
 #define CHUNK       16u // the UART's FIFO
 
@@ -32,7 +34,7 @@ static struct {
     struct ring_writer out_writer, in_writer;
     struct ring_reader out_reader, in_reader;
     uint32_t out_head, out_tail, in_head, in_tail;
-    uint8_t out_data[OUTPUT_SIZE];
+    uint8_t out_data[RING_SIZE];
     uint8_t in_data[INPUT_SIZE];
 } console;
 
@@ -73,6 +75,11 @@ static void drain_ring(void) {
         console.has_uart = uart_wait_room();
         feed_uart();
     }
+}
+
+static uint32_t user_room(void) {
+    uint32_t used = RING_SIZE - ring_writer_room(&console.out_writer);
+    return used < OUTPUT_SIZE ? OUTPUT_SIZE - used : 0;
 }
 
 static void put_all(const char *text, size_t size) {
@@ -134,7 +141,7 @@ uint32_t console_write(const char *text, uint32_t size) {
     uint32_t count = size;
     if (console.has_uart) {
         feed_uart();
-        count = fitting_size(text, size, ring_writer_room(&console.out_writer));
+        count = fitting_size(text, size, user_room());
         ring_write(&console.out_writer, (const uint8_t *)text, count);
         if (count > 0)
             console.is_line_open = text[count - 1] != '\n';
@@ -188,7 +195,7 @@ static bool serve_uart(void) {
         feed_uart();
         update_interrupts();
     } while (++rounds < INTERRUPT_ROUNDS_MAX && uart_is_interrupting());
-    bool has_room = ring_writer_room(&console.out_writer) >= OUTPUT_SIZE / 2;
+    bool has_room = user_room() >= OUTPUT_SIZE / 2;
     bool is_fed = console.is_starved && has_room;
     if (is_fed)
         console.is_starved = false;
@@ -221,9 +228,9 @@ bool console_has_uart(void) {
 
 static void open_uart(void) {
     lock_init(&console.lock, LOCK_CONSOLE);
-    ring_writer_open(&console.out_writer, console.out_data, OUTPUT_SIZE, &console.out_head,
+    ring_writer_open(&console.out_writer, console.out_data, RING_SIZE, &console.out_head,
                      &console.out_tail);
-    ring_reader_open(&console.out_reader, console.out_data, OUTPUT_SIZE, &console.out_head,
+    ring_reader_open(&console.out_reader, console.out_data, RING_SIZE, &console.out_head,
                      &console.out_tail);
     ring_writer_open(&console.in_writer, console.in_data, INPUT_SIZE, &console.in_head,
                      &console.in_tail);

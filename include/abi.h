@@ -84,9 +84,10 @@ enum abi_call {
 
     // ---- memory --------------------------------------------------------------------------------
 
-    // (quota, bytes): a new quota that holds `bytes`, taken out of `quota`. Given back with the last
-    // handle and the last object that is charged to it. Needs: quota CREATE. Returns: a handle with the
-    // rights of the one given.
+    // (quota, bytes, event, mask): a new quota that holds `bytes`, taken out of `quota`. Given back with the
+    // last handle and the last object that is charged to it. Each time that nothing is charged to it any more
+    // `mask` is signalled on `event` (0: none). Needs: quota CREATE, event SIGNAL for the mask. Returns: a
+    // handle with the rights of the one given.
     ABI_QUOTA_CREATE = 2,
     // (quota, struct abi_quota_info *). Needs: quota READ. Returns: 0.
     ABI_QUOTA_READ = 3,
@@ -429,14 +430,16 @@ enum vcpu_exit {
     VCPU_EXIT_FAILED = 9,    // the VM cannot go on: .failure; end it with a dump
     VCPU_EXIT_STARTUP = 10, // an INIT or SIPI changed the vCPU's state: nothing to do but to run on
     VCPU_EXIT_STEPPED = 11, // what VCPU_DIRTY_STEP asked for
+    VCPU_EXIT_HYPERCALL = 12, // VMCALL in any ring and mode: .walk has cpl and code_size
+    VCPU_EXIT_TASK_SWITCH =
+        13, // a hardware task switch, which the processor checked and did not begin: .task
 };
 
 enum vcpu_failure {
     VCPU_FAILURE_NONE = 0,
     VCPU_FAILURE_UNHANDLED_EXIT = 1, // detail: the exit reason
     VCPU_FAILURE_ENTRY = 2,          // the processor refused the guest's state; detail: why
-    VCPU_FAILURE_TASK_SWITCH = 3,
-    VCPU_FAILURE_MODE = 4,     // the guest entered a mode this CPU cannot virtualize; detail: CR0
+    VCPU_FAILURE_MODE = 4,   // the guest entered a mode this CPU cannot virtualize; detail: CR0
     VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address
 };
 
@@ -466,6 +469,20 @@ struct vcpu_inject {
     uint64_t cr2; // for #PF
 };
 
+enum vcpu_task_source {
+    VCPU_TASK_CALL = 0,
+    VCPU_TASK_IRET = 1,
+    VCPU_TASK_JUMP = 2,
+    VCPU_TASK_GATE = 3, // a task gate in the IDT
+};
+
+struct vcpu_exit_task {
+    uint16_t selector; // of the new task's TSS
+    uint8_t source;    // enum vcpu_task_source
+    uint8_t has_event; // by the gate: what was being delivered, and is queued again, stands in
+    struct vcpu_inject event; // .event, with its error code
+};
+
 struct vcpu_exit_io {
     uint16_t port;
     uint8_t size;         // 1, 2, 4
@@ -487,11 +504,11 @@ struct vcpu_exit_memory {
     uint64_t gva;    // valid when has_gva
     uint32_t access; // enum vcpu_access
     uint8_t has_gva;
-    uint8_t is_walk;     // the access was to the guest's own page tables
-    uint8_t is_delivery; // no instruction made it: an interrupt or exception was on its way in, and is again
+    uint8_t is_walk; // the access was to the guest's own page tables
+    uint8_t
+        is_delivery; // no instruction made it: an interrupt or exception was on its way in, and is again
     uint8_t reserved;
 };
-
 
 struct vcpu_segment {
     uint16_t selector;
@@ -504,7 +521,7 @@ struct vcpu_segment {
 #define VCPU_SEGMENT_UNUSABLE 0x0100u // the VMCS's bit 16
 
 // What a walk of the guest's page tables and the decoding of its instruction need. Valid after
-// VCPU_EXIT_MEMORY and string VCPU_EXIT_IO.
+// VCPU_EXIT_MEMORY, string VCPU_EXIT_IO and VCPU_EXIT_HYPERCALL.
 struct vcpu_walk {
     uint64_t cr0, cr3, cr4, efer;
     struct vcpu_segment segment[6]; // ES CS SS DS FS GS; where code_size is 8, their bases alone
@@ -522,7 +539,7 @@ struct vcpu_page {
     uint64_t rflags;
     uint32_t dirty;              // enum vcpu_dirty; the kernel clears it
     uint32_t exit;               // enum vcpu_exit
-    uint32_t instruction_length; // of the instruction that exited: IO, MSR_READ, MSR_WRITE
+    uint32_t instruction_length; // of what exited: IO, MSR_READ, MSR_WRITE, HYPERCALL, TASK_SWITCH
     uint32_t eoi_vector;
     struct vcpu_inject inject;
     struct vcpu_exit_io io;
@@ -531,6 +548,7 @@ struct vcpu_page {
     uint32_t msr;     // MSR_READ, MSR_WRITE: the index; the value is in RDX:RAX
     uint32_t failure; // enum vcpu_failure
     uint64_t failure_detail;
+    struct vcpu_exit_task task;
 };
 
 _Static_assert(offsetof(struct vcpu_page, rip) == 128, "assembly relies on it");
@@ -540,6 +558,9 @@ enum vcpu_state_group {
     VCPU_STATE_REGISTERS = 0, // struct vcpu_registers
     VCPU_STATE_APIC = 1,      // struct vcpu_apic
     VCPU_STATE_FPU = 2,       // the XSAVE area (standard format), ABI_XSAVE_SIZE bytes
+    VCPU_STATE_CONTEXT =
+        3, // as REGISTERS; but time, events, activity and APIC are not written, since
+           // they may have gone on after they were read
 };
 
 #define ABI_XSAVE_SIZE 4096u

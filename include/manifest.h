@@ -25,7 +25,9 @@
 //               vcpus = <u32>;              // 1..64
 //               memory = <u64>;             // bytes, a multiple of 2 MiB
 //               kernel = "vmlinuz-0";       // name-in-boot of a module
-//               initrd = "initrd-0";        // likewise; absent when there is none
+//               kernel-file = "vmlinuz";    // the user's name of it, for messages; default: kernel
+//               initrd = "initrd-0";        // a module likewise; absent when there is none
+//               initrd-file = "initrd.img"; // likewise
 //               vmm = "calls.elf-2";        // likewise: a program in the VMM's place; absent but in test images
 //               cmdline = "console=ttyS0";
 //               autostart;                  // present: start at boot
@@ -52,6 +54,7 @@
 
 #define MANIFEST_NAME_MAX    31
 #define MANIFEST_CMDLINE_MAX 2047
+#define MANIFEST_FILE_MAX    63
 #define MANIFEST_VCPUS_MAX   64
 #define MANIFEST_VMS_MAX     256
 

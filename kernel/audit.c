@@ -102,19 +102,18 @@ static void claim_direct(void *opaque, uint64_t address, const struct pt_mapping
 }
 
 static void claim_memory(struct audit *audit, const struct memory *memory) {
-    uint64_t size;
-    hpa_t base;
+    struct memory_run run;
     if (memory->kind == MEMORY_PAGE) {
         if (owner_of(audit, memory->base.v) != OWNER_SHOWN)
             claim(audit, memory->base, PAGE_SIZE, OWNER_KERNEL, OWNER_SHOWN, 0);
         return;
     }
-    for (uint64_t i = 0; memory_chunk(memory, i, &base, &size); i++)
-        claim(audit, base, size, OWNER_NONE, OWNER_MEMORY, 0);
+    for (uint64_t offset = 0; memory_next(memory, &offset, &run);)
+        claim(audit, run.frame, run.size, OWNER_NONE, OWNER_MEMORY, 0);
     if (memory->kind == MEMORY_MODULE)
         audit->module_bytes += memory->size;
     else
-        memory->quota->found += memory->size;
+        memory->quota->found += memory_charge(memory);
 }
 
 static void claim_frames(struct audit *audit) {
@@ -201,7 +200,10 @@ static void judge_space(struct audit *audit, const struct pagetable *pt, uint32_
 
 static void judge_process(struct audit *audit, struct process *process) {
     judge_space(audit, &process->pt, ABI_AUDIT_PROCESS, process->regions);
-    if (process->pt.root.v != 0 && !space_is_kernel_half(&process->pt))
+    if (process->pt.root.v == 0)
+        return;
+    if (!space_is_kernel_half(&process->pt) ||
+        !space_is_user_root(process->user_root, &process->pt))
         tell(audit, ABI_AUDIT_TABLE, process->pt.root.v, 0);
 }
 

@@ -13,13 +13,14 @@
 #include "kernel/thread.h"
 #include "lib/string.h"
 
-#define SEARCH_MAX    64u // candidates that are looked at with the lock
-#define POOL_RESERVE  8u  // pages kept back for the tables that mapping more of the pool needs
-#define POOL_GROW     SIZE_2M
-#define RECLAIM_MAX   16u // chunks that one frame_reclaim gives back
-#define BOOT_POOL_MIN (SIZE_1M + SIZE_1M / 2)
-#define SIZE_1M       (1ULL << 20)
-#define POOL_BELOW    (1ULL << 32) // the APs load CR3 while they are in 32-bit code
+#define SEARCH_MAX     64u // candidates that are looked at with the lock
+#define POOL_RESERVE   8u  // pages kept back for the tables that mapping more of the pool needs
+#define POOL_GROW      SIZE_2M
+#define RECLAIM_CHUNKS 16u // that one call gives back at most
+#define RECLAIM_PAGES  64u
+#define BOOT_POOL_MIN  (SIZE_1M + SIZE_1M / 2)
+#define SIZE_1M        (1ULL << 20)
+#define POOL_BELOW     (1ULL << 32) // the APs load CR3 while they are in 32-bit code
 
 #define CHUNK_PAGES (SIZE_2M >> PAGE_SHIFT)
 
@@ -40,6 +41,7 @@ static struct {
     struct pool_page *pool;   // pages of chunks that are partly in use [lock]
     struct pool_page *chunks; // first pages of those that are not [lock]
     uint64_t pool_count;      // pages in both [lock]
+    uint32_t reclaims;        // CPUs that are about to give back some of them [lock]
     uint16_t *chunk_free;     // by chunk: how many of its pages are in either [lock]
     hpa_t boot_run;
     uint64_t boot_run_size;
@@ -259,7 +261,6 @@ static void pool_grow(void) {
 // Takes a chunk that is in no use out of the pool and out of the direct map. False: the pool has none to
 // spare.
 static bool chunk_unmap(hpa_t *chunk) {
-    lock_take(&frames.lock);
     bool is_spare = frames.chunks != NULL && frames.pool_count > CHUNK_PAGES + POOL_RESERVE;
     if (is_spare) {
         *chunk = frame_of_kernel(frames.chunks);
@@ -268,20 +269,52 @@ static bool chunk_unmap(hpa_t *chunk) {
         frames.pool_count -= CHUNK_PAGES;
         space_unmap_direct(*chunk, SIZE_2M);
     }
-    lock_drop(&frames.lock);
     return is_spare;
 }
 
-bool frame_reclaim(void) {
-    hpa_t chunk[RECLAIM_MAX];
+// The same with a page of a chunk that is partly in use. Its large leaf is cut, which takes a page of the reserve.
+static bool page_unmap(hpa_t *page) {
+    struct pool_page *entry = frames.pool_count > POOL_RESERVE ? frames.pool : NULL;
+    if (entry == NULL)
+        return false;
+    *page = frame_of_kernel(entry);
+    list_take(&frames.pool, entry);
+    frames.chunk_free[page->v / SIZE_2M]--;
+    frames.pool_count--;
+    space_unmap_direct(*page, PAGE_SIZE);
+    return true;
+}
+
+static bool reclaim(bool (*unmap)(hpa_t *), uint64_t size, uint32_t max) {
+    hpa_t run[RECLAIM_PAGES];
     uint32_t count = 0;
-    while (count < RECLAIM_MAX && chunk_unmap(&chunk[count]))
+    lock_take(&frames.lock);
+    while (count < max && unmap(&run[count]))
         count++;
-    if (count > 0)
-        smp_flush_all();
+    bool is_on_its_way = frames.reclaims > 0;
+    frames.reclaims += count > 0;
+    // Nobody's meanwhile: the flush may wait for the auditor, who would miss them.
+    frames.total -= count * size;
+    lock_drop(&frames.lock);
+    if (count == 0) {
+        smp_interrupt(); // who gives back waits for us
+        return is_on_its_way;
+    }
+    smp_flush_all();
     for (uint32_t i = 0; i < count; i++)
-        frame_free(chunk[i], SIZE_2M);
-    return count > 0;
+        frame_add(run[i], size);
+    lock_take(&frames.lock);
+    frames.reclaims--;
+    lock_drop(&frames.lock);
+    return true;
+}
+
+bool frame_reclaim(void) {
+    return reclaim(chunk_unmap, SIZE_2M, RECLAIM_CHUNKS);
+}
+
+bool frame_reclaim_pages(void) {
+    return frame_reclaim() || reclaim(page_unmap, PAGE_SIZE, RECLAIM_PAGES);
 }
 
 void *frame_table_alloc(void) {

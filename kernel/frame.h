@@ -4,8 +4,8 @@
 // Two allocators. Frames are handed out in aligned, contiguous runs from one bitmap of all RAM; the
 // kernel does not map them. Kernel pages come from a pool: runs of 2 MiB of frames, mapped in the
 // direct map when the pool grows, so that only what belongs to the kernel is mapped in the kernel. Pages
-// are taken from runs that are partly in use first; a run that is in no use at all can be given back, when
-// somebody else needs it.
+// are taken from runs that are partly in use first. What is in no use can be given back when somebody else needs it:
+// whole runs, and if that is not enough, pages, so that a page in use keeps no other frame from anybody.
 //
 // In call order: frame_init (boot), then the rest. Locks: one, rank LOCK_FRAMES, inside.
 #pragma once
@@ -27,8 +27,10 @@ bool frame_alloc(uint64_t size, uint64_t align, hpa_t *base);
 void frame_free(hpa_t base, uint64_t size);
 // Gives runs of 2 MiB of the pool that are in no use, but for the pool's reserve, to the allocator, once no
 // CPU remembers a mapping of them: a few at a time, with one flush for all. The caller holds no lock, and
-// calls again while what it needs is not free. False: there were none.
+// calls again while what it needs is not free. False: there were none, and none are on their way.
 bool frame_reclaim(void);
+// The same, and single pages when there is no run.
+bool frame_reclaim_pages(void);
 // A free page below 1 MiB for the APs' first instructions. False: none.
 bool frame_alloc_low(hpa_t *page);
 

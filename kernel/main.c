@@ -114,8 +114,8 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     *(struct cpu **)(boot_stack_end - 8) = &early_cpu;
     copy_boot_info(info);
     features_read();
+    mitigation_init(cmdline_has(boot.cmdline, "mitigations=off"));
     features_enable();
-    mitigation_init();
     mitigation_init_cpu();
     cache_init();
     traps_init();

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/memory.h. A chunk's word holds its physical address and two flags.
+// See kernel/memory.h. A chunk's word holds its physical address and flags; of one in pieces, that of a page with the
+// address of each of its pages. What such pages cost is charged for every object: whether memory is in one piece is
+// others' doing, and must not decide whether an object fits into its quota.
 #include "kernel/memory.h"
 
 #include "kernel/frame.h"
@@ -12,6 +14,7 @@
 #define STEP_CHUNKS    64u  // that are taken or given back at a time
 #define CHUNK_CLEARED  BIT(0)
 #define CHUNK_GIGANTIC BIT(1) // one of 512 that are contiguous and aligned to 1 GiB
+#define CHUNK_PIECES   BIT(2)
 #define CHUNK_ADDRESS  (~(PAGE_SIZE - 1))
 
 static uint64_t chunk_count(const struct memory *memory) {
@@ -24,6 +27,15 @@ static uint64_t chunk_size(const struct memory *memory, uint64_t index) {
 
 static uint64_t *chunk_word(const struct memory *memory, uint64_t index) {
     return &memory->directory[index / WORDS][index % WORDS];
+}
+
+uint64_t memory_charge(const struct memory *memory) {
+    return memory->size + chunk_count(memory) * PAGE_SIZE;
+}
+
+// The pages of a chunk in pieces; NULL: it is not.
+static hpa_t *get_pieces(uint64_t word) {
+    return (word & CHUNK_PIECES) != 0 ? frame_to_kernel((hpa_t){word & CHUNK_ADDRESS}) : NULL;
 }
 
 static struct memory *memory_new(struct quota *quota, uint64_t size, enum memory_kind kind) {
@@ -63,6 +75,28 @@ static bool alloc_gigantic(struct memory *memory, uint64_t index) {
     return true;
 }
 
+// However broken up memory is, and whatever the pool holds back: page by page.
+static bool alloc_pieces(uint64_t *word, uint64_t size) {
+    hpa_t *pieces = kernel_page_alloc();
+    if (pieces == NULL)
+        return false;
+    *word = frame_of_kernel(pieces).v | CHUNK_PIECES;
+    for (uint64_t i = 0; i < size / PAGE_SIZE; i++)
+        while (!frame_alloc(PAGE_SIZE, PAGE_SIZE, &pieces[i]))
+            if (!frame_reclaim_pages())
+                return false;
+    return true;
+}
+
+static bool alloc_chunk(uint64_t *word, uint64_t size) {
+    hpa_t base;
+    while (!frame_alloc(size, size == CHUNK_SIZE ? CHUNK_SIZE : PAGE_SIZE, &base))
+        if (!frame_reclaim())
+            return alloc_pieces(word, size);
+    *word = base.v;
+    return true;
+}
+
 static bool alloc_chunks(struct memory *memory) {
     for (uint64_t i = 0; i < chunk_count(memory);) {
         if (alloc_gigantic(memory, i)) {
@@ -70,40 +104,51 @@ static bool alloc_chunks(struct memory *memory) {
             thread_preempt();
             continue;
         }
-        uint64_t size = chunk_size(memory, i);
-        hpa_t base;
-        uint64_t align = size == CHUNK_SIZE ? CHUNK_SIZE : PAGE_SIZE;
-        while (!frame_alloc(size, align, &base))
-            if (!frame_reclaim())
-                return false;
-        *chunk_word(memory, i++) = base.v;
-        if (i % STEP_CHUNKS == 0)
+        uint64_t *word = chunk_word(memory, i);
+        if (!alloc_chunk(word, chunk_size(memory, i++)))
+            return false;
+        if (i % STEP_CHUNKS == 0 || get_pieces(*word) != NULL)
             thread_preempt();
     }
     return true;
 }
 
+// How many steps it is.
+static uint64_t free_chunk(uint64_t word, uint64_t size) {
+    hpa_t *pieces = get_pieces(word);
+    if (pieces == NULL) {
+        frame_free((hpa_t){word & CHUNK_ADDRESS}, size);
+        return 1;
+    }
+    for (uint64_t i = 0; i < size / PAGE_SIZE && pieces[i].v != 0; i++)
+        frame_free(pieces[i], PAGE_SIZE);
+    kernel_page_free(pieces);
+    return STEP_CHUNKS;
+}
+
 // The object shrinks by its last chunk, if there is one, so that its size is always what it is charged for.
-static void free_last(struct memory *memory) {
+static uint64_t free_last(struct memory *memory) {
+    uint64_t steps = 1;
     uint64_t last = chunk_count(memory) - 1, size = chunk_size(memory, last);
     uint64_t **words = memory->directory != NULL ? &memory->directory[last / WORDS] : NULL;
     if (words != NULL && *words != NULL) {
-        uint64_t base = *chunk_word(memory, last) & CHUNK_ADDRESS;
-        if (base != 0)
-            frame_free((hpa_t){base}, size);
+        uint64_t word = *chunk_word(memory, last);
+        if (word != 0)
+            steps = free_chunk(word, size);
         if (last % WORDS == 0) {
             quota_free_page(memory->quota, *words);
             *words = NULL;
         }
     }
     memory->size -= size;
-    quota_release(memory->quota, size);
+    quota_release(memory->quota, size + PAGE_SIZE);
+    return steps;
 }
 
 // True: there are no more.
 static bool free_some(struct memory *memory) {
-    for (uint64_t n = 0; n < STEP_CHUNKS && memory->size > 0; n++)
-        free_last(memory);
+    for (uint64_t n = 0; n < STEP_CHUNKS && memory->size > 0;)
+        n += free_last(memory);
     if (memory->size > 0)
         return false;
     if (memory->directory != NULL)
@@ -115,7 +160,7 @@ struct memory *memory_create(struct quota *quota, uint64_t size) {
     struct memory *memory = memory_new(quota, size, MEMORY_RAM);
     if (memory == NULL)
         return NULL;
-    if (!quota_charge(quota, size))
+    if (!quota_charge(quota, memory_charge(memory)))
         memory->size = 0;
     else if (alloc_tables(memory) && alloc_chunks(memory))
         return memory;
@@ -169,20 +214,36 @@ static bool is_gib_cleared(const struct memory *memory, uint64_t first) {
     return true;
 }
 
-// What holds the chunk: itself, or its whole GiB.
-static struct memory_run run_locked(const struct memory *memory, uint64_t index) {
-    uint64_t word = *chunk_word(memory, index);
-    struct memory_run run = {
-        .frame = {word & CHUNK_ADDRESS},
-        .offset = index * CHUNK_SIZE,
-        .size = chunk_size(memory, index),
-    };
-    if ((word & CHUNK_GIGANTIC) != 0 && is_gib_cleared(memory, align_down(index, WORDS))) {
+// What holds the offset: its chunk, or a piece of it.
+static struct memory_run find_run(const struct memory *memory, uint64_t offset) {
+    uint64_t index = offset / CHUNK_SIZE, word = *chunk_word(memory, index);
+    const hpa_t *pieces = get_pieces(word);
+    if (pieces != NULL)
+        return (struct memory_run){pieces[offset % CHUNK_SIZE / PAGE_SIZE],
+                                   align_down(offset, PAGE_SIZE), PAGE_SIZE};
+    return (struct memory_run){
+        {word & CHUNK_ADDRESS}, index * CHUNK_SIZE, chunk_size(memory, index)};
+}
+
+// The same, or its whole GiB.
+static struct memory_run run_locked(const struct memory *memory, uint64_t offset) {
+    uint64_t index = offset / CHUNK_SIZE;
+    struct memory_run run = find_run(memory, offset);
+    if ((*chunk_word(memory, index) & CHUNK_GIGANTIC) != 0 &&
+        is_gib_cleared(memory, align_down(index, WORDS))) {
         run.frame.v = align_down(run.frame.v, SIZE_1G);
         run.offset = align_down(run.offset, SIZE_1G);
         run.size = SIZE_1G;
     }
     return run;
+}
+
+static void clear_chunk(uint64_t word, uint64_t size) {
+    const hpa_t *pieces = get_pieces(word);
+    if (pieces == NULL)
+        space_clear((hpa_t){word & CHUNK_ADDRESS}, size);
+    for (uint64_t i = 0; pieces != NULL && i < size / PAGE_SIZE; i++)
+        space_clear(pieces[i], PAGE_SIZE);
 }
 
 static struct memory_run get_ram(struct memory *memory, uint64_t offset, bool *is_cleared) {
@@ -192,10 +253,10 @@ static struct memory_run get_ram(struct memory *memory, uint64_t offset, bool *i
     if (is_cleared != NULL) {
         *is_cleared = (*word & CHUNK_CLEARED) != 0;
     } else if ((*word & CHUNK_CLEARED) == 0) {
-        space_clear((hpa_t){*word & CHUNK_ADDRESS}, chunk_size(memory, index));
+        clear_chunk(*word, chunk_size(memory, index));
         *word |= CHUNK_CLEARED;
     }
-    struct memory_run run = run_locked(memory, index);
+    struct memory_run run = run_locked(memory, offset);
     lock_drop(&memory->lock);
     return run;
 }
@@ -213,15 +274,19 @@ struct memory_run memory_peek(struct memory *memory, uint64_t offset, bool *is_c
     return (struct memory_run){memory->base, 0, memory->size};
 }
 
-bool memory_chunk(const struct memory *memory, uint64_t index, hpa_t *base, uint64_t *size) {
-    *base = memory->base;
-    *size = memory->size;
-    if (memory->kind != MEMORY_RAM)
-        return index == 0;
-    if (index >= chunk_count(memory))
+bool memory_next(const struct memory *memory, uint64_t *offset, struct memory_run *run) {
+    uint64_t index = *offset / CHUNK_SIZE;
+    if (*offset >= memory->size)
         return false;
-    bool is_there = memory->directory != NULL && memory->directory[index / WORDS] != NULL;
-    base->v = is_there ? *chunk_word(memory, index) & CHUNK_ADDRESS : 0;
-    *size = base->v != 0 ? chunk_size(memory, index) : 0;
+    bool is_ram = memory->kind == MEMORY_RAM;
+    bool is_there = is_ram && memory->directory != NULL &&
+                    memory->directory[index / WORDS] != NULL && *chunk_word(memory, index) != 0;
+    *run = (struct memory_run){memory->base, 0, memory->size};
+    if (is_ram)
+        *run = is_there ? find_run(memory, *offset)
+                        : (struct memory_run){{0}, *offset, chunk_size(memory, index)};
+    *offset = run->offset + run->size;
+    if (run->frame.v == 0)
+        run->size = 0;
     return true;
 }

@@ -30,8 +30,11 @@ static bool map_stub(struct process *process) {
         *(uint64_t *)((uint8_t *)page + CANARY_OFFSET) = x86_rdtsc() * CANARY_MIX;
         stub_frame = frame_of_kernel(page);
     }
-    return pt_map(&process->pt, ABI_STUB_ADDRESS, stub_frame, PAGE_SIZE,
-                  PT_READ | PT_EXECUTE | PT_USER);
+    if (!pt_map(&process->pt, ABI_STUB_ADDRESS, stub_frame, PAGE_SIZE,
+                PT_READ | PT_EXECUTE | PT_USER))
+        return false;
+    space_user_show(process->user_root, &process->pt, ABI_STUB_ADDRESS);
+    return true;
 }
 
 struct process *process_create(struct quota *quota, struct group *group, struct event *event,
@@ -44,7 +47,8 @@ struct process *process_create(struct quota *quota, struct group *group, struct 
     process->quota = quota;
     process->regions = region_list_create(quota);
     bool has_root = process->regions != NULL && space_process_init(&process->pt, quota);
-    if (!has_root || !map_stub(process)) {
+    if (!has_root || !space_user_init(&process->user_root, quota) || !map_stub(process)) {
+        space_user_free(&process->user_root, quota);
         if (has_root)
             (void)space_process_destroy(&process->pt, UINT64_MAX);
         if (process->regions != NULL)
@@ -80,6 +84,7 @@ static void drop_handle(struct process *process, unsigned page) {
 // A bounded part of everything but the struct itself, which handles may still name. No thread is in its space any
 // more. The tables go before the memory that they map. True: that was the last.
 static bool teardown_step(struct process *process) {
+    space_user_free(&process->user_root, process->quota);
     if (process->pt.root.v != 0) {
         (void)space_process_destroy(&process->pt, STEP_TABLES);
         return false;
@@ -174,6 +179,7 @@ bool process_fault(struct process *process, uint64_t address, uint64_t right) {
     if (region != NULL && (region->rights & right) != 0) {
         is_mapped = region_populate(region, &process->pt, align_down(address, PAGE_SIZE),
                                     region_rights(region) | PT_USER);
+        space_user_show(process->user_root, &process->pt, address);
         AUDIT_PROCESS(process);
     }
     lock_drop(&process->lock);

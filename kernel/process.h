@@ -29,6 +29,7 @@ struct process {
     struct spinlock lock;
     struct quota *quota;                  // referenced
     struct pagetable pt;                  // [l]
+    hpa_t user_root;                      // of the same tables, see arch/split.h; 0: none [l]
     struct region_list *regions;          // [l]
     struct handle *handles[HANDLE_PAGES]; // pages, NULL: not yet [l]
     uint32_t handle_hint;                 // no free handle below [l]

@@ -11,10 +11,14 @@ struct quota *quota_root(void) {
     return &root;
 }
 
+// The kernel's own tables are nobody's to pay for: a page for each 2 MiB that the direct map shows in pages, and one for 128
+// stacks, which are 1 MiB.
+#define TABLES_SHARE 256u
+
 void quota_init_root(uint64_t bytes) {
     object_init(&root.object, OBJECT_QUOTA);
     object_list(&root.object);
-    root.limit = bytes;
+    root.limit = bytes - bytes / TABLES_SHARE;
 }
 
 // `kernel` is how much of it is in kernel pages.
@@ -79,6 +83,12 @@ void *quota_alloc_page(struct quota *quota) {
 void quota_free_page(struct quota *quota, void *page) {
     kernel_page_free(page);
     quota_release_kernel(quota, PAGE_SIZE);
+    quota_tell(quota);
+}
+
+void quota_tell(struct quota *quota) {
+    if (__atomic_load_n(&quota->used, __ATOMIC_RELAXED) == 0)
+        event_notify(&quota->empty);
 }
 
 // The page of the struct itself is part of what the parent gives away.
@@ -103,8 +113,10 @@ void quota_destroy(struct object *object) {
     struct quota *quota = CONTAINER_OF(object, struct quota, object), *parent = quota->parent;
     uint64_t bytes = quota->limit + PAGE_SIZE;
     object_unlist(object);
+    event_unbind(&quota->empty);
     kernel_page_free(quota);
     quota_release(parent, bytes);
+    quota_tell(parent);
     object_unref(&parent->object);
 }
 

@@ -5,27 +5,32 @@
 // Kernel objects come from quota_alloc in whole pages: objects here are large and few, and a page
 // belongs to one owner.
 //
+// What a quota has left, it gets, whatever others do inside theirs: a page in use keeps only itself from them, since the
+// kernel gives back its free pages one by one (frame_reclaim_pages), and memory objects take what is there (kernel/memory.c).
+//
 // Locks: quota->lock (rank LOCK_QUOTA); the frame allocator's below it.
 #pragma once
 
 #include "include/abi.h"
+#include "kernel/event.h"
 #include "kernel/lock.h"
 #include "kernel/object.h"
 
 struct quota {
     struct object object;
     struct spinlock lock;
-    struct quota *parent; // referenced; NULL: the root
-    uint64_t limit;       // bytes; const
-    uint64_t used;        // bytes [lock]
-    uint64_t kernel;      // of these, in kernel pages [lock]
-    uint64_t found;       // of the others, by the auditor
+    struct quota *parent;       // referenced; NULL: the root
+    uint64_t limit;             // bytes; const
+    uint64_t used;              // bytes [lock]
+    uint64_t kernel;            // of these, in kernel pages [lock]
+    uint64_t found;             // of the others, by the auditor
+    struct event_binding empty; // told when nothing is charged any more; const once it has a handle
 };
 
 /*@ predicate are_books_right(struct quota *quota) =
         quota->kernel <= quota->used <= quota->limit; */
 
-// The root quota: all memory that is free at boot.
+// The root quota: all memory that is free at boot, but for what tables of the kernel's own may take of it.
 struct quota *quota_root(void);
 void quota_init_root(uint64_t bytes);
 // NULL: `parent` has not that much left.
@@ -59,6 +64,9 @@ bool quota_charge_kernel(struct quota *quota, uint64_t bytes);
     ensures quota->used == \old(quota->used) - bytes;
     ensures quota->kernel == \old(quota->kernel) - bytes; */
 void quota_release_kernel(struct quota *quota, uint64_t bytes);
+
+// Who gave back the last of some object tells who waits for the quota's end. No lock of rank LOCK_EVENT or above.
+void quota_tell(struct quota *quota);
 
 // One zeroed frame of kernel memory, mapped in the kernel, charged to the quota. NULL: used up.
 void *quota_alloc_page(struct quota *quota);

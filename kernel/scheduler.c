@@ -5,6 +5,7 @@
 #include "arch/cache.h"
 #include "arch/lapic.h"
 #include "arch/mitigation.h"
+#include "arch/split.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "kernel/core.h"
@@ -355,13 +356,13 @@ static void bury(struct scheduler *s) {
     object_unref(&quota->object);
 }
 
-static void load_root(struct cpu *cpu, hpa_t root) {
+static void load_root(struct cpu *cpu, hpa_t root, hpa_t user_root) {
     __atomic_store_n(&cpu->root, root.v, __ATOMIC_SEQ_CST);
-    paging_load_root(root);
+    split_load(cpu, root, user_root);
 }
 
 void scheduler_leave_space(void) {
-    load_root(cpu_current(), space_kernel_root());
+    load_root(cpu_current(), space_kernel_root(), (hpa_t){0});
 }
 
 // On the stack of the thread that goes on; the one before has left its own.
@@ -394,9 +395,12 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
     cpu->current = to;
     // Of a process that is torn down only its last thread runs.
     bool has_space = !is_idle(to) && !to->process->is_torn_down;
-    load_root(cpu, has_space ? to->process->pt.root : space_kernel_root());
+    if (has_space)
+        load_root(cpu, to->process->pt.root, to->process->user_root);
+    else
+        load_root(cpu, space_kernel_root(), (hpa_t){0});
     if (!is_idle(to)) {
-        cpu->tss->rsp[0] = (uint64_t)to;
+        *cpu->stack = (uint64_t)to;
         x86_wrmsr(MSR_FS_BASE, ABI_STUB_ADDRESS);
         change_owner(cpu, to->group);
     }

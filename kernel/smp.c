@@ -7,6 +7,7 @@
 #include "arch/lapic.h"
 #include "arch/mitigation.h"
 #include "arch/smp.h"
+#include "arch/split.h"
 #include "arch/topology.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
@@ -110,7 +111,7 @@ void smp_interrupt(void) {
 static void flush_if_loaded(void *opaque) {
     const hpa_t *root = opaque;
     if (paging_get_root().v == root->v)
-        paging_load_root(*root);
+        split_flush(cpu_current());
 }
 
 void smp_flush_root(hpa_t root) {
@@ -121,11 +122,12 @@ void smp_flush_root(hpa_t root) {
             smp_call(cpu_table[i], flush_if_loaded, &root);
 }
 
-// SDM 3A 4.10.4.1 "Operations that Invalidate TLBs and Paging-Structure Caches": global ones too.
+// SDM 3A 4.10.4.1 "Operations that Invalidate TLBs and Paging-Structure Caches": a change of PGE, either way, takes
+// global ones and those of all PCIDs, too.
 static void flush_all(void *opaque) {
     (void)opaque;
     uint64_t cr4 = x86_read_cr4();
-    x86_write_cr4(cr4 & ~CR4_PGE);
+    x86_write_cr4(cr4 ^ CR4_PGE);
     x86_write_cr4(cr4);
 }
 

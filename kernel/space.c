@@ -2,6 +2,9 @@
 // See kernel/space.h.
 #include "kernel/space.h"
 
+#include "arch/mitigation.h"
+#include "arch/split.h"
+#include "arch/traps.h"
 #include "kernel/frame.h"
 #include "kernel/lock.h"
 #include "kernel/log.h"
@@ -10,12 +13,14 @@
 
 extern const uint8_t image_text[], image_rodata[], image_data[], image_end[];
 
-#define ROOT_ENTRIES 512u
-#define ROOT_SPAN    (1ULL << 39)
-#define STACK_SLOT   (2 * CPU_STACK_SIZE) // the lower half is the guard
-#define ALL_CPUS     ((uint64_t)CPU_COUNT_MAX * CPU_TABLES_SLOT)
+#define ROOT_ENTRIES     512u
+#define ROOT_SPAN        (1ULL << 39)
+#define KERNEL_HALF_SIZE ((ROOT_ENTRIES - KERNEL_ROOT) * sizeof(uint64_t))
+#define STACK_SLOT       (2 * CPU_STACK_SIZE) // the lower half is the guard
+#define ALL_CPUS         ((uint64_t)CPU_COUNT_MAX * CPU_TABLES_SLOT)
 
 static struct pagetable kernel_pt;
+static struct pagetable entry_pt; // what users' roots have of the kernel, where tables are split
 static struct spinlock lock = {.rank = LOCK_SPACE};
 static uint64_t device_next = KERNEL_DEVICES; // [lock]
 static uint64_t stack_next = KERNEL_STACKS;   // [lock]
@@ -59,20 +64,31 @@ static void root_fill(uint64_t base, uint64_t size) {
     }
 }
 
-static void map_image(hpa_t base, const uint8_t *from, const uint8_t *to, uint32_t rights) {
-    uint64_t offset = (uint64_t)from - KERNEL_IMAGE;
-    if (!pt_map(&kernel_pt, (uint64_t)from, (hpa_t){base.v + offset}, (uint64_t)(to - from),
+static void map_image(struct pagetable *pt, hpa_t base, const void *from, const void *to,
+                      uint32_t rights) {
+    uint64_t begin = (uint64_t)from;
+    if (!pt_map(pt, begin, (hpa_t){base.v + begin - KERNEL_IMAGE}, (uint64_t)to - begin,
                 rights | PT_GLOBAL))
         panic("no memory for the kernel's tables");
+}
+
+static void entry_init(struct pt_memory memory, hpa_t kernel_base) {
+    const uint8_t *idt = traps_idt();
+    if (!pt_init(&entry_pt, &paging_format, memory))
+        panic("no memory for the entries' tables");
+    map_image(&entry_pt, kernel_base, entry_begin, entry_end, PT_READ | PT_EXECUTE);
+    map_image(&entry_pt, kernel_base, idt, idt + PAGE_SIZE, PT_READ);
 }
 
 void space_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint64_t memory_end) {
     struct pt_memory memory = {NULL, table_alloc, table_free, table_access};
     if (!pt_init(&kernel_pt, &paging_format, memory))
         panic("no memory for the kernel's tables");
-    map_image(kernel_base, image_text, image_rodata, PT_READ | PT_EXECUTE);
-    map_image(kernel_base, image_rodata, image_data, PT_READ);
-    map_image(kernel_base, image_data, image_end, PT_READ | PT_WRITE);
+    map_image(&kernel_pt, kernel_base, image_text, image_rodata, PT_READ | PT_EXECUTE);
+    map_image(&kernel_pt, kernel_base, image_rodata, image_data, PT_READ);
+    map_image(&kernel_pt, kernel_base, image_data, image_end, PT_READ | PT_WRITE);
+    if (mitigation.splits_tables)
+        entry_init(memory, kernel_base);
     root_fill(KERNEL_DIRECT, memory_end);
     root_fill(KERNEL_DEVICES, ROOT_SPAN);
     root_fill(KERNEL_STACKS, ROOT_SPAN);
@@ -167,12 +183,16 @@ void space_stack_free(struct quota *quota, uint64_t top) {
     stack_free = top;
     lock_drop(&lock);
     quota_release_kernel(quota, CPU_STACK_SIZE);
+    quota_tell(quota);
 }
 
 bool space_cpu_init(struct cpu *cpu) {
     uint64_t slot = CPU_TABLES_BASE + cpu->index * CPU_TABLES_SLOT;
     void *tables = kernel_page_alloc();
     if (tables == NULL || !kernel_map(slot, frame_of_kernel(tables), PAGE_SIZE, PT_WRITE))
+        return false;
+    if (mitigation.splits_tables && !frame_with_tables(&entry_pt, slot, frame_of_kernel(tables),
+                                                       PAGE_SIZE, PT_READ | PT_WRITE | PT_GLOBAL))
         return false;
     // Mapped once so that its table exists, which the window then writes by itself.
     if (!kernel_map(slot + CPU_TABLES_WINDOW, frame_of_kernel(tables), PAGE_SIZE, PT_WRITE))
@@ -225,6 +245,44 @@ bool space_process_init(struct pagetable *pt, struct quota *quota) {
     uint64_t *kernel = frame_to_kernel(kernel_pt.root);
     memcpy(root + KERNEL_ROOT, kernel + KERNEL_ROOT, (ROOT_ENTRIES - KERNEL_ROOT) * sizeof(*root));
     return true;
+}
+
+static uint64_t *kernel_half(hpa_t root) {
+    return (uint64_t *)frame_to_kernel(root) + KERNEL_ROOT;
+}
+
+bool space_user_init(hpa_t *user_root, struct quota *quota) {
+    *user_root = (hpa_t){0};
+    if (!mitigation.splits_tables)
+        return true;
+    void *page = quota_alloc_page(quota);
+    if (page == NULL)
+        return false;
+    *user_root = frame_of_kernel(page);
+    memcpy(kernel_half(*user_root), kernel_half(entry_pt.root), KERNEL_HALF_SIZE);
+    return true;
+}
+
+void space_user_show(hpa_t user_root, const struct pagetable *pt, uint64_t address) {
+    uint64_t i = address / ROOT_SPAN % KERNEL_ROOT;
+    if (user_root.v != 0)
+        ((uint64_t *)frame_to_kernel(user_root))[i] = ((uint64_t *)frame_to_kernel(pt->root))[i];
+}
+
+void space_user_free(hpa_t *user_root, struct quota *quota) {
+    if (user_root->v != 0)
+        quota_free_page(quota, frame_to_kernel(*user_root));
+    user_root->v = 0;
+}
+
+bool space_is_user_root(hpa_t user_root, const struct pagetable *pt) {
+    if (user_root.v == 0)
+        return true;
+    const uint64_t *user = frame_to_kernel(user_root), *whole = frame_to_kernel(pt->root);
+    for (unsigned i = 0; i < KERNEL_ROOT; i++)
+        if (user[i] != 0 && user[i] != whole[i])
+            return false;
+    return memcmp(kernel_half(user_root), kernel_half(entry_pt.root), KERNEL_HALF_SIZE) == 0;
 }
 
 bool space_process_destroy(struct pagetable *pt, uint64_t max) {

@@ -41,6 +41,15 @@ void space_window_close(void);
 
 // The root of a process: empty lower half. False: no memory.
 bool space_process_init(struct pagetable *pt, struct quota *quota);
+// Where tables are split (arch/split.h), the root that the process runs on: of the kernel the entries alone. 0: one root
+// does for both. False: no memory.
+bool space_user_init(hpa_t *user_root, struct quota *quota);
+// What `pt` has at the address, whose root entry never changes once it is there.
+void space_user_show(hpa_t user_root, const struct pagetable *pt, uint64_t address);
+// Before any of pt's tables goes.
+void space_user_free(hpa_t *user_root, struct quota *quota);
+// For the auditor: it has nothing but the entries and what pt has.
+bool space_is_user_root(hpa_t user_root, const struct pagetable *pt);
 // pt_destroy of what is not the kernel's.
 bool space_process_destroy(struct pagetable *pt, uint64_t max);
 

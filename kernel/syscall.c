@@ -98,13 +98,19 @@ static int64_t call_quota_create(const struct syscall *c) {
     int error = handle_get(self(), c->a[0], OBJECT_QUOTA, ABI_RIGHT_CREATE, &object, &has);
     if (error != ABI_OK)
         return -error;
+    struct event *event;
     int64_t result = -ABI_ERROR_ARGUMENT;
-    if (is_aligned(c->a[1], PAGE_SIZE)) {
+    if (is_aligned(c->a[1], PAGE_SIZE))
+        result = -syscall_get_event(c->a[2], c->a[3], &event);
+    if (result == 0) {
         struct quota *quota = NULL;
         if (c->a[1] <= INT64_MAX)
             quota = quota_create(CONTAINER_OF(object, struct quota, object), c->a[1]);
+        if (quota != NULL)
+            event_bind(&quota->empty, event, c->a[3]);
         result =
             quota != NULL ? handle_insert(self(), &quota->object, has.rights) : -ABI_ERROR_MEMORY;
+        syscall_drop_event(event);
     }
     object_unref(object);
     return result;

@@ -488,6 +488,7 @@ size_t vcpu_state_size(uint64_t group) {
         [VCPU_STATE_REGISTERS] = sizeof(struct vcpu_registers),
         [VCPU_STATE_APIC] = sizeof(struct vcpu_apic),
         [VCPU_STATE_FPU] = ABI_XSAVE_SIZE,
+        [VCPU_STATE_CONTEXT] = sizeof(struct vcpu_registers),
     };
     return group < ARRAY_COUNT(size) ? size[group] : 0;
 }
@@ -516,8 +517,7 @@ static void write_events(struct vcpu *vcpu, const struct vcpu_registers *r) {
     __atomic_store_n(&vcpu->sipi_vector, r->sipi_vector, __ATOMIC_RELAXED);
     vcpu->vlapic.eoi_vector = r->eoi_vector;
     __atomic_fetch_and(&vcpu->pending, ~(uint32_t)(EVENTS << EVENT_SHIFT), __ATOMIC_RELAXED);
-    __atomic_fetch_or(&vcpu->pending, LOOKS | (r->events & EVENTS) << EVENT_SHIFT,
-                      __ATOMIC_RELAXED);
+    __atomic_fetch_or(&vcpu->pending, (r->events & EVENTS) << EVENT_SHIFT, __ATOMIC_RELAXED);
 }
 
 static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
@@ -539,7 +539,7 @@ static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
 int vcpu_read_state(struct vcpu *vcpu, uint64_t group, void *page) {
     if (!vcpu_claim(vcpu))
         return ABI_ERROR_AGAIN;
-    if (group == VCPU_STATE_REGISTERS) {
+    if (group == VCPU_STATE_REGISTERS || group == VCPU_STATE_CONTEXT) {
         read_registers(vcpu, page);
     } else if (group == VCPU_STATE_APIC) {
         vlapic_save(vcpu, page);
@@ -555,7 +555,7 @@ static bool is_activity_valid(uint32_t activity) {
     return activity == VCPU_ACTIVE || activity == VCPU_HALTED || activity == VCPU_WAIT_SIPI;
 }
 
-static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
+static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r, bool is_whole) {
     if (!is_activity_valid(r->activity) || !vlapic_is_base_valid(vcpu, r->apic_base) ||
         (r->events & ~(uint32_t)(EVENTS | EVENTS_NMI)) != 0 ||
         !pvtime_is_valid(MSR_KVM_SYSTEM_TIME_NEW, r->pvtime_clock) ||
@@ -563,7 +563,9 @@ static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
         return ABI_ERROR_ARGUMENT;
     load(vcpu);
     int error = vcpu_backend->write_registers(vcpu, r);
-    if (error == ABI_OK) {
+    if (error == ABI_OK)
+        __atomic_fetch_or(&vcpu->pending, LOOKS, __ATOMIC_RELAXED);
+    if (error == ABI_OK && is_whole) {
         vcpu->activity = r->activity;
         vcpu->is_extint_high = r->is_extint_high != 0;
         vcpu->tsc_adjust = r->tsc_adjust;
@@ -598,8 +600,8 @@ int vcpu_write_state(struct vcpu *vcpu, uint64_t group, const void *page) {
     if (!vcpu_claim(vcpu))
         return ABI_ERROR_AGAIN;
     int error;
-    if (group == VCPU_STATE_REGISTERS)
-        error = write_registers(vcpu, page);
+    if (group == VCPU_STATE_REGISTERS || group == VCPU_STATE_CONTEXT)
+        error = write_registers(vcpu, page, group == VCPU_STATE_REGISTERS);
     else if (group == VCPU_STATE_APIC)
         error = vlapic_restore(vcpu, page);
     else

@@ -55,15 +55,14 @@ static bool spare_drop_some(struct vm *vm) {
 }
 
 static void need_less(struct vm *vm, uint64_t tables) {
-    bool is_done;
-    do {
+    for (bool is_done = false; !is_done; tables = 0) {
         lock_take(&vm->lock);
         vm->tables_needed -= tables;
         is_done = spare_drop_some(vm);
         lock_drop(&vm->lock);
-        tables = 0;
-        thread_preempt();
-    } while (!is_done);
+        if (!is_done)
+            thread_preempt();
+    }
 }
 
 // False: the quota has not that many, and nothing changed.

@@ -105,8 +105,9 @@ static inline int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_
 
 // ---- memory -------------------------------------------------------------------------------------
 
-static inline int64_t sys_quota_create(uint32_t quota, uint64_t bytes) {
-    return syscall_2(ABI_QUOTA_CREATE, quota, bytes);
+static inline int64_t sys_quota_create(uint32_t quota, uint64_t bytes, uint32_t event,
+                                       uint64_t mask) {
+    return syscall_4(ABI_QUOTA_CREATE, quota, bytes, event, mask);
 }
 
 static inline int64_t sys_quota_read(uint32_t quota, struct abi_quota_info *info) {

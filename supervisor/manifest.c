@@ -208,6 +208,19 @@ static bool parse_restart(struct vm_config *vm, const void *tree, int node) {
     return is_good;
 }
 
+// The user's names of kernel and initrd, as far as the tree has them.
+static bool parse_files(struct vm_config *vm, const void *tree, int node) {
+    vm->kernel_file = vm->kernel;
+    vm->initrd_file = vm->initrd;
+    if (has_property(tree, node, "kernel-file")) {
+        vm->kernel_file = get_string(tree, node, "kernel-file", MANIFEST_FILE_MAX);
+    }
+    if (vm->initrd != NULL && has_property(tree, node, "initrd-file")) {
+        vm->initrd_file = get_string(tree, node, "initrd-file", MANIFEST_FILE_MAX);
+    }
+    return vm->kernel_file != NULL && (vm->initrd == NULL || vm->initrd_file != NULL);
+}
+
 // Returns what is wrong with the node, or NULL.
 static const char *parse_vm(struct manifest *manifest, const void *tree, int node) {
     if (manifest->vm_count == MANIFEST_VMS_MAX) {
@@ -228,7 +241,8 @@ static const char *parse_vm(struct manifest *manifest, const void *tree, int nod
     if (vm->kernel == NULL || vm->cmdline == NULL ||
         (vm->initrd == NULL && has_property(tree, node, "initrd")) ||
         (vm->vmm == NULL && has_property(tree, node, "vmm")) ||
-        !get_u32(tree, node, "vcpus", &vm->vcpus) || !get_u64(tree, node, "memory", &vm->memory) ||
+        !parse_files(vm, tree, node) || !get_u32(tree, node, "vcpus", &vm->vcpus) ||
+        !get_u64(tree, node, "memory", &vm->memory) ||
         !get_u64_if_there(tree, node, "tsc-frequency", &vm->tsc_frequency) ||
         !parse_scheduling(manifest, vm, tree, node) || !parse_restart(vm, tree, node)) {
         return "a VM lacks a property or has one of another form";

@@ -30,12 +30,13 @@ struct vm_scheduling {
 // Strings point into the device tree, which must outlive this.
 struct vm_config {
     const char *name;
-    const char *kernel;     // name of a module
-    const char *initrd;     // likewise; NULL: none
-    const char *vmm;        // likewise; NULL: ours. Only in a test image
-    const char *cmdline;    // at most MANIFEST_CMDLINE_MAX characters
-    uint64_t memory;        // bytes
-    uint64_t tsc_frequency; // Hz of its TSCs; 0: the host's
+    const char *kernel;                    // name of a module
+    const char *initrd;                    // likewise; NULL: none
+    const char *kernel_file, *initrd_file; // the user's names of both, for messages
+    const char *vmm;                       // likewise; NULL: ours. Only in a test image
+    const char *cmdline;                   // at most MANIFEST_CMDLINE_MAX characters
+    uint64_t memory;                       // bytes
+    uint64_t tsc_frequency;                // Hz of its TSCs; 0: the host's
     uint32_t vcpus;
     bool is_autostart;
     struct vm_scheduling scheduling;

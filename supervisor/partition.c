@@ -12,7 +12,7 @@
 #define MIB (1ULL << 20)
 
 // What a VM may need besides its RAM. Two sets of tables map the RAM (EPT, the VMM's own), and the
-// kernel lists its pages: 3/512 of it when all pages are small. A vCPU takes its VMCS, its pages, an
+// kernel reserves a list of its pages: 3/512 of it when all pages are small. A vCPU takes its VMCS, its pages, an
 // XSAVE area, and two stacks.
 #define TABLES_SHARE  128u // 1/128 of RAM
 #define VCPU_OVERHEAD (192ULL << 10)
@@ -102,7 +102,9 @@ static bool make_channel(struct partition *partition, uint64_t mask, uint32_t *v
 
 static bool make_parts(struct partition *partition, uint32_t index, uint64_t size,
                        uint32_t *vmm_end, int64_t *error) {
-    if (!keep(&partition->quota, sys_quota_create(machine.start->quota, size), error) ||
+    if (!keep(&partition->quota,
+              sys_quota_create(machine.start->quota, size, machine.event, machine_vm_mask(index)),
+              error) ||
         !keep(&partition->wakeup, sys_event_create(partition->quota), error) ||
         !keep(&partition->console,
               sys_memory_create(partition->quota, process_pages(sizeof(struct vmm_console))),
@@ -188,9 +190,9 @@ static void describe(struct vmm_start *start, const struct partition_plan *plan)
         start->cpu[i] = placement_cpu(plan->placement, i);
     }
     copy_text(start->name, sizeof(start->name), config->name);
-    copy_text(start->kernel_name, sizeof(start->kernel_name), config->kernel);
+    copy_text(start->kernel_name, sizeof(start->kernel_name), config->kernel_file);
     copy_text(start->initrd_name, sizeof(start->initrd_name),
-              config->initrd != NULL ? config->initrd : "");
+              config->initrd != NULL ? config->initrd_file : "");
     copy_text(start->cmdline, sizeof(start->cmdline), config->cmdline);
 }
 

@@ -19,11 +19,10 @@
 #include "supervisor/stat.h"
 #include "supervisor/top.h"
 
-#define PIECES_A_TURN        64u // then the other VMs have their turn
-#define REPORTS_A_TURN       16u // likewise
-#define END_PATIENCE_SECONDS 5u
-#define SETTLE_LOOKS         200u  // for the kernel to take apart what a VM was,
-#define SETTLE_LOOKS_SECOND  1000u // at this rate
+#define PIECES_A_TURN           64u // then the other VMs have their turn
+#define REPORTS_A_TURN          16u // likewise
+#define END_PATIENCE_SECONDS    5u
+#define SETTLE_PATIENCE_SECONDS 10u // for the kernel to take apart what a VM was
 
 static struct vm *vms;
 static uint32_t vms_count;
@@ -178,11 +177,11 @@ static void end_life(struct vm *vm) {
     }
 }
 
-// Ends the VM's life in the table once the kernel has taken everything of it apart, or did not in time.
+// Ends the VM's life in the table once the kernel has taken everything of it apart, which its quota's event tells, or did
+// not in time.
 static void settle(struct vm *vm) {
     uint64_t left = partition_left(&vm->partition);
-    if (left != 0 && vm->settle_looks++ < SETTLE_LOOKS) {
-        vm->deadline = machine_tsc() + machine.tsc_hz / SETTLE_LOOKS_SECOND;
+    if (left != 0 && machine_tsc() < vm->deadline) {
         return;
     }
     partition_forget(&vm->partition);
@@ -207,7 +206,7 @@ static void finish(struct vm *vm) {
     partition_close(&vm->partition);
     vm->state = VM_SETTLING;
     vm->stopped = machine_tsc();
-    vm->settle_looks = 0;
+    vm->deadline = vm->stopped + SETTLE_PATIENCE_SECONDS * machine.tsc_hz;
     settle(vm);
 }
 
@@ -385,6 +384,9 @@ static bool drain_output(struct vm *vm) {
 
 void vm_service(struct vm *vm) {
     struct abi_process_status status = {0};
+    if (vm->state == VM_SETTLING) {
+        settle(vm);
+    }
     if (vm->state != VM_RUNNING) {
         return;
     }

@@ -44,13 +44,12 @@ struct vm {
     struct vm_end end; // how it ended, or is about to
     bool is_asked_to_end;
     bool is_power_button_pressed;
-    uint64_t deadline; // TSC; RUNNING: when the patience with its VMM ends, SETTLING: when to look
-                       // again, WAITING: when it starts; ABI_FOREVER: neither
+    uint64_t deadline; // TSC; RUNNING, SETTLING: when the patience with its VMM, or with the kernel,
+                       // ends, WAITING: when it starts; ABI_FOREVER: neither
     uint64_t started;  // TSC
     uint64_t stopped;  // TSC
     uint32_t starts;   // how often it was started
     uint32_t restarts; // in a row, as the restart policy counts
-    uint32_t settle_looks;      // SETTLING: how often its memory was still not back
     struct placement placement; // held from the start, or before, until it has ended
     uint32_t weight;            // as the manifest or, later, the console says
     uint32_t cap;               // likewise

@@ -14,13 +14,17 @@ struct wall_clock {
     uint32_t nanoseconds;
 };
 
-// The date (ns since 1970) at which the guest's paravirtual clock showed 0. Both parts of a vCPU's pair are of one moment:
-// the guest's TSC, and the VM's clock, which has counted since the host's TSC was 0.
-static uint64_t boot_ns(const struct vmm *vmm, const struct vcpu_registers *registers) {
+// Both parts of a vCPU's pair are of one moment: the guest's TSC, and the VM's clock, which has counted since the
+// host's TSC was 0.
+uint64_t run_date_ns(const struct vmm *vmm, const struct vcpu_registers *registers) {
     const struct vmm_start *start = vmm->start;
-    uint64_t now = start->utc_seconds * NS_PER_SECOND +
-                   clock_ticks_ns(registers->tsc_clock, vmm->tsc_hz) -
-                   clock_ticks_ns(start->utc_tsc, start->tsc_hz);
+    return start->utc_seconds * NS_PER_SECOND + clock_ticks_ns(registers->tsc_clock, vmm->tsc_hz) -
+           clock_ticks_ns(start->utc_tsc, start->tsc_hz);
+}
+
+// The date (ns since 1970) at which the guest's paravirtual clock showed 0.
+static uint64_t boot_ns(const struct vmm *vmm, const struct vcpu_registers *registers) {
+    uint64_t now = run_date_ns(vmm, registers);
     uint64_t since = clock_ticks_ns(registers->tsc - registers->tsc_adjust, vmm->tsc_hz);
     return since < now ? now - since : 0;
 }

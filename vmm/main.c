@@ -8,7 +8,7 @@
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "lib/types.h"
-#include "load.h"
+#include "load/load.h"
 #include "pc.h"
 #include "process.h"
 #include "report.h"
@@ -185,11 +185,14 @@ static void make_vcpu(const struct vmm_start *start, uint32_t index) {
 
 // ---- the guest's first instruction ------------------------------------------------------------------
 
-static void write_tables(const struct firmware_params *firmware) {
+static void write_acpi(void) {
     void *to = memory_pointer(&vmm.machine.memory, ACPI_DEFAULT_GPA, ACPI_SPACE_BYTES);
     const struct acpi_params params = {.cpu_count = vmm.vcpu_count};
     if (acpi_build(to, ACPI_SPACE_BYTES, ACPI_DEFAULT_GPA, &params) == 0)
         report_end(&vmm, VMM_END_CRASHED, 0, "the ACPI tables do not fit");
+}
+
+static void write_firmware(const struct firmware_params *firmware) {
     if (!firmware_write(&vmm.machine.memory, firmware))
         report_end(&vmm, VMM_END_CRASHED, 0, "the firmware's tables do not fit");
 }
@@ -217,6 +220,7 @@ static void load(const struct vmm_start *start) {
         .initrd_name = start->initrd_name,
         .cmdline = start->cmdline,
         .rsdp = ACPI_DEFAULT_GPA,
+        .has_unrestricted_guest = start->has_unrestricted_guest != 0,
     };
     if (!load_guest(&vmm.machine.memory, &images, &vmm.entry, &refusal))
         report_end(&vmm, VMM_END_REFUSED, 0, "%s", refusal.text);
@@ -255,13 +259,14 @@ int main(void *start_page) {
     check_shape(start);
     uint32_t memory = make_memory(start);
     process_init_machine(&vmm);
+    write_acpi();
     load(start);
     make_vm(start, memory);
     make_ones(start);
     struct firmware_params firmware = {.cpu_count = vmm.vcpu_count,
                                        .memory_size = start->memory_size};
     set_cpuid(start, &firmware);
-    write_tables(&firmware);
+    write_firmware(&firmware);
     for (uint32_t i = 0; i < vmm.vcpu_count; i++)
         make_vcpu(start, i);
     set_first_registers();

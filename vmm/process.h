@@ -11,7 +11,7 @@
 #include "clock.h"
 #include "console.h"
 #include "include/vmm.h"
-#include "load.h"
+#include "load/load.h"
 #include "machine.h"
 #include "step.h"
 

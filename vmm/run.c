@@ -51,8 +51,6 @@ static enum exit_action exit_failed(struct vcpu *vcpu) {
     case VCPU_FAILURE_ENTRY:
         return run_crash(vcpu, "the processor refused the guest's state (detail 0x%lx)",
                          page->failure_detail);
-    case VCPU_FAILURE_TASK_SWITCH:
-        return run_crash(vcpu, "the guest switched tasks by hardware, which is not supported");
     case VCPU_FAILURE_MODE:
         return run_crash(
             vcpu, "the guest entered a mode that this processor cannot virtualize (CR0 0x%lx)",
@@ -78,9 +76,11 @@ const struct run_exit run_exits[RUN_EXIT_COUNT] = {
     [VCPU_EXIT_FAILED] = {"failed", exit_failed},
     [VCPU_EXIT_STARTUP] = {"startup", exit_nothing},
     [VCPU_EXIT_STEPPED] = {"stepped", exit_nothing},
+    [VCPU_EXIT_HYPERCALL] = {"hypercall", exit_hypercall},
+    [VCPU_EXIT_TASK_SWITCH] = {"task switch", exit_task_switch},
 };
 
-_Static_assert(VCPU_EXIT_STEPPED + 1 == RUN_EXIT_COUNT, "a row for each exit");
+_Static_assert(VCPU_EXIT_TASK_SWITCH + 1 == RUN_EXIT_COUNT, "a row for each exit");
 
 // ---- helpers of the handlers ------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ static void trace(struct vcpu *vcpu) {
 static enum exit_action handle(struct vcpu *vcpu) {
     uint32_t exit = vcpu->page->exit;
     trace(vcpu);
-    if (exit >= RUN_EXIT_COUNT)
+    if (exit >= RUN_EXIT_COUNT || run_exits[exit].handle == NULL)
         return run_crash(vcpu, "the kernel reports exit %u, which this VMM does not know", exit);
     // A memory exit may be the step's next page; every other one ends it.
     bool is_step_over = exit != VCPU_EXIT_MEMORY && step_end(&vcpu->vmm->step, vcpu->index);

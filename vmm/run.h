@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The life of a vCPU: run the guest until the kernel hands something over, handle it, go on. One row of
-// run_exits an exit; the handlers stand in exit_io.c, exit_memory.c, exit_msr.c and, the small ones, run.c.
+// run_exits an exit; the handlers stand in exit_io.c, exit_memory.c, exit_msr.c, exit_hypercall.c, exit_task.c and, the
+// small ones, run.c.
 #pragma once
 
 #include "process.h"
@@ -18,7 +19,7 @@ struct run_exit {
 };
 
 // Indexed by enum vcpu_exit.
-#define RUN_EXIT_COUNT 12u
+#define RUN_EXIT_COUNT 14u
 extern const struct run_exit run_exits[RUN_EXIT_COUNT];
 
 // The whole life of a vCPU's thread.
@@ -38,6 +39,11 @@ enum exit_action exit_memory(struct vcpu *vcpu);
 enum exit_action exit_refused(struct vcpu *vcpu); // #GP(0), for what cannot be done here
 enum exit_action exit_msr_read(struct vcpu *vcpu);
 enum exit_action exit_msr_write(struct vcpu *vcpu);
+enum exit_action exit_hypercall(struct vcpu *vcpu);
+enum exit_action exit_task_switch(struct vcpu *vcpu);
+
+// The date (ns since 1970) at the moment of a vCPU's pair of clocks.
+uint64_t run_date_ns(const struct vmm *vmm, const struct vcpu_registers *registers);
 
 // What walking and emulating need of a vCPU whose page->walk is valid. `walk` and `emulate` are filled; they
 // point into the page and to each other.

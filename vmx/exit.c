@@ -36,49 +36,30 @@ static unsigned long long hex(enum vmcs_field_natural field) {
     return vmcs_read(field);
 }
 
-static void dump_segment(const char *name, enum vmcs_segment segment) {
-    log_line("  %s %04x base %llx limit %x rights %x", name, vmcs_read16(VMCS_SELECTOR(segment)),
-             hex(VMCS_BASE(segment)), vmcs_read32(VMCS_LIMIT(segment)),
-             vmcs_read32(VMCS_ACCESS_RIGHTS(segment)));
-}
-
-static void dump_events(void) {
-    log_line("  exit event %x error %x vectoring %x entry event %x error %x",
-             vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO), vmcs_read32(VMCS_EXIT_INTERRUPTION_ERROR),
-             vmcs_read32(VMCS_IDT_VECTORING_INFO), vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO),
-             vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR));
-    log_line("  interruptibility %x activity %x controls %x %x %x entry %x",
-             vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY), vmcs_read32(VMCS_GUEST_ACTIVITY),
-             vmcs_read32(VMCS_PIN_CONTROLS), vmcs_read32(VMCS_PRIMARY_CONTROLS),
-             vmcs_read32(VMCS_SECONDARY_CONTROLS), vmcs_read32(VMCS_ENTRY_CONTROLS));
-}
-
 void vmx_dump(const struct vcpu *vcpu, const char *headline) {
-    // Printing is slow and a VMM can come here as often as it likes: one dump a second.
+    // A VMM can come here as often as it likes, with interrupts off: one dump a second, of few lines, which the console
+    // always has room for (drivers/console.c). Registers are the VMM's to tell (vmm/dump.c).
     static uint64_t next_dump; // TSC
     uint64_t now = x86_rdtsc(), next = __atomic_load_n(&next_dump, __ATOMIC_RELAXED);
     if (next > now || !__atomic_compare_exchange_n(&next_dump, &next, now + tsc_hz, false,
                                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         return;
     uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
-    log_line("vCPU %u: %s", vcpu->index, headline);
-    log_line("  exit %u %s%s qualification %llx length %u", reason & EXIT_REASON_BASIC,
+    log_line("vCPU %u: %s: exit %u %s%s qualification %llx rip %llx linear %llx physical %llx",
+             vcpu->index, headline, reason & EXIT_REASON_BASIC,
              vmx_exit_name(reason & EXIT_REASON_BASIC),
              reason & EXIT_REASON_ENTRY_FAILED ? " (entry failed)" : "",
-             hex(VMCS_EXIT_QUALIFICATION), vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH));
-    log_line("  linear %llx physical %llx", hex(VMCS_GUEST_LINEAR_ADDRESS),
+             hex(VMCS_EXIT_QUALIFICATION), hex(VMCS_GUEST_RIP), hex(VMCS_GUEST_LINEAR_ADDRESS),
              (unsigned long long)vmcs_read64(VMCS_GUEST_PHYSICAL_ADDRESS));
-    log_line("  rip %llx rsp %llx rflags %llx cr0 %llx cr3 %llx cr4 %llx efer %llx",
-             hex(VMCS_GUEST_RIP), hex(VMCS_GUEST_RSP), hex(VMCS_GUEST_RFLAGS), hex(VMCS_GUEST_CR0),
-             hex(VMCS_GUEST_CR3), hex(VMCS_GUEST_CR4),
-             (unsigned long long)vmcs_read64(VMCS_GUEST_EFER));
-    dump_events();
-    log_line("  APIC base %llx request %x service %x pending %x",
-             (unsigned long long)vcpu->vlapic.base_msr, vlapic_get_request(vcpu),
-             vlapic_get_service(vcpu), vcpu->pending);
-    dump_segment("cs", VMCS_CS);
-    dump_segment("ss", VMCS_SS);
-    dump_segment("tr", VMCS_TR);
+    log_line("  exit event %x error %x vectoring %x entry event %x error %x interruptibility %x "
+             "activity %x pending %x",
+             vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO), vmcs_read32(VMCS_EXIT_INTERRUPTION_ERROR),
+             vmcs_read32(VMCS_IDT_VECTORING_INFO), vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO),
+             vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY),
+             vmcs_read32(VMCS_GUEST_ACTIVITY), vcpu->pending);
+    log_line("  controls %x %x %x entry %x", vmcs_read32(VMCS_PIN_CONTROLS),
+             vmcs_read32(VMCS_PRIMARY_CONTROLS), vmcs_read32(VMCS_SECONDARY_CONTROLS),
+             vmcs_read32(VMCS_ENTRY_CONTROLS));
 }
 
 enum exit_action exit_unexpected(struct vcpu *vcpu) {

@@ -29,7 +29,7 @@
     X(15, RDPMC, exit_protected)                                                                   \
     X(16, RDTSC, exit_unexpected)                                                                  \
     X(17, RSM, exit_undefined)                                                                     \
-    X(18, VMCALL, exit_undefined)                                                                  \
+    X(18, VMCALL, exit_vmcall)                                                                     \
     X(19, VMCLEAR, exit_undefined)                                                                 \
     X(20, VMLAUNCH, exit_undefined)                                                                \
     X(21, VMPTRLD, exit_undefined)                                                                 \

@@ -6,7 +6,7 @@
 #include "vmx/cr.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
-#include "vmx/vmx.h"
+#include "vmx/state.h"
 
 // Exit qualification of a debug exception: SDM 3C Table 28-1 "Exit Qualification for Debug Exceptions";
 // the same bits in DR6: SDM 3B 18.2.3 "Debug Status Register (DR6)".
@@ -67,9 +67,31 @@ enum exit_action exit_triple_fault(struct vcpu *vcpu) {
     return EXIT_VMM;
 }
 
+// SDM 3C Table 28-2 "Exit Qualification for Task Switches".
+#define TASK_SOURCE_SHIFT 30
+
+// The VMM carries it out (SDM 3C 26.4.2 "Treatment of Task Switches").
 enum exit_action exit_task_switch(struct vcpu *vcpu) {
-    vmx_dump(vcpu, "hardware task switches are not supported");
-    return vcpu_fail(vcpu, VCPU_FAILURE_TASK_SWITCH, vmcs_read(VMCS_EXIT_QUALIFICATION));
+    uint64_t qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    struct vcpu_inject event;
+    vmx_requeue_event(vcpu, false);
+    bool has_event = inject_save(&event);
+    vcpu->page->exit = VCPU_EXIT_TASK_SWITCH;
+    vcpu->page->instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    vcpu->page->task = (struct vcpu_exit_task){
+        .selector = (uint16_t)qualification,
+        .source = (uint8_t)(qualification >> TASK_SOURCE_SHIFT & VCPU_TASK_GATE),
+        .has_event = has_event,
+        .event = event,
+    };
+    return EXIT_VMM;
+}
+
+enum exit_action exit_vmcall(struct vcpu *vcpu) {
+    vcpu->page->exit = VCPU_EXIT_HYPERCALL;
+    vcpu->page->instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    vmx_fill_walk(vcpu);
+    return EXIT_VMM;
 }
 
 enum exit_action exit_cpuid(struct vcpu *vcpu) {

@@ -189,6 +189,7 @@ int vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *register
     write_segments(registers);
     write_msrs(vcpu, registers);
     load_reload_registers(vcpu);
+    vmx_flush_vpid(x->vpid); // of what the registers before led to
     vmcs_write(VMCS_GUEST_PENDING_DEBUG, registers->pending_debug);
     vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, registers->interruptibility);
     inject_restore(x, &registers->pending, registers->has_pending != 0);

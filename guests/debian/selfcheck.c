@@ -16,6 +16,7 @@
 #define _GNU_SOURCE
 #include "selfcheck.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -282,6 +283,23 @@ static void check_log(void) {
     pass(", %d log lines clean", line_count);
 }
 
+// What the kernel makes of the processor's faults and controls, a line each: no check of ours, but the tier's.
+static void tell_vulnerabilities(void) {
+    const char *folder = "/sys/devices/system/cpu/vulnerabilities";
+    char path[512], text[256];
+    DIR *names = opendir(folder);
+    for (struct dirent *entry; names != NULL && (entry = readdir(names)) != NULL;) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        read_text(path, text, sizeof(text));
+        text[strcspn(text, "\n")] = '\0';
+        printf("vulnerability %s: %s\n", entry->d_name, text);
+    }
+    if (names != NULL)
+        closedir(names);
+}
+
 int main(int count, char **arguments) {
     const bool is_log_only = count > 1 && strcmp(arguments[1], "log") == 0;
 
@@ -291,6 +309,7 @@ int main(int count, char **arguments) {
         check_memory_contents();
         check_time();
         tell_stolen_time();
+        tell_vulnerabilities();
     }
     check_log();
     printf("selfcheck: PASS %s\n", passed);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All instructions of VT-x and AMD-V, and their neighbours in the opcode map, in rings 0 and 3 and in 64, 32 and 16 bits,
+// All instructions of VT-x and AMD-V but VMCALL, and their neighbours in the opcode map, in rings 0 and 3 and in 64, 32 and 16 bits,
 // with random operands and prefixes: #UD each, as on a processor that has neither.
 #include "lib/string.h"
 #include "runtime/attack.h"
@@ -14,7 +14,6 @@ static const struct {
     uint8_t has_memory; // a ModRM byte with a memory operand follows: `reg` is in it
     uint8_t reg;        // 8: any
 } instructions[] = {
-    {3, {0x0f, 0x01, 0xc1}, 0, 0},       // VMCALL
     {3, {0x0f, 0x01, 0xc2}, 0, 0},       // VMLAUNCH
     {3, {0x0f, 0x01, 0xc3}, 0, 0},       // VMRESUME
     {3, {0x0f, 0x01, 0xc4}, 0, 0},       // VMXOFF

@@ -15,10 +15,12 @@ static const struct range known[] = {
     {0x1b, 0x1b},             // APIC_BASE
     {0x2a, 0x2a},             // EBL_CR_POWERON
     {0x3a, 0x3b},             // FEATURE_CONTROL, TSC_ADJUST
+    {0x48, 0x49},             // SPEC_CTRL, PRED_CMD: speculation.c has them, and the next two
     {0x79, 0x79},             // BIOS_UPDT_TRIG
     {0x8b, 0x8b},             // BIOS_SIGN_ID
     {0xce, 0xce},             // PLATFORM_INFO
     {0xfe, 0xfe},             // MTRRCAP
+    {0x10a, 0x10b},           // ARCH_CAPABILITIES, FLUSH_CMD
     {0x174, 0x176},           // SYSENTER
     {0x179, 0x17a},           // MCG_CAP, MCG_STATUS
     {0x1a0, 0x1a0},           // MISC_ENABLE

@@ -141,8 +141,9 @@ static void check_user(void) {
     CHECK_FAULT(EXC_GP, 0);
     USER("\x0f\x32"); // RDMSR
     CHECK_FAULT(EXC_GP, 0);
-    USER("\x0f\x01\xc1"); // VMCALL
+    USER("\x0f\x01\xc1\x0f\x0b"); // VMCALL, which answers, then UD2
     CHECK_FAULT(EXC_UD, 0);
+    CHECK_EQ(trap_last.rip, PAGE + 3);
     USER("\x0f\xa2\x0f\x0b"); // CPUID, then UD2
     CHECK_FAULT(EXC_UD, 0);
     CHECK_EQ(trap_last.rip, PAGE + 2);

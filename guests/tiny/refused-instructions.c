@@ -23,7 +23,6 @@ static uint8_t operand[4096] __attribute__((aligned(4096)));
 
 void test(void) {
     bool is_right;
-    UNDEFINED("vmcall");
     UNDEFINED("vmlaunch");
     UNDEFINED("vmresume");
     UNDEFINED("vmxoff");

@@ -8,6 +8,7 @@ TINY_LINK = $(LD) -T guests/tiny/tiny.ld -z max-page-size=4096 -z noexecstack --
 TINY_NAMES   := $(patsubst guests/tiny/%.c,%,$(wildcard guests/tiny/*.c))
 TINY_RUNTIME := $(patsubst %,$(BUILD)/tiny/%.o,$(wildcard guests/tiny/runtime/*.c guests/tiny/runtime/*.S) \
         lib/fmt.c lib/string.c)
+$(BUILD)/guests/tiny/entry-%.elf: TINY_LINK += -e entry_32
 
 .PHONY: tiny
 tiny: $(TINY_NAMES:%=$(BUILD)/guests/tiny/%.elf)

@@ -80,7 +80,7 @@ static void make_objects(struct dice *dice) {
     uint32_t handles[32], count = 0;
     while (count < 30) {
         int64_t result = dice_one_in(dice, 2) ? sys_event_create(self()->quota)
-                                              : sys_quota_create(self()->quota, ABI_PAGE);
+                                              : sys_quota_create(self()->quota, ABI_PAGE, 0, 0);
         if (result > 0)
             handles[count++] = (uint32_t)result;
         else if (sys_channel_create(self()->quota, &handles[count]) < 0)

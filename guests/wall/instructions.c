@@ -232,7 +232,7 @@ static void write_far(struct dice *dice, uint32_t selector) {
     end_code();
 }
 
-// A load, a store, a jump, a call, and a stack at any address. True: no process may see what is
+// A load, a store, a jump, a call, a stack at any address. True: no process may see what is
 // there.
 static bool write_access(struct dice *dice) {
     static const uint8_t ways[][8] = {
@@ -248,8 +248,10 @@ static bool write_access(struct dice *dice) {
         {0x48, 0x89, 0xc4, 0xcc},
         {0x48, 0x89, 0xc4, 0x9c},
         {0x48, 0x89, 0xc5, 0xc9},
+        {0x48, 0x89, 0xc1, 0x0f, 0x34}, // SYSENTER: the kernel's way out takes RCX for the stack
+        {0x48, 0x89, 0xc1, 0x0f, 0x34},
     };
-    static const uint8_t sizes[] = {3, 3, 2, 2, 4, 4, 5, 5, 5, 4, 4, 4};
+    static const uint8_t sizes[] = {3, 3, 2, 2, 4, 4, 5, 5, 5, 4, 4, 4, 5, 5};
     uint32_t way = dice_below(dice, ARRAY_COUNT(ways));
     uint64_t address = dice_address(dice);
     begin_code();

@@ -47,6 +47,8 @@ struct own {
     struct vcpu_registers reset;  // as a vCPU is born
     uint32_t is_ready;            // all of it is there (atomic)
     uint64_t runs, refused_runs;  // atomic
+    uint32_t runner[VCPUS];       // the role that ran it first, from 1 (atomic)
+    uint64_t thefts;              // runs by another (atomic)
     uint64_t exits[16];           // by enum vcpu_exit (atomic)
     uint64_t failures[8];         // by enum vcpu_failure (atomic)
     uint64_t maps, states, apics; // that worked (atomic)
@@ -168,7 +170,7 @@ static bool make_vm(struct own *self, struct dice *dice) {
 }
 
 // As a VMM would, but for what it makes of an exit.
-static void run_once(struct own *self, struct dice *dice, uint32_t vcpu) {
+static void run_once(struct own *self, struct dice *dice, uint32_t vcpu, enum role role) {
     volatile struct vcpu_page *page = (volatile struct vcpu_page *)(PAGES_AT + vcpu * ABI_PAGE);
     if (sys_vcpu_run(self->vcpu[vcpu]) < 0) {
         count(&self->refused_runs);
@@ -176,6 +178,11 @@ static void run_once(struct own *self, struct dice *dice, uint32_t vcpu) {
         return;
     }
     count(&self->runs);
+    uint32_t runner = 0;
+    bool is_first = __atomic_compare_exchange_n(&self->runner[vcpu], &runner, role + 1, false,
+                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    if (!is_first && runner != role + 1)
+        count(&self->thefts);
     uint32_t exit = page->exit;
     count(&self->exits[exit % ARRAY_COUNT(self->exits)]);
     if (exit == VCPU_EXIT_FAILED)
@@ -255,10 +262,10 @@ static void act(struct own *self, struct dice *dice, enum role role) {
     switch (role) {
     case RUN_0:
     case RUN_0_TOO:
-        run_once(self, dice, 0);
+        run_once(self, dice, 0, role);
         break;
     case RUN_1:
-        run_once(self, dice, 1);
+        run_once(self, dice, 1, role);
         break;
     case REWRITE:
         rewrite(dice);
@@ -312,6 +319,7 @@ static void live(struct dice *dice, const struct area *area) {
         child_wait(&child, LIFE_US_MIN + dice_below(dice, LIFE_US_MAX - LIFE_US_MIN), &status);
     CHECK(!has_ended, "ended by itself: state %u status %u vector %u at 0x%lx, address 0x%lx",
           status.state, status.status, status.vector, status.rip, status.address);
+    CHECK(own->thefts == 0, "a vCPU was run by two threads");
     child_close(&child);
     sum.runs += own->runs;
     sum.refused_runs += own->refused_runs;

@@ -20,6 +20,7 @@ class Case:
     restricted_end: str = ""  # on CPUs without unrestricted guest, where it differs
     prints: tuple = ()  # lines that must be among its output
     initrd: bool = False
+    elf32: bool = False  # packed so
     vcpus: int = 1
     tsc_frequency: str = ""  # without one: the host's
 
@@ -52,6 +53,16 @@ def crashed(reason):
     return "crashed: " + reason
 
 
+def entries(*protocols):
+    """Guests that other entry protocols than Linux' start, packed in both sizes of ELF."""
+    for protocol in protocols:
+        for size in ("", "-elf32"):
+            guest = f"entry-{protocol}"
+            words = f"entry memory=8 initrd={INITRD_BYTES}"
+            refused = f"refused: kernel '{guest}{size}.elf' starts by .* no unrestricted guest mode.*"
+            yield Case(guest + size, guest, words, initrd=True, elf32=bool(size), restricted_end=refused)
+
+
 NO_REAL_MODE = crashed("the guest entered a mode .*")
 
 CASES = [
@@ -64,16 +75,22 @@ CASES = [
     Case("cr"),
     Case("xsetbv"),
     Case("refused-instructions"),
+    Case("hypercall"),
     Case("exceptions"),
     Case("debug"),
     Case("paging"),
     Case("modes", restricted_end=NO_REAL_MODE),
+    Case(
+        "tasks", memory="16M", prints=("a double fault, in a task of its own",),
+        restricted_end=NO_REAL_MODE,
+    ),
     Case("fpu-a", "fpu", "seed=1"),
     Case("fpu-b", "fpu", "seed=77"),
     Case("memory-16m", "memory", "memory=16", memory="16M"),
     Case("memory-64m", "memory", "memory=64", memory="64M"),
     Case("beyond"),
     Case("initrd", cmdline=f"initrd={INITRD_BYTES}", initrd=True),
+    *entries("multiboot", "multiboot2", "pvh"),
     Case("ports"),
     Case("ports-string", prints=("printed by one instruction",)),
     Case("mmio"),
@@ -101,9 +118,8 @@ CASES = [
     Case("steal-d", "pvclock", "steal"),
     Case("rdtscp-a", "rdtscp"),
     Case("rdtscp-b", "rdtscp"),
-    Case("spec-a", "speculation", "set=4"), # SSBD
-    Case("spec-b", "speculation", "set=3"), # STIBP with IBRS
-    Case("spec-c", "speculation", "set=1"),
+    Case("spec-a", "speculation", "set=4", memory="4M"),  # SSBD
+    Case("spec-b", "speculation", "set=3", memory="4M"),  # STIBP with IBRS
     Case("halt"),
     *smp("smp-start", 2),
     *smp("smp-start", 4),

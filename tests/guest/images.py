@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files for the guest tests: an initrd of known contents, and images that no VM can start."""
 
+import gzip
 import struct
 
 from runner.job import BUILD
@@ -30,6 +31,23 @@ def elf(address=0x100000, entry=None, machine=EM_X86_64, memory_size=16):
     return (head + segment).ljust(128, b"\0") + b"\xf4" * 16
 
 
+def elf32_of(path, out):
+    """The same program as an ELF32 file for i386: headers in the narrow form, the bytes where they were."""
+    file = path.read_bytes()
+    kind, _machine, version, entry, phoff, _shoff, _flags, _ehsize, phsize, phnum = struct.unpack_from("<HHIQQQIHHH", file, 16)
+    heads = b""
+    for number in range(phnum):
+        head = struct.unpack_from("<IIQQQQQQ", file, phoff + number * phsize)
+        ptype, flags, offset, vaddr, paddr, filesz, memsz, align = head
+        heads += struct.pack("<8I", ptype, offset, vaddr, paddr, filesz, memsz, flags, align)
+    ident = b"\x7fELF\x01\x01\x01" + bytes(9)
+    head = ident + struct.pack("<HHIIIIIHHHHHH", kind, EM_386, version, entry, 52, 0, 0, 52, 32, phnum, 0, 0, 0)
+    first = 64 + phnum * phsize  # the wide headers end there, the narrow ones before
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes((head + heads).ljust(first, b"\0") + file[first:])
+    return out
+
+
 def bad_images(folder):
     """[(VM of the manifest, regular expression of why it is refused)]"""
     hello = BUILD / "guests" / "tiny" / "hello.elf"
@@ -46,9 +64,10 @@ def bad_images(folder):
 
     zeros = folder / "zeros"
     zeros.write_bytes(bytes(16 * MIB))
-    add("no-kernel", ".*neither a Linux bzImage nor an ELF64.*", b"I am no kernel.\n" * 100)
-    add("tiny-file", ".*neither a Linux bzImage nor an ELF64.*", b"x")
-    add("zeros", ".*neither a Linux bzImage nor an ELF64.*", bytes(MIB))
+    add("no-kernel", ".*neither a Linux bzImage nor an ELF file.*", b"I am no kernel.\n" * 100)
+    add("tiny-file", ".*neither a Linux bzImage nor an ELF file.*", b"x")
+    add("zeros", ".*neither a Linux bzImage nor an ELF file.*", bytes(MIB))
+    add("gzipped", "kernel 'gzipped.img' is compressed by gzip: unpack it first.*", gzip.compress(hello.read_bytes()))
     add("cut-linux", ".*is truncated.*", linux.read_bytes()[: 100 * 1024], memory="64M")
     add("cut-elf", ".*(truncated|cut).*", hello.read_bytes()[: 5 * 1024])
     add("cut-elf-head", ".*(neither|truncated|cut).*", hello.read_bytes()[:30])

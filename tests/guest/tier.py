@@ -68,6 +68,8 @@ def jobs():
 
 def tiny_vm(case):
     kernel = BUILD / "guests" / "tiny" / f"{case.guest}.elf"
+    if case.elf32:
+        kernel = images.elf32_of(kernel, LOGS / TIER / f"{case.guest}-elf32.elf")
     vm = {"name": case.name, "vcpus": case.vcpus, "memory": case.memory, "kernel": str(kernel)}
     if case.words:
         vm["cmdline"] = case.words

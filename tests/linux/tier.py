@@ -30,6 +30,23 @@ MODELS = {
 # Where the processor can scale its TSC, one guest has such a TSC as a machine of today: it came from there, so to speak.
 SCALED = {"sapphire_rapids": "2.4GHz"}
 
+# What a stock kernel makes of the speculation controls that it finds: where the processor has them it uses them, and knows
+# what the processor is free of; where it has none it helps itself.
+VULNERABILITIES = {
+    "sapphire_rapids": {
+        "spectre_v2": "Mitigation: Enhanced / Automatic IBRS; IBPB: conditional;",
+        "meltdown": "Not affected",
+        "l1tf": "Not affected",
+        "spec_store_bypass": "Not affected",
+        "mds": "Mitigation: Clear CPU buffers",
+    },
+    "corei7_skylake_x": {
+        "spectre_v2": "Mitigation: Retpolines",
+        "meltdown": "Mitigation: PTI",
+        "spec_store_bypass": "Vulnerable",
+    },
+}
+
 BAD_LINES = [
     "BUG:", "Oops", "WARNING", "Firmware Bug", "unchecked MSR", "Call Trace",
     "self-detected stall", "detected stalls", "kthread starved", "TSC unstable", "TSC warp",
@@ -41,6 +58,7 @@ BAD_LINES = [
 def jobs():
     for model, (name, vcpus) in MODELS.items():
         yield Job(TIER, name, selfcheck_job(model, vcpus), weight=90 + 30 * (vcpus - 1))
+    yield Job(TIER, "unusual", run_unusual, weight=130)
     yield Job(TIER, "typing", run_typing, weight=91)
     yield Job(TIER, "console", run_console, weight=60)
 
@@ -71,6 +89,14 @@ def judge_selfcheck(lines):
     return None if said[-1].startswith("selfcheck: PASS") else said[-1]
 
 
+def judge_vulnerabilities(model, lines):
+    found = dict(re.findall(r"^vulnerability (\S+): (.*)", "\n".join(lines), re.MULTILINE))
+    for name, text in VULNERABILITIES[model].items():
+        if not found.get(name, "").startswith(text):
+            return f"{name}: '{found.get(name)}', not '{text}'"
+    return None
+
+
 def selfcheck_vm(vcpus, memory, words):
     words = f"console=ttyS0 panic=-1 {words} selfcheck.cpus={vcpus} selfcheck.mem={memory}"
     return {
@@ -92,10 +118,35 @@ def selfcheck_job(model, vcpus):
             verdict("powers off", None if end == "powered off" else f"ended as '{end}'"),
             verdict("checks itself", judge_selfcheck(lines)),
             verdict("has a clean log", bad_line(lines) if lines else "it printed nothing"),
+            *([verdict("protects itself", judge_vulnerabilities(model, lines))] if model in VULNERABILITIES else []),
             verdict("host", boot.host_problem([0])),
         ]
 
     return run
+
+
+# What a PC's firmware left must do: no APIC, no ACPI, the resets of old, and what wakes from idle
+
+UNUSUAL = {  # words of the command line, how it ends, and what it says
+    "nolapic": ("nolapic reboot=b reset", "reset", r"reset: .* timer [1-9]\d*, DMI Virtual PC"),
+    "acpi-off": ("acpi=off reboot=e reset", "reset", r"reset: .* timer [1-9]\d*, DMI Virtual PC"),
+    "wake": ("wake=4", "powered off", r"wake: after ([4-9]|\d\d) s, 1 of 1, ACPI [1-9]"),
+}
+
+
+def run_unusual(context):
+    words = {name: f"console=ttyS0 panic=-1 quiet {words}" for name, (words, _end, _says) in UNUSUAL.items()}
+    vms = [selfcheck_vm(1, 96, "") | {"name": name, "cmdline": words[name]} for name in UNUSUAL]
+    boot = run_machine(context, context.log.stem, vms, ["--cpus", 2], TIMEOUT)
+    results = []
+    for name, (_words, expected, says) in UNUSUAL.items():
+        lines, end = boot.lines.get(name, []), boot.end(name)
+        problem = None if end == expected else f"ended as '{end}', not '{expected}'"
+        if not problem and not any(re.fullmatch(says, line) for line in lines):
+            problem = f"no line '{says}'"
+        results.append(verdict(name, problem or bad_line(lines)))
+    results.append(verdict("host", boot.host_problem([1])))
+    return results
 
 
 # Many at once: mixed numbers of vCPUs on two processors of the host, of which the first VM has one for itself
@@ -200,7 +251,10 @@ STEPS = [
     (r"audit: \d+ frames, \d+ mappings, \d+ tables: no error", "start hello"),
     (r"vm hello: debug-exit 0", "dump hello"),
     (r"debug-exit 0", "focus hello"),
-    (r"PASS: \d+ checks", f"{CTRL_A}1"),  # what it printed was kept; then back to the first VM
+    (r"PASS: \d+ checks", f"{CTRL_A}cstart sleeper"),  # what it printed was kept
+    (r"bulkhead> ", "focus sleeper"),
+    (r"waits for its power button", f"{CTRL_A}cpower-button sleeper"),
+    (r"vm sleeper: debug-exit 0", f"{CTRL_A}1"),  # back to the first VM
     (r"", "echo still $((40 + 2)) here"),
     (r"still 42 here", "poweroff"),
     (r"vm debian: powered off", ""),
@@ -213,9 +267,11 @@ def run_console(context):
     hello = {"name": "hello", "vcpus": 1, "memory": "8M", "autostart": False}
     hello |= {"kernel": str(BUILD / "guests" / "tiny" / "hello.elf")}
     hello |= {"cmdline": "from the command line"}
+    sleeper = hello | {"name": "sleeper", "cmdline": "button"}
+    sleeper |= {"kernel": str(BUILD / "guests" / "tiny" / "wake.elf")}
     context.log.parent.mkdir(parents=True, exist_ok=True)
     manifest = context.log.with_suffix(".toml")
-    write_manifest(manifest, [debian, hello])
+    write_manifest(manifest, [debian, hello, sleeper])
     typist = [sys.executable, "tests/setup/typist.py", context.log.with_suffix(".log"), TIMEOUT]
     command = ["scripts/run", "--no-build", "--target", "bochs", "--manifest", manifest]
     script = "".join(f"{pattern} -> {text}\n" for pattern, text in STEPS)

@@ -64,6 +64,14 @@ void kernel_page_free(void *freed) {
     *(uint8_t *)freed = 0;
 }
 
+void event_signal(struct event *event, uint64_t mask) {
+    event->bits |= mask;
+}
+
+void event_unbind(struct event_binding *binding) {
+    binding->event = NULL;
+}
+
 static void set_books(uint64_t used, uint64_t kernel) {
     assert(parent.lock.is_taken == 0);
     parent = (struct quota){.object.ref_count = 2, .used = used, .kernel = kernel};

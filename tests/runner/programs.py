@@ -29,6 +29,7 @@ FUZZ_RUNS = {
     "decode": (1_000_000, 64),
     "emulate": (200_000, 1000),
     "exit": (200_000, 600),
+    "load": (500_000, 300),
     "manifest": (500_000, 400),
     "syscall": (4_000, 600),  # the auditor looks at all memory behind each process
 }

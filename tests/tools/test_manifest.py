@@ -218,6 +218,18 @@ class Values(Case):
         self.assertTrue(self.load(text, test_keys=True).is_test)
         self.assertFalse(self.load(DEMO, test_keys=True).is_test)
 
+    def test_compressed_kernel(self):
+        packed = {
+            b"\x1f\x8b\x08": "gzip: unpack it first, such as with gunzip",
+            b"\xfd7zXZ\0": "xz: unpack it first, such as with unxz",
+            b"\x28\xb5\x2f\xfd": "zstd: unpack it first, such as with unzstd",
+        }
+        for head, what in packed.items():
+            self.file("vmlinuz", head + b"rest")
+            error = f"m.toml:5: vm.kernel: the file is compressed by {what.replace(':', ';')}"
+            self.assertEqual(self.errors(DEMO), [error])
+            self.load(DEMO, sizes=False)
+
     def test_initrd_larger_than_the_memory(self):
         self.sparse("big", 3 << 20)
         text = DEMO.replace("256M", "2M") + 'initrd = "big"\n'
@@ -392,7 +404,9 @@ class Compiling(Case):
             "size = <0x00 0x06>;",
             "memory = <0x00 0x10000000>;",
             'kernel = "vmlinuz-0";',
+            'kernel-file = "vmlinuz";',
             'initrd = "initrd.img-1";',
+            'initrd-file = "initrd.img";',
             'cmdline = "a=\\"b\\\\c\\"";',
         ):
             self.assertIn(line, source)
@@ -404,6 +418,12 @@ class Compiling(Case):
         source = self.source(compile_manifest(manifest, self.parts(), "").dtb)
         self.assertIn("test-image;", source)
         self.assertIn('vmm = "initrd.img-1";', source)
+
+    def test_files_keep_the_users_names(self):
+        self.file("k\u00e9rnel-" + "x" * 80, b"kernel")
+        source = self.source(self.compile(DEMO.replace("vmlinuz", "k\u00e9rnel-" + "x" * 80)).dtb)
+        self.assertIn('kernel-file = "k?rnel-' + "x" * 56 + '";', source)
+        self.assertNotIn("initrd-file", source)
 
     def test_tsc_frequency(self):
         for text, cells in (("2.4GHz", "0x00 0x8f0d1800"), ("8GHz", "0x01 0xdcd65000"),

@@ -26,12 +26,14 @@ __attribute__((format(printf, 1, 2))) static void paper_log_line(const char *for
     va_end(arguments);
     strcat(said, "\n");
 }
-static struct cpuid_result paper_leaf7, paper_amd;
+static struct cpuid_result paper_leaf1, paper_leaf7, paper_amd;
 static uint64_t paper_capabilities;
 static unsigned rdmsr_count;
 static struct cpuid_result paper_cpuid(uint32_t leaf, uint32_t subleaf) {
     cr_assert_eq(subleaf, 0);
     switch (leaf) {
+    case 1:
+        return paper_leaf1;
     case 0:
         return (struct cpuid_result){0x16, 0, 0, 0};
     case 0x80000000:
@@ -48,10 +50,17 @@ static uint64_t paper_rdmsr(uint32_t msr) {
     return paper_capabilities;
 }
 
-#define x86_wrmsr paper_wrmsr
-#define x86_rdmsr paper_rdmsr
-#define x86_cpuid paper_cpuid
-#define log_line  paper_log_line
+#define x86_wrmsr   paper_wrmsr
+#define x86_rdmsr   paper_rdmsr
+#define x86_cpuid   paper_cpuid
+#define log_line    paper_log_line
+#define split_clear paper_split_clear
+#include "arch/split.h"
+static unsigned clear_count;
+void paper_split_clear(struct cpu *cpu) {
+    (void)cpu;
+    clear_count++;
+}
 #include "arch/mitigation.c"
 
 #define SPEC_CTRL (1u << 26)
@@ -117,7 +126,7 @@ static void boot(const char *vendor, uint32_t ebx, uint32_t edx, uint64_t capabi
     strcpy(cpu_features.vendor, vendor);
     paper_leaf7 = (struct cpuid_result){0, ebx, 0, edx};
     paper_capabilities = capabilities;
-    mitigation_init();
+    mitigation_init(false);
     mitigation_init_cpu();
     mitigation_report();
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define trap_entries     paper_entries
-#define entry_sysenter   paper_entry_sysenter
+#define entry_sysenter   paper_entry_sysenter // those of split.S are real
 #define usercopy_move    paper_usercopy_move
 #define usercopy_fault   paper_usercopy_fault
 #define usercopy         paper_usercopy
@@ -121,6 +121,31 @@ Test(traps, gates_are_ring_0s_and_lead_to_their_entries) {
         unsigned ist = i == 2 ? 1 : i == 8 ? 2 : i == 18 ? 3 : i == 1 ? 4 : 0;
         cr_expect_eq(idt[i].ist, ist, "vector %u", i);
     }
+}
+
+// Where tables are split, all stacks that an entry starts on are on the page that ring 3's root has.
+Test(traps, split_entries_start_on_the_cpus_page) {
+    struct cpu cpu = {.index = 1};
+    memset(slots, 0, sizeof(slots));
+    mitigation.splits_tables = true;
+    traps_init();
+    descriptors_init(&cpu, stacks);
+    uint64_t page = (uint64_t)cpu.tables;
+    cr_expect_eq(page, (uint64_t)slots[1]);
+    cr_expect(cpu.tss->rsp[0] - page <= PAGE_SIZE && (uint64_t)cpu.stack - page < PAGE_SIZE);
+    cr_expect_eq((uint64_t)cpu.stack - page, ENTRY_STACK);
+    for (unsigned i = 0; i < 4; i++) {
+        cr_expect_eq(cpu.tss->ist[i], (uint64_t)&cpu.tables->stacks[i + 1].kernel_stack);
+        cr_expect_eq(cpu.tss->ist[i] % 16, 0);
+        cr_expect_eq(cpu.tables->stacks[i + 1].kernel_stack, stacks[i]);
+    }
+    const struct idt_gate *gate = traps_idt();
+    for (unsigned i = 0; i < 256; i++, gate++) {
+        uint64_t offset = gate->offset_low | (uint64_t)gate->offset_middle << 16 |
+                          (uint64_t)gate->offset_high << 32;
+        cr_expect_eq(offset, (uint64_t)trap_entries_split + i * 16ULL);
+    }
+    cr_expect_eq((uint64_t)traps_idt() % PAGE_SIZE, 0);
 }
 
 // ---- whose fault it is ------------------------------------------------------------------------------

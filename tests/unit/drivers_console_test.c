@@ -214,6 +214,24 @@ Test(drivers_console, log_is_never_lost_when_full) {
     cr_assert_eq(wire.screen_size, sizeof(text) + 16);
 }
 
+// What ring 3 writes, as much as it can, has a line of the kernel's wait for no UART, with interrupts off.
+Test(drivers_console, log_waits_for_nobody_elses_output) {
+    static char text[OUTPUT_SIZE + 1], line[256];
+    memset(text, 'x', sizeof(text));
+    memset(line, 'k', sizeof(line));
+    line[sizeof(line) - 1] = '\n';
+    wire.room = 0;
+    cr_assert_eq(console_write(text, sizeof(text)), OUTPUT_SIZE);
+    for (unsigned i = 0; i < OUTPUT_SIZE / sizeof(line) - 1; i++) {
+        console_log(line, sizeof(line));
+        cr_assert_eq(console_write(text, 1), 0, "the room is not ring 3's");
+    }
+    cr_assert_eq(wire.wait_count, 0);
+    cr_assert_eq(wire.out_size, 0);
+    console_drain();
+    cr_assert_gt(wire.out_size, 2 * OUTPUT_SIZE - 2 * sizeof(line));
+}
+
 Test(drivers_console, write_takes_whole_lines_that_fit) {
     static char text[OUTPUT_SIZE];
     memset(text, 'x', sizeof(text));

@@ -229,6 +229,21 @@ struct pt_memory space_quota_memory(struct quota *quota) {
 bool space_process_init(struct pagetable *pt, struct quota *quota) {
     return pt_init(pt, &paging_format, space_quota_memory(quota));
 }
+const struct host_split *host_split;
+bool space_user_init(hpa_t *user_root, struct quota *quota) {
+    return host_split == NULL || host_split->init(user_root, quota);
+}
+void space_user_show(hpa_t user_root, const struct pagetable *pt, uint64_t address) {
+    if (host_split != NULL)
+        host_split->show(user_root, pt, address);
+}
+void space_user_free(hpa_t *user_root, struct quota *quota) {
+    if (host_split != NULL)
+        host_split->free(user_root, quota);
+}
+bool space_is_user_root(hpa_t user_root, const struct pagetable *pt) {
+    return host_split == NULL || host_split->is_user_root(user_root, pt);
+}
 bool space_process_destroy(struct pagetable *pt, uint64_t max) {
     return pt_destroy(pt, KERNEL_ROOT - 1, max);
 }

@@ -55,6 +55,15 @@ extern uint64_t host_unflushed; // bytes taken out of the direct map that a TLB 
 // Whether a frame was allocated to the kernel and mapped there.
 bool host_is_mapped(hpa_t frame);
 
+// What space_user_* do; NULL: tables are not split.
+struct host_split {
+    bool (*init)(hpa_t *user_root, struct quota *quota);
+    void (*show)(hpa_t user_root, const struct pagetable *pt, uint64_t address);
+    void (*free)(hpa_t *user_root, struct quota *quota);
+    bool (*is_user_root)(hpa_t user_root, const struct pagetable *pt);
+};
+extern const struct host_split *host_split;
+
 // A processor that makes VMs, and nothing else of them.
 struct vcpu_backend;
 extern const struct vcpu_backend host_backend;

@@ -141,7 +141,7 @@ Test(kernel_syscall, unknown_calls_are_refused) {
 
 // Review C26: a VMM may not make processes, in no part of its quota either.
 Test(kernel_syscall, part_of_a_quota_has_the_rights_of_the_whole) {
-    int64_t part = CALL(ABI_QUOTA_CREATE, 1, SIZE_2M);
+    int64_t part = CALL(ABI_QUOTA_CREATE, 1, SIZE_2M, 0, 0);
     cr_assert_gt(part, 0);
     cr_expect_eq(rights_of(part), ABI_RIGHT_READ | ABI_RIGHT_CREATE);
     cr_expect_eq(CALL(ABI_PROCESS_CREATE, 1), -ABI_ERROR_RIGHTS);
@@ -233,11 +233,43 @@ Test(kernel_syscall, sizes_are_checked) {
         cr_expect_eq(CALL(ABI_MEMORY_CREATE, 1, bad[i], 0), -ABI_ERROR_ARGUMENT, "%#lx", bad[i]);
     cr_expect_eq(CALL(ABI_MEMORY_CREATE, 1, PAGE_SIZE, 1), -ABI_ERROR_ARGUMENT, "flags");
     cr_expect_eq(CALL(ABI_MEMORY_CREATE, 1, MEMORY_SIZE_MAX, 0), -ABI_ERROR_MEMORY);
-    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, UINT64_MAX - PAGE_SIZE + 1), -ABI_ERROR_MEMORY);
-    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, UINT64_MAX), -ABI_ERROR_ARGUMENT);
-    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, PAGE_SIZE + 1), -ABI_ERROR_ARGUMENT);
-    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, 1ULL << 63), -ABI_ERROR_MEMORY);
+    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, UINT64_MAX - PAGE_SIZE + 1, 0, 0), -ABI_ERROR_MEMORY);
+    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, 1ULL << 63, 0, 0), -ABI_ERROR_MEMORY);
+    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, UINT64_MAX, 0, 0), -ABI_ERROR_ARGUMENT);
+    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, PAGE_SIZE + 1, 0, 0), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(quota_read(quota).used, before);
+}
+
+Test(kernel_syscall, end_of_a_quota_is_told) {
+    int64_t event = CALL(ABI_EVENT_CREATE, 1);
+    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, SIZE_2M, 1, 4), -ABI_ERROR_HANDLE, "no event");
+    uint64_t before = quota_read(quota).used;
+    int64_t part = CALL(ABI_QUOTA_CREATE, 1, SIZE_2M, (uint64_t)event, 4);
+    cr_assert_gt(part, 0);
+    const struct event *told = CONTAINER_OF(handle_of(event).object, struct event, object);
+    int64_t memory = CALL(ABI_MEMORY_CREATE, (uint64_t)part, SIZE_2M / 2, 0);
+    int64_t other = CALL(ABI_EVENT_CREATE, (uint64_t)part);
+    cr_assert(memory > 0 && other > 0);
+    CALL(ABI_HANDLE_CLOSE, (uint64_t)memory);
+    cr_expect_eq(told->bits, 0, "an event is still charged to it");
+    CALL(ABI_HANDLE_CLOSE, (uint64_t)other);
+    cr_expect_eq(told->bits, 4);
+    uint32_t references = told->object.ref_count;
+    CALL(ABI_HANDLE_CLOSE, (uint64_t)part);
+    cr_expect_eq(told->object.ref_count, references - 1);
+    cr_expect_eq(quota_read(quota).used, before);
+}
+
+// A part of it holds what it was cut to hold, so only its end leaves the whole empty.
+Test(kernel_syscall, end_of_a_part_may_be_the_end_of_the_whole) {
+    int64_t event = CALL(ABI_EVENT_CREATE, 1);
+    int64_t whole = CALL(ABI_QUOTA_CREATE, 1, SIZE_2M, (uint64_t)event, 4);
+    int64_t part = CALL(ABI_QUOTA_CREATE, (uint64_t)whole, SIZE_2M / 2, 0, 0);
+    cr_assert_gt(part, 0);
+    const struct event *told = CONTAINER_OF(handle_of(event).object, struct event, object);
+    cr_expect_eq(told->bits, 0);
+    CALL(ABI_HANDLE_CLOSE, (uint64_t)part);
+    cr_expect_eq(told->bits, 4);
 }
 
 Test(kernel_syscall, commit_does_a_bounded_piece) {

@@ -5,6 +5,13 @@ UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c bitmap.c channel.
                        quota.c region.c runqueue.c syscall.c syscall_vm.c timer.c vm.c vmtime.c) arch/paging.c
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
 
+# arch_split_test.c steps through the entries, as they are.
+$(UNIT)/unit-kernel: $(BUILD)/host/arch/split.S.o
+$(BUILD)/host/%.S.o: %.S
+	$(call say,HOSTAS,$<)mkdir -p $(@D) && $(CC) -I. -MMD -MP -D__ASSEMBLY__ -c $< -o $@
+# The kernel's image has addresses of its own there.
+$(BUILD)/host/tests/unit/kernel_space_test.c.o: HOST_FLAGS += -fPIC
+
 # The scheduler on a simulated machine (scheduler_support.h): a binary of its own, as the modules of unit-kernel
 # have none. Its test includes kernel/scheduler.c.
 TESTS_scheduler := $(call unit_of,kernel_scheduler)

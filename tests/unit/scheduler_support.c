@@ -454,7 +454,7 @@ void machine_start(uint32_t count, bool has_siblings, uint64_t seed) {
         cpu->index = cpu->apic_id = i;
         cpu->core = has_siblings ? i / 2 : i;
         cpu->sibling = has_siblings ? &machine.processor[i ^ 1].cpu : NULL;
-        cpu->tss = &processor->tss;
+        cpu->stack = &processor->entry_stack;
         cpu_table[i] = cpu;
         timer_init_cpu(cpu);
         scheduler_init_cpu(cpu);

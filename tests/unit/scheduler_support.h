@@ -48,7 +48,7 @@ struct job {
 
 struct processor {
     struct cpu cpu;
-    struct tss tss;
+    uint64_t entry_stack;
     enum { PROCESSOR_KERNEL, PROCESSOR_USER, PROCESSOR_HALTED } mode;
     uint64_t user_since, user_until;
     uint64_t kernel_since;       // interrupts are off

@@ -6,14 +6,17 @@
 #include "arch/cache.h"
 #include "arch/log.h"
 #include "arch/mitigation.h"
+#include "arch/split.h"
 #include "kernel/frame.h"
 #include "kernel/space.h"
 #include "kernel/vcpu.h"
 
 #include <stdlib.h>
 
-void paging_load_root(hpa_t root) {
+void split_load(struct cpu *cpu, hpa_t root, hpa_t user_root) {
+    (void)cpu;
     (void)root;
+    (void)user_root;
 }
 hpa_t space_kernel_root(void) {
     return (hpa_t){0};

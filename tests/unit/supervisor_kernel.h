@@ -65,7 +65,7 @@
 
 int64_t sys_handle_close(uint32_t handle);
 int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights, uint64_t mask);
-int64_t sys_quota_create(uint32_t quota, uint64_t bytes);
+int64_t sys_quota_create(uint32_t quota, uint64_t bytes, uint32_t event, uint64_t mask);
 int64_t sys_quota_read(uint32_t quota, struct abi_quota_info *info);
 int64_t sys_memory_create(uint32_t quota, uint64_t size);
 int64_t sys_process_create(uint32_t quota, uint32_t event, uint64_t mask, uint32_t group);

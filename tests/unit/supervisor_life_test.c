@@ -308,6 +308,30 @@ Test(supervisor_life, leak_is_told) {
     life_expect("[bulkhead] leak: vm demo: 4096 bytes did not come back\n");
 }
 
+// The kernel takes some seconds for it, because the VM had little of a CPU, and says when it is done.
+static bool life_script_give_back_late(unsigned int step) {
+    if (step == 0) {
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_RESET, 0, "");
+        return true;
+    }
+    if (step == 1) {
+        life.now += 5000; // a thousand ticks a second
+        life_expect_no_line("[bulkhead] vm demo: reset");
+        life.leak = 0;
+        life.bits |= life.quota_mask;
+    }
+    return step == 1;
+}
+
+Test(supervisor_life, memory_that_comes_back_late_is_waited_for) {
+    life.leak = 4096;
+    life_prepare(life_one, "console=batch", "stay", life_script_give_back_late);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    life_expect("[bulkhead] vm demo: reset\n");
+    life_expect_no_line("[bulkhead] leak");
+    cr_expect_leq(life.sleeps, 4, "it looked %u times", life.sleeps);
+}
+
 // ---- as many as there can be ------------------------------------------------------------------------
 
 static struct life_config life_many[MANIFEST_VMS_MAX + 1];

@@ -125,6 +125,31 @@ static const struct vm_config *manifest_test_vm(void (*more)(void)) {
     return wrong == NULL ? &manifest_test.vm[0] : NULL;
 }
 
+static void tree_test_files(void) {
+    fdt_property_string(tree_test, "kernel-file", "my kernel");
+    fdt_property_string(tree_test, "initrd-file", "my initrd");
+}
+
+static void tree_test_long_file(void) {
+    fdt_property_string(tree_test, "kernel-file",
+                        "0123456789012345678901234567890123456789012345678901234567890123");
+}
+
+// Messages about a file use the user's name of it.
+Test(supervisor_manifest, files_have_the_users_names) {
+    tree_test_more = tree_test_files;
+    tree_test_begin(MANIFEST_VERSION, NULL);
+    tree_test_vm("demo", 1, 2u << 20, "initrd-0");
+    tree_test_vm("none", 1, 2u << 20, NULL);
+    cr_assert_null(manifest_parse(&manifest_test, tree_test, tree_test_end()));
+    cr_assert_str_eq(manifest_test.vm[0].kernel, "vmlinuz-0");
+    cr_assert_str_eq(manifest_test.vm[0].kernel_file, "my kernel");
+    cr_assert_str_eq(manifest_test.vm[0].initrd_file, "my initrd");
+    cr_assert_null(manifest_test.vm[1].initrd_file);
+    cr_assert_str_eq(manifest_test_vm(NULL)->kernel_file, "vmlinuz-0");
+    cr_assert_null(manifest_test_vm(tree_test_long_file));
+}
+
 Test(supervisor_manifest, scheduling_and_restart_have_defaults) {
     const struct vm_config *vm = manifest_test_vm(NULL);
     cr_assert_eq(vm->scheduling.schedule, VM_SHARED);

@@ -73,8 +73,10 @@ int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights, uint
     return handle; // the script uses the same numbers
 }
 
-int64_t sys_quota_create(uint32_t quota, uint64_t bytes) {
+int64_t sys_quota_create(uint32_t quota, uint64_t bytes, uint32_t event, uint64_t mask) {
     cr_assert_eq(quota, LIFE_QUOTA);
+    (void)event;
+    life.quota_mask = mask;
     if (bytes > memory_size() - life.used) {
         return -ABI_ERROR_MEMORY;
     }

@@ -80,7 +80,8 @@ struct life {
     uint64_t wakeups;
     struct life_vmm vmm[LIFE_VMMS];
     unsigned int vmm_count;
-    uint64_t leak; // bytes that no quota of a VM gives back
+    uint64_t leak;       // bytes that no quota of a VM gives back
+    uint64_t quota_mask; // what the end of the last quota signals
     unsigned int mapped;
     unsigned int sleeps;
     unsigned int commands;             // how often the script has acted

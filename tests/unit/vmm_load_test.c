@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmm/load: good kernels of both formats, then everything that can be wrong with one, each refused
-// with a line that names it.
-#include "vmm/load.h"
+// vmm/load: good kernels of Linux' protocol, then everything that can be wrong with one, each refused
+// with a line that names it. The other protocols have vmm_load_entry_test.c.
+#include "vmm/load/load.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -102,7 +102,7 @@ static void refused(const char *first, const char *second) {
 }
 
 static uint64_t zero_page(uint32_t offset, unsigned size) {
-    return load_get(memory.base + LOAD_ZERO_PAGE + offset, size);
+    return load_get(memory.base + LOAD_INFO + offset, size);
 }
 
 Test(vmm_load, linux_is_placed_as_the_protocol_says) {
@@ -145,7 +145,7 @@ Test(vmm_load, registers_are_those_of_the_64_bit_protocol) {
     memset(&registers, 0xff, sizeof(registers));
     load_set_registers(&(struct load_entry){.rip = 0x1000200}, &registers);
     cr_assert_eq(registers.rip, 0x1000200);
-    cr_assert_eq(registers.gpr[6], LOAD_ZERO_PAGE);
+    cr_assert_eq(registers.gpr[6], LOAD_INFO);
     cr_assert_eq(registers.rflags, 2);
     cr_assert_eq(registers.cs.selector, 0x10);
     cr_assert_eq(registers.ds.selector, 0x18);

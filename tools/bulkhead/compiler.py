@@ -22,6 +22,7 @@ from .table import CPUS_MAX
 COMPATIBLE = "bulkhead,manifest"
 VERSION = 1
 MODULES_MAX = 64  # with manifest.dtb itself
+FILE_NAME_MAX = 63
 
 # The hypervisor's own parts, each as its name among the modules and its place below the build
 # directory. They come first, in this order.
@@ -104,9 +105,11 @@ def _vm_node(index, vm, modules):
         f"vcpus = {_u32(vm.vcpus)};",
         f"memory = {_u64(vm.memory)};",
         f"kernel = {_quote(modules.add(vm.kernel))};",
+        f"kernel-file = {_quote(_file_name(vm.kernel))};",
     ]
     if vm.initrd:
         lines.append(f"initrd = {_quote(modules.add(vm.initrd))};")
+        lines.append(f"initrd-file = {_quote(_file_name(vm.initrd))};")
     if vm.vmm:
         lines.append(f"vmm = {_quote(modules.add(vm.vmm))};")
     lines.append(f"cmdline = {_quote(vm.cmdline)};")
@@ -171,6 +174,11 @@ def _node(name, lines):
 
 def _quote(text):
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _file_name(path):
+    """The user's own name for a file, for messages on the console: printable ASCII."""
+    return re.sub(r"[^ -~]", "?", path.name)[:FILE_NAME_MAX]
 
 
 def _u32(value):

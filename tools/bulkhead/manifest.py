@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import restart, scheduling
 from .command import EXIT_MANIFEST, MIB, Failure, format_size, printable
+from .kernelfile import compression
 from .table import CMDLINE_MAX, Table, kind_of
 from .tomllines import key_lines
 
@@ -31,7 +32,7 @@ class Checks:
     """What load() holds the manifest to, beyond its form."""
 
     machine_memory: int | None = None  # bytes of the machine it is for, where that is known
-    sizes: bool = True  # memory and files fit into one another
+    sizes: bool = True  # memory and files fit into one another, and kernels can start
     names: bool = True  # names are well-formed and differ
     test_keys: bool = False  # what no image for use may say is let through
 
@@ -185,6 +186,7 @@ class _Reader:
         )
         if self.checks.sizes:
             self.check_files_fit(at, vm)
+            self.check_kernel(at, vm)
         return vm
 
     def refuse_test_keys(self, path, table):
@@ -214,6 +216,11 @@ class _Reader:
         if kernel <= vm.memory and initrd <= vm.memory < kernel + initrd:
             what = f"kernel and initrd have {_megabytes(kernel + initrd)} together"
             at.error("memory", what, f"give the VM more memory than {memory}")
+
+    def check_kernel(self, at, vm):
+        if vm.kernel and (packed := compression(vm.kernel)):
+            name, program = packed
+            at.error("kernel", f"the file is compressed by {name}", f"unpack it first, such as with {program}")
 
     # Across VMs
 

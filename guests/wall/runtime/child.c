@@ -41,7 +41,7 @@ static void copy_image(void) {
 void child_open(struct child *child, uint64_t bytes) {
     if (segment_count == 0)
         copy_image();
-    child->quota = must(sys_quota_create(wall_start->quota, bytes), "a child's quota");
+    child->quota = must(sys_quota_create(wall_start->quota, bytes, 0, 0), "a child's quota");
     child->event = must(sys_event_create(wall_start->quota), "a child's event");
     child->process = must(sys_process_create(child->quota, child->event, ENDED, 0), "a child");
     for (uint32_t i = 0; i < segment_count; i++)

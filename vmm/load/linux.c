@@ -28,7 +28,7 @@ enum setup_header {
 #define ENTRY_64_OFFSET     0x200u
 #define MIB                 0x100000u
 
-bool load_linux_recognises(const struct load_images *images) {
+static bool recognises(const struct load_images *images) {
     const uint8_t *file = images->kernel;
     return images->kernel_size >= HEADER_MIN_END &&
            load_get(file + ZERO_PAGE_BOOT_FLAG, 2) == LOAD_BOOT_FLAG &&
@@ -103,17 +103,25 @@ static void copy_header(const uint8_t *file, uint8_t *zero_page) {
            end - ZERO_PAGE_SETUP_HEADER);
 }
 
-bool load_linux(const struct memory *memory, const struct load_images *images, uint8_t *zero_page,
-                struct load_kernel *kernel, struct load_refusal *refusal) {
+static bool load_linux(const struct memory *memory, const struct load_images *images,
+                       struct load_kernel *kernel, struct load_refusal *refusal) {
     struct payload payload = {0};
     if (!check_protocol(images, refusal) || !find_payload(images, &payload, refusal) ||
         !choose_address(memory, images, &payload, kernel, refusal))
         return false;
     memcpy(memory_pointer(memory, payload.address, payload.size), images->kernel + payload.offset,
            payload.size);
-    copy_header(images->kernel, zero_page);
     kernel->entry = payload.address + ENTRY_64_OFFSET;
     kernel->initrd_last = load_get(images->kernel + INITRD_ADDR_MAX, 4);
     kernel->cmdline_max = load_get(images->kernel + CMDLINE_SIZE, 4);
     return true;
 }
+
+static void tell(const struct memory *memory, const struct load_images *images,
+                 const struct load_kernel *kernel, uint8_t *info) {
+    copy_header(images->kernel, info);
+    load_tell_linux(memory, images, kernel, info);
+}
+
+const struct load_method load_method_linux = {
+    .protocol = LOAD_LINUX, .recognises = recognises, .load = load_linux, .tell = tell};

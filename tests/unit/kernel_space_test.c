@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// kernel/space.c where tables are split: of the kernel a user's root has the entries' code, the IDT and each CPU's page,
+// and of the process what its other root has. The image's addresses are the kernel's own.
+#include "kernel_support.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#define space_init            space_test_init
+#define space_kernel_root     space_test_kernel_root
+#define space_map_direct      space_test_map_direct
+#define space_unmap_direct    space_test_unmap_direct
+#define space_map_device      space_test_map_device
+#define space_map_firmware    space_test_map_firmware
+#define space_stack_alloc     space_test_stack_alloc
+#define space_stack_free      space_test_stack_free
+#define space_cpu_init        space_test_cpu_init
+#define space_clear           space_test_clear
+#define space_window          space_test_window
+#define space_window_close    space_test_window_close
+#define space_process_init    space_test_process_init
+#define space_process_destroy space_test_process_destroy
+#define space_user_init       space_test_user_init
+#define space_user_show       space_test_user_show
+#define space_user_free       space_test_user_free
+#define space_is_user_root    space_test_is_user_root
+#define space_walk_kernel     space_test_walk_kernel
+#define space_is_kernel_half  space_test_is_kernel_half
+#define space_quota_memory    space_test_quota_memory
+#define paging_load_root      space_test_load_root
+#define frame_use_direct_map  space_test_use_direct_map
+#define traps_idt             space_test_idt
+#define entry_begin           space_test_entry_begin
+#define entry_end             space_test_entry_end
+
+__asm__(".globl image_text, image_rodata, image_data, image_end\n"
+        ".globl space_test_entry_begin, space_test_entry_end\n"
+        ".set image_text, 0xffffffff80000000\n"
+        ".set space_test_entry_begin, 0xffffffff80000000\n"
+        ".set space_test_entry_end, 0xffffffff80002000\n"
+        ".set image_rodata, 0xffffffff80030000\n"
+        ".set image_data, 0xffffffff80040000\n"
+        ".set image_end, 0xffffffff80060000\n");
+
+#include "arch/split.h"
+
+const void *space_test_idt(void);
+void space_test_load_root(hpa_t root);
+#include "kernel/space.c"
+
+#include "kernel/memory.h"
+#include "kernel/process.h"
+
+#define IDT  0xffffffff80045000ULL
+#define BASE 0x7000000ULL
+#define CPUS 3u
+
+const void *space_test_idt(void) {
+    return (const void *)IDT;
+}
+void space_test_load_root(hpa_t root) {
+    (void)root;
+}
+void space_test_use_direct_map(void) {} // it is used already
+
+static void set_up(void) {
+    host_init_all();
+    mitigation = (struct mitigation){.splits_tables = true};
+    hpa_t run;
+    uint64_t size;
+    frame_boot_run(&run, &size);
+    space_init((hpa_t){BASE}, run, size, HOST_HIGH_BASE + HOST_HIGH_SIZE);
+    for (unsigned i = 0; i < CPUS; i++)
+        cr_assert(space_cpu_init(host_cpu(i)));
+}
+static void tear_down(void) {
+    mitigation = (struct mitigation){0};
+    host_split = NULL;
+}
+TestSuite(space, .init = set_up, .fini = tear_down);
+
+// ---- what a user's root has -------------------------------------------------------------------------
+
+static struct {
+    uint64_t address, frame;
+    uint32_t rights;
+} found[64];
+static unsigned found_count;
+
+static bool enter(void *opaque, hpa_t frame) {
+    (void)opaque, (void)frame;
+    return true;
+}
+static void find(void *opaque, uint64_t address, const struct pt_mapping *mapping) {
+    (void)opaque;
+    uint64_t canonical = (uint64_t)((int64_t)(address << 16) >> 16);
+    for (uint64_t at = 0; at < mapping->size; at += PAGE_SIZE) {
+        cr_assert_lt(found_count, 64, "%#lx", canonical + at);
+        found[found_count].address = canonical + at;
+        found[found_count].frame = mapping->frame.v + at;
+        found[found_count++].rights = mapping->rights & ~(uint32_t)PT_GLOBAL;
+    }
+}
+
+static void walk(hpa_t root, unsigned first, unsigned last) {
+    struct pagetable pt = {root, &paging_format, space_quota_memory(quota_root())};
+    const struct pt_visitor visitor = {NULL, enter, find};
+    found_count = 0;
+    pt_walk(&pt, first, last, &visitor);
+}
+
+Test(space, user_root_has_of_the_kernel_only_the_entries) {
+    struct pagetable pt;
+    hpa_t user_root;
+    cr_assert(space_process_init(&pt, quota_root()) && space_user_init(&user_root, quota_root()));
+    walk(user_root, KERNEL_ROOT, ROOT_ENTRIES - 1);
+    cr_assert_eq(found_count, CPUS + 3);
+    for (unsigned i = 0; i < CPUS; i++) {
+        uint64_t slot = CPU_TABLES_BASE + i * CPU_TABLES_SLOT;
+        cr_expect_eq(found[i].address, slot);
+        cr_expect_eq(found[i].frame, pt_lookup(&kernel_pt, slot).frame.v);
+        cr_expect_eq(found[i].rights, PT_READ | PT_WRITE);
+    }
+    const uint64_t image[] = {KERNEL_IMAGE, KERNEL_IMAGE + PAGE_SIZE, IDT};
+    for (unsigned i = 0; i < 3; i++) {
+        cr_expect_eq(found[CPUS + i].address, image[i]);
+        cr_expect_eq(found[CPUS + i].frame, BASE + image[i] - KERNEL_IMAGE);
+        cr_expect_eq(found[CPUS + i].rights, image[i] == IDT ? PT_READ : PT_READ | PT_EXECUTE);
+    }
+    walk(user_root, 0, KERNEL_ROOT - 1);
+    cr_expect_eq(found_count, 0);
+}
+
+Test(space, user_root_is_none_where_tables_are_whole) {
+    mitigation.splits_tables = false;
+    uint64_t used = quota_read(quota_root()).used;
+    hpa_t user_root = {1};
+    cr_assert(space_user_init(&user_root, quota_root()));
+    cr_expect_eq(user_root.v, 0);
+    space_user_free(&user_root, quota_root());
+    cr_expect_eq(quota_read(quota_root()).used, used);
+}
+
+Test(space, auditor_sees_what_a_user_root_must_not_have) {
+    struct pagetable pt;
+    hpa_t user_root;
+    cr_assert(space_process_init(&pt, quota_root()) && space_user_init(&user_root, quota_root()));
+    cr_assert(pt_map(&pt, 0x400000, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
+    uint64_t *user = frame_to_kernel(user_root);
+    cr_expect(space_is_user_root(user_root, &pt), "not yet shown");
+    space_user_show(user_root, &pt, 0x400000);
+    cr_expect(space_is_user_root(user_root, &pt));
+    user[3] = user[0];
+    cr_expect_not(space_is_user_root(user_root, &pt));
+    user[3] = 0;
+    for (unsigned i = KERNEL_ROOT; i < ROOT_ENTRIES; i++) {
+        uint64_t entry = user[i];
+        user[i] = entry ^ 0x5000;
+        cr_expect_not(space_is_user_root(user_root, &pt), "entry %u", i);
+        user[i] = entry;
+    }
+    cr_expect(space_is_user_root(user_root, &pt));
+}
+
+// ---- a process ------------------------------------------------------------------------------------------
+
+static const struct host_split split = {space_test_user_init, space_test_user_show,
+                                        space_test_user_free, space_test_is_user_root};
+
+Test(space, process_shows_what_it_faulted_in_and_gives_its_root_back) {
+    host_split = &split;
+    struct quota *quota = quota_create(quota_root(), 32 * SIZE_2M);
+    struct memory *memory = memory_create(quota, 4 * SIZE_2M);
+    uint64_t used = quota_read(quota).used;
+    struct process *process = process_create(quota, &group_root, NULL, 0);
+    cr_assert(process != NULL && process->user_root.v != 0);
+    const uint64_t far = 5 * ROOT_SPAN + SIZE_2M, rights = ABI_RIGHT_READ | ABI_RIGHT_WRITE;
+    cr_assert_eq(process_map(process, memory, far, 0, 4 * SIZE_2M, rights), ABI_OK);
+    walk(process->user_root, 0, KERNEL_ROOT - 1);
+    cr_expect(found_count == 1 && found[0].address == ABI_STUB_ADDRESS);
+    const uint64_t *user = frame_to_kernel(process->user_root);
+    const uint64_t *whole = frame_to_kernel(process->pt.root);
+    cr_assert(process_fault(process, far + PAGE_SIZE, ABI_RIGHT_WRITE));
+    cr_expect(user[5] != 0 && user[5] == whole[5]);
+    cr_expect(space_is_user_root(process->user_root, &process->pt));
+    // The tables of the second root's half are the first one's, so what is unmapped there is gone here.
+    cr_assert_eq(process_unmap(process, far, 4 * SIZE_2M), ABI_OK);
+    walk(process->user_root, 0, KERNEL_ROOT - 1);
+    cr_expect_eq(found_count, 1);
+    object_unref(&process->object);
+    object_bury();
+    cr_expect_eq(quota_read(quota).used, used);
+}
