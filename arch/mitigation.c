@@ -60,10 +60,6 @@ struct mitigation mitigation_judge(bool is_intel, struct cpuid_result leaf7,
 }
 
 void mitigation_init(bool is_off) {
-    if (is_off) {
-        mitigation = (struct mitigation){.is_off = true};
-        return;
-    }
     struct cpuid_result none = {0, 0, 0, 0};
     bool has_leaf7 = x86_cpuid(LEAF_BASIC, 0).eax >= LEAF_STRUCTURED;
     bool has_amd = x86_cpuid(LEAF_EXTENDED, 0).eax >= LEAF_ADDRESSES;
@@ -71,8 +67,9 @@ void mitigation_init(bool is_off) {
     struct cpuid_result amd = has_amd ? x86_cpuid(LEAF_ADDRESSES, 0) : none;
     uint64_t capabilities =
         (leaf7.edx & EDX_ARCH_CAPABILITIES) != 0 ? x86_rdmsr(MSR_ARCH_CAPABILITIES) : 0;
-    mitigation = mitigation_judge(strcmp(cpu_features.vendor, "GenuineIntel") == 0, leaf7, amd,
-                                  capabilities);
+    bool is_intel = strcmp(cpu_features.vendor, "GenuineIntel") == 0;
+    mitigation = is_off ? (struct mitigation){.is_off = true}
+                        : mitigation_judge(is_intel, leaf7, amd, capabilities);
     mitigation.capabilities = capabilities;
     mitigation.has_pcid =
         mitigation.splits_tables && (x86_cpuid(LEAF_FEATURES, 0).ecx & ECX_PCID) != 0;

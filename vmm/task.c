@@ -124,10 +124,6 @@ static bool fail_selector(struct task *t, enum vector vector, uint16_t selector)
 }
 
 static bool fail_walk(struct task *t, enum walk_status status, uint64_t gva, uint32_t error) {
-    if (status == WALK_UNBACKED) {
-        t->result = TASK_UNBACKED;
-        return false;
-    }
     if (status != WALK_PAGE_FAULT)
         return fail(t, VECTOR_GP, 0);
     *t->fault = (struct task_fault){.vector = 14, .error = error, .cr2 = gva};
