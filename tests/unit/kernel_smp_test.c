@@ -41,6 +41,7 @@ static void leave(void);
 #define scheduler_init_cpu smp_test_scheduler_init_cpu
 #define scheduler_run      smp_test_scheduler_run
 #define space_cpu_init     smp_test_space_cpu_init
+#define split_flush        smp_test_split_flush
 #define space_stack_alloc  smp_test_space_stack_alloc
 #define tsc_is_common      smp_test_tsc_is_common
 #include "kernel/smp.c"
@@ -68,6 +69,9 @@ _Noreturn void scheduler_run(void) {
 bool space_cpu_init(struct cpu *cpu) {
     (void)cpu;
     return false;
+}
+void split_flush(struct cpu *cpu) {
+    (void)cpu;
 }
 uint64_t space_stack_alloc(struct quota *quota) {
     (void)quota;
