@@ -18,7 +18,7 @@ struct quota *quota_root(void) {
 void quota_init_root(uint64_t bytes) {
     object_init(&root.object, OBJECT_QUOTA);
     object_list(&root.object);
-    root.limit = bytes - bytes / TABLES_SHARE;
+    root.limit = bytes / TABLES_SHARE * (TABLES_SHARE - 1);
 }
 
 // `kernel` is how much of it is in kernel pages.

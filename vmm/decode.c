@@ -9,6 +9,8 @@
 
 #include "decode.h"
 
+#include <stddef.h>
+
 #include "decode_table.h"
 
 #define PREFIX_ES           0x26
@@ -23,8 +25,18 @@
 #define PREFIX_REPNE        0xf2
 #define PREFIX_REP          0xf3
 
-#define ESCAPE_38    0x38
-#define OPCODE_MOVBE 0xf0 // and the next; after 0F 38
+#define ESCAPE_38 0x38
+
+// SDM 2A 2.3.5 "The VEX Prefix". R, X, B and the register number are inverted.
+#define OPCODE_VEX3     0xc4
+#define VEX_NOT_RXB(V)  ((uint8_t) ~(V) >> 5)
+#define VEX_MAP(V)      ((V)&0x1f)
+#define VEX_MAP_0F      1
+#define VEX_MAP_0F38    2
+#define VEX_W           0x80
+#define VEX_REGISTER(V) ((uint8_t) ~(V) >> 3 & 0xf)
+#define VEX_L           0x04
+#define VEX_PREFIX(V)   ((V)&3) // enum decode_prefix
 
 #define REX_W 0x08
 #define REX_R 0x04
@@ -53,7 +65,12 @@ struct decoder {
     uint8_t operand_size; // 2 or 4: what mode and 66 choose
     uint8_t address_size; // 2, 4 or 8: what mode and 67 choose
     uint8_t conflicts;    // enum decode_flag bits that mode and prefixes forbid
+    uint8_t prefix;       // enum decode_prefix
+    uint8_t opcode;       // its last byte
     bool lock;
+    bool is_vex;
+    bool is_vex_long;
+    uint8_t vex_register;
     uint8_t rex;     // 0: none
     uint8_t repeat;  // enum insn_repeat
     uint8_t segment; // enum insn_segment or SEGMENT_NOT_NAMED
@@ -105,6 +122,8 @@ static void prefix_apply(struct decoder *d, uint8_t byte) {
     case PREFIX_OPERAND_SIZE:
         d->operand_size = d->mode == DECODE_16BIT ? 4 : 2;
         d->conflicts |= DECODE_NO_66;
+        if (d->prefix == DECODE_PLAIN)
+            d->prefix = DECODE_66;
         break;
     case PREFIX_ADDRESS_SIZE:
         d->address_size = d->mode == DECODE_32BIT ? 2 : 4;
@@ -114,10 +133,12 @@ static void prefix_apply(struct decoder *d, uint8_t byte) {
         break;
     case PREFIX_REPNE:
         d->repeat = INSN_REPEAT_NOT_EQUAL;
+        d->prefix = DECODE_F2;
         d->conflicts |= DECODE_NO_REPEAT;
         break;
     case PREFIX_REP:
         d->repeat = INSN_REPEAT_EQUAL;
+        d->prefix = DECODE_F3;
         d->conflicts |= DECODE_NO_REPEAT;
         break;
     default:
@@ -125,9 +146,74 @@ static void prefix_apply(struct decoder *d, uint8_t byte) {
     }
 }
 
+static const struct decode_row refused = {.form = DECODE_FORM_REFUSED};
+
+static const struct decode_row *row_0f38(uint8_t opcode) {
+    switch (opcode) {
+    case 0x2a:
+        return decode_by_prefix[DECODE_AT_38_2A];
+    case 0xf0:
+        return decode_by_prefix[DECODE_AT_38_F0];
+    case 0xf1:
+        return decode_by_prefix[DECODE_AT_38_F1];
+    case 0xf6:
+        return decode_by_prefix[DECODE_AT_38_F6];
+    case 0xf9:
+        return decode_by_prefix[DECODE_AT_38_F9];
+    default:
+        return NULL;
+    }
+}
+
+// The row of an opcode behind 0F, or 0F 38.
+static const struct decode_row *select_row(const struct decoder *d, bool is_0f38) {
+    const struct decode_row *rows = is_0f38 ? row_0f38(d->opcode) : &decode_two_byte[d->opcode];
+
+    if (rows == NULL)
+        return &refused;
+    if (is_0f38)
+        return &rows[d->prefix];
+    return rows->form == DECODE_FORM_BY_PREFIX ? &decode_by_prefix[rows->group][d->prefix] : rows;
+}
+
+// Behind C4 or C5. Outside 64-bit code these are LES and LDS when a memory operand follows, and
+// only eight registers are there. None of the prefixes that VEX has fields for may stand before it.
+static const struct decode_row *take_vex(struct decoder *d, bool is_long) {
+    uint8_t first = take_byte(d);
+    uint8_t second = is_long ? take_byte(d) : first;
+    bool is_0f38 = is_long && VEX_MAP(first) == VEX_MAP_0F38;
+    const struct decode_row *row;
+
+    if (d->mode != DECODE_64BIT && MODRM_MOD(first) != MOD_REGISTER)
+        return &refused;
+    if (d->prefix != DECODE_PLAIN || d->lock || d->rex)
+        return &refused;
+    if (is_long && !is_0f38 && VEX_MAP(first) != VEX_MAP_0F)
+        return &refused;
+    d->is_vex = true;
+    d->is_vex_long = second & VEX_L;
+    d->prefix = VEX_PREFIX(second);
+    d->vex_register = VEX_REGISTER(second);
+    if (d->mode == DECODE_64BIT) {
+        d->rex = VEX_NOT_RXB(first) & (is_long ? REX_R | REX_X | REX_B : REX_R);
+        if (is_long && second & VEX_W)
+            d->rex |= REX_W;
+    } else {
+        d->vex_register &= 7;
+    }
+    d->opcode = take_byte(d);
+    row = select_row(d, is_0f38);
+    if (row->op != INSN_VMOV || row->form == DECODE_FORM_REFUSED)
+        return &refused;
+    if (d->is_vex_long && !(row->vector & (INSN_VECTOR_WIDE | INSN_VECTOR_ANY_L)))
+        return &refused;
+    if (d->vex_register != 0 && !(row->vector & INSN_VECTOR_MERGES))
+        return &refused;
+    return row;
+}
+
 // Consumes prefixes and opcode. Returns the opcode's row, whose form may be REFUSED.
 static const struct decode_row *take_opcode(struct decoder *d) {
-    static const struct decode_row refused = {.form = DECODE_FORM_REFUSED};
     const struct decode_row *row;
     uint8_t byte;
 
@@ -138,6 +224,8 @@ static const struct decode_row *take_opcode(struct decoder *d) {
             return row;
         if (row->form == DECODE_FORM_ESCAPE)
             break;
+        if (row->form == DECODE_FORM_VEX)
+            return take_vex(d, byte == OPCODE_VEX3);
         if (row->form == DECODE_FORM_PREFIX) {
             d->rex = 0; // a REX that does not stand right before the opcode is ignored
             prefix_apply(d, byte);
@@ -147,17 +235,19 @@ static const struct decode_row *take_opcode(struct decoder *d) {
             return &refused;
         }
     }
-    byte = take_byte(d);
-    if (byte != ESCAPE_38)
-        return &decode_two_byte[byte];
-    byte = take_byte(d);
-    return (byte | 1) == (OPCODE_MOVBE | 1) ? &decode_movbe[byte & 1] : &refused;
+    d->opcode = take_byte(d);
+    if (d->opcode != ESCAPE_38)
+        return select_row(d, false);
+    d->opcode = take_byte(d);
+    return select_row(d, true);
 }
 
 static uint8_t operand_size(const struct decoder *d, unsigned flags) {
     if (flags & DECODE_BYTE)
         return 1;
     if (d->rex & REX_W)
+        return 8;
+    if (flags & DECODE_NEAR && d->mode == DECODE_64BIT)
         return 8;
     if (!(flags & (DECODE_DWORD | DECODE_STACK)))
         return d->operand_size;
@@ -238,8 +328,29 @@ static void set_register(const struct decoder *d, struct insn *out, unsigned reg
 }
 
 static void take_immediate(struct decoder *d, struct insn *out, unsigned size) {
-    out->other = INSN_OTHER_IMMEDIATE;
     out->imm = (uint64_t)take_signed(d, size < 4 ? size : 4);
+}
+
+static void take_third(struct decoder *d, unsigned form, struct insn *out) {
+    switch (form) {
+    case DECODE_FORM_MRC:
+    case DECODE_FORM_MC:
+        out->third = INSN_THIRD_CL;
+        break;
+    case DECODE_FORM_M1:
+        out->third = INSN_THIRD_IMMEDIATE;
+        out->imm = 1;
+        break;
+    case DECODE_FORM_MI8:
+    case DECODE_FORM_MRI:
+    case DECODE_FORM_RMI8:
+    case DECODE_FORM_RMI:
+        out->third = INSN_THIRD_IMMEDIATE;
+        take_immediate(d, out, form == DECODE_FORM_RMI ? out->operand_size : 1);
+        break;
+    default:
+        break;
+    }
 }
 
 // What stands at the implied addresses of a string instruction; see struct insn.
@@ -262,15 +373,30 @@ static void set_string(struct decoder *d, struct insn *out) {
 static void take_operands(struct decoder *d, unsigned form, struct insn *out) {
     if (form <= DECODE_FORM_M) {
         take_address(d, out);
-        out->memory_is_first = form != DECODE_FORM_RM;
+        out->memory_is_first =
+            form != DECODE_FORM_RM && form != DECODE_FORM_RMI && form != DECODE_FORM_RMI8;
     }
     switch (form) {
     case DECODE_FORM_MR:
     case DECODE_FORM_RM:
+    case DECODE_FORM_MRI:
+    case DECODE_FORM_MRC:
+    case DECODE_FORM_RMI:
+    case DECODE_FORM_RMI8:
         set_register(d, out, MODRM_REG(d->modrm) | (d->rex & REX_R ? 8u : 0));
+        take_third(d, form, out);
+        break;
+    case DECODE_FORM_MC:
+    case DECODE_FORM_M1:
+        take_third(d, form, out);
         break;
     case DECODE_FORM_MI:
     case DECODE_FORM_MI8:
+        if (out->op >= INSN_ROL && out->op <= INSN_SAR) {
+            take_third(d, form, out);
+            break;
+        }
+        out->other = INSN_OTHER_IMMEDIATE;
         take_immediate(d, out, form == DECODE_FORM_MI8 ? 1 : out->operand_size);
         break;
     case DECODE_FORM_M:
@@ -302,6 +428,12 @@ static uint8_t memory_access(const struct insn *out) {
         [INSN_XCHG... INSN_XADD] = INSN_READS | INSN_WRITES,
         [INSN_BT] = INSN_READS,
         [INSN_BTS... INSN_BTC] = INSN_READS | INSN_WRITES,
+        [INSN_SETCC] = INSN_WRITES,
+        [INSN_ROL... INSN_SHRD] = INSN_READS | INSN_WRITES,
+        [INSN_MUL... INSN_IDIV] = INSN_READS,
+        [INSN_CMPXCHG_PAIR] = INSN_READS | INSN_WRITES,
+        [INSN_VMOV... INSN_MMX] = INSN_WRITES,
+        [INSN_CALL... INSN_JMP] = INSN_READS,
         [INSN_PUSH] = INSN_READS,
         [INSN_POP] = INSN_WRITES,
         [INSN_CMPS] = INSN_READS,
@@ -333,7 +465,31 @@ static bool take_operation(struct decoder *d, const struct decode_row **row, uns
             *form = (*row)->form;
         *flags |= (*row)->flags;
     }
+    if (*flags & DECODE_NEEDS_66 && !(d->conflicts & DECODE_NO_66))
+        return false;
     return !(*flags & d->conflicts);
+}
+
+// The size of the memory operand, and what else only some have.
+static void finish(const struct decoder *d, const struct decode_row *row, struct insn *out) {
+    out->memory_size = row->memory ? row->memory : out->operand_size;
+    if (out->op == INSN_CMPXCHG_PAIR)
+        out->memory_size = (uint8_t)(out->operand_size * 2);
+    if (out->op == INSN_CRC32 && out->operand_size == 2)
+        out->operand_size = 4; // the sum's
+    if (row->vector & INSN_VECTOR_BY_W && d->rex & REX_W)
+        out->memory_size = 8;
+    if (row->vector & INSN_VECTOR_WIDE && d->is_vex_long)
+        out->memory_size = 32;
+    if (out->op == INSN_CMOV || out->op == INSN_SETCC)
+        out->condition = d->opcode & 0xf;
+    if (out->op == INSN_MMX)
+        out->reg &= 7;
+    out->vector = row->vector;
+    out->is_vex = d->is_vex;
+    out->source = d->vex_register;
+    out->access = memory_access(out);
+    out->length = (uint8_t)d->at;
 }
 
 enum decode_error decode_insn(const uint8_t bytes[DECODE_BYTES], unsigned count,
@@ -365,9 +521,7 @@ enum decode_error decode_insn(const uint8_t bytes[DECODE_BYTES], unsigned count,
             .lock = d.lock,
         };
         take_operands(&d, form, out);
-        out->memory_size = row->memory ? row->memory : out->operand_size;
-        out->access = memory_access(out);
-        out->length = (uint8_t)d.at;
+        finish(&d, row, out);
     }
     if (d.at > limit)
         return count < INSN_LENGTH_MAX ? DECODE_TRUNCATED : DECODE_TOO_LONG;

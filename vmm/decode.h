@@ -4,9 +4,9 @@
 //
 // A guest that touches a device page leaves with an EPT violation (or a nested page fault), which
 // names the address but not what was to be read or written. `decode_insn` answers that for the
-// general-purpose instructions that compilers, firmware and kernels use on device registers. It is
-// a pure function: no state, no memory but its arguments. It refuses what it does not know; it
-// never guesses.
+// general-purpose instructions that compilers, firmware and kernels use on device registers, and
+// for plain vector moves (not those with EVEX). It is a pure function: no state, no memory but its
+// arguments. It refuses what it does not know; it never guesses.
 //
 // Sources: SDM 2A 2.1 "Instruction Format for Protected Mode, Real-Address Mode, and Virtual-8086
 // Mode", SDM 2A 2.2 "IA-32e Mode", SDM 2D Appendix A "Opcode Map". tests/fuzz/decode_fuzz.c
@@ -63,8 +63,38 @@ enum insn_op {
     INSN_BTS,
     INSN_BTR,
     INSN_BTC,
-    INSN_PUSH, // from here on: instructions with implied memory operands
+    INSN_CMOV,
+    INSN_SETCC,
+    INSN_ROL, // to SAR in the order of group 2
+    INSN_ROR,
+    INSN_RCL,
+    INSN_RCR,
+    INSN_SHL,
+    INSN_SHR,
+    INSN_SAR,
+    INSN_SHLD,
+    INSN_SHRD,
+    INSN_IMUL, // of two and three operands
+    INSN_MUL,  // to IDIV: of RDX:RAX
+    INSN_IMUL_WIDE,
+    INSN_DIV,
+    INSN_IDIV,
+    INSN_BSF,
+    INSN_BSR,
+    INSN_TZCNT,
+    INSN_LZCNT,
+    INSN_POPCNT,
+    INSN_ADCX,
+    INSN_ADOX,
+    INSN_CRC32,
+    INSN_CMPXCHG_PAIR, // CMPXCHG8B, CMPXCHG16B
+    INSN_HINT,         // to a cache: CLFLUSH, CLFLUSHOPT, CLWB, CLDEMOTE, PREFETCH
+    INSN_VMOV,         // plain moves of XMM and YMM registers
+    INSN_MMX,          // MOVD, MOVQ, MOVNTQ of MMX registers
+    INSN_PUSH,         // from here on: instructions with implied memory operands
     INSN_POP,
+    INSN_CALL, // near, indirect
+    INSN_JMP,
     INSN_MOVS,
     INSN_CMPS,
     INSN_STOS,
@@ -111,6 +141,24 @@ enum insn_other {
     INSN_OTHER_IMMEDIATE,
 };
 
+// An operand beside both: the count of a shift, the factor of IMUL.
+enum insn_third {
+    INSN_THIRD_NONE,
+    INSN_THIRD_IMMEDIATE,
+    INSN_THIRD_CL,
+};
+
+// How a vector move treats its register.
+enum insn_vector {
+    INSN_VECTOR_ALIGNED = 0x01, // the address must be a multiple of the size
+    INSN_VECTOR_CLEARS = 0x02,  // a load clears the rest of 16 bytes
+    INSN_VECTOR_HIGH = 0x04,    // bytes 8 to 15 of the register are moved
+    INSN_VECTOR_MERGES = 0x08,  // a load with VEX takes the rest of 16 bytes from register `source`
+    INSN_VECTOR_WIDE = 0x10,    // 32 bytes with VEX.L
+    INSN_VECTOR_ANY_L = 0x20,   // VEX.L means nothing
+    INSN_VECTOR_BY_W = 0x40,    // 4 bytes, 8 with REX.W
+};
+
 enum insn_access {
     INSN_READS = 1,
     INSN_WRITES = 2,
@@ -122,19 +170,25 @@ enum insn_access {
 // CMPS have two: this one is segment : RSI, the other is ES : RDI. PUSH and POP have the stack
 // beside it. BT, BTS, BTR and BTC with a register count bits from that address on, both ways.
 struct insn {
-    uint64_t imm;          // sign-extended to 64 bits
-    int64_t disp;          // sign-extended; the offset itself of a MOV with moffs
-    uint8_t length;        // of the whole instruction
-    uint8_t op;            // enum insn_op
-    uint8_t operand_size;  // of register and computation: 1, 2, 4, 8
-    uint8_t memory_size;   // of the access; differs from operand_size for MOVZX and MOVSX only
-    uint8_t address_size;  // 2, 4, 8
-    uint8_t segment;       // enum insn_segment
-    uint8_t base;          // enum insn_register
-    uint8_t index;         // enum insn_register
-    uint8_t scale;         // 1, 2, 4, 8
-    uint8_t other;         // enum insn_other
-    uint8_t reg;           // enum insn_register, where other is INSN_OTHER_REGISTER
+    uint64_t imm;         // sign-extended to 64 bits
+    int64_t disp;         // sign-extended; the offset itself of a MOV with moffs
+    uint8_t length;       // of the whole instruction
+    uint8_t op;           // enum insn_op
+    uint8_t operand_size; // of register and computation: 1, 2, 4, 8
+    uint8_t memory_size;  // of the access; differs from operand_size for MOVZX, MOVSX, CRC32,
+                          // CMPXCHG_PAIR and vector moves (4 to 32)
+    uint8_t address_size; // 2, 4, 8
+    uint8_t segment;      // enum insn_segment
+    uint8_t base;         // enum insn_register
+    uint8_t index;        // enum insn_register
+    uint8_t scale;        // 1, 2, 4, 8
+    uint8_t other;        // enum insn_other
+    uint8_t reg; // enum insn_register, where other is INSN_OTHER_REGISTER; of vector moves 0 to 15
+    uint8_t third;         // enum insn_third; its immediate is in `imm`
+    uint8_t condition;     // of CMOV and SETCC: the opcode's low four bits
+    uint8_t vector;        // enum insn_vector
+    uint8_t source;        // with INSN_VECTOR_MERGES and VEX
+    bool is_vex;           // a load clears what is above its 16 or 32 bytes
     uint8_t access;        // enum insn_access bits: what happens to the memory operand
     uint8_t repeat;        // enum insn_repeat; INSN_REPEAT_NONE unless a string instruction
     bool reg_is_high_byte; // reg is RAX to RBX and means AH, CH, DH or BH

@@ -11,11 +11,12 @@
 // After EMULATE_DONE the instruction is over: RIP and RF are advanced as the processor would, the
 // caller ends blocking by STI and MOV SS, and injects #DB (DR6.BS) if RFLAGS.TF was set before.
 //
-// Nothing that the processor checked for the access that left the guest is taken for granted: another vCPU may have
-// rewritten the code or the tables since, so that another instruction is decoded than ran.
+// Nothing that the processor checked for the access that left the guest is taken for granted:
+// another vCPU may have rewritten the code or the tables since, so that another instruction is
+// decoded than ran.
 //
-// Not modelled: data breakpoints. LOCK and the implied lock of XCHG hold against other vCPUs only as
-// far as the caller serialises device accesses: read and write are two calls.
+// Not modelled: data breakpoints. LOCK and the implied lock of XCHG hold against other vCPUs only
+// as far as the caller serialises device accesses: read and write are two calls.
 
 #pragma once
 
@@ -36,7 +37,9 @@ enum emulate_result {
 
 // SDM 3A 6.15 "Exception and Interrupt Reference".
 enum emulate_vector {
+    EMULATE_DE = 0,
     EMULATE_UD = 6,
+    EMULATE_NM = 7,
     EMULATE_SS = 12,
     EMULATE_GP = 13,
     EMULATE_PF = 14,
@@ -50,20 +53,26 @@ struct emulate_fault {
     uint64_t cr2; // for #PF
 };
 
+// The guest's vector registers: its XSAVE area in the standard format, and its XCR0.
+struct emulate_vectors {
+    uint8_t *area;
+    uint64_t xcr0;
+};
+
 struct emulate_ctx {
     uint64_t *gpr; // 16, in the order of enum insn_register
     uint64_t *rip;
     uint64_t *rflags;
-    const struct vcpu_segment
-        *segment;          // 6, in the order of enum insn_segment; in 64-bit code only the bases of FS and GS
-    enum decode_mode mode; // of the code segment
+    const struct vcpu_segment *
+        segment; // 6, in the order of enum insn_segment; in 64-bit code only the bases of FS and GS
+    enum decode_mode mode;       // of the code segment
     const struct walk_ctx *walk; // paging, CPL and RAM of the guest
 
     // What the exit said about the access, where it is known to be one of the instruction itself,
-    // not of the walk of the guest's page tables. It only saves a walk, and is used where it must be
-    // the instruction's: same address, same kind, and not of a user, whose page the processor may
-    // have reached as the supervisor that it is when it reads descriptors.
-    bool has_exit; // and its linear address, which AMD-V does not tell
+    // not of the walk of the guest's page tables. It only saves a walk, and is used where it must
+    // be the instruction's: same address, same kind, and not of a user, whose page the processor
+    // may have reached as the supervisor that it is when it reads descriptors.
+    bool has_exit;       // and its linear address, which AMD-V does not tell
     uint8_t exit_access; // enum vcpu_access
     uint64_t exit_gpa;
     uint64_t exit_gva;
@@ -72,7 +81,14 @@ struct emulate_ctx {
     // as unaligned as the guest had it. A read may leave rubbish in the bits above `size`.
     uint64_t (*mmio_read)(void *opaque, uint64_t gpa, unsigned size);
     void (*mmio_write)(void *opaque, uint64_t gpa, unsigned size, uint64_t value);
+    // Vector registers are asked for by the instructions that move them, and written back after a
+    // change. NULL, or false: there are none, and these instructions are EMULATE_UNHANDLED.
+    bool (*vectors_read)(void *opaque, struct emulate_vectors *vectors);
+    void (*vectors_write)(void *opaque, const struct emulate_vectors *vectors);
     void *opaque;
+    // Without these features of the processor TZCNT is BSF and LZCNT is BSR.
+    bool has_tzcnt;
+    bool has_lzcnt;
 
     struct emulate_fault fault; // out, on EMULATE_FAULT
 };

@@ -19,7 +19,7 @@ static uint64_t flag(bool is_set, uint64_t which) {
     return is_set ? which : 0;
 }
 
-static uint64_t flags_of_result(uint64_t result, unsigned size) {
+uint64_t alu_result_flags(uint64_t result, unsigned size) {
     return flag(result == 0, EMULATE_FLAG_ZF) | flag(is_negative(result, size), EMULATE_FLAG_SF) |
            flag(!__builtin_parity((unsigned)(result & UINT8_MAX)), EMULATE_FLAG_PF);
 }
@@ -35,7 +35,7 @@ static uint64_t add(uint64_t left, uint64_t right, bool carry, unsigned size, ui
 
     *flags = flag(carry ? result <= left : result < left, EMULATE_FLAG_CF) |
              flag(overflow, EMULATE_FLAG_OF) | flags_of_nibble(left, right, result) |
-             flags_of_result(result, size);
+             alu_result_flags(result, size);
     return result;
 }
 
@@ -46,12 +46,12 @@ static uint64_t subtract(uint64_t left, uint64_t right, bool borrow, unsigned si
 
     *flags = flag(borrow ? left <= right : left < right, EMULATE_FLAG_CF) |
              flag(overflow, EMULATE_FLAG_OF) | flags_of_nibble(left, right, result) |
-             flags_of_result(result, size);
+             alu_result_flags(result, size);
     return result;
 }
 
 static uint64_t logic(uint64_t result, unsigned size, uint64_t *flags) {
-    *flags = flags_of_result(result, size);
+    *flags = alu_result_flags(result, size);
     return result;
 }
 

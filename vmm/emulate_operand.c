@@ -74,7 +74,7 @@ static uint64_t linear_address(const struct emulate_ctx *ctx, unsigned segment, 
     return segment >= INSN_FS ? ctx->segment[segment].base + offset : offset;
 }
 
-static bool is_canonical(const struct emulate_ctx *ctx, uint64_t gva) {
+bool emulate_is_canonical(const struct emulate_ctx *ctx, uint64_t gva) {
     unsigned unused = ctx->walk->cr4 & CR4_LA57 ? CANONICAL_SHIFT_57 : CANONICAL_SHIFT_48;
 
     return (uint64_t)((int64_t)(gva << unused) >> unused) == gva;
@@ -97,8 +97,8 @@ enum emulate_result emulate_walk_failed(struct emulate_ctx *ctx, enum walk_statu
     return emulate_protection(ctx, segment);
 }
 
-// SDM 3A 5.4 "Type Checking" and Table 3-1 "Code- and Data-Segment Types". Real-address and virtual-8086 mode check
-// limits alone.
+// SDM 3A 5.4 "Type Checking" and Table 3-1 "Code- and Data-Segment Types". Real-address and
+// virtual-8086 mode check limits alone.
 static bool is_type_right(const struct emulate_ctx *ctx, const struct vcpu_segment *segment,
                           unsigned access) {
     bool is_protected = ctx->walk->cr0 & CR0_PE && !(*ctx->rflags & RFLAGS_VM);
@@ -112,7 +112,8 @@ static bool is_type_right(const struct emulate_ctx *ctx, const struct vcpu_segme
     return !(access & WALK_WRITE) || segment->attributes & SEGMENT_WRITABLE;
 }
 
-// SDM 3A 5.3 "Limit Checking". An access may wrap around the end of a segment of 4 GiB: the manual leaves that open.
+// SDM 3A 5.3 "Limit Checking". An access may wrap around the end of a segment of 4 GiB: the manual
+// leaves that open.
 static bool is_within_limit(const struct vcpu_segment *segment, uint64_t offset, unsigned size) {
     uint64_t last = offset + size - 1;
 
@@ -126,8 +127,8 @@ static enum emulate_result check_segment(struct emulate_ctx *ctx, unsigned numbe
                                          unsigned size, unsigned access) {
     const struct vcpu_segment *segment = &ctx->segment[number];
 
-    if (ctx->mode == DECODE_64BIT || (is_type_right(ctx, segment, access) &&
-                                      is_within_limit(segment, (uint32_t)offset, size)))
+    if (ctx->mode == DECODE_64BIT ||
+        (is_type_right(ctx, segment, access) && is_within_limit(segment, (uint32_t)offset, size)))
         return EMULATE_DONE;
     return emulate_protection(ctx, number);
 }
@@ -175,7 +176,8 @@ static enum emulate_result resolve_linear(struct emulate_ctx *ctx, unsigned segm
 
 static enum emulate_result check_canonical(struct emulate_ctx *ctx, unsigned segment, uint64_t gva,
                                            unsigned size) {
-    if (ctx->mode != DECODE_64BIT || (is_canonical(ctx, gva) && is_canonical(ctx, gva + size - 1)))
+    if (ctx->mode != DECODE_64BIT ||
+        (emulate_is_canonical(ctx, gva) && emulate_is_canonical(ctx, gva + size - 1)))
         return EMULATE_DONE;
     return emulate_walk_failed(ctx, WALK_NONCANONICAL, segment, gva, 0);
 }
@@ -284,6 +286,41 @@ static void chunk_store(const struct emulate_ctx *ctx, const struct operand_piec
     default:
         __builtin_memcpy(piece->ram + done, &value, sizeof value);
         break;
+    }
+}
+
+bool operand_is_aligned(const struct emulate_ctx *ctx, const struct insn *insn) {
+    uint64_t gva = linear_address(ctx, insn->segment, operand_offset(ctx, insn));
+
+    return (gva & (insn->memory_size - 1u)) == 0;
+}
+
+void operand_load_bytes(const struct emulate_ctx *ctx, const struct operand *operand,
+                        uint8_t bytes[OPERAND_BYTES]) {
+    for (unsigned k = 0; k < operand->piece_count; k++) {
+        const struct operand_piece *piece = &operand->piece[k];
+        unsigned size;
+
+        for (unsigned done = 0; done < piece->size; done += size, bytes += size) {
+            size = chunk_size(piece, done);
+            uint64_t value = chunk_load(ctx, piece, done, size);
+            __builtin_memcpy(bytes, &value, size);
+        }
+    }
+}
+
+void operand_store_bytes(const struct emulate_ctx *ctx, const struct operand *operand,
+                         const uint8_t bytes[OPERAND_BYTES]) {
+    for (unsigned k = 0; k < operand->piece_count; k++) {
+        const struct operand_piece *piece = &operand->piece[k];
+        unsigned size;
+
+        for (unsigned done = 0; done < piece->size; done += size, bytes += size) {
+            uint64_t value = 0;
+            size = chunk_size(piece, done);
+            __builtin_memcpy(&value, bytes, size);
+            chunk_store(ctx, piece, done, size, value);
+        }
     }
 }
 

@@ -33,6 +33,9 @@ uint64_t register_merge(uint64_t old, uint64_t value, unsigned size);
 // Writes insn->operand_size bytes to the register of `insn`.
 void register_write(struct emulate_ctx *ctx, const struct insn *insn, uint64_t value);
 
+// Whether a linear address is one, in 64-bit code.
+bool emulate_is_canonical(const struct emulate_ctx *ctx, uint64_t gva);
+
 // The offset of `insn`'s memory operand within its segment.
 uint64_t operand_offset(const struct emulate_ctx *ctx, const struct insn *insn);
 
@@ -54,6 +57,16 @@ void operand_store(const struct emulate_ctx *ctx, const struct operand *operand,
 // #GP(0), or #SS(0) for the stack segment.
 enum emulate_result emulate_protection(struct emulate_ctx *ctx, unsigned segment);
 
+#define OPERAND_BYTES 32u // of the largest operand
+// The same for operands of any size, in pieces of at most 8 bytes, each naturally aligned.
+void operand_load_bytes(const struct emulate_ctx *ctx, const struct operand *operand,
+                        uint8_t bytes[OPERAND_BYTES]);
+void operand_store_bytes(const struct emulate_ctx *ctx, const struct operand *operand,
+                         const uint8_t bytes[OPERAND_BYTES]);
+
+// Whether the linear address of the memory operand is a multiple of its size.
+bool operand_is_aligned(const struct emulate_ctx *ctx, const struct insn *insn);
+
 // Turns a walk that failed into ctx->fault and EMULATE_FAULT.
 enum emulate_result emulate_walk_failed(struct emulate_ctx *ctx, enum walk_status status,
                                         unsigned segment, uint64_t gva, uint32_t error_code);
@@ -61,3 +74,8 @@ enum emulate_result emulate_walk_failed(struct emulate_ctx *ctx, enum walk_statu
 // Instructions with implied memory operands, in emulate_string.c.
 enum emulate_result run_string(const struct insn *insn, struct emulate_ctx *ctx);
 enum emulate_result run_stack(const struct insn *insn, struct emulate_ctx *ctx);
+// JMP and CALL; sets RIP.
+enum emulate_result run_branch(const struct insn *insn, struct emulate_ctx *ctx);
+
+// In emulate_vector.c.
+enum emulate_result run_vector(const struct insn *insn, struct emulate_ctx *ctx);

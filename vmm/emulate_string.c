@@ -144,10 +144,46 @@ static enum emulate_result pop(const struct insn *insn, struct emulate_ctx *ctx,
     return EMULATE_DONE;
 }
 
-enum emulate_result run_stack(const struct insn *insn, struct emulate_ctx *ctx) {
-    unsigned width = 8;
+static unsigned stack_width(const struct emulate_ctx *ctx) {
+    if (ctx->mode == DECODE_64BIT)
+        return 8;
+    return ctx->segment[INSN_SS].attributes & SEGMENT_BIG ? 4 : 2;
+}
 
-    if (ctx->mode != DECODE_64BIT)
-        width = ctx->segment[INSN_SS].attributes & SEGMENT_BIG ? 4 : 2;
+enum emulate_result run_stack(const struct insn *insn, struct emulate_ctx *ctx) {
+    unsigned width = stack_width(ctx);
+
     return insn->op == INSN_PUSH ? push(insn, ctx, width) : pop(insn, ctx, width);
+}
+
+static bool is_target_right(const struct emulate_ctx *ctx, uint64_t target) {
+    if (ctx->mode == DECODE_64BIT)
+        return emulate_is_canonical(ctx, target);
+    return target <= ctx->segment[INSN_CS].limit;
+}
+
+enum emulate_result run_branch(const struct insn *insn, struct emulate_ctx *ctx) {
+    uint64_t *rsp = &ctx->gpr[INSN_RSP];
+    unsigned size = insn->operand_size;
+    unsigned width = stack_width(ctx);
+    uint64_t top = alu_cut(*rsp - size, width);
+    uint64_t target;
+    struct operand source;
+    struct operand stack;
+    enum emulate_result result =
+        operand_resolve(ctx, insn->segment, operand_offset(ctx, insn), size, WALK_READ, &source);
+
+    if (result == EMULATE_DONE && insn->op == INSN_CALL)
+        result = operand_resolve(ctx, INSN_SS, top, size, WALK_WRITE, &stack);
+    if (result != EMULATE_DONE)
+        return result;
+    target = operand_load(ctx, &source);
+    if (!is_target_right(ctx, target))
+        return emulate_protection(ctx, INSN_CS);
+    if (insn->op == INSN_CALL) {
+        operand_store(ctx, &stack, *ctx->rip + insn->length);
+        *rsp = register_merge(*rsp, top, width);
+    }
+    *ctx->rip = target;
+    return EMULATE_DONE;
 }

@@ -19,8 +19,8 @@ static bool is_apic_register(uint64_t gpa) {
     return PAGE_OFFSET(gpa) < APIC_REGISTERS && PAGE_OFFSET(gpa) % APIC_ALIGNMENT == 0;
 }
 
-// SDM 3A 11.4.1 "The Local APIC Block Diagram": other than aligned 32-bit accesses are undefined; here
-// what lies outside the registers reads 0 and takes no writes.
+// SDM 3A 11.4.1 "The Local APIC Block Diagram": other than aligned 32-bit accesses are undefined;
+// here what lies outside the registers reads 0 and takes no writes.
 static uint64_t mmio_read(void *opaque, uint64_t gpa, unsigned size) {
     struct vcpu *vcpu = opaque;
     uint64_t value = 0;
@@ -42,6 +42,23 @@ static void mmio_write(void *opaque, uint64_t gpa, unsigned size, uint64_t value
         bus_mmio_write(&vcpu->vmm->machine.board.bus, gpa, (uint8_t)size, value);
     else if (is_apic_register(gpa) && size >= APIC_DWORD)
         (void)sys_vcpu_apic_write(vcpu->handle, PAGE_OFFSET(gpa), (uint32_t)value);
+}
+
+static uint8_t vector_area[ABI_XSAVE_SIZE]; // with the lock held
+
+static bool vectors_read(void *opaque, struct emulate_vectors *vectors) {
+    const struct vcpu *vcpu = opaque;
+    struct vcpu_registers registers;
+    if (sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0 ||
+        sys_vcpu_read(vcpu->handle, VCPU_STATE_FPU, vector_area, sizeof(vector_area)) != 0)
+        return false;
+    *vectors = (struct emulate_vectors){vector_area, registers.xcr0};
+    return true;
+}
+
+static void vectors_write(void *opaque, const struct emulate_vectors *vectors) {
+    const struct vcpu *vcpu = opaque;
+    (void)sys_vcpu_write(vcpu->handle, VCPU_STATE_FPU, vectors->area, sizeof(vector_area));
 }
 
 static void *guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
@@ -75,7 +92,11 @@ void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_c
         .walk = walk,
         .mmio_read = mmio_read,
         .mmio_write = mmio_write,
+        .vectors_read = vectors_read,
+        .vectors_write = vectors_write,
         .opaque = vcpu,
+        .has_tzcnt = vcpu->vmm->has_tzcnt,
+        .has_lzcnt = vcpu->vmm->has_lzcnt,
     };
 }
 

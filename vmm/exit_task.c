@@ -28,8 +28,6 @@ enum exit_action exit_task_switch(struct vcpu *vcpu) {
     if (sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0)
         return run_crash(vcpu, "a task switch, and the registers cannot be read");
     enum task_result result = task_switch(&request, &registers, &fault);
-    if (result == TASK_UNBACKED)
-        return run_crash(vcpu, "page tables at 0x%lx, where there is no memory", registers.cr3);
     if (sys_vcpu_write(vcpu->handle, VCPU_STATE_CONTEXT, &registers, sizeof(registers)) != 0)
         return run_crash(vcpu, "a task switch to a state that no processor has");
     if (result == TASK_FAULT)

@@ -22,6 +22,9 @@ int main(void *start_page);
 #define TSC_RATIO_MOST 256u // ABI_VM_CREATE
 
 #define CPUID_VERSION           0x1u
+#define CPUID_FEATURES_7        0x7u
+#define CPUID_EBX_BMI1          BIT(3)
+#define CPUID_ECX_LZCNT         BIT(5) // of the extended features
 #define CPUID_EXTENDED_FEATURES 0x80000001u
 #define CPUID_EDX_PAGE1GB       BIT(26)
 
@@ -161,8 +164,12 @@ static void set_cpuid(const struct vmm_start *start, struct firmware_params *fir
                                            .vcpu_count = vmm.vcpu_count},
                     table);
     for (size_t i = 0; i < count; i++) {
-        if (table[i].leaf == CPUID_EXTENDED_FEATURES)
+        if (table[i].leaf == CPUID_EXTENDED_FEATURES) {
             vmm.has_1g_pages = (table[i].edx & CPUID_EDX_PAGE1GB) != 0;
+            vmm.has_lzcnt = (table[i].ecx & CPUID_ECX_LZCNT) != 0;
+        }
+        if (table[i].leaf == CPUID_FEATURES_7 && table[i].subleaf == 0)
+            vmm.has_tzcnt = (table[i].ebx & CPUID_EBX_BMI1) != 0;
         if (table[i].leaf == CPUID_VERSION) {
             firmware->cpu_signature = table[i].eax;
             firmware->cpu_features = table[i].edx;

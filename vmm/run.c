@@ -96,7 +96,7 @@ enum exit_action run_inject(struct vcpu *vcpu, uint8_t vector, uint32_t error, u
     vcpu->page->inject = (struct vcpu_inject){
         .vector = vector,
         .type = VCPU_INJECT_EXCEPTION,
-        .has_error = vector != EMULATE_UD,
+        .has_error = vector != EMULATE_DE && vector != EMULATE_UD && vector != EMULATE_NM,
         .error = error,
         .cr2 = cr2,
     };

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Addresses where a PC has nothing, for instructions that the VMM does not carry out: the guest runs the one that it
-// is at by itself, on pages of ones that are mapped there for so long (VCPU_DIRTY_STEP). What it writes is thrown away.
+// Addresses where a PC has nothing, for instructions that the VMM does not carry out: the guest
+// runs the one that it is at by itself, on pages of ones that are mapped there for so long
+// (VCPU_DIRTY_STEP). What it writes is thrown away.
 //
-// In call order: step_init; for each page that the instruction turns out to touch step_add, then run the guest; step_end
-// behind whatever ends it. One vCPU of a VM at a time: another one that wants to is told STEP_BUSY and tries again.
+// In call order: step_init; for each page that the instruction turns out to touch step_add, then
+// run the guest; step_end behind whatever ends it. One vCPU of a VM at a time: another one that
+// wants to is told STEP_BUSY and tries again.
 //
-// What other vCPUs see meanwhile: where the instruction only reads, a page of ones that nobody can write. Where it
-// writes, the page takes what anybody writes there and shows it, until the step ends: behind one instruction, or earlier.
-// It never outlives it: step_end unmaps, which no CPU's TLB survives, and then fills with ones again.
+// What other vCPUs see meanwhile: where the instruction only reads, a page of ones that nobody can
+// write. Where it writes, the page takes what anybody writes there and shows it, until the step
+// ends: behind one instruction, or earlier. It never outlives it: step_end unmaps, which no CPU's
+// TLB survives, and then fills with ones again.
 //
-// Tables that map a page stay when it is gone, charged to the VM. So there are steps in a bounded number of areas, which
-// a table maps, and none elsewhere.
+// Tables that map a page stay when it is gone, charged to the VM. So there are steps in a bounded
+// number of areas, which a table maps, and none elsewhere.
 #pragma once
 
 #include <stdatomic.h>
@@ -22,8 +25,8 @@
 
 struct step_backend {
     void *opaque;
-    // Maps page number `page` of the ones at gpa in the VM, readable, executable and perhaps writable. False: it
-    // cannot be.
+    // Maps page number `page` of the ones at gpa in the VM, readable, executable and perhaps
+    // writable. False: it cannot be.
     bool (*map)(void *opaque, uint64_t gpa, unsigned page, bool is_writable);
     // Undoes it; afterwards no vCPU reaches the page any more.
     void (*unmap)(void *opaque, uint64_t gpa);

@@ -99,7 +99,7 @@ struct task {
     struct descriptor new;
     uint64_t pdpte[4];
     uint64_t cr3;
-    unsigned cpl; // of the new task
+    unsigned cpl;   // of the new task
     uint16_t stack; // its SS
 };
 

@@ -32,7 +32,6 @@ struct task_fault {
 enum task_result {
     TASK_DONE,  // *registers are the new task's, the event is delivered
     TASK_FAULT, // *fault is to be raised in *registers; a pending event there has not been delivered
-    TASK_UNBACKED, // page tables are where there is no memory
 };
 
 // `registers` are the vCPU's, read after the exit.

@@ -11,8 +11,8 @@
 // accessed and dirty bits are set by compare-and-exchange, from the top again when an entry
 // changed.
 //
-// A page table, or code, that lies outside guest memory reads all ones, as on a PC where nothing answers: as an entry
-// that is present and, but for 32-bit paging, has reserved bits set.
+// A page table, or code, that lies outside guest memory reads all ones, as on a PC where nothing
+// answers: as an entry that is present and, but for 32-bit paging, has reserved bits set.
 //
 // Not modelled: protection keys and shadow stacks (CR4.PKE, CR4.PKS and CR4.CET must stay hidden
 // from the guest, or their checks are missed here), LAM. In PAE mode the PDPTEs come from memory;
@@ -89,7 +89,7 @@ struct walk_code {
     uint32_t error_code;
 };
 
-// Fetches the code at linear address `gva`, which wraps at 4 GiB unless the code segment is a 64-bit one: in
-// compatibility mode, too. A page that cannot be fetched ends it early, which is no fault of the guest as long as its
-// instruction ends before.
+// Fetches the code at linear address `gva`, which wraps at 4 GiB unless the code segment is a
+// 64-bit one: in compatibility mode, too. A page that cannot be fetched ends it early, which is no
+// fault of the guest as long as its instruction ends before.
 void walk_fetch(const struct walk_ctx *ctx, uint64_t gva, bool is_64bit, struct walk_code *code);

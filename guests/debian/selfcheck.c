@@ -6,6 +6,7 @@
 //   memory    as much in the firmware's memory map as `selfcheck.mem=MIB` says
 //   contents  most of the free memory keeps what was written to it, no page of it standing for another
 //   time      the kernel's clock and the CMOS clock agree on how long two seconds are
+//   ptp       the module ptp_kvm loads and gives the host's time (selfcheck_ptp.c)
 //   steal     how much time the host took from it (only told)
 //   log       the kernel log holds no line of the classes below
 //
@@ -308,6 +309,7 @@ int main(int count, char **arguments) {
         check_memory_size();
         check_memory_contents();
         check_time();
+        check_host_clock();
         tell_stolen_time();
         tell_vulnerabilities();
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the parts of the self-check share: selfcheck.c has the order of the checks, selfcheck_smp.c those of several
-// processors.
+// processors, selfcheck_ptp.c that of the host's clock.
 #pragma once
 
 #include <stddef.h>
@@ -15,5 +15,7 @@ __attribute__((format(printf, 1, 2))) void pass(const char *format, ...);
 void read_text(const char *path, char *text, size_t size);
 int64_t now_ns(void);
 
+// Nothing to do on a bare machine.
+void check_host_clock(void);
 // Nothing to do with one processor.
 void check_processors_together(unsigned cpu_count);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instructions of all kinds on addresses where a PC has nothing: they read all ones, what they write is lost, and they do
-// what they do anywhere else; also across the end of RAM, under a debugger, and where they fault. With `smp` on the
-// command line, by several processors at once on the same page.
+// Instructions of all kinds on addresses where a PC has nothing: they read all ones, what they
+// write is lost, and they do what they do anywhere else; also across the end of RAM, under a
+// debugger, and where they fault. With `smp` on the command line, by several processors at once on
+// the same page.
 #include "runtime/cpu.h"
 #include "runtime/smp.h"
 #include "runtime/tiny.h"
@@ -154,7 +155,10 @@ static void check_systems(void) {
     FAULTS("ltr (%%rdi)", ABSENT, EXC_GP, 0xfffc);
     RESULT("verr (%%rdi); setz %%al", 1, 0);
     __asm__ volatile("sgdt %0" : "=m"(gdt));
-    __asm__ volatile("lgdt (%0); lgdt %1" : : "r"(ABSENT), "m"(gdt) : "memory"); // base and limit all ones
+    __asm__ volatile("lgdt (%0); lgdt %1"
+                     :
+                     : "r"(ABSENT), "m"(gdt)
+                     : "memory"); // base and limit all ones
     check_still_ones(ABSENT);
 }
 
@@ -167,9 +171,12 @@ static void check_stack(void) {
     CHECK_FAULT(EXC_PF, 0);
     RESULT("pushq (%%rdi); pop %%rax", 0, UINT64_MAX);
     DONE("pushq $0; popq (%%rdi)", ABSENT);
-    RESULT("mov %%rsp, %%rbx; mov %%rdi, %%rsp; push $5; push %%rax; pop %%rax; pushfq; mov %%rbx, %%rsp", 7,
-           UINT64_MAX);
-    RESULT("mov %%rsp, %%rbx; mov %%rbp, %%rcx; mov %%rdi, %%rsp; enter $16, $1; mov %%rcx, %%rbp; mov %%rbx, %%rsp", 7, 7);
+    RESULT("mov %%rsp, %%rbx; mov %%rdi, %%rsp; push $5; push %%rax; pop %%rax; pushfq; mov %%rbx, "
+           "%%rsp",
+           7, UINT64_MAX);
+    RESULT("mov %%rsp, %%rbx; mov %%rbp, %%rcx; mov %%rdi, %%rsp; enter $16, $1; mov %%rcx, %%rbp; "
+           "mov %%rbx, %%rsp",
+           7, 7);
     DONE("mov $64, %%ecx; rep stosl", ABSENT);
     DONE("mov $0x71, %%edx; insb", ABSENT);
     check_still_ones(ABSENT);
@@ -211,10 +218,62 @@ static void check_single_step(void) {
     trap_set_handler(EXC_DB, NULL);
 }
 
-// ---- beside a device --------------------------------------------------------------------------------
+// ---- on a device ------------------------------------------------------------------------------------
 
-// Its registers are not memory: what is not a plain access of one operand is #GP there.
+#define IOAPIC_DATA    (IOAPIC + 0x10)
+#define IOAPIC_VERSION 0x00170011U // 24 inputs
+
+// IOREGSEL takes and gives an index, IOWIN what stands there, 32 bits each; beside them is nothing.
+static void check_device_moves(void) {
+    mmio_write32(IOAPIC, 1);
+    forget();
+    DONE("movdqu (%%rdi), %%xmm0; movdqu %%xmm0, (%%rsi)", IOAPIC_DATA);
+    CHECK_EQ((uint32_t)buffer[0], IOAPIC_VERSION);
+    DONE("mov $2, %%eax; movd %%eax, %%xmm0; movd %%xmm0, (%%rdi)", IOAPIC);
+    CHECK_EQ(mmio_read32(IOAPIC), 2);
+    DONE("mov $1, %%eax; movd %%eax, %%xmm0; movups %%xmm0, (%%rdi)", IOAPIC);
+    CHECK_EQ(mmio_read32(IOAPIC), 1);
+    DONE("movq (%%rdi), %%mm0; movq %%mm0, (%%rsi); emms", IOAPIC_DATA);
+    CHECK_EQ((uint32_t)buffer[0], IOAPIC_VERSION);
+    FAULTS("movaps (%%rdi), %%xmm0", IOAPIC + 8, EXC_GP, 0);
+    if (has_avx) {
+        forget();
+        DONE("vmovups (%%rdi), %%ymm1; vmovdqu %%ymm1, (%%rsi)", IOAPIC);
+        CHECK_EQ((uint32_t)buffer[0], 1);
+        CHECK_EQ((uint32_t)buffer[2], IOAPIC_VERSION);
+    }
+    write_cr0(read_cr0() | CR0_TS);
+    FAULTS("movdqu (%%rdi), %%xmm0", IOAPIC, EXC_NM, 0);
+    write_cr0(read_cr0() & ~CR0_TS);
+}
+
+#define VERSION_IS(code, start, want)                                                              \
+    do {                                                                                           \
+        uint64_t rax = (start), rdi = IOAPIC_DATA;                                                 \
+        __asm__ volatile(TRY(code) : "+D"(rdi), "+a"(rax) : : "rbx", "rcx", "rdx", TRY_CLOBBERS);  \
+        CHECK_NO_FAULT();                                                                          \
+        CHECK_EQ(rax, want);                                                                       \
+    } while (0)
+
+static void check_device_integers(void) {
+    VERSION_IS("imull $3, (%%rdi), %%eax", 0, IOAPIC_VERSION * 3);
+    VERSION_IS("mull (%%rdi)", 2, IOAPIC_VERSION * 2);
+    VERSION_IS("xor %%edx, %%edx; divl (%%rdi)", IOAPIC_VERSION * 5, 5);
+    VERSION_IS("cmp %%eax, %%eax; cmovzl (%%rdi), %%eax", 0, IOAPIC_VERSION);
+    VERSION_IS("bsrl (%%rdi), %%eax", 0, 20);
+    VERSION_IS("xor %%edx, %%edx; cmpxchg8b (%%rdi)", 0, IOAPIC_VERSION);
+    VERSION_IS("pushq (%%rdi); pop %%rax; mov %%eax, %%eax", 0, IOAPIC_VERSION);
+    FAULTS("mov $5, %%edx; divl (%%rdi)", IOAPIC, EXC_DE, 0); // by 1
+    DONE("shll (%%rdi)", IOAPIC);
+    CHECK_EQ(mmio_read32(IOAPIC), 2);
+    DONE("clflush (%%rdi); prefetcht0 (%%rdi)", IOAPIC);
+    FAULTS("jmp *(%%rdi)", IOAPIC, EXC_PF, 0);
+}
+
+// The rest is #GP there.
 static void check_device(void) {
+    check_device_moves();
+    check_device_integers();
     FAULTS("fxsave (%%rdi)", IOAPIC, EXC_GP, 0);
     FAULTS("fxsave (%%rdi)", IOAPIC - 16, EXC_GP, 0); // begins where nothing is
     FAULTS("fldl (%%rdi)", IOAPIC, EXC_GP, 0);
@@ -234,7 +293,8 @@ static void read_flood(void) {
     uint32_t low, high;
     smp_barrier(&barrier, smp_count);
     for (uint32_t i = 0; i < FLOOD; i++) {
-        __asm__ volatile("fildll (%2); sub $8, %%rsp; fistpll (%%rsp); pop %%rax; mov %%eax, %0; shr $32, %%rax; mov "
+        __asm__ volatile("fildll (%2); sub $8, %%rsp; fistpll (%%rsp); pop %%rax; mov %%eax, %0; "
+                         "shr $32, %%rax; mov "
                          "%%eax, %1"
                          : "=&r"(low), "=&r"(high)
                          : "r"(ABSENT)
@@ -244,8 +304,8 @@ static void read_flood(void) {
     }
 }
 
-// Some write by themselves, some through the hypervisor. What is read may be another's write of that very moment, and
-// nothing else.
+// Some write by themselves, some through the hypervisor. What is read may be another's write of
+// that very moment, and nothing else.
 static void write_flood(void) {
     smp_barrier(&barrier, smp_count);
     for (uint32_t i = 0; i < FLOOD; i++) {

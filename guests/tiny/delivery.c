@@ -7,8 +7,8 @@
 #include "runtime/trap.h"
 
 #define VECTOR 0x51
-#define FIRST  0x800000u // behind all that the guest and who loaded it have touched
-#define ROUNDS 4u
+#define FIRST  0x600000u // behind all that the guest and who loaded it have touched
+#define ROUNDS 1u
 
 static uint64_t next_stack = FIRST;
 

@@ -10,6 +10,7 @@
 #include "runtime/cpu.h"
 #include "runtime/hostile.h"
 #include "runtime/tiny.h"
+#include "runtime/trap.h"
 
 #define ROUND_US 1500u
 #define NOWHERE  0xd0000000ULL
@@ -113,28 +114,40 @@ static void attack_end(uint64_t end, uint8_t vector) {
 
 // ---- ends of the VM -----------------------------------------------------------------------------------
 
-static void jump(uint64_t address) {
-    __asm__ volatile("jmp *%0" : : "r"(address) : "memory");
+// There it raises `vector` at `last`; or not at all, where the VM ends.
+static void jump(uint64_t address, uint8_t vector, uint64_t last) {
+    __asm__ volatile(TRY("jmp *%0") : : "r"(address) : "rax", "rbx", "rcx", "rdx", TRY_CLOBBERS);
+    CHECK_FAULT(vector, 0);
+    CHECK_EQ(trap_last.rip, last);
 }
 
+// Behind it are all ones: #UD.
 static void run_last(const char *code, uint64_t size, uint64_t inside) {
     uint8_t *at = (uint8_t *)(uintptr_t)(low_ram_end() - inside);
     memcpy(at, code, MIN(size, inside));
-    jump((uintptr_t)at);
+    jump((uintptr_t)at, EXC_UD, (uintptr_t)at + size);
+}
+
+static bool run_at_the_end(void) {
+    if (cmdline_has("end"))
+        run_last("\x90\x90\x90\x90", 4, 4);
+    else if (cmdline_has("cross"))
+        run_last("\x48\xb8\x00\x00\x00\x00", 10, 5); // MOV RAX, imm64
+    else if (cmdline_has("exit"))
+        run_last("\x0f\xa2", 2, 2); // CPUID
+    else if (cmdline_has("top"))
+        jump(0xfffffff0, 0, 0);
+    else if (cmdline_has("devices"))
+        jump(LAPIC_BASE, EXC_GP, LAPIC_BASE);
+    else
+        return false;
+    return true;
 }
 
 void test(void) {
     hostile_init(200);
-    if (cmdline_has("end"))
-        run_last("\x90\x90\x90\x90", 4, 4);
-    if (cmdline_has("cross"))
-        run_last("\x48\xb8\x00\x00\x00\x00", 10, 5); // MOV RAX, imm64
-    if (cmdline_has("exit"))
-        run_last("\x0f\xa2", 2, 2); // CPUID
-    if (cmdline_has("top"))
-        jump(0xfffffff0);
-    if (cmdline_has("devices"))
-        jump(LAPIC_BASE);
+    if (run_at_the_end())
+        return;
     attack_init();
     attack_strings();
     map_last_page(0, LOW_END);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stacks and descriptor tables where there are devices or nothing, as the command line says: `stack`, `idt`, `gdt`, `ldt`,
-// `tss`, `push`, `call`, `iret`, each with `lapic`, `ioapic`, `nowhere` or `beyond` (the end of RAM). The VM ends, and says why.
+// Stacks and descriptor tables where there are devices or nothing, as the command line says:
+// `stack`, `idt`, `gdt`, `ldt`, `tss`, `push`, `call`, `iret`, each with `lapic`, `ioapic`,
+// `nowhere` or `beyond` (the end of RAM). What is written to nothing is lost; on devices it is #GP,
+// if need be on top of another exception.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
@@ -16,8 +18,19 @@ static uint64_t place(void) {
     return cmdline_has("beyond") ? low_ram_end() : NOWHERE;
 }
 
-static void raise_on(uint64_t stack) {
-    __asm__ volatile("mov %0, %%rsp; ud2" : : "r"(stack) : "memory");
+// With RSP there, and back from there.
+#define ON(stack, code)                                                                            \
+    __asm__ volatile(TRY("mov %%rsp, %%rbx; mov %0, %%rsp; " code) "mov %%rbx, %%rsp"              \
+                     :                                                                             \
+                     : "r"(stack)                                                                  \
+                     : "rax", "rbx", TRY_CLOBBERS)
+
+// On a device neither the instruction nor #GP gets through, so #DF does, which has a stack of its own.
+static void check_end(uint64_t stack) {
+    if (stack == NOWHERE)
+        CHECK_NO_FAULT();
+    else
+        CHECK_FAULT(EXC_DF, 0);
 }
 
 static void use_gdt(uint64_t base) {
@@ -37,32 +50,35 @@ static void use_descriptor(uint64_t base, uint64_t type, bool is_tss) {
     gdt[4] = 0x67 | (base & 0xffffff) << 16 | type << 40 | (base >> 24 & 0xff) << 56;
     gdt[5] = base >> 32;
     __asm__ volatile("lgdt %0" : : "m"(there) : "memory");
-    if (is_tss)
-        __asm__ volatile("ltr %w0; int $8"
-                         :
-                         : "r"(0x20)
-                         : "memory"); // the gate of #DF has a stack of its own
-    else
-        __asm__ volatile("lldt %w0; mov %w1, %%fs" : : "r"(0x20), "r"(0x0c) : "memory");
+    if (is_tss) {
+        // The gate of #DF takes its stack from there: the top of the address space.
+        __asm__ volatile(TRY("ltr %w0; int $8") : : "r"(0x20) : TRY_CLOBBERS);
+        CHECK_FAULT(EXC_PF, 2);
+    } else {
+        __asm__ volatile(TRY("lldt %w0; mov %w1, %%fs") : : "r"(0x20), "r"(0x0c) : TRY_CLOBBERS);
+        CHECK_FAULT(EXC_GP, 0);
+    }
 }
 
 void test(void) {
     uint64_t there = place();
-    if (cmdline_has("stack"))
-        raise_on(there);
-    if (cmdline_has("push"))
-        __asm__ volatile("mov %0, %%rsp; pushfq; popfq" : : "r"(there) : "memory");
-    if (cmdline_has("call"))
-        __asm__ volatile("mov %0, %%rsp; call 1f\n1:" : : "r"(there) : "memory");
-    if (cmdline_has("iret"))
-        __asm__ volatile("mov %0, %%rsp; iretq" : : "r"(there) : "memory");
-    if (cmdline_has("gdt"))
+    if (cmdline_has("stack")) {
+        ON(there, "ud2");
+        check_end(there);
+    } else if (cmdline_has("push")) {
+        ON(there, "pushfq; pop %%rax");
+        check_end(there);
+    } else if (cmdline_has("call")) {
+        ON(there, "call 1f\n1:");
+        check_end(there);
+    } else if (cmdline_has("iret")) {
+        ON(there, "iretq");
+        CHECK_EQ(trap_last.vector, EXC_GP);
+    } else if (cmdline_has("gdt")) {
         use_gdt(there);
-    if (cmdline_has("idt"))
+    } else if (cmdline_has("idt")) {
         use_idt(there);
-    if (cmdline_has("tss"))
-        use_descriptor(there, 0x89, true);
-    if (cmdline_has("ldt"))
-        use_descriptor(there, 0x82, false);
-    CHECK(false);
+    } else {
+        use_descriptor(there, cmdline_has("tss") ? 0x89 : 0x82, cmdline_has("tss"));
+    }
 }

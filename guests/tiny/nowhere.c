@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest that uses addresses where a PC has nothing for what only memory can be: code, its stack, its page tables or
-// its IDT, as the command line says. All ones are no instruction and no table, so it faults as it would on a PC.
+// A guest that uses addresses where a PC has nothing for what only memory can be: code, its stack,
+// its page tables or its IDT, as the command line says. All ones are no instruction and no table,
+// so it faults as it would on a PC.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"

@@ -16,6 +16,8 @@
 
 #include "vmm/decode.h"
 
+#define MOST_CODE 64u
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct reading {
@@ -33,30 +35,158 @@ static const struct {
     ZydisMnemonic mnemonic;
     enum insn_op op;
 } mnemonics[] = {
-    {ZYDIS_MNEMONIC_ADD, INSN_ADD},         {ZYDIS_MNEMONIC_OR, INSN_OR},
-    {ZYDIS_MNEMONIC_ADC, INSN_ADC},         {ZYDIS_MNEMONIC_SBB, INSN_SBB},
-    {ZYDIS_MNEMONIC_AND, INSN_AND},         {ZYDIS_MNEMONIC_SUB, INSN_SUB},
-    {ZYDIS_MNEMONIC_XOR, INSN_XOR},         {ZYDIS_MNEMONIC_CMP, INSN_CMP},
-    {ZYDIS_MNEMONIC_TEST, INSN_TEST},       {ZYDIS_MNEMONIC_INC, INSN_INC},
-    {ZYDIS_MNEMONIC_DEC, INSN_DEC},         {ZYDIS_MNEMONIC_NOT, INSN_NOT},
-    {ZYDIS_MNEMONIC_NEG, INSN_NEG},         {ZYDIS_MNEMONIC_MOV, INSN_MOV},
-    {ZYDIS_MNEMONIC_MOVNTI, INSN_MOV},      {ZYDIS_MNEMONIC_MOVBE, INSN_MOVBE},
-    {ZYDIS_MNEMONIC_MOVZX, INSN_MOVZX},     {ZYDIS_MNEMONIC_MOVSX, INSN_MOVSX},
-    {ZYDIS_MNEMONIC_MOVSXD, INSN_MOVSX},    {ZYDIS_MNEMONIC_XCHG, INSN_XCHG},
-    {ZYDIS_MNEMONIC_CMPXCHG, INSN_CMPXCHG}, {ZYDIS_MNEMONIC_XADD, INSN_XADD},
-    {ZYDIS_MNEMONIC_BT, INSN_BT},           {ZYDIS_MNEMONIC_BTS, INSN_BTS},
-    {ZYDIS_MNEMONIC_BTR, INSN_BTR},         {ZYDIS_MNEMONIC_BTC, INSN_BTC},
-    {ZYDIS_MNEMONIC_PUSH, INSN_PUSH},       {ZYDIS_MNEMONIC_POP, INSN_POP},
-    {ZYDIS_MNEMONIC_MOVSB, INSN_MOVS},      {ZYDIS_MNEMONIC_MOVSW, INSN_MOVS},
-    {ZYDIS_MNEMONIC_MOVSD, INSN_MOVS},      {ZYDIS_MNEMONIC_MOVSQ, INSN_MOVS},
-    {ZYDIS_MNEMONIC_CMPSB, INSN_CMPS},      {ZYDIS_MNEMONIC_CMPSW, INSN_CMPS},
-    {ZYDIS_MNEMONIC_CMPSD, INSN_CMPS},      {ZYDIS_MNEMONIC_CMPSQ, INSN_CMPS},
-    {ZYDIS_MNEMONIC_STOSB, INSN_STOS},      {ZYDIS_MNEMONIC_STOSW, INSN_STOS},
-    {ZYDIS_MNEMONIC_STOSD, INSN_STOS},      {ZYDIS_MNEMONIC_STOSQ, INSN_STOS},
-    {ZYDIS_MNEMONIC_LODSB, INSN_LODS},      {ZYDIS_MNEMONIC_LODSW, INSN_LODS},
-    {ZYDIS_MNEMONIC_LODSD, INSN_LODS},      {ZYDIS_MNEMONIC_LODSQ, INSN_LODS},
-    {ZYDIS_MNEMONIC_SCASB, INSN_SCAS},      {ZYDIS_MNEMONIC_SCASW, INSN_SCAS},
-    {ZYDIS_MNEMONIC_SCASD, INSN_SCAS},      {ZYDIS_MNEMONIC_SCASQ, INSN_SCAS},
+    {ZYDIS_MNEMONIC_ADD, INSN_ADD},
+    {ZYDIS_MNEMONIC_OR, INSN_OR},
+    {ZYDIS_MNEMONIC_ADC, INSN_ADC},
+    {ZYDIS_MNEMONIC_SBB, INSN_SBB},
+    {ZYDIS_MNEMONIC_AND, INSN_AND},
+    {ZYDIS_MNEMONIC_SUB, INSN_SUB},
+    {ZYDIS_MNEMONIC_XOR, INSN_XOR},
+    {ZYDIS_MNEMONIC_CMP, INSN_CMP},
+    {ZYDIS_MNEMONIC_TEST, INSN_TEST},
+    {ZYDIS_MNEMONIC_INC, INSN_INC},
+    {ZYDIS_MNEMONIC_DEC, INSN_DEC},
+    {ZYDIS_MNEMONIC_NOT, INSN_NOT},
+    {ZYDIS_MNEMONIC_NEG, INSN_NEG},
+    {ZYDIS_MNEMONIC_MOV, INSN_MOV},
+    {ZYDIS_MNEMONIC_MOVNTI, INSN_MOV},
+    {ZYDIS_MNEMONIC_MOVBE, INSN_MOVBE},
+    {ZYDIS_MNEMONIC_MOVZX, INSN_MOVZX},
+    {ZYDIS_MNEMONIC_MOVSX, INSN_MOVSX},
+    {ZYDIS_MNEMONIC_MOVSXD, INSN_MOVSX},
+    {ZYDIS_MNEMONIC_XCHG, INSN_XCHG},
+    {ZYDIS_MNEMONIC_CMPXCHG, INSN_CMPXCHG},
+    {ZYDIS_MNEMONIC_XADD, INSN_XADD},
+    {ZYDIS_MNEMONIC_BT, INSN_BT},
+    {ZYDIS_MNEMONIC_BTS, INSN_BTS},
+    {ZYDIS_MNEMONIC_BTR, INSN_BTR},
+    {ZYDIS_MNEMONIC_BTC, INSN_BTC},
+    {ZYDIS_MNEMONIC_PUSH, INSN_PUSH},
+    {ZYDIS_MNEMONIC_POP, INSN_POP},
+    {ZYDIS_MNEMONIC_MOVSB, INSN_MOVS},
+    {ZYDIS_MNEMONIC_MOVSW, INSN_MOVS},
+    {ZYDIS_MNEMONIC_MOVSD, INSN_MOVS},
+    {ZYDIS_MNEMONIC_MOVSQ, INSN_MOVS},
+    {ZYDIS_MNEMONIC_CMPSB, INSN_CMPS},
+    {ZYDIS_MNEMONIC_CMPSW, INSN_CMPS},
+    {ZYDIS_MNEMONIC_CMPSD, INSN_CMPS},
+    {ZYDIS_MNEMONIC_CMPSQ, INSN_CMPS},
+    {ZYDIS_MNEMONIC_STOSB, INSN_STOS},
+    {ZYDIS_MNEMONIC_STOSW, INSN_STOS},
+    {ZYDIS_MNEMONIC_STOSD, INSN_STOS},
+    {ZYDIS_MNEMONIC_STOSQ, INSN_STOS},
+    {ZYDIS_MNEMONIC_LODSB, INSN_LODS},
+    {ZYDIS_MNEMONIC_LODSW, INSN_LODS},
+    {ZYDIS_MNEMONIC_LODSD, INSN_LODS},
+    {ZYDIS_MNEMONIC_LODSQ, INSN_LODS},
+    {ZYDIS_MNEMONIC_SCASB, INSN_SCAS},
+    {ZYDIS_MNEMONIC_SCASW, INSN_SCAS},
+    {ZYDIS_MNEMONIC_SCASD, INSN_SCAS},
+    {ZYDIS_MNEMONIC_SCASQ, INSN_SCAS},
+    {ZYDIS_MNEMONIC_CMOVO, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETO, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVNO, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETNO, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVB, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETB, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVNB, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETNB, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVZ, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETZ, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVNZ, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETNZ, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVBE, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETBE, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVNBE, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETNBE, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVS, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETS, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVNS, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETNS, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVP, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETP, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVNP, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETNP, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVL, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETL, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVNL, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETNL, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVLE, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETLE, INSN_SETCC},
+    {ZYDIS_MNEMONIC_CMOVNLE, INSN_CMOV},
+    {ZYDIS_MNEMONIC_SETNLE, INSN_SETCC},
+    {ZYDIS_MNEMONIC_ROL, INSN_ROL},
+    {ZYDIS_MNEMONIC_ROR, INSN_ROR},
+    {ZYDIS_MNEMONIC_RCL, INSN_RCL},
+    {ZYDIS_MNEMONIC_RCR, INSN_RCR},
+    {ZYDIS_MNEMONIC_SHL, INSN_SHL},
+    {ZYDIS_MNEMONIC_SHR, INSN_SHR},
+    {ZYDIS_MNEMONIC_SAR, INSN_SAR},
+    {ZYDIS_MNEMONIC_SHLD, INSN_SHLD},
+    {ZYDIS_MNEMONIC_SHRD, INSN_SHRD},
+    {ZYDIS_MNEMONIC_MUL, INSN_MUL},
+    {ZYDIS_MNEMONIC_DIV, INSN_DIV},
+    {ZYDIS_MNEMONIC_IDIV, INSN_IDIV},
+    {ZYDIS_MNEMONIC_BSF, INSN_BSF},
+    {ZYDIS_MNEMONIC_BSR, INSN_BSR},
+    {ZYDIS_MNEMONIC_TZCNT, INSN_TZCNT},
+    {ZYDIS_MNEMONIC_LZCNT, INSN_LZCNT},
+    {ZYDIS_MNEMONIC_POPCNT, INSN_POPCNT},
+    {ZYDIS_MNEMONIC_ADCX, INSN_ADCX},
+    {ZYDIS_MNEMONIC_ADOX, INSN_ADOX},
+    {ZYDIS_MNEMONIC_CRC32, INSN_CRC32},
+    {ZYDIS_MNEMONIC_CMPXCHG8B, INSN_CMPXCHG_PAIR},
+    {ZYDIS_MNEMONIC_CMPXCHG16B, INSN_CMPXCHG_PAIR},
+    {ZYDIS_MNEMONIC_CLFLUSH, INSN_HINT},
+    {ZYDIS_MNEMONIC_CLFLUSHOPT, INSN_HINT},
+    {ZYDIS_MNEMONIC_CLWB, INSN_HINT},
+    {ZYDIS_MNEMONIC_CLDEMOTE, INSN_HINT},
+    {ZYDIS_MNEMONIC_PREFETCH, INSN_HINT},
+    {ZYDIS_MNEMONIC_PREFETCHNTA, INSN_HINT},
+    {ZYDIS_MNEMONIC_PREFETCHT0, INSN_HINT},
+    {ZYDIS_MNEMONIC_PREFETCHT1, INSN_HINT},
+    {ZYDIS_MNEMONIC_PREFETCHT2, INSN_HINT},
+    {ZYDIS_MNEMONIC_PREFETCHW, INSN_HINT},
+    {ZYDIS_MNEMONIC_PREFETCHWT1, INSN_HINT},
+    {ZYDIS_MNEMONIC_MOVUPS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVUPS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVUPD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVUPD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVLPS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVLPS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVLPD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVLPD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVHPS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVHPS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVHPD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVHPD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVAPS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVAPS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVAPD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVAPD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVNTPS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVNTPS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVNTPD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVNTPD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVDQA, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVDQA, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVDQU, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVDQU, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVNTDQ, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVNTDQ, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVNTDQA, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVNTDQA, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVSS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVSS, INSN_VMOV},
+    {ZYDIS_MNEMONIC_LDDQU, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VLDDQU, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVSD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVD, INSN_VMOV},
+    {ZYDIS_MNEMONIC_VMOVQ, INSN_VMOV},
+    {ZYDIS_MNEMONIC_MOVNTQ, INSN_MMX},
+    {ZYDIS_MNEMONIC_CALL, INSN_CALL},
+    {ZYDIS_MNEMONIC_JMP, INSN_JMP},
+    {ZYDIS_MNEMONIC_MOVDIRI, INSN_MOV},
 };
 
 static _Noreturn void report(const struct reading *r, const char *what) {
@@ -87,7 +217,34 @@ static void expect(const struct reading *r, bool holds, const char *what) {
         report(r, what);
 }
 
-static int op_of(ZydisMnemonic mnemonic) {
+// Mnemonics that stand for two of our operations are told apart by operands: IMUL by their number,
+// MOVD and MOVQ by the register, MOVSD of strings and of vectors likewise.
+static int op_of_many(const struct reading *r) {
+    bool is_mmx = false;
+
+    switch (r->zydis.mnemonic) {
+    case ZYDIS_MNEMONIC_IMUL:
+        return r->zydis.operand_count_visible == 1 ? INSN_IMUL_WIDE : INSN_IMUL;
+    case ZYDIS_MNEMONIC_MOVSD:
+        return r->zydis.opcode_map == ZYDIS_OPCODE_MAP_0F ? (int)INSN_VMOV : (int)INSN_MOVS;
+    case ZYDIS_MNEMONIC_CMPSD:
+        return r->zydis.opcode_map == ZYDIS_OPCODE_MAP_0F ? (int)INSN_OP_COUNT : (int)INSN_CMPS;
+    case ZYDIS_MNEMONIC_MOVD:
+    case ZYDIS_MNEMONIC_MOVQ:
+        for (unsigned k = 0; k < r->zydis.operand_count; k++)
+            is_mmx |= r->operands[k].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                      ZydisRegisterGetClass(r->operands[k].reg.value) == ZYDIS_REGCLASS_MMX;
+        return is_mmx ? INSN_MMX : INSN_VMOV;
+    default:
+        return -1;
+    }
+}
+
+static int op_of(const struct reading *r) {
+    ZydisMnemonic mnemonic = r->zydis.mnemonic;
+
+    if (op_of_many(r) >= 0)
+        return op_of_many(r);
     for (size_t k = 0; k < sizeof mnemonics / sizeof mnemonics[0]; k++) {
         if (mnemonics[k].mnemonic == mnemonic)
             return (int)mnemonics[k].op;
@@ -106,6 +263,8 @@ static unsigned number_of(ZydisRegister reg, unsigned *size, bool *high) {
     *size = ZydisRegisterGetWidth(ZYDIS_MACHINE_MODE_LONG_64, reg) / 8u;
     if (*high)
         return (unsigned)(reg - ZYDIS_REGISTER_AH);
+    if (ZydisRegisterGetClass(reg) >= ZYDIS_REGCLASS_MMX)
+        return (unsigned)ZydisRegisterGetId(reg);
     return (unsigned)ZydisRegisterGetId(
         ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
 }
@@ -149,8 +308,12 @@ static void check_memory(const struct reading *r, const ZydisDecodedOperand *o) 
     bool high;
     unsigned access = 0;
 
-    expect(r, o->size == i->memory_size * 8u, "memory size");
-    expect(r, segment_of(o->mem.segment) == i->segment, "segment");
+    expect(r, o->size == i->memory_size * 8u || i->op == INSN_HINT, "memory size");
+    // 3E before a branch is a prefix of its own to Zydis; to processors without CET it is still DS.
+    expect(r,
+           segment_of(o->mem.segment) == i->segment ||
+               r->zydis.attributes & ZYDIS_ATTRIB_HAS_NOTRACK,
+           "segment");
     if (has_phantom_base(r, o)) {
         expect(r, i->base == INSN_NO_REGISTER, "no base");
         expect(r, i->disp == r->zydis.raw.disp.value, "displacement");
@@ -167,7 +330,50 @@ static void check_memory(const struct reading *r, const ZydisDecodedOperand *o) 
         access |= INSN_READS;
     if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
         access |= INSN_WRITES;
-    expect(r, access == i->access, "direction");
+    expect(r, access == i->access || i->op == INSN_HINT, "direction");
+}
+
+static bool is_vector(const struct insn *i) {
+    return i->op == INSN_VMOV || i->op == INSN_MMX;
+}
+
+static bool is_shift(const struct insn *i) {
+    return i->op >= INSN_ROL && i->op <= INSN_SHRD;
+}
+
+// What stands beside memory operand and register.
+static void check_third(const struct reading *r, const ZydisDecodedOperand *o) {
+    const struct insn *i = &r->insn;
+
+    if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+        uint64_t mask = is_shift(i) ? UINT8_MAX : UINT64_MAX >> (64 - i->operand_size * 8u);
+        expect(r, i->third == INSN_THIRD_IMMEDIATE, "a third operand, an immediate");
+        expect(r, (o->imm.value.u & mask) == (i->imm & mask), "third operand");
+    } else {
+        expect(r, o->reg.value == ZYDIS_REGISTER_CL && i->third == INSN_THIRD_CL, "CL");
+    }
+}
+
+static bool is_third(const struct reading *r, const ZydisDecodedOperand *o) {
+    if (r->insn.third == INSN_THIRD_NONE)
+        return false;
+    if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+        return true;
+    return o->type == ZYDIS_OPERAND_TYPE_REGISTER && o->reg.value == ZYDIS_REGISTER_CL &&
+           r->insn.third == INSN_THIRD_CL;
+}
+
+// The second source of VMOVLPS and its kin.
+static bool is_merged(const struct reading *r, const ZydisDecodedOperand *o) {
+    return r->insn.is_vex && r->insn.vector & INSN_VECTOR_MERGES && r->insn.access & INSN_READS &&
+           o->encoding == ZYDIS_OPERAND_ENCODING_NDSNDD;
+}
+
+static void check_merged(const struct reading *r, const ZydisDecodedOperand *o) {
+    unsigned size;
+    bool high;
+
+    expect(r, number_of(o->reg.value, &size, &high) == r->insn.source, "second source");
 }
 
 static void check_register(const struct reading *r, const ZydisDecodedOperand *o) {
@@ -176,7 +382,7 @@ static void check_register(const struct reading *r, const ZydisDecodedOperand *o
 
     expect(r, r->insn.other == INSN_OTHER_REGISTER, "a register operand");
     expect(r, number_of(o->reg.value, &size, &high) == r->insn.reg, "register");
-    expect(r, size == r->insn.operand_size, "register size");
+    expect(r, is_vector(&r->insn) || size == r->insn.operand_size, "register size");
     expect(r, high == r->insn.reg_is_high_byte, "high byte");
 }
 
@@ -194,6 +400,7 @@ static void check_immediate(const struct reading *r, const ZydisDecodedOperand *
 static void check_others(const struct reading *r, const ZydisDecodedOperand *memory) {
     bool is_string = r->insn.op >= INSN_MOVS;
     unsigned count = 0;
+    unsigned thirds = 0;
     const ZydisDecodedOperand *first = NULL;
 
     for (unsigned k = 0; k < r->zydis.operand_count; k++) {
@@ -205,6 +412,15 @@ static void check_others(const struct reading *r, const ZydisDecodedOperand *mem
             first = o;
         if (o == memory || (is_string && o->type == ZYDIS_OPERAND_TYPE_MEMORY))
             continue;
+        if (is_third(r, o)) {
+            check_third(r, o);
+            thirds++;
+            continue;
+        }
+        if (is_merged(r, o)) {
+            check_merged(r, o);
+            continue;
+        }
         count++;
         if (o->type == ZYDIS_OPERAND_TYPE_REGISTER)
             check_register(r, o);
@@ -213,6 +429,7 @@ static void check_others(const struct reading *r, const ZydisDecodedOperand *mem
         else
             report(r, "an operand of another type");
     }
+    expect(r, thirds == (r->insn.third != INSN_THIRD_NONE), "a third operand");
     if (!is_string) {
         expect(r, count == (r->insn.other != INSN_OTHER_NONE), "operand count");
         expect(r, (first == memory) == r->insn.memory_is_first, "operand order");
@@ -227,13 +444,16 @@ static void check_accepted(const struct reading *r) {
 
     expect(r, r->is_valid, "validity");
     expect(r, r->zydis.length == i->length, "length");
-    expect(r, op_of(r->zydis.mnemonic) == i->op, "mnemonic");
+    expect(r, op_of(r) == i->op, "mnemonic");
     expect(r, r->zydis.address_width == i->address_size * 8u, "address size");
     // Zydis gives the mode's operand size for MOVNTI, which ignores it; its operands tell the
     // truth.
     expect(r,
            r->zydis.operand_width == i->operand_size * 8u ||
-               r->zydis.mnemonic == ZYDIS_MNEMONIC_MOVNTI,
+               r->zydis.mnemonic == ZYDIS_MNEMONIC_MOVNTI ||
+               r->zydis.mnemonic == ZYDIS_MNEMONIC_MOVDIRI || is_vector(i) || i->op == INSN_HINT ||
+               i->op == INSN_CRC32 || i->op == INSN_ADCX || i->op == INSN_ADOX ||
+               i->op == INSN_CMPXCHG_PAIR,
            "operand size");
     expect(r, !!(r->zydis.attributes & ZYDIS_ATTRIB_HAS_LOCK) == i->lock, "LOCK");
     expect(r, !!(r->zydis.attributes & repeats) == !!i->repeat, "repeat");
@@ -243,21 +463,25 @@ static void check_accepted(const struct reading *r) {
     check_others(r, memory);
 }
 
-// What may be refused: MOV of segment registers, and MOVSXD behind 66 (see decode_table.c).
+// What may be refused: MOV of segment registers, MOVSXD behind 66 (see decode_table.c), moves with
+// EVEX, far branches.
 static void check_refused(const struct reading *r) {
     if (!r->is_valid)
         return;
-    int op = op_of(r->zydis.mnemonic);
-    if (op < 0 || memory_operand(r, op) == NULL)
+    int op = op_of(r);
+    if (op < 0 || op == INSN_OP_COUNT || memory_operand(r, op) == NULL)
         return;
     for (unsigned k = 0; k < r->zydis.operand_count; k++) {
         const ZydisDecodedOperand *o = &r->operands[k];
 
         if (o->visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT &&
             o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-            ZydisRegisterGetClass(o->reg.value) > ZYDIS_REGCLASS_GPR64)
+            ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_SEGMENT)
             return;
     }
+    if (r->zydis.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX ||
+        r->zydis.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+        return;
     if (r->zydis.mnemonic == ZYDIS_MNEMONIC_MOVSXD &&
         r->zydis.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE)
         return;
@@ -274,15 +498,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         {DECODE_32BIT, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
         {DECODE_16BIT, ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
     };
-    uint8_t padded[DECODE_BYTES];
+    // What most inputs would never begin with: the escapes to the other opcode maps, and VEX.
+    static const struct {
+        uint8_t count, bytes[3];
+    } leads[] = {{0, {0}},          {1, {0x0f}},       {2, {0x66, 0x0f}}, {2, {0xf3, 0x0f}},
+                 {2, {0xf2, 0x0f}}, {2, {0x0f, 0x38}}, {1, {0xc5}},       {1, {0xc4}}};
+    uint8_t padded[DECODE_BYTES], code[MOST_CODE];
     struct reading r = {0};
     ZydisDecoder decoder;
 
     if (size < 1)
         return 0;
     unsigned choice = data[0] % (sizeof modes / sizeof modes[0]);
-    r.bytes = data + 1;
-    r.count = size - 1;
+    unsigned lead = data[0] / (sizeof modes / sizeof modes[0]) % (sizeof leads / sizeof leads[0]);
+    unsigned lead_count = leads[lead].count;
+    size = size - 1 < MOST_CODE - lead_count ? size : MOST_CODE - lead_count + 1;
+    memcpy(code, leads[lead].bytes, lead_count);
+    memcpy(code + lead_count, data + 1, size - 1);
+    r.bytes = code;
+    r.count = lead_count + size - 1;
     r.mode = modes[choice].mode;
     // What lies behind the code given is the fuzzer's choice too.
     memset(padded, data[0], sizeof padded);

@@ -13,20 +13,15 @@ SEED = 1
 
 # What a guest can do to itself, and how the VMM says so. Not among them: that the processor refused the guest's state,
 # or left the guest for a reason that nobody handles. That would be our fault, whatever the guest did.
-_ACCESS = r"(write to|read of) 0x[0-9a-f]+, where there is no memory, by an instruction at RIP .*"
-_DELIVERY = "an interrupt or exception is delivered through .*"
 _MODE = "the guest entered a mode .*"
-_TABLES = "page tables at 0x.*"
-_JUMP = "jump to 0x.*"
-_STRING = "string I/O at port .*"
 _TRIPLE = "triple fault"
-CRASHES = f"crashed: ({'|'.join([_ACCESS, _DELIVERY, _MODE, _TABLES, _JUMP, _STRING, _TRIPLE])})"
+CRASHES = f"crashed: ({'|'.join([_MODE, _TRIPLE])})"
 BY_PORT = r"debug-exit \d+|reset|powered off"
 PASSED = "debug-exit 0"
 
 
 def _stack(what, where, end):
-    return Case(f"h-{what}-{where}", "hostile-stack", f"{what} {where}", end=crashed(end))
+    return Case(f"h-{what}-{where}", "hostile-stack", f"{what} {where}", end=end)
 
 
 # Names are short: they stand before each line of output.
@@ -50,11 +45,11 @@ HOSTILES = [
     Case("h-flood-x2apic", "hostile-flood", "x2apic"),
     Case("h-irqoff", "hostile-irqoff"),
     Case("h-edge", "hostile-edge"),
-    Case("h-edge-end", "hostile-edge", "end", end=crashed("jump to 0x800000, .*")),
-    Case("h-edge-cross", "hostile-edge", "cross", end=crashed("jump to 0x800000, .*")),
-    Case("h-edge-exit", "hostile-edge", "exit", end=crashed("jump to 0x800000, .*")),
-    Case("h-edge-top", "hostile-edge", "top", end=crashed("jump to 0xfffffff0, .*")),
-    Case("h-edge-lapic", "hostile-edge", "devices", end=crashed("jump to 0xfee00000, .*")),
+    Case("h-edge-end", "hostile-edge", "end"),
+    Case("h-edge-cross", "hostile-edge", "cross"),
+    Case("h-edge-exit", "hostile-edge", "exit"),
+    Case("h-edge-top", "hostile-edge", "top", end="reset"),
+    Case("h-edge-lapic", "hostile-edge", "devices"),
     Case("h-smp", "hostile-smp", vcpus=3),
     Case("h-smp-x2apic", "hostile-smp", "x2apic", vcpus=4),
     Case("h-smp-endless", "hostile-smp", "endless", vcpus=6),
@@ -66,15 +61,16 @@ HOSTILES = [
         )
         for way, end in (("jump", _TRIPLE), ("gate", _TRIPLE), ("iret", _TRIPLE))  # to a TSS of zeroes
     ),
-    _stack("stack", "lapic", _DELIVERY),
-    _stack("stack", "nowhere", _DELIVERY),
-    _stack("push", "ioapic", _ACCESS),
-    _stack("call", "nowhere", _ACCESS),
-    _stack("iret", "beyond", _ACCESS),
-    _stack("gdt", "lapic", _ACCESS),
-    _stack("idt", "ioapic", _DELIVERY),
-    _stack("tss", "nowhere", _DELIVERY),
-    _stack("ldt", "lapic", _ACCESS),
+    _stack("stack", "lapic", PASSED),
+    _stack("push", "ioapic", PASSED),
+    _stack("push", "nowhere", PASSED),
+    _stack("call", "lapic", PASSED),
+    _stack("call", "nowhere", PASSED),
+    _stack("iret", "beyond", PASSED),
+    _stack("gdt", "lapic", crashed(_TRIPLE)),
+    _stack("idt", "ioapic", crashed(_TRIPLE)),
+    _stack("tss", "nowhere", PASSED),
+    _stack("ldt", "lapic", PASSED),
 ]
 
 BEATS = 300

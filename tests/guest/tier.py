@@ -110,7 +110,7 @@ def boot_cases(context, cases, options, is_audited=False):
     """The boot of the cases' VMs, and the results."""
     cases = [case for case in cases if not context.pattern or context.pattern in case.name]
     vms = [tiny_vm(case) for case in cases]
-    options = ["--cpus", 2, *options]
+    options = ["--cpus", 2, "--memory", "1536M", *options]
     options += ["--append-cmdline", "audit=on"] if is_audited else []
     boot = run_machine(context, context.log.stem, vms, options, TIMEOUT)
     results = [verdict(case.name, judge(case, boot)) for case in cases]

@@ -31,6 +31,7 @@ FUZZ_RUNS = {
     "exit": (200_000, 600),
     "load": (500_000, 300),
     "manifest": (500_000, 400),
+    "task": (200_000, 700),
     "syscall": (4_000, 600),  # the auditor looks at all memory behind each process
 }
 NOT_HERE = ["fresh-debian"]  # of tests/setup: takes an hour, and runs the tests itself

@@ -207,8 +207,39 @@ Test(decode, mandatory_prefixes) {
     cr_assert_eq(decoded(DECODE_16BIT, CODE(0x0f, 0xc3, 0x07)).operand_size, 4); // movnti [bx], eax
     cr_assert_eq(error_of(DECODE_64BIT, CODE(0x66, 0x0f, 0xc3, 0x00)), DECODE_UNKNOWN);
     cr_assert_eq(decoded(DECODE_64BIT, CODE(0x66, 0x0f, 0x38, 0xf1, 0x00)).op, INSN_MOVBE);
-    cr_assert_eq(error_of(DECODE_64BIT, CODE(0xf2, 0x0f, 0x38, 0xf1, 0x00)),
-                 DECODE_UNKNOWN); // CRC32
+    cr_assert_eq(decoded(DECODE_64BIT, CODE(0xf2, 0x0f, 0x38, 0xf1, 0x00)).op, INSN_CRC32);
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0xf3, 0x0f, 0x38, 0xf1, 0x00)), DECODE_UNKNOWN);
+    cr_assert_eq(decoded(DECODE_64BIT, CODE(0xf3, 0x0f, 0xbc, 0x00)).op, INSN_TZCNT);
+    cr_assert_eq(decoded(DECODE_64BIT, CODE(0x66, 0xf2, 0x0f, 0x10, 0x00)).memory_size, 8);
+    cr_assert_eq(decoded(DECODE_64BIT, CODE(0x66, 0x0f, 0xae, 0x30)).op, INSN_HINT); // CLWB
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x0f, 0xae, 0x30)), DECODE_UNKNOWN);    // XSAVEOPT
+}
+
+Test(decode, vex) {
+    struct insn i = decoded(DECODE_64BIT, CODE(0xc4, 0x41, 0x7c, 0x10, 0x08)); // vmovups ymm9, [r8]
+
+    cr_assert_eq(i.op, INSN_VMOV);
+    cr_assert(i.is_vex);
+    cr_assert_eq(i.memory_size, 32);
+    cr_assert_eq(i.reg, 9);
+    cr_assert_eq(i.base, 8);
+    i = decoded(DECODE_64BIT, CODE(0xc5, 0xe8, 0x12, 0x08)); // vmovlps xmm1, xmm2, [rax]
+    cr_assert_eq(i.source, 2);
+    cr_assert_eq(i.memory_size, 8);
+    i = decoded(DECODE_32BIT, CODE(0xc5, 0xf8, 0x10, 0x00));
+    cr_assert_eq(i.memory_size, 16);
+    cr_assert_eq(error_of(DECODE_32BIT, CODE(0xc5, 0x38, 0x10, 0x00)), DECODE_UNKNOWN);       // LDS
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x66, 0xc5, 0xf8, 0x10, 0x00)), DECODE_UNKNOWN); // #UD
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x48, 0xc5, 0xf8, 0x10, 0x00)), DECODE_UNKNOWN); // #UD
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0xc5, 0xfc, 0x12, 0x00)), DECODE_UNKNOWN); // 256 bits
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0xc5, 0xe8, 0x10, 0x00)), DECODE_UNKNOWN); // a source
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0xc5, 0xf8, 0x6f, 0x00)), DECODE_UNKNOWN); // MMX
+}
+
+Test(decode, branches_ignore_66_in_64_bit) {
+    cr_assert_eq(decoded(DECODE_64BIT, CODE(0x66, 0xff, 0x20)).operand_size, 8);
+    cr_assert_eq(decoded(DECODE_32BIT, CODE(0x66, 0xff, 0x10)).operand_size, 2);
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0xff, 0x18)), DECODE_UNKNOWN); // far
 }
 
 Test(decode, lock_where_it_may_not_be) {
@@ -221,10 +252,11 @@ Test(decode, lock_where_it_may_not_be) {
 }
 
 Test(decode, what_is_refused) {
-    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x8b, 0xc0)), DECODE_UNKNOWN);             // no memory
-    cr_assert_eq(error_of(DECODE_64BIT, CODE(0xc5, 0xf8, 0x10, 0x00)), DECODE_UNKNOWN); // VEX
-    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x0f, 0x10, 0x00)), DECODE_UNKNOWN);       // MOVUPS
-    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x8f, 0x48, 0x00)), DECODE_UNKNOWN);       // XOP
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x8b, 0xc0)), DECODE_UNKNOWN); // no memory
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x62, 0xf1, 0x7c, 0x48, 0x10, 0x00)),
+                 DECODE_UNKNOWN);                                                 // EVEX
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x0f, 0x58, 0x00)), DECODE_UNKNOWN); // ADDPS
+    cr_assert_eq(error_of(DECODE_64BIT, CODE(0x8f, 0x48, 0x00)), DECODE_UNKNOWN); // XOP
     cr_assert_eq(error_of(DECODE_64BIT, CODE(0x82, 0x00, 0x00)), DECODE_UNKNOWN);
     cr_assert_eq(error_of(DECODE_64BIT, CODE(0xc6, 0x48, 0x00)), DECODE_UNKNOWN);
     cr_assert_eq(error_of(DECODE_64BIT, CODE(0x90)), DECODE_UNKNOWN);

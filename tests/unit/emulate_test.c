@@ -4,11 +4,13 @@
 // on a buffer and emulated on a device of the same content, and registers, flags and memory must
 // agree. Then what a process cannot execute: faults, page crossings, other modes, restarts.
 
+#include <cpuid.h>
 #include <criterion/criterion.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "vmm/emulate.h"
+#include "vmm/emulate_alu.h"
 
 #define RAM_SIZE    0x8000u
 #define CODE        0x1000u
@@ -159,8 +161,8 @@ static void tables_above_4g(uint8_t opcode) {
     static const struct {
         unsigned at, value;
     } entries[] = {
-        {0x7000 + 8 * 3, 0x5003},   {0x7000 + 8 * 4, 0x5003}, {0x5000, 0x6003},
-        {0x5000 + 8 * 511, 0x6003}, {0x6000, DATA | 3},       {0x6008, DATA | 3},
+        {0x7000 + 8 * 3, 0x5003},     {0x7000 + 8 * 4, 0x5003}, {0x5000, 0x6003},
+        {0x5000 + 8 * 511, 0x6003},   {0x6000, DATA | 3},       {0x6008, DATA | 3},
         {0x6000 + 8 * 511, DATA | 3},
     };
 
@@ -369,40 +371,211 @@ static void emit_string(struct code_buffer *c) { // MOVS CMPS STOS LODS SCAS
     emit(c, opcodes[random64() % 5] | (size > 1));
 }
 
+static void emit_shift(struct code_buffer *c) {
+    static const uint8_t opcodes[] = {0xc0, 0xd0, 0xd2};
+    unsigned size = random_size(1);
+    unsigned which = (unsigned)(random64() % 3);
+
+    emit_size(c, size);
+    emit(c, opcodes[which] | (size > 1));
+    emit(c, (unsigned)(random64() % 8) << 3 | 3);
+    if (which == 0)
+        emit_immediate(c, 1);
+}
+
+static void emit_double_shift(struct code_buffer *c) {
+    bool is_immediate = random64() & 1;
+
+    emit_size(c, random_size(2));
+    emit(c, 0x0f);
+    emit(c, 0xa4 | (random64() & 1 ? 8 : 0) | !is_immediate);
+    emit(c, random_modrm(8));
+    if (is_immediate)
+        emit_immediate(c, 1);
+}
+
+static void emit_multiply(struct code_buffer *c) { // IMUL
+    unsigned size = random_size(2);
+    unsigned which = (unsigned)(random64() % 3);
+
+    emit_size(c, size);
+    if (which == 0)
+        emit(c, 0x0f);
+    emit(c, which == 0 ? 0xaf : which == 1 ? 0x69 : 0x6b);
+    emit(c, random_modrm(8));
+    if (which != 0)
+        emit_immediate(c, which == 1 ? size : 1);
+}
+
+static void emit_wide(struct code_buffer *c) { // MUL IMUL DIV IDIV
+    unsigned size = random_size(1);
+
+    emit_size(c, size);
+    emit(c, 0xf6 | (size > 1));
+    emit(c, (unsigned)(4 + random64() % 4) << 3 | 3);
+}
+
+static void emit_count(struct code_buffer *c) { // BSF BSR TZCNT LZCNT POPCNT
+    static const uint8_t opcodes[] = {0xbc, 0xbd, 0xbc, 0xbd, 0xb8};
+    unsigned which = (unsigned)(random64() % 5);
+
+    if (which >= 2)
+        emit(c, 0xf3);
+    emit_size(c, random_size(2));
+    emit(c, 0x0f);
+    emit(c, opcodes[which]);
+    emit(c, random_modrm(8));
+}
+
+static void emit_condition(struct code_buffer *c) { // CMOVcc, SETcc
+    bool is_set = random64() & 1;
+
+    if (!is_set)
+        emit_size(c, random_size(2));
+    emit(c, 0x0f);
+    emit(c, (is_set ? 0x90 : 0x40) | (unsigned)(random64() % 16));
+    emit(c, random_modrm(8));
+}
+
+static void emit_carry(struct code_buffer *c) { // ADCX ADOX CRC32
+    unsigned which = (unsigned)(random64() % 4);
+    unsigned size = random64() & 1 ? 8 : 4;
+
+    emit(c, which == 0 ? 0x66 : which == 1 ? 0xf3 : 0xf2);
+    emit_size(c, size);
+    emit(c, 0x0f);
+    emit(c, 0x38);
+    emit(c, which < 2 ? 0xf6 : 0xee + which);
+    emit(c, random_modrm(8));
+}
+
+static void emit_pair(struct code_buffer *c) { // CMPXCHG8B, CMPXCHG16B
+    if (random64() & 1)
+        emit(c, 0xf0);
+    if (random64() & 1)
+        emit(c, 0x48);
+    emit(c, 0x0f);
+    emit(c, 0xc7);
+    emit(c, 1 << 3 | 7); // [rdi]: RBX is an operand
+}
+
 static void (*const emitters[])(struct code_buffer *) = {
-    emit_alu,        emit_alu_immediate, emit_group3, emit_register_forms, emit_mov_immediate,
-    emit_extensions, emit_exchange,      emit_bits,   emit_string,
+    emit_alu,          emit_alu_immediate, emit_group3, emit_register_forms, emit_mov_immediate,
+    emit_extensions,   emit_exchange,      emit_bits,   emit_string,         emit_shift,
+    emit_double_shift, emit_multiply,      emit_wide,   emit_count,          emit_condition,
+    emit_carry,        emit_pair,
 };
 
+// The processor's flags that an operation leaves undefined are not compared: SDM 2A to 2C,
+// instruction by instruction.
+static uint64_t defined_flags(const struct insn *insn, uint64_t count) {
+    unsigned bits = insn->operand_size * 8u;
+
+    count &= bits == 64 ? 63 : 31;
+    if (insn->op >= INSN_MUL && insn->op <= INSN_IMUL_WIDE)
+        return 0x801;
+    if (insn->op == INSN_IMUL)
+        return 0x801;
+    if (insn->op == INSN_DIV || insn->op == INSN_IDIV)
+        return 0;
+    if (insn->op == INSN_BSF || insn->op == INSN_BSR)
+        return FLAG_ZF;
+    if (insn->op == INSN_TZCNT || insn->op == INSN_LZCNT)
+        return FLAG_ZF | FLAG_CF;
+    if (insn->op < INSN_ROL || insn->op > INSN_SHRD || count == 0)
+        return FLAGS_RESULT;
+    if (insn->op >= INSN_SHLD && count > bits)
+        return 0;
+    return (FLAGS_RESULT & ~0x810u & ~(insn->op >= INSN_SHL && count >= bits ? FLAG_CF : 0u)) |
+           (count == 1 ? 0x800u : 0);
+}
+
+// Of a shift by more bits than there are, and of the bits of nothing, the result is undefined, too.
+static bool is_result_defined(const struct insn *insn, uint64_t count, uint64_t memory) {
+    unsigned bits = insn->operand_size * 8u;
+
+    if (insn->op == INSN_SHLD || insn->op == INSN_SHRD)
+        return (count & (bits == 64 ? 63 : 31)) <= bits;
+    if (insn->op == INSN_BSF || insn->op == INSN_BSR)
+        return (memory & UINT64_MAX >> (64 - bits)) != 0;
+    return true;
+}
+
+// Dividends whose quotient fits, often; what the processor would answer with #DE it is not asked.
+static bool is_division_possible(const struct insn *insn, const struct native *n, uint64_t memory) {
+    struct alu_pair dividend = {n->rax, n->rdx}, result;
+    unsigned size = insn->operand_size;
+
+    if (size == 1)
+        dividend = (struct alu_pair){(uint8_t)n->rax, (uint8_t)(n->rax >> 8)};
+    dividend.high &= UINT64_MAX >> (64 - size * 8);
+    return alu_divide(insn->op == INSN_IDIV, &dividend, memory, size, &result);
+}
+
+static void fill(uint8_t *bytes, unsigned count, bool is_string) {
+    for (unsigned k = 0; k < count; k += 8) {
+        uint64_t value = random64() & (is_string ? UINT64_C(0x0101010101010101) : UINT64_MAX);
+        memcpy(bytes + k, &value, 8);
+    }
+}
+
+#define NEAR 192u // the bytes around the middle that an operation can reach
+#define FROM (MIDDLE - NEAR)
+
 static void randomise(struct native *n, bool counts_bits, bool is_string) {
+    uint64_t operand = random_operand();
+
     *n = (struct native){random_operand(), random_operand(), random_operand(), 0, 0, 0, 0};
     n->flags = 2 | (random64() & FLAGS_RESULT);
-    if (counts_bits) { // stay within the device
-        n->rax = random64() % 4096 - 2048;
-        n->rcx = random64() % 4096 - 2048;
-        n->rdx = random64() % 4096 - 2048;
+    if (counts_bits) { // stay near
+        n->rax = random64() % 2048 - 1024;
+        n->rcx = random64() % 2048 - 1024;
+        n->rdx = random64() % 2048 - 1024;
     }
     if (is_string) {
         n->rcx = random64() % 20;
         n->flags |= random64() & FLAG_DF;
     }
-    for (unsigned k = 0; k < DEVICE_SIZE; k++) {
-        guest.device[k] = (uint8_t)(random64() & (is_string ? 1 : 0xff));
-        guest.ram[DATA + k] = (uint8_t)(random64() & (is_string ? 1 : 0xff));
-    }
+    fill(guest.device + FROM, 2 * NEAR, is_string);
+    fill(guest.ram + DATA + FROM, 2 * NEAR, is_string);
+    if (random64() & 1)
+        memcpy(guest.device + MIDDLE, &operand, sizeof operand);
     if (random64() & 1) // so that CMPXCHG and SCAS find equals
         memcpy(guest.device + MIDDLE, &n->rax, sizeof n->rax);
+    if (random64() & 1)
+        memcpy(guest.device + MIDDLE + (random64() & 1 ? 4 : 8), &n->rdx, sizeof n->rdx);
 }
 
-static void compare_with_processor(unsigned which, struct code_buffer *c, uint8_t *page) {
-    static uint8_t device[DEVICE_SIZE], data[DEVICE_SIZE];
+// As `start`, but the guest was started with other code before.
+static void restart(const struct code_buffer *c) {
+    memcpy(guest.ram + CODE, c->bytes, c->count);
+    guest.rip = CODE;
+    guest.gpr[INSN_RSP] = STACK;
+}
+
+// False: the processor would answer with an exception, or leave the result undefined; so it was not
+// asked.
+static bool compare_with_processor(unsigned which, struct code_buffer *c, uint8_t *page) {
+    static _Alignas(64) uint8_t device[DEVICE_SIZE], data[DEVICE_SIZE];
     struct native n, before;
     void (*code)(void);
+    uint64_t flags, memory;
+    bool is_pair = emitters[which] == emit_pair;
 
-    start(DECODE_64BIT, c->bytes, c->count);
+    restart(c);
     randomise(&n, emitters[which] == emit_bits, emitters[which] == emit_string);
-    memcpy(device, guest.device, DEVICE_SIZE);
-    memcpy(data, guest.ram + DATA, DEVICE_SIZE);
+    memcpy(device + FROM, guest.device + FROM, 2 * NEAR);
+    memcpy(data + FROM, guest.ram + DATA + FROM, 2 * NEAR);
+    memory = device_get(MIDDLE);
+    cr_assert_eq(decode_insn(guest.ram + CODE, c->count, DECODE_64BIT, &guest.insn), DECODE_OK,
+                 "%02x %02x %02x", c->bytes[0], c->bytes[1], c->bytes[2]);
+    uint64_t count = guest.insn.third == INSN_THIRD_CL ? n.rcx : guest.insn.imm;
+    flags = defined_flags(&guest.insn, count) | FLAG_DF;
+    if (!is_result_defined(&guest.insn, count, memory))
+        return false;
+    if ((guest.insn.op == INSN_DIV || guest.insn.op == INSN_IDIV) &&
+        !is_division_possible(&guest.insn, &n, memory))
+        return false;
     guest.gpr[INSN_RAX] = n.rax;
     guest.gpr[INSN_RCX] = n.rcx;
     guest.gpr[INSN_RDX] = n.rdx;
@@ -411,6 +584,8 @@ static void compare_with_processor(unsigned which, struct code_buffer *c, uint8_
     guest.rflags = n.flags;
     n.rbx = n.rdi = (uint64_t)(uintptr_t)(device + MIDDLE);
     n.rsi = (uint64_t)(uintptr_t)(data + MIDDLE);
+    if (is_pair)
+        n.rbx = guest.gpr[INSN_RBX] = random64();
     before = n;
 
     memcpy(page, c->bytes, c->count);
@@ -420,37 +595,231 @@ static void compare_with_processor(unsigned which, struct code_buffer *c, uint8_
     cr_assert_eq(run(), EMULATE_DONE, "%02x %02x %02x", c->bytes[0], c->bytes[1], c->bytes[2]);
 
 #define AGREE(ours, theirs)                                                                        \
-    cr_assert_eq(ours, theirs, #ours " %llx, processor %llx: %02x %02x %02x %02x, flags %llx",     \
+    cr_assert_eq(ours, theirs,                                                                     \
+                 #ours " %llx, processor %llx: %02x %02x %02x %02x %02x, flags %llx rax %llx rcx " \
+                       "%llx rdx %llx memory %llx",                                                \
                  (unsigned long long)(ours), (unsigned long long)(theirs), c->bytes[0],            \
-                 c->bytes[1], c->bytes[2], c->bytes[3], (unsigned long long)before.flags)
+                 c->bytes[1], c->bytes[2], c->bytes[3], c->bytes[4],                               \
+                 (unsigned long long)before.flags, (unsigned long long)before.rax,                 \
+                 (unsigned long long)before.rcx, (unsigned long long)before.rdx,                   \
+                 (unsigned long long)memory)
     AGREE(guest.rip, CODE + c->count);
     AGREE(guest.gpr[INSN_RAX], n.rax);
     AGREE(guest.gpr[INSN_RCX], n.rcx);
     AGREE(guest.gpr[INSN_RDX], n.rdx);
-    AGREE(guest.gpr[INSN_RBX], DEVICE + MIDDLE);
+    AGREE(guest.gpr[INSN_RBX], is_pair ? n.rbx : DEVICE + MIDDLE);
     AGREE(guest.gpr[INSN_RDI] - DEVICE - MIDDLE, n.rdi - before.rdi);
     AGREE(guest.gpr[INSN_RSI] - DATA - MIDDLE, n.rsi - before.rsi);
-    AGREE(guest.rflags & (FLAGS_RESULT | FLAG_DF), n.flags & (FLAGS_RESULT | FLAG_DF));
-    AGREE(memcmp(guest.device, device, DEVICE_SIZE), 0);
-    AGREE(memcmp(guest.ram + DATA, data, DEVICE_SIZE), 0);
+    AGREE(guest.rflags & flags, n.flags & flags);
+    AGREE(memcmp(guest.device + FROM, device + FROM, 2 * NEAR), 0);
+    AGREE(memcmp(guest.ram + DATA + FROM, data + FROM, 2 * NEAR), 0);
+    return true;
 }
 
-Test(emulate, agrees_with_the_processor) {
+static uint8_t *code_page(void) {
     uint8_t *page =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (page == MAP_FAILED)
         cr_skip_test("no executable memory to be had here");
-    for (unsigned round = 0; round < 4000; round++) {
+    return page;
+}
+
+// Bit `bit` of EAX to EDX (0 to 3) of a CPUID leaf.
+static bool has_feature(unsigned leaf, unsigned reg, unsigned bit) {
+    unsigned r[4];
+
+    return __get_cpuid_count(leaf, 0, &r[0], &r[1], &r[2], &r[3]) && r[reg] >> bit & 1;
+}
+
+#define OPERATIONS 1000000u
+
+// A million operations, seeded, on a page of a device here and on memory there.
+Test(emulate, agrees_with_the_processor) {
+    uint8_t *page = code_page();
+    unsigned compared = 0;
+
+    START(DECODE_64BIT, 0);
+    guest.ctx.has_tzcnt = __builtin_cpu_supports("bmi");
+    guest.ctx.has_lzcnt = has_feature(0x80000001, 2, 5);
+    while (compared < OPERATIONS) {
         for (unsigned which = 0; which < sizeof emitters / sizeof emitters[0]; which++) {
             struct code_buffer c = {{0}, 0};
 
             emitters[which](&c);
-            if (c.bytes[0] == 0x0f && c.bytes[1] == 0x38 && !__builtin_cpu_supports("sse4.2"))
-                continue; // no MOVBE
-            compare_with_processor(which, &c, page);
+            if (emitters[which] == emit_carry && !has_feature(7, 1, 19))
+                continue;
+            if (emitters[which] == emit_extensions && !has_feature(1, 2, 22))
+                continue;
+            compared += compare_with_processor(which, &c, page);
         }
     }
+    munmap(page, 4096);
+}
+
+// ---- vector registers ---------------------------------------------------------------------------
+
+#define XSAVE_AREA 1024u // x87, SSE, AVX
+#define XSAVE_MASK 7u
+#define XMM_AT     160u
+#define YMM_AT     576u
+
+struct vector_state {
+    _Alignas(64) uint8_t area[4096];
+};
+
+static struct vector_state vectors;
+static unsigned vector_writes;
+
+static bool vectors_read(void *opaque, struct emulate_vectors *out) {
+    (void)opaque;
+    *out = (struct emulate_vectors){vectors.area, XSAVE_MASK};
+    return true;
+}
+
+static void vectors_write(void *opaque, const struct emulate_vectors *in) {
+    (void)opaque;
+    cr_assert_eq(in->area, vectors.area);
+    vector_writes++;
+}
+
+// Runs `code` with RDI = `address` and the registers of `state`, which it leaves there.
+static void run_vector_native(struct vector_state *state, void (*code)(void), void *address) {
+    static struct vector_state own;
+
+    __asm__ volatile("sub $128, %%rsp\n\t"
+                     "xsave64 (%[own])\n\t"
+                     "xrstor64 (%[state])\n\t"
+                     "call *%[code]\n\t"
+                     "xsave64 (%[state])\n\t"
+                     "xrstor64 (%[own])\n\t"
+                     "add $128, %%rsp"
+                     :
+                     : [own] "r"(&own), [state] "r"(state), [code] "r"(code), "D"(address),
+                       "a"(XSAVE_MASK), "d"(0)
+                     : "memory", "cc");
+}
+
+static const struct {
+    uint8_t prefix; // 0: none
+    uint8_t opcode;
+    bool is_0f38, has_vex, has_256, is_load, by_w;
+} moves[] = {
+    {0, 0x10, false, true, true, true, false},      {0x66, 0x10, false, true, true, true, false},
+    {0xf3, 0x10, false, true, false, true, false},  {0xf2, 0x10, false, true, false, true, false},
+    {0, 0x11, false, true, true, false, false},     {0x66, 0x11, false, true, true, false, false},
+    {0xf3, 0x11, false, true, false, false, false}, {0xf2, 0x11, false, true, false, false, false},
+    {0, 0x12, false, true, false, true, false},     {0x66, 0x13, false, true, false, false, false},
+    {0, 0x16, false, true, false, true, false},     {0x66, 0x17, false, true, false, false, false},
+    {0, 0x28, false, true, true, true, false},      {0x66, 0x29, false, true, true, false, false},
+    {0, 0x2b, false, true, true, false, false},     {0, 0x6e, false, false, false, true, true},
+    {0x66, 0x6e, false, true, false, true, true},   {0, 0x7e, false, false, false, false, true},
+    {0x66, 0x7e, false, true, false, false, true},  {0xf3, 0x7e, false, true, false, true, false},
+    {0, 0x6f, false, false, false, true, false},    {0x66, 0x6f, false, true, true, true, false},
+    {0xf3, 0x6f, false, true, true, true, false},   {0, 0x7f, false, false, false, false, false},
+    {0x66, 0x7f, false, true, true, false, false},  {0xf3, 0x7f, false, true, true, false, false},
+    {0x66, 0xd6, false, true, false, false, false}, {0, 0xe7, false, false, false, false, false},
+    {0x66, 0xe7, false, true, true, false, false},  {0xf2, 0xf0, false, true, true, true, false},
+    {0x66, 0x2a, true, true, false, true, false},
+};
+
+static void emit_legacy_move(struct code_buffer *c, unsigned which, unsigned reg) {
+    unsigned rex = (moves[which].by_w && random64() & 1 ? 0x48 : 0) | (reg > 7 ? 0x44 : 0);
+
+    if (moves[which].prefix)
+        emit(c, moves[which].prefix);
+    if (rex)
+        emit(c, rex);
+    emit(c, 0x0f);
+    if (moves[which].is_0f38)
+        emit(c, 0x38);
+}
+
+static void emit_vex_move(struct code_buffer *c, unsigned which, unsigned reg) {
+    static const uint8_t pp[256] = {[0x66] = 1, [0xf3] = 2, [0xf2] = 3};
+    bool merges = (moves[which].opcode == 0x12 || moves[which].opcode == 0x16);
+    unsigned source = merges ? (unsigned)(random64() % 16) : 0;
+    unsigned last = (~source & 0xf) << 3 | pp[moves[which].prefix] |
+                    (moves[which].has_256 && random64() & 1 ? 4u : 0);
+
+    if (!moves[which].is_0f38 && !moves[which].by_w && random64() & 1) {
+        emit(c, 0xc5);
+        emit(c, last | (reg > 7 ? 0 : 0x80));
+        return;
+    }
+    emit(c, 0xc4);
+    emit(c, (reg > 7 ? 0x60 : 0xe0) | (moves[which].is_0f38 ? 2 : 1));
+    emit(c, last | (moves[which].by_w && random64() & 1 ? 0x80u : 0));
+}
+
+static void compare_move(unsigned which, uint8_t *page) {
+    static _Alignas(64) uint8_t memory[128];
+    static struct vector_state native;
+    struct code_buffer c = {{0}, 0};
+    bool is_mmx = !moves[which].has_vex;
+    unsigned reg = (unsigned)(random64() % (is_mmx ? 8 : 16));
+    void (*code)(void);
+
+    if (moves[which].has_vex && random64() & 1 && __builtin_cpu_supports("avx"))
+        emit_vex_move(&c, which, reg);
+    else
+        emit_legacy_move(&c, which, reg);
+    emit(&c, moves[which].opcode);
+    emit(&c, (reg & 7) << 3 | 7);
+    fill(vectors.area + XMM_AT, 256, false);
+    fill(vectors.area + YMM_AT, 256, false);
+    for (unsigned k = 0; k < 8; k++) {
+        uint64_t value = random64();
+        memcpy(vectors.area + 32 + 16 * k, &value, 8);
+    }
+    uint16_t top = (uint16_t)(random64() % 8 << 11);
+    memcpy(vectors.area + 2, &top, 2);
+    vectors.area[512] = (uint8_t)(random64() & XSAVE_MASK); // the others are in their initial state
+    memcpy(native.area, vectors.area, XSAVE_AREA);
+    fill(guest.device + MIDDLE, 64, false);
+    memcpy(memory, guest.device + MIDDLE, 64);
+
+    memcpy(page, c.bytes, c.count);
+    page[c.count] = 0xc3;
+    memcpy(&code, &page, sizeof code);
+    run_vector_native(&native, code, memory);
+    restart(&c);
+    guest.gpr[INSN_RDI] = DEVICE + MIDDLE;
+    cr_assert_eq(run(), EMULATE_DONE, "%02x %02x %02x %02x %02x", c.bytes[0], c.bytes[1],
+                 c.bytes[2], c.bytes[3], c.bytes[4]);
+    // Through the processor once, which makes of both areas what it sees in them.
+    page[0] = 0xc3;
+    run_vector_native(&native, code, memory);
+    memcpy(&guest.ram[DATA], vectors.area, XSAVE_AREA);
+    static struct vector_state ours;
+    memcpy(ours.area, vectors.area, XSAVE_AREA);
+    run_vector_native(&ours, code, memory);
+    cr_assert_eq(memcmp(guest.device + MIDDLE, memory, 64), 0, "memory: %02x %02x %02x %02x %02x",
+                 c.bytes[0], c.bytes[1], c.bytes[2], c.bytes[3], c.bytes[4]);
+    for (unsigned k = 0; k < YMM_AT + 256; k++)
+        cr_assert(ours.area[k] == native.area[k] || (k >= 6 && k < 24) || (k >= 464 && k < 576),
+                  "byte %u of the area: ours %02x, processor %02x: %02x %02x %02x %02x %02x", k,
+                  ours.area[k], native.area[k], c.bytes[0], c.bytes[1], c.bytes[2], c.bytes[3],
+                  c.bytes[4]);
+}
+
+Test(emulate, vector_moves_agree_with_the_processor) {
+    uint8_t *page = code_page();
+
+    if (!__builtin_cpu_supports("avx"))
+        cr_skip_test("this processor has no AVX");
+    START(DECODE_64BIT, 0);
+    guest.ctx.vectors_read = vectors_read;
+    guest.ctx.vectors_write = vectors_write;
+    guest.walk.cr0 = 1;
+    guest.walk.cr4 = UINT64_C(1) << 9 | UINT64_C(1) << 18;
+    vectors.area[0] = 0x7f;
+    vectors.area[1] = 0x03;
+    memcpy(vectors.area + 24, &(uint32_t){0x1f80}, 4);
+    for (unsigned round = 0; round < 3000; round++)
+        for (unsigned which = 0; which < sizeof moves / sizeof moves[0]; which++)
+            compare_move(which, page);
+    cr_assert_gt(vector_writes, 0);
     munmap(page, 4096);
 }
 
@@ -561,16 +930,18 @@ Test(emulate, segment_limits) {
     START_PROTECTED(0x36, 0x8b, 0x08); // ss:
     guest.segment[INSN_SS].limit = 0xffff;
     expect_protection(EMULATE_SS);
-    guest.segment[INSN_SS] = (struct vcpu_segment){.limit = (uint32_t)DEVICE - 1, .attributes = 0x4097};
+    guest.segment[INSN_SS] =
+        (struct vcpu_segment){.limit = (uint32_t)DEVICE - 1, .attributes = 0x4097};
     cr_assert_eq(run(), EMULATE_DONE); // expands down
     guest.rip = CODE;
     guest.read_count = 0;
     guest.segment[INSN_SS].limit++;
     expect_protection(EMULATE_SS);
     guest.segment[INSN_SS] = (struct vcpu_segment){.limit = 0, .attributes = 0x97};
-    expect_protection(EMULATE_SS); // down from 64 KiB
+    expect_protection(EMULATE_SS);         // down from 64 KiB
     START(DECODE_16BIT, 0xa0, 0x10, 0x00); // mov al, [0x10] in real mode
-    guest.segment[INSN_DS] = (struct vcpu_segment){.base = DEVICE, .limit = 0xf, .attributes = 0x93};
+    guest.segment[INSN_DS] =
+        (struct vcpu_segment){.base = DEVICE, .limit = 0xf, .attributes = 0x93};
     expect_protection(EMULATE_GP);
     guest.segment[INSN_DS].limit = 0x10;
     cr_assert_eq(run(), EMULATE_DONE);

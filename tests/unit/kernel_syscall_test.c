@@ -188,6 +188,25 @@ Test(kernel_syscall, copies_signal_no_more_bits) {
     cr_expect_eq(CALL(ABI_EVENT_SIGNAL, 0, 0), -ABI_ERROR_HANDLE);
 }
 
+Test(kernel_syscall, event_without_the_right_is_signalled_by_no_call) {
+    uint32_t *ends = (uint32_t *)(user + 64);
+    int64_t event = CALL(ABI_EVENT_CREATE, 1);
+    uint64_t deaf = (uint64_t)CALL(ABI_HANDLE_COPY, 0, (uint64_t)event, ABI_RIGHT_WAIT, UINT64_MAX);
+    int64_t vm = CALL(ABI_VM_CREATE, 1, 0);
+    cr_assert(vm > 0 && CALL(ABI_CHANNEL_CREATE, 1, (uint64_t)ends) == 0);
+    int64_t maker = handle_insert(process, &quota->object, ABI_RIGHTS_ALL);
+    uint64_t before = quota_read(quota).used;
+    cr_expect_eq(CALL(ABI_EVENT_SIGNAL, deaf, 1), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_CHANNEL_BIND, ends[0], deaf, 1), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_VM_DOORBELL, (uint64_t)vm, 0x1234, deaf, 1), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, SIZE_2M, deaf, 1), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_PROCESS_CREATE, (uint64_t)maker, deaf, 1, 0), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(quota_read(quota).used, before);
+    const struct event *it = CONTAINER_OF(handle_of(event).object, struct event, object);
+    cr_expect_eq(it->bits, 0);
+    cr_expect_eq(CALL(ABI_EVENT_WAIT, deaf, 0, (uint64_t)user, UINT64_MAX), -ABI_ERROR_TIMEOUT);
+}
+
 // Who may not signal a bit may not have it signalled by the kernel either.
 Test(kernel_syscall, bindings_signal_no_more_bits) {
     uint32_t *ends = (uint32_t *)(user + 64);

@@ -38,6 +38,9 @@ static struct {
     enum nmi_gate nmi_gate;
     uint32_t nmis; // injected
     bool cannot_step;
+    const struct vcpu *holds[HOST_CPUS]; // by CPU: whose state is in it
+    uint32_t loads, forgets, flushes;
+    int write_error; // of the backend
     uint32_t steps;
     enum exit_action actions[4]; // of the entries, in turn
     void (*on_leave)(void);      // once
@@ -48,8 +51,10 @@ void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
     paper.sent_to = apic_id;
 }
 void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {
-    (void)cpu;
+    uint32_t here = cpu_current()->index;
+    host_run_on(cpu->index);
     function(opaque);
+    host_run_on(here);
 }
 void scheduler_check(void) {}
 void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
@@ -59,7 +64,28 @@ void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
 static void nothing(struct vcpu *vcpu) {
     (void)vcpu;
 }
-static void clear_nothing(void) {}
+// Each CPU of paper holds one vCPU, and says when it got or lost it.
+static void load_paper(struct vcpu *vcpu) {
+    uint32_t here = cpu_current()->index;
+    cr_assert_null(paper.holds[here], "the one before is still there");
+    for (uint32_t i = 0; i < HOST_CPUS; i++)
+        cr_assert_neq(paper.holds[i], vcpu, "it is still on CPU %u", i);
+    paper.holds[here] = vcpu;
+    paper.loads++;
+}
+static void unload_paper(struct vcpu *vcpu) {
+    uint32_t here = cpu_current()->index;
+    cr_assert_eq(paper.holds[here], vcpu, "it is not on CPU %u", here);
+    paper.holds[here] = NULL;
+}
+static void forget_paper(void) {
+    cr_assert_null(paper.holds[cpu_current()->index], "its registers are lost");
+    paper.forgets++;
+}
+static void flush_paper(struct vcpu *vcpu) {
+    cr_assert_eq(paper.holds[cpu_current()->index], vcpu);
+    paper.flushes++;
+}
 static void leave(struct vcpu *vcpu) {
     (void)vcpu;
     void (*on_leave)(void) = paper.on_leave;
@@ -106,13 +132,14 @@ static void read_backend(struct vcpu *vcpu, struct vcpu_registers *r) {
     (void)vcpu, (void)r;
 }
 static int write_backend(struct vcpu *vcpu, const struct vcpu_registers *r) {
-    (void)vcpu, (void)r;
-    return ABI_OK;
+    cr_assert_eq(paper.holds[cpu_current()->index], vcpu);
+    (void)r;
+    return paper.write_error;
 }
 static const struct vcpu_backend backend = {
-    .load = nothing,
-    .unload = nothing,
-    .forget = clear_nothing,
+    .load = load_paper,
+    .unload = unload_paper,
+    .forget = forget_paper,
     .enter = enter,
     .leave = leave,
     .step = step,
@@ -121,7 +148,7 @@ static const struct vcpu_backend backend = {
     .inject_interrupt = inject_interrupt,
     .inject_nmi = inject_nmi,
     .sync_apic = sync_apic,
-    .flush_npt = nothing,
+    .flush_npt = flush_paper,
     .set_tsc_offset = nothing,
     .init_reset = nothing,
     .start_up = start_up_at,
@@ -436,4 +463,190 @@ Test(kernel_vcpu, step_never_waits) {
     cr_expect_eq(run_page.exit, VCPU_EXIT_STEPPED);
     cr_expect_eq(run_vcpu.activity, VCPU_HALTED);
     cr_expect_not(run_vcpu.is_stepping, "and the next run waits");
+}
+
+// ---- on which CPU its state is ------------------------------------------------------------------
+
+static struct vcpu other_vcpu;
+static _Alignas(PAGE_SIZE) uint8_t other_registers[PAGE_SIZE];
+
+static void make_other(void) {
+    other_vcpu = (struct vcpu){.vm = &run_vm, .page = &run_page};
+    object_init(&other_vcpu.object, OBJECT_VCPU);
+    lock_init(&other_vcpu.lock, LOCK_VCPU);
+    other_vcpu.vlapic.page = other_registers;
+    vlapic_init(&other_vcpu);
+}
+
+static void load_on(uint32_t cpu, struct vcpu *vcpu) {
+    host_run_on(cpu);
+    load(vcpu);
+    cr_expect_eq(paper.holds[cpu], vcpu);
+    cr_expect_eq(vcpu->loaded_on, host_cpu(cpu));
+    cr_expect_eq(host_cpu(cpu)->loaded_vcpu, vcpu);
+}
+
+Test(kernel_vcpu, state_is_on_one_cpu) {
+    make_other();
+    load_on(0, &run_vcpu);
+    load_on(0, &run_vcpu);
+    cr_expect_eq(paper.loads, 1, "it was there already");
+    load_on(1, &run_vcpu);
+    cr_expect_null(paper.holds[0]);
+    cr_expect_null(host_cpu(0)->loaded_vcpu);
+    load_on(1, &other_vcpu);
+    cr_expect_null(run_vcpu.loaded_on);
+    cr_expect_eq(paper.loads, 3);
+    unload(&run_vcpu);
+    cr_expect_eq(paper.holds[1], &other_vcpu, "who is nowhere is taken from nowhere");
+    host_run_on(0);
+    unload(&other_vcpu);
+    cr_expect_null(paper.holds[1]);
+}
+
+// A CPU may remember translations from when the vCPU was last there, and does the first time, too.
+Test(kernel_vcpu, each_change_of_cpu_flushes) {
+    load_on(0, &run_vcpu);
+    cr_expect_eq(paper.flushes, 1);
+    unload(&run_vcpu);
+    load_on(0, &run_vcpu);
+    cr_expect_eq(paper.flushes, 1, "nobody changed anything there meanwhile");
+    load_on(1, &run_vcpu);
+    cr_expect_eq(paper.flushes, 2);
+    load_on(0, &run_vcpu);
+    cr_expect_eq(paper.flushes, 3);
+}
+
+Test(kernel_vcpu, evicted_is_in_memory_before_the_processor_forgets) {
+    load_on(2, &run_vcpu);
+    vcpu_evict();
+    cr_expect_null(paper.holds[2]);
+    cr_expect_null(run_vcpu.loaded_on);
+    cr_expect_eq(paper.forgets, 1);
+    vcpu_evict();
+    cr_expect_eq(paper.forgets, 2, "another CPU may have taken it out before");
+}
+
+// ---- whose it is --------------------------------------------------------------------------------
+
+Test(kernel_vcpu, owned_is_run_by_its_owner_alone) {
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    struct thread *first = thread_current();
+    cr_expect_eq(run_vcpu.owner, first);
+    host_run_on(1);
+    cr_expect_neq(thread_current(), first);
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_ERROR_AGAIN);
+    cr_expect_eq(run_vcpu.owner, first);
+    cr_expect_null(thread_current()->vcpu);
+    cr_expect_eq(run_vcpu.is_claimed, 0);
+    host_run_on(0);
+    paper.actions[1] = EXIT_VMM;
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_OK);
+}
+
+Test(kernel_vcpu, thread_runs_one_vcpu) {
+    make_other();
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(vcpu_run(&other_vcpu), ABI_ERROR_AGAIN);
+    cr_expect_null(other_vcpu.owner);
+    cr_expect_eq(other_vcpu.is_claimed, 0);
+}
+
+Test(kernel_vcpu, claimed_is_left_alone) {
+    cr_assert(vcpu_claim(&run_vcpu));
+    cr_expect_not(vcpu_claim(&run_vcpu));
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_ERROR_AGAIN);
+    cr_expect_null(run_vcpu.owner);
+    cr_expect_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_ERROR_AGAIN);
+    cr_expect_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_ERROR_AGAIN);
+    vcpu_unclaim(&run_vcpu);
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_assert(vcpu_claim(&run_vcpu));
+    cr_expect_eq(vcpu_run(&run_vcpu), ABI_ERROR_AGAIN, "not even by its owner");
+}
+
+Test(kernel_vcpu, owner_holds_it_until_it_ends) {
+    uint32_t references = (uint32_t)run_vcpu.object.ref_count;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_vcpu.object.ref_count, references + 1);
+    cr_expect_eq(thread_current()->vcpu, &run_vcpu);
+    vcpu_release(&run_vcpu);
+    cr_expect_eq(run_vcpu.object.ref_count, references);
+    cr_expect_null(run_vcpu.owner);
+    cr_expect_null(run_vcpu.loaded_on);
+    cr_expect_null(paper.holds[0]);
+}
+
+// ---- what would fault in the kernel ---------------------------------------------------------------
+
+static _Alignas(64) uint8_t fpu_area[ABI_XSAVE_SIZE];
+static _Alignas(PAGE_SIZE) uint8_t fpu_kept[PAGE_SIZE];
+
+static int write_fpu_byte(unsigned offset, uint8_t value) {
+    memset(fpu_area, 0, sizeof(fpu_area));
+    fpu_area[offset] = value;
+    memset(fpu_kept, 0xcc, sizeof(fpu_kept));
+    run_vcpu.xsave = fpu_kept;
+    int error = vcpu_write_state(&run_vcpu, VCPU_STATE_FPU, fpu_area);
+    const uint8_t *expected = error == ABI_OK ? fpu_area : NULL;
+    for (unsigned i = 0; i < ABI_XSAVE_SIZE; i++)
+        cr_assert_eq(fpu_kept[i], expected != NULL ? expected[i] : 0xcc, "byte %u", i);
+    return error;
+}
+
+// SDM 1 13.8.1 "Standard Form of XRSTOR": a bit of XSTATE_BV beyond XCR0, XCOMP_BV, a reserved byte of the header or of MXCSR
+// is #GP, in ring 0.
+Test(kernel_vcpu, fpu_state_that_xrstor_would_refuse_is_refused) {
+    cpu_features.xcr0_mask = 7;
+    cr_expect_eq(write_fpu_byte(512, 7), ABI_OK);
+    for (unsigned bit = 3; bit < 64; bit++)
+        cr_expect_eq(write_fpu_byte(512 + bit / 8, (uint8_t)(1u << bit % 8)), ABI_ERROR_ARGUMENT,
+                     "XSTATE_BV bit %u", bit);
+    for (unsigned i = 8; i < 64; i++)
+        cr_expect_eq(write_fpu_byte(512 + i, 1), ABI_ERROR_ARGUMENT, "header byte %u", i);
+    cr_expect_eq(write_fpu_byte(24, 0xff), ABI_OK);
+    cr_expect_eq(write_fpu_byte(25, 0xff), ABI_OK);
+    cr_expect_eq(write_fpu_byte(26, 1), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(write_fpu_byte(27, 0x80), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(write_fpu_byte(576, 1), ABI_OK, "behind the header it is data");
+}
+
+Test(kernel_vcpu, registers_that_are_refused_change_nothing) {
+    cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
+    const struct vcpu_registers good = state;
+    const struct {
+        size_t offset;
+        uint64_t value;
+        size_t size;
+    } bad[] = {
+        {offsetof(struct vcpu_registers, activity), 2, 4},
+        {offsetof(struct vcpu_registers, activity), 4, 4},
+        {offsetof(struct vcpu_registers, apic_base), 1, 8},
+        {offsetof(struct vcpu_registers, events), BIT(31), 4},
+        {offsetof(struct vcpu_registers, pvtime_clock), 2, 8},
+        {offsetof(struct vcpu_registers, pvtime_steal), 2, 8},
+    };
+    for (unsigned i = 0; i < ARRAY_COUNT(bad); i++) {
+        state = good;
+        state.tsc_adjust = 99;
+        memcpy((uint8_t *)&state + bad[i].offset, &bad[i].value, bad[i].size);
+        cr_expect_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_ERROR_ARGUMENT,
+                     "case %u", i);
+        cr_expect_eq(run_vcpu.tsc_adjust, 0, "case %u", i);
+    }
+    state = good;
+    state.tsc_adjust = 99;
+    paper.write_error = ABI_ERROR_ARGUMENT;
+    cr_expect_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(run_vcpu.tsc_adjust, 0, "the backend refused");
+    paper.write_error = ABI_OK;
+    state.activity = VCPU_WAIT_SIPI;
+    state.is_extint_high = 5;
+    state.tsc = 1000, state.tsc_clock = 300;
+    cr_expect_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
+    cr_expect_eq(run_vcpu.tsc_adjust, 99);
+    cr_expect_eq(run_vcpu.activity, VCPU_WAIT_SIPI);
+    cr_expect_eq(run_vcpu.is_extint_high, 1);
+    cr_expect_eq(run_vcpu.tsc_offset, 700);
+    cr_expect_null(run_vcpu.loaded_on, "what was written is in memory, for whichever CPU runs it");
 }

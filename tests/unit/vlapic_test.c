@@ -391,6 +391,26 @@ Test(vlapic, x2apic_ipi_destinations) {
     cr_expect_not(x2_write(v, VLAPIC_SELF_IPI, 0x145));
 }
 
+// One past the last vCPU there can be is nobody's ID: what lies behind the VM's table is no vCPU.
+Test(vlapic, destination_beyond_the_last_vcpu_is_nobody) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable_all(false);
+    vlapic_vm.vcpus[VM_VCPUS_MAX - 1] = &vlapic_vcpu[3];
+    const uint64_t message = 0xfee00000;
+    xapic_ipi(v, VM_VCPUS_MAX - 1, 0x60);
+    cr_expect_eq(who_has(0x60), 8);
+    cr_expect_eq(vlapic_deliver_message(&vlapic_vm, message | (VM_VCPUS_MAX - 1) << 12, 0x61), 1);
+    xapic_ipi(v, VM_VCPUS_MAX, 0x62);
+    cr_expect_eq(who_has(0x62), 0);
+    cr_expect_eq(vlapic_deliver_message(&vlapic_vm, message | VM_VCPUS_MAX << 12, 0x63), 0);
+    enable_all(true);
+    cr_expect(x2_write(v, VLAPIC_ICR, (uint64_t)VM_VCPUS_MAX << 32 | 0x64));
+    cr_expect(x2_write(v, VLAPIC_ICR, (uint64_t)VM_VCPUS_MAX << 32 | 0x400));
+    for (unsigned i = 0; i < VCPUS; i++)
+        cr_expect_eq(vlapic_vcpu[i].pending & VCPU_PENDING_NMI, 0);
+    cr_expect_eq(who_has(0x64), 0);
+}
+
 Test(vlapic, nmi_init_and_sipi_are_posted) {
     struct vcpu *v = &vlapic_vcpu[0], *to = &vlapic_vcpu[1];
     enable(v);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps on pages of ones: who may have them, what is mapped when, and that nothing that was written is found later.
+// Steps on pages of ones: who may have them, what is mapped when, and that nothing that was written
+// is found later.
 #include "vmm/step.h"
 
 #include "include/abi.h"
@@ -121,7 +122,8 @@ Test(vmm_step, areas_are_bounded) {
     cr_expect_eq(step_add(&step, 0, NOWHERE + STEP_AREAS * AREA, true), STEP_IMPOSSIBLE);
     cr_expect_eq(vm.count, 0);
     cr_expect_not(step_end(&step, 0), "it has none");
-    cr_expect_eq(step_add(&step, 1, NOWHERE + 5 * AREA + ABI_PAGE, true), STEP_READY, "a known area");
+    cr_expect_eq(step_add(&step, 1, NOWHERE + 5 * AREA + ABI_PAGE, true), STEP_READY,
+                 "a known area");
 }
 
 Test(vmm_step, what_cannot_be_mapped) {
