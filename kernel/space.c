@@ -279,10 +279,13 @@ bool space_is_user_root(hpa_t user_root, const struct pagetable *pt) {
     if (user_root.v == 0)
         return true;
     const uint64_t *user = frame_to_kernel(user_root), *whole = frame_to_kernel(pt->root);
-    for (unsigned i = 0; i < KERNEL_ROOT; i++)
-        if (user[i] != 0 && user[i] != whole[i])
+    const uint64_t *entry = frame_to_kernel(entry_pt.root);
+    for (unsigned i = 0; i < ROOT_ENTRIES; i++) {
+        uint64_t wanted = i >= KERNEL_ROOT ? entry[i] : user[i] != 0 ? whole[i] : 0;
+        if (((user[i] ^ wanted) & ~PTE_ACCESSED) != 0)
             return false;
-    return memcmp(kernel_half(user_root), kernel_half(entry_pt.root), KERNEL_HALF_SIZE) == 0;
+    }
+    return true;
 }
 
 bool space_process_destroy(struct pagetable *pt, uint64_t max) {
