@@ -29,7 +29,7 @@
 #define GUEST_NOWHERE 0x200000u // 2 MiB of addresses where nothing is
 #define GUEST_WORDS   48u       // instructions of its loop
 
-#define CR0_START       0x80000021ULL // PE, NE, PG
+#define CR0_START       0x80000031ULL // PE, ET, NE, PG
 #define CR4_PAE         0x20ULL
 #define EFER_LONG       0x500ULL // LME, LMA
 #define ATTRIBUTES_CODE 0xa09bu // SDM 3C 25.4.1 "Guest Register State": 64-bit code, data, busy TSS
@@ -38,21 +38,23 @@
 
 enum role { RUN_0, RUN_0_TOO, RUN_1, REWRITE, REMAP, STATE, SIGNAL, HANDLES, ROLES };
 
-// At CHILD_OWN.
+// At CHILD_OWN, in a page.
 struct own {
     uint64_t seed;
     uint32_t quota, event;
     uint32_t vm, ram;
     uint32_t vcpu[VCPUS];
-    struct vcpu_registers reset;  // as a vCPU is born
-    uint32_t is_ready;            // all of it is there (atomic)
-    uint64_t runs, refused_runs;  // atomic
-    uint32_t runner[VCPUS];       // the role that ran it first, from 1 (atomic)
-    uint64_t thefts;              // runs by another (atomic)
-    uint64_t exits[16];           // by enum vcpu_exit (atomic)
-    uint64_t failures[8];         // by enum vcpu_failure (atomic)
-    uint64_t maps, states, apics; // that worked (atomic)
+    struct vcpu_registers reset[VCPUS]; // as they are born
+    uint32_t is_ready;                  // all of it is there (atomic)
+    uint64_t runs, refused_runs;        // atomic
+    uint32_t runner[VCPUS];             // the role that ran it first, from 1 (atomic)
+    uint64_t thefts;                    // runs by another (atomic)
+    uint64_t exits[16];                 // by enum vcpu_exit (atomic)
+    uint64_t failures[8];               // by enum vcpu_failure (atomic)
+    uint64_t maps, states, apics;       // that worked (atomic)
 };
+
+_Static_assert(sizeof(struct own) <= ABI_PAGE, "STACKS_AT");
 
 static void count(uint64_t *counter) {
     __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
@@ -134,7 +136,7 @@ static void set_registers(struct dice *dice, struct vcpu_registers *r) {
 }
 
 static void restart(struct own *self, struct dice *dice, uint32_t vcpu) {
-    struct vcpu_registers registers = self->reset;
+    struct vcpu_registers registers = self->reset[vcpu];
     set_registers(dice, &registers);
     (void)sys_vcpu_write(self->vcpu[vcpu], VCPU_STATE_REGISTERS, &registers, sizeof(registers));
 }
@@ -146,6 +148,20 @@ static int64_t map_ram(const struct own *self) {
                       ABI_RIGHT_READ | ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE);
 }
 
+// What the host has, so that long mode is allowed.
+static void set_cpuid(const struct own *self) {
+    static const uint32_t leaves[] = {0, 1, 7, 0xd, 0x80000000, 0x80000001, 0x80000008};
+    struct abi_cpuid table[ARRAY_COUNT(leaves)];
+    for (uint32_t i = 0; i < ARRAY_COUNT(leaves); i++) {
+        struct abi_cpuid *row = &table[i];
+        *row = (struct abi_cpuid){.leaf = leaves[i], .subleaf = ABI_CPUID_ANY_SUBLEAF};
+        __asm__ volatile("cpuid"
+                         : "=a"(row->eax), "=b"(row->ebx), "=c"(row->ecx), "=d"(row->edx)
+                         : "0"(leaves[i]), "2"(0));
+    }
+    (void)sys_vm_cpuid(self->vm, table, ARRAY_COUNT(leaves));
+}
+
 static bool make_vm(struct own *self, struct dice *dice) {
     int64_t vm = sys_vm_create(self->quota, 0), ram = sys_memory_create(self->quota, RAM_SIZE);
     self->vm = (uint32_t)vm;
@@ -153,6 +169,7 @@ static bool make_vm(struct own *self, struct dice *dice) {
     bool is_good =
         vm > 0 && ram > 0 && map_ram(self) == 0 &&
         sys_process_map(0, self->ram, RAM_AT, 0, RAM_SIZE, ABI_RIGHT_READ | ABI_RIGHT_WRITE) == 0;
+    set_cpuid(self);
     for (uint32_t i = 0; i < VCPUS && is_good; i++) {
         int64_t vcpu = sys_vcpu_create(self->vm, i),
                 page = vcpu > 0 ? sys_vcpu_page((uint32_t)vcpu) : vcpu;
@@ -163,9 +180,11 @@ static bool make_vm(struct own *self, struct dice *dice) {
     if (!is_good)
         return false;
     write_guest(dice);
-    (void)sys_vcpu_read(self->vcpu[0], VCPU_STATE_REGISTERS, &self->reset, sizeof(self->reset));
-    for (uint32_t i = 0; i < VCPUS; i++)
+    for (uint32_t i = 0; i < VCPUS; i++) {
+        (void)sys_vcpu_read(self->vcpu[i], VCPU_STATE_REGISTERS, &self->reset[i],
+                            sizeof(self->reset[i]));
         restart(self, dice, i);
+    }
     return true;
 }
 
@@ -238,9 +257,11 @@ static void change_state(struct own *self, struct dice *dice) {
 
 static void signal(struct own *self, struct dice *dice) {
     uint32_t vcpu = self->vcpu[dice_below(dice, VCPUS)];
+    // INIT and SIPI seldom: the guest would not get far.
+    uint32_t modes = dice_one_in(dice, 64) ? 0xc7ff : 0xc0ff;
     (void)sys_vcpu_signal(vcpu, (enum vcpu_signal)dice_below(dice, 4), dice_below(dice, 2));
     (void)sys_vm_interrupt(self->vm, 0xfee00000 | (dice_below(dice, 1u << 20) & ~3u),
-                           (uint32_t)dice_roll(dice) & 0xc7ff);
+                           (uint32_t)dice_roll(dice) & modes);
     (void)sys_vm_doorbell(self->vm, DOORBELL, dice_one_in(dice, 2) ? self->event : 0,
                           dice_roll(dice));
 }
