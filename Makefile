@@ -140,7 +140,7 @@ $(BUILD)/guests/debian/initrd.img: $(wildcard guests/debian/*)
 UNIT := $(BUILD)/tests
 unit_of = $(filter $(addprefix tests/unit/,$(addsuffix _test.c,$(1))),$(wildcard tests/unit/*_test.c))
 UNIT_SUPPORT = $(wildcard tests/unit/$(1)_support*.c)
-TESTS_lib        := $(call unit_of,boot_% crc32 elf fmt heap ring lib_string pagetable)
+TESTS_lib        := $(call unit_of,boot_% crc32 elf fmt heap index ring lib_string pagetable)
 PARTS_lib        := $(wildcard boot/boot_*.c) $(LIB)
 TESTS_vmm        := $(call unit_of,decode emulate walk dev_% vmm_%)
 PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))

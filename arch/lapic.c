@@ -30,6 +30,7 @@ enum lapic_register {
 #define ICR_DELIVERY_STARTUP (6ULL << 8)
 #define ICR_BUSY             BIT(12)
 #define ICR_ASSERT           BIT(14)
+#define XAPIC_BROADCAST      0xffu
 
 static volatile uint32_t *mmio; // NULL: x2APIC
 static uint64_t tsc_rate, timer_rate;
@@ -93,6 +94,10 @@ static void send(uint32_t apic_id, uint64_t command) {
         x86_pause();
     lapic_write(LAPIC_ICR_HIGH, apic_id << 24);
     lapic_write(LAPIC_ICR, (uint32_t)command);
+}
+
+bool lapic_can_reach(uint32_t apic_id) {
+    return mmio == NULL || apic_id < XAPIC_BROADCAST;
 }
 
 void lapic_send_vector(uint32_t apic_id, uint8_t vector) {

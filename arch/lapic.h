@@ -13,7 +13,10 @@ void lapic_init_cpu(void);
 uint32_t lapic_get_id(void);
 void lapic_eoi(void);
 
-// Interrupts to other CPUs, by their APIC ID.
+// Whether interrupts can be sent there: xAPIC has 8 bits for an ID, of which 0xff is everybody.
+bool lapic_can_reach(uint32_t apic_id);
+
+// Interrupts to other CPUs, by their APIC ID, which can be reached.
 void lapic_send_vector(uint32_t apic_id, uint8_t vector);
 void lapic_send_nmi(uint32_t apic_id);
 void lapic_send_init(uint32_t apic_id);

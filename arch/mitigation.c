@@ -6,9 +6,10 @@
 #include "arch/split.h"
 #include "lib/string.h"
 
-#define SPEC_CTRL_IBRS BIT(0)
-#define PRED_CMD_IBPB  BIT(0)
-#define FLUSH_CMD_L1D  BIT(0)
+#define SPEC_CTRL_IBRS      BIT(0)
+#define SPEC_CTRL_BHI_DIS_S BIT(10)
+#define PRED_CMD_IBPB       BIT(0)
+#define FLUSH_CMD_L1D       BIT(0)
 
 // CPUID leaf 1.
 #define ECX_PCID BIT(17)
@@ -18,6 +19,8 @@
 #define EDX_SPEC_CTRL         BIT(26) // IBRS and IBPB
 #define EDX_L1D_FLUSH         BIT(28)
 #define EDX_ARCH_CAPABILITIES BIT(29)
+// CPUID leaf 7, subleaf 2.
+#define EDX_BHI_CTRL BIT(4)
 // CPUID leaf 80000008H.
 #define EBX_IBPB BIT(12)
 
@@ -28,9 +31,8 @@
 #define CAP_IF_PSCHANGE_MC_NO  BIT(6)
 #define CAP_TAA_NO             BIT(8)
 #define CAP_FB_CLEAR           BIT(17)
+#define CAP_BHI_NO             BIT(20)
 #define CAP_RFDS_CLEAR         BIT(28)
-
-#define RSB_ENTRIES 32
 
 #define LEAF_BASIC      0x0u
 #define LEAF_FEATURES   0x1u
@@ -41,14 +43,21 @@
 struct mitigation mitigation;
 
 struct mitigation mitigation_judge(bool is_intel, struct cpuid_result leaf7,
-                                   struct cpuid_result amd, uint64_t capabilities) {
+                                   struct cpuid_result leaf7_2, struct cpuid_result amd,
+                                   uint64_t capabilities) {
     struct mitigation m = {
+        .fills_returns = true,
         .has_ibpb = (leaf7.edx & EDX_SPEC_CTRL) != 0 || (amd.ebx & EBX_IBPB) != 0,
         .has_l1d_flush = (leaf7.edx & EDX_L1D_FLUSH) != 0,
         .has_enhanced_ibrs = (leaf7.edx & EDX_SPEC_CTRL) != 0 && (capabilities & CAP_IBRS_ALL) != 0,
     };
+    if (m.has_enhanced_ibrs)
+        m.spec_ctrl |= SPEC_CTRL_IBRS;
     if (!is_intel)
         return m;
+    bool has_bhi_dis_s = (leaf7_2.edx & EDX_BHI_CTRL) != 0;
+    m.spec_ctrl |= has_bhi_dis_s ? SPEC_CTRL_BHI_DIS_S : 0;
+    m.lacks_bhi = m.has_enhanced_ibrs && !has_bhi_dis_s && (capabilities & CAP_BHI_NO) == 0;
     bool has_late_stale_data = (capabilities & (CAP_FB_CLEAR | CAP_RFDS_CLEAR)) != 0;
     bool has_taa = (leaf7.ebx & EBX_RTM) != 0 && (capabilities & CAP_TAA_NO) == 0;
     m.has_verw = (leaf7.edx & EDX_MD_CLEAR) != 0 || has_late_stale_data;
@@ -64,20 +73,21 @@ void mitigation_init(bool is_off) {
     bool has_leaf7 = x86_cpuid(LEAF_BASIC, 0).eax >= LEAF_STRUCTURED;
     bool has_amd = x86_cpuid(LEAF_EXTENDED, 0).eax >= LEAF_ADDRESSES;
     struct cpuid_result leaf7 = has_leaf7 ? x86_cpuid(LEAF_STRUCTURED, 0) : none;
+    struct cpuid_result leaf7_2 = leaf7.eax >= 2 ? x86_cpuid(LEAF_STRUCTURED, 2) : none;
     struct cpuid_result amd = has_amd ? x86_cpuid(LEAF_ADDRESSES, 0) : none;
     uint64_t capabilities =
         (leaf7.edx & EDX_ARCH_CAPABILITIES) != 0 ? x86_rdmsr(MSR_ARCH_CAPABILITIES) : 0;
     bool is_intel = strcmp(cpu_features.vendor, "GenuineIntel") == 0;
     mitigation = is_off ? (struct mitigation){.is_off = true}
-                        : mitigation_judge(is_intel, leaf7, amd, capabilities);
+                        : mitigation_judge(is_intel, leaf7, leaf7_2, amd, capabilities);
     mitigation.capabilities = capabilities;
     mitigation.has_pcid =
         mitigation.splits_tables && (x86_cpuid(LEAF_FEATURES, 0).ecx & ECX_PCID) != 0;
 }
 
 void mitigation_init_cpu(void) {
-    if (mitigation.has_enhanced_ibrs)
-        x86_wrmsr(MSR_SPEC_CTRL, SPEC_CTRL_IBRS);
+    if (mitigation.spec_ctrl != 0)
+        x86_wrmsr(MSR_SPEC_CTRL, mitigation.spec_ctrl);
 }
 
 void mitigation_report(void) {
@@ -88,9 +98,10 @@ void mitigation_report(void) {
         return;
     }
     bool uses_l1d_flush = m->needs_l1d_flush && m->has_l1d_flush;
-    log_line("side channels: between domains: return stack%s%s%s%s%s", m->has_ibpb ? ", IBPB" : "",
-             m->has_verw ? ", VERW" : "", uses_l1d_flush ? ", L1D flush" : "",
-             m->has_enhanced_ibrs ? "; enhanced IBRS" : "",
+    log_line("side channels: between domains: return stack%s%s%s%s%s%s",
+             m->has_ibpb ? ", IBPB" : "", m->has_verw ? ", VERW" : "",
+             uses_l1d_flush ? ", L1D flush" : "", m->has_enhanced_ibrs ? "; enhanced IBRS" : "",
+             (m->spec_ctrl & SPEC_CTRL_BHI_DIS_S) != 0 ? "; BHI_DIS_S" : "",
              m->splits_tables ? "; page tables are split" : "");
     bool lacks_verw = m->needs_verw && !m->has_verw;
     bool lacks_flush = m->needs_l1d_flush && !m->has_l1d_flush;
@@ -102,24 +113,12 @@ void mitigation_report(void) {
     if (!m->has_enhanced_ibrs)
         log_line("side channels: missing: enhanced IBRS (a guest can mislead the kernel's own "
                  "branches; the kernel maps no guest's memory)");
+    if (m->lacks_bhi)
+        log_line("side channels: missing: BHI_DIS_S (a guest can mislead the kernel's own branches "
+                 "by their history: update the microcode)");
     if (m->has_page_hazard)
         log_line("side channels: not known to be free of ITLB multihit: guests' code is mapped by "
                  "small pages");
-}
-
-// Calls that are never returned from: returns of the next owner that find the stack empty do not go where
-// the last one came from.
-static void fill_return_stack(void) {
-    uint64_t count = RSB_ENTRIES;
-    __asm__ volatile("1: call 2f\n\t"
-                     "int3\n"
-                     "2: lea 8(%%rsp), %%rsp\n\t"
-                     "dec %0\n\t"
-                     "jnz 1b\n\t"
-                     "lfence"
-                     : "+r"(count)
-                     :
-                     : "memory", "cc");
 }
 
 void mitigation_empty_buffers(void) {
@@ -140,5 +139,5 @@ void mitigation_switch(struct cpu *cpu, uint64_t domain) {
     if (m->needs_l1d_flush && m->has_l1d_flush)
         x86_wrmsr(MSR_FLUSH_CMD, FLUSH_CMD_L1D);
     mitigation_empty_buffers();
-    fill_return_stack();
+    mitigation_fill_returns();
 }

@@ -22,21 +22,39 @@ struct mitigation {
     bool needs_verw;        // MDS, TAA, MMIO stale data, register file data
     bool needs_l1d_flush;   // L1 terminal fault
     bool has_page_hazard;   // a guest's code on large pages can stop the machine (ITLB multihit)
-    uint64_t capabilities;  // IA32_ARCH_CAPABILITIES; 0: there is none
     bool splits_tables; // ring 3 could read what its tables map for the kernel: see arch/split.h
     bool has_pcid;      // and those of a split can be told apart in the TLB
-    bool is_off;        // all of this, by the command line
+    bool fills_returns; // the return stack is filled before a return that others may have trained
+    uint64_t spec_ctrl; // IA32_SPEC_CTRL, while the kernel runs
+    bool lacks_bhi;     // a guest's branch history can steer ours, and no bit says stop
+    uint64_t capabilities; // IA32_ARCH_CAPABILITIES; 0: there is none
+    bool is_off;           // all of this, by the command line
 };
 extern struct mitigation mitigation;
 
-// Pure. `leaf7` and `amd` are CPUID leaves 7 and 80000008H, 0 where there are none; `capabilities` is
-// IA32_ARCH_CAPABILITIES, 0 where there is none.
+// Pure. `leaf7`, `leaf7_2` and `amd` are CPUID leaves 7, its subleaf 2, and 80000008H, 0 where there are none;
+// `capabilities` is IA32_ARCH_CAPABILITIES, 0 where there is none.
 struct mitigation mitigation_judge(bool is_intel, struct cpuid_result leaf7,
-                                   struct cpuid_result amd, uint64_t capabilities);
+                                   struct cpuid_result leaf7_2, struct cpuid_result amd,
+                                   uint64_t capabilities);
 
 // `is_off`: nothing is used, whatever the CPU needs.
 void mitigation_init(bool is_off);
 void mitigation_init_cpu(void);
+// Calls that are never returned from: a return that no call of ours pairs is predicted to go nowhere, not to where
+// somebody else's calls were. Behind a guest, and where a thread gives its stack to another one.
+static inline void mitigation_fill_returns(void) {
+    if (mitigation.fills_returns)
+        __asm__ volatile(".rept 32\n\t" // entries: no processor has more
+                         "call 1f\n\t"
+                         "int3\n"
+                         "1:\n\t"
+                         ".endr\n\t"
+                         "add $(32 * 8), %%rsp\n\t"
+                         "lfence" ::
+                             : "memory", "cc");
+}
+
 // Says by log_line what is used, and what is needed and missing.
 void mitigation_report(void);
 

@@ -13,16 +13,15 @@
 #define KERNEL_IMAGE   0xffffffff80000000ULL
 #define KERNEL_ROOT    256u // first root entry of the kernel's half
 
-#define PTE_PRESENT  BIT(0)
-#define PTE_WRITE    BIT(1)
-#define PTE_USER     BIT(2)
-#define PTE_PWT      BIT(3)
-#define PTE_PCD      BIT(4)
-#define PTE_ACCESSED BIT(5) // which the processor sets by itself
-#define PTE_LARGE    BIT(7)
-#define PTE_GLOBAL   BIT(8)
-#define PTE_NX       BIT(63)
-#define PTE_ADDRESS  0x000ffffffffff000ULL
+#define PTE_PRESENT BIT(0)
+#define PTE_WRITE   BIT(1)
+#define PTE_USER    BIT(2)
+#define PTE_PWT     BIT(3)
+#define PTE_PCD     BIT(4)
+#define PTE_LARGE   BIT(7)
+#define PTE_GLOBAL  BIT(8)
+#define PTE_NX      BIT(63)
+#define PTE_ADDRESS 0x000ffffffffff000ULL
 
 // leaf_level_max is set by paging_init.
 extern struct pt_format paging_format;

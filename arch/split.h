@@ -32,12 +32,15 @@ struct cpu_tables {
     struct cpu_entry_stack stacks[ENTRY_STACKS];
     uint64_t stack; // the running thread's
     uint64_t kernel_cr3, user_cr3, user_cr3_read;
+    uint32_t aligns_tss; // whose stack pointers are behind 4 bytes
     struct tss tss;
     uint8_t unused[PAGE_SIZE - ENTRY_STACKS * ENTRY_STACK_SIZE - 4 * sizeof(uint64_t) -
-                   sizeof(struct tss) - GDT_ENTRIES * sizeof(uint64_t)];
+                   sizeof(uint32_t) - sizeof(struct tss) - GDT_ENTRIES * sizeof(uint64_t)];
     uint64_t gdt[GDT_ENTRIES];
 } __attribute__((packed, aligned(8)));
 _Static_assert(sizeof(struct cpu_tables) == PAGE_SIZE, "the GDT ends the page");
+_Static_assert((offsetof(struct cpu_tables, tss) + offsetof(struct tss, rsp)) % 8 == 0,
+               "cpu->stack");
 _Static_assert(sizeof(struct cpu_entry_stack) == ENTRY_STACK_SIZE, "entry.h");
 _Static_assert(offsetof(struct cpu_tables, stack) == ENTRY_STACK, "entry.h");
 _Static_assert(offsetof(struct cpu_tables, kernel_cr3) == ENTRY_KERNEL_CR3, "entry.h");

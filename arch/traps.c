@@ -33,7 +33,8 @@ struct __attribute__((packed)) table_register {
 #define GDT_DATA       0x0000930000000000ULL // present, DPL 0, data, accessed
 #define GDT_DPL3       (3ULL << 45)
 #define GDT_TSS        0x0000890000000000ULL // present, available 64-bit TSS
-#define SYSEXIT_CODE64 32                    // SYSEXIT's CS = SYSENTER_CS + 32, SS = + 40
+#define TSS_RSP        (offsetof(struct cpu_tables, tss) + offsetof(struct tss, rsp))
+#define SYSEXIT_CODE64 32 // SYSEXIT's CS = SYSENTER_CS + 32, SS = + 40
 
 _Static_assert(SELECTOR_USER_CODE == SELECTOR_KERNEL_CODE + SYSEXIT_CODE64, "SDM 2B SYSEXIT");
 _Static_assert(SELECTOR_USER_DATA2 == SELECTOR_USER_CODE + 8, "SDM 2B SYSEXIT");
@@ -89,7 +90,8 @@ void descriptors_init(struct cpu *cpu, const uint64_t stacks[4]) {
     gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
     cpu->tables = tables;
     cpu->tss = &tables->tss;
-    cpu->stack = traps_are_split ? &tables->stack : &tables->tss.rsp[0];
+    cpu->stack =
+        traps_are_split ? &tables->stack : (uint64_t *)(void *)((uint8_t *)tables + TSS_RSP);
     tables->tss.rsp[0] = (uint64_t)&tables->stacks[ENTRY_NORMAL].kernel_stack;
     for (unsigned i = 0; i < 4; i++) {
         struct cpu_entry_stack *entry = &tables->stacks[ENTRY_NMI + i];

@@ -38,8 +38,10 @@ void nmi_handle(void);
 void trap_user_exception(struct trap_frame *frame);
 // A page fault of the kernel's own on a ring-3 address, inside user_read or user_write. True: mapped.
 bool trap_user_page(uint64_t address, bool is_write);
-// Last thing before any return to ring 3: reschedules, or ends the thread.
+// Last thing before any return to ring 3: reschedules, or ends the thread. The second for system calls, which are
+// on the thread's own stack.
 void trap_before_user(void);
+void trap_after_call(void);
 // A system call. Returns what goes to RAX.
 int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
                          uint64_t a5, uint64_t number);

@@ -214,6 +214,9 @@ static inline uint8_t x86_inb(uint16_t port) {
 static inline void x86_outb(uint16_t port, uint8_t value) {
     __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port));
 }
+static inline void x86_outsb(uint16_t port, const uint8_t *bytes, size_t count) {
+    __asm__ volatile("rep outsb" : "+S"(bytes), "+c"(count) : "d"(port) : "memory");
+}
 static inline uint16_t x86_inw(uint16_t port) {
     uint16_t value;
     __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));

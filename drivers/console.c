@@ -7,6 +7,7 @@
 
 #include "drivers/framebuffer.h"
 #include "drivers/uart.h"
+#include "include/abi.h"
 #include "kernel/event.h"
 #include "kernel/log.h"
 #include "kernel/space.h"
@@ -17,6 +18,8 @@
 #define RING_SIZE   (2 * OUTPUT_SIZE)
 #define INPUT_SIZE  1024u
 #define CHUNK       16u // the UART's FIFO
+
+_Static_assert(OUTPUT_SIZE / 2 >= ABI_CONSOLE_MAX, "when room is told of, a line fits");
 
 // An interrupt that never ends is a broken device; the next edge starts anew.
 #define INTERRUPT_ROUNDS_MAX 256u
@@ -66,8 +69,7 @@ static void feed_uart(void) {
     if (!console.has_uart || ring_reader_count(&console.out_reader) == 0)
         return;
     uint32_t count = ring_read(&console.out_reader, chunk, MIN(uart_send_room(), CHUNK));
-    for (uint32_t i = 0; i < count; i++)
-        uart_send(chunk[i]);
+    uart_send(chunk, count);
 }
 
 static void drain_ring(void) {
@@ -113,6 +115,7 @@ void console_log(const char *text, size_t size) {
     bool is_locked = enter();
     if (console.is_line_open)
         put_lines("\n", 1);
+    put_all(log_mark, strlen(log_mark));
     put_lines(text, size);
     framebuffer_write(&console.framebuffer, text, size);
     if (is_locked) {

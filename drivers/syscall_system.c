@@ -15,6 +15,7 @@
 #include "kernel/syscall.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
+#include "lib/index.h"
 
 extern const uint8_t image_text[], image_end[];
 
@@ -72,7 +73,7 @@ int64_t call_system_cpu(const struct syscall *c) {
         return -error;
     if (c->a[1] >= cpu_count)
         return -ABI_ERROR_ARGUMENT;
-    const struct cpu *cpu = cpu_table[c->a[1]];
+    const struct cpu *cpu = cpu_table[index_mask(c->a[1], CPU_COUNT_MAX)];
     struct abi_cpu_info info = {.apic_id = cpu->apic_id, .core = cpu->core};
     scheduler_read_cpu(cpu, &info);
     return user_write(c->a[2], &info, sizeof(info)) ? 0 : -ABI_ERROR_ADDRESS;

@@ -82,8 +82,8 @@ uint32_t uart_send_room(void) {
     return (read_register(UART_LSR) & LSR_ROOM) != 0 ? fifo_depth : 0;
 }
 
-void uart_send(uint8_t byte) {
-    write_register(UART_DATA, byte);
+void uart_send(const uint8_t *bytes, uint32_t count) {
+    x86_outsb(COM1 + UART_DATA, bytes, count);
 }
 
 static bool wait_status(uint64_t bit) {

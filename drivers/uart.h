@@ -16,7 +16,7 @@ bool uart_init(void);
 bool uart_receive(uint8_t *byte);
 // How many bytes may be sent at once now: 0 or the depth of the FIFO.
 uint32_t uart_send_room(void);
-void uart_send(uint8_t byte);
+void uart_send(const uint8_t *bytes, uint32_t count); // as many as there is room for
 // Waits until uart_send_room, or until all has left the wire; false when that does not happen in
 // any reasonable time: the device is broken.
 bool uart_wait_room(void);

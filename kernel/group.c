@@ -8,6 +8,7 @@
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
 #include "kernel/thread.h"
+#include "lib/index.h"
 #include "lib/string.h"
 
 _Static_assert(sizeof(struct group) <= PAGE_SIZE, "one page");
@@ -90,6 +91,8 @@ uint32_t group_reserved_permil(const struct cpu *cpu) {
 
 int group_pin(struct group *group, uint32_t cpu) {
     uint64_t bit = BIT(cpu % 64);
+    cpu = (uint32_t)index_mask(
+        cpu, CPU_COUNT_MAX); // it was checked; so that nothing is read on suspicion
     if (!mask_has(group->reserved, cpu))
         return ABI_ERROR_ARGUMENT;
     uint64_t old = __atomic_fetch_or(&group->pinned[cpu / 64], bit, __ATOMIC_RELAXED);

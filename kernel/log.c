@@ -13,6 +13,7 @@
 
 bool log_is_batch;
 bool (*log_power_off)(void);
+char log_mark[LOG_MARK_MAX + 2];
 
 static log_sink_t sink;
 static char history[HISTORY_MAX]; // oldest first; when it is full, later lines are not kept
@@ -38,6 +39,9 @@ void log_line(const char *format, ...) {
     size_t size = fmt_format_va(line + prefix, LINE_MAX - prefix - 1, format, arguments);
     va_end(arguments);
     size = MIN(size + prefix, LINE_MAX - 2);
+    for (size_t i = prefix; i < size; i++)
+        if (line[i] < ' ' || line[i] > '~')
+            line[i] = '?'; // of the firmware's names, say
     line[size] = '\n';
     log_write(line, size + 1);
 }
@@ -56,14 +60,31 @@ void log_replay(log_sink_t to) {
     }
 }
 
-bool cmdline_has(const char *cmdline, const char *word) {
-    size_t size = strlen(word);
+void log_set_mark(const char *cmdline) {
+    size_t size;
+    const char *key = cmdline_find(cmdline, "verdict=", &size);
+    if (key == NULL || size == 0 || size > LOG_MARK_MAX)
+        return;
+    memcpy(log_mark, key, size);
+    log_mark[size] = ' ';
+}
+
+const char *cmdline_find(const char *cmdline, const char *start, size_t *size) {
+    size_t skip = strlen(start);
     for (const char *at = cmdline; *at != '\0';) {
         const char *end = strchr(at, ' ');
         size_t length = end != NULL ? (size_t)(end - at) : strlen(at);
-        if (length == size && memcmp(at, word, size) == 0)
-            return true;
+        *size = length - skip;
+        if (length >= skip && memcmp(at, start, skip) == 0)
+            return at + skip;
         at += length + (end != NULL ? 1 : 0);
     }
-    return false;
+    return NULL;
+}
+
+bool cmdline_has(const char *cmdline, const char *word) {
+    size_t rest = 1;
+    while (rest != 0 && (cmdline = cmdline_find(cmdline, word, &rest)) != NULL)
+        cmdline += rest;
+    return cmdline != NULL;
 }

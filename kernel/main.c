@@ -45,6 +45,7 @@ static void copy_boot_info(const struct boot_info *info) {
     memcpy(&boot, info, sizeof(boot));
     boot.cmdline[sizeof(boot.cmdline) - 1] = '\0';
     log_is_batch = cmdline_has(boot.cmdline, "console=batch");
+    log_set_mark(boot.cmdline);
     log_power_off = power_off;
     log_panic_mode = console_panic_mode;
     if (boot.magic != BOOT_MAGIC || boot.version != BOOT_VERSION || boot.size != sizeof(boot))

@@ -8,6 +8,7 @@
 #include "kernel/quota.h"
 #include "kernel/space.h"
 #include "kernel/thread.h"
+#include "lib/index.h"
 
 #define CHUNK_SIZE     SIZE_2M
 #define WORDS          512u // chunk words in a page: 1 GiB
@@ -26,6 +27,7 @@ static uint64_t chunk_size(const struct memory *memory, uint64_t index) {
 }
 
 static uint64_t *chunk_word(const struct memory *memory, uint64_t index) {
+    index = index_mask(index, chunk_count(memory));
     return &memory->directory[index / WORDS][index % WORDS];
 }
 

@@ -11,6 +11,7 @@
 #include "kernel/smp.h"
 #include "kernel/space.h"
 #include "kernel/thread.h"
+#include "lib/index.h"
 #include "lib/string.h"
 
 #define STEP_TABLES   64u                   // that one step of the end gives back
@@ -187,6 +188,7 @@ bool process_fault(struct process *process, uint64_t address, uint64_t right) {
 }
 
 static struct handle *handle_slot(struct process *process, uint64_t number) {
+    number = index_mask(number, HANDLE_COUNT);
     struct handle *page = process->handles[number / HANDLES_IN_PAGE];
     return page != NULL ? &page[number % HANDLES_IN_PAGE] : NULL;
 }

@@ -404,6 +404,7 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
         x86_wrmsr(MSR_FS_BASE, ABI_STUB_ADDRESS);
         change_owner(cpu, to->group);
     }
+    mitigation_fill_returns();
     switch_stack(&from->rsp, to->rsp);
     end_switch();
 }

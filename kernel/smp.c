@@ -232,6 +232,11 @@ static void compare_tsc(const struct cpu *cpu) {
 }
 
 static void start_one(const struct trampoline *t, uint32_t apic_id) {
+    if (!lapic_can_reach(apic_id)) {
+        log_line("the CPU with APIC ID %u needs x2APIC mode, which this one lacks: left out",
+                 apic_id);
+        return;
+    }
     struct cpu *cpu = kernel_page_alloc();
     uint64_t stack = space_stack_alloc(quota_root());
     if (cpu == NULL || stack == 0) {

@@ -275,14 +275,17 @@ void space_user_free(hpa_t *user_root, struct quota *quota) {
     user_root->v = 0;
 }
 
+// The processor says in each root by itself which entries it used.
+#define ROOT_ACCESSED BIT(5)
+
 bool space_is_user_root(hpa_t user_root, const struct pagetable *pt) {
     if (user_root.v == 0)
         return true;
     const uint64_t *user = frame_to_kernel(user_root), *whole = frame_to_kernel(pt->root);
     const uint64_t *entry = frame_to_kernel(entry_pt.root);
     for (unsigned i = 0; i < ROOT_ENTRIES; i++) {
-        uint64_t wanted = i >= KERNEL_ROOT ? entry[i] : user[i] != 0 ? whole[i] : 0;
-        if (((user[i] ^ wanted) & ~PTE_ACCESSED) != 0)
+        uint64_t expected = i < KERNEL_ROOT ? whole[i] : entry[i];
+        if ((i >= KERNEL_ROOT || user[i] != 0) && ((user[i] ^ expected) & ~ROOT_ACCESSED) != 0)
             return false;
     }
     return true;

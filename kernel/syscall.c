@@ -9,6 +9,7 @@
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/thread.h"
+#include "lib/index.h"
 
 static struct process *self(void) {
     return thread_current()->process;
@@ -479,8 +480,11 @@ int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uin
                          uint64_t a5, uint64_t number) {
     const struct syscall call = {{a0, a1, a2, a3, a4, a5}};
     int64_t result = -ABI_ERROR_CALL;
-    if (number < ABI_CALL_COUNT && calls[number] != NULL)
-        result = calls[number](&call);
-    trap_before_user();
+    if (number < ABI_CALL_COUNT) {
+        number = index_mask(number, ABI_CALL_COUNT);
+        if (calls[number] != NULL)
+            result = calls[number](&call);
+    }
+    trap_after_call();
     return result;
 }

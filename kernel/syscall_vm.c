@@ -8,6 +8,7 @@
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
+#include "lib/index.h"
 
 static int get_vm(uint64_t number, uint64_t rights, struct vm **vm) {
     struct object *object;
@@ -123,7 +124,7 @@ int64_t call_vcpu_create(const struct syscall *c) {
     struct vcpu *vcpu = NULL;
     error = ABI_ERROR_ARGUMENT;
     if (c->a[1] < VM_VCPUS_MAX)
-        vcpu = vcpu_create(vm, (uint32_t)c->a[1], &error);
+        vcpu = vcpu_create(vm, (uint32_t)index_mask(c->a[1], VM_VCPUS_MAX), &error);
     object_unref(&vm->object);
     return vcpu != NULL ? syscall_give(&vcpu->object) : -error;
 }

@@ -9,6 +9,7 @@
 #include "kernel/scheduler.h"
 #include "kernel/space.h"
 #include "kernel/vcpu.h"
+#include "lib/index.h"
 #include "lib/string.h"
 
 void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
@@ -80,7 +81,7 @@ static int take_class(struct thread *thread, const struct group *group, uint32_t
     int error = group_pin(thread->group, cpu);
     if (error == ABI_OK) {
         thread->class = group->budget != 0 ? THREAD_REALTIME : THREAD_DEDICATED;
-        thread->cpu = cpu_table[cpu];
+        thread->cpu = cpu_table[index_mask(cpu, CPU_COUNT_MAX)];
         // Its first budget comes a period later: who ends and begins anew gains nothing.
         if (thread->class == THREAD_REALTIME)
             thread->deadline.key = x86_rdtsc() + group->period;
@@ -143,15 +144,19 @@ void thread_add_usage(const struct thread *thread, struct abi_usage *usage) {
         vcpu_add_usage(thread->vcpu, usage);
 }
 
+void trap_after_call(void) {
+    object_bury();
+    scheduler_check();
+    if (thread_is_doomed(thread_current()))
+        thread_exit();
+}
+
 void trap_before_user(void) {
     // Doom first: an exception of ring 3 that has a stack of its own (#DB) always dooms, and on that
     // stack nothing may be left behind to come back to.
     if (thread_is_doomed(thread_current()))
         thread_exit();
-    object_bury();
-    scheduler_check();
-    if (thread_is_doomed(thread_current()))
-        thread_exit();
+    trap_after_call();
 }
 
 void thread_first_run(void) {

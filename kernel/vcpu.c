@@ -9,6 +9,7 @@
 #include "kernel/smp.h"
 #include "kernel/thread.h"
 #include "kernel/vmtime.h"
+#include "lib/index.h"
 #include "lib/string.h"
 
 uint64_t vcpu_first_entry_tsc;
@@ -490,7 +491,7 @@ size_t vcpu_state_size(uint64_t group) {
         [VCPU_STATE_FPU] = ABI_XSAVE_SIZE,
         [VCPU_STATE_CONTEXT] = sizeof(struct vcpu_registers),
     };
-    return group < ARRAY_COUNT(size) ? size[group] : 0;
+    return group < ARRAY_COUNT(size) ? size[index_mask(group, ARRAY_COUNT(size))] : 0;
 }
 
 _Static_assert(VCPU_EVENT_INIT << 3 == VCPU_PENDING_INIT &&

@@ -6,6 +6,7 @@
 // Runs on any CPU against any vCPU: all that it changes there is IRR, TMR and the pending word.
 #include "kernel/vlapic_internal.h"
 #include "kernel/vm.h"
+#include "lib/index.h"
 
 enum delivery_mode {
     DELIVERY_FIXED = 0,
@@ -109,7 +110,7 @@ static bool deliver_to(struct vcpu *vcpu, const struct delivery *d) {
 }
 
 static struct vcpu *get_vcpu(struct vm *vm, uint32_t index) {
-    return __atomic_load_n(&vm->vcpus[index], __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&vm->vcpus[index_mask(index, VM_VCPUS_MAX)], __ATOMIC_ACQUIRE);
 }
 
 // Of an earlier choice (NULL: none) and another addressed vCPU, which one lowest-priority delivery prefers: one that takes

@@ -12,6 +12,7 @@
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
 #include "kernel/vmtime.h"
+#include "lib/index.h"
 #include "lib/string.h"
 
 #define NPT_ENTRIES   512u
@@ -301,7 +302,7 @@ const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32
     if (low >= VM_CPUID_INDEXED)
         return NULL;
     uint32_t count = __atomic_load_n(&vm->cpuid_count, __ATOMIC_ACQUIRE);
-    uint32_t first = vm->cpuid_first[range][low];
+    uint32_t first = vm->cpuid_first[range][index_mask(low, VM_CPUID_INDEXED)];
     if (first == 0)
         return NULL;
     for (uint32_t i = first - 1; i < count && vm->cpuid[i].leaf == leaf; i++)

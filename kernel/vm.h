@@ -11,6 +11,7 @@
 #include "kernel/lock.h"
 #include "kernel/object.h"
 #include "kernel/region.h"
+#include "lib/index.h"
 #include "lib/pagetable.h"
 
 #define VM_VCPUS_MAX     64
@@ -79,7 +80,9 @@ const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32
 // The same for the leaves whose row is the whole answer, without a search; else NULL.
 static inline const struct abi_cpuid *vm_find_constant_cpuid(const struct vm *vm, uint32_t leaf) {
     uint32_t low = leaf << 2 >> 2;
-    uint32_t row = low < VM_CPUID_INDEXED ? vm->cpuid_constant[leaf >> 30][low] : 0;
+    uint32_t row = 0;
+    if (low < VM_CPUID_INDEXED)
+        row = vm->cpuid_constant[leaf >> 30][index_mask(low, VM_CPUID_INDEXED)];
     return row != 0 ? &vm->cpuid[row - 1] : NULL;
 }
 

@@ -11,7 +11,7 @@
 #include "supervisor/machine.h"
 
 #define QUEUE_SIZE 16384u // a power of two
-#define GUEST_ROOM 8192u  // what console_has_room promises
+#define GUEST_ROOM 10240u // what console_has_room promises
 #define PREFIX     "[bulkhead] "
 #define SAY_MAX    448u // characters of text
 #define MARK_MAX   (MACHINE_VERDICT_MAX + 1)
@@ -21,8 +21,9 @@
 _Static_assert(CONSOLE_PIECE *(MANIFEST_NAME_MAX + 4) + LINE_LENGTH_MAX < GUEST_ROOM,
                "a piece fits");
 // The kernel takes a line whole or not at all, so that none of its own comes into it.
-_Static_assert(MANIFEST_NAME_MAX + 3 + LINE_LENGTH_MAX + NEWLINE <= ABI_CONSOLE_MAX,
+_Static_assert(LINE_PREFIX_MAX + LINE_LENGTH_MAX + NEWLINE <= ABI_CONSOLE_MAX,
                "a guest's line is one call");
+_Static_assert(MANIFEST_NAME_MAX + 3 <= LINE_PREFIX_MAX, "a name fits");
 _Static_assert(MARK_MAX + sizeof(PREFIX) + SAY_MAX + NEWLINE <= ABI_CONSOLE_MAX,
                "a line of ours is one call");
 
@@ -30,10 +31,11 @@ static struct {
     bool is_batch;
     bool is_inside_line; // the last byte was no newline
     bool has_said;
-    bool is_blocked;     // the kernel has taken less than all: it signals when there is room
-    char mark[MARK_MAX + 1]; // before each line of ours: no guest knows it
-    uint32_t head;           // bytes ever put in
-    uint32_t tail;           // bytes ever taken by the kernel
+    bool is_terminal_changed; // perhaps, by a VM that has had it
+    bool is_blocked;          // the kernel has taken less than all: it signals when there is room
+    char mark[MARK_MAX + 1];  // before each line of ours: no guest knows it
+    uint32_t head;            // bytes ever put in
+    uint32_t tail;            // bytes ever taken by the kernel
     char queue[QUEUE_SIZE];
     struct backlog log;
 } console;
@@ -143,11 +145,38 @@ void console_raw(const char *bytes, size_t count) {
     put(bytes, count);
 }
 
-void console_guest_line(const char *name, const char *text, size_t length) {
+void console_guest_raw(const char *bytes, size_t count) {
+    put(bytes, count);
+    console.is_terminal_changed = true;
+}
+
+// Each takes something back that a VM may have left: ECMA-48, DEC STD 070, and xterm's "Control Sequences". The run
+// tool's screen.py has the same.
+static const char terminal_reset[] =
+    "\x18\x1b\\"              // a sequence or a string that is open
+    "\x1b[!p"                 // DECSTR: soft reset, where there is one
+    "\x1b[0m\x1b(B\x1b)B\x0f" // plain letters of ASCII
+    "\x1b"
+    "7\x1b[?1049l" // the common screen; the cursor stays
+    "\x1b"
+    "7\x1b[?69l\x1b[r\x1b"
+    "8"                                    // margins at the borders; the cursor stays
+    "\x1b[4;20l\x1b[?1;5l\x1b[?7;25h\x1b>" // replaces, wraps, shows the cursor; common keys
+    "\x1b[?9;1000;1001;1002;1003;1004l\x1b[?1005;1006;1015;1016;2004l" // mouse, paste
+    "\x1b[>4m\x1b[=0u\x1bP0;1|\x1b\\" // keys that were told to send something else
+    "\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]112\x1b\\"; // colours
+
+void console_reset_terminal(void) {
+    if (console.is_terminal_changed && !console.is_batch) {
+        bool was_inside_line = console.is_inside_line;
+        console.is_terminal_changed = false;
+        put(terminal_reset, sizeof(terminal_reset) - 1);
+        console.is_inside_line = was_inside_line;
+    }
+}
+
+void console_guest_line(const char *text, size_t length) {
     make_room(ABI_CONSOLE_MAX);
-    put("[", 1);
-    put(name, strlen(name));
-    put("] ", 2);
     put(text, length);
     put_newline();
 }
@@ -171,16 +200,27 @@ void console_say(const char *format, ...) {
     console.has_said = true;
 }
 
+static void put_printable(const char *text, size_t length) {
+    char printable[4 * 64];
+    while (length > 0) {
+        size_t count = length < 64 ? length : 64;
+        line_sanitize(printable, sizeof(printable), text, count);
+        put(printable, strlen(printable));
+        text += count;
+        length -= count;
+    }
+}
+
 static void print_sink(void *context, const char *text, size_t length) {
     (void)context;
     for (const char *newline; (newline = memchr(text, '\n', length)) != NULL;) {
         size_t count = (size_t)(newline - text);
-        put(text, count);
+        put_printable(text, count);
         put_newline();
         text += count + 1;
         length -= count + 1;
     }
-    put(text, length);
+    put_printable(text, length);
 }
 
 void console_print(const char *format, ...) {

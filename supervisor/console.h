@@ -5,6 +5,7 @@
 //   console_say              a line of the hypervisor's own
 //   console_guest_line       a line of a guest's, in batch mode
 //   console_raw              bytes as they are, in interactive mode
+//   console_reset_terminal   when the terminal gets another owner, and at the end
 //   console_flush            once a turn of the main loop; never waits
 //   console_wake             the same, once the kernel has signalled
 //   console_drain            waits until everything is out
@@ -23,7 +24,7 @@
 #include <stdint.h>
 
 // Bytes of a guest's output that console_has_room makes room for, however they expand.
-#define CONSOLE_PIECE 128u
+#define CONSOLE_PIECE 256u
 
 // `verdict`: the key that stands before each line of the hypervisor's own, and that no guest knows; "": none.
 void console_open(bool is_batch, const char *verdict);
@@ -32,10 +33,16 @@ bool console_is_batch(void);
 // "[bulkhead] " and the text, made printable, as one line of its own; also into the log.
 void console_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-// "[NAME] " and text[0, length), as one line.
-void console_guest_line(const char *name, const char *text, size_t length);
+// text[0, length) of a struct line, with its "[NAME] ", as one line.
+void console_guest_line(const char *text, size_t length);
 
 void console_raw(const char *bytes, size_t count);
+
+// The same, of the VM that has the terminal.
+void console_guest_raw(const char *bytes, size_t count);
+
+// Takes back what such bytes may have made of the terminal, as far as terminals agree on it (docs/console.md).
+void console_reset_terminal(void);
 
 // A newline, unless the last byte was one.
 void console_fresh_line(void);

@@ -8,7 +8,8 @@
 #include "supervisor/line.h"
 #include "supervisor/machine.h"
 
-#define PRINTABLE_MAX ABI_MESSAGE_MAX // of what becomes \xNN the end is left out: it is no work for nothing
+#define PRINTABLE_MAX                                                                              \
+    ABI_MESSAGE_MAX // of what becomes \xNN the end is left out: it is no work for nothing
 
 void diary_begin(struct diary *diary) {
     diary->credit = DIARY_BURST;

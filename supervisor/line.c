@@ -3,6 +3,9 @@
 // place that decides what reaches the host's console.
 #include "supervisor/line.h"
 
+#include "lib/fmt.h"
+#include "lib/string.h"
+
 #define ESCAPED_MAX 4u // characters of "\xNN"
 
 static bool is_plain(uint8_t byte) {
@@ -23,17 +26,25 @@ static size_t put_byte(char out[ESCAPED_MAX], uint8_t byte) {
     return ESCAPED_MAX;
 }
 
+void line_open(struct line *line, const char *name) {
+    *line = (struct line){0};
+    char prefix[LINE_PREFIX_MAX + 1];
+    line->start = (uint32_t)fmt_format(prefix, sizeof(prefix), "[%s] ", name);
+    memcpy(line->text, prefix, line->start);
+    line->length = line->start;
+}
+
 bool line_add(struct line *line, uint8_t byte) {
     if (byte == '\r') {
         return false;
     }
     if (byte == '\n') {
-        bool is_swallowed = line->is_continued && line->length == 0;
+        bool is_swallowed = line->is_continued && line->length == line->start;
         line->is_continued = false;
         return !is_swallowed;
     }
     line->length += (uint32_t)put_byte(&line->text[line->length], byte);
-    line->is_continued = line->length > LINE_LENGTH_MAX - ESCAPED_MAX;
+    line->is_continued = line->length > line->start + LINE_LENGTH_MAX - ESCAPED_MAX;
     return line->is_continued;
 }
 
@@ -42,7 +53,8 @@ uint32_t line_take(struct line *line, const uint8_t *bytes, uint32_t count, bool
     *is_whole = false;
     while (taken < count && !*is_whole) {
         uint32_t length = line->length; // most bytes are plain, and cost next to nothing
-        while (taken < count && length < LINE_LENGTH_MAX - ESCAPED_MAX && is_plain(bytes[taken])) {
+        while (taken < count && length < line->start + LINE_LENGTH_MAX - ESCAPED_MAX &&
+               is_plain(bytes[taken])) {
             line->text[length++] = (char)bytes[taken++];
         }
         line->length = length;
@@ -54,11 +66,11 @@ uint32_t line_take(struct line *line, const uint8_t *bytes, uint32_t count, bool
 }
 
 bool line_is_partial(const struct line *line) {
-    return line->length > 0;
+    return line->length > line->start;
 }
 
 void line_clear(struct line *line) {
-    line->length = 0;
+    line->length = line->start;
 }
 
 void line_sanitize(char *out, size_t size, const char *text, size_t max) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One line of a guest's output, being assembled for the batch console. What comes out holds only
-// printable ASCII and tabs, and never a newline: printed behind "[NAME] ", it can not pass for a line of
-// the hypervisor or of another VM.
+// One line of a guest's output, being assembled for the batch console behind "[NAME] ". What comes out holds only
+// printable ASCII and tabs, and never a newline: it can not pass for a line of the hypervisor or of another VM.
 //
+//   line_open                    once, and when its VM starts again
 //   line_take, again and again; when it says that the line is whole: print line->text, then line_clear
 #pragma once
 
@@ -11,12 +11,17 @@
 #include <stdint.h>
 
 #define LINE_LENGTH_MAX 448u // characters of text
+#define LINE_PREFIX_MAX 34u  // of "[NAME] "
 
 struct line {
-    uint32_t length;
+    uint32_t start;    // of the text, behind the prefix
+    uint32_t length;   // with the prefix
     bool is_continued; // the line before was cut off: its own newline is still to come
-    char text[LINE_LENGTH_MAX];
+    char text[LINE_PREFIX_MAX + LINE_LENGTH_MAX];
 };
+
+// An empty line behind "[NAME] "; a name of up to LINE_PREFIX_MAX - 3 characters.
+void line_open(struct line *line, const char *name);
 
 // Takes one byte of the guest's. True: text[0, length) is a line to be printed now.
 //   newline                  ends the line; one right behind a cut is swallowed

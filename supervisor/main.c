@@ -75,6 +75,7 @@ static void start_vms(void) {
 // ---- end ----------------------------------------------------------------------------------------
 
 static void end_machine(void) {
+    console_reset_terminal();
     console_drain();
     int64_t result = machine_power(goal.power);
     console_say("this machine cannot be switched off by software (%s); do it by hand",

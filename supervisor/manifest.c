@@ -240,9 +240,8 @@ static const char *parse_vm(struct manifest *manifest, const void *tree, int nod
     }
     if (vm->kernel == NULL || vm->cmdline == NULL ||
         (vm->initrd == NULL && has_property(tree, node, "initrd")) ||
-        (vm->vmm == NULL && has_property(tree, node, "vmm")) ||
-        !parse_files(vm, tree, node) || !get_u32(tree, node, "vcpus", &vm->vcpus) ||
-        !get_u64(tree, node, "memory", &vm->memory) ||
+        (vm->vmm == NULL && has_property(tree, node, "vmm")) || !parse_files(vm, tree, node) ||
+        !get_u32(tree, node, "vcpus", &vm->vcpus) || !get_u64(tree, node, "memory", &vm->memory) ||
         !get_u64_if_there(tree, node, "tsc-frequency", &vm->tsc_frequency) ||
         !parse_scheduling(manifest, vm, tree, node) || !parse_restart(vm, tree, node)) {
         return "a VM lacks a property or has one of another form";

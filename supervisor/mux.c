@@ -20,7 +20,7 @@ static void print_lines(struct vm *vm, const uint8_t *bytes, uint32_t count) {
     for (uint32_t taken; count > 0; bytes += taken, count -= taken) {
         taken = line_take(&vm->line, bytes, count, &is_whole);
         if (is_whole) {
-            console_guest_line(vm->config->name, vm->line.text, vm->line.length);
+            console_guest_line(vm->line.text, vm->line.length);
             line_clear(&vm->line);
         }
     }
@@ -34,7 +34,7 @@ void mux_vm_output(struct vm *vm, const uint8_t *bytes, uint32_t count) {
     if (console_is_batch()) {
         print_lines(vm, bytes, count);
     } else if (vm == focus) {
-        console_raw((const char *)bytes, count);
+        console_guest_raw((const char *)bytes, count);
     } else if (vm->backlog != NULL) {
         backlog_add(vm->backlog, (const char *)bytes, count);
     }
@@ -44,7 +44,7 @@ static void replay(struct vm *vm) {
     size_t count;
     const char *bytes;
     while (vm->backlog != NULL && (bytes = backlog_peek(vm->backlog, 0, &count)) != NULL) {
-        console_raw(bytes, count);
+        console_guest_raw(bytes, count);
         backlog_drop(vm->backlog, count);
     }
 }
@@ -56,6 +56,7 @@ void mux_focus_vm(struct vm *vm) {
         return;
     }
     focus = vm;
+    console_reset_terminal();
     console_say("the terminal is now vm %s's (Ctrl-A h: help)", vm->config->name);
     replay(vm);
 }
@@ -65,6 +66,7 @@ bool mux_is_shell(void) {
 }
 
 void mux_focus_shell(void) {
+    console_reset_terminal();
     if (focus != NULL) {
         console_say("the terminal is now the hypervisor's (help: commands)");
     }
@@ -100,6 +102,12 @@ void mux_vm_started(struct vm *vm) {
         mux_focus_vm(vm);
     }
     has_started_one = true;
+}
+
+void mux_vm_ends(const struct vm *vm) {
+    if (vm == focus) {
+        console_reset_terminal();
+    }
 }
 
 void mux_vm_ended(struct vm *vm) {

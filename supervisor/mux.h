@@ -11,6 +11,8 @@ bool mux_is_on_console(const struct vm *vm);
 // The life of a VM, as vm.c tells it.
 void mux_vm_started(struct vm *vm);
 void mux_vm_output(struct vm *vm, const uint8_t *bytes, uint32_t count);
+// It has printed its last: what is said about its end is seen, whatever it did to the terminal.
+void mux_vm_ends(const struct vm *vm);
 void mux_vm_ended(struct vm *vm);
 
 // Gives the terminal to a VM, or to the shell, and says so.

@@ -10,11 +10,13 @@
 static const struct {
     uint64_t cost; // nanoseconds
     uint32_t burst;
-} kinds[RATE_KINDS] = {
+} kinds[] = {
     [RATE_OUTPUT] = {NS_PER_SECOND / RATE_OUTPUT_SECOND, RATE_OUTPUT_BURST},
     [RATE_REPORTS] = {NS_PER_SECOND / RATE_REPORTS_SECOND, RATE_REPORTS_BURST},
+    [RATE_ROUNDS] = {NS_PER_SECOND / RATE_ROUNDS_SECOND, RATE_ROUNDS_BURST},
 };
 
+static struct rate rounds;
 static uint64_t next_round; // TSC
 
 static uint64_t now_ns(void) {
@@ -44,7 +46,9 @@ uint64_t round_wait(uint64_t deadline, bool has_work) {
     }
     uint64_t bits = machine_wait(UINT64_MAX, has_work ? 0 : deadline);
     if (has_work || (bits & ~MACHINE_EVENT_CONSOLE) != 0) {
-        next_round = machine_tsc() + machine_ticks(ROUND_NS);
+        rate_take(&rounds, RATE_ROUNDS, 1);
+        uint64_t pause = rate_room(&rounds, RATE_ROUNDS) > 0 ? ROUND_NS : kinds[RATE_ROUNDS].cost;
+        next_round = machine_tsc() + machine_ticks(pause);
     }
     return bits;
 }

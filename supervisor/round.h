@@ -7,25 +7,29 @@
 //   rate_take       it has been done
 //
 // Rounds: a VM is heard at once when no VM was for ROUND_NS. After that its signals gather in the event, and wake
-// nobody, until these have passed. So the number of rounds does not depend on the number of signals.
+// nobody, until these have passed; and longer, when there were many rounds of late. So who types gets his echo at
+// once, and the number of rounds does not depend on the number of signals.
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ROUND_NS 20000000ULL // 20 ms
+#define ROUND_NS 5000000ULL // 5 ms
 
 // So much at once, and then so much a second. A VM's console ring at once, then several times what a serial line
 // of 115200 baud carries; a long crash dump at once, then as many lines as people read.
-enum rate_kind { RATE_OUTPUT = 0, RATE_REPORTS, RATE_KINDS };
-#define RATE_OUTPUT_BURST    32768u // bytes
-#define RATE_OUTPUT_SECOND   65536u
-#define RATE_REPORTS_BURST   96u // messages
-#define RATE_REPORTS_SECOND  20u
+enum rate_kind { RATE_OUTPUT = 0, RATE_REPORTS, RATE_KINDS, RATE_ROUNDS = RATE_KINDS };
+#define RATE_OUTPUT_BURST   32768u // bytes
+#define RATE_OUTPUT_SECOND  65536u
+#define RATE_REPORTS_BURST  96u // messages
+#define RATE_REPORTS_SECOND 10u
+#define RATE_ROUNDS_BURST   100u // of all VMs together
+#define RATE_ROUNDS_SECOND  20u
 
 // All zero: nothing was taken yet.
 struct rate {
-    uint64_t taken_until; // nanoseconds of the machine: when the last one taken will have been paid for
+    uint64_t
+        taken_until; // nanoseconds of the machine: when the last one taken will have been paid for
 };
 
 // How much of it may be taken now.

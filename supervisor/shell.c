@@ -18,11 +18,16 @@
 #define TYPED_MAX     79u
 #define KEY_BACKSPACE 0x08
 #define KEY_KILL      0x15 // Ctrl-U
+#define KEY_CANCEL    0x18 // CAN
+#define KEY_ESCAPE    0x1b
 #define KEY_DELETE    0x7f
 #define MIB           (1ULL << 20)
 
 static char typed[TYPED_MAX + 1];
 static size_t typed_length;
+
+// A terminal's answer to a VM that had it before, or a key without a letter, is no typing (ECMA-48, 5.3 and 5.6).
+static enum { PLAIN = 0, ESCAPE, SEQUENCE, STRING, STRING_ESCAPE } answer;
 
 // ---- commands -----------------------------------------------------------------------------------
 
@@ -173,6 +178,22 @@ static void run_audit(const struct command_line *line) {
     audit_print();
 }
 
+// Without the key of the verdicts: a terminal may be asked by a guest what it shows.
+static void print_cmdline(void) {
+    static char text[sizeof(machine.start->cmdline)];
+    char key[MACHINE_VERDICT_MAX + 1];
+    memcpy(text, machine.start->cmdline, sizeof(text));
+    machine_verdict(key);
+    size_t length = strlen(key);
+    for (char *at = text; length != 0 && strlen(at) >= length; at++) {
+        bool is_key = strncmp(at, key, length) == 0;
+        for (size_t i = 0; is_key && i < length; i++) {
+            at[i] = '*';
+        }
+    }
+    console_print("command line     %s\n", text);
+}
+
 static void run_info(const struct command_line *line) {
     struct abi_system_info info;
     (void)line;
@@ -189,7 +210,7 @@ static void run_info(const struct command_line *line) {
     console_print("guest-physical   %u bits\n", info.physical_bits);
     console_print("XCR0 mask        0x%llx\n", (unsigned long long)info.xcr0_mask);
     console_print("VM exits         %llu\n", (unsigned long long)info.vm_exits);
-    console_print("command line     %s\n", machine.start->cmdline);
+    print_cmdline();
 }
 
 static void run_log(const struct command_line *line) {
@@ -257,6 +278,7 @@ void shell_redraw(void) {
 void shell_open(void) {
     typed_length = 0;
     typed[0] = '\0';
+    answer = PLAIN;
     shell_redraw();
 }
 
@@ -280,7 +302,29 @@ static void erase(size_t count) {
     }
 }
 
+// True: the byte belongs to a control sequence or a string of a terminal's. Ctrl-U and CAN end one that never ends.
+static bool is_answer(uint8_t byte) {
+    static const char strings[] = {'P', ']', 'X', '^', '_'}; // DCS, OSC, SOS, PM, APC
+    if (byte == KEY_ESCAPE) {
+        answer = answer == STRING ? STRING_ESCAPE : ESCAPE;
+    } else if (answer == PLAIN) {
+        return false;
+    } else if (byte == KEY_KILL || byte == KEY_CANCEL || answer == STRING_ESCAPE) {
+        answer = PLAIN;
+    } else if (answer == ESCAPE) {
+        bool is_sequence = byte == '[' || byte == 'O';
+        bool is_string = memchr(strings, byte, sizeof(strings)) != NULL;
+        answer = is_sequence ? SEQUENCE : is_string ? STRING : PLAIN;
+    } else if (answer == SEQUENCE ? byte >= '@' && byte <= '~' : byte == '\a') {
+        answer = PLAIN;
+    }
+    return true;
+}
+
 void shell_input(uint8_t byte) {
+    if (is_answer(byte)) {
+        return;
+    }
     if (byte == '\r' || byte == '\n') {
         enter();
     } else if (byte == KEY_BACKSPACE || byte == KEY_DELETE) {

@@ -3,8 +3,8 @@
 // reported, what has its guest printed. The process is looked at first, so that a VMM found gone can
 // have sent nothing after what is then read.
 //
-// Nothing that a VMM writes is trusted: its texts go through line_sanitize (in console_say), its ring
-// indices through lib/ring, its message types through one switch.
+// Nothing that a VMM writes is trusted: its texts go through line_sanitize where they enter (set_end, and the diary),
+// its ring indices through lib/ring, its message types through one switch.
 #include "supervisor/vm.h"
 
 #include "lib/fmt.h"
@@ -19,7 +19,7 @@
 #include "supervisor/stat.h"
 #include "supervisor/top.h"
 
-#define PIECES_A_TURN           64u // then the other VMs have their turn
+#define PIECES_A_TURN           32u // then the other VMs have their turn
 #define REPORTS_A_TURN          16u // likewise
 #define END_PATIENCE_SECONDS    5u
 #define SETTLE_PATIENCE_SECONDS 10u // for the kernel to take apart what a VM was
@@ -91,9 +91,7 @@ static void set_end(struct vm *vm, enum vmm_end kind, uint32_t code, const char 
     vm->has_end = true;
     vm->end.kind = kind;
     vm->end.code = code;
-    size_t length = strnlen(text, sizeof(vm->end.text) - 1);
-    memcpy(vm->end.text, text, length);
-    vm->end.text[length] = '\0';
+    line_sanitize(vm->end.text, sizeof(vm->end.text), text, ABI_MESSAGE_MAX);
 }
 
 void vm_end_text(const struct vm *vm, char *out, size_t size) {
@@ -199,9 +197,10 @@ static void settle(struct vm *vm) {
 
 static void finish(struct vm *vm) {
     if (line_is_partial(&vm->line)) {
-        console_guest_line(vm->config->name, vm->line.text, vm->line.length);
+        console_guest_line(vm->line.text, vm->line.length);
         line_clear(&vm->line);
     }
+    mux_vm_ends(vm);
     top_say_usage(vm);
     partition_close(&vm->partition);
     vm->state = VM_SETTLING;
@@ -237,7 +236,7 @@ static void begin(struct vm *vm) {
     vm->started = machine_tsc();
     vm->stopped = vm->started;
     vm->starts++;
-    vm->line = (struct line){0};
+    line_open(&vm->line, vm->config->name);
     diary_begin(&vm->diary);
     char why[PARTITION_WHY_MAX] = "";
     if (!launch_carve(vm, why)) {

@@ -44,8 +44,8 @@ struct vm {
     struct vm_end end; // how it ended, or is about to
     bool is_asked_to_end;
     bool is_power_button_pressed;
-    uint64_t deadline; // TSC; RUNNING, SETTLING: when the patience with its VMM, or with the kernel,
-                       // ends, WAITING: when it starts; ABI_FOREVER: neither
+    uint64_t deadline; // TSC; RUNNING, SETTLING: the patience with its VMM, or the kernel, ends;
+                       // WAITING: it starts; ABI_FOREVER: neither
     uint64_t started;  // TSC
     uint64_t stopped;  // TSC
     uint32_t starts;   // how often it was started

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entering the guest as a function that returns: uint32_t vmx_switch(uint64_t *gpr, struct vmx_vcpu *x), for
-// enter.c only, since it keeps no register but RSP.
+// Into the guest and out of it, for enter.c only: its loop jumps to vmx_switch with RDI the address of gpr[] and RSI
+// the struct vmx_vcpu, and goes on at vmx_switched with RAX the exit reason, or VMX_REFUSED. No register is kept but RSP.
+//
+// Not a call: behind an exit no RET may run that no CALL of ours pairs, since what it is predicted by is the guest's
+// (Intel, "Post-barrier Return Stack Buffer Predictions"). The loop fills the return stack where it is left.
 //
 // VM entry and VM exit switch RSP, RIP, RFLAGS, segments and control registers by the VMCS; the
-// other general registers are moved here. HOST_RSP points at the address of gpr[], which is pushed
-// above the return address. It changes only with the thread's stack, so it is compared with a
-// copy rather than written each time.
+// other general registers are moved here. HOST_RSP is the same for the vCPU's life: it points into struct vmx_vcpu,
+// at the address of gpr[], with a word below to push to, and the loop's RSP above.
 //
 // An exit leaves interrupts off, AC and DF clear (SDM 3C 28.5.3 "Loading Host RIP, RSP, RFLAGS, and
-// SSP"), so C can be called at once.
+// SSP"), so C can go on at once.
 
 #include "vmx/layout.h"
 
@@ -37,10 +39,7 @@
 .type vmx_switch, @function
 .balign 16
 vmx_switch:
-    push    %rdi
-    cmp     %rsp, VMX_VCPU_HOST_RSP(%rsi)
-    jne     set_host_rsp
-host_rsp_is_set:
+    mov     %rsp, VMX_VCPU_RSP(%rsi)
     cmpl    $0, VMX_VCPU_IS_LAUNCHED(%rsi)
     je      launch
     load_guest
@@ -53,14 +52,7 @@ launch:
 refused:
     // No exit: the guest's values are in the registers, RSP is ours.
     mov     $VMX_REFUSED, %eax
-    add     $8, %rsp
-    ret
-set_host_rsp:
-    mov     $ASM_VMCS_HOST_RSP, %eax
-    vmwrite %rsp, %rax
-    jbe     refused
-    mov     %rsp, VMX_VCPU_HOST_RSP(%rsi)
-    jmp     host_rsp_is_set
+    jmp     vmx_switched
 
 .globl vmx_exit_entry
 .balign 16
@@ -85,8 +77,8 @@ vmx_exit_entry:
     // Right after an exit this VMREAD cannot fail.
     mov     $ASM_VMCS_EXIT_REASON, %eax
     vmread  %rax, %rax
-    add     $8, %rsp
-    ret
+    mov     (VMX_VCPU_RSP - VMX_VCPU_GPR)(%rsp), %rsp
+    jmp     vmx_switched
 .size vmx_switch, . - vmx_switch
 
 .section .note.GNU-stack, "", @progbits

@@ -6,6 +6,7 @@
 #include "vmx/vmx.h"
 
 #include "arch/log.h"
+#include "arch/mitigation.h"
 
 #define SELDOM(condition) __builtin_expect(!!(condition), 0)
 
@@ -107,10 +108,12 @@ static __attribute__((noinline, cold)) enum exit_action refuse(struct vcpu *vcpu
 }
 
 // vmx_switch keeps nothing but RSP. So the compiler saves what C wants preserved once around the loop
-// below, instead of the switch at each exit.
+// below, instead of the switch at each exit. It is a jump there and back: see enter.S.
 static inline uint32_t switch_to_guest(uint64_t *gpr, struct vmx_vcpu *x) {
     uint32_t reason;
-    __asm__ volatile("call vmx_switch"
+    __asm__ volatile("jmp vmx_switch\n\t"
+                     ".globl vmx_switched\n"
+                     "vmx_switched:"
                      : "=a"(reason), "+D"(gpr), "+S"(x)
                      :
                      : "rbx", "rcx", "rdx", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
@@ -123,20 +126,27 @@ static inline bool has_work(const struct vcpu *vcpu, const struct cpu *cpu) {
             __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED)) != 0;
 }
 
-enum exit_action vmx_enter(struct vcpu *vcpu) {
+// The loop has no return but those that its own calls pair; before vmx_enter's own, what the guest left to
+// predict it by is pushed out.
+__attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     struct cpu *cpu = vcpu->cpu;
     enum exit_action action;
+    // What ran here meanwhile left in buffers must not be the guest's to sample.
+    if (mitigation.has_verw)
+        mitigation_empty_buffers();
     do {
         if (SELDOM(x->entry_work)) {
             action = prepare(vcpu);
             if (action != EXIT_RETRY)
-                return action;
+                break;
         }
         uint32_t reason = switch_to_guest(vcpu->page->gpr, x);
         watch_flags(x);
-        if (SELDOM(reason >= VMX_EXIT_COUNT))
-            return refuse(vcpu, reason);
+        if (SELDOM(reason >= VMX_EXIT_COUNT)) {
+            action = refuse(vcpu, reason);
+            break;
+        }
         cpu->exits[reason]++;
         vcpu->exits[reason]++;
         cpu->recent[cpu->recent_next++ % CPU_RECENT_EXITS] = (uint8_t)reason;
@@ -147,6 +157,7 @@ enum exit_action vmx_enter(struct vcpu *vcpu) {
             action = action == EXIT_BLOCK && !x->is_stepping ? EXIT_BLOCK : EXIT_RETRY;
         }
     } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
+    mitigation_fill_returns();
     return action;
 }
 

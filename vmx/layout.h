@@ -3,12 +3,12 @@
 #pragma once
 
 // Offsets in struct vmx_vcpu.
-#define VMX_VCPU_HOST_RSP    0
-#define VMX_VCPU_IS_LAUNCHED 8
+#define VMX_VCPU_GPR         8 // what HOST_RSP points at
+#define VMX_VCPU_RSP         16
+#define VMX_VCPU_IS_LAUNCHED 24
 
-// Fields by encoding: enum vmcs_field32 and enum vmcs_field_natural.
+// A field by its encoding: enum vmcs_field32.
 #define ASM_VMCS_EXIT_REASON 0x4402
-#define ASM_VMCS_HOST_RSP    0x6c14
 
 // vmx_switch: no exit, VT-x refused the VMCS. Above every basic exit reason.
 #define VMX_REFUSED 0x10000

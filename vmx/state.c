@@ -124,7 +124,7 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
 }
 
 // What is the same on each CPU; the rest is load.c's.
-static void write_host_constants(void) {
+static void write_host_constants(const struct vmx_vcpu *x) {
     vmcs_write16(VMCS_HOST_CS_SELECTOR, SELECTOR_KERNEL_CODE);
     vmcs_write16(VMCS_HOST_SS_SELECTOR, SELECTOR_KERNEL_DATA);
     vmcs_write16(VMCS_HOST_DS_SELECTOR, 0);
@@ -135,6 +135,7 @@ static void write_host_constants(void) {
     vmcs_write(VMCS_HOST_FS_BASE, ABI_STUB_ADDRESS); // the VMM's, as include/abi.h promises
     vmcs_write(VMCS_HOST_GS_BASE, 0);
     vmcs_write(VMCS_HOST_RIP, (uint64_t)vmx_exit_entry);
+    vmcs_write(VMCS_HOST_RSP, (uint64_t)&x->gpr);
 }
 
 void state_set_cr0(struct vmx_vcpu *x, uint64_t cr0) {
@@ -249,6 +250,7 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
         return ABI_ERROR_MEMORY;
     }
     vcpu->backend = x;
+    x->gpr = vcpu->page->gpr;
     x->vmcs_page = vmcs_page;
     x->vmcs = frame_of_kernel(vmcs_page);
     x->vpid = vpid_alloc();
@@ -261,7 +263,7 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
     write_controls(x, vcpu->vm);
     vmx_apic_create(vcpu);
     speculation_create(x);
-    write_host_constants();
+    write_host_constants(x);
     reset_power_on(vcpu);
     vmcs_clear(x->vmcs);
     if (previous.v != VMCS_NONE)

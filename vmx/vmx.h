@@ -31,7 +31,9 @@ _Static_assert(sizeof(struct vmx_msr) == 16, "Table 25-15");
 
 // One page, vcpu->backend. All of it belongs to the owner thread.
 struct vmx_vcpu {
-    uint64_t host_rsp;    // what VMCS_HOST_RSP holds
+    uint64_t pushed;      // enter.S: below HOST_RSP
+    uint64_t *gpr;        // at HOST_RSP: the page's
+    uint64_t rsp;         // of vmx_enter, while the guest runs
     uint32_t is_launched; // the VMCS's launch state
     uint32_t entry_work;  // enum vmx_entry_work
     hpa_t vmcs;
@@ -55,10 +57,10 @@ struct vmx_vcpu {
     bool is_spec_open;     // the guest reaches it without an exit
     _Alignas(16) struct vmx_msr spec_guest, spec_host; // what the guest has, and the host
 };
-_Static_assert(offsetof(struct vmx_vcpu, host_rsp) == VMX_VCPU_HOST_RSP, "enter.S");
+_Static_assert(offsetof(struct vmx_vcpu, gpr) == VMX_VCPU_GPR, "enter.S");
+_Static_assert(offsetof(struct vmx_vcpu, rsp) == VMX_VCPU_RSP, "enter.S");
 _Static_assert(offsetof(struct vmx_vcpu, is_launched) == VMX_VCPU_IS_LAUNCHED, "enter.S");
 _Static_assert(ASM_VMCS_EXIT_REASON == VMCS_EXIT_REASON, "enter.S");
-_Static_assert(ASM_VMCS_HOST_RSP == VMCS_HOST_RSP, "enter.S");
 _Static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE, "one page");
 
 // A general register of the guest, read once: a VMM may change its page at any time, and what was
@@ -77,9 +79,8 @@ static inline uint64_t vmx_edx_eax(const struct vcpu *vcpu) {
 
 // ---- enter.S ------------------------------------------------------------------------------------
 
-// uint32_t vmx_switch(uint64_t *gpr, struct vmx_vcpu *x): enters the guest with the general registers of
-// gpr[] (but RSP) and stores them there after the exit. Returns the exit reason, or VMX_REFUSED when there
-// was no exit because VT-x refused the VMCS. Not for C to call: it keeps no register but RSP.
+// vmx_switch enters the guest with the general registers of gpr[] (but RSP) and stores them there after the exit.
+// It ends with the exit reason, or VMX_REFUSED when there was no exit because VT-x refused the VMCS. enter.c's only.
 extern const uint8_t vmx_exit_entry[]; // HOST_RIP
 
 // ---- enter.c, load.c, state.c, registers.c ------------------------------------------------------

@@ -14,6 +14,7 @@ from runner.machine import run_machine
 
 TIMEOUT = 600
 TSC_HZ = 50_000_000  # of scripts/run's machines
+MITIGATED = "_mitigated"  # behind the name of a figure that is measured twice
 GUESTS = BUILD / "tests" / "bench"
 
 
@@ -51,12 +52,20 @@ def costs_of(run):
     return {match[1]: int(match[2]) for match in lines if match}
 
 
+def costs(name, words, cpus):
+    """Once as KVM's figures are, and once with all that this CPU needs against side channels."""
+    vm = guest("costs", "costs", words, vcpus=2)
+    off = costs_of(boot(name, [vm], cpus, "--append-cmdline", "mitigations=off"))
+    on = costs_of(boot(f"{name}-mitigated", [vm], cpus))
+    return off | {name + MITIGATED: value for name, value in on.items()}
+
+
 def measure_exits():
-    return costs_of(boot("costs", [guest("costs", "costs", "cpus=2", vcpus=2)], 1))
+    return costs("costs", "cpus=2", 1)
 
 
 def measure_pair():
-    return costs_of(boot("pair", [guest("costs", "costs", "cpus=2 pair", vcpus=2)], 2))
+    return costs("pair", "cpus=2 pair", 2)
 
 
 # An idle Debian
@@ -144,6 +153,8 @@ WEIGHTS = {"light": 100, "middle": 200, "heavy": 400}
 CAP = 25  # percent
 HOGS = {"hog-off": "off", "hog-exits": "exits", "hog-ports": "ports", "hog-ipis": "ipis"}
 HOG_SECONDS = 9
+FLOOD_CAP = 5  # percent
+FLOOD_SECONDS = 8
 
 
 def share_of(run, vm):
@@ -203,12 +214,23 @@ def measure_realtime():
     }
 
 
+def measure_flood():
+    """A busy VM, and a process in a VMM's place that may have 5 % of the CPU: it signals, prints and reports
+    as fast as it can, and what the supervisor does then is not charged to it."""
+    storm = str(BUILD / "guests" / "wall" / "storm.elf")
+    words = f"seconds={FLOOD_SECONDS} signals foreign reports prints"
+    attacker = {**guest("flood", "share", words, cap=FLOOD_CAP), "kernel": storm, "vmm": storm}
+    run = boot("flood", [guest("victim", "share", WINDOW), attacker], 1, "--test-keys")
+    return {"flood_beside": math.ceil(1000 - 1000 * share_of(run, "victim"))}
+
+
 MEASURES = [
     (measure_exits, ["exit_cpuid", "exit_out_vmm", "exit_mmio_read_vmm", "tsc_deadline", "self_ipi"]
      + ["timer_running", "timer_halted", "vcpu_switch"]),
     (measure_pair, ["ipi_running", "ipi_halted"]),
     (measure_shares, ["share_weights", "dedicated_gaps", "dedicated_timer_exits"]),
     (measure_cap, ["cap_alone"]),
+    (measure_flood, ["flood_beside"]),
     (measure_realtime, ["realtime_misses", "realtime_worst", "realtime_begun", "cap_beside"]),
     (measure_idle, ["idle_exits", "idle_exits_beyond"]),
     (measure_start, ["boot_to_guest"]),

@@ -37,7 +37,7 @@ class Case:
     def on_restricted(self):
         """The same where there is no unrestricted guest: without real mode no second processor starts."""
         end = TOO_FEW if self.vcpus > 1 else self.restricted_end or self.end
-        return replace(self, end=end)
+        return replace(self, end=end, prints=self.prints if end == self.end else ())
 
 
 TOO_FEW = "debug-exit 2"  # SMP_TOO_FEW of guests/tiny/runtime/smp.h

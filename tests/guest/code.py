@@ -54,4 +54,5 @@ def code_job(model, words, exits_each, says):
 
 JOBS = {
     "code-pages": code_job("corei7_skylake_x", "", exits_each=2, says=True),
+    "code-pages-off": code_job("corei7_skylake_x", "mitigations=off", exits_each=1, says=False),
 }

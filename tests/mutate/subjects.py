@@ -63,7 +63,7 @@ FUNCTIONS = {
     "lib/ring.c": "ring_writer_room ring_reader_count ring_read ring_write",
     # The supervisor: who gets what, and who says what.
     "supervisor/manifest.c": "is_name parse_restart is_safe_to_check manifest_parse",
-    "supervisor/line.c": "line_add line_sanitize",
+    "supervisor/line.c": "line_add line_take line_sanitize",
     "supervisor/restart.c": "next_delay",
     "supervisor/placement.c": "leaves_enough is_trusted placement_release",
     "supervisor/partition.c": "check partition_close",

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from .job import ROOT
 
+KEY = "0123456789abcdef"
+
 _LINE = re.compile(r"\[([a-z0-9-]+)\] (.*)")
 _END = re.compile(r"vm (\S+): (.*)")
 
@@ -74,7 +76,8 @@ def run_machine(context, name, vms, options=(), timeout=600):
     manifest = context.log.with_name(f"{name}.toml")
     log = context.log.with_name(f"{name}.log")
     write_manifest(manifest, vms)
-    command = ["scripts/run", "--batch", "--no-build", "--target", "bochs"]
+    # A key of each run's own would be another image, and boots are compared.
+    command = ["scripts/run", "--batch", "--no-build", "--target", "bochs", "--verdict", KEY]
     command += ["--manifest", manifest, "--log", log, "--timeout", timeout, *options]
     return run_command(command, log, timeout + 60)
 

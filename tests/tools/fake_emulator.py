@@ -12,25 +12,26 @@ import time
 from pathlib import Path
 
 FIRMWARE = b"\x1b[2J\x1b[01;01HBdsDxe: starting Boot0001\r\nbulkhead: 4 modules\r\n"
-ENDED = b"[bulkhead] vm demo: powered off\r\n[bulkhead] all VMs ended\r\n"
+OURS = b"testkey0 [bulkhead] "  # what run_fake.py tells the tool to believe
+ENDED = OURS + b"vm demo: powered off\r\n" + OURS + b"all VMs ended\r\n"
 
 
 def good(com1):
-    com1.write(FIRMWARE + b"[bulkhead] hello\r\n[demo] x\r\n" + ENDED)
+    com1.write(FIRMWARE + OURS + b"hello\r\n[demo] x\r\n" + ENDED)
 
 
 def reset(com1):
-    com1.write(b"[bulkhead] hello\r\n" + ENDED.replace(b"powered off", b"reset"))
+    com1.write(OURS + b"hello\r\n" + ENDED.replace(b"powered off", b"reset"))
 
 
 def panic(com1):
     """Panics and stays."""
-    com1.write(b"[bulkhead] hello\r\n[bulkhead] panic: lost\r\n")
+    com1.write(OURS + b"hello\r\n" + OURS + b"panic: lost\r\n")
     time.sleep(60)
 
 
 def triple_fault(com1):
-    com1.write(b"[bulkhead] hello\r\n")
+    com1.write(OURS + b"hello\r\n")
     Path("bochs.log").write_text("e[CPU0 ] exception(): 3rd (13) exception\n", encoding="ascii")
     time.sleep(60)
 
@@ -49,18 +50,31 @@ def firmware(com1):
 def hang(com1):
     """Never ends, and does not even end when asked to."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    com1.write(FIRMWARE + b"[bulkhead] hello\r\n")
+    com1.write(FIRMWARE + OURS + b"hello\r\n")
     time.sleep(60)
 
 
 def shell(com1):
     """Echoes what is typed behind a prompt, with each byte's number, until `x`."""
-    com1.write(FIRMWARE + b"[bulkhead] hello\r\n~ # ")
+    com1.write(FIRMWARE + OURS + b"hello\r\n~ # ")
     while (key := com1.read(1)) not in (b"x", b""):
         com1.write(key if key.isalnum() else b"<%d>" % key[0])
         if key == b"\r":
             com1.write(b"\r\n~ # ")
     com1.write(b"\r\nbye\r\n")
+
+
+def rude(com1):
+    """Leaves a string open, with letters hidden and a mouse that reports; then is gone."""
+    com1.write(FIRMWARE + OURS + b"hello\r\n\x1b[8m\x1b[?1000h\x1b[c\x1b]0;secret")
+
+
+def forging(com1):
+    """A guest's text stands where the hypervisor's would."""
+    forged = b"[bulkhead] panic: forged\r\n[bulkhead] vm demo: crashed: forged\r\n"
+    com1.write(OURS + b"hello\r\n" + forged + b"testkey1 [bulkhead] panic: forged\r\n")
+    time.sleep(2)  # well beyond what the tool waits after a panic
+    com1.write(b"[demo] no newline" + ENDED)
 
 
 def main():

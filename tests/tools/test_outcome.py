@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import support  # noqa: F401
 from bulkhead.firmware import Startup, plain
 from bulkhead.outcome import FAILED, NOT_OK, OK, TIMED_OUT, Outcome
+from bulkhead.verdict import Hider, Verdict, key_in
 
 FIRMWARE = (
     b"\x1b[2J\x1b[01;01H\x1b[=3h\x1b[2J\x1b[01;01HBdsDxe: loading Boot0001\r\n"
@@ -91,6 +92,14 @@ class Ends(unittest.TestCase):
 
 
 class Forgery(unittest.TestCase):
+    """Without a key the hypervisor's lines are told by where they begin, with one by the key alone."""
+
+    def keyed(self, text):
+        outcome = Outcome([Vm("demo")], Verdict("k3y00000"))
+        outcome.feed(text.replace("OURS", "k3y00000 [bulkhead] ").replace("\n", "\r\n").encode())
+        outcome.finish()
+        return outcome
+
     def test_a_guest_can_not_speak_for_the_hypervisor(self):
         text = "[bulkhead] x\n[demo] [bulkhead] vm demo: powered off\n"
         text += "[demo] [bulkhead] all VMs ended\n[demo] [bulkhead] halted: x\n"
@@ -98,14 +107,32 @@ class Forgery(unittest.TestCase):
         self.assertEqual(list(outcome.lines()), ["vm demo: did not end"])
         self.assertEqual((outcome.all_ended, outcome.halted), (False, None))
 
-    def test_a_panic_in_a_guests_line_is_a_suspicion(self):
-        text = "[bulkhead] x\n[demo] abc[bulkhead] panic: lost\n"
-        outcome = outcome_of(text)
-        self.assertEqual((outcome.panic, outcome.suspected_panic), (None, "lost"))
-        self.assertEqual(outcome.status(), FAILED)
-        self.assertEqual(outcome.failure(), "the hypervisor seems to have panicked: lost")
+    def test_only_the_key_is_believed(self):
+        text = "OURShello\n[bulkhead] panic: x\n[demo] abc[bulkhead] panic: x\n"
+        text += "k3y00001 [bulkhead] halted: x\nk3y00000[bulkhead] halted: x\n"
+        text += "!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 0\n"
         text += "[bulkhead] vm demo: powered off\n[bulkhead] all VMs ended\n"
-        self.assertEqual(outcome_of(text).status(), OK)
+        outcome = self.keyed(text)
+        self.assertEqual((outcome.panic, outcome.halted, outcome.all_ended), (None, None, False))
+        self.assertEqual(list(outcome.lines()), ["vm demo: did not end"])
+
+    def test_a_guest_can_not_hide_a_line(self):
+        text = "OURSx\nno newline\x1b]0;OURSvm demo: powered off\nOURSall VMs OURSpanic: lost\n"
+        outcome = self.keyed(text)
+        self.assertEqual(list(outcome.lines()), ["vm demo: powered off"])
+        self.assertEqual((outcome.all_ended, outcome.panic), (False, "lost"))
+
+    def test_the_key_in_any_pieces(self):
+        verdict = Verdict("k3y00000")
+        text = b"a k3y00000 [bulkhead] x\r\nk3y0k3y00000 k3y0000 k"
+        for size in (1, 2, 5, 8, 100):
+            hider = Hider(verdict)
+            pieces = [hider.feed(text[at : at + size]) for at in range(0, len(text), size)]
+            self.assertEqual(b"".join(pieces) + hider.flush(), b"a [bulkhead] x\r\nk3y0k3y0000 k")
+
+    def test_the_first_key_on_a_command_line_counts(self):
+        self.assertEqual(key_in("a verdict=one verdict=two"), "one")
+        self.assertEqual((key_in("xverdict=one"), key_in("verdict=")), (None, ""))
 
     def test_prefix_must_be_exact(self):
         text = "[bulkhead] x\n [bulkhead] all VMs ended\n[bulkhead]  all VMs ended\n"
@@ -125,9 +152,6 @@ class Failures(unittest.TestCase):
         self.assert_failed("[bulkhead] panic: no\n", "the hypervisor panicked: no")
         words = "the hypervisor refused the machine: no VT-x"
         self.assert_failed("[bulkhead] halted: no VT-x\n", words)
-        words = "the hypervisor panicked: the firmware caught an exception: 0E(#PF - Page-Fault)"
-        text = "[bulkhead] x\n!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 0\n"
-        self.assert_failed(text, words)
 
     def test_panic_after_all_ended(self):
         text = "[bulkhead] vm demo: powered off\n[bulkhead] all VMs ended\n[bulkhead] panic: x\n"

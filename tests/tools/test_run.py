@@ -10,11 +10,13 @@ import subprocess
 import sys
 import termios
 import time
+import tty
 import unittest
 from pathlib import Path
 
 from support import DEMO, PATIENCE, DirectoryCase, read_if_there, wait_for
 from bulkhead.relay import ESCAPE, PROMPT_SECONDS, Escape, Keyboard, Script
+from bulkhead.screen import FENCE, FENCE_ANSWER, RESET
 
 
 class RunCase(DirectoryCase):
@@ -28,6 +30,7 @@ class RunCase(DirectoryCase):
     def argv(self, scenario, *options):
         fake = str(Path(__file__).with_name("run_fake.py"))
         argv = [sys.executable, fake, scenario, "--target", "bochs", "--manifest", "m.toml"]
+        argv += ["--verdict", "testkey0"]  # as fake_emulator.py has it
         return [*argv, "--build", "build", "--no-build", *options]
 
     @property
@@ -67,6 +70,17 @@ class Batch(RunCase):
         self.assertEqual(self.batch("panic"), (3, "vm demo: did not end\n"))
         words = "run: the hypervisor panicked: lost; all it printed is in run.log\n"
         self.assertEqual(self.stderr, words)
+
+    def test_forged_lines_decide_nothing(self):
+        self.assertEqual(self.batch("forging"), (0, "vm demo: powered off\n"))
+        self.assertEqual(self.stderr, "")
+
+    def test_key_on_the_command_line(self):
+        for words in ("verdict=short", "verdict=no_letters!", "verdict="):
+            status, _ = self.batch("good", "--append-cmdline", words)
+            self.assertEqual((status, self.stderr.count("\n")), (64, 1), words)
+        self.assertEqual(self.batch("good", "--verdict", "x")[0], 64)
+        self.assertEqual(self.batch("good", "--append-cmdline", "verdict=anotherkey")[0], 3)
 
     def test_triple_fault(self):
         self.assertEqual(self.batch("triple_fault"), (3, "vm demo: did not end\n"))
@@ -219,6 +233,35 @@ class Terminal(RunCase):
         self.expect(b"~ # ")
         self.type(b"\x1d\x1d")
         self.assertEqual(self.end(), 130)
+
+    def test_soft_reset_at_the_end(self):
+        self.start("rude")
+        self.expect(FENCE)
+        self.assertEqual(self.screen.count(RESET), 1)
+        self.assertGreater(self.screen.index(RESET), self.screen.index(b"secret"))
+        self.type(FENCE_ANSWER)
+        self.assertEqual(self.end(), 0)
+
+    def test_late_answers_are_not_typed_into_the_shell(self):
+        self.start("rude")
+        self.expect(FENCE)
+        for answer in (b"\x1b[?64;1;2c", b"\x1b[M !!", FENCE_ANSWER):
+            time.sleep(0.2)
+            self.type(answer)
+        self.assertEqual(self.end(), 0)
+        tty.setraw(self.slave, termios.TCSANOW)
+        self.addCleanup(termios.tcsetattr, self.slave, termios.TCSANOW, self.before)
+        self.assertEqual(select.select([self.slave], [], [], 0.1)[0], [])
+
+    def test_key_stays_hidden(self):
+        self.start("shell")
+        self.expect(b"~ # ")
+        self.type(b"test")  # as the key begins
+        self.expect(b"test")
+        self.type(b"x")
+        self.assertEqual(self.end(), 0)
+        self.assertIn(b"\n[bulkhead] hello", self.screen)
+        self.assertNotIn(b"testkey0", self.screen + read_if_there(self.work / "run.log"))
 
     def test_terminal_is_restored_when_killed(self):
         self.start("hang")

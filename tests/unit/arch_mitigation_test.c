@@ -10,13 +10,15 @@
 #include <string.h>
 
 static unsigned ibpb_count, l1d_count, ibrs_count;
+static uint64_t spec_ctrl;
 static char said[1024];
 
 static void paper_wrmsr(uint32_t msr, uint64_t value) {
-    cr_assert_eq(value, 1);
+    cr_assert(value == 1 || msr == 0x48);
     ibpb_count += msr == 0x49;
     l1d_count += msr == 0x10b;
     ibrs_count += msr == 0x48;
+    spec_ctrl = msr == 0x48 ? value : spec_ctrl;
 }
 __attribute__((format(printf, 1, 2))) static void paper_log_line(const char *format, ...) {
     size_t used = strlen(said);
@@ -26,11 +28,13 @@ __attribute__((format(printf, 1, 2))) static void paper_log_line(const char *for
     va_end(arguments);
     strcat(said, "\n");
 }
-static struct cpuid_result paper_leaf1, paper_leaf7, paper_amd;
+static struct cpuid_result paper_leaf1, paper_leaf7, paper_leaf7_2, paper_amd;
 static uint64_t paper_capabilities;
 static unsigned rdmsr_count;
 static struct cpuid_result paper_cpuid(uint32_t leaf, uint32_t subleaf) {
-    cr_assert_eq(subleaf, 0);
+    cr_assert(subleaf == 0 || (leaf == 7 && subleaf == 2 && paper_leaf7.eax >= 2));
+    if (subleaf == 2)
+        return paper_leaf7_2;
     switch (leaf) {
     case 1:
         return paper_leaf1;
@@ -70,9 +74,12 @@ void paper_split_clear(struct cpu *cpu) {
 #define MD_CLEAR  (1u << 10)
 #define RTM       (1u << 11)
 
+static uint32_t bhi; // CPUID.7.2:EDX
+
 static struct mitigation intel(uint32_t ebx, uint32_t edx, uint64_t capabilities) {
     return mitigation_judge(true, (struct cpuid_result){0, ebx, 0, edx},
-                            (struct cpuid_result){0, 0, 0, 0}, capabilities);
+                            (struct cpuid_result){0, 0, 0, bhi}, (struct cpuid_result){0, 0, 0, 0},
+                            capabilities);
 }
 
 // Nehalem as it was sold, with no microcode of 2018.
@@ -116,17 +123,43 @@ Test(mitigation, l1d_flush_is_not_needed_where_somebody_else_does_it) {
 
 Test(mitigation, amd_needs_predictors_alone) {
     struct cpuid_result none = {0, 0, 0, 0}, amd = {0, 1 << 12, 0, 0};
-    struct mitigation m = mitigation_judge(false, none, amd, 0);
+    struct mitigation m = mitigation_judge(false, none, none, amd, 0);
     cr_expect(m.has_ibpb);
     cr_expect_not(m.needs_verw || m.needs_l1d_flush || m.has_page_hazard || m.has_verw);
-    cr_expect_not(mitigation_judge(false, none, none, 0).has_ibpb);
+    cr_expect(m.fills_returns && !m.splits_tables && !m.lacks_bhi);
+    cr_expect_not(mitigation_judge(false, none, none, none, 0).has_ibpb);
 }
+
+// "Meltdown": who does not say that it is free of it is not, also under a hypervisor that hides the register.
+Test(mitigation, tables_are_split_where_ring_3_could_read_through) {
+    cr_expect(intel(0, SPEC_CTRL, 0).splits_tables);
+    cr_expect(intel(0, SPEC_CTRL | ARCH_CAPS, 0x2a).splits_tables);
+    cr_expect_not(intel(0, SPEC_CTRL | ARCH_CAPS, 1).splits_tables);
+}
+
+Test(mitigation, branch_history_is_cut_off_where_the_cpu_can) {
+    const uint64_t eibrs = 0x6b, bhi_no = 1 << 20;
+    struct mitigation m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs);
+    cr_expect(m.spec_ctrl == 1 && m.lacks_bhi, "Ice Lake");
+    m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs | bhi_no);
+    cr_expect(m.spec_ctrl == 1 && !m.lacks_bhi);
+    bhi = 1 << 4;
+    m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs);
+    cr_expect(m.spec_ctrl == 0x401 && !m.lacks_bhi, "Sapphire Rapids");
+    bhi = 0xf & ~(1u << 4); // its neighbours
+    cr_expect_eq(intel(0, SPEC_CTRL | ARCH_CAPS, eibrs).spec_ctrl, 1);
+    bhi = 0;
+    cr_expect_not(intel(0, SPEC_CTRL, 0).lacks_bhi,
+                  "without enhanced IBRS that is not what is missing");
+}
+
+static bool is_off;
 
 static void boot(const char *vendor, uint32_t ebx, uint32_t edx, uint64_t capabilities) {
     strcpy(cpu_features.vendor, vendor);
     paper_leaf7 = (struct cpuid_result){0, ebx, 0, edx};
     paper_capabilities = capabilities;
-    mitigation_init(false);
+    mitigation_init(is_off);
     mitigation_init_cpu();
     mitigation_report();
 }
@@ -143,7 +176,7 @@ Test(mitigation, report_names_what_is_missing) {
     cr_expect_not_null(strstr(said, "missing: IBPB VERW L1D flush ("));
     cr_expect_not_null(strstr(said, "missing: enhanced IBRS"));
     said[0] = '\0';
-    boot("GenuineIntel", 0, SPEC_CTRL | MD_CLEAR | L1D | ARCH_CAPS, 0x6b);
+    boot("GenuineIntel", 0, SPEC_CTRL | MD_CLEAR | L1D | ARCH_CAPS, 0x6b | 1 << 20);
     cr_expect_null(strstr(said, "missing"));
     cr_expect_str_eq(said,
                      "side channels: between domains: return stack, IBPB, VERW; enhanced IBRS\n");
@@ -176,4 +209,62 @@ Test(mitigation, barrier_is_without_what_the_cpu_lacks_or_needs_not) {
     boot("GenuineIntel", 0, L1D | ARCH_CAPS, 1); // RDCL_NO
     run(&cpus[0], 2);
     cr_expect(cpus[0].barriers == 2 && ibpb_count == 0 && l1d_count == 0);
+}
+
+Test(mitigation, off_is_off_and_said) {
+    is_off = true;
+    boot("GenuineIntel", RTM, SPEC_CTRL | MD_CLEAR | L1D, 0);
+    struct mitigation off = {.is_off = true};
+    cr_expect_arr_eq(&mitigation, &off, sizeof(off));
+    cr_expect_not_null(strstr(said, "mitigations=off"));
+    run(&cpus[0], 1);
+    cr_expect(cpus[0].barriers == 1 && ibpb_count + l1d_count + ibrs_count + clear_count == 0);
+    // What the CPU is does not change by it.
+    boot("GenuineIntel", 0, SPEC_CTRL | ARCH_CAPS, 0x6b);
+    cr_expect(mitigation.capabilities == 0x6b && !mitigation.splits_tables);
+    cr_expect_eq(mitigation.spec_ctrl, 0);
+}
+
+Test(mitigation, split_says_so_and_uses_pcids) {
+    paper_leaf1.ecx = 1 << 17;
+    boot("GenuineIntel", 0, SPEC_CTRL | ARCH_CAPS, 0x6b);
+    cr_expect_not(mitigation.has_pcid, "nothing to tell apart");
+    boot("GenuineIntel", 0, SPEC_CTRL, 0);
+    cr_expect(mitigation.has_pcid);
+    cr_expect_not_null(strstr(said, "page tables are split"));
+    run(&cpus[0], 1);
+    cr_expect_eq(clear_count, 1, "the entry stacks are the last domain's");
+    paper_leaf1.ecx = 0;
+    boot("GenuineIntel", 0, SPEC_CTRL, 0);
+    cr_expect_not(mitigation.has_pcid);
+}
+
+Test(mitigation, spec_ctrl_is_written_where_it_has_bits) {
+    paper_leaf7.eax = 2;
+    paper_leaf7_2.edx = 1 << 4;
+    strcpy(cpu_features.vendor, "GenuineIntel");
+    paper_leaf7.edx = SPEC_CTRL | ARCH_CAPS;
+    paper_capabilities = 0x6b;
+    mitigation_init(false);
+    mitigation_init_cpu();
+    cr_expect_eq(spec_ctrl, 0x401);
+    mitigation_report();
+    cr_expect_not_null(strstr(said, "BHI_DIS_S"));
+    cr_expect_null(strstr(said, "missing: BHI_DIS_S"));
+}
+
+// Words below RSP behind the fill: addresses of calls, six bytes apart, that lead to INT3.
+Test(mitigation, fill_is_32_calls_to_nowhere) {
+    mitigation.fills_returns = true;
+    uint64_t words[32], *to = words, size = sizeof(words);
+    mitigation_fill_returns();
+    __asm__ volatile("lea -256(%%rsp), %%rsi\n\trep movsb"
+                     : "+D"(to), "+c"(size)
+                     :
+                     : "rsi", "memory");
+    for (unsigned i = 0; i < 32; i++) {
+        cr_expect_eq(*(const uint8_t *)words[i], 0xcc, "entry %u", i);
+        if (i > 0)
+            cr_expect_eq(words[i - 1] - words[i], 6);
+    }
 }

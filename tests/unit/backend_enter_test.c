@@ -5,7 +5,9 @@
 
 #include "vmx_support.h"
 
+#include "arch/mitigation.h"
 #include "arch/traps.h"
+#include "vmx/exit.h"
 
 enum {
     REASON_EXCEPTION = 0,
@@ -399,4 +401,60 @@ Test(backend_enter, creation_leaves_the_current_vmcs) {
     vmx_vcpu_destroy(&second);
     cr_expect_null(second.backend);
     cr_expect_eq(vpid_alloc(), vpid, "its VPID is free again");
+}
+
+// What lies below RSP behind vmx_enter: its last calls' return addresses.
+extern uint64_t left_behind[512];
+uint64_t left_behind[512];
+static __attribute__((noinline)) void enter_and_look(void) {
+    struct vcpu *vcpu = &paper_vcpu;
+    __asm__ volatile("mov %%rsp, %%rbx\n\t"
+                     "and $-16, %%rsp\n\t"
+                     "call vmx_enter\n\t"
+                     "lea -4096(%%rsp), %%rsi\n\t"
+                     "lea left_behind(%%rip), %%rdi\n\t"
+                     "mov $4096, %%ecx\n\t"
+                     "rep movsb\n\t"
+                     "mov %%rbx, %%rsp"
+                     : "+D"(vcpu)
+                     :
+                     : "rax", "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "cc", "memory");
+}
+
+// Calls in a row, six bytes apart.
+static unsigned longest_fill(void) {
+    unsigned longest = 0, run = 0;
+    for (unsigned i = 1; i < ARRAY_COUNT(left_behind); i++) {
+        run = left_behind[i - 1] - left_behind[i] == 6 ? run + 1 : 0;
+        longest = MAX(longest, run);
+    }
+    return longest + 1;
+}
+
+// What the guest's calls left is not what vmx_enter's own return is predicted by, however it ends.
+Test(backend_enter, return_stack_is_filled_where_the_loop_is_left) {
+    const uint32_t ends[] = {VMX_EXIT_TRIPLE_FAULT, (uint32_t)EXIT_REASON_ENTRY_FAILED | 33,
+                             REASON_HLT};
+    for (unsigned i = 0; i < ARRAY_COUNT(ends); i++) {
+        for (unsigned is_on = 0; is_on < 2; is_on++) {
+            paper.entries = paper.step_count = 0;
+            paper.reasons[0] = ends[i];
+            mitigation.fills_returns = is_on != 0;
+            memset(left_behind, 0, sizeof(left_behind));
+            enter_and_look();
+            cr_expect_eq(longest_fill() >= 32, is_on != 0, "reason %#x", ends[i]);
+        }
+    }
+}
+
+Test(backend_enter, buffers_are_empty_before_the_guest_runs_and_after_an_interrupt) {
+    unsigned first, entry;
+    mitigation.has_verw = true;
+    paper.reasons[0] = VMX_EXIT_TRIPLE_FAULT;
+    vmx_enter(&paper_vcpu);
+    cr_assert(paper_did(STEP_VERW, &first) && paper_did(STEP_ENTRY, &entry));
+    cr_expect_lt(first, entry);
+    paper.step_count = 0;
+    exit_external_interrupt(&paper_vcpu);
+    cr_expect(paper_did(STEP_VERW, NULL));
 }

@@ -28,6 +28,7 @@
 #define lock_take            con_test_lock_take
 #define lock_drop            con_test_lock_drop
 #define log_set_sink         con_test_log_set_sink
+#define log_mark             con_test_log_mark
 #define space_map_device     con_test_space_map_device
 #define ring_writer_open     con_test_ring_writer_open
 #define ring_reader_open     con_test_ring_reader_open
@@ -57,6 +58,7 @@ static struct {
 } wire;
 
 static struct event con_test_event;
+char log_mark[LOG_MARK_MAX + 2];
 
 bool uart_init(void) {
     return !wire.is_missing;
@@ -70,11 +72,12 @@ bool uart_receive(uint8_t *byte) {
 uint32_t uart_send_room(void) {
     return wire.is_stuck ? 0 : wire.room;
 }
-void uart_send(uint8_t byte) {
-    cr_assert_gt(wire.room, 0, "FIFO overrun");
-    wire.room--;
-    cr_assert_lt(wire.out_size, WIRE_SIZE);
-    wire.out[wire.out_size++] = (char)byte;
+void uart_send(const uint8_t *bytes, uint32_t count) {
+    cr_assert_geq(wire.room, count, "FIFO overrun");
+    wire.room -= count;
+    cr_assert_leq(wire.out_size + count, WIRE_SIZE);
+    memcpy(&wire.out[wire.out_size], bytes, count);
+    wire.out_size += count;
 }
 bool uart_wait_room(void) {
     wire.wait_count++;
@@ -201,6 +204,20 @@ Test(drivers_console, log_line_starts_on_a_line_of_its_own) {
     con_test_line("[bulkhead] y\n");
     console_drain();
     con_test_expect("login: \r\n[bulkhead] x\r\na\n[bulkhead] y\r\n");
+}
+
+// Where nobody else can write it: on the wire, before each line of the log and no other, and not on the screen.
+Test(drivers_console, mark_stands_before_each_line_of_the_log) {
+    strcpy(log_mark, "k3y ");
+    cr_assert_eq(console_write("[bulkhead] panic: forged\nno newline", 35), 35);
+    con_test_line("[bulkhead] x\n");
+    cr_assert_eq(console_write("a\n", 2), 2);
+    console_panic_mode();
+    con_test_line("[bulkhead] panic: y\n");
+    con_test_expect("[bulkhead] panic: forged\nno newline\r\nk3y [bulkhead] x\r\na\n"
+                    "k3y [bulkhead] panic: y\r\n");
+    cr_assert_eq(wire.screen_size, 16 + 13 + 20);
+    log_mark[0] = '\0';
 }
 
 Test(drivers_console, log_is_never_lost_when_full) {

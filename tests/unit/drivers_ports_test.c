@@ -4,6 +4,7 @@
 #define x86_inb              prt_test_inb
 #define x86_inw              prt_test_inw
 #define x86_outb             prt_test_outb
+#define x86_outsb            prt_test_outsb
 #define x86_outw             prt_test_outw
 #define acpi_info            prt_test_acpi_info
 #define console_drain        prt_test_console_drain
@@ -22,6 +23,7 @@ static uint8_t prt_test_inb(uint16_t port);
 static uint16_t prt_test_inw(uint16_t port);
 static void prt_test_outb(uint16_t port, uint8_t value);
 static void prt_test_outw(uint16_t port, uint16_t value);
+static void prt_test_outsb(uint16_t port, const uint8_t *bytes, size_t count);
 
 #include "drivers/power.c"
 #include "drivers/uart.c"
@@ -134,6 +136,20 @@ Test(drivers_ports, power_off_without_tables_only_says_no) {
     cr_assert_not(power_off());
     cr_assert_eq(ports.write_count, 0);
     cr_assert(ports.is_drained);
+}
+
+static void prt_test_outsb(uint16_t port, const uint8_t *bytes, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        prt_test_outb(port, bytes[i]);
+}
+
+Test(drivers_ports, uart_sends_all_in_order) {
+    cr_assert(uart_init());
+    ports.write_count = 0;
+    uart_send((const uint8_t *)"ab", 2);
+    cr_assert_eq(ports.write_count, 2);
+    expect_write(0, COM1 + UART_DATA, 'a');
+    expect_write(1, COM1 + UART_DATA, 'b');
 }
 
 Test(drivers_ports, uart_is_found_and_set_up) {

@@ -27,6 +27,12 @@ Test(kernel_log, lines_have_prefix_and_newline) {
     cr_expect_str_eq(heard, "[bulkhead] CPU 3: fine\n");
 }
 
+Test(kernel_log, lines_are_printable) {
+    log_set_sink(sink);
+    log_line("CPU: %s", "\x1b[2J\n[bulkhead] x\x7f\x80");
+    cr_expect_str_eq(heard, "[bulkhead] CPU: ?[2J?[bulkhead] x??\n");
+}
+
 Test(kernel_log, lines_before_the_sink_are_handed_over_in_order) {
     log_line("one");
     log_line("two");
@@ -34,6 +40,20 @@ Test(kernel_log, lines_before_the_sink_are_handed_over_in_order) {
     cr_expect_str_eq(heard, "[bulkhead] one\n[bulkhead] two\n");
     log_line("three");
     cr_expect_str_eq(heard, "[bulkhead] one\n[bulkhead] two\n[bulkhead] three\n");
+}
+
+Test(kernel_log, mark_is_the_first_key_of_the_command_line) {
+    log_set_mark("console=batch verdict=");
+    cr_expect_str_eq(log_mark, "");
+    log_set_mark("verdict=0123456789012345678901234567890123 verdict=1");
+    cr_expect_str_eq(log_mark, "", "too long");
+    log_set_mark("xverdict=no console=batch verdict=abc123 verdict=later");
+    cr_expect_str_eq(log_mark, "abc123 ");
+    log_set_mark("verdict=01234567890123456789012345678901");
+    cr_expect_str_eq(log_mark, "01234567890123456789012345678901 ");
+    log_line("plain here");
+    log_set_sink(sink);
+    cr_expect_str_eq(heard, "[bulkhead] plain here\n", "it is the console's to print");
 }
 
 Test(kernel_log, long_line_is_cut_but_ends) {

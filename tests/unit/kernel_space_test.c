@@ -150,6 +150,9 @@ Test(space, auditor_sees_what_a_user_root_must_not_have) {
     cr_expect(space_is_user_root(user_root, &pt), "not yet shown");
     space_user_show(user_root, &pt, 0x400000);
     cr_expect(space_is_user_root(user_root, &pt));
+    user[KERNEL_ROOT + 1] ^= BIT(5);
+    cr_expect(space_is_user_root(user_root, &pt), "the processor used an entry");
+    user[KERNEL_ROOT + 1] ^= BIT(5);
     user[3] = user[0];
     cr_expect_not(space_is_user_root(user_root, &pt));
     user[3] = 0;

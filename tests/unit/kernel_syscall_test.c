@@ -36,7 +36,7 @@ bool user_write(uint64_t to, const void *from, size_t size) {
         memcpy((void *)to, from, size);
     return is_user(to, size);
 }
-void trap_before_user(void) {
+void trap_after_call(void) {
     object_bury();
     cr_assert_eq(cpu_current()->locks_held, 0, "a lock is held on the way out");
 }

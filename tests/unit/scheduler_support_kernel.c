@@ -65,6 +65,7 @@ void vcpu_evict(void) {
         self->stored_domain = self->loaded_domain;
     self->loaded_domain = 0;
 }
+struct mitigation mitigation;
 void mitigation_empty_buffers(void) {
     struct processor *self = CONTAINER_OF(host_cpu_current(), struct processor, cpu);
     if (self->loaded_domain != 0)

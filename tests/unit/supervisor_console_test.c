@@ -35,13 +35,141 @@ Test(supervisor_console, terminal_follows_the_focus) {
     cr_assert_eq(ring_read(&life.vmm[0].in, bytes, sizeof(bytes)), 6);
     cr_assert_str_eq((char *)bytes, "root\r\x01");
     life_expect("[bulkhead] the terminal is now vm demo's");
-    life_expect(
-        "login: \r\n[bulkhead] the terminal is now vm other's (Ctrl-A h: help)\r\nunseen\r\n");
+    life_expect("login: \x18");
+    life_expect("\r\n[bulkhead] the terminal is now vm other's (Ctrl-A h: help)\r\nunseen\r\n");
     life_expect("the hypervisor's (help: commands)\r\nbulkhead> vm\r\n");
     life_expect("  1  demo              3 vCPU      8 MiB  starting\r\n");
     cr_assert_eq(life.last_sent, VMM_MESSAGE_END);
     // It does not answer: its patience being over, it is ended.
     life_expect("[bulkhead] vm demo: crashed: its VMM did not end it when asked to, and was ended");
+}
+
+// ---- what a VM leaves at the terminal ---------------------------------------------------------------
+
+#define LIFE_RESET "\x18\x1b\\\x1b[!p\x1b[0m"
+
+static bool life_script_rude(unsigned int step) {
+    switch (step) {
+    case 0:
+        life_print(0, "\x1b[8m\x1b]0;open");
+        return true;
+    case 1:
+        life_type("\x01n");
+        return true;
+    case 2:
+        life_type("\x01"
+                  "c");
+        return true;
+    case 3:
+        life_type("\x01"
+                  "2");
+        return true;
+    case 4:
+        life_print(1, "\x1b[1;5r");
+        life_report(1, VMM_MESSAGE_ENDED, VMM_END_POWERED_OFF, 0, "");
+        return true;
+    case 5:
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_POWERED_OFF, 0, "");
+        return true;
+    default:
+        return false;
+    }
+}
+
+Test(supervisor_console, terminal_is_reset_for_its_next_owner_and_at_the_end) {
+    life_prepare(life_two, "", "power-off", life_script_rude);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    life.console[life.console_length] = '\0';
+    const char *open = strstr(life.console, "\x1b]0;open" LIFE_RESET);
+    cr_assert_not_null(open);
+    cr_assert_not_null(strstr(open, "the terminal is now vm other's"));
+    cr_assert_not_null(strstr(open, "\x1b[1;5r" LIFE_RESET));
+    cr_assert_eq(life_count(LIFE_RESET), 2, "only behind who may have changed it");
+}
+
+static bool life_script_log_is_clean(unsigned int step) {
+    if (step == 0) {
+        life_print(0, "\x1b[8m");
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_POWERED_OFF, 0, "");
+    }
+    return step == 0;
+}
+
+Test(supervisor_console, log_of_a_batch_run_has_no_control_sequence) {
+    life_prepare(life_one, "console=batch", "stay", life_script_log_is_clean);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_assert_null(memchr(life.console, 0x1b, life.console_length));
+}
+
+static bool life_script_hostile_words(unsigned int step) {
+    switch (step) {
+    case 0:
+        life_report(0, VMM_MESSAGE_LOG, 0, 0, "\x1b[2J\n[bulkhead] panic: forged");
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_CRASHED, 0,
+                    "\x1b]0;x\x07\r\n[bulkhead] all VMs ended\r\n\x9b");
+        return true;
+    case 1:
+        life_type("\x01"
+                  "cvm\rdump demo\rlog\rfocus \x7f\x7fx\x9b\r");
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool is_expected(const char *at) {
+    return *at == '\r' || *at == '\n' || *at == '\b' || *at == '\a' || (*at >= ' ' && *at <= '~');
+}
+
+Test(supervisor_console, words_of_a_hostile_vmm_are_printable_wherever_they_stand) {
+    life_prepare(life_one, "", "stay", life_script_hostile_words);
+    cr_assert_eq(life_run(), LIFE_SLEEPS);
+    life.console[life.console_length] = '\0';
+    life_expect(
+        "  1  demo              3 vCPU      8 MiB  crashed: \\x1b]0;x\\x07\\x0d\\x0a[bulkhead] "
+        "all VMs ended\\x0d\\x0a\\x9b\r\n");
+    life_expect_no_line("[bulkhead] panic");
+    for (const char *at = life.console; *at != '\0'; at++) {
+        cr_assert(is_expected(at), "\\x%02x behind \"%.*s\"", (uint8_t)*at, 40,
+                  at - life.console > 40 ? at - 40 : life.console);
+    }
+}
+
+static bool life_script_late_answers(unsigned int step) {
+    switch (step) {
+    case 0:
+        life_type("\x01"
+                  "c\x1b[?64;1;2c\x1bP1$r0m\rpoweroff\r\x1b\\\x1b]lreset\r\x07\x1bOP\x1b[200~");
+        return true;
+    case 1:
+        life_type("vm\r");
+        return true;
+    default:
+        return false;
+    }
+}
+
+Test(supervisor_console, answers_to_another_are_no_commands) {
+    life_prepare(life_one, "", "stay", life_script_late_answers);
+    cr_assert_eq(life_run(), LIFE_SLEEPS);
+    life_expect("bulkhead> vm\r\n  1  demo");
+}
+
+static bool life_script_info(unsigned int step) {
+    if (step == 0) {
+        life_type("\x01"
+                  "cinfo\r");
+    }
+    return step == 0;
+}
+
+Test(supervisor_console, key_of_the_verdicts_is_on_our_lines_and_nowhere_else) {
+    life_prepare(life_one, "a verdict=sekrit42 b", "stay", life_script_info);
+    cr_assert_eq(life_run(), LIFE_SLEEPS);
+    life_expect("sekrit42 [bulkhead] the terminal is now vm demo's");
+    life_expect("command line     a verdict=******** b\r\n");
+    cr_assert_eq(life_count("sekrit42"), life_count("sekrit42 [bulkhead] "));
+    cr_assert_eq(life_count("[bulkhead] "), life_count("sekrit42 [bulkhead] "));
 }
 
 static bool life_script_end_all(unsigned int step) {

@@ -156,6 +156,37 @@ Test(supervisor_life, flood_does_not_keep_one_of_many_from_the_console) {
     life_flood(life_eight, 64);
 }
 
+// ---- lines are taken whole --------------------------------------------------------------------------
+
+static bool life_script_long_lines(unsigned int step) {
+    char text[700];
+    if (step < 300) { // each length, so that each column ends a call
+        life.now += 100;
+        memset(text, 'x', step + 300);
+        strcpy(text + step + 300, "[bulkhead] panic: forged\n");
+        life_print(0, text);
+        life_report(1, VMM_MESSAGE_LOG, 0, 0, "\x1b\x1b\x1b\x1b a line of ours");
+        return true;
+    }
+    for (unsigned int i = 0; i < 2 && step == 300; i++) {
+        life_report(i, VMM_MESSAGE_ENDED, VMM_END_DEBUG_EXIT, 0, "");
+    }
+    return step == 300;
+}
+
+// With the longest name: the kernel of paper looks at each call, and lines of its own may come between any two.
+Test(supervisor_life, no_line_is_longer_than_a_call) {
+    static const struct life_config longest[] = {
+        {.name = "a123456789b123456789c123456789d", .mib = 2},
+        {.name = "other", .mib = 2},
+        {.name = NULL}};
+    life_prepare(longest, "console=batch verdict=0123456789abcdef0123456789abcdef", "stay",
+                 life_script_long_lines);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    life_expect_no_line("[bulkhead] panic");
+    life_expect("\n0123456789abcdef0123456789abcdef [bulkhead] all VMs ended\n");
+}
+
 // ---- how much is done for a VM ----------------------------------------------------------------------
 
 #define LIFE_FLOOD_MS 20000u
@@ -198,11 +229,15 @@ Test(supervisor_life, storm_is_worth_a_bounded_number_of_rounds_bytes_and_report
     (void)life_run();
     uint64_t seconds = life_flooded_until / 1000;
     cr_assert_geq(seconds, LIFE_FLOOD_MS / 1000 - 1);
-    cr_assert_leq(life.sleeps, 2 * (seconds + 2) * 1000000000 / ROUND_NS, "%u rounds in %lu s", life.sleeps, seconds);
-    cr_assert_leq(life_taken, RATE_OUTPUT_BURST + (seconds + 1) * RATE_OUTPUT_SECOND, "%lu bytes", life_taken);
+    cr_assert_leq(life.sleeps, 2 * (RATE_ROUNDS_BURST + (seconds + 2) * RATE_ROUNDS_SECOND),
+                  "%u rounds in %lu s", life.sleeps, seconds);
+    cr_assert_leq(life_taken, RATE_OUTPUT_BURST + (seconds + 1) * RATE_OUTPUT_SECOND, "%lu bytes",
+                  life_taken);
     cr_assert_geq(life_taken, (seconds - 1) * RATE_OUTPUT_SECOND, "%lu bytes", life_taken);
-    cr_assert_leq(life_received, RATE_REPORTS_BURST + ABI_CHANNEL_DEPTH + (seconds + 1) * RATE_REPORTS_SECOND);
-    cr_assert_geq(life_received, RATE_REPORTS_BURST + (seconds - 1) * RATE_REPORTS_SECOND, "%lu reports", life_received);
+    cr_assert_leq(life_received,
+                  RATE_REPORTS_BURST + ABI_CHANNEL_DEPTH + (seconds + 1) * RATE_REPORTS_SECOND);
+    cr_assert_geq(life_received, RATE_REPORTS_BURST + (seconds - 1) * RATE_REPORTS_SECOND,
+                  "%lu reports", life_received);
 }
 
 static uint64_t life_printed;

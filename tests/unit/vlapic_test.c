@@ -396,6 +396,10 @@ Test(vlapic, destination_beyond_the_last_vcpu_is_nobody) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable_all(false);
     vlapic_vm.vcpus[VM_VCPUS_MAX - 1] = &vlapic_vcpu[3];
+    // So that who looks there would find one.
+    const struct vcpu *lure = &vlapic_vcpu[2];
+    memcpy((uint8_t *)&vlapic_vm + offsetof(struct vm, vcpus) + sizeof(vlapic_vm.vcpus), &lure,
+           sizeof(lure));
     const uint64_t message = 0xfee00000;
     xapic_ipi(v, VM_VCPUS_MAX - 1, 0x60);
     cr_expect_eq(who_has(0x60), 8);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "arch/log.h"
+#include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "kernel/frame.h"
 #include "kernel/quota.h"
@@ -166,7 +167,11 @@ __asm__(".globl vmx_switch\n"
         "call paper_switch\n\t"
         "mov %rbp, %rsp\n\t"
         "pop %rbp\n\t"
-        "ret\n");
+        "jmp vmx_switched\n");
+struct mitigation mitigation;
+void mitigation_empty_buffers(void) {
+    step(STEP_VERW);
+}
 
 // ---- the kernel ---------------------------------------------------------------------------------
 

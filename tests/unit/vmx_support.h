@@ -23,6 +23,7 @@ enum paper_step {
     STEP_CLTS,
     STEP_NMI,
     STEP_ENTRY,
+    STEP_VERW,
 };
 #define PAPER_STEPS 64u
 

@@ -5,7 +5,7 @@ Until the hypervisor's first line the firmware owns the serial port, and OVMF pa
 sequences. Startup passes what comes before that line on as plain lines, without them, and all from
 there on untouched:
 
-    startup = Startup()
+    startup = Startup(mark)             mark: what the hypervisor's lines begin with
     text, rest = startup.feed(data)     plain lines of the firmware, bytes of the hypervisor
     startup.is_over                     the hypervisor's first line has begun
     startup.gave_up                     the firmware went on without us: why, or None
@@ -45,7 +45,8 @@ def plain(data):
 
 
 class Startup:
-    def __init__(self):
+    def __init__(self, mark=MARK):
+        self.mark = mark
         self.is_over = False
         self.gave_up = None
         self.application_lines = []  # what the boot application said
@@ -55,7 +56,7 @@ class Startup:
         if self.is_over:
             return "", data
         self._pending += data
-        mark = self._pending.find(MARK)
+        mark = self._pending.find(self.mark)
         if mark >= 0:
             self.is_over = True
             head, rest = self._pending[:mark], self._pending[mark:]
@@ -64,7 +65,7 @@ class Startup:
         # Keep what may be the beginning of a line, of the mark or of a control sequence.
         end = self._pending.rfind(b"\n") + 1
         if len(self._pending) - end > PENDING_MOST:
-            end = len(self._pending) - len(MARK)
+            end = len(self._pending) - len(self.mark)
         head, self._pending = self._pending[:end], self._pending[end:]
         return self._lines(head), b""
 

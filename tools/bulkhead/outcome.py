@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the hypervisor's lines say about a run: how each VM ended, and how the hypervisor did.
 
-    outcome = Outcome(manifest.vms)
+    outcome = Outcome(manifest.vms, verdict)
     outcome.feed(data)              bytes from the hypervisor's first line on
     outcome.finish()                the machine has ended
     outcome.lines()                 a line a VM, in the manifest's order
     outcome.status(timed_out)       0, 1, 2 or 3, as docs/run.md tells
 
-Only a line that begins with "[bulkhead] " is the hypervisor's: the supervisor puts "[NAME] " before
-each line of a guest, so that a guest can not speak for it. A panic may break into a guest's line;
-as the guest could write the same, it counts only as a suspicion (see `suspected_panic`).
+Only what stands behind the run's key is believed (verdict.py), wherever on the wire it stands: a guest
+does not know the key, so it can neither write such a line nor hide one. Nothing is guessed.
 """
 
 import re
 
-from .firmware import FIRMWARE_FAULT
+from .verdict import Verdict
 
 PREFIX = "[bulkhead] "
 ALL_ENDED = "all VMs ended"
@@ -26,12 +25,12 @@ _LINE_MOST = 1 << 20
 
 
 class Outcome:
-    def __init__(self, vms):
+    def __init__(self, vms, verdict=None):
         self.vms = vms
+        self.verdict = verdict or Verdict(None)
         self.all_ended = False
         self.panic = None  # the reason, once a panic was told
         self.halted = None  # the reason, once the kernel refused the machine
-        self.suspected_panic = None  # a panic told within a guest's line
         self.has_lines = False
         self._ends = {}  # name -> how it ended, a list in the order of the log
         self._rest = b""
@@ -47,16 +46,10 @@ class Outcome:
         self._rest = b""
 
     def _line(self, raw):
-        line = raw.decode("utf-8", "replace").rstrip("\r")
-        if fault := FIRMWARE_FAULT.match(line):
-            self.panic = self.panic or f"the firmware caught an exception: {fault[1]}"
-        head, mark, words = line.partition(PREFIX)
-        if not mark:
-            return
-        if head:
-            if words.startswith("panic: "):
-                self.suspected_panic = words.removeprefix("panic: ")
-            return
+        for words in self.verdict.lines(raw.rstrip(b"\r")):
+            self._take(words.decode("utf-8", "replace").rstrip("\r"))
+
+    def _take(self, words):
         self.has_lines = True
         if words.startswith("panic: "):
             self.panic = self.panic or words.removeprefix("panic: ")
@@ -104,6 +97,4 @@ class Outcome:
             return f"the hypervisor refused the machine: {self.halted}"
         if not self.has_lines:
             return "the hypervisor never said a line"
-        if self.suspected_panic:
-            return f"the hypervisor seems to have panicked: {self.suspected_panic}"
         return f'the machine ended without "{PREFIX}{ALL_ENDED}"'

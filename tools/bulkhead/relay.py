@@ -2,6 +2,7 @@
 """The terminal of an interactive run: raw mode, and what is typed.
 
     with RawTerminal(descriptor): ...       raw while it lasts, restored whatever happens
+    RawTerminal.drop_until(answer)          forgets what was typed, and answered, until then
     Keyboard.feed(data)                     keys of a person; raises Escape at Ctrl-] twice
     Script.feed(data), Script.due(now)      text from a pipe, typed when the machine waits for it
 
@@ -10,9 +11,12 @@ early. So Script types one line at a time, when the machine seems to wait for on
 printed ends like a prompt and nothing came for a moment, or nothing came for long.
 """
 
+import contextlib
 import os
 import re
+import select
 import termios
+import time
 import tty
 
 from .firmware import plain
@@ -23,6 +27,10 @@ PROMPT_SECONDS = 0.5
 SILENCE_SECONDS = 60
 _PROMPT = re.compile(r"[#$%>:?] ?$")
 _TAIL_MOST = 512
+
+ANSWER_SECONDS = 0.5  # a terminal behind a network
+ANSWERS_SECONDS = 3  # all of them, if they never end
+ANSWER_MOST = 4096 + 16
 
 
 class Escape(Exception):
@@ -45,6 +53,18 @@ class RawTerminal:
     @property
     def newline(self):
         return "\r\n" if self.saved else "\n"
+
+    def drop_until(self, answer):
+        """Throws away what the terminal still has to say: until this answer, or too long a silence."""
+        seen, begun = b"", time.monotonic()
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            while answer not in seen and time.monotonic() - begun < ANSWERS_SECONDS:
+                if not select.select([self.descriptor], [], [], ANSWER_SECONDS)[0]:
+                    return
+                data = os.read(self.descriptor, 4096)
+                if not data:
+                    return
+                seen = (seen + data)[-ANSWER_MOST:]
 
     def __exit__(self, *_exception):
         if self.saved:

@@ -5,6 +5,7 @@ This file takes the command line and prepares; session.py and terminal.py are th
 docs/run.md is the manual, with the exit statuses.
 """
 
+import argparse
 import contextlib
 import fcntl
 import os
@@ -33,6 +34,7 @@ from .manifesttool import add_check_options
 from .session import run_batch
 from .target import MACHINES, check_settings, choose_target
 from .terminal import run_terminal
+from .verdict import KEY_PATTERN, KEY_WORD, Verdict, key_in, make_key
 
 DEFAULT_TIMEOUT = 300
 DEBIAN = ROOT / "build" / "guests" / "debian"  # what make debian makes
@@ -57,6 +59,7 @@ def main():
         manifest = load(arguments.manifest, checks_of(arguments))
     except Refused as refused:
         raise Failure(str(refused), EXIT_DATA) from None
+    arguments.verdict = Verdict(choose_key(arguments, manifest))
     with work_directory(arguments.keep) as work:
         image = arguments.image or make_image(arguments, manifest, work)
         machine = MACHINES[target](settings_of(arguments, image), work)
@@ -107,6 +110,8 @@ def parse_arguments():
     what = "append to the hypervisor's command line"
     add("--append-cmdline", type=cmdline_argument, default="", metavar="TEXT", help=what)
     add("--image", type=Path, metavar="FILE", help="run this image, made for --manifest before")
+    what = "the key of the hypervisor's own lines (default: a random one; an --image has its own)"
+    add("--verdict", type=key_argument, metavar="KEY", help=what)
     add("--no-build", action="store_true", help="do not call make")
     what = "where the hypervisor's parts are (default: build)"
     add("--build", type=Path, default=ROOT / "build", metavar="DIR", help=what)
@@ -176,6 +181,27 @@ def work_directory(keep):
             print(f"run: kept {work}", file=sys.stderr)
         else:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def key_argument(text):
+    if not KEY_PATTERN.fullmatch(text):
+        what = f'"{text}" is no key; write 8 to 32 letters and digits'
+        raise argparse.ArgumentTypeError(what)
+    return text
+
+
+def choose_key(arguments, manifest):
+    """The key that stands before the hypervisor's lines; the first one on its command line counts."""
+    if arguments.image:
+        return arguments.verdict
+    given = key_in(f"{manifest.cmdline} {arguments.append_cmdline}")
+    if given is None:
+        given = arguments.verdict or make_key()
+        arguments.append_cmdline = f"{KEY_WORD}{given} {arguments.append_cmdline}".strip()
+    elif not KEY_PATTERN.fullmatch(given):
+        what = f"{KEY_WORD}{given} on the hypervisor's command line is no key"
+        raise Failure(f"{what}; write 8 to 32 letters and digits, or leave it out", EXIT_USAGE)
+    return given
 
 
 def make_image(arguments, manifest, work):

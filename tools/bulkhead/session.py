@@ -9,17 +9,17 @@ run_batch() is the run without a terminal; terminal.py has the other. Both keep 
 import sys
 import time
 
-from .command import EXIT_USAGE, Failure, shown
+from .command import EXIT_USAGE, Failure, printable, shown
 from .firmware import Startup
 from .machine import SerialFile
 from .outcome import FAILED, TIMED_OUT, Outcome
+from .verdict import Hider
 
 TICK_SECONDS = 0.1
 
 # How long a machine may take to power itself off (or to say more) after each of these.
 ENDED_GRACE = 5
 FAILED_GRACE = 5
-SUSPECTED_GRACE = 15
 FIRMWARE_GRACE = 2
 
 
@@ -28,8 +28,9 @@ class Session:
 
     def __init__(self, arguments, manifest, machine):
         self.machine = machine
-        self.startup = Startup()
-        self.outcome = Outcome(manifest.vms)
+        self.startup = Startup(arguments.verdict.mark)
+        self.outcome = Outcome(manifest.vms, arguments.verdict)
+        self.hider = Hider(arguments.verdict)
         # An interactive machine may stay though all its VMs have ended.
         self.ends_with_vms = arguments.batch or manifest.when_all_ended == "power-off"
         self.started = self.last_output = time.monotonic()
@@ -39,18 +40,25 @@ class Session:
         self.log = open_log(arguments.log)
 
     def output(self, data):
-        """Takes what came from COM1; returns (plain lines of the firmware, bytes of ours)."""
+        """Takes what came from COM1; returns (plain lines of the firmware, bytes of ours without keys)."""
         if data:
             self.last_output = time.monotonic()
         text, rest = self.startup.feed(data)
         self.outcome.feed(rest)
+        rest = self.hider.feed(rest)
         self._write_log(text.encode() + rest)
         return text, rest
+
+    def pause(self):
+        """Nothing came for a moment: returns bytes that were held, as they could begin a key."""
+        held = self.hider.flush()
+        self._write_log(held)
+        return held
 
     def close(self):
         """After the machine has ended and all of its output was taken."""
         text = self.startup.finish()
-        self._write_log(text.encode())
+        self._write_log(text.encode() + self.hider.flush())
         self.outcome.finish()
         if self.log:
             self.log.close()
@@ -80,7 +88,6 @@ class Session:
         return bool(
             (outcome.all_ended and self.ends_with_vms and silence > ENDED_GRACE)
             or ((outcome.panic or outcome.halted) and silence > FAILED_GRACE)
-            or (outcome.suspected_panic and silence > SUSPECTED_GRACE)
             or (self.startup.gave_up and not self.startup.is_over and silence > FIRMWARE_GRACE)
         )
 
@@ -122,7 +129,7 @@ def run_batch(arguments, manifest, machine):
         session.close()
     if session.outcome.has_lines:  # else no VM was ever near its start
         for line in session.outcome.lines():
-            print(line)
+            print(printable(line))
     status = FAILED if session.fault else session.outcome.status(session.has_timed_out)
     explain(arguments, session, status)
     return status
@@ -132,7 +139,7 @@ def explain(arguments, session, status):
     """What the lines about the VMs can not tell, on standard error."""
     where = f"; all it printed is in {shown(arguments.log)}" if arguments.log else ""
     if status == FAILED:
-        print(f"run: {session.failure()}{where}", file=sys.stderr)
+        print(f"run: {printable(session.failure())}{where}", file=sys.stderr)
     elif status == TIMED_OUT:
         too_early = "" if session.outcome.has_lines else " before the hypervisor said a line"
         print(f"run: the {session.timeout:g} s were over{too_early}{where}", file=sys.stderr)

@@ -15,6 +15,7 @@ from .command import EXIT_INTERRUPTED
 from .machine import SerialSocket
 from .outcome import FAILED, OK, TIMED_OUT
 from .relay import Escape, Keyboard, RawTerminal, Script
+from .screen import FENCE_ANSWER, Screen
 from .session import TICK_SECONDS, Session, explain
 
 
@@ -36,6 +37,8 @@ def run_terminal(arguments, manifest, machine):
             machine.stop()
             screen.application(session.close())
             screen.end()
+            if terminal.saved and screen.ask():
+                terminal.drop_until(FENCE_ANSWER)
     if status is None:
         status = terminal_status(session)
         explain(arguments, session, status)
@@ -68,6 +71,8 @@ def relay(session, screen, connection):
             screen.write(rest)
             if is_script and rest:
                 source.output(rest, time.monotonic())
+        elif not ready:
+            screen.write(session.pause())
         if stdin in ready:
             data = os.read(stdin, 4096)
             if not data:
@@ -99,56 +104,6 @@ def wait_for_end(session):
         time.sleep(TICK_SECONDS)
         if time.monotonic() - session.last_output > sessions.ENDED_GRACE:
             return
-
-
-class Screen:
-    """The terminal's output side: progress while the firmware runs, then the machine's bytes."""
-
-    def __init__(self, newline):
-        self.newline = newline
-        self.is_terminal = sys.stdout.isatty()
-        self.in_progress = False
-        self.at_line_start = True
-        self.told = None
-
-    def write(self, data):
-        if not data:
-            return
-        self.end_progress()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        self.at_line_start = data.endswith(b"\n")
-
-    def progress(self, session):
-        """One line that counts the seconds; without a terminal it is printed once."""
-        second = int(session.seconds)
-        if self.told is not None and (not self.is_terminal or second == self.told):
-            return
-        words = f"starting the machine ({session.machine.describe()}) ... "
-        if self.is_terminal:
-            words = f"\r{words}firmware {second} s "
-        print(words, end="", flush=True)
-        self.told = second
-        self.in_progress = True
-
-    def end_progress(self):
-        if self.in_progress:
-            print(self.newline, end="", flush=True)
-            self.in_progress = False
-
-    def application(self, text):
-        """Of the firmware's time only the boot application's own lines are shown."""
-        for line in text.splitlines():
-            if line.startswith("bulkhead: "):
-                self.write((line + self.newline).encode())
-
-    def end(self):
-        self.end_progress()
-        if self.is_terminal:
-            print("\x1b[0m\x1b[?25h", end="")  # a guest may have left colours, or no cursor
-        if not self.at_line_start:
-            print(self.newline, end="")
-        sys.stdout.flush()
 
 
 def print_hint():

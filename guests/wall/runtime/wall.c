@@ -86,6 +86,10 @@ void say(const char *format, ...) {
     va_end(arguments);
 }
 
+void wall_resume_lines(void) {
+    out.position = *out.head;
+}
+
 void wall_check(bool is_good, const char *file, int line, const char *format, ...) {
     char what[LINE_MAX];
     va_list arguments;

@@ -20,6 +20,8 @@ bool wall_has(const char *word);
 
 // A line of the VM's.
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+// After the program itself has moved its console's out_head.
+void wall_resume_lines(void);
 
 // A check that fails says so in a line `FAIL file:line: what` and makes the program end with
 // debug-exit 1; the first few are told.
