@@ -139,7 +139,7 @@ enum abi_call {
     // (event, deadline, uint64_t *bits, mask): waits until a bit of `mask` is set or the TSC reaches
     // `deadline` (a past one: polls), then takes these bits and clears them. Other bits stay as they
     // are: they wait for who asks for them, and wake nobody. One waiter at a time (AGAIN).
-    // Needs: event WAIT. Returns: 0. Errors: TIMEOUT, AGAIN.
+    // `*bits` is 0 when none was taken. Needs: event WAIT. Returns: 0. Errors: TIMEOUT, AGAIN.
     ABI_EVENT_WAIT = 17,
     // (quota, uint32_t handles[2]): a pair of ends. Each holds up to ABI_CHANNEL_DEPTH messages of up
     // to ABI_MESSAGE_MAX bytes for its reader. Needs: quota CREATE. Returns: 0.
@@ -151,7 +151,8 @@ enum abi_call {
     // Errors: AGAIN (full), CLOSED (the other end is gone).
     ABI_CHANNEL_SEND = 20,
     // (channel, void *message, size): takes the oldest message; `size` must be at least
-    // ABI_MESSAGE_MAX. Needs: channel WAIT. Returns: its size. Never waits.
+    // ABI_MESSAGE_MAX, and as much is written, zeroes behind the message. Needs: channel WAIT.
+    // Returns: its size. Never waits.
     // Errors: AGAIN (empty), CLOSED (empty, and the other end is gone).
     ABI_CHANNEL_RECEIVE = 21,
 

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/frame.h. The bitmap has one bit a 4 KiB frame, set = free. Large runs are taken from the
-// top of memory, single pages from the bottom, so that they do not break each other up.
+// See kernel/frame.h. Large runs are taken from the top of memory, single pages from the bottom,
+// so that they do not break each other up. What is held with the lock is bounded, whatever memory
+// looks like (kernel/bitmap.h).
 #include "kernel/frame.h"
 
 #include "include/boot.h"
+#include "kernel/bitmap.h"
 #include "kernel/lock.h"
 #include "kernel/log.h"
 #include "kernel/smp.h"
 #include "kernel/space.h"
+#include "kernel/thread.h"
 #include "lib/string.h"
 
-#define WORD_BITS      64u
-#define POOL_RESERVE   8u // pages kept back for the tables that mapping more of the pool needs
+#define SEARCH_MAX     64u // candidates that are looked at with the lock
+#define POOL_RESERVE   8u  // pages kept back for the tables that mapping more of the pool needs
 #define POOL_GROW      SIZE_2M
 #define RECLAIM_CHUNKS 16u // that one call gives back at most
 #define RECLAIM_PAGES  64u
@@ -29,11 +32,9 @@ struct pool_page {
 
 static struct {
     struct spinlock lock;
-    uint64_t *bitmap;         // [lock]
+    struct bitmap map;        // set: a frame is free [lock]
+    struct bitmap whole;      // set: all of a chunk is free [lock]
     uint8_t *owners;          // the auditor's, a byte a frame
-    uint64_t frame_count;     // frames that the bitmap covers
-    uint64_t low_begin;       // no frame below this one is free [lock]
-    uint64_t high_end;        // no free run of 2 MiB reaches beyond this frame [lock]
     uint64_t direct;          // what to add to a physical address to reach a kernel page
     uint64_t total, free;     // bytes [lock]
     uint64_t kernel;          // bytes of the pool that are in use, and the bitmap [lock]
@@ -54,34 +55,15 @@ hpa_t frame_of_kernel(const void *page) {
     return (hpa_t){(uint64_t)page - frames.direct};
 }
 
-// Sets the bits [first, first+count) to `value`.
-static void bits_set(uint64_t first, uint64_t count, bool value) {
-    while (count > 0) {
-        uint64_t shift = first % WORD_BITS;
-        uint64_t n = MIN(count, WORD_BITS - shift);
-        uint64_t mask = (n == WORD_BITS ? ~0ULL : BIT(n) - 1) << shift;
-        if (value)
-            frames.bitmap[first / WORD_BITS] |= mask;
-        else
-            frames.bitmap[first / WORD_BITS] &= ~mask;
-        first += n;
-        count -= n;
+// Of frames [first, first+count), and of the chunks that they are of.
+static void mark(uint64_t first, uint64_t count, bool is_free) {
+    bitmap_set(&frames.map, first, count, is_free);
+    for (uint64_t i = align_down(first, CHUNK_PAGES); i < first + count; i += CHUNK_PAGES) {
+        uint64_t end = i + CHUNK_PAGES;
+        bool is_whole =
+            is_free && end <= frames.map.count && bitmap_run(&frames.map, i, end) == end;
+        bitmap_set(&frames.whole, i / CHUNK_PAGES, 1, is_whole);
     }
-}
-
-// The first frame of [first, end) whose bit is `value`; `end`: there is none.
-static uint64_t bits_find(uint64_t first, uint64_t end, bool value) {
-    for (; first < end; first = align_down(first, WORD_BITS) + WORD_BITS) {
-        uint64_t word = frames.bitmap[first / WORD_BITS] ^ (value ? 0 : ~0ULL);
-        word >>= first % WORD_BITS;
-        if (word != 0)
-            return MIN(first + (uint64_t)__builtin_ctzll(word), end);
-    }
-    return end;
-}
-
-static bool bits_all_set(uint64_t first, uint64_t count) {
-    return bits_find(first, first + count, false) == first + count;
 }
 
 // How much became free.
@@ -91,58 +73,90 @@ static uint64_t release_range(uint64_t base, uint64_t size) {
         base += PAGE_SIZE;
         size -= PAGE_SIZE;
     }
-    uint64_t end = (base + size) >> PAGE_SHIFT;
-    bits_set(base >> PAGE_SHIFT, size >> PAGE_SHIFT, true);
-    frames.high_end = MAX(frames.high_end, align_up(end, SIZE_2M >> PAGE_SHIFT));
-    frames.low_begin = MIN(frames.low_begin, base >> PAGE_SHIFT);
+    mark(base >> PAGE_SHIFT, size >> PAGE_SHIFT, true);
     frames.free += size;
     return size;
 }
 
-// From the bottom: for runs smaller than 2 MiB. Behind a frame in use it goes on behind that one, so that
-// each word is looked at a few times at most, however broken up memory is.
-static bool find_low(uint64_t count, uint64_t align, uint64_t *first) {
-    frames.low_begin = bits_find(frames.low_begin, frames.frame_count, true);
-    for (uint64_t i = frames.low_begin;; i++) {
-        *first = align_up(bits_find(i, frames.frame_count, true), align);
-        if (*first + count > frames.frame_count)
-            return false;
-        i = bits_find(*first, *first + count, false);
-        if (i == *first + count)
-            return true;
+// Behind as many candidates as the lock may be held for it stops, to go on from `at`.
+struct search {
+    uint64_t count, align; // frames
+    uint64_t at;
+    unsigned left; // candidates
+};
+
+enum found { FOUND_NOT, FOUND, FOUND_NOT_YET };
+
+// From the bottom: for runs smaller than 2 MiB. Behind a frame in use it goes on behind that one,
+// so that no word is looked at twice, however broken up memory is.
+static enum found find_low(struct search *search, uint64_t *first) {
+    for (; search->left > 0; search->left--) {
+        *first = align_up(bitmap_next(&frames.map, search->at), search->align);
+        uint64_t end = *first + search->count;
+        if (end > frames.map.count)
+            return FOUND_NOT;
+        uint64_t used = bitmap_run(&frames.map, *first, end);
+        if (used == end)
+            return FOUND;
+        search->at = used;
     }
+    return FOUND_NOT_YET;
 }
 
-static bool find_high(uint64_t count, uint64_t align, uint64_t *first) {
-    uint64_t end = MIN(frames.frame_count, frames.high_end);
-    bool is_found = false;
-    for (uint64_t i = count <= end ? align_down(end - count, align) + align : 0;
-         i >= align && !is_found;) {
-        *first = i -= align;
-        is_found = bits_all_set(i, count);
+// From the top: for whole chunks. `at` is one of theirs.
+static enum found find_high(struct search *search, uint64_t *first) {
+    uint64_t count = search->count / CHUNK_PAGES;
+    for (; search->left > 0; search->left--) {
+        uint64_t end = bitmap_last(&frames.whole, search->at) + 1;
+        if (end > frames.whole.count || end < count)
+            return FOUND_NOT;
+        uint64_t begin = align_down(end - count, search->align / CHUNK_PAGES);
+        *first = begin * CHUNK_PAGES;
+        if (bitmap_run(&frames.whole, begin, begin + count) == begin + count)
+            return FOUND;
+        search->at = begin + count - 1;
     }
-    if (count == CHUNK_PAGES && align == CHUNK_PAGES)
-        frames.high_end = is_found ? *first : 0;
-    return is_found;
+    return FOUND_NOT_YET;
 }
 
-static bool alloc_locked(uint64_t size, uint64_t align, hpa_t *base) {
-    uint64_t count = size >> PAGE_SHIFT, step = MAX(align >> PAGE_SHIFT, 1), first;
-    bool is_found =
-        size >= SIZE_2M ? find_high(count, step, &first) : find_low(count, step, &first);
-    if (!is_found)
-        return false;
-    bits_set(first, count, false);
-    frames.free -= size;
-    base->v = first << PAGE_SHIFT;
-    return true;
+static bool is_large(const struct search *search) {
+    return search->count >= CHUNK_PAGES;
+}
+
+static struct search begin_search(uint64_t size, uint64_t align) {
+    struct search search = {.count = size >> PAGE_SHIFT, .align = MAX(align >> PAGE_SHIFT, 1)};
+    search.at = is_large(&search) ? frames.whole.count : 0;
+    return search;
+}
+
+static enum found alloc_some(struct search *search, hpa_t *base) {
+    uint64_t first;
+    search->left = SEARCH_MAX;
+    enum found found = is_large(search) ? find_high(search, &first) : find_low(search, &first);
+    if (found == FOUND) {
+        mark(first, search->count, false);
+        frames.free -= search->count << PAGE_SHIFT;
+        base->v = first << PAGE_SHIFT;
+    }
+    return found;
+}
+
+// A chunk, or a page: the first candidate is one.
+static bool alloc_locked(uint64_t size, hpa_t *base) {
+    struct search search = begin_search(size, size);
+    return alloc_some(&search, base) == FOUND;
 }
 
 bool frame_alloc(uint64_t size, uint64_t align, hpa_t *base) {
-    lock_take(&frames.lock);
-    bool is_found = alloc_locked(size, align, base);
-    lock_drop(&frames.lock);
-    return is_found;
+    struct search search = begin_search(size, align);
+    for (;;) {
+        lock_take(&frames.lock);
+        enum found found = alloc_some(&search, base);
+        lock_drop(&frames.lock);
+        if (found != FOUND_NOT_YET)
+            return found == FOUND;
+        thread_preempt();
+    }
 }
 
 void frame_free(hpa_t base, uint64_t size) {
@@ -161,9 +175,9 @@ bool frame_alloc_low(hpa_t *page) {
     bool is_found = false;
     lock_take(&frames.lock);
     for (uint64_t i = 1; i < SIZE_1M >> PAGE_SHIFT && !is_found; i++) {
-        if (!bits_all_set(i, 1))
+        if (bitmap_run(&frames.map, i, i + 1) == i)
             continue;
-        bits_set(i, 1, false);
+        mark(i, 1, false);
         frames.free -= PAGE_SIZE;
         page->v = i << PAGE_SHIFT;
         is_found = true;
@@ -232,9 +246,9 @@ static void *pool_take(void) {
 static void pool_grow(void) {
     uint64_t size = POOL_GROW;
     hpa_t base;
-    if (!alloc_locked(size, SIZE_2M, &base)) {
+    if (!alloc_locked(size, &base)) {
         size = PAGE_SIZE;
-        if (!alloc_locked(size, PAGE_SIZE, &base))
+        if (!alloc_locked(size, &base))
             return;
     }
     bool is_mapped = space_map_direct(base, size);
@@ -326,7 +340,7 @@ void frame_boot_run(hpa_t *base, uint64_t *size) {
 }
 
 uint64_t frame_memory_end(void) {
-    return frames.frame_count << PAGE_SHIFT;
+    return frames.map.count << PAGE_SHIFT;
 }
 
 void *kernel_page_alloc(void) {
@@ -374,25 +388,28 @@ static hpa_t boot_run_find(const struct boot_memory *map, uint32_t count, uint64
 }
 
 void frame_init(const struct boot_memory *map, uint32_t count) {
-    frames.frame_count = memory_end(map, count) >> PAGE_SHIFT;
-    uint64_t bitmap_size = align_up(frames.frame_count / 8 + 8, PAGE_SIZE);
-    uint64_t owners_size = align_up(frames.frame_count, PAGE_SIZE);
-    uint64_t counts_size =
-        align_up((frames.frame_count / CHUNK_PAGES + 1) * sizeof(*frames.chunk_free), PAGE_SIZE);
-    uint64_t maps_size = bitmap_size + owners_size + counts_size;
+    uint64_t frame_count = memory_end(map, count) >> PAGE_SHIFT,
+             chunk_count = frame_count / CHUNK_PAGES + 1;
+    uint64_t map_size = align_up(bitmap_bytes(frame_count), PAGE_SIZE);
+    uint64_t whole_size = align_up(bitmap_bytes(chunk_count), PAGE_SIZE);
+    uint64_t owners_size = align_up(frame_count, PAGE_SIZE);
+    uint64_t counts_size = align_up(chunk_count * sizeof(*frames.chunk_free), PAGE_SIZE);
+    uint64_t maps_size = map_size + whole_size + owners_size + counts_size;
     uint64_t run = align_up(maps_size + BOOT_POOL_MIN, SIZE_2M);
     hpa_t base = boot_run_find(map, count, run);
-    frames.bitmap = frame_to_kernel(base);
-    frames.owners = (uint8_t *)frames.bitmap + bitmap_size;
+    uint8_t *maps = frame_to_kernel(base);
+    frames.owners = maps + map_size + whole_size;
     frames.chunk_free = (uint16_t *)(frames.owners + owners_size);
-    memset(frames.bitmap, 0, bitmap_size);
+    memset(maps, 0, map_size + whole_size);
     memset(frames.chunk_free, 0, counts_size);
+    bitmap_init(&frames.map, maps, frame_count);
+    bitmap_init(&frames.whole, maps + map_size, chunk_count);
     for (uint32_t i = 0; i < count; i++) {
         if (!is_usable(&map[i]))
             continue;
         frames.total += release_range(map[i].base, map[i].length);
     }
-    bits_set(base.v >> PAGE_SHIFT, run >> PAGE_SHIFT, false);
+    mark(base.v >> PAGE_SHIFT, run >> PAGE_SHIFT, false);
     frames.free -= run;
     frames.kernel = maps_size;
     pool_put_range((hpa_t){base.v + maps_size}, run - maps_size);
@@ -416,7 +433,8 @@ void frame_use_direct_map(void) {
     list_move(&frames.pool);
     list_move(&frames.chunks);
     frames.chunk_free = (uint16_t *)((uint64_t)frames.chunk_free + KERNEL_DIRECT);
-    frames.bitmap = (uint64_t *)((uint64_t)frames.bitmap + KERNEL_DIRECT);
+    bitmap_move(&frames.map, KERNEL_DIRECT);
+    bitmap_move(&frames.whole, KERNEL_DIRECT);
     frames.owners = (uint8_t *)((uint64_t)frames.owners + KERNEL_DIRECT);
     frames.direct = KERNEL_DIRECT;
 }
@@ -429,13 +447,13 @@ struct frame_totals frame_totals(void) {
 }
 
 uint8_t *frame_owners(uint64_t *count) {
-    *count = frames.frame_count;
+    *count = frames.map.count;
     return frames.owners;
 }
 
 void frame_each_free(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque) {
-    for (uint64_t i = 0; (i = bits_find(i, frames.frame_count, true)) < frames.frame_count;) {
-        uint64_t end = bits_find(i, frames.frame_count, false);
+    for (uint64_t i = 0; (i = bitmap_next(&frames.map, i)) < frames.map.count;) {
+        uint64_t end = bitmap_run(&frames.map, i, frames.map.count);
         run(opaque, (hpa_t){i << PAGE_SHIFT}, (end - i) << PAGE_SHIFT);
         i = end;
     }

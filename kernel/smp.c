@@ -42,22 +42,26 @@ static struct {
     const struct call *call; // atomic
 } slots[CPU_COUNT_MAX];
 
-// One CPU at a time makes the others stand still. They do so wherever they answer, so without a lock.
+// One CPU at a time makes the others stand still. They do so wherever they answer, so without a
+// lock. Each stop has a number of its own: who is on its way out of the one before does not count
+// in the next.
 static struct {
-    uint32_t is_wanted; // atomic
-    uint32_t standing;  // CPUs that do (atomic)
+    uint32_t is_taken; // atomic
+    uint32_t number;   // odd: the others shall stand still (atomic)
+    uint32_t standing; // CPUs that do, in this one (atomic)
 } stop;
 
 static void stand(void) {
+    uint32_t number = __atomic_load_n(&stop.number, __ATOMIC_ACQUIRE);
+    if (number % 2 == 0)
+        return;
     __atomic_add_fetch(&stop.standing, 1, __ATOMIC_ACQ_REL);
-    while (__atomic_load_n(&stop.is_wanted, __ATOMIC_ACQUIRE) != 0)
+    while (__atomic_load_n(&stop.number, __ATOMIC_ACQUIRE) == number)
         x86_pause();
-    __atomic_sub_fetch(&stop.standing, 1, __ATOMIC_ACQ_REL);
 }
 
 static void answer(void) {
-    if (__atomic_load_n(&stop.is_wanted, __ATOMIC_ACQUIRE) != 0)
-        stand();
+    stand();
     const struct call **slot = &slots[cpu_current()->index].call;
     const struct call *call = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
     if (call == NULL)
@@ -86,15 +90,18 @@ void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {
 }
 
 void smp_stop_and_call(void (*function)(void *), void *opaque) {
-    while (__atomic_exchange_n(&stop.is_wanted, 1, __ATOMIC_ACQ_REL) != 0)
+    while (__atomic_exchange_n(&stop.is_taken, 1, __ATOMIC_ACQUIRE) != 0)
         answer();
+    __atomic_store_n(&stop.standing, 0, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&stop.number, 1, __ATOMIC_ACQ_REL);
     for (uint32_t i = 0; i < cpu_count; i++)
         if (cpu_table[i] != cpu_current())
             lapic_send_vector(cpu_table[i]->apic_id, VECTOR_WAKE);
     while (__atomic_load_n(&stop.standing, __ATOMIC_ACQUIRE) != cpu_count - 1)
         x86_pause();
     function(opaque);
-    __atomic_store_n(&stop.is_wanted, 0, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&stop.number, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&stop.is_taken, 0, __ATOMIC_RELEASE);
 }
 
 void smp_interrupt(void) {

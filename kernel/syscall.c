@@ -100,7 +100,9 @@ static int64_t call_quota_create(const struct syscall *c) {
     if (error != ABI_OK)
         return -error;
     struct event *event;
-    int64_t result = -syscall_get_event(c->a[2], c->a[3], &event);
+    int64_t result = -ABI_ERROR_ARGUMENT;
+    if (is_aligned(c->a[1], PAGE_SIZE))
+        result = -syscall_get_event(c->a[2], c->a[3], &event);
     if (result == 0) {
         struct quota *quota = NULL;
         if (c->a[1] <= INT64_MAX)
@@ -287,9 +289,11 @@ static int64_t call_process_kill(const struct syscall *c) {
     if (error != ABI_OK)
         return -error;
     struct abi_process_status status = {ABI_PROCESS_EXITED, (uint32_t)c->a[1], 0, 0, 0, 0};
-    process_end(process, &status);
+    bool is_valid = c->a[1] <= UINT32_MAX;
+    if (is_valid)
+        process_end(process, &status);
     object_unref(&process->object);
-    return 0;
+    return is_valid ? 0 : -ABI_ERROR_ARGUMENT;
 }
 
 static int64_t call_thread_create(const struct syscall *c) {
@@ -337,11 +341,14 @@ static int64_t call_event_signal(const struct syscall *c) {
 
 static int64_t call_event_wait(const struct syscall *c) {
     struct object *object;
-    uint64_t bits;
+    uint64_t bits = 0;
     int error = syscall_get(c->a[0], OBJECT_EVENT, ABI_RIGHT_WAIT, &object);
     if (error != ABI_OK)
         return -error;
-    error = event_wait(CONTAINER_OF(object, struct event, object), c->a[3], c->a[1], &bits);
+    // Before anything is taken that could not be told.
+    error = ABI_ERROR_ADDRESS;
+    if (user_write(c->a[2], &bits, sizeof(bits)))
+        error = event_wait(CONTAINER_OF(object, struct event, object), c->a[3], c->a[1], &bits);
     object_unref(object);
     if (error == ABI_OK && !user_write(c->a[2], &bits, sizeof(bits)))
         error = ABI_ERROR_ADDRESS;
@@ -404,13 +411,15 @@ static int64_t call_channel_send(const struct syscall *c) {
 
 static int64_t call_channel_receive(const struct syscall *c) {
     struct object *object;
-    uint8_t message[ABI_MESSAGE_MAX];
+    uint8_t message[ABI_MESSAGE_MAX] = {0};
     uint32_t size = 0;
     int error = syscall_get(c->a[0], OBJECT_CHANNEL, ABI_RIGHT_WAIT, &object);
     if (error != ABI_OK)
         return -error;
     error = ABI_ERROR_ARGUMENT;
     if (c->a[2] >= sizeof(message))
+        error = user_write(c->a[1], message, sizeof(message)) ? ABI_OK : ABI_ERROR_ADDRESS;
+    if (error == ABI_OK)
         error = channel_receive(CONTAINER_OF(object, struct channel, object), message, &size);
     object_unref(object);
     if (error == ABI_OK && !user_write(c->a[1], message, size))

@@ -92,9 +92,11 @@ int64_t call_vm_interrupt(const struct syscall *c) {
     int error = get_vm(c->a[0], ABI_RIGHT_WRITE, &vm);
     if (error != ABI_OK)
         return -error;
-    uint32_t count = vlapic_deliver_message(vm, c->a[1], (uint32_t)c->a[2]);
+    int64_t result = -ABI_ERROR_ARGUMENT;
+    if (c->a[2] <= UINT32_MAX)
+        result = vlapic_deliver_message(vm, c->a[1], (uint32_t)c->a[2]);
     object_unref(&vm->object);
-    return (int64_t)count;
+    return result;
 }
 
 int64_t call_vm_doorbell(const struct syscall *c) {
@@ -234,7 +236,7 @@ int64_t call_vcpu_apic_write(const struct syscall *c) {
     if (!vcpu_claim(vcpu)) {
         error = ABI_ERROR_AGAIN;
     } else {
-        if (is_apic_offset(c->a[1])) {
+        if (is_apic_offset(c->a[1]) && c->a[2] <= UINT32_MAX) {
             vlapic_mmio_write(vcpu, (uint32_t)c->a[1], (uint32_t)c->a[2]);
             error = ABI_OK;
         }

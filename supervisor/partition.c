@@ -132,8 +132,9 @@ static bool give(const struct partition *partition, uint32_t *number, uint32_t h
 // It can signal nothing but what stands for this VM.
 static bool give_own_event(const struct partition *partition, struct vmm_start *start,
                            int64_t *error) {
-    int64_t result = sys_handle_copy(partition->process.handle, machine.event, ABI_RIGHT_SIGNAL,
-                                     start->supervisor_mask);
+    int64_t result =
+        sys_handle_copy(partition->process.handle, machine.event,
+                        ABI_RIGHT_SIGNAL | partition->more_rights, start->supervisor_mask);
     return keep(&start->supervisor_event, result, error);
 }
 
@@ -249,7 +250,8 @@ static const char *carve(struct partition *partition, const struct partition_pla
 bool partition_carve(struct partition *partition, const struct partition_plan *plan,
                      char why[PARTITION_WHY_MAX]) {
     *partition = (struct partition){0};
-    // A program of a test image makes processes and gives them what it has: it may what the supervisor may.
+    // A program of a test image makes processes and gives them what it has: it may what the
+    // supervisor may.
     partition->more_rights = plan->config->vmm != NULL ? ABI_RIGHT_MANAGE | ABI_RIGHT_COPY : 0;
     if (!check(plan->config, why)) {
         return false;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every system call, with random, boundary and racing arguments, from several threads of a process that has what a VMM has.
-// They close and copy the handles that the others use, unmap the memory that the kernel copies from, run one vCPU together
-// and rewrite its page; then the mother kills the process, wherever its threads are, and all its memory has to come back.
+// Every system call, with random, boundary and racing arguments, from several threads of a
+// process that has what a VMM has. They close and copy the handles that the others use, unmap the
+// memory that the kernel copies from, run one vCPU together and rewrite its page; then the mother
+// kills the process, wherever its threads are, and all its memory has to come back.
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"
 
-#define LIVES         40u // a round
+#define LIVES         (2 * MANY) // a round: every second one has a favourite call
 #define THREADS       4u
 #define THREADS_MAX   12u  // with those that they make
-#define CALLS         600u // of a thread
+#define CALLS         300u // of a thread
 #define LIFE_US_MAX   60000u
 #define LIFE_US_WHOLE 1000000u
 #define QUOTA         (3ULL << 20)
@@ -28,6 +29,7 @@ enum argument {
     HANDLE,  // with the kind of the call's row
     HANDLE2, // with the second kind
     POINTER, // to what the kernel reads or writes
+    OFFSET,  // in pages, mostly 0
     SIZE,    // in pages, mostly
     SMALL,   // a small number
     GROUP,   // enum vcpu_state_group
@@ -37,6 +39,7 @@ enum argument {
     GPA,
     DEADLINE,
     VALUE,
+    MASK,
     ENTRY, // of a thread
     STACK,
     CPU,
@@ -50,14 +53,14 @@ struct row {
 
 static const struct row rows[MANY] = {
     [ABI_HANDLE_CLOSE] = {KINDS, KINDS, KINDS, {HANDLE}},
-    [ABI_HANDLE_COPY] = {PROCESS, KINDS, KINDS, {HANDLE, HANDLE2, RIGHTS}},
+    [ABI_HANDLE_COPY] = {PROCESS, KINDS, KINDS, {HANDLE, HANDLE2, RIGHTS, VALUE}},
     [ABI_QUOTA_CREATE] = {QUOTA_HANDLE, EVENT, QUOTA_HANDLE, {HANDLE, SIZE, HANDLE2, VALUE}},
     [ABI_QUOTA_READ] = {QUOTA_HANDLE, KINDS, KINDS, {HANDLE, POINTER}},
     [ABI_MEMORY_CREATE] = {QUOTA_HANDLE, KINDS, MEMORY, {HANDLE, SIZE, NONE}},
-    [ABI_MEMORY_COMMIT] = {MEMORY, KINDS, KINDS, {HANDLE, SIZE, SIZE}},
+    [ABI_MEMORY_COMMIT] = {MEMORY, KINDS, KINDS, {HANDLE, OFFSET, SIZE}},
     [ABI_MEMORY_SIZE] = {MEMORY, KINDS, KINDS, {HANDLE}},
     [ABI_PROCESS_CREATE] = {QUOTA_HANDLE, EVENT, PROCESS, {HANDLE, HANDLE2, VALUE, NONE}},
-    [ABI_PROCESS_MAP] = {PROCESS, MEMORY, KINDS, {HANDLE, HANDLE2, PLACE, SIZE, SIZE, RIGHTS}},
+    [ABI_PROCESS_MAP] = {PROCESS, MEMORY, KINDS, {HANDLE, HANDLE2, PLACE, OFFSET, SIZE, RIGHTS}},
     [ABI_PROCESS_UNMAP] = {PROCESS, KINDS, KINDS, {HANDLE, PLACE, SIZE}},
     [ABI_PROCESS_STATUS] = {PROCESS, KINDS, KINDS, {HANDLE, POINTER}},
     [ABI_PROCESS_KILL] = {PROCESS, KINDS, KINDS, {HANDLE, VALUE}},
@@ -66,13 +69,13 @@ static const struct row rows[MANY] = {
     [ABI_THREAD_YIELD] = {KINDS, KINDS, KINDS, {NONE}},
     [ABI_EVENT_CREATE] = {QUOTA_HANDLE, KINDS, EVENT, {HANDLE}},
     [ABI_EVENT_SIGNAL] = {EVENT, KINDS, KINDS, {HANDLE, VALUE}},
-    [ABI_EVENT_WAIT] = {EVENT, KINDS, KINDS, {HANDLE, DEADLINE, POINTER}},
+    [ABI_EVENT_WAIT] = {EVENT, KINDS, KINDS, {HANDLE, DEADLINE, POINTER, MASK}},
     [ABI_CHANNEL_CREATE] = {QUOTA_HANDLE, KINDS, KINDS, {HANDLE, POINTER}},
     [ABI_CHANNEL_BIND] = {CHANNEL, EVENT, KINDS, {HANDLE, HANDLE2, VALUE}},
     [ABI_CHANNEL_SEND] = {CHANNEL, KINDS, KINDS, {HANDLE, POINTER, MESSAGE}},
     [ABI_CHANNEL_RECEIVE] = {CHANNEL, KINDS, KINDS, {HANDLE, POINTER, MESSAGE}},
     [ABI_VM_CREATE] = {QUOTA_HANDLE, KINDS, VM, {HANDLE, NONE}},
-    [ABI_VM_MAP] = {VM, MEMORY, KINDS, {HANDLE, HANDLE2, GPA, SIZE, SIZE, RIGHTS}},
+    [ABI_VM_MAP] = {VM, MEMORY, KINDS, {HANDLE, HANDLE2, GPA, OFFSET, SIZE, RIGHTS}},
     [ABI_VM_UNMAP] = {VM, KINDS, KINDS, {HANDLE, GPA, SIZE}},
     [ABI_VM_CPUID] = {VM, KINDS, KINDS, {HANDLE, POINTER, SMALL}},
     [ABI_VM_INTERRUPT] = {VM, KINDS, KINDS, {HANDLE, GPA, VALUE}},
@@ -101,6 +104,7 @@ static const struct row rows[MANY] = {
 // At CHILD_OWN; a page behind it for what the kernel copies, then stacks.
 struct own {
     uint64_t seed;
+    uint32_t favourite;              // call; MANY: none
     uint32_t thread_count;           // ever started (atomic)
     uint32_t handle[KINDS][HANDLES]; // atomic each, in their way: threads take what they find
     uint64_t calls[MANY], good[MANY];
@@ -109,7 +113,7 @@ _Static_assert(sizeof(struct own) <= ABI_PAGE, "one page");
 
 #define BUFFER (CHILD_OWN + ABI_PAGE)
 
-// ---- in the child ----------------------------------------------------------------------------------------------------
+// ---- in the child -------------------------------------------------------------------------------
 
 static uint32_t *any_handle(struct own *self, struct dice *dice, uint32_t kind) {
     if (kind == KINDS || dice_one_in(dice, 12))
@@ -177,6 +181,8 @@ static uint64_t choose(struct own *self, struct dice *dice, const struct row *ro
         return any_pointer(dice);
     case SIZE:
         return sizes[dice_below(dice, ARRAY_COUNT(sizes))];
+    case OFFSET:
+        return dice_one_in(dice, 4) ? dice_below(dice, 4) * ABI_PAGE : 0;
     case SMALL:
         return dice_one_in(dice, 3) ? 16 * dice_below(dice, 64) : dice_below(dice, 4);
     case GROUP:
@@ -194,6 +200,8 @@ static uint64_t choose(struct own *self, struct dice *dice, const struct row *ro
         return dice_one_in(dice, 64) ? ABI_FOREVER : wall_tsc() + dice_below(dice, 20000);
     case VALUE:
         return dice_value(dice);
+    case MASK:
+        return dice_one_in(dice, 2) ? UINT64_MAX : dice_value(dice);
     case ENTRY:
         return (uintptr_t)attack;
     case STACK:
@@ -208,8 +216,9 @@ static uint64_t choose(struct own *self, struct dice *dice, const struct row *ro
 }
 
 // What would end everything too soon is rare.
-static uint32_t choose_call(struct dice *dice) {
-    uint32_t number = dice_below(dice, MANY);
+static uint32_t choose_call(const struct own *self, struct dice *dice) {
+    bool is_favourite = self->favourite < MANY && dice_one_in(dice, 2);
+    uint32_t number = is_favourite ? self->favourite : dice_below(dice, MANY);
     bool is_end = number == ABI_PROCESS_KILL || number == ABI_THREAD_EXIT;
     return is_end && !dice_one_in(dice, 50) ? (uint32_t)ABI_THREAD_YIELD : number;
 }
@@ -226,7 +235,7 @@ static void attack(void) {
     struct own *self = (struct own *)CHILD_OWN;
     struct dice dice = {self->seed + wall_tsc()};
     for (uint32_t i = 0; i < CALLS; i++) {
-        uint32_t number = choose_call(&dice);
+        uint32_t number = choose_call(self, &dice);
         const struct row *row = &rows[number];
         uint64_t a[6];
         for (uint32_t k = 0; k < ARRAY_COUNT(a); k++)
@@ -237,7 +246,10 @@ static void attack(void) {
         if (result < 0)
             continue;
         __atomic_fetch_add(&self->good[number], 1, __ATOMIC_RELAXED);
-        if (number == ABI_HANDLE_COPY)
+        if (number == ABI_CHANNEL_CREATE && a[1] >= BUFFER && a[1] < BUFFER + 64)
+            for (uint32_t k = 0; k < 2; k++)
+                keep_handle(self, &dice, CHANNEL, ((volatile uint32_t *)a[1])[k]);
+        else if (number == ABI_HANDLE_COPY)
             keep_handle(self, &dice, dice_below(&dice, KINDS), result);
         else if (row->makes != KINDS)
             keep_handle(self, &dice, row->makes, result);
@@ -245,7 +257,7 @@ static void attack(void) {
     sys_thread_exit();
 }
 
-// ---- the mother ------------------------------------------------------------------------------------------------------
+// ---- the mother ---------------------------------------------------------------------------------
 
 static uint64_t calls[MANY], good[MANY]; // of all lives
 
@@ -255,8 +267,9 @@ static void give(struct own *own, const struct child *child, enum kind kind, uin
         own->handle[kind][i] = child_give(child, handle, rights);
 }
 
-// A life. How it ends is its own affair: by a thread that was started anywhere, by its last thread, or killed.
-static void live(struct dice *dice, const struct area *area, uint32_t event) {
+// A life. How it ends is its own affair: by a thread that was started anywhere, by its last
+// thread, or killed.
+static void live(struct dice *dice, const struct area *area, uint32_t event, uint32_t favourite) {
     struct child child;
     uint32_t channel[2];
     struct abi_process_status status;
@@ -266,6 +279,7 @@ static void live(struct dice *dice, const struct area *area, uint32_t event) {
     must(sys_channel_create(wall_start->quota, channel), "a channel");
     child_map(&child, area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     own->seed = dice_roll(dice);
+    own->favourite = favourite;
     own->thread_count = THREADS;
     give(own, &child, QUOTA_HANDLE, child.quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE);
     give(own, &child, EVENT, event, ABI_RIGHTS_ALL);
@@ -275,7 +289,9 @@ static void live(struct dice *dice, const struct area *area, uint32_t event) {
         (void)sys_thread_create(child.process, (uintptr_t)attack,
                                 BUFFER + ABI_PAGE + (i + 1) * STACK_SIZE - 8, CHILD_OWN,
                                 ABI_CPU_ANY);
-    (void)child_wait(&child, dice_one_in(dice, 2) ? dice_below(dice, LIFE_US_MAX) : LIFE_US_WHOLE,
+    (void)child_wait(&child,
+                     favourite < MANY || dice_one_in(dice, 2) ? dice_below(dice, LIFE_US_MAX)
+                                                              : LIFE_US_WHOLE,
                      &status);
     // An event of the child's may be bound to them.
     (void)sys_handle_close(channel[0]);
@@ -290,7 +306,8 @@ static void live(struct dice *dice, const struct area *area, uint32_t event) {
 // An attack that the kernel refuses at the door tests the door only.
 static void check_reach(void) {
     for (uint32_t i = 0; i < ABI_SYSTEM_INFO; i++) {
-        // The last two only work between two runs of the thread that runs the vCPU: vcpus.c's affair.
+        // The last two only work between two runs of the thread that runs the vCPU: vcpus.c's
+        // affair.
         bool returns = i != ABI_PROCESS_KILL && i != ABI_THREAD_EXIT && i != ABI_PROCESS_CREATE &&
                        i != ABI_VCPU_APIC_READ && i != ABI_VCPU_APIC_WRITE;
         CHECK(calls[i] > 0 && (good[i] > 0 || !returns),
@@ -303,7 +320,7 @@ void wall_main(void) {
     struct area area = area_make(OWN_PAGES * ABI_PAGE);
     uint32_t event = must(sys_event_create(wall_start->quota), "an event");
     for (uint64_t life = 0; life < wall_rounds * LIVES; life++)
-        live(&dice, &area, event);
+        live(&dice, &area, event, life % 2 == 0 ? (uint32_t)(life / 2 % MANY) : MANY);
     uint64_t sum = 0, sum_good = 0;
     for (uint32_t i = 0; i < MANY; i++) {
         sum += calls[i];

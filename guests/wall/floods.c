@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Too much of everything that is allowed: signals, messages, timers, wakes across CPUs, threads, objects. The mother ends each
-// flood after a while, and all of it has to come back; the witnesses beside it miss nothing.
+// Too much of everything that is allowed: signals, messages, timers, wakes across CPUs, threads,
+// objects. The mother ends each flood after a while, and all of it has to come back; the
+// witnesses beside it miss nothing.
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"
@@ -30,7 +31,7 @@ static struct own *self(void) {
     return (struct own *)CHILD_OWN;
 }
 
-// ---- the child's threads ---------------------------------------------------------------------------------------------
+// ---- the child's threads ------------------------------------------------------------------------
 
 static void send_signals(struct dice *dice) {
     (void)sys_event_signal(self()->supervisor_event,
@@ -38,9 +39,9 @@ static void send_signals(struct dice *dice) {
     (void)sys_event_signal(self()->event, dice_roll(dice));
 }
 
-// Of a type that the supervisor does not know; and what it keeps.
+// Of types that the supervisor does not know, and of one that it does.
 static void send_messages(struct dice *dice) {
-    struct vmm_message message = {.type = dice_one_in(dice, 2) ? VMM_MESSAGE_DUMP : 99};
+    struct vmm_message message = {.type = dice_one_in(dice, 2) ? VMM_MESSAGE_RUNNING : 99};
     for (uint32_t i = 0; i < sizeof(message.text); i++)
         message.text[i] = (char)dice_roll(dice);
     (void)sys_channel_send(self()->report, &message, sizeof(message));
@@ -144,7 +145,7 @@ _Noreturn static void take_role(uint64_t role) {
     }
 }
 
-// ---- the mother ------------------------------------------------------------------------------------------------------
+// ---- the mother ---------------------------------------------------------------------------------
 
 static uint64_t done[ROLES]; // of all lives
 
@@ -178,6 +179,9 @@ void wall_main(void) {
     uint32_t events[3];
     for (uint32_t i = 0; i < 3; i++)
         events[i] = must(sys_event_create(wall_start->quota), "an event");
+    CHECK(sys_event_signal(wall_start->supervisor_event, ~wall_start->supervisor_mask) ==
+              -ABI_ERROR_RIGHTS,
+          "the supervisor can be told of another VM");
     for (uint64_t life = 0; life < wall_rounds * LIVES; life++)
         live(&dice, &area, events);
     say("signals %lu messages %lu timers %lu wakes %lu threads %lu objects %lu maps %lu",

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that a ring-3 instruction can name: selectors, gates, ports, MSRs, vectors, addresses, flags. Each attack is
-// one life of a child: the table says how it may end. Whatever it does, the kernel goes on, and so do the others.
+// Everything that a ring-3 instruction can name: selectors, gates, ports, MSRs, vectors,
+// addresses, flags. Each attack is one life of a child: the table says how it may end. Whatever
+// it does, the kernel goes on, and so do the others.
 #include "lib/string.h"
 #include "lib/syscall.h"
+#include "runtime/rows.h"
 #include "runtime/wall.h"
 
 #define FRIEND_QUOTA (512u << 10) // of a child
@@ -14,25 +16,6 @@
 #define SELECTORS    65536u
 #define NAMED_A_LIFE (SELECTORS / 16) // what lies in a page, if there is one
 #define STACKS       4u               // kernel stacks whose addresses are different descriptors
-
-#define EXC_DB 1
-#define EXC_UD 6
-#define EXC_NM 7
-#define EXC_NP 11
-#define EXC_SS 12
-#define EXC_GP 13
-#define EXC_PF 14
-#define EXC_AC 17
-
-// How an attack may end: by these exceptions, or, with these bits, otherwise.
-#define DB    BIT(EXC_DB)
-#define UD    BIT(EXC_UD)
-#define NM    BIT(EXC_NM)
-#define GP    BIT(EXC_GP)
-#define PF    BIT(EXC_PF)
-#define LIVES BIT(32) // it goes on as if nothing had been
-#define HANGS BIT(33) // it may go on for ever
-#define ANY   (BIT(32) - 1)
 
 #define LOAD_ENDS (LIVES | BIT(EXC_NP) | BIT(EXC_SS) | GP | PF)
 
@@ -66,7 +49,7 @@ static uint32_t code_size;
 static struct seen visible[SEEN_MAX]; // what children saw
 static uint32_t visible_count;
 
-// ---- in the child ----------------------------------------------------------------------------------------------------
+// ---- in the child -------------------------------------------------------------------------------
 
 // It still lives: now the kernel uses whatever the attack may have spoiled.
 _Noreturn static void live_on(struct own *self) {
@@ -165,7 +148,7 @@ static void split_locks(struct own *self) {
     live_on(self);
 }
 
-// ---- code that the mother writes -------------------------------------------------------------------------------------
+// ---- code that the mother writes ----------------------------------------------------------------
 
 static void emit(const void *bytes, uint32_t size) {
     memcpy(code_area.at + code_size, bytes, size);
@@ -194,141 +177,6 @@ static void end_code(void) {
     emit(jump, sizeof(jump));
 }
 
-// One instruction each, with random numbers in EAX, ECX, EDX and addresses of its own memory in the others.
-struct row {
-    uint64_t ends;
-    uint8_t size;
-    uint8_t bytes[7];
-};
-
-#define ROW(ends, ...)                                                                             \
-    {                                                                                              \
-        (ends), sizeof((const uint8_t[]){__VA_ARGS__}), {                                          \
-            __VA_ARGS__                                                                            \
-        }                                                                                          \
-    }
-
-static const struct row rows[] = {
-    // Interrupts, halting, caches, tables.
-    ROW(GP, 0xf4),
-    ROW(GP, 0xfa),
-    ROW(GP, 0xfb),
-    ROW(GP, 0x0f, 0x06),
-    ROW(GP, 0x0f, 0x08),
-    ROW(GP, 0x0f, 0x09),
-    ROW(GP, 0x0f, 0x01, 0x17),
-    ROW(GP, 0x0f, 0x01, 0x1f),
-    ROW(GP, 0x0f, 0x00, 0xd0),
-    ROW(GP, 0x0f, 0x00, 0xd8),
-    ROW(GP, 0x0f, 0x01, 0xf0),
-    ROW(GP, 0x0f, 0x01, 0x3f),
-    ROW(GP, 0x0f, 0x01, 0xf8),
-    ROW(GP | UD, 0x48, 0x0f, 0x07),
-    ROW(GP, 0x0f, 0x35),
-    ROW(GP | UD, 0x0f, 0x07),
-    ROW(ANY, 0x48, 0xcf),
-    ROW(UD, 0x0f, 0xaa),
-    ROW(UD, 0x0f, 0x05),
-    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x82, 0x07),
-    ROW(LIVES | GP, 0x0f, 0x01, 0xe0),
-    ROW(LIVES | GP, 0x0f, 0x01, 0x07),
-    ROW(LIVES | GP, 0x0f, 0x01, 0x0f),
-    ROW(LIVES | GP, 0x0f, 0x00, 0xc0),
-    ROW(LIVES | GP, 0x0f, 0x00, 0xc8),
-    // Control and debug registers.
-    ROW(GP, 0x0f, 0x20, 0xc0),
-    ROW(GP, 0x0f, 0x20, 0xd0),
-    ROW(GP, 0x0f, 0x20, 0xd8),
-    ROW(GP, 0x0f, 0x20, 0xe0),
-    ROW(GP, 0x44, 0x0f, 0x20, 0xc0),
-    ROW(GP, 0x0f, 0x22, 0xc0),
-    ROW(GP, 0x0f, 0x22, 0xd0),
-    ROW(GP, 0x0f, 0x22, 0xd8),
-    ROW(GP, 0x0f, 0x22, 0xe0),
-    ROW(GP, 0x44, 0x0f, 0x22, 0xc0),
-    ROW(GP | UD, 0x0f, 0x22, 0xc8),
-    ROW(GP, 0x0f, 0x21, 0xc0),
-    ROW(GP, 0x0f, 0x21, 0xf8),
-    ROW(GP, 0x0f, 0x23, 0xc0),
-    ROW(GP, 0x0f, 0x23, 0xf8),
-    // MSRs, counters, ports.
-    ROW(GP, 0x0f, 0x32),
-    ROW(GP, 0x0f, 0x30),
-    ROW(GP, 0x0f, 0x33),
-    ROW(LIVES, 0x0f, 0x31),
-    ROW(LIVES | UD, 0x0f, 0x01, 0xf9),
-    ROW(LIVES | UD, 0xf3, 0x0f, 0xc7, 0xf8),
-    ROW(GP, 0xec),
-    ROW(GP, 0x66, 0xed),
-    ROW(GP, 0xed),
-    ROW(GP, 0xee),
-    ROW(GP, 0x66, 0xef),
-    ROW(GP, 0xef),
-    ROW(GP, 0xe4, 0x80),
-    ROW(GP, 0xe7, 0x80),
-    ROW(GP, 0x6c),
-    ROW(GP, 0x6d),
-    ROW(GP, 0x6e),
-    ROW(GP, 0xf3, 0x6f),
-    ROW(GP | UD, 0x0f, 0x01, 0xd1),
-    ROW(LIVES | GP | UD, 0x0f, 0x01, 0xd0),
-    // VT-x, AMD-V, enclaves.
-    ROW(GP | UD, 0xf3, 0x0f, 0xc7, 0x37),
-    ROW(GP | UD, 0x0f, 0x01, 0xc1),
-    ROW(GP | UD, 0x0f, 0x01, 0xc2),
-    ROW(GP | UD, 0x0f, 0x01, 0xc3),
-    ROW(GP | UD, 0x0f, 0x01, 0xc4),
-    ROW(GP | UD, 0x0f, 0x01, 0xd4),
-    ROW(GP | UD, 0x0f, 0xc7, 0x37),
-    ROW(GP | UD, 0x0f, 0xc7, 0x3f),
-    ROW(GP | UD, 0x66, 0x0f, 0xc7, 0x37),
-    ROW(GP | UD, 0x0f, 0x78, 0xc1),
-    ROW(GP | UD, 0x0f, 0x79, 0xc1),
-    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x80, 0x07),
-    ROW(GP | UD, 0x66, 0x0f, 0x38, 0x81, 0x07),
-    ROW(GP | UD, 0x0f, 0x01, 0xd8),
-    ROW(GP | UD, 0x0f, 0x01, 0xd9),
-    ROW(GP | UD, 0x0f, 0x01, 0xdc),
-    ROW(GP | UD, 0x0f, 0x01, 0xcf),
-    ROW(GP | UD, 0x0f, 0x01, 0xd7),
-    // Bases, protection keys, shadow stacks, waiting.
-    ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xc0),
-    ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xd0),
-    ROW(UD, 0xf3, 0x48, 0x0f, 0xae, 0xd8),
-    ROW(UD, 0x0f, 0x01, 0xee),
-    ROW(UD | GP, 0x0f, 0x01, 0xef),
-    ROW(UD | GP, 0x0f, 0x01, 0xca),
-    ROW(UD | GP, 0x0f, 0x01, 0xcb),
-    ROW(UD | GP, 0xf3, 0x0f, 0x01, 0xe8),
-    ROW(LIVES | UD, 0xf3, 0x48, 0x0f, 0x1e, 0xc8),
-    ROW(UD | GP, 0x0f, 0x01, 0xc8),
-    ROW(UD | GP, 0x0f, 0x01, 0xc9),
-    ROW(LIVES | UD | GP | HANGS, 0xf2, 0x0f, 0xae, 0xf1),
-    ROW(LIVES | UD | GP | HANGS, 0x66, 0x0f, 0xae, 0xf1),
-    ROW(LIVES | UD, 0x0f, 0x01, 0xe8),
-    // The FPU, which holds a guest's registers.
-    ROW(NM, 0xdb, 0xe3),
-    ROW(NM, 0xd9, 0xe8),
-    ROW(NM, 0x9b),
-    ROW(NM, 0x0f, 0x77),
-    ROW(NM, 0x0f, 0x57, 0xc0),
-    ROW(NM, 0x0f, 0xae, 0x07),
-    ROW(NM, 0x0f, 0xae, 0x17),
-    ROW(NM | UD, 0x0f, 0xae, 0x27),
-    ROW(NM | UD, 0x0f, 0xae, 0x2f),
-    ROW(NM | UD, 0xc5, 0xf8, 0x77),
-    ROW(NM | UD, 0x0f, 0xc7, 0x27),
-    // Traps, and what lives.
-    ROW(GP, 0xcc),
-    ROW(DB, 0xf1),
-    ROW(UD, 0xce),
-    ROW(UD, 0x0f, 0x0b),
-    ROW(LIVES, 0x0f, 0xae, 0x3f),
-    ROW(LIVES, 0x0f, 0x1c, 0x07),
-    ROW(LIVES | UD, 0x0f, 0xc7, 0xf0),
-    ROW(ANY | LIVES, 0x0f, 0x34),
-};
-
 static uint32_t random_msr(struct dice *dice) {
     static const uint32_t first[] = {0,     0x10,  0x1b,  0x3a,  0x48,  0x8b,       0x174,
                                      0x1a0, 0x277, 0x480, 0x6e0, 0x800, 0xc0000080, 0xc0000100};
@@ -355,7 +203,8 @@ static void write_interrupt(uint32_t vector) {
     end_code();
 }
 
-// Far jumps, calls and returns, in all sizes, with any selector, to the code behind them or to anywhere.
+// Far jumps, calls and returns, in all sizes, with any selector, to the code behind them or to
+// anywhere.
 static void write_far(struct dice *dice, uint32_t selector) {
     static const uint8_t ways[][4] = {
         {0x48, 0xff, 0x2f}, {0xff, 0x2f},
@@ -383,7 +232,8 @@ static void write_far(struct dice *dice, uint32_t selector) {
     end_code();
 }
 
-// A load, a store, a jump, a call, and a stack at any address. True: no process may see what is there.
+// A load, a store, a jump, a call, a stack at any address. True: no process may see what is
+// there.
 static bool write_access(struct dice *dice) {
     static const uint8_t ways[][8] = {
         {0x48, 0x8b, 0x00},
@@ -398,8 +248,10 @@ static bool write_access(struct dice *dice) {
         {0x48, 0x89, 0xc4, 0xcc},
         {0x48, 0x89, 0xc4, 0x9c},
         {0x48, 0x89, 0xc5, 0xc9},
+        {0x48, 0x89, 0xc1, 0x0f, 0x34}, // SYSENTER: the kernel's way out takes RCX for the stack
+        {0x48, 0x89, 0xc1, 0x0f, 0x34},
     };
-    static const uint8_t sizes[] = {3, 3, 2, 2, 4, 4, 5, 5, 5, 4, 4, 4};
+    static const uint8_t sizes[] = {3, 3, 2, 2, 4, 4, 5, 5, 5, 4, 4, 4, 5, 5};
     uint32_t way = dice_below(dice, ARRAY_COUNT(ways));
     uint64_t address = dice_address(dice);
     begin_code();
@@ -457,7 +309,7 @@ static void write_anything(struct dice *dice) {
     end_code();
 }
 
-// ---- the mother ------------------------------------------------------------------------------------------------------
+// ---- the mother ---------------------------------------------------------------------------------
 
 static void judge(const char *name, uint64_t detail, bool has_ended,
                   const struct abi_process_status *status, uint64_t ends) {
@@ -492,8 +344,8 @@ static void attack_by_function(const char *name, uint64_t detail, void (*functio
     CHECK((ends & ANY) != 0 || own->done == 1, "%s: came through %lu times", name, own->done);
 }
 
-// Ring 3 names no descriptor but its own, whatever the limit of the GDT is. Behind it the processor may read for the
-// process what is not mapped: that ends the process.
+// Ring 3 names no descriptor but its own, whatever the limit of the GDT is. Behind it the
+// processor may read for the process what is not mapped: that ends the process.
 static void attack_by_names(void) {
     own->seen_count = 0;
     for (own->selector = 0; own->selector < SELECTORS; own->selector += NAMED_A_LIFE)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VMM as its supervisor has it, without a mother: it lies in its rings and messages, and dies of a fault; its manifest has it
-// started again. What it attacks with is drawn from the time of its start.
+// A VMM as its supervisor has it, without a mother: it lies in its rings and messages, and dies
+// of a fault; its manifest has it started again. What it attacks with is drawn from the time of
+// its start.
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VM whose VMM is at war with itself: two threads run one vCPU, others rewrite the vCPUs' pages while the kernel reads them,
-// unmap and map the guest's memory under it, write whole state, signal, interrupt, bind doorbells, and close handles in use.
-// The mother kills all of it at any time. The guest does what exits, and needs no luck to live on: it is set up anew.
+// A VM whose VMM is at war with itself: two threads run one vCPU, others rewrite the vCPUs' pages
+// while the kernel reads them, unmap and map the guest's memory under it, write whole state,
+// signal, interrupt, bind doorbells, and close handles in use. The mother kills all of it at any
+// time. The guest does what exits, and needs no luck to live on: it is set up anew.
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"
@@ -28,7 +29,7 @@
 #define GUEST_NOWHERE 0x200000u // 2 MiB of addresses where nothing is
 #define GUEST_WORDS   48u       // instructions of its loop
 
-#define CR0_START       0x80000021ULL // PE, NE, PG
+#define CR0_START       0x80000031ULL // PE, ET, NE, PG
 #define CR4_PAE         0x20ULL
 #define EFER_LONG       0x500ULL // LME, LMA
 #define ATTRIBUTES_CODE 0xa09bu // SDM 3C 25.4.1 "Guest Register State": 64-bit code, data, busy TSS
@@ -37,25 +38,29 @@
 
 enum role { RUN_0, RUN_0_TOO, RUN_1, REWRITE, REMAP, STATE, SIGNAL, HANDLES, ROLES };
 
-// At CHILD_OWN.
+// At CHILD_OWN, in a page.
 struct own {
     uint64_t seed;
     uint32_t quota, event;
     uint32_t vm, ram;
     uint32_t vcpu[VCPUS];
-    struct vcpu_registers reset;  // as a vCPU is born
-    uint32_t is_ready;            // all of it is there (atomic)
-    uint64_t runs, refused_runs;  // atomic
-    uint64_t exits[16];           // by enum vcpu_exit (atomic)
-    uint64_t failures[8];         // by enum vcpu_failure (atomic)
-    uint64_t maps, states, apics; // that worked (atomic)
+    struct vcpu_registers reset[VCPUS]; // as they are born
+    uint32_t is_ready;                  // all of it is there (atomic)
+    uint64_t runs, refused_runs;        // atomic
+    uint32_t runner[VCPUS];             // the role that ran it first, from 1 (atomic)
+    uint64_t thefts;                    // runs by another (atomic)
+    uint64_t exits[16];                 // by enum vcpu_exit (atomic)
+    uint64_t failures[8];               // by enum vcpu_failure (atomic)
+    uint64_t maps, states, apics;       // that worked (atomic)
 };
+
+_Static_assert(sizeof(struct own) <= ABI_PAGE, "STACKS_AT");
 
 static void count(uint64_t *counter) {
     __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
 
-// ---- the guest -------------------------------------------------------------------------------------------------------
+// ---- the guest ----------------------------------------------------------------------------------
 
 // What exits, or changes what the kernel watches.
 static uint32_t write_instruction(struct dice *dice, uint8_t *to) {
@@ -131,16 +136,30 @@ static void set_registers(struct dice *dice, struct vcpu_registers *r) {
 }
 
 static void restart(struct own *self, struct dice *dice, uint32_t vcpu) {
-    struct vcpu_registers registers = self->reset;
+    struct vcpu_registers registers = self->reset[vcpu];
     set_registers(dice, &registers);
     (void)sys_vcpu_write(self->vcpu[vcpu], VCPU_STATE_REGISTERS, &registers, sizeof(registers));
 }
 
-// ---- the child's threads ---------------------------------------------------------------------------------------------
+// ---- the child's threads ------------------------------------------------------------------------
 
 static int64_t map_ram(const struct own *self) {
     return sys_vm_map(self->vm, self->ram, 0, 0, RAM_SIZE,
                       ABI_RIGHT_READ | ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE);
+}
+
+// What the host has, so that long mode is allowed.
+static void set_cpuid(const struct own *self) {
+    static const uint32_t leaves[] = {0, 1, 7, 0xd, 0x80000000, 0x80000001, 0x80000008};
+    struct abi_cpuid table[ARRAY_COUNT(leaves)];
+    for (uint32_t i = 0; i < ARRAY_COUNT(leaves); i++) {
+        struct abi_cpuid *row = &table[i];
+        *row = (struct abi_cpuid){.leaf = leaves[i], .subleaf = ABI_CPUID_ANY_SUBLEAF};
+        __asm__ volatile("cpuid"
+                         : "=a"(row->eax), "=b"(row->ebx), "=c"(row->ecx), "=d"(row->edx)
+                         : "0"(leaves[i]), "2"(0));
+    }
+    (void)sys_vm_cpuid(self->vm, table, ARRAY_COUNT(leaves));
 }
 
 static bool make_vm(struct own *self, struct dice *dice) {
@@ -150,6 +169,7 @@ static bool make_vm(struct own *self, struct dice *dice) {
     bool is_good =
         vm > 0 && ram > 0 && map_ram(self) == 0 &&
         sys_process_map(0, self->ram, RAM_AT, 0, RAM_SIZE, ABI_RIGHT_READ | ABI_RIGHT_WRITE) == 0;
+    set_cpuid(self);
     for (uint32_t i = 0; i < VCPUS && is_good; i++) {
         int64_t vcpu = sys_vcpu_create(self->vm, i),
                 page = vcpu > 0 ? sys_vcpu_page((uint32_t)vcpu) : vcpu;
@@ -160,14 +180,16 @@ static bool make_vm(struct own *self, struct dice *dice) {
     if (!is_good)
         return false;
     write_guest(dice);
-    (void)sys_vcpu_read(self->vcpu[0], VCPU_STATE_REGISTERS, &self->reset, sizeof(self->reset));
-    for (uint32_t i = 0; i < VCPUS; i++)
+    for (uint32_t i = 0; i < VCPUS; i++) {
+        (void)sys_vcpu_read(self->vcpu[i], VCPU_STATE_REGISTERS, &self->reset[i],
+                            sizeof(self->reset[i]));
         restart(self, dice, i);
+    }
     return true;
 }
 
 // As a VMM would, but for what it makes of an exit.
-static void run_once(struct own *self, struct dice *dice, uint32_t vcpu) {
+static void run_once(struct own *self, struct dice *dice, uint32_t vcpu, enum role role) {
     volatile struct vcpu_page *page = (volatile struct vcpu_page *)(PAGES_AT + vcpu * ABI_PAGE);
     if (sys_vcpu_run(self->vcpu[vcpu]) < 0) {
         count(&self->refused_runs);
@@ -175,6 +197,11 @@ static void run_once(struct own *self, struct dice *dice, uint32_t vcpu) {
         return;
     }
     count(&self->runs);
+    uint32_t runner = 0;
+    bool is_first = __atomic_compare_exchange_n(&self->runner[vcpu], &runner, role + 1, false,
+                                                __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    if (!is_first && runner != role + 1)
+        count(&self->thefts);
     uint32_t exit = page->exit;
     count(&self->exits[exit % ARRAY_COUNT(self->exits)]);
     if (exit == VCPU_EXIT_FAILED)
@@ -230,9 +257,11 @@ static void change_state(struct own *self, struct dice *dice) {
 
 static void signal(struct own *self, struct dice *dice) {
     uint32_t vcpu = self->vcpu[dice_below(dice, VCPUS)];
+    // INIT and SIPI seldom: the guest would not get far.
+    uint32_t modes = dice_one_in(dice, 64) ? 0xc7ff : 0xc0ff;
     (void)sys_vcpu_signal(vcpu, (enum vcpu_signal)dice_below(dice, 4), dice_below(dice, 2));
     (void)sys_vm_interrupt(self->vm, 0xfee00000 | (dice_below(dice, 1u << 20) & ~3u),
-                           (uint32_t)dice_roll(dice) & 0xc7ff);
+                           (uint32_t)dice_roll(dice) & modes);
     (void)sys_vm_doorbell(self->vm, DOORBELL, dice_one_in(dice, 2) ? self->event : 0,
                           dice_roll(dice));
 }
@@ -240,7 +269,7 @@ static void signal(struct own *self, struct dice *dice) {
 static void copy_handles(struct own *self, struct dice *dice) {
     uint32_t *vcpu = &self->vcpu[dice_below(dice, VCPUS)],
              old = __atomic_load_n(vcpu, __ATOMIC_RELAXED);
-    int64_t copy = syscall_3(ABI_HANDLE_COPY, 0, old, ABI_RIGHTS_ALL);
+    int64_t copy = sys_handle_copy(0, old, ABI_RIGHTS_ALL, UINT64_MAX);
     if (copy <= 0)
         return;
     __atomic_store_n(vcpu, (uint32_t)copy, __ATOMIC_RELAXED);
@@ -254,10 +283,10 @@ static void act(struct own *self, struct dice *dice, enum role role) {
     switch (role) {
     case RUN_0:
     case RUN_0_TOO:
-        run_once(self, dice, 0);
+        run_once(self, dice, 0, role);
         break;
     case RUN_1:
-        run_once(self, dice, 1);
+        run_once(self, dice, 1, role);
         break;
     case REWRITE:
         rewrite(dice);
@@ -291,7 +320,7 @@ _Noreturn static void take_role(uint64_t role) {
         act(self, &dice, (enum role)role);
 }
 
-// ---- the mother ------------------------------------------------------------------------------------------------------
+// ---- the mother ---------------------------------------------------------------------------------
 
 static struct own sum; // of all lives
 
@@ -311,6 +340,7 @@ static void live(struct dice *dice, const struct area *area) {
         child_wait(&child, LIFE_US_MIN + dice_below(dice, LIFE_US_MAX - LIFE_US_MIN), &status);
     CHECK(!has_ended, "ended by itself: state %u status %u vector %u at 0x%lx, address 0x%lx",
           status.state, status.status, status.vector, status.rip, status.address);
+    CHECK(own->thefts == 0, "a vCPU was run by two threads");
     child_close(&child);
     sum.runs += own->runs;
     sum.refused_runs += own->refused_runs;
@@ -337,7 +367,6 @@ void wall_main(void) {
         sum.failures[2], sum.failures[3], sum.failures[4], sum.failures[5], sum.failures[6]);
     CHECK(sum.runs > 0 && sum.refused_runs > 0 && sum.maps > 0 && sum.states > 0 && sum.apics > 0,
           "something never worked");
-    CHECK(sum.exits[VCPU_EXIT_IO] > 0 && sum.exits[VCPU_EXIT_MEMORY] > 0 &&
-              sum.exits[VCPU_EXIT_SHUTDOWN] > 0,
-          "exits");
+    CHECK(sum.exits[VCPU_EXIT_IO] > 0 && sum.exits[VCPU_EXIT_MEMORY] > 0,
+          "the guest did not get anywhere");
 }

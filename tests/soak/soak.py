@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""make soak: boots all hostile guests beside witnesses, again and again with new seeds, and fuzzes between boots.
+"""make soak: boots all hostile guests, or hostile processes, beside witnesses, again and again with new seeds, and fuzzes
+between boots.
 
 Each lap has a seed, which is all that is needed to repeat it (--seed N --laps 1). The log, the manifest and
 the seed of the first lap that failed are kept in build/soak/.
@@ -15,11 +16,15 @@ from guest.tier import MODELS, RESTRICTED, audit_problem, judge, tiny_vm
 from runner.job import BUILD, Context, execute
 from runner.machine import run_machine
 from runner.programs import FUZZ_RUNS
+from wall.cases import WALLS
+from wall.tier import boot_walls
 
 SOAK = BUILD / "soak"
 TIMEOUT = 7200  # of a boot: a VM that never ends is found by it
 SHORT_ROUNDS = 1000  # about what the guests do by themselves
 WITNESSES = 2
+ROUNDS_A_WALL = 4000  # of the guests' rounds, to one of a hostile process
+KINDS = ("guests", "wall")  # take turns
 _WITNESS = re.compile(r"witness: beats (\d+) missed (\d+) worst (\d+) ticks")
 
 
@@ -33,6 +38,7 @@ def parse_arguments():
     add("--model", action="append", choices=MODELS, help="CPU model; several take turns (default: all)")
     add("--cpus", type=int, default=2, metavar="N", help="physical CPUs (default: 2)")
     add("-k", metavar="PATTERN", dest="pattern", default="", help="only guests that have it in their name")
+    add("--only", choices=KINDS, help="hostile guests or hostile processes alone (default: in turn)")
     add("--fuzz", action="store_true", help="a longer run of the fuzz targets with each lap's seed, too")
     arguments = parser.parse_args()
     if arguments.minutes is None and arguments.laps is None:
@@ -54,6 +60,17 @@ def lap_cases(arguments, seed, model):
     return [witnesses[0], *cases, *witnesses[1:]]
 
 
+def run_wall_lap(arguments, seed, model):
+    """Boots the hostile processes once. Returns as run_lap does."""
+    walls = [wall for wall in WALLS if arguments.pattern in wall.name]
+    context = Context(SOAK / f"lap-{seed}.out")
+    rounds = max(1, arguments.rounds // ROUNDS_A_WALL)
+    options = ["--cpu", model, "--cpus", arguments.cpus]
+    boot, found = boot_walls(context, walls, seed, options, rounds, max(300, arguments.rounds // 20), TIMEOUT)
+    problems = [f"{name}: {problem}" for name, problem in found if problem]
+    return problems, told_by_witnesses(boot), context.log.with_suffix(".log")
+
+
 def run_lap(arguments, seed, model):
     """Boots one lap. Returns (problems, a line about the witnesses, Path of the log)."""
     cases = lap_cases(arguments, seed, model)
@@ -65,12 +82,15 @@ def run_lap(arguments, seed, model):
         problems.append(f"host: {problem}")
     if problem := audit_problem(boot, len(cases)):
         problems.append(f"audit: {problem}")
+    return problems, told_by_witnesses(boot), context.log.with_suffix(".log")
+
+
+def told_by_witnesses(boot):
     seen = [match for match in map(_WITNESS.fullmatch, witness_lines(boot)) if match]
-    told = (
+    return (
         f"{sum(int(m[1]) for m in seen)} beats, {sum(int(m[2]) for m in seen)} missed, "
         f"worst {max((int(m[3]) for m in seen), default=0)} ticks"
     )
-    return problems, told, context.log.with_suffix(".log")
 
 
 def witness_lines(boot):
@@ -104,12 +124,15 @@ def main():
         minutes = (time.monotonic() - start) / 60
         if lap == arguments.laps or (arguments.minutes is not None and minutes > arguments.minutes):
             break
-        seed, model = arguments.seed + lap, models[lap % len(models)]
-        problems, told, log = run_lap(arguments, seed, model)
+        # By the seed, so that it alone repeats a lap.
+        seed = arguments.seed + lap
+        kind = arguments.only or KINDS[seed % len(KINDS)]
+        model = models[lap // (1 if arguments.only else len(KINDS)) % len(models)]
+        problems, told, log = (run_wall_lap if kind == "wall" else run_lap)(arguments, seed, model)
         if arguments.fuzz:
             problems += run_fuzz(seed)
         now = (time.monotonic() - start) / 60
-        print(f"{now:6.1f} min  seed {seed}  {model}: {told}; {len(problems)} problems", flush=True)
+        print(f"{now:6.1f} min  seed {seed}  {kind} {model}: {told}; {len(problems)} problems", flush=True)
         for problem in problems:
             print(f"        {problem}", flush=True)
         if problems and not failed_seeds:

@@ -211,6 +211,13 @@ class Values(Case):
         error = 'm.toml:2: host.when-all-ended: "off" is not known; write "power-off" or "stay"'
         self.assertEqual(self.errors('[host]\nwhen-all-ended = "off"\n' + DEMO), [error])
 
+    def test_a_program_in_the_vmms_place_is_for_tests(self):
+        text = DEMO + 'vmm = "initrd.img"\n'
+        what = "m.toml:6: vm.vmm: is for tests of the hypervisor: such an image is not for use"
+        self.assertEqual(self.errors(text), [what + "; remove the line, or give --test-keys"])
+        self.assertTrue(self.load(text, test_keys=True).is_test)
+        self.assertFalse(self.load(DEMO, test_keys=True).is_test)
+
     def test_compressed_kernel(self):
         packed = {
             b"\x1f\x8b\x08": "gzip: unpack it first, such as with gunzip",
@@ -404,6 +411,13 @@ class Compiling(Case):
         ):
             self.assertIn(line, source)
         self.assertEqual(source.count("autostart;"), 1)
+
+    def test_test_image(self):
+        self.assertNotIn("test-image", self.source(self.compile(DEMO).dtb))
+        manifest = self.load(DEMO + 'vmm = "initrd.img"\n', test_keys=True)
+        source = self.source(compile_manifest(manifest, self.parts(), "").dtb)
+        self.assertIn("test-image;", source)
+        self.assertIn('vmm = "initrd.img-1";', source)
 
     def test_files_keep_the_users_names(self):
         self.file("k\u00e9rnel-" + "x" * 80, b"kernel")

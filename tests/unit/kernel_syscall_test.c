@@ -252,8 +252,10 @@ Test(kernel_syscall, sizes_are_checked) {
         cr_expect_eq(CALL(ABI_MEMORY_CREATE, 1, bad[i], 0), -ABI_ERROR_ARGUMENT, "%#lx", bad[i]);
     cr_expect_eq(CALL(ABI_MEMORY_CREATE, 1, PAGE_SIZE, 1), -ABI_ERROR_ARGUMENT, "flags");
     cr_expect_eq(CALL(ABI_MEMORY_CREATE, 1, MEMORY_SIZE_MAX, 0), -ABI_ERROR_MEMORY);
-    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, UINT64_MAX, 0, 0), -ABI_ERROR_MEMORY);
+    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, UINT64_MAX - PAGE_SIZE + 1, 0, 0), -ABI_ERROR_MEMORY);
     cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, 1ULL << 63, 0, 0), -ABI_ERROR_MEMORY);
+    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, UINT64_MAX, 0, 0), -ABI_ERROR_ARGUMENT);
+    cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, PAGE_SIZE + 1, 0, 0), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(quota_read(quota).used, before);
 }
 
@@ -324,6 +326,32 @@ Test(kernel_syscall, pointers_must_be_the_callers) {
         cr_expect_eq(CALL(ABI_CHANNEL_SEND, ends[0], bad[i], 16), -ABI_ERROR_ADDRESS);
     }
     cr_expect_eq(quota_read(quota).used, before, "channels that nobody got are gone");
+}
+
+// What was taken and could not be told were lost.
+Test(kernel_syscall, bad_pointers_lose_neither_bits_nor_messages) {
+    const uint64_t bad = (uint64_t)user + sizeof(user) - 7;
+    uint64_t event = (uint64_t)CALL(ABI_EVENT_CREATE, 1), bits;
+    uint32_t ends[2];
+    cr_assert_eq(CALL(ABI_CHANNEL_CREATE, 1, (uint64_t)user), 0);
+    memcpy(ends, user, sizeof(ends));
+    memset(user, 7, 16);
+    CALL(ABI_EVENT_SIGNAL, event, 5);
+    CALL(ABI_CHANNEL_SEND, ends[0], (uint64_t)user, 16);
+    cr_expect_eq(CALL(ABI_EVENT_WAIT, event, 0, bad, UINT64_MAX), -ABI_ERROR_ADDRESS);
+    cr_expect_eq(CALL(ABI_CHANNEL_RECEIVE, ends[1], bad, ABI_MESSAGE_MAX), -ABI_ERROR_ADDRESS);
+    cr_expect_eq(CALL(ABI_EVENT_WAIT, event, 0, (uint64_t)user, UINT64_MAX), 0);
+    memcpy(&bits, user, sizeof(bits));
+    cr_expect_eq(bits, 5);
+    cr_expect_eq(CALL(ABI_CHANNEL_RECEIVE, ends[1], (uint64_t)user, ABI_MESSAGE_MAX), 16);
+    cr_expect_eq(user[15], 7);
+}
+
+Test(kernel_syscall, numbers_are_not_cut) {
+    uint64_t vm = (uint64_t)CALL(ABI_VM_CREATE, 1, 0);
+    cr_expect_eq(CALL(ABI_PROCESS_KILL, 0, 1ULL << 32), -ABI_ERROR_ARGUMENT);
+    cr_expect_eq(process_get_status(process).state, ABI_PROCESS_RUNNING);
+    cr_expect_eq(CALL(ABI_VM_INTERRUPT, vm, 0xfee00000, 1ULL << 32), -ABI_ERROR_ARGUMENT);
 }
 
 Test(kernel_syscall, messages_have_a_largest_size) {

@@ -18,6 +18,8 @@ static void tree_test_string(const char *name, const char *value) {
     cr_assert_eq(fdt_property_string(tree_test, name, value), 0);
 }
 
+static bool tree_test_is_test; // an image for tests
+
 static void tree_test_begin(uint32_t version, const char *when_all_ended) {
     cr_assert_eq(fdt_create(tree_test, TREE_TEST_SIZE), 0);
     cr_assert_eq(fdt_finish_reservemap(tree_test), 0);
@@ -28,6 +30,9 @@ static void tree_test_begin(uint32_t version, const char *when_all_ended) {
     tree_test_string("cmdline", "");
     if (when_all_ended != NULL) {
         tree_test_string("when-all-ended", when_all_ended);
+    }
+    if (tree_test_is_test) {
+        fdt_property(tree_test, "test-image", NULL, 0);
     }
     fdt_end_node(tree_test);
     fdt_begin_node(tree_test, "vms");
@@ -71,6 +76,28 @@ static size_t tree_test_two_vms(void) {
     tree_test_vm("demo", 2, 256u << 20, "initrd-0");
     tree_test_vm("b-2", 1, 2u << 20, NULL);
     return tree_test_end();
+}
+
+static void tree_test_vmm(void) {
+    tree_test_string("vmm", "calls.elf-2");
+}
+
+// Whoever made the image for use, no other program gets a VMM's handles.
+Test(supervisor_manifest, program_in_the_vmms_place_needs_a_test_image) {
+    for (int is_test = 0; is_test < 2; is_test++) {
+        tree_test_is_test = is_test != 0;
+        tree_test_more = NULL;
+        tree_test_begin(MANIFEST_VERSION, NULL);
+        tree_test_vm("usual", 1, 2u << 20, NULL);
+        tree_test_more = tree_test_vmm;
+        tree_test_vm("other", 1, 2u << 20, NULL);
+        cr_assert_null(manifest_parse(&manifest_test, tree_test, tree_test_end()));
+        cr_expect_eq(manifest_test.is_test_image, is_test != 0);
+        cr_expect_null(manifest_test.vm[0].vmm);
+        cr_expect_null(manifest_test.vm[0].refusal);
+        cr_expect_str_eq(manifest_test.vm[1].vmm, "calls.elf-2");
+        cr_expect_eq(manifest_test.vm[1].refusal == NULL, is_test != 0);
+    }
 }
 
 Test(supervisor_manifest, good_tree_is_read) {

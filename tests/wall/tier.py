@@ -19,13 +19,13 @@ def jobs():
         yield Job(TIER, name, wall_job(model), tests=tests, weight=60)
 
 
-def boot_walls(context, walls, seed, options, rounds=None, beats=None):
+def boot_walls(context, walls, seed, options, rounds=None, beats=None, timeout=TIMEOUT):
     """The boot, and what is wrong with each of its parts: [(name, problem or None)]."""
     cases = witnesses(beats) if beats else witnesses()
     vms = [wall_vm(wall, seed * 100 + i, rounds) for i, wall in enumerate(walls)]
     vms = [witness_vm(cases[0]), *vms, witness_vm(cases[1])]
     options = ["--test-keys", "--append-cmdline", "audit=on", *options]
-    boot = run_machine(context, context.log.stem, vms, options, TIMEOUT)
+    boot = run_machine(context, context.log.stem, vms, options, timeout)
     problems = [(case.name, judge(case, boot)) for case in [*walls, *cases]]
     problems.append(("host", boot.host_problem([0, 1])))
     problems.append(("audit", audit_problem(boot, len(vms))))

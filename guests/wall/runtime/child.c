@@ -8,7 +8,7 @@
 #define IMAGE_AT     0x400000ULL // Makefile, USER_LINK
 #define IMAGE_MAX    0x100000ULL
 #define SEGMENTS_MAX 4u
-#define END_US       2000000u // for a process that was killed to be gone, and for its memory to be back
+#define END_US       2000000u // until one that was killed is gone, and its memory back
 #define ENDED        1u       // bit of the event
 
 // The program's own segments that are not written.
@@ -60,7 +60,8 @@ uint32_t child_give(const struct child *child, uint32_t handle, uint32_t rights)
 }
 
 void child_start(const struct child *child, uint64_t entry, uint64_t stack_top, uint64_t argument) {
-    // A function is entered with the stack 8 bytes off 16: System V ABI, x86-64, 3.2.2 "The Stack Frame".
+    // A function is entered with the stack 8 bytes off 16: System V ABI, x86-64, 3.2.2 "The Stack
+    // Frame".
     must(sys_thread_create(child->process, entry, stack_top - 8, argument, ABI_CPU_ANY),
          "a child's thread");
 }

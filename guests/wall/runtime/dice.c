@@ -4,8 +4,8 @@
 
 #include "include/abi.h"
 
-// splitmix64: any seed will do, 0 included. (G. Steele, D. Lea, C. Flood, "Fast Splittable Pseudorandom
-// Number Generators", 2014.)
+// splitmix64: any seed will do, 0 included. (G. Steele, D. Lea, C. Flood, "Fast Splittable
+// Pseudorandom Number Generators", 2014.)
 uint64_t dice_roll(struct dice *dice) {
     dice->state += 0x9e3779b97f4a7c15ULL;
     uint64_t z = dice->state;
@@ -59,7 +59,7 @@ uint64_t dice_address(struct dice *dice) {
     };
     uint64_t within = dice_below(dice, 2 * ABI_PAGE);
     switch (dice_below(dice, 5)) {
-    case 0: // the image, the tables, the stacks and the direct map each begin at a root entry of their own
+    case 0: // where a window of the kernel's may begin: at any root entry
         return (0xffff800000000000ULL | (uint64_t)dice_below(dice, 256) << 39) + within;
     case 1:
         return 0xffffffff80000000ULL + dice_below(dice, 1u << 20);

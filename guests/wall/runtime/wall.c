@@ -25,7 +25,7 @@ static struct ring_writer out;
 static uint32_t nap_event;
 static uint32_t checks, failures;
 
-// ---- command line ----------------------------------------------------------------------------------------------------
+// ---- command line -------------------------------------------------------------------------------
 
 // Behind `key`, which begins a word; NULL: it is not there.
 static const char *find(const char *key) {
@@ -53,7 +53,7 @@ bool wall_has(const char *word) {
     return at != NULL && (*at == ' ' || *at == '\0');
 }
 
-// ---- lines -----------------------------------------------------------------------------------------------------------
+// ---- lines --------------------------------------------------------------------------------------
 
 static void tell(void) {
     (void)sys_event_signal(wall_start->supervisor_event, wall_start->supervisor_mask);
@@ -121,7 +121,7 @@ uint32_t must(int64_t result, const char *what) {
     return (uint32_t)result;
 }
 
-// ---- time ------------------------------------------------------------------------------------------------------------
+// ---- time ---------------------------------------------------------------------------------------
 
 uint64_t wall_tsc(void) {
     uint32_t low, high;
@@ -138,7 +138,7 @@ void wall_nap(uint64_t microseconds) {
     (void)sys_event_wait(nap_event, wall_tsc() + wall_ticks(microseconds), &bits);
 }
 
-// ---- memory ----------------------------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 
 struct area area_make(uint64_t size) {
     static uint64_t count;

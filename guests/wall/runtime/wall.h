@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the hostile processes stand on. A program of guests/wall is started by the supervisor in a VMM's place, with a VMM's
-// handles (include/vmm.h). It is the mother of processes that attack: a fault ends a process, so each attack is the life of
-// a child, and the mother looks at how it ended and whether all of its memory came back.
+// What the hostile processes stand on. A program of guests/wall is started by the supervisor in a
+// VMM's place, with a VMM's handles (include/vmm.h). It is the mother of processes that attack: a
+// fault ends a process, so each attack is the life of a child, and the mother looks at how it
+// ended and whether all of its memory came back.
 //
 // Each program defines wall_main. Command line of its VM: `seed=N rounds=N`.
 #pragma once
@@ -22,7 +23,8 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 // After the program itself has moved its console's out_head.
 void wall_resume_lines(void);
 
-// A check that fails says so in a line `FAIL file:line: what` and makes the program end with debug-exit 1; the first few are told.
+// A check that fails says so in a line `FAIL file:line: what` and makes the program end with
+// debug-exit 1; the first few are told.
 void wall_check(bool is_good, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 #define CHECK(condition, ...) wall_check((condition), __FILE__, __LINE__, __VA_ARGS__)
@@ -35,7 +37,7 @@ uint64_t wall_ticks(uint64_t microseconds);
 // Lets others run for so long.
 void wall_nap(uint64_t microseconds);
 
-// ---- memory ---------------------------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 
 struct area {
     uint32_t memory; // handle, with all rights
@@ -45,10 +47,11 @@ struct area {
 
 struct area area_make(uint64_t size);
 
-// ---- children -------------------------------------------------------------------------------------------------------
+// ---- children -----------------------------------------------------------------------------------
 //
-// A child sees the program's code and constants where the program itself does, so that it can run any function of it that
-// needs no variables; an area of its own at CHILD_OWN, where stacks may lie, too; and nothing else.
+// A child sees the program's code and constants where the program itself does, so that it can run
+// any function of it that needs no variables; an area of its own at CHILD_OWN, where stacks may
+// lie, too; and nothing else.
 
 #define CHILD_OWN  0x2000000000ULL
 #define CHILD_CODE 0x3000000000ULL

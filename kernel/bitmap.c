@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/bitmap.h.
+#include "kernel/bitmap.h"
+
+#define WORD_BITS 64u
+
+static uint64_t level_words(uint64_t count, unsigned level) {
+    for (unsigned i = 0; i <= level; i++)
+        count = (count + WORD_BITS - 1) / WORD_BITS;
+    return count;
+}
+
+uint64_t bitmap_bytes(uint64_t count) {
+    uint64_t words = 0;
+    for (unsigned level = 0; level < BITMAP_LEVELS; level++)
+        words += level_words(count, level);
+    return words * sizeof(uint64_t);
+}
+
+void bitmap_init(struct bitmap *map, void *memory, uint64_t count) {
+    uint64_t *words = memory;
+    map->count = count;
+    for (unsigned level = 0; level < BITMAP_LEVELS; level++) {
+        map->word[level] = words;
+        words += level_words(count, level);
+    }
+}
+
+void bitmap_move(struct bitmap *map, uint64_t by) {
+    for (unsigned level = 0; level < BITMAP_LEVELS; level++)
+        map->word[level] = (uint64_t *)((uint64_t)map->word[level] + by);
+}
+
+// Bits of one word; and what stands for it above, where it becomes zero or is that no longer.
+static void change(struct bitmap *map, uint64_t index, uint64_t mask, bool value) {
+    for (unsigned level = 0; level < BITMAP_LEVELS; level++) {
+        uint64_t *word = &map->word[level][index], old = *word;
+        *word = value ? old | mask : old & ~mask;
+        if ((old == 0) == (*word == 0))
+            return;
+        mask = BIT(index % WORD_BITS);
+        index /= WORD_BITS;
+    }
+}
+
+void bitmap_set(struct bitmap *map, uint64_t first, uint64_t count, bool value) {
+    while (count > 0) {
+        uint64_t shift = first % WORD_BITS;
+        uint64_t n = MIN(count, WORD_BITS - shift);
+        change(map, first / WORD_BITS, (n == WORD_BITS ? ~0ULL : BIT(n) - 1) << shift, value);
+        first += n;
+        count -= n;
+    }
+}
+
+uint64_t bitmap_next(const struct bitmap *map, uint64_t i) {
+    unsigned level = 0;
+    uint64_t bits = 0, count = map->count; // of this level
+    while (i < count && (bits = map->word[level][i / WORD_BITS] >> i % WORD_BITS) == 0) {
+        i = i / WORD_BITS + 1;
+        if (level + 1 < BITMAP_LEVELS)
+            count = level_words(map->count, level++);
+        else
+            i *= WORD_BITS;
+    }
+    if (i >= count)
+        return map->count;
+    i += (uint64_t)__builtin_ctzll(bits);
+    while (level-- > 0)
+        i = i * WORD_BITS + (uint64_t)__builtin_ctzll(map->word[level][i]);
+    return i;
+}
+
+uint64_t bitmap_last(const struct bitmap *map, uint64_t i) {
+    unsigned level = 0;
+    uint64_t bits = 0;
+    while (i > 0 && (bits = map->word[level][(i - 1) / WORD_BITS]
+                            << (WORD_BITS - 1 - (i - 1) % WORD_BITS)) == 0) {
+        i = (i - 1) / WORD_BITS;
+        if (level + 1 < BITMAP_LEVELS)
+            level++;
+        else
+            i *= WORD_BITS;
+    }
+    if (i == 0)
+        return map->count;
+    i -= 1 + (uint64_t)__builtin_clzll(bits);
+    while (level-- > 0)
+        i = i * WORD_BITS + (WORD_BITS - 1) - (uint64_t)__builtin_clzll(map->word[level][i]);
+    return i;
+}
+
+uint64_t bitmap_run(const struct bitmap *map, uint64_t first, uint64_t end) {
+    while (first < end) {
+        uint64_t clear = ~map->word[0][first / WORD_BITS] >> first % WORD_BITS;
+        if (clear != 0)
+            return MIN(first + (uint64_t)__builtin_ctzll(clear), end);
+        first = align_down(first, WORD_BITS) + WORD_BITS;
+    }
+    return end;
+}
