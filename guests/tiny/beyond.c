@@ -11,7 +11,7 @@
 #define VIDEO      0xa0000ULL
 #define PCI_WINDOW 0xc0000000ULL
 #define HPET       0xfed00000ULL
-#define BELOW_4G   0xfffffff8ULL
+#define BELOW_ROM  0xfffefff8ULL
 #define PATTERN    0x1122334455667788ULL
 
 static uint64_t directory[512] __attribute__((aligned(4096)));
@@ -70,7 +70,7 @@ void test(void) {
     check_all_ones(VIDEO);
     check_all_ones(PCI_WINDOW);
     check_all_ones(HPET);
-    check_all_ones(BELOW_4G);
+    check_all_ones(BELOW_ROM);
     check_straddling(end);
     check_strings(end);
     map_above_4g(FOUR_GIB);

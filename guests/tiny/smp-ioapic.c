@@ -100,6 +100,7 @@ void test(void) {
     trap_set_handler(LAST, on_last);
     smp_start(cmdline_has("x2apic"));
     smp_run_all(set_logical);
+    pit_stop();
     check_fixed();
     check_lowest();
 }

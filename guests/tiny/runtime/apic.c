@@ -115,6 +115,11 @@ void pic_eoi(unsigned irq) {
     out8(PIC1, OCW2_EOI);
 }
 
+// Mode 0 waits for its count.
+void pit_stop(void) {
+    out8(PIT_CONTROL, (uint8_t)PIT_WORD);
+}
+
 void pit_start(uint8_t mode, uint16_t count) {
     out8(PIT_CONTROL, (uint8_t)(PIT_WORD | mode << 1));
     out8(PIT_COUNTER0, (uint8_t)count);

@@ -84,3 +84,4 @@ void pic_eoi(unsigned irq);
 #define PIT_HZ 1193182ULL
 // Counter 0 in mode 2 (rate generator) or 0 (once).
 void pit_start(uint8_t mode, uint16_t count);
+void pit_stop(void); // firmware leaves it ticking
