@@ -19,7 +19,7 @@ static struct {
     uint32_t version;
     const char *cmdline; // NULL: no node /host
     uint32_t count;
-    const char *name[80];
+    const char *name[BOOT_MODULES_MAX + 1];
     const char *path;
     uint64_t size;
     bool has_crc;
@@ -130,7 +130,7 @@ Test(boot_manifest, bad_modules_are_refused) {
 }
 
 Test(boot_manifest, limits_are_kept) {
-    static char names[80][16];
+    static char names[BOOT_MODULES_MAX + 1][16];
     static char text[BOOT_CMDLINE_MAX + 1];
     memset(text, 'n', BOOT_CMDLINE_MAX);
     REFUSED(wanted.cmdline = text, BOOT_MANIFEST_CMDLINE);
