@@ -15,6 +15,7 @@
 
 #define SEARCH_MAX     64u // candidates that are looked at with the lock
 #define POOL_RESERVE   8u  // pages kept back for the tables that mapping more of the pool needs
+#define POOL_TRIES     16u // pages that are added at most to bring one
 #define POOL_GROW      SIZE_2M
 #define RECLAIM_CHUNKS 16u // that one call gives back at most
 #define RECLAIM_PAGES  64u
@@ -243,19 +244,28 @@ static void *pool_take(void) {
 
 // Mapping the new run takes tables out of the pool itself, hence the reserve. The lock is kept: who
 // maps kernel memory calls back into kernel_page_alloc_locked only.
-static void pool_grow(void) {
+// False: nothing is free that could be added.
+static bool pool_grow(void) {
     uint64_t size = POOL_GROW;
     hpa_t base;
     if (!alloc_locked(size, &base)) {
         size = PAGE_SIZE;
         if (!alloc_locked(size, &base))
-            return;
+            return false;
     }
     bool is_mapped = space_map_direct(base, size);
     if (is_mapped)
         pool_put_range(base, size);
     else
         release_range(base.v, size);
+    return is_mapped;
+}
+
+// The tables that map what it gets come out of it: a page may bring nothing, the next one then does.
+static void pool_fill(void) {
+    for (unsigned n = 0; n < POOL_TRIES && frames.pool_count <= POOL_RESERVE; n++)
+        if (!pool_grow())
+            return;
 }
 
 // Takes a chunk that is in no use out of the pool and out of the direct map. False: the pool has none to
@@ -274,7 +284,8 @@ static bool chunk_unmap(hpa_t *chunk) {
 
 // The same with a page of a chunk that is partly in use. Its large leaf is cut, which takes a page of the reserve.
 static bool page_unmap(hpa_t *page) {
-    struct pool_page *entry = frames.pool_count > POOL_RESERVE ? frames.pool : NULL;
+    // Cutting the large page that maps it may take a page, too.
+    struct pool_page *entry = frames.pool_count > POOL_RESERVE + 1 ? frames.pool : NULL;
     if (entry == NULL)
         return false;
     *page = frame_of_kernel(entry);
@@ -327,8 +338,7 @@ void *frame_table_alloc(void) {
 bool frame_with_tables(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size,
                        uint32_t rights) {
     lock_take(&frames.lock);
-    if (frames.pool_count <= POOL_RESERVE)
-        pool_grow();
+    pool_fill();
     bool is_mapped = pt_map(pt, address, frame, size, rights);
     lock_drop(&frames.lock);
     return is_mapped;
@@ -345,8 +355,7 @@ uint64_t frame_memory_end(void) {
 
 void *kernel_page_alloc(void) {
     lock_take(&frames.lock);
-    if (frames.pool_count <= POOL_RESERVE)
-        pool_grow();
+    pool_fill();
     void *page = frames.pool_count > POOL_RESERVE ? pool_take() : NULL;
     lock_drop(&frames.lock);
     if (page != NULL)

@@ -10,22 +10,24 @@ void lock_init(struct spinlock *lock, enum lock_rank rank) {
     lock->rank = (uint32_t)rank;
 }
 
-void lock_take(struct spinlock *lock) {
-#ifdef BULKHEAD_DEBUG
-    struct cpu *cpu = cpu_current();
-    if (cpu->locks_held >= BIT(lock->rank))
-        panic("lock of rank %u taken while 0x%lx are held", lock->rank, cpu->locks_held);
-    cpu->locks_held |= BIT(lock->rank);
-#endif
+void lock_wait(struct spinlock *lock) {
     while (__atomic_exchange_n(&lock->is_taken, 1, __ATOMIC_ACQUIRE) != 0) {
         while (__atomic_load_n(&lock->is_taken, __ATOMIC_RELAXED) != 0)
             x86_pause();
     }
 }
 
-void lock_drop(struct spinlock *lock) {
 #ifdef BULKHEAD_DEBUG
+void lock_take(struct spinlock *lock) {
+    struct cpu *cpu = cpu_current();
+    if (cpu->locks_held >= BIT(lock->rank))
+        panic("lock of rank %u taken while 0x%lx are held", lock->rank, cpu->locks_held);
+    cpu->locks_held |= BIT(lock->rank);
+    lock_wait(lock);
+}
+
+void lock_drop(struct spinlock *lock) {
     cpu_current()->locks_held &= ~BIT(lock->rank);
-#endif
     __atomic_store_n(&lock->is_taken, 0, __ATOMIC_RELEASE);
 }
+#endif

@@ -68,10 +68,6 @@ struct object *object_first_listed(void) {
     return listed;
 }
 
-void object_ref(struct object *object) {
-    __atomic_fetch_add(&object->ref_count, 1, __ATOMIC_RELAXED);
-}
-
 // One step of the youngest, which stays the youngest: what dies with it waits until it is gone. True: it is.
 static bool bury_step(struct thread *self) {
     struct object *object = self->dying;

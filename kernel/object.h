@@ -37,7 +37,9 @@ struct object {
 };
 
 void object_init(struct object *object, enum object_type type); // with one reference
-void object_ref(struct object *object);
+static inline void object_ref(struct object *object) {
+    __atomic_fetch_add(&object->ref_count, 1, __ATOMIC_RELAXED);
+}
 void object_unref(struct object *object);
 // The rest of what the current thread let die. Holds no lock, and may come back on another CPU.
 void object_bury(void);

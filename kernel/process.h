@@ -11,7 +11,7 @@
 #include "kernel/event.h"
 #include "kernel/region.h"
 
-#define HANDLE_PAGES    16
+#define HANDLE_PAGES    32
 #define HANDLES_IN_PAGE (PAGE_SIZE / sizeof(struct handle))
 #define HANDLE_COUNT    (HANDLE_PAGES * HANDLES_IN_PAGE)
 
@@ -22,6 +22,7 @@ struct handle {
     struct object *object; // referenced; NULL: free
     uint64_t rights;       // enum abi_rights
     uint64_t mask;         // of an event: the bits that may be signalled by it
+    uint64_t reserved;     // a size to shift by: each system call finds some
 };
 
 struct process {
@@ -63,7 +64,8 @@ hpa_t process_stub_frame(void);
 int64_t handle_put(struct process *process, const struct handle *handle);
 static inline int64_t handle_insert(struct process *process, struct object *object,
                                     uint64_t rights) {
-    return handle_put(process, &(struct handle){object, rights, UINT64_MAX});
+    return handle_put(process,
+                      &(struct handle){.object = object, .rights = rights, .mask = UINT64_MAX});
 }
 // Takes a reference on success. `type` OBJECT_NONE: any. `has`, unless NULL: the handle as it stands.
 int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t rights,

@@ -145,7 +145,8 @@ void thread_add_usage(const struct thread *thread, struct abi_usage *usage) {
 }
 
 void trap_after_call(void) {
-    object_bury();
+    if (thread_current()->dying != NULL)
+        object_bury();
     scheduler_check();
     if (thread_is_doomed(thread_current()))
         thread_exit();

@@ -40,7 +40,7 @@ static int64_t pair_clocks(const struct vcpu *vcpu, uint64_t gpa, uint64_t kind)
     if (kind != CLOCK_WALL ||
         sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0)
         return -ERROR_UNSUPPORTED;
-    if (to == NULL)
+    if (to == NULL || memory_is_rom(gpa, sizeof(struct clock_pair)))
         return -ERROR_FAULT;
     uint64_t ns = run_date_ns(vmm, &registers);
     const struct clock_pair pair = {

@@ -6,7 +6,8 @@
 
 static void *guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
     const struct vcpu *vcpu = opaque;
-    (void)is_write; // all RAM is writable
+    if (is_write && memory_is_rom(gpa, length))
+        return NULL;
     return memory_pointer(&vcpu->vmm->machine.memory, gpa, length);
 }
 

@@ -122,12 +122,14 @@ static void trace(struct vcpu *vcpu) {
 static enum exit_action handle(struct vcpu *vcpu) {
     uint32_t exit = vcpu->page->exit;
     trace(vcpu);
-    if (exit >= RUN_EXIT_COUNT || run_exits[exit].handle == NULL)
+    if (exit >= RUN_EXIT_COUNT)
         return run_crash(vcpu, "the kernel reports exit %u, which this VMM does not know", exit);
     // A memory exit may be the step's next page; every other one ends it.
-    bool is_step_over = exit != VCPU_EXIT_MEMORY && step_end(&vcpu->vmm->step, vcpu->index);
-    if (is_step_over && exit == VCPU_EXIT_FAILED && vcpu->page->failure == VCPU_FAILURE_MEMORY)
-        return exit_refused(vcpu);
+    if (step_is_own(&vcpu->vmm->step, vcpu->index) && exit != VCPU_EXIT_MEMORY) {
+        (void)step_end(&vcpu->vmm->step, vcpu->index);
+        if (exit == VCPU_EXIT_FAILED && vcpu->page->failure == VCPU_FAILURE_MEMORY)
+            return exit_refused(vcpu);
+    }
     return run_exits[exit].handle(vcpu);
 }
 

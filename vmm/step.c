@@ -80,7 +80,7 @@ enum step_result step_add(struct step *step, unsigned who, uint64_t gpa, bool wr
 }
 
 bool step_end(struct step *step, unsigned who) {
-    if (atomic_load_explicit(&step->owner, memory_order_relaxed) != who + 1)
+    if (!step_is_own(step, who))
         return false;
     for (unsigned i = 0; i < STEP_PAGES; i++)
         drop(step, i);

@@ -11,7 +11,7 @@
 #define SELDOM(condition) __builtin_expect(!!(condition), 0)
 
 // Past 4 GiB, RIP goes on only in 64-bit mode.
-static __attribute__((noinline, cold)) uint64_t wrap_rip(uint64_t rip) {
+__attribute__((noinline, cold)) uint64_t vmx_wrap_rip(uint64_t rip) {
     bool is_64bit = (vmcs_read64(VMCS_GUEST_EFER) & EFER_LMA) &&
                     (vmcs_read32(VMCS_GUEST_CS_ACCESS_RIGHTS) & SEGMENT_LONG);
     return is_64bit ? rip : (uint32_t)rip;
@@ -41,7 +41,7 @@ static inline void advance(const struct vmx_vcpu *x) {
     uint32_t length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
     uint64_t rip = vmcs_read(VMCS_GUEST_RIP) + length;
     if (SELDOM((uint32_t)rip < length))
-        rip = wrap_rip(rip);
+        rip = vmx_wrap_rip(rip);
     vmcs_write(VMCS_GUEST_RIP, rip);
     uint32_t interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
     if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) | x->is_stepping))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // EPT violations: memory of the VM that was not mapped yet is mapped; anything else is the VMM's.
+#include "arch/mitigation.h"
 #include "kernel/vm.h"
 #include "vmx/exit.h"
 #include "vmx/state.h"
@@ -34,6 +35,7 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu) {
     uint32_t access = (uint32_t)(qualification & EPT_VIOLATION_ACCESS);
     switch (vm_handle_fault(vcpu->vm, (gpa_t){gpa}, access)) {
     case VM_FAULT_RETRY:
+        mitigation_empty_buffers(); // what was cleared was somebody else's
         return EXIT_RETRY;
     case VM_FAULT_SHORTAGE:
         return vcpu_fail(vcpu, VCPU_FAILURE_MEMORY, gpa);

@@ -8,13 +8,18 @@
 
 #define RFLAGS_DEFINED       0x3f7fd7ULL
 #define DR_UPPER             0xffffffff00000000ULL
+#define INSTRUCTION_MAX      15u
 #define INTERRUPTIBILITY_MAY (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS | BLOCKING_BY_NMI)
 
 void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty) {
     struct vmx_vcpu *x = vcpu->backend;
     const struct vcpu_page *page = vcpu->page;
     if (dirty & VCPU_DIRTY_RIP) {
-        vmcs_write(VMCS_GUEST_RIP, page->rip);
+        // The VMM stepped over an instruction whose mode it may not know.
+        uint64_t rip = page->rip;
+        if ((uint32_t)rip < INSTRUCTION_MAX)
+            rip = vmx_wrap_rip(rip);
+        vmcs_write(VMCS_GUEST_RIP, rip);
         uint32_t interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
         const uint32_t ended = BLOCKING_UNTIL_NEXT;
         if (interruptibility & ended)

@@ -87,6 +87,8 @@ extern const uint8_t vmx_exit_entry[]; // HOST_RIP
 
 enum exit_action vmx_enter(struct vcpu *vcpu);
 void vmx_leave(struct vcpu *vcpu);
+// An instruction that was carried out for the guest ends here: cut to what its mode has.
+uint64_t vmx_wrap_rip(uint64_t rip);
 // Sets or clears WORK_BAD_MODE after CR0 changed.
 void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0);
 // An instruction was carried out for a guest that single-steps: #DB comes behind it.

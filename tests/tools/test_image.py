@@ -114,6 +114,11 @@ class Target(DirectoryCase):
         status, words = self.make(self.work, "--yes")
         self.assertEqual((status, "is a folder" in words), (64, True))
 
+    def test_file_within_a_file_is_refused(self):
+        self.file("a")
+        words = f"image: {self.work}/a/x can not be written (Not a directory)\n"
+        self.assertEqual(self.make(self.work / "a/x"), (69, words))
+
     def device(self, size):
         """A loop device, where this user may have one."""
         backing = self.sparse(f"disk-{size}", size)

@@ -255,3 +255,18 @@ Test(traps_origin, copy_that_faults_ends_or_goes_on) {
     cr_expect_eq(frame.rip, (uint64_t)paper_usercopy_fault);
     cr_expect_eq(process->is_ending, 0);
 }
+
+// Between STI and SYSEXIT an interrupt would come on the user's tables; STI keeps it away, and an NMI there ends that.
+Test(traps_origin, nmi_behind_sti_has_it_done_again) {
+    struct trap_frame frame = frame_of(EXC_NMI, 0, KERNEL_CS);
+    frame.rip = (uint64_t)sysexit_last;
+    frame.rflags = RFLAGS_ONE | RFLAGS_IF;
+    trap_dispatch(&frame);
+    cr_expect_eq(frame.rip, (uint64_t)sysexit_sti);
+    cr_expect_eq(frame.rflags, RFLAGS_ONE);
+    frame.rip = (uint64_t)sysexit_sti;
+    frame.rflags = RFLAGS_ONE | RFLAGS_IF;
+    trap_dispatch(&frame);
+    cr_expect_eq(frame.rip, (uint64_t)sysexit_sti);
+    cr_expect_eq(frame.rflags, RFLAGS_ONE | RFLAGS_IF);
+}

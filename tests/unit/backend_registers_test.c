@@ -236,6 +236,19 @@ Test(backend_sync, moved_rip_ends_blocking_and_is_a_step) {
     cr_expect_eq(paper.vmcs[VMCS_GUEST_PENDING_DEBUG], PENDING_DEBUG_SINGLE_STEP);
 }
 
+// Or VM entry would refuse it: SDM 3C 27.3.1.4 "Checks on Guest RIP, RFLAGS, and SSP".
+Test(backend_sync, moved_rip_wraps_as_the_mode_says) {
+    paper_page.rip = 0x100000001ULL;
+    vmx_sync_registers(&paper_vcpu, VCPU_DIRTY_RIP);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 1);
+    paper.vmcs[VMCS_GUEST_EFER] = EFER_LMA; // compatibility mode
+    vmx_sync_registers(&paper_vcpu, VCPU_DIRTY_RIP);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 1);
+    paper.vmcs[VMCS_GUEST_CS_ACCESS_RIGHTS] = SEGMENT_LONG;
+    vmx_sync_registers(&paper_vcpu, VCPU_DIRTY_RIP);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0x100000001ULL);
+}
+
 Test(backend_sync, next_leave_reads_again) {
     paper_x()->entry_work |= WORK_IS_LEFT;
     vmx_sync_registers(&paper_vcpu, VCPU_DIRTY_RFLAGS);

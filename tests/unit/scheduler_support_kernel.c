@@ -94,9 +94,6 @@ void object_init(struct object *object, enum object_type type) {
     object->type = (uint32_t)type;
     object->ref_count = 1;
 }
-void object_ref(struct object *object) {
-    object->ref_count++;
-}
 void object_unref(struct object *object) {
     if (object->ref_count-- != 1)
         return;

@@ -64,6 +64,8 @@ def is_device(path):
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise Failure(f"{path} can not be written ({error.strerror})") from None
     if stat.S_ISBLK(mode) or stat.S_ISREG(mode):
         return stat.S_ISBLK(mode)
     kind = "a folder" if stat.S_ISDIR(mode) else "neither a file nor a block device"
@@ -72,8 +74,11 @@ def is_device(path):
 
 def device_size(path):
     """Bytes of a block device."""
-    with open(path, "rb") as device:
-        return device.seek(0, os.SEEK_END)
+    try:
+        with open(path, "rb") as device:
+            return device.seek(0, os.SEEK_END)
+    except OSError as error:
+        raise Failure(f"{path} can not be read ({error.strerror})") from None
 
 
 def _copy_to_device(image, out):

@@ -42,5 +42,9 @@ def ask(device):
     what = f"{device} is a disk of {device_size(device) / MIB:.1f} MiB"
     if not sys.stdin.isatty():
         raise Failure(f"{what}; to write over what is on it, say --yes", EXIT_USAGE)
-    if input(f"{what}. Write over all that is on it? [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input(f"{what}. Write over all that is on it? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise Failure("nothing was written", EXIT_USAGE)

@@ -185,12 +185,13 @@ _STATE_LISTEN = "0A"
 def tcp_sockets(pid):
     """The TCP sockets that this process has open."""
     open_files = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            open_files.add(os.readlink(descriptor))
+    with contextlib.suppress(OSError):  # it may have just ended
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                open_files.add(os.readlink(descriptor))
     found = []
     for table in ("tcp", "tcp6"):
-        with contextlib.suppress(FileNotFoundError):  # a host without IPv6
+        with contextlib.suppress(OSError):  # a host without IPv6
             for line in Path(f"/proc/{pid}/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
                 fields = line.split()
                 address, port = fields[1].split(":")
