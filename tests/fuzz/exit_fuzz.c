@@ -8,6 +8,7 @@
 #include "tests/fuzz/input.h"
 
 struct vmx_caps vmx_caps;
+void mitigation_empty_buffers(void) {}
 
 #define TYPE_RESERVED 1u
 #define TYPE_OTHER    7u
