@@ -30,7 +30,7 @@ struct spinlock {
 };
 
 void lock_init(struct spinlock *lock, enum lock_rank rank);
-void lock_wait(struct spinlock *lock); // takes it when whoever has it has dropped it
+void lock_wait(struct spinlock *lock);         // takes it when whoever has it has dropped it
 #if defined(BULKHEAD_DEBUG) || __STDC_HOSTED__ // which tests take for their own
 //@ assigns lock->is_taken;
 void lock_take(struct spinlock *lock);

@@ -45,7 +45,7 @@ enum exit_action {
 
 enum nmi_gate {
     NMI_OPEN,
-    NMI_SHUT,       // for now, of another reason than the next:
+    NMI_SHUT,       // by something else than the next:
     NMI_IN_SERVICE, // one is injected, or not yet at its IRET
 };
 

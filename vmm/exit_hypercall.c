@@ -36,11 +36,11 @@ _Static_assert(sizeof(struct clock_pair) == 64, "as KVM has it");
 static int64_t pair_clocks(const struct vcpu *vcpu, uint64_t gpa, uint64_t kind) {
     const struct vmm *vmm = vcpu->vmm;
     struct vcpu_registers registers;
-    void *to = memory_pointer(&vmm->machine.memory, gpa, sizeof(struct clock_pair));
+    void *to = memory_writable(&vmm->machine.memory, gpa, sizeof(struct clock_pair));
     if (kind != CLOCK_WALL ||
         sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0)
         return -ERROR_UNSUPPORTED;
-    if (to == NULL || memory_is_rom(gpa, sizeof(struct clock_pair)))
+    if (to == NULL)
         return -ERROR_FAULT;
     uint64_t ns = run_date_ns(vmm, &registers);
     const struct clock_pair pair = {

@@ -61,11 +61,9 @@ static void vectors_write(void *opaque, const struct emulate_vectors *vectors) {
     (void)sys_vcpu_write(vcpu->handle, VCPU_STATE_FPU, vectors->area, sizeof(vector_area));
 }
 
-static void *guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
-    const struct vcpu *vcpu = opaque;
-    if (is_write && memory_is_rom(gpa, length))
-        return NULL;
-    return memory_pointer(&vcpu->vmm->machine.memory, gpa, length);
+void *run_guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
+    const struct memory *memory = &((const struct vcpu *)opaque)->vmm->machine.memory;
+    return is_write ? memory_writable(memory, gpa, length) : memory_pointer(memory, gpa, length);
 }
 
 void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_ctx *emulate) {
@@ -80,7 +78,7 @@ void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_c
         .cpl = state->cpl,
         .physical_bits = (uint8_t)vcpu->vmm->start->physical_bits,
         .has_1g_pages = vcpu->vmm->has_1g_pages,
-        .guest_ptr = guest_pointer,
+        .guest_ptr = run_guest_pointer,
         .opaque = vcpu,
     };
     *emulate = (struct emulate_ctx){

@@ -33,9 +33,9 @@ static uint64_t boot_ns(const struct vmm *vmm, const struct vcpu_registers *regi
 static bool write_wall_clock(const struct vcpu *vcpu, uint64_t gpa) {
     const struct vmm *vmm = vcpu->vmm;
     volatile struct wall_clock *to =
-        memory_pointer(&vmm->machine.memory, gpa, sizeof(struct wall_clock));
+        memory_writable(&vmm->machine.memory, gpa, sizeof(struct wall_clock));
     struct vcpu_registers registers;
-    if (to == NULL || memory_is_rom(gpa, sizeof(*to)) || gpa % sizeof(uint32_t) != 0 ||
+    if (to == NULL || gpa % sizeof(uint32_t) != 0 ||
         sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0)
         return false;
     uint64_t ns = boot_ns(vmm, &registers);

@@ -4,13 +4,6 @@
 #include "run.h"
 #include "task.h"
 
-static void *guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
-    const struct vcpu *vcpu = opaque;
-    if (is_write && memory_is_rom(gpa, length))
-        return NULL;
-    return memory_pointer(&vcpu->vmm->machine.memory, gpa, length);
-}
-
 enum exit_action exit_task_switch(struct vcpu *vcpu) {
     const struct vcpu_page *page = vcpu->page;
     struct vcpu_registers registers;
@@ -23,7 +16,7 @@ enum exit_action exit_task_switch(struct vcpu *vcpu) {
         .instruction_length = page->instruction_length,
         .memory = {.physical_bits = (uint8_t)vcpu->vmm->start->physical_bits,
                    .has_1g_pages = vcpu->vmm->has_1g_pages,
-                   .guest_ptr = guest_pointer,
+                   .guest_ptr = run_guest_pointer,
                    .opaque = vcpu},
     };
     if (sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0)

@@ -59,6 +59,10 @@ void *memory_pointer(const struct memory *memory, uint64_t gpa, uint64_t length)
     return NULL;
 }
 
+void *memory_writable(const struct memory *memory, uint64_t gpa, uint64_t length) {
+    return memory_is_rom(gpa, length) ? NULL : memory_pointer(memory, gpa, length);
+}
+
 bool memory_is_rom(uint64_t gpa, uint64_t length) {
     uint64_t last = gpa + (length - 1);
     return (gpa < MEMORY_BIOS_END && last >= MEMORY_ROM_BASE) ||

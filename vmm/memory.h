@@ -63,5 +63,8 @@ size_t memory_e820(const struct memory *memory, struct memory_e820 map[static ME
 // Where the VMM sees [gpa, gpa + length), or NULL when any of it is neither RAM nor ROM.
 void *memory_pointer(const struct memory *memory, uint64_t gpa, uint64_t length);
 
+// The same for who writes there for the guest: NULL in the ROM, too.
+void *memory_writable(const struct memory *memory, uint64_t gpa, uint64_t length);
+
 // Whether a write by the guest to any byte of [gpa, gpa + length) is lost.
 bool memory_is_rom(uint64_t gpa, uint64_t length);

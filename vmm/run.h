@@ -49,4 +49,6 @@ uint64_t run_date_ns(const struct vmm *vmm, const struct vcpu_registers *registe
 // point into the page and to each other.
 struct walk_ctx;
 struct emulate_ctx;
+// For struct walk_ctx's guest_ptr; `opaque` is the vCPU.
+void *run_guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write);
 void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_ctx *emulate);

@@ -39,7 +39,6 @@ void object_init(struct object *object, enum object_type type) {
     *object = (struct object){.type = (uint32_t)type, .ref_count = 1};
 }
 
-
 void object_unref(struct object *object) {
     object->ref_count--;
 }

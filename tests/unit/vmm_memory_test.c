@@ -32,6 +32,7 @@ Test(vmm_memory, regions_cover_each_byte_but_video) {
             cr_assert_eq(memory_pointer(&memory, regions[i].gpa, regions[i].size),
                          base + regions[i].offset);
             cr_assert_eq(memory_is_rom(regions[i].gpa, 1), regions[i].is_rom);
+            cr_assert_eq(memory_writable(&memory, regions[i].gpa, 1) == NULL, regions[i].is_rom);
             cr_assert_eq(memory_is_rom(regions[i].gpa, regions[i].size), regions[i].is_rom);
             uint64_t end = regions[i].gpa + regions[i].size;
             bool goes_on = i + 1 < count && regions[i + 1].gpa == end &&
