@@ -30,20 +30,10 @@ void system_init(uint64_t entry_tsc) {
         log_line("no clock on this machine: guests start in 1970");
 }
 
-static int check(const struct syscall *c, uint64_t rights) {
-    struct object *object;
-    int error = syscall_get(c->a[0], OBJECT_SYSTEM, rights, &object);
-    if (error == ABI_OK)
-        object_unref(object);
-    return error;
-}
-
-int64_t call_system_info(const struct syscall *c) {
-    int error = check(c, ABI_RIGHT_READ);
-    if (error != ABI_OK)
-        return -error;
+int64_t call_system_info(struct call *c) {
     struct frame_totals totals = frame_totals();
-    struct abi_system_info info = {
+    struct abi_system_info *info = &c->data.info;
+    *info = (struct abi_system_info){
         .version = ABI_VERSION,
         .cpu_count = cpu_count,
         .tsc_hz = tsc_hz,
@@ -63,58 +53,37 @@ int64_t call_system_info(const struct syscall *c) {
     };
     for (uint32_t i = 0; i < cpu_count; i++)
         for (unsigned k = 0; k < ARRAY_COUNT(cpu_table[i]->exits); k++)
-            info.vm_exits += cpu_table[i]->exits[k];
-    return user_write(c->a[1], &info, sizeof(info)) ? 0 : -ABI_ERROR_ADDRESS;
-}
-
-int64_t call_system_cpu(const struct syscall *c) {
-    int error = check(c, ABI_RIGHT_READ);
-    if (error != ABI_OK)
-        return -error;
-    if (c->a[1] >= cpu_count)
-        return -ABI_ERROR_ARGUMENT;
-    const struct cpu *cpu = cpu_table[index_mask(c->a[1], CPU_COUNT_MAX)];
-    struct abi_cpu_info info = {.apic_id = cpu->apic_id, .core = cpu->core};
-    scheduler_read_cpu(cpu, &info);
-    return user_write(c->a[2], &info, sizeof(info)) ? 0 : -ABI_ERROR_ADDRESS;
-}
-
-int64_t call_console_write(const struct syscall *c) {
-    char text[ABI_CONSOLE_MAX];
-    uint32_t size = (uint32_t)MIN(c->a[2], ABI_CONSOLE_MAX);
-    int error = check(c, ABI_RIGHT_WRITE);
-    if (error != ABI_OK)
-        return -error;
-    if (!user_read(text, c->a[1], size))
-        return -ABI_ERROR_ADDRESS;
-    return (int64_t)console_write(text, size);
-}
-
-int64_t call_console_read(const struct syscall *c) {
-    char text[ABI_CONSOLE_MAX];
-    int error = check(c, ABI_RIGHT_READ);
-    if (error != ABI_OK)
-        return -error;
-    uint32_t size = console_read(text, (uint32_t)MIN(c->a[2], ABI_CONSOLE_MAX));
-    return user_write(c->a[1], text, size) ? (int64_t)size : -ABI_ERROR_ADDRESS;
-}
-
-int64_t call_console_bind(const struct syscall *c) {
-    struct event *event;
-    int error = check(c, ABI_RIGHT_MANAGE);
-    if (error == ABI_OK)
-        error = syscall_get_event(c->a[1], c->a[2], &event);
-    if (error != ABI_OK)
-        return -error;
-    console_bind(event, c->a[2]);
-    syscall_drop_event(event);
+            info->vm_exits += cpu_table[i]->exits[k];
     return 0;
 }
 
-int64_t call_system_power(const struct syscall *c) {
-    int error = check(c, ABI_RIGHT_MANAGE);
-    if (error != ABI_OK)
-        return -error;
+int64_t call_system_cpu(struct call *c) {
+    if (c->a[1] >= cpu_count)
+        return -ABI_ERROR_ARGUMENT;
+    const struct cpu *cpu = cpu_table[index_mask(c->a[1], CPU_COUNT_MAX)];
+    c->data.cpu = (struct abi_cpu_info){.apic_id = cpu->apic_id, .core = cpu->core};
+    scheduler_read_cpu(cpu, &c->data.cpu);
+    return 0;
+}
+
+int64_t call_console_write(struct call *c) {
+    uint32_t size = (uint32_t)MIN(c->a[2], ABI_CONSOLE_MAX);
+    if (!user_read(c->data.text, c->a[1], size))
+        return -ABI_ERROR_ADDRESS;
+    return console_write(c->data.text, size);
+}
+
+int64_t call_console_read(struct call *c) {
+    uint32_t size = console_read(c->data.text, (uint32_t)MIN(c->a[2], ABI_CONSOLE_MAX));
+    return user_write(c->a[1], c->data.text, size) ? (int64_t)size : -ABI_ERROR_ADDRESS;
+}
+
+int64_t call_console_bind(struct call *c) {
+    console_bind(call_event(c, 1), c->a[2]);
+    return 0;
+}
+
+int64_t call_system_power(struct call *c) {
     if (c->a[1] != ABI_POWER_OFF && c->a[1] != ABI_POWER_RESET)
         return -ABI_ERROR_ARGUMENT;
     if (c->a[1] == ABI_POWER_OFF)
@@ -124,10 +93,7 @@ int64_t call_system_power(const struct syscall *c) {
     return -ABI_ERROR_UNSUPPORTED;
 }
 
-int64_t call_system_audit(const struct syscall *c) {
-    int error = check(c, ABI_RIGHT_READ);
-    if (error != ABI_OK)
-        return -error;
-    struct abi_audit report = audit_all();
-    return user_write(c->a[1], &report, sizeof(report)) ? 0 : -ABI_ERROR_ADDRESS;
+int64_t call_system_audit(struct call *c) {
+    c->data.audit = audit_all();
+    return 0;
 }

@@ -71,182 +71,22 @@ enum abi_rights {
     ABI_RIGHTS_ALL = 0x1ff,
 };
 
+// What each call does, needs and returns stands in include/calls.h.
 enum abi_call {
-    // ---- handles -------------------------------------------------------------------------------
-
-    // (handle): removes it from the caller's table. Errors: none of its own.
-    ABI_HANDLE_CLOSE = 0,
-    // (process, handle, rights, mask): puts a copy of the caller's `handle` with the rights that both the
-    // handle and `rights` have into the table of `process` (0: the caller's own). What may be signalled
-    // by a copy of an event's handle is what both the handle and `mask` have.
-    // Needs: handle COPY; process MANAGE. Returns: the handle's number there.
-    // Errors: MEMORY (the process's quota), CLOSED (that process has ended).
-    ABI_HANDLE_COPY = 1,
-
-    // ---- memory --------------------------------------------------------------------------------
-
-    // (quota, bytes, event, mask): a new quota that holds `bytes`, taken out of `quota`. Given back with the
-    // last handle and the last object that is charged to it. Each time that nothing is charged to it any more
-    // `mask` is signalled on `event` (0: none). Needs: quota CREATE, event SIGNAL for the mask. Returns: a
-    // handle with the rights of the one given.
-    ABI_QUOTA_CREATE = 2,
-    // (quota, struct abi_quota_info *). Needs: quota READ. Returns: 0.
-    ABI_QUOTA_READ = 3,
-    // (quota, size, flags = 0): a memory object of zeroes, charged to the quota with its pages. Pages
-    // are reserved now and cleared when first used. Needs: quota CREATE. Returns: a handle.
-    ABI_MEMORY_CREATE = 4,
-    // (memory, offset, size): clears what was not yet used of the range, so that large pages can map
-    // it and no first touch costs; does a bounded piece. Needs: memory WRITE.
-    // Returns: bytes done, a positive multiple of ABI_PAGE: call again for the rest.
-    ABI_MEMORY_COMMIT = 5,
-    // (memory): Needs: memory READ. Returns: its size in bytes.
-    ABI_MEMORY_SIZE = 6,
-
-    // ---- processes and threads -----------------------------------------------------------------
-
-    // (quota, event, mask, group): an address space with a handle table. When the process ends (by exit,
-    // kill or fault) `mask` is signalled on `event` (0: none). Its threads are scheduled in `group` (0:
-    // the caller's own). Needs: quota CREATE, MANAGE; event SIGNAL; group CREATE. Returns: a handle.
-    ABI_PROCESS_CREATE = 7,
-    // (process, memory, address, offset, size, rights): maps memory[offset, offset+size) at `address`
-    // of the process (0: the caller's own) with READ, READ|WRITE or READ|EXECUTE. Nothing may be
-    // mapped there yet (EXISTS). Above ABI_SKEWED_MAX bytes, `address` and `offset` have to differ by a
-    // multiple of 2 MiB (ARGUMENT), so that large pages map them. Needs: process MANAGE; memory the rights
-    // asked for. Returns: 0. Errors: EXISTS, MEMORY.
-    ABI_PROCESS_MAP = 8,
-    // (process, address, size): undoes one earlier map call, named exactly. Needs: process MANAGE.
-    ABI_PROCESS_UNMAP = 9,
-    // (process, struct abi_process_status *): how it stands. Needs: process READ. Returns: 0.
-    ABI_PROCESS_STATUS = 10,
-    // (process, status): ends it, all its threads first. Needs: process MANAGE (0: the caller's own).
-    ABI_PROCESS_KILL = 11,
-    // (process, entry, stack, argument, cpu): a thread that starts at once with RIP = entry, RSP =
-    // stack, RDI = argument. `cpu` ABI_CPU_ANY: it shares the CPUs that its group may use; else it is
-    // pinned to that CPU, which must be one that the group has reserved (EXISTS: another thread of the
-    // group is pinned there). Needs: process CREATE (0: own). Returns: 0. Errors: MEMORY, CLOSED, EXISTS.
-    ABI_THREAD_CREATE = 12,
-    // (): ends the calling thread. With its last thread the process ends, status 0.
-    ABI_THREAD_EXIT = 13,
-    // (): lets another runnable thread of this CPU go first.
-    ABI_THREAD_YIELD = 14,
-
-    // ---- events and channels -------------------------------------------------------------------
-
-    // (quota): 64 bits, all clear. Needs: quota CREATE. Returns: a handle.
-    ABI_EVENT_CREATE = 15,
-    // (event, mask): sets the bits and wakes who waits. Needs: event SIGNAL. Returns: 0.
-    ABI_EVENT_SIGNAL = 16,
-    // (event, deadline, uint64_t *bits, mask): waits until a bit of `mask` is set or the TSC reaches
-    // `deadline` (a past one: polls), then takes these bits and clears them. Other bits stay as they
-    // are: they wait for who asks for them, and wake nobody. One waiter at a time (AGAIN).
-    // `*bits` is 0 when none was taken. Needs: event WAIT. Returns: 0. Errors: TIMEOUT, AGAIN.
-    ABI_EVENT_WAIT = 17,
-    // (quota, uint32_t handles[2]): a pair of ends. Each holds up to ABI_CHANNEL_DEPTH messages of up
-    // to ABI_MESSAGE_MAX bytes for its reader. Needs: quota CREATE. Returns: 0.
-    ABI_CHANNEL_CREATE = 18,
-    // (channel, event, mask): from now on `mask` is signalled on `event` when a message arrives or the
-    // other end closes. Needs: channel WAIT; event SIGNAL.
-    ABI_CHANNEL_BIND = 19,
-    // (channel, const void *message, size): Needs: channel SIGNAL. Returns: 0. Never waits.
-    // Errors: AGAIN (full), CLOSED (the other end is gone).
-    ABI_CHANNEL_SEND = 20,
-    // (channel, void *message, size): takes the oldest message; `size` must be at least
-    // ABI_MESSAGE_MAX, and as much is written, zeroes behind the message. Needs: channel WAIT.
-    // Returns: its size. Never waits.
-    // Errors: AGAIN (empty), CLOSED (empty, and the other end is gone).
-    ABI_CHANNEL_RECEIVE = 21,
-
-    // ---- virtual machines ----------------------------------------------------------------------
-
-    // (quota, tsc_hz): a VM: a guest-physical address space, a CPUID table, doorbells; its TSCs count at
-    // tsc_hz, or, for 0, as the host's. Needs: quota CREATE. Returns: a handle. Errors: MEMORY, ARGUMENT
-    // (a rate not from 1/256 to 256 times the host's), UNSUPPORTED (no virtualization on this machine, or a
-    // rate other than the host's without abi_system_info.has_tsc_scaling).
-    ABI_VM_CREATE = 22,
-    // (vm, memory, gpa, offset, size, rights): as ABI_PROCESS_MAP, with any of READ, WRITE, EXECUTE
-    // that includes READ. An access without its right becomes VCPU_EXIT_MEMORY.
-    ABI_VM_MAP = 23,
-    // (vm, gpa, size): undoes one earlier map call, named exactly; no vCPU sees it afterwards.
-    ABI_VM_UNMAP = 24,
-    // (vm, const struct abi_cpuid *table, count): what CPUID tells the guest, sorted by leaf and
-    // subleaf, at most ABI_CPUID_MAX rows. Once, before the first vCPU (AGAIN). Needs: vm MANAGE.
-    // The kernel itself keeps OSXSAVE, the current XSAVE size and the APIC IDs up to date.
-    ABI_VM_CPUID = 25,
-    // (vm, address, data): an interrupt message as on the bus (SDM 3A 11.11 "Message Signalled
-    // Interrupts"), delivered to the local APICs. Needs: vm WRITE. Returns: CPUs that took it.
-    ABI_VM_INTERRUPT = 26,
-    // (vm, port, event, mask): OUT to `port` no longer exits: it signals `mask` on `event` (event 0:
-    // unbinds). Needs: vm MANAGE; event SIGNAL. Errors: EXISTS, MEMORY.
-    ABI_VM_DOORBELL = 27,
-    // (vm, index): vCPU number `index` with that APIC ID, in reset state; 0 is the boot processor, the
-    // others wait for INIT and SIPI. Needs: vm CREATE. Returns: a handle. Errors: EXISTS, MEMORY.
-    ABI_VCPU_CREATE = 28,
-    // (vcpu): the vCPU's page (struct vcpu_page) as a memory object of one page. Returns: a handle.
-    // Needs: vcpu RUN.
-    ABI_VCPU_PAGE = 29,
-    // (vcpu): runs the guest on the calling thread until something is the VMM's to do, which
-    // vcpu_page.exit tells. The same thread must call it each time (AGAIN). Needs: vcpu RUN.
-    // Returns: 0.
-    ABI_VCPU_RUN = 30,
-    // (vcpu, enum vcpu_signal, value). Needs: vcpu WRITE.
-    ABI_VCPU_SIGNAL = 31,
-    // (vcpu, enum vcpu_state_group, void *, size): writes out the group's state; the vCPU must not be
-    // running (AGAIN). `size` must be the group's. Needs: vcpu READ. Returns: 0.
-    ABI_VCPU_READ = 32,
-    // (vcpu, enum vcpu_state_group, const void *, size): the reverse. Values that no processor could
-    // hold are refused (ARGUMENT) and nothing changes. Needs: vcpu WRITE.
-    ABI_VCPU_WRITE = 33,
-    // (vcpu, offset): reads the local APIC's register page as a 32-bit load would, for the VMM that
-    // decoded it. `offset` is a multiple of 16 below 0x400. Needs: vcpu RUN. Returns: the value.
-    ABI_VCPU_APIC_READ = 34,
-    // (vcpu, offset, value): the same for a 32-bit store. Returns: 0.
-    ABI_VCPU_APIC_WRITE = 35,
-
-    // ---- the machine (the supervisor holds the one `system` handle) ----------------------------
-
-    // (system, struct abi_system_info *). Needs: system READ. Returns: 0.
-    ABI_SYSTEM_INFO = 36,
-    // (system, const char *, size): text for the host's console. Takes what fits its buffer without
-    // waiting, ABI_CONSOLE_MAX at most; a line of the kernel's own may come between two calls, and not into
-    // what one takes. Needs: system WRITE. Returns: bytes taken, 0 when full.
-    ABI_CONSOLE_WRITE = 37,
-    // (system, char *, size): what was typed. Needs: system READ. Returns: bytes, 0 when none.
-    ABI_CONSOLE_READ = 38,
-    // (system, event, mask): `mask` is signalled when there is input, or room for output again.
-    // Needs: system MANAGE; event SIGNAL.
-    ABI_CONSOLE_BIND = 39,
-    // (system, enum abi_power): ends everything. Needs: system MANAGE. Returns only on failure
-    // (UNSUPPORTED: the machine offers no such way).
-    ABI_SYSTEM_POWER = 40,
-
-    // ---- scheduling and accounting -------------------------------------------------------------
-
-    // (system, quota, const struct abi_group *): a scheduling group; the processes that are made in it
-    // share its CPU time. Needs: system MANAGE; quota CREATE. Returns: a handle.
-    // Errors: ARGUMENT (a value outside what struct abi_group says), MEMORY, AGAIN (no room: a reserved
-    // CPU is dedicated already, or has real-time reservations that this one does not fit beside, or no
-    // CPU would be left for shared threads; the CPU has no other class of service for cache_mask).
-    ABI_GROUP_CREATE = 41,
-    // (group, const struct abi_group *): from now on it has this weight, cap, domain and these CPUs for
-    // shared threads; what is reserved stays as it was created. Needs: group MANAGE. Errors: ARGUMENT,
-    // AGAIN (cache_mask, as above).
-    ABI_GROUP_WRITE = 42,
-    // (process, struct abi_usage *): what its threads used, those that ended included. Needs: process
-    // READ (0: own). Returns: 0.
-    ABI_PROCESS_USAGE = 43,
-    // (system, cpu, struct abi_cpu_info *): Needs: system READ. Returns: 0.
-    ABI_SYSTEM_CPU = 44,
-    // (system, struct abi_audit *): looks at every table of every process and VM, and judges each frame
-    // of the machine. All CPUs stand still meanwhile. Needs: system READ. Returns: 0, whatever it found.
-    ABI_SYSTEM_AUDIT = 45,
-
-    ABI_CALL_COUNT = 46,
+#define CALL(number, NAME, name, ...)     ABI_##NAME = (number),
+#define HOT_CALL(number, NAME, name, ...) ABI_##NAME = (number),
+#include "include/calls.h"
+    ABI_CALL_COUNT
 };
 
 #define ABI_CHANNEL_DEPTH 16u
 #define ABI_MESSAGE_MAX   256u
 #define ABI_CPUID_MAX     80u
 #define ABI_DOORBELLS_MAX 64u
+
+struct abi_channel_ends {
+    uint32_t handle[2];
+};
 
 enum abi_power { ABI_POWER_OFF = 0, ABI_POWER_RESET = 1 };
 

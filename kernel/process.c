@@ -225,7 +225,7 @@ int64_t handle_put(struct process *process, const struct handle *handle) {
 }
 
 int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t rights,
-               struct object **object, struct handle *has) {
+               struct handle *has) {
     if (number == 0 || number >= HANDLE_COUNT)
         return ABI_ERROR_HANDLE;
     int error = ABI_OK;
@@ -237,10 +237,8 @@ int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t
     } else if ((handle->rights & rights) != rights) {
         error = ABI_ERROR_RIGHTS;
     } else {
-        *object = handle->object;
-        if (has != NULL)
-            *has = *handle;
-        object_ref(*object);
+        *has = *handle;
+        object_ref(has->object);
     }
     lock_drop(&process->lock);
     return error;

@@ -67,9 +67,10 @@ static inline int64_t handle_insert(struct process *process, struct object *obje
     return handle_put(process,
                       &(struct handle){.object = object, .rights = rights, .mask = UINT64_MAX});
 }
-// Takes a reference on success. `type` OBJECT_NONE: any. `has`, unless NULL: the handle as it stands.
+// The handle as it stands, with a reference of its object's; `type` OBJECT_NONE: any. 0 or an enum abi_error: nothing
+// is written then.
 int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t rights,
-               struct object **object, struct handle *has);
+               struct handle *has);
 int handle_close(struct process *process, uint64_t number);
 
 // Starts to end it: `status` is kept when it is the first. Its threads leave at their next way out.

@@ -1,43 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// Between the files that hold the system calls. `kernel/syscall.c` has the table and the calls on
-// handles, memory, processes, events and channels; syscall_vm.c those on VMs and vCPUs;
-// drivers/syscall_system.c those on the machine.
+// The kernel's side of include/calls.h. `kernel/syscall.c` checks the arguments of a call by its description
+// and gets what they name; then one function does the call, call_NAME: those on handles, memory, processes and
+// threads are in syscall_process.c, on events and channels in syscall_event.c, on VMs and vCPUs in syscall_vm.c,
+// on the machine in drivers/syscall_system.c.
 #pragma once
 
 #include "include/abi.h"
-#include "kernel/event.h"
-#include "kernel/object.h"
+#include "kernel/process.h"
 
-struct syscall {
-    uint64_t a[6];
+struct call {
+    uint64_t a[6]; // the arguments, each of them checked
+    struct handle
+        handle[6]; // of those that are handles: as they stand. The object is referenced while
+                   // the call runs; NULL: the caller named none
+    union {
+        uint64_t bits;
+        struct abi_channel_ends ends;
+        struct abi_quota_info quota;
+        struct abi_process_status status;
+        struct abi_system_info info;
+        struct abi_group group;
+        struct abi_usage usage;
+        struct abi_cpu_info cpu;
+        struct abi_audit audit;
+        uint8_t message[ABI_MESSAGE_MAX];
+        char text[ABI_CONSOLE_MAX];
+    } data; // of the argument IN or OUT; of no other one: free for the call's own use
 };
 
-// The caller's object behind a handle, with a reference that the callee has to drop.
-int syscall_get(uint64_t number, enum object_type type, uint64_t rights, struct object **object);
-// An event on which the caller may signal all of `mask`; number 0: NULL.
-int syscall_get_event(uint64_t number, uint64_t mask, struct event **event);
-void syscall_drop_event(struct event *event);
+// The object of an argument.
+#define CALL_OBJECT(c, i, type) CONTAINER_OF((c)->handle[i].object, struct type, object)
+static inline struct event *call_event(const struct call *c, unsigned i) {
+    return c->handle[i].object != NULL ? CALL_OBJECT(c, i, event) : NULL;
+}
 // A new handle for the caller, with all rights. Consumes the reference.
-int64_t syscall_give(struct object *object);
+int64_t call_give(struct object *object);
 
-int64_t call_vm_create(const struct syscall *c);
-int64_t call_vm_map(const struct syscall *c);
-int64_t call_vm_unmap(const struct syscall *c);
-int64_t call_vm_cpuid(const struct syscall *c);
-int64_t call_vm_interrupt(const struct syscall *c);
-int64_t call_vm_doorbell(const struct syscall *c);
-int64_t call_vcpu_create(const struct syscall *c);
-int64_t call_vcpu_page(const struct syscall *c);
-int64_t call_vcpu_run(const struct syscall *c);
-int64_t call_vcpu_signal(const struct syscall *c);
-int64_t call_vcpu_read(const struct syscall *c);
-int64_t call_vcpu_write(const struct syscall *c);
-int64_t call_vcpu_apic_read(const struct syscall *c);
-int64_t call_vcpu_apic_write(const struct syscall *c);
-int64_t call_system_info(const struct syscall *c);
-int64_t call_console_write(const struct syscall *c);
-int64_t call_console_read(const struct syscall *c);
-int64_t call_console_bind(const struct syscall *c);
-int64_t call_system_power(const struct syscall *c);
-int64_t call_system_audit(const struct syscall *c);
-int64_t call_system_cpu(const struct syscall *c);
+// Each returns a value that is not negative, or a negated enum abi_error.
+#define CALL(number, NAME, name, ...) int64_t call_##name(struct call *c);
+#define HOT_CALL(number, NAME, name, ...)
+#include "include/calls.h"

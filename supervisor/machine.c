@@ -30,7 +30,7 @@ uint64_t machine_vm_mask(uint32_t index) {
 
 uint64_t machine_wait(uint64_t mask, uint64_t deadline) {
     uint64_t bits = 0;
-    return sys_event_wait_for(machine.event, mask, deadline, &bits) < 0 ? 0 : bits;
+    return sys_event_wait(machine.event, mask, deadline, &bits) < 0 ? 0 : bits;
 }
 
 // The next word at or behind `at`; its length in *length. NULL: there is none.

@@ -86,13 +86,13 @@ static bool keep(uint32_t *handle, int64_t result, int64_t *error) {
 
 static bool make_channel(struct partition *partition, uint64_t mask, uint32_t *vmm_end,
                          int64_t *error) {
-    uint32_t ends[2] = {0, 0};
-    *error = sys_channel_create(partition->quota, ends);
+    struct abi_channel_ends ends = {{0, 0}};
+    *error = sys_channel_create(partition->quota, &ends);
     if (*error < 0) {
         return false;
     }
-    partition->report = ends[0];
-    *vmm_end = ends[1];
+    partition->report = ends.handle[0];
+    *vmm_end = ends.handle[1];
     *error = sys_channel_bind(partition->report, machine.event, mask);
     if (*error >= 0) {
         *error = sys_channel_bind(*vmm_end, partition->wakeup, VMM_WAKEUP_REPORT);

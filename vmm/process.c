@@ -149,7 +149,7 @@ static void wait_for_room(struct vmm *vmm, const struct vcpu *vcpu) {
         if (!is_stalled)
             return;
         uint64_t bits;
-        (void)sys_event_wait(vcpu->room_event, ABI_FOREVER, &bits);
+        (void)sys_event_wait(vcpu->room_event, UINT64_MAX, ABI_FOREVER, &bits);
     }
 }
 

@@ -64,7 +64,7 @@ static void drain_console(struct vmm *vmm) {
 _Noreturn void report_end(struct vmm *vmm, enum vmm_end end, uint32_t code, const char *format,
                           ...) {
     if (atomic_exchange(&vmm->has_ended, 1) != 0)
-        sys_thread_exit();
+        sys_thread_end();
     struct vmm_message message = {
         .type = VMM_MESSAGE_ENDED,
         .end = (uint32_t)end,

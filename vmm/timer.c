@@ -81,7 +81,7 @@ _Noreturn void timer_loop(struct vmm *vmm) {
         uint64_t deadline = serve(vmm);
         uint64_t deadline_tsc = clock_tsc(&vmm->clock, clock_read_tsc(), deadline);
         uint64_t bits = 0;
-        (void)sys_event_wait(vmm->start->wakeup, deadline_tsc, &bits);
+        (void)sys_event_wait(vmm->start->wakeup, UINT64_MAX, deadline_tsc, &bits);
         if (bits & VMM_WAKEUP_REPORT)
             receive_messages(vmm);
     }

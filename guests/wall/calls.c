@@ -13,7 +13,7 @@
 #define CALLS         300u // of a thread
 #define LIFE_US_MAX   60000u
 #define LIFE_US_WHOLE 1000000u
-#define QUOTA         (3ULL << 20)
+#define QUOTA_BYTES   (3ULL << 20)
 #define STACK_SIZE    ABI_PAGE
 #define OWN_PAGES     (2 + THREADS_MAX)
 #define HANDLES       6u              // that the threads share, of each type
@@ -21,19 +21,20 @@
 #define PLACES        3u
 #define MANY          (ABI_CALL_COUNT + 3) // some that are no calls
 
-enum kind { QUOTA_HANDLE, MEMORY, EVENT, CHANNEL, VM, VCPU, PROCESS, KINDS };
+enum kind { QUOTA, MEMORY, EVENT, CHANNEL, VM, VCPU, PROCESS, KINDS };
+// A VMM has no handle of these: any of its others has to be refused.
+enum { SYSTEM = KINDS, GROUP = KINDS };
 
 // What an argument is.
 enum argument {
-    NONE,
-    HANDLE,  // with the kind of the call's row
-    HANDLE2, // with the second kind
+    NOTHING,
+    OBJECT,  // a handle with the kind of the argument
     POINTER, // to what the kernel reads or writes
     OFFSET,  // in pages, mostly 0
     SIZE,    // in pages, mostly
     SMALL,   // a small number
-    GROUP,   // enum vcpu_state_group
-    MESSAGE, // bytes
+    STATE,   // enum vcpu_state_group
+    LENGTH,  // of a message, or of vCPU state
     RIGHTS,
     PLACE, // where something may be mapped
     GPA,
@@ -43,63 +44,102 @@ enum argument {
     ENTRY, // of a thread
     STACK,
     CPU,
-    GROUP_SIZE, // of vCPU state
 };
 
+// The numbers of include/calls.h by their names.
+enum {
+    IS_handle = OBJECT,
+    IS_rights = RIGHTS,
+    IS_mask = MASK,
+    IS_bytes = SIZE,
+    IS_size = SIZE,
+    IS_length = LENGTH,
+    IS_offset = OFFSET,
+    IS_address = PLACE,
+    IS_status = VALUE,
+    IS_entry = ENTRY,
+    IS_stack = STACK,
+    IS_argument = VALUE,
+    IS_cpu = CPU,
+    IS_deadline = DEADLINE,
+    IS_tsc_hz = NOTHING, // the host's rate: others are rarely taken
+    IS_gpa = GPA,
+    IS_count = SMALL,
+    IS_data = VALUE,
+    IS_port = SMALL,
+    IS_index = SMALL,
+    IS_signal = SMALL,
+    IS_value = VALUE,
+    IS_group = STATE,
+    IS_power = SMALL,
+};
+
+#define ROW_HANDLE(name, TYPE, rights)                                                             \
+    { OBJECT, TYPE }
+#define ROW_OWN(name, TYPE, rights)                                                                \
+    { OBJECT, TYPE }
+#define ROW_ANY(name, rights)                                                                      \
+    { OBJECT, KINDS }
+#define ROW_MAPPED(name)                                                                           \
+    { OBJECT, MEMORY }
+#define ROW_NOTIFY(name)                                                                           \
+    { OBJECT, EVENT }
+#define ROW_SIGNAL(name)                                                                           \
+    { OBJECT, EVENT }
+#define ROW_PAGES(name)                                                                            \
+    { IS_##name, KINDS }
+#define ROW_U16(name)                                                                              \
+    { IS_##name, KINDS }
+#define ROW_U32(name)                                                                              \
+    { IS_##name, KINDS }
+#define ROW_U64(name)                                                                              \
+    { IS_##name, KINDS }
+#define ROW_ENUM(name, type)                                                                       \
+    { IS_##name, KINDS }
+#define ROW_IN(name, type)                                                                         \
+    { POINTER, KINDS }
+#define ROW_OUT(name, type)                                                                        \
+    { POINTER, KINDS }
+#define ROW_BYTES_IN(name, type)                                                                   \
+    { POINTER, KINDS }
+#define ROW_BYTES_OUT(name, type)                                                                  \
+    { POINTER, KINDS }
+#define ROW_NONE                                                                                   \
+    { NOTHING, KINDS }
+#define ROW_OF(argument) ROW_##argument
+
 struct row {
-    uint8_t kind, second, makes; // enum kind; KINDS: none
-    uint8_t argument[6];
+    struct {
+        uint8_t is, kind; // enum argument, enum kind
+    } argument[6];
 };
 
 static const struct row rows[MANY] = {
-    [ABI_HANDLE_CLOSE] = {KINDS, KINDS, KINDS, {HANDLE}},
-    [ABI_HANDLE_COPY] = {PROCESS, KINDS, KINDS, {HANDLE, HANDLE2, RIGHTS, VALUE}},
-    [ABI_QUOTA_CREATE] = {QUOTA_HANDLE, EVENT, QUOTA_HANDLE, {HANDLE, SIZE, HANDLE2, VALUE}},
-    [ABI_QUOTA_READ] = {QUOTA_HANDLE, KINDS, KINDS, {HANDLE, POINTER}},
-    [ABI_MEMORY_CREATE] = {QUOTA_HANDLE, KINDS, MEMORY, {HANDLE, SIZE, NONE}},
-    [ABI_MEMORY_COMMIT] = {MEMORY, KINDS, KINDS, {HANDLE, OFFSET, SIZE}},
-    [ABI_MEMORY_SIZE] = {MEMORY, KINDS, KINDS, {HANDLE}},
-    [ABI_PROCESS_CREATE] = {QUOTA_HANDLE, EVENT, PROCESS, {HANDLE, HANDLE2, VALUE, NONE}},
-    [ABI_PROCESS_MAP] = {PROCESS, MEMORY, KINDS, {HANDLE, HANDLE2, PLACE, OFFSET, SIZE, RIGHTS}},
-    [ABI_PROCESS_UNMAP] = {PROCESS, KINDS, KINDS, {HANDLE, PLACE, SIZE}},
-    [ABI_PROCESS_STATUS] = {PROCESS, KINDS, KINDS, {HANDLE, POINTER}},
-    [ABI_PROCESS_KILL] = {PROCESS, KINDS, KINDS, {HANDLE, VALUE}},
-    [ABI_THREAD_CREATE] = {PROCESS, KINDS, KINDS, {HANDLE, ENTRY, STACK, VALUE, CPU}},
-    [ABI_THREAD_EXIT] = {KINDS, KINDS, KINDS, {NONE}},
-    [ABI_THREAD_YIELD] = {KINDS, KINDS, KINDS, {NONE}},
-    [ABI_EVENT_CREATE] = {QUOTA_HANDLE, KINDS, EVENT, {HANDLE}},
-    [ABI_EVENT_SIGNAL] = {EVENT, KINDS, KINDS, {HANDLE, VALUE}},
-    [ABI_EVENT_WAIT] = {EVENT, KINDS, KINDS, {HANDLE, DEADLINE, POINTER, MASK}},
-    [ABI_CHANNEL_CREATE] = {QUOTA_HANDLE, KINDS, KINDS, {HANDLE, POINTER}},
-    [ABI_CHANNEL_BIND] = {CHANNEL, EVENT, KINDS, {HANDLE, HANDLE2, VALUE}},
-    [ABI_CHANNEL_SEND] = {CHANNEL, KINDS, KINDS, {HANDLE, POINTER, MESSAGE}},
-    [ABI_CHANNEL_RECEIVE] = {CHANNEL, KINDS, KINDS, {HANDLE, POINTER, MESSAGE}},
-    [ABI_VM_CREATE] = {QUOTA_HANDLE, KINDS, VM, {HANDLE, NONE}},
-    [ABI_VM_MAP] = {VM, MEMORY, KINDS, {HANDLE, HANDLE2, GPA, OFFSET, SIZE, RIGHTS}},
-    [ABI_VM_UNMAP] = {VM, KINDS, KINDS, {HANDLE, GPA, SIZE}},
-    [ABI_VM_CPUID] = {VM, KINDS, KINDS, {HANDLE, POINTER, SMALL}},
-    [ABI_VM_INTERRUPT] = {VM, KINDS, KINDS, {HANDLE, GPA, VALUE}},
-    [ABI_VM_DOORBELL] = {VM, EVENT, KINDS, {HANDLE, SMALL, HANDLE2, VALUE}},
-    [ABI_VCPU_CREATE] = {VM, KINDS, VCPU, {HANDLE, SMALL}},
-    [ABI_VCPU_PAGE] = {VCPU, KINDS, MEMORY, {HANDLE}},
-    [ABI_VCPU_RUN] = {VCPU, KINDS, KINDS, {HANDLE}},
-    [ABI_VCPU_SIGNAL] = {VCPU, KINDS, KINDS, {HANDLE, SMALL, VALUE}},
-    [ABI_VCPU_READ] = {VCPU, KINDS, KINDS, {HANDLE, GROUP, POINTER, GROUP_SIZE}},
-    [ABI_VCPU_WRITE] = {VCPU, KINDS, KINDS, {HANDLE, GROUP, POINTER, GROUP_SIZE}},
-    [ABI_VCPU_APIC_READ] = {VCPU, KINDS, KINDS, {HANDLE, SMALL}},
-    [ABI_VCPU_APIC_WRITE] = {VCPU, KINDS, KINDS, {HANDLE, SMALL, VALUE}},
-    // A VMM has no handle for the rest: any of its others has to be refused.
-    [ABI_SYSTEM_INFO] = {KINDS, KINDS, KINDS, {HANDLE, POINTER}},
-    [ABI_CONSOLE_WRITE] = {KINDS, KINDS, KINDS, {HANDLE, POINTER, SMALL}},
-    [ABI_CONSOLE_READ] = {KINDS, KINDS, KINDS, {HANDLE, POINTER, SMALL}},
-    [ABI_CONSOLE_BIND] = {KINDS, EVENT, KINDS, {HANDLE, HANDLE2, VALUE}},
-    [ABI_SYSTEM_POWER] = {KINDS, KINDS, KINDS, {HANDLE, SMALL}},
-    [ABI_GROUP_CREATE] = {KINDS, QUOTA_HANDLE, KINDS, {HANDLE, HANDLE2, POINTER}},
-    [ABI_GROUP_WRITE] = {KINDS, KINDS, KINDS, {HANDLE, POINTER}},
-    [ABI_PROCESS_USAGE] = {PROCESS, KINDS, KINDS, {HANDLE, POINTER}},
-    [ABI_SYSTEM_CPU] = {KINDS, KINDS, KINDS, {HANDLE, SMALL, POINTER}},
-    [ABI_SYSTEM_AUDIT] = {KINDS, KINDS, KINDS, {HANDLE, POINTER}},
+#define CALL(number, NAME, name, ...) [number] = {{EACH(ROW_OF, __VA_ARGS__)}},
+#define HOT_CALL                      CALL
+#include "include/calls.h"
 };
+
+// The kind of object that a call makes.
+static uint32_t made_by(uint32_t number) {
+    switch (number) {
+    case ABI_QUOTA_CREATE:
+        return QUOTA;
+    case ABI_MEMORY_CREATE:
+    case ABI_VCPU_PAGE:
+        return MEMORY;
+    case ABI_PROCESS_CREATE:
+        return PROCESS;
+    case ABI_EVENT_CREATE:
+        return EVENT;
+    case ABI_VM_CREATE:
+        return VM;
+    case ABI_VCPU_CREATE:
+        return VCPU;
+    default:
+        return KINDS;
+    }
+}
 
 // At CHILD_OWN; a page behind it for what the kernel copies, then stacks.
 struct own {
@@ -160,23 +200,20 @@ static uint64_t any_stack(struct own *self) {
     return number < THREADS_MAX ? BUFFER + ABI_PAGE + (number + 1) * STACK_SIZE - 8 : UINT64_MAX;
 }
 
-static uint64_t choose(struct own *self, struct dice *dice, const struct row *row,
-                       uint32_t argument) {
+static uint64_t choose(struct own *self, struct dice *dice, uint32_t argument, uint32_t kind) {
     static const uint64_t sizes[] = {
         ABI_PAGE,     ABI_PAGE, ABI_PAGE, ABI_PAGE, ABI_PAGE,           2 * ABI_PAGE,
         4 * ABI_PAGE, 0,        0,        SIZE_2M,  SIZE_2M + ABI_PAGE,
     };
-    static const uint64_t groups[] = {sizeof(struct vcpu_registers), sizeof(struct vcpu_apic),
+    static const uint64_t states[] = {sizeof(struct vcpu_registers), sizeof(struct vcpu_apic),
                                       ABI_XSAVE_SIZE};
     // A thread that begins anywhere mostly ends them all.
     uint32_t chance = argument == ENTRY || argument == STACK ? 40 : 12;
-    if (argument != NONE && dice_one_in(dice, chance))
+    if (argument != NOTHING && dice_one_in(dice, chance))
         return dice_value(dice);
     switch (argument) {
-    case HANDLE:
-        return *any_handle(self, dice, row->kind);
-    case HANDLE2:
-        return *any_handle(self, dice, row->second);
+    case OBJECT:
+        return *any_handle(self, dice, kind);
     case POINTER:
         return any_pointer(dice);
     case SIZE:
@@ -185,10 +222,12 @@ static uint64_t choose(struct own *self, struct dice *dice, const struct row *ro
         return dice_one_in(dice, 4) ? dice_below(dice, 4) * ABI_PAGE : 0;
     case SMALL:
         return dice_one_in(dice, 3) ? 16 * dice_below(dice, 64) : dice_below(dice, 4);
-    case GROUP:
-        return dice_below(dice, ARRAY_COUNT(groups));
-    case MESSAGE:
-        return dice_one_in(dice, 3) ? dice_below(dice, 300) : ABI_MESSAGE_MAX;
+    case STATE:
+        return dice_below(dice, ARRAY_COUNT(states));
+    case LENGTH:
+        return dice_one_in(dice, 3)   ? states[dice_below(dice, ARRAY_COUNT(states))]
+               : dice_one_in(dice, 3) ? dice_below(dice, 300)
+                                      : ABI_MESSAGE_MAX;
     case RIGHTS:
         return dice_one_in(dice, 3) ? dice_below(dice, 0x400)
                                     : ABI_RIGHT_READ | dice_below(dice, 8);
@@ -208,8 +247,6 @@ static uint64_t choose(struct own *self, struct dice *dice, const struct row *ro
         return any_stack(self);
     case CPU:
         return dice_one_in(dice, 4) ? dice_below(dice, 4) : ABI_CPU_ANY;
-    case GROUP_SIZE:
-        return groups[dice_below(dice, ARRAY_COUNT(groups))];
     default:
         return 0;
     }
@@ -237,9 +274,10 @@ static void attack(void) {
     for (uint32_t i = 0; i < CALLS; i++) {
         uint32_t number = choose_call(self, &dice);
         const struct row *row = &rows[number];
+        uint32_t made = made_by(number);
         uint64_t a[6];
         for (uint32_t k = 0; k < ARRAY_COUNT(a); k++)
-            a[k] = choose(self, &dice, row, row->argument[k]);
+            a[k] = choose(self, &dice, row->argument[k].is, row->argument[k].kind);
         spoil_buffer(&dice);
         __atomic_fetch_add(&self->calls[number], 1, __ATOMIC_RELAXED);
         int64_t result = syscall_6((enum abi_call)number, a[0], a[1], a[2], a[3], a[4], a[5]);
@@ -251,10 +289,10 @@ static void attack(void) {
                 keep_handle(self, &dice, CHANNEL, ((volatile uint32_t *)a[1])[k]);
         else if (number == ABI_HANDLE_COPY)
             keep_handle(self, &dice, dice_below(&dice, KINDS), result);
-        else if (row->makes != KINDS)
-            keep_handle(self, &dice, row->makes, result);
+        else if (made != KINDS)
+            keep_handle(self, &dice, made, result);
     }
-    sys_thread_exit();
+    sys_thread_end();
 }
 
 // ---- the mother ---------------------------------------------------------------------------------
@@ -271,20 +309,20 @@ static void give(struct own *own, const struct child *child, enum kind kind, uin
 // thread, or killed.
 static void live(struct dice *dice, const struct area *area, uint32_t event, uint32_t favourite) {
     struct child child;
-    uint32_t channel[2];
+    struct abi_channel_ends channel;
     struct abi_process_status status;
     struct own *own = (struct own *)(void *)area->at;
     memset(area->at, 0, area->size);
-    child_open(&child, QUOTA);
-    must(sys_channel_create(wall_start->quota, channel), "a channel");
+    child_open(&child, QUOTA_BYTES);
+    must(sys_channel_create(wall_start->quota, &channel), "a channel");
     child_map(&child, area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     own->seed = dice_roll(dice);
     own->favourite = favourite;
     own->thread_count = THREADS;
-    give(own, &child, QUOTA_HANDLE, child.quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE);
+    give(own, &child, QUOTA, child.quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE);
     give(own, &child, EVENT, event, ABI_RIGHTS_ALL);
-    give(own, &child, CHANNEL, channel[0], ABI_RIGHTS_ALL);
-    give(own, &child, CHANNEL, channel[1], ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT);
+    give(own, &child, CHANNEL, channel.handle[0], ABI_RIGHTS_ALL);
+    give(own, &child, CHANNEL, channel.handle[1], ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT);
     for (uint32_t i = 0; i < THREADS; i++)
         (void)sys_thread_create(child.process, (uintptr_t)attack,
                                 BUFFER + ABI_PAGE + (i + 1) * STACK_SIZE - 8, CHILD_OWN,
@@ -294,8 +332,8 @@ static void live(struct dice *dice, const struct area *area, uint32_t event, uin
                                                               : LIFE_US_WHOLE,
                      &status);
     // An event of the child's may be bound to them.
-    (void)sys_handle_close(channel[0]);
-    (void)sys_handle_close(channel[1]);
+    (void)sys_handle_close(channel.handle[0]);
+    (void)sys_handle_close(channel.handle[1]);
     child_close(&child);
     for (uint32_t i = 0; i < MANY; i++) {
         calls[i] += own->calls[i];

@@ -50,19 +50,19 @@ static void send_messages(struct dice *dice) {
 
 static void set_timers(struct dice *dice) {
     uint64_t bits;
-    (void)sys_event_wait(self()->event, wall_tsc() + dice_below(dice, 600), &bits);
+    (void)sys_event_wait(self()->event, UINT64_MAX, wall_tsc() + dice_below(dice, 600), &bits);
 }
 
 static void wake(uint32_t other, uint32_t own) {
     uint64_t bits;
     (void)sys_event_signal(other, 1);
-    (void)sys_event_wait(own, wall_tsc() + 50000, &bits);
+    (void)sys_event_wait(own, UINT64_MAX, wall_tsc() + 50000, &bits);
 }
 
 _Noreturn static void come_and_go(uint64_t number) {
     __atomic_store_n(&self()->is_awake[number], 0,
                      __ATOMIC_RELEASE); // its stack is not used any more
-    sys_thread_exit();
+    sys_thread_end();
 }
 
 static void make_threads(struct dice *dice) {
@@ -78,15 +78,17 @@ static void make_threads(struct dice *dice) {
 
 static void make_objects(struct dice *dice) {
     uint32_t handles[32], count = 0;
+    struct abi_channel_ends ends;
     while (count < 30) {
         int64_t result = dice_one_in(dice, 2) ? sys_event_create(self()->quota)
                                               : sys_quota_create(self()->quota, ABI_PAGE, 0, 0);
         if (result > 0)
             handles[count++] = (uint32_t)result;
-        else if (sys_channel_create(self()->quota, &handles[count]) < 0)
+        else if (sys_channel_create(self()->quota, &ends) < 0)
             break;
         else
-            count += 2;
+            for (uint32_t i = 0; i < 2; i++)
+                handles[count++] = ends.handle[i];
         if (dice_one_in(dice, 16))
             break;
     }

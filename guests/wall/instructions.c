@@ -89,7 +89,7 @@ static void name_selectors(struct own *self) {
 static void wait_for_ever(struct own *self) {
     uint64_t bits;
     for (;;)
-        (void)sys_event_wait(self->event, ABI_FOREVER, &bits);
+        (void)sys_event_wait(self->event, UINT64_MAX, ABI_FOREVER, &bits);
 }
 
 static void load_selector(struct own *self) {

@@ -133,12 +133,14 @@ def measure_memory():
 
 
 def measure_lines():
-    """What make compiles for ring 0, with the headers beside it."""
-    objects = (BUILD / "ring0" / "lib").glob("*.o")
-    files = [path for o in objects for path in (ROOT / "lib").glob(o.name.split(".")[0] + ".[chS]")]
-    folders = [ROOT / name for name in ("arch", "kernel", "vmx", "drivers")]
-    languages = "C,C/C++ Header,Assembly"
-    command = ["cloc", "--json", "--quiet", f"--include-lang={languages}", *folders, *files]
+    """Every file that is compiled into kernel.elf, or included by one that is, generated ones too."""
+    sources = [path.relative_to(BUILD / "ring0").with_suffix("") for path in (BUILD / "ring0").rglob("*.o")]
+    files = {ROOT / path for path in sources if (ROOT / path).exists()}
+    for rules in (BUILD / "ring0").rglob("*.d"):
+        if (ROOT / rules.relative_to(BUILD / "ring0").with_suffix("")).exists():
+            words = rules.read_text(encoding="utf-8").replace("\\\n", " ").split()
+            files |= {ROOT / word.rstrip(":") for word in words if not word.startswith("/") and not word.endswith(".o:")}
+    command = ["cloc", "--json", "--quiet", "--skip-uniqueness", "--include-lang=C,C/C++ Header,Assembly", *sorted(files)]
     status, output = execute(command, LOGS / "bench" / "cloc.out", TIMEOUT)
     if status != 0:
         raise Unmeasured(f"cloc ended with status {status}: {last_line(output)}")

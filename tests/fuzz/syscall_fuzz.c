@@ -7,6 +7,7 @@
 //
 // and after the process has ended: all that it took is back. The sanitizers check the rest.
 #include "arch/cache.h"
+#include "lib/each.h"
 #include "tests/unit/kernel_syscall_test.c"
 
 #include "tests/fuzz/input.h"
@@ -37,13 +38,12 @@ struct view {
 
 static void look(struct view *views) {
     for (uint64_t i = 0; i < HANDLES_SEEN; i++) {
-        struct object *object = NULL;
         struct handle has;
         views[i] = (struct view){NULL, 0, 0};
-        if (handle_get(process, i + 1, OBJECT_NONE, 0, &object, &has) != ABI_OK)
+        if (handle_get(process, i + 1, OBJECT_NONE, 0, &has) != ABI_OK)
             continue;
-        views[i] = (struct view){object, has.rights, has.mask};
-        object_unref(object);
+        views[i] = (struct view){has.object, has.rights, has.mask};
+        object_unref(has.object);
     }
 }
 
@@ -131,29 +131,61 @@ static uint64_t existing(const struct view *views, uint8_t choice) {
             return i + 1;
 }
 
-// Mostly what the call can use: the quota for what makes something, else a handle that there is.
-static uint64_t first_argument(struct input *input, const struct view *views, uint64_t call) {
-    static const uint64_t creators = BIT(ABI_QUOTA_CREATE) | BIT(ABI_MEMORY_CREATE) |
-                                     BIT(ABI_PROCESS_CREATE) | BIT(ABI_EVENT_CREATE) |
-                                     BIT(ABI_CHANNEL_CREATE) | BIT(ABI_VM_CREATE);
+// What each call takes, of include/calls.h.
+enum kind { NOTHING, NUMBER, ADDRESS, QUOTA_HANDLE, OTHER_HANDLE, OWN_OR_HANDLE };
+#define KIND_HANDLE(name, TYPE, rights)                                                            \
+    (OBJECT_##TYPE == OBJECT_QUOTA ? QUOTA_HANDLE : OTHER_HANDLE)
+#define KIND_OWN(name, TYPE, rights) OWN_OR_HANDLE
+#define KIND_ANY(name, rights)       OTHER_HANDLE
+#define KIND_MAPPED(name)            OTHER_HANDLE
+#define KIND_NOTIFY(name)            OWN_OR_HANDLE
+#define KIND_SIGNAL(name)            OTHER_HANDLE
+#define KIND_PAGES(name)             NUMBER
+#define KIND_U16(name)               NUMBER
+#define KIND_U32(name)               NUMBER
+#define KIND_U64(name)               NUMBER
+#define KIND_ENUM(name, type)        NUMBER
+#define KIND_IN(name, type)          ADDRESS
+#define KIND_OUT(name, type)         ADDRESS
+#define KIND_BYTES_IN(name, type)    ADDRESS
+#define KIND_BYTES_OUT(name, type)   ADDRESS
+#define KIND_NONE                    NOTHING
+#define KIND_OF(argument)            KIND_##argument
+
+#undef CALL // of the unit tests
+static const uint8_t kinds[ABI_CALL_COUNT][6] = {
+#define CALL(number, NAME, name, ...) [number] = {EACH(KIND_OF, __VA_ARGS__)},
+#define HOT_CALL                      CALL
+#include "include/calls.h"
+};
+
+// Mostly what the call can use.
+static uint64_t argument_of(struct input *input, const struct view *views, uint8_t kind) {
     uint8_t choice = input_byte(input);
     if (choice < 32)
         return argument(input);
-    if (creators & BIT(call % 64))
+    switch (kind) {
+    case ADDRESS:
+        return (uint64_t)user + choice % 64;
+    case QUOTA_HANDLE:
         return 1;
-    if (call == ABI_HANDLE_COPY || call == ABI_PROCESS_MAP || call == ABI_PROCESS_UNMAP)
-        return 0; // the caller's own process
-    return existing(views, choice);
+    case OTHER_HANDLE:
+        return existing(views, choice);
+    case OWN_OR_HANDLE:
+        return choice & 1 ? 0 : existing(views, choice);
+    default:
+        return argument(input);
+    }
 }
 
 static void call_once(struct input *input) {
     struct view before[HANDLES_SEEN], after[HANDLES_SEEN];
     uint64_t a[7] = {number(input)};
     look(before);
-    a[1] = first_argument(input, before, a[0]);
-    a[2] = input_byte(input) & 1 ? existing(before, input_byte(input)) : argument(input);
-    for (unsigned i = 3; i < 7; i++)
-        a[i] = argument(input);
+    for (unsigned i = 0; i < 6; i++) {
+        uint8_t kind = a[0] < ABI_CALL_COUNT ? kinds[a[0]][i] : NUMBER;
+        a[i + 1] = kind != NOTHING ? argument_of(input, before, kind) : 0;
+    }
     if (is_left_out(a[0], a))
         return;
     host_now++;

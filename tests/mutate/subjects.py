@@ -19,9 +19,10 @@ UNITS = {
 
 FUNCTIONS = {
     # Ring 0: what a handle may do, what a quota holds, whose a page is.
-    "kernel/syscall.c": "syscall_get get_process call_handle_copy call_memory_create call_process_map call_process_unmap "
-                        "call_thread_create call_event_signal call_channel_bind call_process_kill",
-    "kernel/syscall_vm.c": "call_vm_map set_cpuid call_vm_doorbell call_vcpu_create state_in is_apic_offset get_own_vcpu",
+    "kernel/syscall.c": "get_named get run_by_rules",
+    "kernel/syscall_process.c": "call_handle_copy call_quota_create call_memory_create call_memory_commit",
+    "kernel/syscall_event.c": "call_channel_create call_channel_send call_channel_receive",
+    "kernel/syscall_vm.c": "call_vm_cpuid call_vcpu_create state_page claim_own",
     "kernel/process.c": "process_unmap process_fault handle_slot handle_reserve handle_close process_leave",
     "kernel/quota.c": "charge release quota_alloc_page",
     "kernel/memory.c": "memory_create run_locked memory_get",

@@ -31,11 +31,11 @@ static int64_t give(uint64_t rights) {
 }
 
 static int get(uint64_t number, uint32_t type, uint64_t rights) {
-    struct object *object = NULL;
-    int error = handle_get(process, number, type, rights, &object, NULL);
-    cr_expect_eq(object != NULL, error == ABI_OK);
-    if (object != NULL)
-        object_unref(object);
+    struct handle has = {0};
+    int error = handle_get(process, number, type, rights, &has);
+    cr_expect_eq(has.object != NULL, error == ABI_OK);
+    if (has.object != NULL)
+        object_unref(has.object);
     return error;
 }
 
@@ -43,10 +43,9 @@ Test(kernel_process, handles_start_at_1_and_refer) {
     cr_expect_eq(give(ABI_RIGHTS_ALL), 1);
     cr_expect_eq(give(ABI_RIGHTS_ALL), 2);
     cr_expect_eq(event->object.ref_count, 3);
-    struct object *object;
     struct handle has;
-    cr_assert_eq(handle_get(process, 1, OBJECT_EVENT, 0, &object, &has), ABI_OK);
-    cr_expect_eq(object, &event->object);
+    cr_assert_eq(handle_get(process, 1, OBJECT_EVENT, 0, &has), ABI_OK);
+    cr_expect_eq(has.object, &event->object);
     cr_expect(has.rights == ABI_RIGHTS_ALL && has.mask == UINT64_MAX);
     cr_expect_eq(event->object.ref_count, 4, "the caller has one of its own");
 }

@@ -51,9 +51,9 @@ static void *life_map(uint32_t memory, uint64_t address, uint64_t offset, uint64
 
 // ---- the system calls -------------------------------------------------------------------------------
 
-int64_t sys_handle_close(uint32_t handle) {
+int64_t sys_handle_close(uint64_t handle) {
     struct life_object *object = &life.object[handle];
-    cr_assert_neq(object->type, LIFE_FREE, "handle %u closed twice", handle);
+    cr_assert_neq(object->type, LIFE_FREE, "handle %lu closed twice", handle);
     if (object->type == LIFE_QUOTA_OBJECT) {
         life.used -= object->size;
     }
@@ -64,7 +64,7 @@ int64_t sys_handle_close(uint32_t handle) {
     return 0;
 }
 
-int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights, uint64_t mask) {
+int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint64_t rights, uint64_t mask) {
     cr_assert_eq(life.object[process].type, LIFE_PROCESS);
     cr_assert_eq(rights & (ABI_RIGHT_MANAGE | ABI_RIGHT_COPY), 0);
     if (rights == ABI_RIGHT_SIGNAL) { // the supervisor's event
@@ -105,7 +105,7 @@ int64_t sys_process_create(uint32_t quota, uint32_t event, uint64_t mask, uint32
 }
 
 int64_t sys_process_map(uint32_t process, uint32_t memory, uint64_t address, uint64_t offset,
-                        uint64_t size, uint32_t rights) {
+                        uint64_t size, uint64_t rights) {
     cr_assert_eq(size % ABI_PAGE, 0);
     cr_assert_eq(life.object[memory].type, LIFE_MEMORY_OBJECT);
     cr_assert_neq(rights & (ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE),
@@ -178,7 +178,7 @@ int64_t sys_event_signal(uint32_t event, uint64_t mask) {
     return 0;
 }
 
-int64_t sys_event_wait_for(uint32_t event, uint64_t mask, uint64_t deadline, uint64_t *bits) {
+int64_t sys_event_wait(uint32_t event, uint64_t mask, uint64_t deadline, uint64_t *bits) {
     (void)event;
     if ((life.bits & mask) == 0 && deadline == 0) {
         return -ABI_ERROR_TIMEOUT;
@@ -206,9 +206,9 @@ int64_t sys_event_wait_for(uint32_t event, uint64_t mask, uint64_t deadline, uin
     return 0;
 }
 
-int64_t sys_channel_create(uint32_t quota, uint32_t handles[2]) {
-    handles[0] = life_new(LIFE_OTHER, quota, 0);
-    handles[1] = life_new(LIFE_OTHER, quota, 0);
+int64_t sys_channel_create(uint32_t quota, struct abi_channel_ends *ends) {
+    ends->handle[0] = life_new(LIFE_OTHER, quota, 0);
+    ends->handle[1] = life_new(LIFE_OTHER, quota, 0);
     return 0;
 }
 

@@ -74,7 +74,7 @@ bool child_wait(const struct child *child, uint64_t microseconds,
         must(sys_process_status(child->process, status), "a child's status");
         if (status->state != ABI_PROCESS_RUNNING || is_late)
             return status->state != ABI_PROCESS_RUNNING;
-        (void)sys_event_wait(child->event, end, &bits);
+        (void)sys_event_wait(child->event, UINT64_MAX, end, &bits);
     }
 }
 

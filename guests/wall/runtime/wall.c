@@ -135,7 +135,7 @@ uint64_t wall_ticks(uint64_t microseconds) {
 
 void wall_nap(uint64_t microseconds) {
     uint64_t bits;
-    (void)sys_event_wait(nap_event, wall_tsc() + wall_ticks(microseconds), &bits);
+    (void)sys_event_wait(nap_event, UINT64_MAX, wall_tsc() + wall_ticks(microseconds), &bits);
 }
 
 // ---- memory -------------------------------------------------------------------------------------

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+// The system calls, each described once. Whoever includes this file says before what a CALL, and
+// what each kind of argument, is to become: numbers (include/abi.h), the kernel's table of rules
+// (kernel/syscall.c), C functions for ring 3 (lib/syscall.h), the manual (docs/calls.md, by
+// scripts/manual), the fuzzer's grammar (tests/fuzz).
+//
+// CALL(number, NAME, name, arguments...). HOT_CALL: the same; the kernel serves it without the
+// table.
+//
+// Arguments:
+//     HANDLE(name, TYPE, rights)   a handle of an object of that type, with these rights
+//     OWN(name, TYPE, rights)      likewise; 0 names the caller's own
+//     ANY(name, rights)            a handle of any type
+//     MAPPED(name)                 a handle of a memory object, with the rights that the sixth
+//                                  argument asks for
+//     NOTIFY(name)                 a handle of an event that may signal all bits of the argument
+//                                  behind it; 0: none
+//     SIGNAL(name)                 the same, and not 0
+//     PAGES(name)                  a multiple of ABI_PAGE
+//     U16, U32, U64(name)          a number that fits
+//     ENUM(name, type)             a value of an enum
+//     IN(name, type)               the address of a struct of that type that is read
+//     OUT(name, type)              the address of a value of that type that is written; zeroes where
+//                                  the call failed
+//     BYTES_IN(name, type)         the address of values of that type that are read, or written; how
+//     BYTES_OUT(name, type)        many is an argument of its own
+//     NONE                         there is none
+//
+// What stands above each call: what it does; "Returns", where that is not 0; "Errors" beside those
+// that each call can have by its arguments (HANDLE, RIGHTS, ARGUMENT, ADDRESS).
+
+// ---- handles ------------------------------------------------------------------------------------
+
+// Removes it from the caller's table.
+CALL(0, HANDLE_CLOSE, handle_close, U64(handle))
+
+// Puts a copy of the caller's `handle` into the table of `process`, with the rights that both the
+// handle and `rights` have. What may be signalled by a copy of an event's handle is what both the
+// handle and `mask` have. Returns: the handle's number there. Errors: MEMORY (the process's quota),
+// CLOSED (that process has ended).
+CALL(1, HANDLE_COPY, handle_copy, OWN(process, PROCESS, ABI_RIGHT_MANAGE),
+     ANY(handle, ABI_RIGHT_COPY), U64(rights), U64(mask))
+
+// ---- memory -------------------------------------------------------------------------------------
+
+// A new quota that holds `bytes`, taken out of `quota`. Given back with the last handle and the
+// last object that is charged to it. Each time that nothing is charged to it any more `mask` is
+// signalled on `event`. Returns: a handle with the rights of the one given. Errors: MEMORY.
+CALL(2, QUOTA_CREATE, quota_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), PAGES(bytes),
+     NOTIFY(event), U64(mask))
+
+// What it holds, and how much of that is used.
+CALL(3, QUOTA_READ, quota_read, HANDLE(quota, QUOTA, ABI_RIGHT_READ),
+     OUT(info, struct abi_quota_info))
+
+// A memory object of zeroes, charged to the quota with its pages. Pages are reserved now and
+// cleared when first used. Returns: a handle. Errors: MEMORY.
+CALL(4, MEMORY_CREATE, memory_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), PAGES(size))
+
+// Clears what was not yet used of the range, so that large pages can map it and no first touch
+// costs; does a bounded piece. Returns: bytes done, a positive multiple of ABI_PAGE: call again for
+// the rest.
+CALL(5, MEMORY_COMMIT, memory_commit, HANDLE(memory, MEMORY, ABI_RIGHT_WRITE), PAGES(offset),
+     PAGES(size))
+
+// Returns: its size in bytes.
+CALL(6, MEMORY_SIZE, memory_size, HANDLE(memory, MEMORY, ABI_RIGHT_READ))
+
+// ---- processes and threads ----------------------------------------------------------------------
+
+// An address space with a handle table. When the process ends (by exit, kill or fault) `mask` is
+// signalled on `event`. Its threads are scheduled in `group`. Returns: a handle. Errors: MEMORY.
+CALL(7, PROCESS_CREATE, process_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE | ABI_RIGHT_MANAGE),
+     NOTIFY(event), U64(mask), OWN(group, GROUP, ABI_RIGHT_CREATE))
+
+// Maps memory[offset, offset+size) at `address` of the process with READ, READ|WRITE or
+// READ|EXECUTE. Nothing may be mapped there yet. Above ABI_SKEWED_MAX bytes, `address` and `offset`
+// have to differ by a multiple of 2 MiB, so that large pages map them. Errors: EXISTS, MEMORY.
+CALL(8, PROCESS_MAP, process_map, OWN(process, PROCESS, ABI_RIGHT_MANAGE), MAPPED(memory),
+     U64(address), U64(offset), U64(size), U64(rights))
+
+// Undoes one earlier map call, named exactly.
+CALL(9, PROCESS_UNMAP, process_unmap, OWN(process, PROCESS, ABI_RIGHT_MANAGE), U64(address),
+     U64(size))
+
+// How it stands.
+CALL(10, PROCESS_STATUS, process_status, OWN(process, PROCESS, ABI_RIGHT_READ),
+     OUT(status, struct abi_process_status))
+
+// Ends it, all its threads first.
+CALL(11, PROCESS_KILL, process_kill, OWN(process, PROCESS, ABI_RIGHT_MANAGE), U32(status))
+
+// A thread that starts at once with RIP = entry, RSP = stack, RDI = argument. `cpu` ABI_CPU_ANY: it
+// shares the CPUs that its group may use; else it is pinned to that CPU, which must be one that the
+// group has reserved. Errors: MEMORY, CLOSED (the process has ended), EXISTS (another thread of the
+// group is pinned there).
+CALL(12, THREAD_CREATE, thread_create, OWN(process, PROCESS, ABI_RIGHT_CREATE), U64(entry),
+     U64(stack), U64(argument), U32(cpu))
+
+// Ends the calling thread. With its last thread the process ends, status 0.
+CALL(13, THREAD_EXIT, thread_exit, NONE)
+
+// Lets another runnable thread of this CPU go first.
+CALL(14, THREAD_YIELD, thread_yield, NONE)
+
+// ---- events and channels ------------------------------------------------------------------------
+
+// 64 bits, all clear. Returns: a handle. Errors: MEMORY.
+CALL(15, EVENT_CREATE, event_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE))
+
+// Sets the bits and wakes who waits.
+CALL(16, EVENT_SIGNAL, event_signal, SIGNAL(event), U64(mask))
+
+// Waits until a bit of `mask` is set or the TSC reaches `deadline` (a past one: polls), then takes
+// these bits and clears them. Other bits stay as they are: they wait for who asks for them, and
+// wake nobody. One waiter at a time. `*bits` is 0 when none was taken. Errors: TIMEOUT, AGAIN
+// (somebody waits already).
+CALL(17, EVENT_WAIT, event_wait, HANDLE(event, EVENT, ABI_RIGHT_WAIT), U64(mask), U64(deadline),
+     OUT(bits, uint64_t))
+
+// A pair of ends. Each holds up to ABI_CHANNEL_DEPTH messages of up to ABI_MESSAGE_MAX bytes for
+// its reader. Errors: MEMORY.
+CALL(18, CHANNEL_CREATE, channel_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE),
+     OUT(ends, struct abi_channel_ends))
+
+// From now on `mask` is signalled on `event` when a message arrives or the other end closes.
+CALL(19, CHANNEL_BIND, channel_bind, HANDLE(channel, CHANNEL, ABI_RIGHT_WAIT), NOTIFY(event),
+     U64(mask))
+
+// Never waits. Errors: AGAIN (full), CLOSED (the other end is gone).
+CALL(20, CHANNEL_SEND, channel_send, HANDLE(channel, CHANNEL, ABI_RIGHT_SIGNAL),
+     BYTES_IN(message, void), U64(length))
+
+// Takes the oldest message; `length` must be at least ABI_MESSAGE_MAX, and as much is written, zeroes
+// behind the message. Never waits. Returns: its size. Errors: AGAIN (empty), CLOSED (empty, and the
+// other end is gone).
+CALL(21, CHANNEL_RECEIVE, channel_receive, HANDLE(channel, CHANNEL, ABI_RIGHT_WAIT),
+     BYTES_OUT(message, void), U64(length))
+
+// ---- virtual machines ---------------------------------------------------------------------------
+
+// A VM: a guest-physical address space, a CPUID table, doorbells; its TSCs count at tsc_hz, or, for
+// 0, as the host's. Returns: a handle. Errors: MEMORY, ARGUMENT (a rate not from 1/256 to 256 times
+// the host's), UNSUPPORTED (no virtualization on this machine, or a rate other than the host's
+// without abi_system_info.has_tsc_scaling).
+CALL(22, VM_CREATE, vm_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), U64(tsc_hz))
+
+// As PROCESS_MAP, with any of READ, WRITE, EXECUTE that includes READ. An access without its right
+// becomes VCPU_EXIT_MEMORY. Errors: EXISTS, MEMORY.
+CALL(23, VM_MAP, vm_map, HANDLE(vm, VM, ABI_RIGHT_MANAGE), MAPPED(memory), U64(gpa), U64(offset),
+     U64(size), U64(rights))
+
+// Undoes one earlier map call, named exactly; no vCPU sees it afterwards.
+CALL(24, VM_UNMAP, vm_unmap, HANDLE(vm, VM, ABI_RIGHT_MANAGE), U64(gpa), U64(size))
+
+// What CPUID tells the guest, sorted by leaf and subleaf, at most ABI_CPUID_MAX rows. Once, before
+// the first vCPU. The kernel itself keeps OSXSAVE, the current XSAVE size and the APIC IDs up to
+// date. Errors: AGAIN (too late), MEMORY.
+CALL(25, VM_CPUID, vm_cpuid, HANDLE(vm, VM, ABI_RIGHT_MANAGE), BYTES_IN(table, struct abi_cpuid),
+     U64(count))
+
+// An interrupt message as on the bus (SDM 3A 11.11 "Message Signalled Interrupts"), delivered to
+// the local APICs. Returns: how many CPUs took it.
+CALL(26, VM_INTERRUPT, vm_interrupt, HANDLE(vm, VM, ABI_RIGHT_WRITE), U64(address), U32(data))
+
+// OUT to `port` no longer exits: it signals `mask` on `event` (0: unbinds). Errors: EXISTS, MEMORY.
+CALL(27, VM_DOORBELL, vm_doorbell, HANDLE(vm, VM, ABI_RIGHT_MANAGE), U16(port), NOTIFY(event),
+     U64(mask))
+
+// vCPU number `index` with that APIC ID, in reset state; 0 is the boot processor, the others wait
+// for INIT and SIPI. Returns: a handle. Errors: EXISTS, MEMORY.
+CALL(28, VCPU_CREATE, vcpu_create, HANDLE(vm, VM, ABI_RIGHT_CREATE), U32(index))
+
+// The vCPU's page (struct vcpu_page) as a memory object of one page. Returns: a handle. Errors:
+// MEMORY.
+CALL(29, VCPU_PAGE, vcpu_page, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN))
+
+// Runs the guest on the calling thread until something is the VMM's to do, which vcpu_page.exit
+// tells. The same thread must call it each time. Errors: AGAIN (another thread's), MEMORY,
+// UNSUPPORTED (see VCPU_DIRTY_STEP).
+HOT_CALL(30, VCPU_RUN, vcpu_run, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN))
+
+// Errors: AGAIN.
+CALL(31, VCPU_SIGNAL, vcpu_signal, HANDLE(vcpu, VCPU, ABI_RIGHT_WRITE),
+     ENUM(signal, enum vcpu_signal), U64(value))
+
+// Writes out the group's state; the vCPU must not be running. `length` must be the group's. Errors:
+// AGAIN (it runs), MEMORY.
+CALL(32, VCPU_READ, vcpu_read, HANDLE(vcpu, VCPU, ABI_RIGHT_READ),
+     ENUM(group, enum vcpu_state_group), BYTES_OUT(state, void), U64(length))
+
+// The reverse. Values that no processor could hold are refused (ARGUMENT) and nothing changes.
+// Errors: AGAIN (it runs), MEMORY.
+CALL(33, VCPU_WRITE, vcpu_write, HANDLE(vcpu, VCPU, ABI_RIGHT_WRITE),
+     ENUM(group, enum vcpu_state_group), BYTES_IN(state, void), U64(length))
+
+// Reads the local APIC's register page as a 32-bit load would, for the VMM that decoded it.
+// `offset` is a multiple of 16 below 0x400. For the thread that runs the vCPU. Returns: the value.
+// Errors: AGAIN (another thread's).
+CALL(34, VCPU_APIC_READ, vcpu_apic_read, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN), U32(offset))
+
+// The same for a 32-bit store. Errors: AGAIN (another thread's).
+CALL(35, VCPU_APIC_WRITE, vcpu_apic_write, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN), U32(offset),
+     U32(value))
+
+// ---- the machine (the supervisor holds the one `system` handle) ---------------------------------
+
+// What the machine has.
+CALL(36, SYSTEM_INFO, system_info, HANDLE(system, SYSTEM, ABI_RIGHT_READ),
+     OUT(info, struct abi_system_info))
+
+// Text for the host's console. Takes what fits its buffer without waiting, ABI_CONSOLE_MAX at most;
+// a line of the kernel's own may come between two calls, and not into what one takes. Returns:
+// bytes taken, 0 when full.
+CALL(37, CONSOLE_WRITE, console_write, HANDLE(system, SYSTEM, ABI_RIGHT_WRITE),
+     BYTES_IN(text, char), U64(length))
+
+// What was typed. Returns: bytes, 0 when none.
+CALL(38, CONSOLE_READ, console_read, HANDLE(system, SYSTEM, ABI_RIGHT_READ), BYTES_OUT(text, char),
+     U64(length))
+
+// `mask` is signalled when there is input, or room for output again.
+CALL(39, CONSOLE_BIND, console_bind, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE), NOTIFY(event),
+     U64(mask))
+
+// Ends everything. Returns only on failure. Errors: UNSUPPORTED (the machine offers no such way).
+CALL(40, SYSTEM_POWER, system_power, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+     ENUM(power, enum abi_power))
+
+// ---- scheduling and accounting ------------------------------------------------------------------
+
+// A scheduling group; the processes that are made in it share its CPU time. Returns: a handle.
+// Errors: ARGUMENT (a value outside what struct abi_group says), MEMORY, AGAIN (no room: a reserved
+// CPU is dedicated already, or has real-time reservations that this one does not fit beside, or no
+// CPU would be left for shared threads; the CPU has no other class of service for cache_mask).
+CALL(41, GROUP_CREATE, group_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+     HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), IN(values, struct abi_group))
+
+// From now on it has this weight, cap, domain and these CPUs for shared threads; what is reserved
+// stays as it was created. Errors: ARGUMENT, AGAIN (cache_mask, as above).
+CALL(42, GROUP_WRITE, group_write, HANDLE(group, GROUP, ABI_RIGHT_MANAGE),
+     IN(values, struct abi_group))
+
+// What the threads of a process used, those that ended included.
+CALL(43, PROCESS_USAGE, process_usage, OWN(process, PROCESS, ABI_RIGHT_READ),
+     OUT(usage, struct abi_usage))
+
+// What a CPU is, and did.
+CALL(44, SYSTEM_CPU, system_cpu, HANDLE(system, SYSTEM, ABI_RIGHT_READ), U32(cpu),
+     OUT(info, struct abi_cpu_info))
+
+// Looks at every table of every process and VM, and judges each frame of the machine. All CPUs
+// stand still meanwhile. Returns: 0, whatever it found.
+CALL(45, SYSTEM_AUDIT, system_audit, HANDLE(system, SYSTEM, ABI_RIGHT_READ),
+     OUT(audit, struct abi_audit))
+
+#undef CALL
+#undef HOT_CALL
