@@ -23,8 +23,15 @@ struct object system_object;
 uint64_t system_entry_tsc;
 static uint64_t utc_seconds, utc_tsc;
 
+static bool system_destroy(struct object *object) {
+    (void)object;
+    panic("the system object lost its last reference");
+}
+
+static const struct object_kind system_kind = {OBJECT_SYSTEM, system_destroy};
+
 void system_init(uint64_t entry_tsc) {
-    object_init(&system_object, OBJECT_SYSTEM);
+    object_init(&system_object, &system_kind);
     system_entry_tsc = entry_tsc;
     if (!clock_read_utc(&utc_seconds, &utc_tsc))
         log_line("no clock on this machine: guests start in 1970");

@@ -128,7 +128,7 @@ static void claim_frames(struct audit *audit) {
     if (stub.v != 0)
         claim(audit, stub, PAGE_SIZE, OWNER_KERNEL, OWNER_SHOWN, 0);
     for (struct object *o = object_first_listed(); o != NULL; o = o->listed)
-        if (o->type == OBJECT_MEMORY)
+        if (o->kind->type == OBJECT_MEMORY)
             claim_memory(audit, CONTAINER_OF(o, struct memory, object));
 }
 
@@ -218,9 +218,9 @@ static void judge_tables(struct audit *audit) {
     judge_host(audit);
     for (struct object *o = object_first_listed(); o != NULL; o = o->listed) {
         struct vm *vm = CONTAINER_OF(o, struct vm, object);
-        if (o->type == OBJECT_VM)
+        if (o->kind->type == OBJECT_VM)
             judge_space(audit, &vm->npt, ABI_AUDIT_VM, vm->regions);
-        else if (o->type == OBJECT_PROCESS)
+        else if (o->kind->type == OBJECT_PROCESS)
             judge_process(audit, CONTAINER_OF(o, struct process, object));
     }
     audit->space = ABI_AUDIT_NOBODY;
@@ -231,7 +231,7 @@ static void judge_tables(struct audit *audit) {
 // Calls for each quota; that is how `found` gets its parts.
 static void each_quota(struct audit *audit, void (*run)(struct audit *, struct quota *)) {
     for (struct object *o = object_first_listed(); o != NULL; o = o->listed)
-        if (o->type == OBJECT_QUOTA)
+        if (o->kind->type == OBJECT_QUOTA)
             run(audit, CONTAINER_OF(o, struct quota, object));
 }
 

@@ -26,7 +26,7 @@ static struct channel *end_create(struct quota *quota, struct channel_shared *sh
     struct channel *end = quota_alloc_page(quota);
     if (end == NULL)
         return NULL;
-    object_init(&end->object, OBJECT_CHANNEL);
+    object_init(&end->object, &channel_kind);
     object_ref(&quota->object);
     end->quota = quota;
     end->shared = shared;
@@ -57,7 +57,7 @@ bool channel_create(struct quota *quota, struct channel *ends[2]) {
     return true;
 }
 
-void channel_destroy(struct object *object) {
+static bool channel_destroy(struct object *object) {
     struct channel *end = CONTAINER_OF(object, struct channel, object);
     struct channel_shared *shared = end->shared;
     lock_take(&shared->lock);
@@ -71,7 +71,10 @@ void channel_destroy(struct object *object) {
     if (__atomic_sub_fetch(&shared->end_count, 1, __ATOMIC_ACQ_REL) == 0)
         quota_free_page(end->quota, shared);
     end_free(end);
+    return true;
 }
+
+const struct object_kind channel_kind = {OBJECT_CHANNEL, channel_destroy};
 
 void channel_bind(struct channel *channel, struct event *event, uint64_t mask) {
     struct event_binding old, binding = {NULL, 0};

@@ -22,7 +22,7 @@ struct channel {
 
 // False: the quota is used up.
 bool channel_create(struct quota *quota, struct channel *ends[2]);
-void channel_destroy(struct object *object);
+extern const struct object_kind channel_kind;
 void channel_bind(struct channel *channel, struct event *event, uint64_t mask);
 // 0 or an enum abi_error. The message is in kernel memory.
 int channel_send(struct channel *channel, const void *message, uint32_t size);

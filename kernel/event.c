@@ -11,19 +11,22 @@ struct event *event_create(struct quota *quota) {
     struct event *event = quota_alloc_page(quota);
     if (event == NULL)
         return NULL;
-    object_init(&event->object, OBJECT_EVENT);
+    object_init(&event->object, &event_kind);
     lock_init(&event->lock, LOCK_EVENT);
     object_ref(&quota->object);
     event->quota = quota;
     return event;
 }
 
-void event_destroy(struct object *object) {
+static bool event_destroy(struct object *object) {
     struct event *event = CONTAINER_OF(object, struct event, object);
     struct quota *quota = event->quota;
     quota_free_page(quota, event);
     object_unref(&quota->object);
+    return true;
 }
+
+const struct object_kind event_kind = {OBJECT_EVENT, event_destroy};
 
 void event_signal(struct event *event, uint64_t mask) {
     lock_take(&event->lock);

@@ -19,7 +19,7 @@ struct event {
 };
 
 struct event *event_create(struct quota *quota); // NULL: quota used up
-void event_destroy(struct object *object);
+extern const struct object_kind event_kind;
 // Any context.
 void event_signal(struct event *event, uint64_t mask);
 // Takes bits of `mask` only: what else is set stays, and wakes nobody. 0, or ABI_ERROR_TIMEOUT,

@@ -33,7 +33,7 @@ static bool mask_has(const uint64_t *mask, uint32_t cpu) {
 static void refill(struct timer *timer);
 
 static void group_init_one(struct group *group) {
-    object_init(&group->object, OBJECT_GROUP);
+    object_init(&group->object, &group_kind);
     lock_init(&group->lock, LOCK_GROUP);
     list_init(&group->parked);
     group->refill.run = refill;
@@ -211,7 +211,7 @@ int group_write(struct group *group, const struct abi_group *values) {
     return ABI_OK;
 }
 
-void group_destroy(struct object *object) {
+static bool group_destroy(struct object *object) {
     struct group *group = CONTAINER_OF(object, struct group, object);
     struct quota *quota = group->quota;
     const struct abi_group values = {.budget = group->budget, .period = group->period};
@@ -223,7 +223,10 @@ void group_destroy(struct object *object) {
     lock_drop(&reservations.lock);
     quota_free_page(quota, group);
     object_unref(&quota->object);
+    return true;
 }
+
+const struct object_kind group_kind = {OBJECT_GROUP, group_destroy};
 
 // ---- the cap ------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ void group_init(void);
 // System calls. create: NULL for the enum abi_error in *error.
 struct group *group_create(struct quota *quota, const struct abi_group *values, int *error);
 int group_write(struct group *group, const struct abi_group *values);
-void group_destroy(struct object *object);
+extern const struct object_kind group_kind;
 
 // Whether its shared threads may run there.
 bool group_may_use(const struct group *group, const struct cpu *cpu);

@@ -44,7 +44,7 @@ static struct memory *memory_new(struct quota *quota, uint64_t size, enum memory
     struct memory *memory = quota_alloc_page(quota);
     if (memory == NULL)
         return NULL;
-    object_init(&memory->object, OBJECT_MEMORY);
+    object_init(&memory->object, &memory_kind);
     lock_init(&memory->lock, LOCK_MEMORY);
     object_ref(&quota->object);
     memory->quota = quota;
@@ -187,7 +187,7 @@ struct memory *memory_create_page(struct quota *quota, void *page, struct object
     return memory;
 }
 
-bool memory_destroy(struct object *object) {
+static bool memory_destroy(struct object *object) {
     struct memory *memory = CONTAINER_OF(object, struct memory, object);
     switch (memory->kind) {
     case MEMORY_RAM:
@@ -208,6 +208,8 @@ bool memory_destroy(struct object *object) {
     object_unref(&quota->object);
     return true;
 }
+
+const struct object_kind memory_kind = {OBJECT_MEMORY, memory_destroy};
 
 static bool is_gib_cleared(const struct memory *memory, uint64_t first) {
     for (uint64_t i = 0; i < WORDS; i++)

@@ -44,7 +44,7 @@ struct memory_run {
 struct memory *memory_create(struct quota *quota, uint64_t size);
 struct memory *memory_create_module(struct quota *quota, hpa_t base, uint64_t size);
 struct memory *memory_create_page(struct quota *quota, void *page, struct object *owner);
-bool memory_destroy(struct object *object);
+extern const struct object_kind memory_kind;
 
 // The run that holds `offset`: cleared, and as long as its chunk (of one in pieces: a page) or, where a whole GiB
 // of chunks is contiguous and cleared, as that.

@@ -3,42 +3,15 @@
 #include "kernel/object.h"
 
 #include "arch/log.h"
-#include "kernel/channel.h"
-#include "kernel/event.h"
-#include "kernel/group.h"
-#include "kernel/memory.h"
-#include "kernel/process.h"
-#include "kernel/quota.h"
 #include "kernel/thread.h"
-#include "kernel/vcpu.h"
-#include "kernel/vm.h"
 
 #define AT_ONCE 8u // small objects, before the thread goes on with what it does
-
-static void system_destroy(struct object *object) {
-    (void)object;
-    panic("the system object lost its last reference");
-}
-
-// Of bounded length.
-static void (*const destroy[])(struct object *) = {
-    [OBJECT_QUOTA] = quota_destroy,     [OBJECT_EVENT] = event_destroy,
-    [OBJECT_CHANNEL] = channel_destroy, [OBJECT_VCPU] = vcpu_destroy,
-    [OBJECT_SYSTEM] = system_destroy,   [OBJECT_GROUP] = group_destroy,
-};
-
-// As much of it as is bounded. True: the object is gone.
-static bool (*const destroy_step[OBJECT_GROUP + 1])(struct object *) = {
-    [OBJECT_MEMORY] = memory_destroy,
-    [OBJECT_PROCESS] = process_destroy,
-    [OBJECT_VM] = vm_destroy,
-};
 
 static struct object *listed; // [list_lock]
 static struct spinlock list_lock = {.rank = LOCK_OBJECTS};
 
-void object_init(struct object *object, enum object_type type) {
-    object->type = (uint32_t)type;
+void object_init(struct object *object, const struct object_kind *kind) {
+    object->kind = kind;
     object->ref_count = 1;
     object->listed_at = NULL;
 }
@@ -73,11 +46,7 @@ static bool bury_step(struct thread *self) {
     struct object *object = self->dying;
     self->dying = object->next_dying;
     self->is_burying = true;
-    bool is_gone = true;
-    if (destroy_step[object->type] != NULL)
-        is_gone = destroy_step[object->type](object);
-    else
-        destroy[object->type](object);
+    bool is_gone = object->kind->destroy(object);
     self->is_burying = false;
     if (is_gone)
         return true;

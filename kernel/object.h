@@ -28,15 +28,22 @@ enum object_type {
     OBJECT_GROUP,
 };
 
+struct object;
+struct object_kind {
+    uint32_t type; // enum object_type
+    // Gives back what the object holds, as much of it as is bounded. True: the object is gone.
+    bool (*destroy)(struct object *object);
+};
+
 struct object {
-    uint32_t type;             // enum object_type
+    const struct object_kind *kind;
     uint32_t ref_count;        // atomic
     struct object *next_dying; // once the count is 0
     struct object *listed;     // the next one in the list of all that hold frames or map them
     struct object **listed_at; // what points here; NULL: not in it
 };
 
-void object_init(struct object *object, enum object_type type); // with one reference
+void object_init(struct object *object, const struct object_kind *kind); // with one reference
 static inline void object_ref(struct object *object) {
     __atomic_fetch_add(&object->ref_count, 1, __ATOMIC_RELAXED);
 }

@@ -43,7 +43,7 @@ struct process *process_create(struct quota *quota, struct group *group, struct 
     struct process *process = quota_alloc_page(quota);
     if (process == NULL)
         return NULL;
-    object_init(&process->object, OBJECT_PROCESS);
+    object_init(&process->object, &process_kind);
     lock_init(&process->lock, LOCK_PROCESS);
     process->quota = quota;
     process->regions = region_list_create(quota);
@@ -108,7 +108,7 @@ static void teardown(struct process *process) {
     object_bury();
 }
 
-bool process_destroy(struct object *object) {
+static bool process_destroy(struct object *object) {
     struct process *process = CONTAINER_OF(object, struct process, object);
     struct quota *quota = process->quota;
     // One that never had a thread, and that nobody ended.
@@ -121,6 +121,8 @@ bool process_destroy(struct object *object) {
     object_unref(&quota->object);
     return true;
 }
+
+const struct object_kind process_kind = {OBJECT_PROCESS, process_destroy};
 
 static bool is_map_valid(uint64_t address, uint64_t offset, uint64_t size, uint64_t rights,
                          const struct memory *memory) {
@@ -232,7 +234,7 @@ int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t
     lock_take(&process->lock);
     struct handle *handle = handle_slot(process, number);
     if (handle == NULL || handle->object == NULL ||
-        (type != OBJECT_NONE && handle->object->type != type)) {
+        (type != OBJECT_NONE && handle->object->kind->type != type)) {
         error = ABI_ERROR_HANDLE;
     } else if ((handle->rights & rights) != rights) {
         error = ABI_ERROR_RIGHTS;

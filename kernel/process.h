@@ -48,7 +48,7 @@ struct process {
 // NULL: quota used up.
 struct process *process_create(struct quota *quota, struct group *group, struct event *event,
                                uint64_t mask);
-bool process_destroy(struct object *object); // see kernel/object.h
+extern const struct object_kind process_kind; // see kernel/object.h
 
 // Mapping. 0 or an enum abi_error; arguments are checked.
 int process_map(struct process *process, struct memory *memory, uint64_t address, uint64_t offset,

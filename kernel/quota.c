@@ -16,7 +16,7 @@ struct quota *quota_root(void) {
 #define TABLES_SHARE 256u
 
 void quota_init_root(uint64_t bytes) {
-    object_init(&root.object, OBJECT_QUOTA);
+    object_init(&root.object, &quota_kind);
     object_list(&root.object);
     root.limit = bytes / TABLES_SHARE * (TABLES_SHARE - 1);
 }
@@ -100,7 +100,7 @@ struct quota *quota_create(struct quota *parent, uint64_t bytes) {
         quota_release(parent, bytes + PAGE_SIZE);
         return NULL;
     }
-    object_init(&quota->object, OBJECT_QUOTA);
+    object_init(&quota->object, &quota_kind);
     lock_init(&quota->lock, LOCK_QUOTA);
     quota->parent = parent;
     quota->limit = bytes;
@@ -109,7 +109,7 @@ struct quota *quota_create(struct quota *parent, uint64_t bytes) {
     return quota;
 }
 
-void quota_destroy(struct object *object) {
+static bool quota_destroy(struct object *object) {
     struct quota *quota = CONTAINER_OF(object, struct quota, object), *parent = quota->parent;
     uint64_t bytes = quota->limit + PAGE_SIZE;
     object_unlist(object);
@@ -118,7 +118,10 @@ void quota_destroy(struct object *object) {
     quota_release(parent, bytes);
     quota_tell(parent);
     object_unref(&parent->object);
+    return true;
 }
+
+const struct object_kind quota_kind = {OBJECT_QUOTA, quota_destroy};
 
 void quota_grow_root(uint64_t bytes) {
     lock_take(&root.lock);

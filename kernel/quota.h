@@ -35,7 +35,7 @@ struct quota *quota_root(void);
 void quota_init_root(uint64_t bytes);
 // NULL: `parent` has not that much left.
 struct quota *quota_create(struct quota *parent, uint64_t bytes);
-void quota_destroy(struct object *object);
+extern const struct object_kind quota_kind;
 
 // False: not enough left.
 /*@ requires \valid(quota) && are_books_right(quota);

@@ -61,7 +61,7 @@ struct vcpu *vcpu_create(struct vm *vm, uint32_t index, int *error) {
     struct vcpu *vcpu = quota_alloc_page(vm->quota);
     if (vcpu == NULL)
         return NULL;
-    object_init(&vcpu->object, OBJECT_VCPU);
+    object_init(&vcpu->object, &vcpu_kind);
     lock_init(&vcpu->lock, LOCK_VCPU);
     vcpu->vm = vm;
     vcpu->index = index;
@@ -126,12 +126,15 @@ void vcpu_evict(void) {
     vcpu_backend->forget(); // another CPU may have had it unloaded before
 }
 
-void vcpu_destroy(struct object *object) {
+static bool vcpu_destroy(struct object *object) {
     struct vcpu *vcpu = CONTAINER_OF(object, struct vcpu, object);
     unload(vcpu);
     vlapic_destroy(vcpu);
     object_unref(&vcpu->vm->object);
+    return true;
 }
+
+const struct object_kind vcpu_kind = {OBJECT_VCPU, vcpu_destroy};
 
 void vcpu_free(struct vcpu *vcpu) {
     vcpu_backend->vcpu_destroy(vcpu);

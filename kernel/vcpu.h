@@ -163,7 +163,7 @@ extern const struct vcpu_backend vmx_backend;
 // System calls. All return 0 or an enum abi_error, but for create, which returns NULL for one in
 // *error.
 struct vcpu *vcpu_create(struct vm *vm, uint32_t index, int *error);
-void vcpu_destroy(struct object *object); // its memory stays until vcpu_free, by vm_destroy
+extern const struct object_kind vcpu_kind; // its memory stays until vcpu_free, by vm_destroy
 void vcpu_free(struct vcpu *vcpu);
 int vcpu_run(struct vcpu *vcpu);
 int vcpu_signal(struct vcpu *vcpu, uint64_t signal, uint64_t value);

@@ -135,7 +135,7 @@ struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {
     struct vm *vm = quota_alloc_page(quota);
     if (vm == NULL)
         return NULL;
-    object_init(&vm->object, OBJECT_VM);
+    object_init(&vm->object, &vm_kind);
     lock_init(&vm->lock, LOCK_VM);
     vm->quota = quota;
     vm->tsc_ratio = ratio;
@@ -153,7 +153,7 @@ struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {
     return NULL;
 }
 
-bool vm_destroy(struct object *object) {
+static bool vm_destroy(struct object *object) {
     struct vm *vm = CONTAINER_OF(object, struct vm, object);
     struct quota *quota = vm->quota;
     while (vm->doorbell_count > 0)
@@ -181,6 +181,8 @@ bool vm_destroy(struct object *object) {
     AUDIT_ALL();
     return true;
 }
+
+const struct object_kind vm_kind = {OBJECT_VM, vm_destroy};
 
 int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, uint64_t size,
            uint64_t rights) {

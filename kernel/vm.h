@@ -59,7 +59,7 @@ struct vm {
 // System calls. 0 or an enum abi_error.
 // `tsc_hz`: the rate of its TSCs; 0: the host's.
 struct vm *vm_create(struct quota *quota, uint64_t tsc_hz, int *error);
-bool vm_destroy(struct object *object); // see kernel/object.h
+extern const struct object_kind vm_kind; // see kernel/object.h
 int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, uint64_t size,
            uint64_t rights);
 int vm_unmap(struct vm *vm, uint64_t gpa, uint64_t size);

@@ -114,7 +114,7 @@ Test(kernel_quota, object_dies_with_its_last_reference) {
 
 Test(kernel_quota, reference_too_few_panics) {
     struct object object;
-    object_init(&object, OBJECT_EVENT);
+    object_init(&object, &event_kind);
     object.ref_count = 0;
     cr_expect(HOST_PANICS(object_unref(&object)));
 }

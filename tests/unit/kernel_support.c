@@ -313,9 +313,11 @@ void vcpu_notify(struct vcpu *vcpu) {
 void vcpu_free(struct vcpu *vcpu) {
     quota_free_page(vcpu->vm->quota, vcpu);
 }
-void vcpu_destroy(struct object *object) {
+static bool vcpu_destroy(struct object *object) {
     object_unref(&CONTAINER_OF(object, struct vcpu, object)->vm->object);
+    return true;
 }
+const struct object_kind vcpu_kind = {OBJECT_VCPU, vcpu_destroy};
 bool vcpu_is_cpuid_dynamic(uint32_t leaf) {
     return leaf == 1;
 }

@@ -6,7 +6,7 @@
 #include "kernel_support.h"
 
 #define vcpu_create          vcpu_test_create
-#define vcpu_destroy         vcpu_test_destroy
+#define vcpu_kind            vcpu_test_kind
 #define vcpu_free            vcpu_test_free
 #define vcpu_post            vcpu_test_post
 #define vcpu_notify          vcpu_test_notify
@@ -166,7 +166,7 @@ static void vcpu_set_up(void) {
     for (uint32_t i = 0; i < HOST_CPUS; i++)
         host_cpu(i)->apic_id = 10 + i;
     run_vcpu = (struct vcpu){.vm = &run_vm, .page = &run_page};
-    object_init(&run_vcpu.object, OBJECT_VCPU);
+    object_init(&run_vcpu.object, &vcpu_kind);
     lock_init(&run_vcpu.lock, LOCK_VCPU);
     run_vcpu.vlapic.page = run_registers;
     vlapic_init(&run_vcpu);
@@ -472,7 +472,7 @@ static _Alignas(PAGE_SIZE) uint8_t other_registers[PAGE_SIZE];
 
 static void make_other(void) {
     other_vcpu = (struct vcpu){.vm = &run_vm, .page = &run_page};
-    object_init(&other_vcpu.object, OBJECT_VCPU);
+    object_init(&other_vcpu.object, &vcpu_kind);
     lock_init(&other_vcpu.lock, LOCK_VCPU);
     other_vcpu.vlapic.page = other_registers;
     vlapic_init(&other_vcpu);

@@ -444,7 +444,7 @@ void machine_start(uint32_t count, bool has_siblings, uint64_t seed) {
                                .idle_max = 4 * MACHINE_SLICE};
     random_state = (seed + 1) * 0x9e3779b97f4a7c15ULL;
     machine.quota.object.ref_count = 1;
-    machine.quota.object.type = OBJECT_QUOTA;
+    machine.quota.object.kind = &quota_kind;
     cpu_count = count;
     machine_reset_scheduler();
     group_init();
@@ -491,7 +491,7 @@ struct group *machine_add_group(const struct abi_group *values) {
 
 struct process *machine_add_process(struct group *group) {
     struct process *process = calloc(1, sizeof(*process));
-    object_init(&process->object, OBJECT_PROCESS);
+    object_init(&process->object, &process_kind);
     lock_init(&process->lock, LOCK_PROCESS);
     process->quota = &machine.quota;
     process->group = group;

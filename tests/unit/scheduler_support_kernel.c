@@ -90,17 +90,21 @@ void vcpu_move_usage(struct vcpu *vcpu, struct abi_usage *usage) {
     (void)vcpu, (void)usage;
 }
 
-void object_init(struct object *object, enum object_type type) {
-    object->type = (uint32_t)type;
+// How they end is not asked.
+const struct object_kind quota_kind = {OBJECT_QUOTA, NULL};
+const struct object_kind process_kind = {OBJECT_PROCESS, NULL};
+
+void object_init(struct object *object, const struct object_kind *kind) {
+    object->kind = kind;
     object->ref_count = 1;
 }
 void object_unref(struct object *object) {
     if (object->ref_count-- != 1)
         return;
-    if (object->type == OBJECT_GROUP) {
+    if (object->kind->type == OBJECT_GROUP) {
         machine.groups--;
-        group_destroy(object);
-    } else if (object->type == OBJECT_PROCESS) {
+        (void)group_kind.destroy(object);
+    } else if (object->kind->type == OBJECT_PROCESS) {
         struct process *process = CONTAINER_OF(object, struct process, object);
         object_unref(&process->group->object);
         free(process);
