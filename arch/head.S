@@ -38,7 +38,7 @@ boot_stack_end:
     .long   9, 4, 1
     .asciz  "Bulkhead"
     .balign 4
-    .long   1
+    .long   2
 
 // ---- the trampoline: position-dependent by TRAMPOLINE_PAGE only, which is in CS on arrival ---------
 .section .rodata

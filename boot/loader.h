@@ -10,6 +10,7 @@
 
 #include <efi.h>
 
+#include "boot/boot_acpi.h"
 #include "boot/boot_manifest.h"
 #include "boot/boot_paging.h"
 #include "include/boot.h"
@@ -33,6 +34,7 @@ struct loader {
     char options[BOOT_CMDLINE_MAX]; // load options, "" when they are no text
     struct boot_manifest manifest;
     struct loader_kernel kernel;
+    struct boot_acpi acpi;
     struct boot_info info; // built here, copied into the hand-over last
 };
 
@@ -80,8 +82,17 @@ EFI_STATUS kernel_load(struct loader *loader);
 // machine.c: what the machine is.
 void machine_read_options(struct loader *loader);
 EFI_STATUS machine_check_cpu(void);
-EFI_STATUS machine_collect(struct loader *loader); // ACPI, framebuffer, command line
+EFI_STATUS machine_collect(struct loader *loader); // threads, framebuffer, command line
 bool machine_has_1g_pages(void);
+
+// tables.c: what the ACPI tables tell, into loader->acpi and loader->info. Says what was wrong with them.
+EFI_STATUS tables_read(struct loader *loader);
+
+// clock.c: the TSC's rate and the date into loader->info. clock_begin comes behind tables_read, clock_look
+// now and then (the 8254 wraps after 55 ms, but for it half a minute will do), clock_end once.
+void clock_begin(const struct loader *loader);
+void clock_look(void);
+EFI_STATUS clock_end(struct loader *loader);
 
 // leave.c: page tables, memory map, out of the boot services and into the kernel. Returns only on
 // errors.

@@ -50,6 +50,7 @@ EFI_STATUS modules_load(struct loader *loader) {
         if (EFI_ERROR(status))
             return status;
         add_module(&loader->info, module->name, &contents);
+        clock_look();
     }
     return EFI_SUCCESS;
 }
