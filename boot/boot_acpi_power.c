@@ -144,6 +144,8 @@ void boot_acpi_read_fadt(struct boot_acpi_parser *parser, struct boot_acpi_bytes
         power->reset_value = boot_acpi_field8(fadt, FADT_RESET_VALUE);
     }
     uint64_t dsdt = boot_acpi_field(fadt, FADT_X_DSDT, sizeof(uint64_t));
-    boot_acpi_read_aml(
-        parser, boot_acpi_open(parser, dsdt != 0 ? dsdt : boot_acpi_field32(fadt, FADT_DSDT)));
+    if (dsdt == 0)
+        dsdt = boot_acpi_field32(fadt, FADT_DSDT);
+    if (dsdt != 0)
+        boot_acpi_read_aml(parser, boot_acpi_open(parser, dsdt));
 }

@@ -14,9 +14,15 @@
 #define DAYS_BEFORE_1970  719468u // since 0000-03-01
 #define DAYS_IN_400_YEARS 146097u
 
-// a * b / c without the loss of bits: exact while c * b fits.
+// a * b / c with all 128 bits of the product, which this target has no function for; UINT64_MAX where the
+// quotient does not fit.
 static uint64_t mul_div(uint64_t a, uint64_t b, uint64_t c) {
-    return a / c * b + a % c * b / c;
+    uint64_t low, high, rest;
+    __asm__("mulq %3" : "=a"(low), "=d"(high) : "a"(a), "rm"(b) : "cc");
+    if (high >= c)
+        return UINT64_MAX;
+    __asm__("divq %4" : "=a"(low), "=d"(rest) : "a"(low), "d"(high), "rm"(c) : "cc");
+    return low;
 }
 
 static uint64_t difference(uint64_t a, uint64_t b) {
@@ -68,7 +74,7 @@ bool boot_clock_add(struct boot_clock *clock, struct boot_clock_sample sample) {
     uint64_t gone =
         mul_div(sample.tsc - first->tsc, last->ticks - first->ticks, last->tsc - first->tsc);
     uint64_t doubt = mul_div(gone, error, BILLION);
-    if (gone > UINT64_MAX / 2 / clock->hz || doubt > clock->mask / 4)
+    if (gone > UINT64_MAX / 2 || doubt > clock->mask / 4)
         return false;
     // The place next to that where it shows what it showed.
     uint64_t expected = first->ticks + gone;

@@ -56,7 +56,7 @@ uint64_t memory_alloc(uint64_t pages, uint64_t align, enum boot_memory_type type
 void memory_release(void);
 // Copies the remembered ranges to `ranges` (MEMORY_BLOCKS_MAX); returns how many.
 uint32_t memory_list(struct boot_memory *ranges);
-#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + 8)
+#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + BOOT_SEGMENTS_MAX + 8)
 
 // file.c: files of our own volume.
 EFI_STATUS file_open_volume(struct loader *loader);
@@ -79,6 +79,9 @@ EFI_STATUS modules_load(struct loader *loader);
 // kernel.c: kernel.elf into its block.
 EFI_STATUS kernel_load(struct loader *loader);
 
+// supervisor.c: supervisor.elf into segments, and those into loader->info.
+EFI_STATUS supervisor_load(struct loader *loader);
+
 // machine.c: what the machine is.
 void machine_read_options(struct loader *loader);
 EFI_STATUS machine_check_cpu(void);
@@ -89,7 +92,7 @@ bool machine_has_1g_pages(void);
 EFI_STATUS tables_read(struct loader *loader);
 
 // clock.c: the TSC's rate and the date into loader->info. clock_begin comes behind tables_read, clock_look
-// now and then (the 8254 wraps after 55 ms, but for it half a minute will do), clock_end once.
+// now and then (for the 8254, which wraps after 55 ms, each ten seconds), clock_end once.
 void clock_begin(const struct loader *loader);
 void clock_look(void);
 EFI_STATUS clock_end(struct loader *loader);

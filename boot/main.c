@@ -3,7 +3,7 @@
 // that it names from its own volume, and hands the machine over to the kernel as include/boot.h says.
 //
 // Reading order: this file, then its steps in call order: machine.c, tables.c, clock.c, file.c,
-// modules.c, kernel.c, leave.c. boot_*.c is logic without UEFI calls, which the tests run on the host.
+// modules.c, kernel.c, supervisor.c, leave.c. boot_*.c is logic without UEFI calls, which the tests run on the host.
 #include "boot/loader.h"
 
 EFI_SYSTEM_TABLE *loader_system;
@@ -26,6 +26,8 @@ static EFI_STATUS run(void) {
         status = machine_collect(&loader);
     if (!EFI_ERROR(status))
         status = kernel_load(&loader);
+    if (!EFI_ERROR(status))
+        status = supervisor_load(&loader);
     if (!EFI_ERROR(status))
         status = modules_load(&loader);
     if (!EFI_ERROR(status))

@@ -44,6 +44,7 @@
 #define BOOT_CONSOLES_MAX 4
 #define BOOT_ECAMS_MAX    64
 #define BOOT_ISA_IRQS     16
+#define BOOT_SEGMENTS_MAX 8 // a supervisor with more is refused
 
 #define BOOT_NODE_NONE UINT32_MAX // the firmware's tables name no node
 
@@ -66,11 +67,21 @@ struct boot_memory {
     uint32_t node; // below node_count, or BOOT_NODE_NONE
 };
 
-// One file that the manifest names. The compiled manifest itself is module 0, "manifest.dtb".
+// One file that the manifest names, but for kernel.elf and supervisor.elf. The compiled manifest itself is
+// module 0, "manifest.dtb".
 struct boot_module {
     char name[BOOT_MODULE_NAME_MAX]; // NUL-terminated
     uint64_t base;                   // page-aligned
     uint64_t size;                   // bytes
+};
+
+// A part of the supervisor as it is to stand in its address space: whole pages in memory of type
+// BOOT_MEMORY_MODULE, with zeroes where the file has nothing. Sorted by address, without overlap.
+struct boot_segment {
+    uint64_t address; // in the process, from ABI_USER_BASE on
+    uint64_t base;
+    uint64_t size;   // bytes
+    uint64_t rights; // ABI_RIGHT_READ, and one of ABI_RIGHT_WRITE and ABI_RIGHT_EXECUTE or none
 };
 
 enum boot_pixel_format { BOOT_PIXEL_NONE = 0, BOOT_PIXEL_RGBX = 1, BOOT_PIXEL_BGRX = 2 };
@@ -178,9 +189,12 @@ struct boot_info {
     uint32_t node_count;
     uint32_t ioapic_count;
     uint32_t console_count;
+    uint32_t segment_count;
     uint32_t ecam_count;
-    uint32_t tsc_source; // enum boot_clock_source
-    uint32_t tsc_error;  // tsc_hz is within so many ppm of what was measured; 0: nothing was
+    uint32_t reserved;
+    uint64_t supervisor_entry; // address of its first instruction
+    uint32_t tsc_source;       // enum boot_clock_source
+    uint32_t tsc_error;        // tsc_hz is within so many ppm of what was measured; 0: nothing was
     uint32_t
         thread_bits; // lowest bits of an APIC ID that name the thread within its core, below 32
     uint64_t tsc_hz; // rate of the TSC, never 0
@@ -196,11 +210,13 @@ struct boot_info {
     struct boot_isa_irq isa_irq[BOOT_ISA_IRQS];
     struct boot_console console[BOOT_CONSOLES_MAX];
     struct boot_ecam ecam[BOOT_ECAMS_MAX];
+    struct boot_segment segment[BOOT_SEGMENTS_MAX];   // the supervisor
     uint8_t distance[BOOT_NODES_MAX][BOOT_NODES_MAX]; // between nodes; 10 is "here", 0 is not told
 };
 
 _Static_assert(sizeof(struct boot_memory) == 24, "layout of struct boot_memory");
 _Static_assert(sizeof(struct boot_module) == 80, "layout of struct boot_module");
+_Static_assert(sizeof(struct boot_segment) == 32, "layout of struct boot_segment");
 _Static_assert(sizeof(struct boot_register) == 16, "layout of struct boot_register");
 _Static_assert(sizeof(struct boot_console) == 32, "layout of struct boot_console");
 _Static_assert(sizeof(struct boot_power) == 48, "layout of struct boot_power");

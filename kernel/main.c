@@ -34,6 +34,14 @@
 
 _Noreturn void kernel_main(const struct boot_info *info);
 
+// The boot application refuses a kernel of another version by this (docs/boot.md).
+__attribute__((section(".note.bulkhead"), used, aligned(4))) static const struct {
+    uint32_t owner_size, version_size, type;
+    char owner[12]; // padded to 4 bytes
+    uint32_t version;
+} boot_note = {sizeof(BOOT_NOTE_OWNER), sizeof(uint32_t), BOOT_NOTE_VERSION, BOOT_NOTE_OWNER,
+               BOOT_VERSION};
+
 static struct boot_info boot;
 static struct boot_memory memory_map[BOOT_MEMORY_MAX];
 static struct cpu early_cpu; // until the boot CPU has its own
@@ -51,7 +59,8 @@ static void copy_boot_info(const struct boot_info *info) {
         halt_machine("the boot application is of another version: copy the whole image again");
     if (boot.memory_count > BOOT_MEMORY_MAX || boot.module_count > BOOT_MODULES_MAX ||
         boot.cpu_count > BOOT_CPUS_MAX || boot.ioapic_count > BOOT_IOAPICS_MAX ||
-        boot.thread_bits >= 32 || boot.tsc_hz < TSC_HZ_MIN)
+        boot.segment_count > BOOT_SEGMENTS_MAX || boot.thread_bits >= 32 ||
+        boot.tsc_hz < TSC_HZ_MIN)
         halt_machine("what the boot application found is damaged: copy the whole image again");
     memcpy(memory_map, (const void *)boot.memory, boot.memory_count * sizeof(memory_map[0]));
 }

@@ -85,6 +85,19 @@ Test(boot_clock, wraps_between_looks_are_counted) {
     }
 }
 
+// Loading from a slow disk may take minutes: products of so many ticks have more than 64 bits.
+Test(boot_clock, a_day_is_as_good_as_a_second) {
+    struct boot_clock clock;
+    sim.tsc_hz = 5200000000;
+    sim.hz = 100000000;
+    sim.mask = UINT32_MAX;
+    cr_assert(begin(&clock));
+    for (uint64_t s = 2; s < 86400; s += s / 2) {
+        cr_assert(boot_clock_add(&clock, look(s * 1000 * MS)));
+        cr_assert_leq(error_of(&clock), 500, "after %lu s", s);
+    }
+}
+
 Test(boot_clock, the_8254_wraps_every_55_ms) {
     struct boot_clock clock;
     sim.hz = 1193182;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "boot/boot_manifest.h"
+#include "include/abi.h"
 #include "include/boot.h"
 #include "lib/crc32.h"
 #include "lib/fmt.h"
@@ -216,10 +217,10 @@ static void check_modules(const struct boot_info *info) {
     enum boot_manifest_error error =
         boot_manifest_read(&manifest, (const void *)modules[0].base, modules[0].size, &culprit);
     expect(error == BOOT_MANIFEST_OK, "manifest unreadable", error);
-    expect(info->module_count == manifest.module_count, "module count", info->module_count);
+    expect(info->module_count == manifest.module_count - 1, "module count", info->module_count);
     for (uint32_t i = 0; i < info->module_count; i++) {
         const struct boot_module *module = &modules[i];
-        const struct boot_manifest_module *wanted = &manifest.module[i];
+        const struct boot_manifest_module *wanted = &manifest.module[i + 1];
         const uint8_t *bytes = (const uint8_t *)module->base;
         expect(module->base % 4096 == 0 && module->base >= 1u << 20, "module base", module->base);
         expect(
@@ -234,6 +235,30 @@ static void check_modules(const struct boot_info *info) {
         expect(crc32_update(0, bytes, module->size) == wanted->crc32, "module CRC", i);
     }
     print("loader-modules: %u\n", info->module_count);
+}
+
+// What cases.py's supervisor() made: code, and data in front of as many zeroes.
+static void check_supervisor(const struct boot_info *info) {
+    const struct boot_segment *text = &info->segment[0], *data = &info->segment[1];
+    const uint8_t *code = (const uint8_t *)text->base, *bytes = (const uint8_t *)data->base;
+    uint64_t entry = info->supervisor_entry - text->address, begin = 0x123, size = 0;
+    expect(info->segment_count == 2, "segments", info->segment_count);
+    for (uint32_t i = 0; i < info->segment_count; i++)
+        expect(is_memory(info, info->segment[i].base, info->segment[i].size, BOOT_MEMORY_MODULE) &&
+                   ((info->segment[i].base | info->segment[i].size | info->segment[i].address) &
+                    4095) == 0,
+               "segment", i);
+    expect(text->address == 0x400000 && text->size == 4096, "text", text->address);
+    expect(text->rights == (ABI_RIGHT_READ | ABI_RIGHT_EXECUTE), "rights of text", text->rights);
+    expect(data->address == 0x410000, "data", data->address);
+    expect(data->rights == (ABI_RIGHT_READ | ABI_RIGHT_WRITE), "rights of data", data->rights);
+    expect(entry < text->size && code[entry] == 0xcc && code[1] == 'E', "entry", entry);
+    for (uint64_t i = data->size; i > begin && size == 0; i--)
+        size = bytes[i - 1] != 0 ? i - begin : 0;
+    expect(size > 0 && (begin + 2 * size + 4095) / 4096 * 4096 == data->size, "data size", size);
+    for (uint64_t i = 0; i < begin; i++)
+        expect(bytes[i] == 0, "in front of the data", i);
+    print("loader-supervisor: CRC 0x%08x\n", crc32_update(0, bytes + begin, size));
 }
 
 static void check_rsdp(const struct boot_info *info) {
@@ -339,6 +364,7 @@ _Noreturn void kernel_main(const struct boot_info *info, uint64_t stack, uint64_
     check_memory(info);
     check_kernel(info);
     check_modules(info);
+    check_supervisor(info);
     check_rsdp(info);
     check_machine(info);
     check_clock(info);
