@@ -112,6 +112,7 @@ static void report(void) {
     mitigation_report();
 }
 
+// Without it the machine runs all the same, and VMs are refused.
 static void init_virtualization(void) {
     const char *refusal = "this CPU has neither VT-x nor a firmware that shows it: Bulkhead needs "
                           "an Intel CPU with VT-x and EPT";
@@ -121,9 +122,10 @@ static void init_virtualization(void) {
         refusal = "AMD-V is not supported yet: Bulkhead needs an Intel CPU with VT-x and EPT";
     if (refusal == NULL)
         refusal = vmx_backend.cpu_init(cpu_current());
-    if (refusal != NULL)
-        halt_machine(refusal);
-    vcpu_backend = &vmx_backend;
+    if (refusal == NULL)
+        vcpu_backend = &vmx_backend;
+    else
+        log_line("no virtual machines: %s", refusal);
     cpu_current()->is_online = true;
 }
 
