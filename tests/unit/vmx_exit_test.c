@@ -431,6 +431,9 @@ Test(vmx_inject, error_codes_follow_the_vector_and_the_mode) {
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), 0x1234);
     cr_expect(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_RF);
     exit_set_up();
+    vmx_inject_exception(&exit_vcpu, EXC_GP, true, 0x8008);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), 0x8008, "of an upper selector");
+    exit_set_up();
     vmx_inject_exception(&exit_vcpu, EXC_UD, true, 7);
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000306);
     exit_set_up();
