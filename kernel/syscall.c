@@ -3,6 +3,7 @@
 // module that does the work, which can no longer fail for a bad argument.
 #include "kernel/syscall.h"
 
+#include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "kernel/channel.h"
 #include "kernel/group.h"
@@ -480,6 +481,8 @@ int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uin
                          uint64_t a5, uint64_t number) {
     const struct syscall call = {{a0, a1, a2, a3, a4, a5}};
     int64_t result = -ABI_ERROR_CALL;
+    if (__builtin_expect(mitigation.clears_history, 0))
+        mitigation_clear_history();
     if (number < ABI_CALL_COUNT) {
         number = index_mask(number, ABI_CALL_COUNT);
         if (calls[number] != NULL)

@@ -16,6 +16,7 @@
 #define trap_before_user         paper_before_user
 #define sysexit_whole            paper_sysexit
 #define idle_hlt                 paper_hlt
+#define mitigation_clear_history paper_clear_history
 #include "arch/lapic.h"
 #include "arch/traps.h"
 #include "kernel/memory.h"
@@ -29,13 +30,16 @@ static _Alignas(PAGE_SIZE) uint8_t slots[CPUS][CPU_TABLES_SLOT];
 #define CPU_TABLES_BASE ((uint64_t)slots)
 
 static uint64_t fault_address;
-static struct { unsigned nmis, interrupts, eois, ways_out; } seen;
+static struct { unsigned nmis, interrupts, eois, ways_out, clears; } seen;
 
 #define x86_read_cr2() fault_address
 #include "arch/traps.c"
 #include "kernel/trap.c"
 
 const uint8_t paper_sysexit[1], paper_hlt[1];
+void paper_clear_history(void) {
+    seen.clears++;
+}
 const uint8_t paper_entries[1], paper_entry_sysenter[1], paper_usercopy_move[1],
     paper_usercopy_fault[1];
 uint64_t paper_usercopy(void *to, const void *from, size_t size) {
@@ -285,4 +289,17 @@ Test(traps_origin, nmi_behind_sti_has_it_done_again) {
 Test(traps_origin, split_way_out_is_sti_and_sysexit) {
     cr_expect_eq(sysexit_split_last[-1], 0xfb);
     cr_expect_eq(memcmp(sysexit_split_last, "\x48\x0f\x35", 3), 0);
+}
+
+Test(traps_origin, history_of_ring_3_is_cleared_before_a_handler_is_called) {
+    struct trap_frame user = frame_of(0x40, 0, USER_CS), kernel = frame_of(0x40, 0, KERNEL_CS);
+    interrupt_set_handler(0x40, count_interrupt);
+    trap_dispatch(&user);
+    cr_expect_eq(seen.clears, 0, "not everywhere");
+    mitigation.clears_history = true;
+    trap_dispatch(&kernel);
+    cr_expect_eq(seen.clears, 0, "the kernel's own");
+    trap_dispatch(&user);
+    cr_expect_eq(seen.clears, 1);
+    mitigation.clears_history = false;
 }
