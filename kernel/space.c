@@ -19,7 +19,6 @@ extern const uint8_t image_text[], image_rodata[], image_data[], image_end[];
 #define KERNEL_HALF_SIZE ((ROOT_ENTRIES - KERNEL_ROOT) * sizeof(uint64_t))
 #define STACK_SLOT       (2 * CPU_STACK_SIZE) // the lower half is the guard
 #define STACK_PAGES      (CPU_STACK_SIZE / PAGE_SIZE)
-#define ALL_CPUS         ((uint64_t)CPU_COUNT_MAX * CPU_TABLES_SLOT)
 
 static struct pagetable kernel_pt;
 static struct pagetable entry_pt; // what users' roots have of the kernel, where tables are split
