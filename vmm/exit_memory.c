@@ -116,11 +116,9 @@ enum exit_action exit_refused(struct vcpu *vcpu) {
     return run_inject(vcpu, EMULATE_GP, 0, 0);
 }
 
-// No tables for a page of ones are the end of a step, not of the VM. Of another vCPU's step it is gone soon.
-enum exit_action exit_shortage(struct vcpu *vcpu, bool was_own) {
+// Another vCPU's step may have a page of ones there: it is gone soon.
+enum exit_action exit_shortage(struct vcpu *vcpu) {
     uint64_t gpa = vcpu->page->failure_detail;
-    if (was_own)
-        return exit_refused(vcpu);
     if (!is_nothing(vcpu, gpa))
         return run_crash(vcpu, "out of memory for the tables that map 0x%lx", gpa);
     sys_thread_yield();

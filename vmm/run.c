@@ -55,6 +55,8 @@ static enum exit_action exit_failed(struct vcpu *vcpu) {
         return run_crash(
             vcpu, "the guest entered a mode that this processor cannot virtualize (CR0 0x%lx)",
             page->failure_detail);
+    case VCPU_FAILURE_MEMORY:
+        return exit_shortage(vcpu);
     default:
         return run_crash(vcpu, "the kernel cannot go on (failure %u, detail 0x%lx)", page->failure,
                          page->failure_detail);
@@ -123,9 +125,11 @@ static enum exit_action handle(struct vcpu *vcpu) {
     if (exit >= RUN_EXIT_COUNT)
         return run_crash(vcpu, "the kernel reports exit %u, which this VMM does not know", exit);
     // A memory exit may be the step's next page; every other one ends it.
-    bool was_own = exit != VCPU_EXIT_MEMORY && step_end(&vcpu->vmm->step, vcpu->index);
-    if (exit == VCPU_EXIT_FAILED && vcpu->page->failure == VCPU_FAILURE_MEMORY)
-        return exit_shortage(vcpu, was_own);
+    if (step_is_own(&vcpu->vmm->step, vcpu->index) && exit != VCPU_EXIT_MEMORY) {
+        (void)step_end(&vcpu->vmm->step, vcpu->index);
+        if (exit == VCPU_EXIT_FAILED && vcpu->page->failure == VCPU_FAILURE_MEMORY)
+            return exit_refused(vcpu);
+    }
     return run_exits[exit].handle(vcpu);
 }
 

@@ -16,13 +16,9 @@ void step_init(struct step *step, const struct step_backend *backend, uint8_t *o
     memset(ones, UINT8_MAX, (uint64_t)STEP_PAGES * ABI_PAGE);
 }
 
-static bool is_own(const struct step *step, unsigned who) {
-    return atomic_load_explicit(&step->owner, memory_order_relaxed) == who + 1;
-}
-
 static bool take(struct step *step, unsigned who) {
     unsigned nobody = 0;
-    return is_own(step, who) ||
+    return step_is_own(step, who) ||
            atomic_compare_exchange_strong_explicit(&step->owner, &nobody, who + 1,
                                                    memory_order_acquire, memory_order_relaxed);
 }
@@ -84,7 +80,7 @@ enum step_result step_add(struct step *step, unsigned who, uint64_t gpa, bool wr
 }
 
 bool step_end(struct step *step, unsigned who) {
-    if (!is_own(step, who))
+    if (!step_is_own(step, who))
         return false;
     for (unsigned i = 0; i < STEP_PAGES; i++)
         drop(step, i);

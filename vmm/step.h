@@ -67,3 +67,8 @@ void step_init(struct step *step, const struct step_backend *backend, uint8_t *o
 enum step_result step_add(struct step *step, unsigned who, uint64_t gpa, bool writes);
 // The step of vCPU `who` is over. False: it was at none.
 bool step_end(struct step *step, unsigned who);
+
+// Whether this vCPU has one.
+static inline bool step_is_own(const struct step *step, unsigned who) {
+    return atomic_load_explicit(&step->owner, memory_order_relaxed) == who + 1;
+}

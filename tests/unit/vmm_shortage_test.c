@@ -35,21 +35,14 @@ TestSuite(vmm_shortage, .init = set_up);
 
 Test(vmm_shortage, of_ram_is_the_vms_end) {
     page.failure_detail = 0x5000;
-    cr_expect_eq(exit_shortage(&paper_vcpu, false), EXIT_CRASH);
+    cr_expect_eq(exit_shortage(&paper_vcpu), EXIT_CRASH);
     cr_expect_not_null(strstr(paper_vcpu.reason, "out of memory for the tables that map 0x5000"));
-}
-
-Test(vmm_shortage, of_an_own_step_is_a_fault) {
-    page.failure_detail = 0xd0000000;
-    cr_expect_eq(exit_shortage(&paper_vcpu, true), EXIT_RESUME);
-    cr_expect(page.dirty & VCPU_DIRTY_INJECT);
-    cr_expect_eq(page.inject.vector, EMULATE_GP);
 }
 
 // It found another vCPU's page of ones, which that one's step has for a moment.
 Test(vmm_shortage, of_another_ones_step_passes) {
     page.failure_detail = 0xd0000000;
-    cr_expect_eq(exit_shortage(&paper_vcpu, false), EXIT_RESUME);
+    cr_expect_eq(exit_shortage(&paper_vcpu), EXIT_RESUME);
     cr_expect_eq(page.dirty, 0);
     cr_expect_eq(yields, 1);
 }
