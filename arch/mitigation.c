@@ -127,8 +127,9 @@ void mitigation_empty_buffers(void) {
         __asm__ volatile("verw %0" ::"m"(selector) : "cc", "memory");
 }
 
-// More taken branches than the history holds, always the same ones. Intel, "Branch History Injection and Intra-mode
-// Branch Target Injection": processors whose history is longer have BHI_DIS_S. LFENCE: the loop's end may be mispredicted.
+// More taken branches than the history holds, always the same ones. Processors whose history is
+// longer have BHI_DIS_S (Intel, "Branch History Injection and Intra-mode Branch Target Injection").
+// LFENCE, since the loop's end may be mispredicted.
 void mitigation_clear_history(void) {
     uint32_t rounds = 32;
     __asm__ volatile("1: jmp 2f\n\t"

@@ -178,9 +178,10 @@ static void trap_kernel(struct trap_frame *frame) {
     trap_kernel_exception(frame);
 }
 
-// What STI began, its shadow over one instruction more, an NMI's IRET ends: an interrupt would come before SYSEXIT, where
-// nobody looks for what it asked for, or on the user's tables; or before HLT, which would sleep on. So STI is done again.
-// SDM 3A 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks"; 2A "IRET", which keeps no such blocking.
+// STI keeps interrupts away from the instruction behind it; the IRET of an NMI there ends that. An
+// interrupt would then come before SYSEXIT, on the user's tables perhaps, where nobody looks for
+// what it asked for. Or it would come before HLT, which sleeps on. So STI is done again. SDM 3A
+// 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks".
 static void redo_sti(struct trap_frame *frame) {
     const uint8_t *const behind_sti[] = {sysexit_whole, sysexit_split_last, idle_hlt};
     for (unsigned i = 0; i < ARRAY_COUNT(behind_sti); i++) {

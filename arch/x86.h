@@ -230,7 +230,8 @@ static inline void x86_cli(void) {
 static inline void x86_hlt(void) {
     __asm__ volatile("hlt" ::: "memory");
 }
-// Lets exactly the interrupts in that arrive until the first one: STI's shadow covers HLT (arch/traps.S).
+// Lets exactly the interrupts in that arrive until the first one: STI's shadow covers HLT. In
+// arch/traps.S, whose NMIs know of it.
 void x86_sti_hlt_cli(void);
 // Takes the interrupts that wait: STI works behind the instruction after it.
 static inline void x86_sti_nop_cli(void) {

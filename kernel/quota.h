@@ -30,8 +30,8 @@ struct quota {
 /*@ predicate are_books_right(struct quota *quota) =
         quota->kernel <= quota->used <= quota->limit; */
 
-// The root quota: all memory that is free at boot, but for what tables of the kernel's own and stacks in no use may take
-// of it.
+// The root quota: all memory that is free at boot, but for what the kernel's own tables and the
+// stacks in no use may take of it.
 struct quota *quota_root(void);
 void quota_init_root(uint64_t bytes);
 // NULL: `parent` has not that much left.

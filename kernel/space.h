@@ -28,8 +28,8 @@ const void *space_map_firmware(hpa_t base, uint64_t size);
 
 // A kernel stack of CPU_STACK_SIZE with an unmapped guard below. Returns its top, or 0.
 uint64_t space_stack_alloc(struct quota *quota);
-// The caller holds no lock. So many in all are kept for the next one, out of what the root quota leaves aside; the rest
-// goes back to the pool once no CPU remembers its mapping.
+// The caller holds no lock. So many in all are kept for who comes next; the root quota leaves their
+// memory aside. The others go back to the pool, once no CPU remembers their mapping.
 #define SPACE_STACKS_KEPT 16u
 void space_stack_free(struct quota *quota, uint64_t top);
 

@@ -105,8 +105,8 @@ void vmx_forget(void) {
     close_fpu(was_closed);
     if (vmx_caps.has_rdtscp)
         x86_wrmsr(MSR_TSC_AUX, 0);
-    // No instruction of ring 3 reads these, but its speculation may (rogue system register read, CVE-2018-3640), and no
-    // bit says which processors are free of that.
+    // No instruction of ring 3 reads these, but its speculation may (rogue system register read,
+    // CVE-2018-3640), and no bit says which processors are free of that.
     if (!mitigation.is_off) {
         static const struct vcpu nobody;
         load_reload_registers(&nobody);

@@ -263,8 +263,7 @@ Test(traps_origin, copy_that_faults_ends_or_goes_on) {
     cr_expect_eq(process->is_ending, 0);
 }
 
-// STI keeps interrupts away from SYSEXIT, behind which ring 3's tables are, and from HLT, before which nobody looks again
-// for what they wake; an NMI there ends that.
+// STI keeps interrupts away from SYSEXIT and from HLT; an NMI there ends that.
 Test(traps_origin, nmi_behind_sti_has_it_done_again) {
     const uint8_t *const behind_sti[] = {sysexit_split_last, paper_sysexit, paper_hlt};
     for (unsigned i = 0; i < ARRAY_COUNT(behind_sti); i++) {

@@ -622,7 +622,7 @@ static uint64_t manager(struct job *job) {
     return machine_random(1000);
 }
 
-// On processors whose buffers ring 3 could sample, and whose way out of the kernel is the plain one.
+// On processors whose buffers ring 3 could sample, where tables are not split.
 static uint32_t empties[2];
 static uint64_t leave_the_kernel(struct job *job) {
     (void)job;

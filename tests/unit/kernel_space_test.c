@@ -232,7 +232,7 @@ Test(space, stack_goes_back_only_when_no_cpu_remembers_it) {
     cr_expect_eq(flush.mapped, STACKS - SPACE_STACKS_KEPT, "mapped at the flush");
 }
 
-// What a slot's entry held while it was free is not taken for a mapping, nor is a slot given out twice.
+// A link in a free slot's entry is not taken for a mapping, nor is a slot given out twice.
 Test(space, stacks_come_again_in_the_same_slots) {
     struct quota *quota = make_stacks();
     for (unsigned round = 0; round < 3; round++) {

@@ -114,7 +114,7 @@ Test(vmm_step, pages_of_one_instruction_are_different_ones) {
     expect_ones();
 }
 
-// The delivery of an event through a gate, all of it across pages where nothing is: what each round asks for again.
+// The delivery of an event asks for the first page that it misses, and begins again.
 static bool ends_in(unsigned pages, unsigned rounds) {
     for (unsigned round = 0; round < rounds; round++) {
         unsigned missing = 0;
