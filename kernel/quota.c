@@ -4,7 +4,6 @@
 
 #include "arch/log.h"
 #include "kernel/frame.h"
-#include "kernel/space.h"
 
 static struct quota root = {.lock = {.rank = LOCK_QUOTA}};
 
@@ -15,12 +14,11 @@ struct quota *quota_root(void) {
 // The kernel's own tables are nobody's to pay for: a page for each 2 MiB that the direct map shows in pages, and one for 128
 // stacks, which are 1 MiB. Nor are stacks that wait for their next owner.
 #define TABLES_SHARE 256u
-#define STACKS_KEPT  (SPACE_STACKS_KEPT * CPU_STACK_SIZE)
 
 void quota_init_root(uint64_t bytes) {
     object_init(&root.object, OBJECT_QUOTA);
     object_list(&root.object);
-    root.limit = (bytes - MIN(bytes, STACKS_KEPT)) / TABLES_SHARE * (TABLES_SHARE - 1);
+    root.limit = (bytes - MIN(bytes, QUOTA_STACKS_ASIDE)) / TABLES_SHARE * (TABLES_SHARE - 1);
 }
 
 // `kernel` is how much of it is in kernel pages.
