@@ -57,7 +57,7 @@ struct mitigation mitigation_judge(bool is_intel, struct cpuid_result leaf7,
         return m;
     bool has_bhi_dis_s = (leaf7_2.edx & EDX_BHI_CTRL) != 0;
     m.spec_ctrl |= has_bhi_dis_s ? SPEC_CTRL_BHI_DIS_S : 0;
-    m.lacks_bhi = m.has_enhanced_ibrs && !has_bhi_dis_s && (capabilities & CAP_BHI_NO) == 0;
+    m.clears_history = m.has_enhanced_ibrs && !has_bhi_dis_s && (capabilities & CAP_BHI_NO) == 0;
     bool has_late_stale_data = (capabilities & (CAP_FB_CLEAR | CAP_RFDS_CLEAR)) != 0;
     bool has_taa = (leaf7.ebx & EBX_RTM) != 0 && (capabilities & CAP_TAA_NO) == 0;
     m.has_verw = (leaf7.edx & EDX_MD_CLEAR) != 0 || has_late_stale_data;
@@ -65,6 +65,7 @@ struct mitigation mitigation_judge(bool is_intel, struct cpuid_result leaf7,
     m.needs_l1d_flush = (capabilities & (CAP_RDCL_NO | CAP_SKIP_L1DFL_VMENTRY)) == 0;
     m.has_page_hazard = (capabilities & CAP_IF_PSCHANGE_MC_NO) == 0;
     m.splits_tables = (capabilities & CAP_RDCL_NO) == 0;
+    m.empties_for_users = m.needs_verw && m.has_verw && !m.splits_tables;
     return m;
 }
 
@@ -98,10 +99,11 @@ void mitigation_report(void) {
         return;
     }
     bool uses_l1d_flush = m->needs_l1d_flush && m->has_l1d_flush;
-    log_line("side channels: between domains: return stack%s%s%s%s%s%s",
+    log_line("side channels: between domains: return stack%s%s%s%s%s%s%s",
              m->has_ibpb ? ", IBPB" : "", m->has_verw ? ", VERW" : "",
              uses_l1d_flush ? ", L1D flush" : "", m->has_enhanced_ibrs ? "; enhanced IBRS" : "",
              (m->spec_ctrl & SPEC_CTRL_BHI_DIS_S) != 0 ? "; BHI_DIS_S" : "",
+             m->clears_history ? "; branch history is cleared by instructions" : "",
              m->splits_tables ? "; page tables are split" : "");
     bool lacks_verw = m->needs_verw && !m->has_verw;
     bool lacks_flush = m->needs_l1d_flush && !m->has_l1d_flush;
@@ -113,9 +115,6 @@ void mitigation_report(void) {
     if (!m->has_enhanced_ibrs)
         log_line("side channels: missing: enhanced IBRS (a guest can mislead the kernel's own "
                  "branches; the kernel maps no guest's memory)");
-    if (m->lacks_bhi)
-        log_line("side channels: missing: BHI_DIS_S (a guest can mislead the kernel's own branches "
-                 "by their history: update the microcode)");
     if (m->has_page_hazard)
         log_line("side channels: not known to be free of ITLB multihit: guests' code is mapped by "
                  "small pages");
@@ -126,6 +125,21 @@ void mitigation_empty_buffers(void) {
     // The form with a memory operand is the one that empties them.
     if (mitigation.has_verw)
         __asm__ volatile("verw %0" ::"m"(selector) : "cc", "memory");
+}
+
+// More taken branches than the history holds, always the same ones. Processors whose history is
+// longer have BHI_DIS_S (Intel, "Branch History Injection and Intra-mode Branch Target Injection").
+// LFENCE, since the loop's end may be mispredicted.
+void mitigation_clear_history(void) {
+    uint32_t rounds = 32;
+    __asm__ volatile("1: jmp 2f\n\t"
+                     "int3\n"
+                     "2: jmp 3f\n\t"
+                     "int3\n"
+                     "3: dec %0\n\t"
+                     "jnz 1b\n\t"
+                     "lfence"
+                     : "+r"(rounds)::"cc", "memory");
 }
 
 void mitigation_switch(struct cpu *cpu, uint64_t domain) {

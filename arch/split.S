@@ -37,11 +37,9 @@ sysexit_split:
     mov     %r11, %cr3
     xor     %r11d, %r11d
     verw    entry_selector(%rip)
-.globl sysexit_sti
-.globl sysexit_last
-sysexit_sti:
     sti                         // takes effect after SYSEXIT
-sysexit_last:
+.globl sysexit_split_last
+sysexit_split_last:
     sysexitq
 
 // From ring 3 on the CPU's first entry stack: the frame moves to the thread's. From ring 0, where the kernel's

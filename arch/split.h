@@ -51,7 +51,7 @@ _Static_assert(offsetof(struct cpu, tables) == CPU_TABLES_FIELD, "entry.h");
 
 // The code of the entries, in whole pages: what of the kernel's image the user's root has.
 extern const uint8_t entry_begin[], entry_end[];
-extern const uint8_t sysexit_sti[], sysexit_last[]; // the last two instructions of a system call
+extern const uint8_t sysexit_split_last[]; // the last instruction of a system call
 
 // This CPU goes into the space of `root`; `user_root` is 0 where nobody returns to ring 3. Its TLB forgets all
 // of the spaces before, and of this one.

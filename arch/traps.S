@@ -47,6 +47,8 @@ entry_sysenter:
     system_call
     xor     %r11d, %r11d
     sti                         // takes effect after SYSEXIT
+.globl sysexit_whole
+sysexit_whole:
     sysexitq
 
 // The same between the halves of arch/split.S. The thread may be on another CPU by the end.
@@ -126,6 +128,16 @@ switch_stack:
     pop     %r12
     pop     %rbp
     pop     %rbx
+    ret
+
+// void x86_sti_hlt_cli(void)
+.globl x86_sti_hlt_cli
+.globl idle_hlt
+x86_sti_hlt_cli:
+    sti
+idle_hlt:
+    hlt
+    cli
     ret
 
 // uint64_t usercopy(void *to, const void *from, size_t size): bytes not copied. A page fault at

@@ -43,6 +43,7 @@ _Static_assert(ABI_STUB_ADDRESS == ABI_STUB_ADDRESS_ASM, "arch/traps.S says the 
 extern const uint8_t trap_entries[], trap_entries_split[];
 extern const uint8_t entry_sysenter[], entry_sysenter_split[];
 extern const uint8_t usercopy_move[], usercopy_fault[];
+extern const uint8_t sysexit_whole[], idle_hlt[];
 uint64_t usercopy(void *to, const void *from, size_t size);
 void trap_dispatch(struct trap_frame *frame);
 
@@ -177,19 +178,33 @@ static void trap_kernel(struct trap_frame *frame) {
     trap_kernel_exception(frame);
 }
 
+// STI keeps interrupts away from the instruction behind it; the IRET of an NMI there ends that. An
+// interrupt would then come before SYSEXIT, on the user's tables perhaps, where nobody looks for
+// what it asked for. Or it would come before HLT, which sleeps on. So STI is done again. SDM 3A
+// 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks".
+static void redo_sti(struct trap_frame *frame) {
+    const uint8_t *const behind_sti[] = {sysexit_whole, sysexit_split_last, idle_hlt};
+    for (unsigned i = 0; i < ARRAY_COUNT(behind_sti); i++) {
+        if (frame->rip != (uint64_t)behind_sti[i])
+            continue;
+        frame->rip--; // STI is one byte
+        frame->rflags &= ~RFLAGS_IF;
+        return;
+    }
+}
+
 // Whose fault it is, CS tells alone: the error code of a page fault names the supervisor where the
 // processor read a descriptor for ring 3 (SDM 3A 4.7 "Page-Fault Exceptions").
 void trap_dispatch(struct trap_frame *frame) {
     bool is_user = (frame->cs & 3) != 0;
     if (frame->vector == EXC_NMI) {
         nmi_handle();
-        // Its IRET ends what STI began: an interrupt would come on the user's tables. So STI is done again.
-        if (frame->rip == (uint64_t)sysexit_last) {
-            frame->rip = (uint64_t)sysexit_sti;
-            frame->rflags &= ~RFLAGS_IF;
-        }
+        if (!is_user)
+            redo_sti(frame);
         return; // its stack is not a thread's: nothing else may happen here
     }
+    if (is_user && mitigation.clears_history)
+        mitigation_clear_history();
     if (frame->vector >= 32)
         interrupt_dispatch((uint8_t)frame->vector);
     else if (is_user && frame->vector != EXC_DF && frame->vector != EXC_MC)

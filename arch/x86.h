@@ -45,16 +45,14 @@
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
 
-#define RFLAGS_CF   BIT(0)
-#define RFLAGS_ONE  BIT(1)
-#define RFLAGS_TF   BIT(8)
-#define RFLAGS_IF   BIT(9)
-#define RFLAGS_DF   BIT(10)
-#define RFLAGS_IOPL (BIT(12) | BIT(13))
-#define RFLAGS_NT   BIT(14)
-#define RFLAGS_RF   BIT(16)
-#define RFLAGS_VM   BIT(17)
-#define RFLAGS_AC   BIT(18)
+#define RFLAGS_CF  BIT(0)
+#define RFLAGS_ONE BIT(1)
+#define RFLAGS_TF  BIT(8)
+#define RFLAGS_IF  BIT(9)
+#define RFLAGS_NT  BIT(14)
+#define RFLAGS_RF  BIT(16)
+#define RFLAGS_VM  BIT(17)
+#define RFLAGS_AC  BIT(18)
 
 enum exception {
     EXC_DE = 0,
@@ -72,8 +70,6 @@ enum exception {
 
 #define PF_PRESENT BIT(0)
 #define PF_WRITE   BIT(1)
-#define PF_USER    BIT(2)
-#define PF_RSVD    BIT(3)
 #define PF_FETCH   BIT(4)
 
 enum msr {
@@ -174,12 +170,6 @@ static inline void x86_call_nmi(void) {
     __asm__ volatile("int %0" ::"i"(EXC_NMI) : "memory");
 }
 
-static inline uint64_t x86_xgetbv(uint32_t index) {
-    uint32_t low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(index));
-    return (uint64_t)high << 32 | low;
-}
-
 static inline void x86_xsetbv(uint32_t index, uint64_t value) {
     __asm__ volatile("xsetbv" ::"c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
                      : "memory");
@@ -230,9 +220,6 @@ static inline uint32_t x86_inl(uint16_t port) {
     __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
     return value;
 }
-static inline void x86_outl(uint16_t port, uint32_t value) {
-    __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port));
-}
 
 static inline void x86_pause(void) {
     __asm__ volatile("pause" ::: "memory");
@@ -243,10 +230,9 @@ static inline void x86_cli(void) {
 static inline void x86_hlt(void) {
     __asm__ volatile("hlt" ::: "memory");
 }
-// Lets exactly the interrupts in that arrive until the first one: STI's shadow covers HLT.
-static inline void x86_sti_hlt_cli(void) {
-    __asm__ volatile("sti; hlt; cli" ::: "memory");
-}
+// Lets exactly the interrupts in that arrive until the first one: STI's shadow covers HLT. In
+// arch/traps.S, whose NMIs know of it.
+void x86_sti_hlt_cli(void);
 // Takes the interrupts that wait: STI works behind the instruction after it.
 static inline void x86_sti_nop_cli(void) {
     __asm__ volatile("sti; nop; cli" ::: "memory");

@@ -225,14 +225,19 @@ static void pool_put_range(hpa_t base, uint64_t size) {
         pool_put(frame_to_kernel((hpa_t){base.v + offset - PAGE_SIZE}));
 }
 
-static void *pool_take(void) {
+// The next page of the pool, which stays there. NULL: it has none.
+static struct pool_page *pool_next(void) {
     if (frames.pool == NULL && frames.chunks != NULL) {
         hpa_t chunk = frame_of_kernel(frames.chunks);
         list_take(&frames.chunks, frames.chunks);
         for (uint64_t i = CHUNK_PAGES; i-- > 0;)
             list_put(&frames.pool, chunk_page(chunk, i));
     }
-    struct pool_page *entry = frames.pool;
+    return frames.pool;
+}
+
+static void *pool_take(void) {
+    struct pool_page *entry = pool_next();
     if (entry == NULL)
         return NULL;
     list_take(&frames.pool, entry);
@@ -282,10 +287,10 @@ static bool chunk_unmap(hpa_t *chunk) {
     return is_spare;
 }
 
-// The same with a page of a chunk that is partly in use. Its large leaf is cut, which takes a page of the reserve.
+// The same with a page of a chunk that is partly in use, or that the pool cannot spare as a whole.
 static bool page_unmap(hpa_t *page) {
     // Cutting the large page that maps it may take a page, too.
-    struct pool_page *entry = frames.pool_count > POOL_RESERVE + 1 ? frames.pool : NULL;
+    struct pool_page *entry = frames.pool_count > POOL_RESERVE + 1 ? pool_next() : NULL;
     if (entry == NULL)
         return false;
     *page = frame_of_kernel(entry);

@@ -12,13 +12,13 @@ struct quota *quota_root(void) {
 }
 
 // The kernel's own tables are nobody's to pay for: a page for each 2 MiB that the direct map shows in pages, and one for 128
-// stacks, which are 1 MiB.
+// stacks, which are 1 MiB. Nor are stacks that wait for their next owner.
 #define TABLES_SHARE 256u
 
 void quota_init_root(uint64_t bytes) {
     object_init(&root.object, &quota_kind);
     object_list(&root.object);
-    root.limit = bytes / TABLES_SHARE * (TABLES_SHARE - 1);
+    root.limit = (bytes - MIN(bytes, QUOTA_STACKS_ASIDE)) / TABLES_SHARE * (TABLES_SHARE - 1);
 }
 
 // `kernel` is how much of it is in kernel pages.

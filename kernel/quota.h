@@ -30,8 +30,10 @@ struct quota {
 /*@ predicate are_books_right(struct quota *quota) =
         quota->kernel <= quota->used <= quota->limit; */
 
-// The root quota: all memory that is free at boot, but for what tables of the kernel's own may take of it.
+// The root quota: all memory that is free at boot, but for what the kernel's own tables and the
+// stacks in no use may take of it.
 struct quota *quota_root(void);
+#define QUOTA_STACKS_ASIDE (16ULL * 8192) // bytes: kernel/space.c keeps no more
 void quota_init_root(uint64_t bytes);
 // NULL: `parent` has not that much left.
 struct quota *quota_create(struct quota *parent, uint64_t bytes);

@@ -9,6 +9,7 @@
 #include "kernel/lock.h"
 #include "kernel/log.h"
 #include "kernel/quota.h"
+#include "kernel/smp.h"
 #include "lib/string.h"
 
 extern const uint8_t image_text[], image_rodata[], image_data[], image_end[];
@@ -17,7 +18,7 @@ extern const uint8_t image_text[], image_rodata[], image_data[], image_end[];
 #define ROOT_SPAN        (1ULL << 39)
 #define KERNEL_HALF_SIZE ((ROOT_ENTRIES - KERNEL_ROOT) * sizeof(uint64_t))
 #define STACK_SLOT       (2 * CPU_STACK_SIZE) // the lower half is the guard
-#define ALL_CPUS         ((uint64_t)CPU_COUNT_MAX * CPU_TABLES_SLOT)
+#define STACK_PAGES      (CPU_STACK_SIZE / PAGE_SIZE)
 
 static struct pagetable kernel_pt;
 static struct pagetable entry_pt; // what users' roots have of the kernel, where tables are split
@@ -25,6 +26,8 @@ static struct spinlock lock = {.rank = LOCK_SPACE};
 static uint64_t device_next = KERNEL_DEVICES; // [lock]
 static uint64_t stack_next = KERNEL_STACKS;   // [lock]
 static uint64_t stack_free;                   // tops, linked through their first word [lock]
+static uint32_t stack_count;                  // of them, and of those on their way back [lock]
+static uint64_t slot_free;                    // tops without pages, linked by their entries [lock]
 
 static bool table_alloc(void *opaque, hpa_t *frame) {
     (void)opaque;
@@ -136,44 +139,97 @@ void *space_map_device(hpa_t base, uint64_t size) {
     return (void *)(address + offset);
 }
 
-// Slots are never mapped twice: one whose mapping failed half-way is left behind.
-static uint64_t stack_make(void) {
-    void *low = kernel_page_alloc(), *high = kernel_page_alloc();
-    uint64_t base = stack_next + STACK_SLOT - CPU_STACK_SIZE;
-    if (low == NULL || high == NULL) {
-        if (low != NULL)
-            kernel_page_free(low);
-        return 0;
-    }
-    stack_next += STACK_SLOT;
-    bool is_mapped = kernel_map(base, frame_of_kernel(low), PAGE_SIZE, PT_WRITE) &&
-                     kernel_map(base + PAGE_SIZE, frame_of_kernel(high), PAGE_SIZE, PT_WRITE);
-    return is_mapped ? base + CPU_STACK_SIZE : 0;
+static uint64_t *stack_entry(uint64_t top, unsigned page) {
+    return pt_entry(&kernel_pt, top - CPU_STACK_SIZE + page * PAGE_SIZE);
 }
 
-// A slot that was used before keeps its pages and its mapping: no TLB has to be told anything.
+// Both pages of a slot have the same table, so only the first mapping can fail.
+static uint64_t stack_make(void) {
+    uint64_t top = slot_free != 0 ? slot_free : stack_next + STACK_SLOT;
+    void *page[STACK_PAGES] = {kernel_page_alloc(), kernel_page_alloc()};
+    uint64_t next = slot_free != 0 ? *stack_entry(top, 0) : 0;
+    if (page[0] == NULL || page[1] == NULL ||
+        !kernel_map(top - 2 * PAGE_SIZE, frame_of_kernel(page[0]), PAGE_SIZE, PT_WRITE) ||
+        !kernel_map(top - PAGE_SIZE, frame_of_kernel(page[1]), PAGE_SIZE, PT_WRITE)) {
+        for (unsigned i = 0; i < STACK_PAGES; i++)
+            if (page[i] != NULL)
+                kernel_page_free(page[i]);
+        return 0;
+    }
+    stack_next += slot_free != 0 ? 0 : STACK_SLOT;
+    slot_free = next;
+    return top;
+}
+
+static uint64_t stack_take(void) {
+    uint64_t top = stack_free;
+    if (top != 0)
+        stack_free = *(uint64_t *)(top - 8);
+    return top;
+}
+
+// A stack that was used before keeps its pages and its mapping: no TLB has to be told anything.
 uint64_t space_stack_alloc(struct quota *quota) {
-    uint64_t top = 0;
     if (!quota_charge_kernel(quota, CPU_STACK_SIZE))
         return 0;
     lock_take(&lock);
-    if (stack_free != 0) {
-        top = stack_free;
-        stack_free = *(uint64_t *)(top - 8);
-    } else {
+    uint64_t top = stack_take();
+    if (top != 0)
+        stack_count--;
+    else
         top = stack_make();
-    }
     lock_drop(&lock);
     if (top == 0)
         quota_release_kernel(quota, CPU_STACK_SIZE);
     return top;
 }
 
-void space_stack_free(struct quota *quota, uint64_t top) {
+static bool stack_keep(uint64_t top) {
     lock_take(&lock);
-    *(uint64_t *)(top - 8) = stack_free;
-    stack_free = top;
+    bool has_room = stack_count < SPACE_STACKS_KEPT;
+    if (has_room) {
+        *(uint64_t *)(top - 8) = stack_free;
+        stack_free = top;
+        stack_count++;
+    }
     lock_drop(&lock);
+    return has_room;
+}
+
+// All that are kept, with one flush. They count until their pages are back.
+static void stacks_give_back(void) {
+    uint64_t tops[SPACE_STACKS_KEPT];
+    void *pages[SPACE_STACKS_KEPT][STACK_PAGES];
+    uint32_t count = 0;
+    lock_take(&lock);
+    for (uint64_t top; (top = stack_take()) != 0; count++) {
+        tops[count] = top;
+        for (unsigned i = 0; i < STACK_PAGES; i++) {
+            pages[count][i] = frame_to_kernel((hpa_t){*stack_entry(top, i) & PTE_ADDRESS});
+            *stack_entry(top, i) = 0;
+        }
+    }
+    lock_drop(&lock);
+    if (count == 0) {
+        smp_interrupt(); // who gives back waits for us
+        return;
+    }
+    smp_flush_all();
+    for (uint32_t n = 0; n < count; n++)
+        for (unsigned i = 0; i < STACK_PAGES; i++)
+            kernel_page_free(pages[n][i]);
+    lock_take(&lock);
+    for (uint32_t n = 0; n < count; n++) {
+        *stack_entry(tops[n], 0) = slot_free;
+        slot_free = tops[n];
+    }
+    stack_count -= count;
+    lock_drop(&lock);
+}
+
+void space_stack_free(struct quota *quota, uint64_t top) {
+    while (!stack_keep(top))
+        stacks_give_back();
     quota_release_kernel(quota, CPU_STACK_SIZE);
     quota_tell(quota);
 }

@@ -9,8 +9,7 @@
 
 #include "arch/cpu.h"
 #include "arch/paging.h"
-
-struct quota;
+#include "kernel/quota.h"
 
 // Builds the tables and loads them. `kernel_base` is where the image lies.
 void space_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint64_t memory_end);
@@ -26,6 +25,9 @@ void *space_map_device(hpa_t base, uint64_t size);
 
 // A kernel stack of CPU_STACK_SIZE with an unmapped guard below. Returns its top, or 0.
 uint64_t space_stack_alloc(struct quota *quota);
+// The caller holds no lock. So many in all are kept for who comes next; the root quota leaves their
+// memory aside. The others go back to the pool, once no CPU remembers their mapping.
+#define SPACE_STACKS_KEPT ((uint32_t)(QUOTA_STACKS_ASIDE / CPU_STACK_SIZE))
 void space_stack_free(struct quota *quota, uint64_t top);
 
 // Maps the page of GDT and TSS and the window of a CPU. False: no memory.

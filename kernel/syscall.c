@@ -3,6 +3,7 @@
 // they name is got, the call is done, what it gives is written, and what was got is dropped.
 #include "kernel/syscall.h"
 
+#include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "kernel/group.h"
 #include "kernel/thread.h"
@@ -24,39 +25,25 @@ struct rule {
     uint16_t detail;         // NAMED: the rights; READ, WRITTEN: the size
 };
 
-#define RULE_HANDLE(name, TYPE, rights)                                                            \
-    { NAMED, OBJECT_##TYPE, 0, rights }
-#define RULE_OWN(name, TYPE, rights)                                                               \
-    { NAMED, OBJECT_##TYPE, NAMED_OWN, rights }
-#define RULE_ANY(name, rights)                                                                     \
-    { NAMED, OBJECT_NONE, 0, rights }
-#define RULE_MAPPED(name)                                                                          \
-    { NAMED, OBJECT_MEMORY, NAMED_RIGHTS, 0 }
-#define RULE_NOTIFY(name)                                                                          \
-    { NAMED, OBJECT_EVENT, NAMED_NONE | NAMED_MASK, ABI_RIGHT_SIGNAL }
-#define RULE_SIGNAL(name)                                                                          \
-    { NAMED, OBJECT_EVENT, NAMED_MASK, ABI_RIGHT_SIGNAL }
-#define RULE_PAGES(name)                                                                           \
-    { PAGE_MULTIPLE, 0, 0, 0 }
-#define RULE_U16(name)                                                                             \
-    { NUMBER_16, 0, 0, 0 }
-#define RULE_U32(name)                                                                             \
-    { NUMBER_32, 0, 0, 0 }
-#define RULE_U64(name)                                                                             \
-    { NUMBER, 0, 0, 0 }
-#define RULE_ENUM(name, type)                                                                      \
-    { NUMBER, 0, 0, 0 }
-#define RULE_IN(name, type)                                                                        \
-    { READ, 0, 0, sizeof(type) }
-#define RULE_OUT(name, type)                                                                       \
-    { WRITTEN, 0, 0, sizeof(type) }
-#define RULE_BYTES_IN(name, type)                                                                  \
-    { NUMBER, 0, 0, 0 }
-#define RULE_BYTES_OUT(name, type)                                                                 \
-    { NUMBER, 0, 0, 0 }
-#define RULE_NONE                                                                                  \
-    { END, 0, 0, 0 }
-#define RULE_OF(argument) RULE_##argument
+#define RULE(...)                                                                                  \
+    { __VA_ARGS__ }
+#define RULE_HANDLE(name, TYPE, rights) RULE(NAMED, OBJECT_##TYPE, 0, rights)
+#define RULE_OWN(name, TYPE, rights)    RULE(NAMED, OBJECT_##TYPE, NAMED_OWN, rights)
+#define RULE_ANY(name, rights)          RULE(NAMED, OBJECT_NONE, 0, rights)
+#define RULE_MAPPED(name)               RULE(NAMED, OBJECT_MEMORY, NAMED_RIGHTS, 0)
+#define RULE_NOTIFY(name)               RULE(NAMED, OBJECT_EVENT, NAMED_NONE | NAMED_MASK, ABI_RIGHT_SIGNAL)
+#define RULE_SIGNAL(name)               RULE(NAMED, OBJECT_EVENT, NAMED_MASK, ABI_RIGHT_SIGNAL)
+#define RULE_PAGES(name)                RULE(PAGE_MULTIPLE, 0, 0, 0)
+#define RULE_U16(name)                  RULE(NUMBER_16, 0, 0, 0)
+#define RULE_U32(name)                  RULE(NUMBER_32, 0, 0, 0)
+#define RULE_U64(name)                  RULE(NUMBER, 0, 0, 0)
+#define RULE_ENUM(name, type)           RULE(NUMBER, 0, 0, 0)
+#define RULE_IN(name, type)             RULE(READ, 0, 0, sizeof(type))
+#define RULE_OUT(name, type)            RULE(WRITTEN, 0, 0, sizeof(type))
+#define RULE_BYTES_IN(name, type)       RULE(NUMBER, 0, 0, 0)
+#define RULE_BYTES_OUT(name, type)      RULE(NUMBER, 0, 0, 0)
+#define RULE_NONE                       RULE(END, 0, 0, 0)
+#define RULE_OF(argument)               RULE_##argument
 
 static const struct {
     int64_t (*run)(struct call *c);
@@ -144,6 +131,8 @@ static int64_t run_vcpu(uint64_t number) {
 int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
                          uint64_t a5, uint64_t number) {
     int64_t result = -ABI_ERROR_CALL;
+    if (__builtin_expect(mitigation.clears_history, 0))
+        mitigation_clear_history();
     if (number == ABI_VCPU_RUN)
         result = run_vcpu(a0);
     else if (number < ABI_CALL_COUNT)

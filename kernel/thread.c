@@ -3,6 +3,7 @@
 #include "kernel/thread.h"
 
 #include "arch/lapic.h"
+#include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "include/abi.h"
 #include "kernel/group.h"
@@ -145,11 +146,15 @@ void thread_add_usage(const struct thread *thread, struct abi_usage *usage) {
 }
 
 void trap_after_call(void) {
-    if (thread_current()->dying != NULL)
+    const struct thread *self = thread_current();
+    if (self->dying != NULL)
         object_bury();
-    scheduler_check();
-    if (thread_is_doomed(thread_current()))
+    if (scheduler_is_wanted())
+        scheduler_check();
+    if (thread_is_doomed(self))
         thread_exit();
+    if (__builtin_expect(mitigation.empties_for_users, 0))
+        mitigation_empty_buffers();
 }
 
 void trap_before_user(void) {

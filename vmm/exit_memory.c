@@ -116,6 +116,15 @@ enum exit_action exit_refused(struct vcpu *vcpu) {
     return run_inject(vcpu, EMULATE_GP, 0, 0);
 }
 
+// Another vCPU's step may have a page of ones there: it is gone soon.
+enum exit_action exit_shortage(struct vcpu *vcpu) {
+    uint64_t gpa = vcpu->page->failure_detail;
+    if (!is_nothing(vcpu, gpa))
+        return run_crash(vcpu, "out of memory for the tables that map 0x%lx", gpa);
+    sys_thread_yield();
+    return EXIT_RESUME;
+}
+
 // Where a PC has nothing, the guest does it by itself; a device's registers it can not have.
 static enum exit_action leave_to_guest(struct vcpu *vcpu) {
     const struct vcpu_exit_memory *memory = &vcpu->page->memory;

@@ -56,7 +56,7 @@ static enum exit_action exit_failed(struct vcpu *vcpu) {
             vcpu, "the guest entered a mode that this processor cannot virtualize (CR0 0x%lx)",
             page->failure_detail);
     case VCPU_FAILURE_MEMORY:
-        return run_crash(vcpu, "out of memory for the tables that map 0x%lx", page->failure_detail);
+        return exit_shortage(vcpu);
     default:
         return run_crash(vcpu, "the kernel cannot go on (failure %u, detail 0x%lx)", page->failure,
                          page->failure_detail);

@@ -37,6 +37,8 @@ enum exit_action run_inject(struct vcpu *vcpu, uint8_t vector, uint32_t error, u
 enum exit_action exit_io(struct vcpu *vcpu);
 enum exit_action exit_memory(struct vcpu *vcpu);
 enum exit_action exit_refused(struct vcpu *vcpu); // #GP(0), for what cannot be done here
+// VCPU_FAILURE_MEMORY, but for a step of this vCPU's own.
+enum exit_action exit_shortage(struct vcpu *vcpu);
 enum exit_action exit_msr_read(struct vcpu *vcpu);
 enum exit_action exit_msr_write(struct vcpu *vcpu);
 enum exit_action exit_hypercall(struct vcpu *vcpu);

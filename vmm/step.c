@@ -18,7 +18,7 @@ void step_init(struct step *step, const struct step_backend *backend, uint8_t *o
 
 static bool take(struct step *step, unsigned who) {
     unsigned nobody = 0;
-    return atomic_load_explicit(&step->owner, memory_order_relaxed) == who + 1 ||
+    return step_is_own(step, who) ||
            atomic_compare_exchange_strong_explicit(&step->owner, &nobody, who + 1,
                                                    memory_order_acquire, memory_order_relaxed);
 }
@@ -73,7 +73,7 @@ static bool add(struct step *step, uint64_t gpa, bool writes) {
 enum step_result step_add(struct step *step, unsigned who, uint64_t gpa, bool writes) {
     if (!take(step, who))
         return STEP_BUSY;
-    if (add(step, gpa, writes))
+    if (step->adds++ < STEP_ADDS && add(step, gpa, writes))
         return STEP_READY;
     (void)step_end(step, who);
     return STEP_IMPOSSIBLE;
@@ -84,6 +84,7 @@ bool step_end(struct step *step, unsigned who) {
         return false;
     for (unsigned i = 0; i < STEP_PAGES; i++)
         drop(step, i);
+    step->adds = 0;
     atomic_store_explicit(&step->owner, 0, memory_order_release);
     return true;
 }

@@ -14,13 +14,18 @@
 //
 // Tables that map a page stay when it is gone, charged to the VM. So there are steps in a bounded
 // number of areas, which a table maps, and none elsewhere.
+//
+// The delivery of an event reads descriptors and writes to a stack, through tables, and each of these
+// may cross a page: STEP_PAGES are room for all of them. What wants more would come back for the page
+// that went before it for ever; a step that has asked STEP_ADDS times is impossible, too.
 #pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#define STEP_PAGES 8u  // at once; of more the oldest goes, and the instruction comes back for it
+#define STEP_PAGES 16u // at once; of more the oldest goes, and the instruction comes back for it
+#define STEP_ADDS  64u // in one step: a gather of 16 elements, each across two pages, and its tables
 #define STEP_AREAS 32u // of 2 MiB, in a VM's life
 
 struct step_backend {
@@ -44,6 +49,7 @@ struct step {
     struct step_backend backend;
     uint8_t *ones; // STEP_PAGES pages
     unsigned next; // of page[], to be used next
+    unsigned adds; // of this step
     struct step_page page[STEP_PAGES];
     unsigned area_count;
     uint64_t area[STEP_AREAS]; // gpa / 2 MiB
@@ -52,7 +58,7 @@ struct step {
 enum step_result {
     STEP_READY,
     STEP_BUSY,       // another vCPU is at it: let the guest try again
-    STEP_IMPOSSIBLE, // no page can be there
+    STEP_IMPOSSIBLE, // no page can be there, or it asks for ever; the step is over
 };
 
 // `ones`: STEP_PAGES pages of RAM, which are filled.

@@ -36,7 +36,6 @@
 #define PRIMARY_MONITOR_TRAP_FLAG        BIT(27)
 #define PRIMARY_MSR_BITMAPS              BIT(28)
 #define PRIMARY_MONITOR_EXITING          BIT(29)
-#define PRIMARY_PAUSE_EXITING            BIT(30)
 #define PRIMARY_SECONDARY_CONTROLS       BIT(31)
 
 // Secondary processor-based VM-execution controls.
@@ -60,30 +59,25 @@
 #define SECONDARY_PML                BIT(17)
 #define SECONDARY_EPT_VIOLATION_VE   BIT(18)
 #define SECONDARY_XSAVES             BIT(20)
-#define SECONDARY_MODE_BASED_EXECUTE BIT(22)
 #define SECONDARY_TSC_SCALING        BIT(25)
 #define SECONDARY_USER_WAIT_PAUSE    BIT(26)
 #define SECONDARY_ENCLV_EXITING      BIT(28)
 
 // VM-exit controls.
-#define EXIT_CONTROL_SAVE_DEBUG       BIT(2)
-#define EXIT_CONTROL_HOST_64          BIT(9)
-#define EXIT_CONTROL_LOAD_PERF_GLOBAL BIT(12)
-#define EXIT_CONTROL_ACKNOWLEDGE      BIT(15)
-#define EXIT_CONTROL_SAVE_PAT         BIT(18)
-#define EXIT_CONTROL_LOAD_PAT         BIT(19)
-#define EXIT_CONTROL_SAVE_EFER        BIT(20)
-#define EXIT_CONTROL_LOAD_EFER        BIT(21)
-#define EXIT_CONTROL_SAVE_PREEMPTION  BIT(22)
+#define EXIT_CONTROL_SAVE_DEBUG      BIT(2)
+#define EXIT_CONTROL_HOST_64         BIT(9)
+#define EXIT_CONTROL_ACKNOWLEDGE     BIT(15)
+#define EXIT_CONTROL_SAVE_PAT        BIT(18)
+#define EXIT_CONTROL_LOAD_PAT        BIT(19)
+#define EXIT_CONTROL_SAVE_EFER       BIT(20)
+#define EXIT_CONTROL_LOAD_EFER       BIT(21)
+#define EXIT_CONTROL_SAVE_PREEMPTION BIT(22)
 
 // VM-entry controls.
-#define ENTRY_CONTROL_LOAD_DEBUG       BIT(2)
-#define ENTRY_CONTROL_IA32E_GUEST      BIT(9) // chosen for each entry
-#define ENTRY_CONTROL_TO_SMM           BIT(10)
-#define ENTRY_CONTROL_DUAL_MONITOR_OFF BIT(11)
-#define ENTRY_CONTROL_LOAD_PERF_GLOBAL BIT(13)
-#define ENTRY_CONTROL_LOAD_PAT         BIT(14)
-#define ENTRY_CONTROL_LOAD_EFER        BIT(15)
+#define ENTRY_CONTROL_LOAD_DEBUG  BIT(2)
+#define ENTRY_CONTROL_IA32E_GUEST BIT(9) // chosen for each entry
+#define ENTRY_CONTROL_LOAD_PAT    BIT(14)
+#define ENTRY_CONTROL_LOAD_EFER   BIT(15)
 
 enum control_word {
     CONTROL_PIN,

@@ -139,6 +139,11 @@ bool cr4_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t
     return is_long || (old & CR4_PCIDE) || !(value & CR4_PCIDE);
 }
 
+bool cr4_write_loads_pdptes(uint64_t old, uint64_t value, uint64_t cr0, uint64_t efer) {
+    const uint64_t loading = CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP;
+    return (cr0 & CR0_PG) && !(efer & EFER_LMA) && (value & CR4_PAE) && ((old ^ value) & loading);
+}
+
 bool efer_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t cr0) {
     if (value & ~allowed)
         return false;

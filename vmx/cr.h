@@ -43,6 +43,9 @@ bool cr_state_is_valid(uint64_t cr0, uint64_t cr4, uint64_t efer, uint64_t cr4_m
 bool cr0_write_is_valid(uint64_t old, uint64_t value, uint64_t cr4, uint64_t efer, bool is_cs_long);
 bool cr4_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t efer,
                         uint64_t cr3);
+// Whether a MOV to CR4 that is valid loads the PDPTEs, and faults if they are bad: SDM 3A 4.4.1
+// "PDPTE Registers".
+bool cr4_write_loads_pdptes(uint64_t old, uint64_t value, uint64_t cr0, uint64_t efer);
 bool efer_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t cr0);
 bool xcr0_is_valid(uint64_t value, uint64_t allowed);
 bool pat_is_valid(uint64_t value);

@@ -142,6 +142,8 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
                 break;
         }
         uint32_t reason = switch_to_guest(vcpu->page->gpr, x);
+        if (SELDOM(mitigation.clears_history))
+            mitigation_clear_history();
         watch_flags(x);
         if (SELDOM(reason >= VMX_EXIT_COUNT)) {
             action = refuse(vcpu, reason);

@@ -43,14 +43,31 @@ static enum exit_action write_cr0(struct vcpu *vcpu, uint64_t value) {
     return EXIT_RETRY;
 }
 
-static enum exit_action write_cr4(struct vcpu *vcpu, uint64_t value) {
-    struct vmx_vcpu *x = vcpu->backend;
-    if (!cr4_write_is_valid(vmx_get_cr4(x), value, x->cr4_allowed, vmcs_read64(VMCS_GUEST_EFER),
-                            vmcs_read(VMCS_GUEST_CR3)))
-        return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
+static void set_cr4_shadow(struct vmx_vcpu *x, uint64_t value) {
     x->cr4_shadow = value;
     vmcs_write(VMCS_CR4_READ_SHADOW, value);
+}
+
+// Where the processor then loads PDPTEs, they may be bad: it is looked at behind the instruction.
+static enum exit_action write_cr4(struct vcpu *vcpu, uint64_t value) {
+    struct vmx_vcpu *x = vcpu->backend;
+    uint64_t old = vmx_get_cr4(x), efer = vmcs_read64(VMCS_GUEST_EFER);
+    if (!cr4_write_is_valid(old, value, x->cr4_allowed, efer, vmcs_read(VMCS_GUEST_CR3)))
+        return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
+    x->cr4_before = value;
+    if (cr4_write_loads_pdptes(old, value, vmx_get_cr0(x), efer) && vmx_step(vcpu))
+        x->cr4_before = x->cr4_shadow;
+    set_cr4_shadow(x, value);
     return EXIT_RETRY;
+}
+
+// Not done, be it that it faulted or that an event came first: then it exits again.
+bool vmx_end_cr4_trial(struct vmx_vcpu *x) {
+    bool is_trial = x->cr4_before != x->cr4_shadow;
+    if (is_trial && ((vmcs_read(VMCS_GUEST_CR4) ^ x->cr4_shadow) & ~x->cr4_mask))
+        set_cr4_shadow(x, x->cr4_before);
+    x->cr4_before = x->cr4_shadow;
+    return is_trial;
 }
 
 static enum exit_action write_cr8(struct vcpu *vcpu, uint64_t value) {

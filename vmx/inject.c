@@ -108,6 +108,8 @@ bool vmx_step(struct vcpu *vcpu) {
 enum exit_action exit_monitor_trap(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     set_primary(x, x->primary & ~(uint32_t)PRIMARY_MONITOR_TRAP_FLAG);
+    if (vmx_end_cr4_trial(x) && !vcpu->is_stepping)
+        return EXIT_RETRY;
     vcpu->is_stepping = false;
     vcpu->page->exit = VCPU_EXIT_STEPPED;
     return EXIT_VMM;

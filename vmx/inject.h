@@ -21,7 +21,7 @@
 #define EVENT_VALID                0x80000000u
 // What an entry may name; the other bits are reserved there.
 #define EVENT_ENTRY_MASK (EVENT_VECTOR | EVENT_TYPE | EVENT_HAS_ERROR | EVENT_VALID)
-#define EVENT_ERROR_MASK 0x7fffu // bits 31:15 must be 0
+#define EVENT_ERROR_MASK 0xffffu // bits 31:16 must be 0; a selector's error code has bit 15, too
 
 // Events that push the address behind the instruction want its length.
 static inline bool event_has_length(uint32_t info) {

@@ -5,6 +5,7 @@
 // enter.S's).
 //
 // Neither the kernel nor ring 3 uses the FPU or these MSRs, so they need no copy of the host's.
+#include "arch/mitigation.h"
 #include "vmx/state.h"
 
 // The FPU may be closed by CR0.TS against ring 3; it is opened around the moves only.
@@ -45,19 +46,6 @@ static void unload_fpu(const struct vcpu *vcpu) {
         x86_fxsave(vcpu->xsave);
     }
     close_fpu(was_closed);
-}
-
-void vmx_forget(void) {
-    static const uint8_t initial[PAGE_SIZE] __attribute__((aligned(64))) = {
-        [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; // FCW, MXCSR; no feature in use
-    bool was_closed = open_fpu();
-    if (cpu_features.has_xsave)
-        x86_xrstor(initial, cpu_features.xcr0_mask);
-    else
-        x86_fxrstor(initial);
-    close_fpu(was_closed);
-    if (vmx_caps.has_rdtscp)
-        x86_wrmsr(MSR_TSC_AUX, 0);
 }
 
 static void load_debug_registers(const struct vcpu *vcpu) {
@@ -104,6 +92,26 @@ void load_store_registers(struct vcpu *vcpu) {
 void load_reload_registers(const struct vcpu *vcpu) {
     load_debug_registers(vcpu);
     load_msrs(vcpu);
+}
+
+void vmx_forget(void) {
+    static const uint8_t initial[PAGE_SIZE] __attribute__((aligned(64))) = {
+        [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; // FCW, MXCSR; no feature in use
+    bool was_closed = open_fpu();
+    if (cpu_features.has_xsave)
+        x86_xrstor(initial, cpu_features.xcr0_mask);
+    else
+        x86_fxrstor(initial);
+    close_fpu(was_closed);
+    if (vmx_caps.has_rdtscp)
+        x86_wrmsr(MSR_TSC_AUX, 0);
+    // No instruction of ring 3 reads these, but its speculation may (rogue system register read,
+    // CVE-2018-3640), and no bit says which processors are free of that.
+    if (!mitigation.is_off) {
+        static const struct vcpu nobody;
+        load_reload_registers(&nobody);
+        x86_write_cr2(0);
+    }
 }
 
 struct __attribute__((packed)) table_register {

@@ -152,7 +152,7 @@ void state_set_cr4(struct vmx_vcpu *x, uint64_t cr4) {
     uint64_t real = (cr4 & ~CR4_MCE) | (x86_read_cr4() & CR4_MCE) | vmx_caps.cr4_fixed0;
     vmcs_write(VMCS_GUEST_CR4, real & vmx_caps.cr4_fixed1);
     vmcs_write(VMCS_CR4_READ_SHADOW, cr4);
-    x->cr4_shadow = cr4;
+    x->cr4_shadow = x->cr4_before = cr4;
 }
 
 void state_set_efer(struct vmx_vcpu *x, uint64_t efer) {

@@ -52,6 +52,7 @@ struct vmx_vcpu {
     uint64_t efer_allowed; // likewise
     uint64_t xcr0_allowed; // likewise
     uint64_t cr4_shadow;   // what VMCS_CR4_READ_SHADOW holds
+    uint64_t cr4_before;   // what it held before a MOV to CR4 that is tried; else the same
     uint64_t spec_allowed; // bits of IA32_SPEC_CTRL that the guest may set; 0: it has none
     bool is_spec_moved;    // entries and exits change that register
     bool is_spec_open;     // the guest reaches it without an exit
@@ -110,6 +111,8 @@ int vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *register
 // Control registers as the guest sees them. VMCS current.
 uint64_t vmx_get_cr0(const struct vmx_vcpu *x);
 uint64_t vmx_get_cr4(const struct vmx_vcpu *x);
+// Behind the step over a MOV to CR4: what was not done leaves no trace. False: there was none.
+bool vmx_end_cr4_trial(struct vmx_vcpu *x);
 // Everything the VMM needs to walk the guest's page tables and decode: page->walk. VMCS current.
 void vmx_fill_walk(struct vcpu *vcpu);
 
@@ -139,14 +142,10 @@ bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked);
 #define PENDING_DEBUG_ANY         (PENDING_DEBUG_ENABLED | PENDING_DEBUG_SINGLE_STEP)
 
 // Access rights of a segment: SDM 3C Table 25-2 "Format of Access Rights".
-#define SEGMENT_TYPE      0xfu
-#define SEGMENT_S         BIT(4) // code or data, not system
 #define SEGMENT_DPL       (BIT(5) | BIT(6))
 #define SEGMENT_DPL_SHIFT 5
-#define SEGMENT_PRESENT   BIT(7)
 #define SEGMENT_LONG      BIT(13)
 #define SEGMENT_DB        BIT(14)
-#define SEGMENT_G         BIT(15)
 #define SEGMENT_UNUSABLE  BIT(16)
 
 // ---- apic.c -------------------------------------------------------------------------------------

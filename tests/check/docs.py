@@ -88,7 +88,37 @@ def check_links():
     return f"links and paths in {len(documents)} documents exist"
 
 
-# ---- the system calls ---------------------------------------------------------------------------------
+# ---- indices and system calls ---------------------------------------------------------------------------------
+
+SIDE_CHANNELS = Path("docs/side-channels.md")
+INDICES = "### Indices that others choose"
+FUNCTION = re.compile(r"^[A-Za-z_].*?\b(\w+)\(")
+
+
+def masking_functions():
+    """The functions of ring 0 that cut an index."""
+    for path in tree.with_suffix(".c", ".h"):
+        if path.parts[0] not in ("arch", "kernel", "vmx", "drivers"):
+            continue
+        function = None
+        for line in tree.read(path).splitlines():
+            start = FUNCTION.match(line)
+            function = start.group(1) if start else function
+            if "index_mask(" in line:
+                yield function
+
+
+def check_indices():
+    section = tree.read(SIDE_CHANNELS).split(INDICES, 1)[-1].split("\n#", 1)[0]
+    listed = {word for line in section.splitlines() if line.startswith("|")
+              for word in INLINE_CODE.findall(line.split("|")[2]) if "/" not in word}
+    masking = set(masking_functions())
+    findings = [f"{name}: listed, and has no index_mask" for name in sorted(listed - masking)]
+    findings += [f"{name}: has an index_mask, and is not listed" for name in sorted(masking - listed)]
+    if findings or not listed:
+        raise Problem(findings, f"cut the index, or mend the table of {SIDE_CHANNELS}")
+    return f"{len(listed)} functions cut the indices that others choose"
+
 
 def check_abi():
     """Whether what describes the calls is whole, and the manual of them is made from it."""

@@ -12,7 +12,7 @@ void mitigation_empty_buffers(void) {}
 
 #define TYPE_RESERVED 1u
 #define TYPE_OTHER    7u
-#define ERROR_MASK    0x7fffu
+#define ERROR_MASK    0xffffu
 #define LENGTH_MAX    15u
 
 static exit_handler *const handlers[] = {

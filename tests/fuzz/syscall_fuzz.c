@@ -7,6 +7,7 @@
 //
 // and after the process has ended: all that it took is back. The sanitizers check the rest.
 #include "arch/cache.h"
+#include "arch/mitigation.h"
 #include "lib/each.h"
 #include "tests/unit/kernel_syscall_test.c"
 
@@ -29,6 +30,9 @@ void vlapic_mmio_write(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
     (void)vcpu, (void)offset, (void)value;
     abort();
 }
+
+struct mitigation mitigation;
+void mitigation_clear_history(void) {}
 
 struct view {
     const struct object *object;

@@ -126,7 +126,7 @@ Test(mitigation, amd_needs_predictors_alone) {
     struct mitigation m = mitigation_judge(false, none, none, amd, 0);
     cr_expect(m.has_ibpb);
     cr_expect_not(m.needs_verw || m.needs_l1d_flush || m.has_page_hazard || m.has_verw);
-    cr_expect(m.fills_returns && !m.splits_tables && !m.lacks_bhi);
+    cr_expect(m.fills_returns && !m.splits_tables && !m.clears_history);
     cr_expect_not(mitigation_judge(false, none, none, none, 0).has_ibpb);
 }
 
@@ -140,17 +140,38 @@ Test(mitigation, tables_are_split_where_ring_3_could_read_through) {
 Test(mitigation, branch_history_is_cut_off_where_the_cpu_can) {
     const uint64_t eibrs = 0x6b, bhi_no = 1 << 20;
     struct mitigation m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs);
-    cr_expect(m.spec_ctrl == 1 && m.lacks_bhi, "Ice Lake");
+    cr_expect(m.spec_ctrl == 1 && m.clears_history, "Ice Lake");
     m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs | bhi_no);
-    cr_expect(m.spec_ctrl == 1 && !m.lacks_bhi);
+    cr_expect(m.spec_ctrl == 1 && !m.clears_history);
     bhi = 1 << 4;
     m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs);
-    cr_expect(m.spec_ctrl == 0x401 && !m.lacks_bhi, "Sapphire Rapids");
+    cr_expect(m.spec_ctrl == 0x401 && !m.clears_history, "Sapphire Rapids");
     bhi = 0xf & ~(1u << 4); // its neighbours
     cr_expect_eq(intel(0, SPEC_CTRL | ARCH_CAPS, eibrs).spec_ctrl, 1);
     bhi = 0;
-    cr_expect_not(intel(0, SPEC_CTRL, 0).lacks_bhi,
+    cr_expect_not(intel(0, SPEC_CTRL, 0).clears_history,
                   "without enhanced IBRS that is not what is missing");
+}
+
+// Cascade Lake with TSX, and Alder Lake's RFDS: ring 3 on tables that are not split.
+Test(mitigation, buffers_are_empty_for_ring_3_where_its_way_out_is_the_plain_one) {
+    const uint32_t edx = SPEC_CTRL | ARCH_CAPS;
+    cr_expect(intel(RTM, edx | MD_CLEAR, 0x2b).empties_for_users);
+    cr_expect(intel(0, edx, 0x16b | 1ULL << 28).empties_for_users);
+    cr_expect_not(intel(0, edx | MD_CLEAR, 0x16b).empties_for_users, "nothing leaks");
+    cr_expect_not(intel(RTM, edx, 0x2b).empties_for_users, "VERW empties nothing");
+    cr_expect_not(intel(RTM, SPEC_CTRL | MD_CLEAR, 0).empties_for_users, "arch/split.S does it");
+}
+
+Test(mitigation, history_is_cleared_by_instructions_where_no_bit_does) {
+    strcpy(cpu_features.vendor, "GenuineIntel");
+    paper_leaf7.edx = SPEC_CTRL | ARCH_CAPS;
+    paper_capabilities = 0x6b;
+    mitigation_init(false);
+    mitigation_report();
+    cr_expect(mitigation.clears_history);
+    cr_expect_not_null(strstr(said, "branch history is cleared by instructions"));
+    mitigation_clear_history(); // and comes back
 }
 
 static bool is_off;
@@ -250,7 +271,7 @@ Test(mitigation, spec_ctrl_is_written_where_it_has_bits) {
     cr_expect_eq(spec_ctrl, 0x401);
     mitigation_report();
     cr_expect_not_null(strstr(said, "BHI_DIS_S"));
-    cr_expect_null(strstr(said, "missing: BHI_DIS_S"));
+    cr_expect_null(strstr(said, "branch history"));
 }
 
 // Words below RSP behind the fill: addresses of calls, six bytes apart, that lead to INT3.

@@ -6,14 +6,17 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#define trap_entries     paper_entries
-#define entry_sysenter   paper_entry_sysenter // those of split.S are real
-#define usercopy_move    paper_usercopy_move
-#define usercopy_fault   paper_usercopy_fault
-#define usercopy         paper_usercopy
-#define user_read        traps_test_user_read
-#define user_write       traps_test_user_write
-#define trap_before_user paper_before_user
+#define trap_entries             paper_entries
+#define entry_sysenter           paper_entry_sysenter // those of split.S are real
+#define usercopy_move            paper_usercopy_move
+#define usercopy_fault           paper_usercopy_fault
+#define usercopy                 paper_usercopy
+#define user_read                traps_test_user_read
+#define user_write               traps_test_user_write
+#define trap_before_user         paper_before_user
+#define sysexit_whole            paper_sysexit
+#define idle_hlt                 paper_hlt
+#define mitigation_clear_history paper_clear_history
 #include "arch/lapic.h"
 #include "arch/traps.h"
 #include "kernel/memory.h"
@@ -27,12 +30,16 @@ static _Alignas(PAGE_SIZE) uint8_t slots[CPUS][CPU_TABLES_SLOT];
 #define CPU_TABLES_BASE ((uint64_t)slots)
 
 static uint64_t fault_address;
-static struct { unsigned nmis, interrupts, eois, ways_out; } seen;
+static struct { unsigned nmis, interrupts, eois, ways_out, clears; } seen;
 
 #define x86_read_cr2() fault_address
 #include "arch/traps.c"
 #include "kernel/trap.c"
 
+const uint8_t paper_sysexit[1], paper_hlt[1];
+void paper_clear_history(void) {
+    seen.clears++;
+}
 const uint8_t paper_entries[1], paper_entry_sysenter[1], paper_usercopy_move[1],
     paper_usercopy_fault[1];
 uint64_t paper_usercopy(void *to, const void *from, size_t size) {
@@ -256,17 +263,42 @@ Test(traps_origin, copy_that_faults_ends_or_goes_on) {
     cr_expect_eq(process->is_ending, 0);
 }
 
-// Between STI and SYSEXIT an interrupt would come on the user's tables; STI keeps it away, and an NMI there ends that.
+// STI keeps interrupts away from SYSEXIT and from HLT; an NMI there ends that.
 Test(traps_origin, nmi_behind_sti_has_it_done_again) {
-    struct trap_frame frame = frame_of(EXC_NMI, 0, KERNEL_CS);
-    frame.rip = (uint64_t)sysexit_last;
-    frame.rflags = RFLAGS_ONE | RFLAGS_IF;
-    trap_dispatch(&frame);
-    cr_expect_eq(frame.rip, (uint64_t)sysexit_sti);
-    cr_expect_eq(frame.rflags, RFLAGS_ONE);
-    frame.rip = (uint64_t)sysexit_sti;
-    frame.rflags = RFLAGS_ONE | RFLAGS_IF;
-    trap_dispatch(&frame);
-    cr_expect_eq(frame.rip, (uint64_t)sysexit_sti);
-    cr_expect_eq(frame.rflags, RFLAGS_ONE | RFLAGS_IF);
+    const uint8_t *const behind_sti[] = {sysexit_split_last, paper_sysexit, paper_hlt};
+    for (unsigned i = 0; i < ARRAY_COUNT(behind_sti); i++) {
+        struct trap_frame frame = frame_of(EXC_NMI, 0, KERNEL_CS);
+        frame.rip = (uint64_t)behind_sti[i];
+        frame.rflags = RFLAGS_ONE | RFLAGS_IF;
+        trap_dispatch(&frame);
+        cr_expect_eq(frame.rip, (uint64_t)behind_sti[i] - 1);
+        cr_expect_eq(frame.rflags, RFLAGS_ONE);
+        frame.rflags = RFLAGS_ONE | RFLAGS_IF;
+        trap_dispatch(&frame);
+        cr_expect_eq(frame.rip, (uint64_t)behind_sti[i] - 1, "at STI nothing is to be mended");
+        cr_expect_eq(frame.rflags, RFLAGS_ONE | RFLAGS_IF);
+        frame.rip = (uint64_t)behind_sti[i];
+        frame.cs = USER_CS;
+        trap_dispatch(&frame);
+        cr_expect_eq(frame.rip, (uint64_t)behind_sti[i], "ring 3, which went astray");
+    }
+}
+
+// The instruction before the one that is named is STI.
+Test(traps_origin, split_way_out_is_sti_and_sysexit) {
+    cr_expect_eq(sysexit_split_last[-1], 0xfb);
+    cr_expect_eq(memcmp(sysexit_split_last, "\x48\x0f\x35", 3), 0);
+}
+
+Test(traps_origin, history_of_ring_3_is_cleared_before_a_handler_is_called) {
+    struct trap_frame user = frame_of(0x40, 0, USER_CS), kernel = frame_of(0x40, 0, KERNEL_CS);
+    interrupt_set_handler(0x40, count_interrupt);
+    trap_dispatch(&user);
+    cr_expect_eq(seen.clears, 0, "not everywhere");
+    mitigation.clears_history = true;
+    trap_dispatch(&kernel);
+    cr_expect_eq(seen.clears, 0, "the kernel's own");
+    trap_dispatch(&user);
+    cr_expect_eq(seen.clears, 1);
+    mitigation.clears_history = false;
 }

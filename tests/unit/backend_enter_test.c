@@ -458,3 +458,16 @@ Test(backend_enter, buffers_are_empty_before_the_guest_runs_and_after_an_interru
     exit_external_interrupt(&paper_vcpu);
     cr_expect(paper_did(STEP_VERW, NULL));
 }
+
+// Before the row's handler is called.
+Test(backend_enter, history_is_cleared_behind_each_exit_where_no_bit_does_it) {
+    unsigned entry, history;
+    paper.reasons[0] = VMX_EXIT_TRIPLE_FAULT;
+    vmx_enter(&paper_vcpu);
+    cr_expect_not(paper_did(STEP_HISTORY, NULL));
+    mitigation.clears_history = true;
+    paper.step_count = paper.entries = 0;
+    vmx_enter(&paper_vcpu);
+    cr_assert(paper_did(STEP_HISTORY, &history) && paper_did(STEP_ENTRY, &entry));
+    cr_expect_gt(history, entry);
+}

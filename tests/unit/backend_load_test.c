@@ -4,6 +4,8 @@
 
 #include "vmx_support.h"
 
+#include "arch/mitigation.h"
+
 #include "vmx/ept.h"
 
 TestSuite(backend_load, .init = paper_set_up);
@@ -110,6 +112,28 @@ Test(backend_load, cleared_fpu_holds_nothing_of_anybodys) {
     for (unsigned i = 26; i < sizeof(paper.fpu); i++)
         cr_assert_eq(paper.fpu[i], 0, "byte %u", i);
     cr_expect_eq(paper.fpu_mask, 7);
+}
+
+// Ring 3 cannot read these, but by speculation (CVE-2018-3640).
+Test(backend_load, registers_of_the_last_domain_are_cleared) {
+    const uint32_t msrs[] = {MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KERNEL_GS_BASE};
+    for (unsigned is_off = 0; is_off < 2; is_off++) {
+        give_values();
+        vmx_load(&paper_vcpu);
+        paper.reg[PAPER_CR2] = 0x777;
+        vmx_unload(&paper_vcpu);
+        mitigation.is_off = is_off != 0;
+        vmx_forget();
+        for (unsigned i = 0; i < ARRAY_COUNT(msrs); i++)
+            cr_expect_eq(*paper_msr(msrs[i]), is_off ? i + 1 : 0, "%#x", msrs[i]);
+        for (unsigned i = 0; i < 4; i++)
+            cr_expect_eq(paper.reg[PAPER_DR0 + i], is_off ? 0x10 + i : 0);
+        cr_expect_eq(paper.reg[PAPER_DR6], is_off ? 0xffff0ff2 : 0);
+        cr_expect_eq(paper.reg[PAPER_CR2], is_off ? 0x777 : 0);
+        cr_expect_eq(*paper_msr(MSR_TSC_AUX), 0, "ring 3 reads it by an instruction");
+        cr_expect_eq(paper_vcpu.lstar, 2, "the vCPU keeps its own");
+        cr_expect(paper_x()->entry_work & WORK_CR2);
+    }
 }
 
 Test(backend_load, tsc_aux_is_left_alone_without_rdtscp) {

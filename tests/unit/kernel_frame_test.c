@@ -396,6 +396,17 @@ Test(kernel_frame, pages_come_from_chunks_in_use_first) {
         cr_assert_eq(((uint8_t *)second)[i], 0);
 }
 
+// Not even a whole chunk, which it cannot give as one without going below its reserve.
+Test(kernel_frame, pool_keeps_nothing_but_its_reserve_from_others) {
+    uint64_t free = frame_totals().free;
+    while (frame_totals().free == free)
+        cr_assert_not_null(kernel_page_alloc());
+    while (frame_reclaim_pages())
+        cr_assert_eq(host_unflushed, 0);
+    struct frame_totals totals = frame_totals();
+    cr_expect_leq(totals.total - totals.free - totals.kernel, 9 * PAGE_SIZE);
+}
+
 Test(kernel_frame, random_pages_come_and_go_and_the_sums_hold) {
     uint64_t seed = 88172645463325252ULL, count = 0;
     uint64_t kernel = frame_totals().kernel;

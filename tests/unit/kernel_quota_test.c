@@ -6,6 +6,7 @@
 #include "kernel/event.h"
 #include "kernel/frame.h"
 #include "kernel/process.h"
+#include "kernel/space.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -92,6 +93,15 @@ Test(kernel_quota, page_that_the_machine_lacks_is_not_charged) {
     uint64_t before = used(quota_root());
     cr_expect_null(quota_create(quota_root(), PAGE_SIZE));
     cr_expect_eq(used(quota_root()), before);
+}
+
+// What nobody pays for is left aside: a page of tables for 256, and the stacks in no use.
+Test(kernel_quota, root_is_what_is_free_but_for_what_is_nobodys) {
+    quota_init_root(SIZE_1G);
+    cr_expect_leq(quota_read(quota_root()).limit,
+                  SIZE_1G - SIZE_1G / 256 - SPACE_STACKS_KEPT * CPU_STACK_SIZE * 255 / 256);
+    quota_init_root(0);
+    cr_expect_eq(quota_read(quota_root()).limit, 0);
 }
 
 Test(kernel_quota, root_grows) {

@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define space_init            space_test_init
 #define space_kernel_root     space_test_kernel_root
@@ -31,6 +32,10 @@
 #define traps_idt             space_test_idt
 #define entry_begin           space_test_entry_begin
 #define entry_end             space_test_entry_end
+#define smp_flush_all         space_test_flush_all
+#define smp_interrupt         space_test_interrupt
+#undef KERNEL_STACKS
+#define KERNEL_STACKS 0x300000000000ULL // where the host has memory
 
 __asm__(".globl image_text, image_rodata, image_data, image_end\n"
         ".globl space_test_entry_begin, space_test_entry_end\n"
@@ -162,6 +167,115 @@ Test(space, auditor_sees_what_a_user_root_must_not_have) {
         user[i] = entry;
     }
     cr_expect(space_is_user_root(user_root, &pt));
+}
+
+// ---- stacks ---------------------------------------------------------------------------------------
+
+#define STACKS 100u
+static uint64_t tops[STACKS];
+static struct {
+    uint64_t kernel; // frame_totals().kernel
+    unsigned mapped; // of tops
+    unsigned count, interrupts;
+    void (*meanwhile)(void);
+} flush;
+
+static unsigned count_mapped(void) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < STACKS; i++)
+        count += pt_lookup(&kernel_pt, tops[i] - PAGE_SIZE).rights != 0;
+    return count;
+}
+void space_test_flush_all(void) {
+    flush.kernel = frame_totals().kernel;
+    flush.mapped = count_mapped();
+    flush.count++;
+    if (flush.meanwhile != NULL)
+        flush.meanwhile();
+}
+void space_test_interrupt(void) {
+    flush.interrupts++;
+}
+
+static struct quota *make_stacks(void) {
+    void *memory = mmap((void *)KERNEL_STACKS, STACKS * STACK_SLOT, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    cr_assert_eq(memory, (void *)KERNEL_STACKS);
+    struct quota *quota = quota_create(quota_root(), STACKS * CPU_STACK_SIZE);
+    for (unsigned i = 0; i < STACKS; i++)
+        cr_assert_neq(tops[i] = space_stack_alloc(quota), 0);
+    cr_assert_eq(space_stack_alloc(quota), 0, "the quota is full");
+    return quota;
+}
+
+Test(space, stacks_that_a_quota_freed_are_not_the_kernels) {
+    uint64_t before = frame_totals().kernel;
+    struct quota *quota = make_stacks();
+    uint64_t full = frame_totals().kernel, tables = full - before - STACKS * CPU_STACK_SIZE;
+    for (unsigned i = 0; i < STACKS; i++)
+        space_stack_free(quota, tops[i]);
+    uint64_t kept = SPACE_STACKS_KEPT * CPU_STACK_SIZE;
+    cr_expect_eq(quota_read(quota).used, 0);
+    cr_expect_leq(frame_totals().kernel, before + tables + kept);
+    cr_expect_leq(count_mapped(), SPACE_STACKS_KEPT);
+    cr_expect_leq(flush.count, STACKS / SPACE_STACKS_KEPT, "one flush for many");
+}
+
+Test(space, stack_goes_back_only_when_no_cpu_remembers_it) {
+    struct quota *quota = make_stacks();
+    uint64_t full = frame_totals().kernel;
+    for (unsigned i = 0; i <= SPACE_STACKS_KEPT; i++)
+        space_stack_free(quota, tops[i]);
+    cr_expect_eq(flush.count, 1);
+    cr_expect_eq(flush.kernel, full, "given back before the flush");
+    cr_expect_eq(flush.mapped, STACKS - SPACE_STACKS_KEPT, "mapped at the flush");
+}
+
+// A link in a free slot's entry is not taken for a mapping, nor is a slot given out twice.
+Test(space, stacks_come_again_in_the_same_slots) {
+    struct quota *quota = make_stacks();
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < STACKS; i++)
+            space_stack_free(quota, tops[i]);
+        for (unsigned i = 0; i < STACKS; i++) {
+            cr_assert_neq(tops[i] = space_stack_alloc(quota), 0);
+            cr_assert_leq(tops[i] - KERNEL_STACKS, STACKS * STACK_SLOT, "a new slot");
+            for (unsigned other = 0; other < i; other++)
+                cr_assert_neq(tops[i], tops[other]);
+            struct pt_mapping low = pt_lookup(&kernel_pt, tops[i] - 2 * PAGE_SIZE),
+                              high = pt_lookup(&kernel_pt, tops[i] - PAGE_SIZE);
+            cr_assert(low.rights != 0 && high.rights != 0 && low.frame.v != high.frame.v);
+            cr_assert_eq(pt_lookup(&kernel_pt, tops[i] - 3 * PAGE_SIZE).rights, 0, "the guard");
+        }
+    }
+    cr_expect_eq(count_mapped(), STACKS);
+}
+
+// Another CPU, whose stacks find no room while this one's are on their way: it waits, and answers.
+static struct quota *payer;
+static void finish(void) {
+    flush.meanwhile = NULL;
+    for (unsigned i = 0; i < STACKS && flush.interrupts == 0; i++) {
+        stacks_give_back();
+        cr_expect_eq(flush.count, 1, "nothing is left for a second flush");
+    }
+    cr_expect_not(stack_keep(tops[STACKS - 1]), "more are kept than the root quota leaves aside");
+}
+Test(space, stacks_on_their_way_count_as_kept) {
+    payer = make_stacks();
+    flush.meanwhile = finish;
+    for (unsigned i = 0; i <= SPACE_STACKS_KEPT; i++)
+        space_stack_free(payer, tops[i]);
+    cr_expect_eq(flush.interrupts, 1);
+}
+
+Test(space, stack_that_the_machine_lacks_costs_nothing) {
+    while (kernel_page_alloc() != NULL) {
+    }
+    uint64_t used = quota_read(quota_root()).used;
+    cr_expect_eq(space_stack_alloc(quota_root()), 0);
+    cr_expect_eq(quota_read(quota_root()).used, used);
+    cr_expect_eq(stack_next, KERNEL_STACKS);
 }
 
 // ---- a process ------------------------------------------------------------------------------------------

@@ -114,6 +114,38 @@ Test(vmm_step, pages_of_one_instruction_are_different_ones) {
     expect_ones();
 }
 
+// The delivery of an event asks for the first page that it misses, and begins again.
+static bool ends_in(unsigned pages, unsigned rounds) {
+    for (unsigned round = 0; round < rounds; round++) {
+        unsigned missing = 0;
+        for (unsigned i = 0; i < pages && missing == 0; i++) {
+            bool is_there = false;
+            for (unsigned k = 0; k < vm.count; k++)
+                is_there |= vm.map[k].gpa == NOWHERE + i * ABI_PAGE;
+            if (!is_there && step_add(&step, 0, NOWHERE + i * ABI_PAGE, true) != STEP_READY)
+                return false;
+            missing = !is_there;
+        }
+        if (missing == 0)
+            return true;
+    }
+    cr_assert_fail("for ever");
+    return false;
+}
+
+Test(vmm_step, delivery_that_touches_many_pages_is_done) {
+    cr_expect(ends_in(12, 100), "gate, descriptor, task state, stack, code, each across two pages");
+    cr_expect(step_end(&step, 0));
+}
+
+Test(vmm_step, what_asks_for_ever_is_refused) {
+    cr_expect_not(ends_in(STEP_PAGES + 1, 1000));
+    cr_expect_eq(vm.count, 0);
+    expect_ones();
+    cr_expect_not(step_end(&step, 0), "it is over");
+    cr_expect(ends_in(12, 100), "the next one begins anew");
+}
+
 Test(vmm_step, areas_are_bounded) {
     for (unsigned i = 0; i < STEP_AREAS; i++) {
         cr_expect_eq(step_add(&step, 0, NOWHERE + i * AREA, true), STEP_READY);

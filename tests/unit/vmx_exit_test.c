@@ -122,7 +122,7 @@ static void exit_set_up(void) {
     vmcs_write(VMCS_GUEST_CR0, CR0_PE | CR0_PG | CR0_NE | CR0_ET);
     vmcs_write(VMCS_CR0_READ_SHADOW, CR0_PE | CR0_PG | CR0_ET);
     vmcs_write(VMCS_GUEST_CR4, CR4_PAE | CR4_VMXE | CR4_MCE);
-    exit_x.cr4_shadow = CR4_PAE;
+    exit_x.cr4_shadow = exit_x.cr4_before = CR4_PAE;
     vmcs_write(VMCS_CR4_READ_SHADOW, CR4_PAE);
     vmcs_write64(VMCS_GUEST_EFER, EFER_LME | EFER_LMA);
     vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)SEGMENT_LONG);
@@ -181,6 +181,60 @@ Test(vmx_exit_cr, bad_writes_fault_and_change_nothing) {
     cr_expect_eq(write_cr(4, CR4_PAE | CR4_MCE | CR4_PCIDE), EXIT_RETRY);
     cr_expect(seen.has_vector && seen.vector == EXC_GP, "PCIDs, with one in CR3");
     cr_expect_eq(exit_x.cr4_shadow, CR4_PAE);
+}
+
+// Legacy PAE, whose PDPTEs a MOV to CR4 loads: MCE and PGE are set by one instruction.
+static void try_pge_and_mce(void) {
+    vmx_caps.allowed[CONTROL_PRIMARY].may1 = (uint32_t)PRIMARY_MONITOR_TRAP_FLAG;
+    vmcs_write64(VMCS_GUEST_EFER, 0);
+    cr_assert_eq(write_cr(4, CR4_PAE | CR4_PGE | CR4_MCE), EXIT_RETRY);
+    cr_expect_not(seen.has_vector);
+    cr_expect_eq(vmcs_read(VMCS_CR4_READ_SHADOW) & CR4_MCE, CR4_MCE, "or it exits for ever");
+    cr_expect_neq(exit_x.primary & PRIMARY_MONITOR_TRAP_FLAG, 0);
+}
+
+Test(vmx_exit_cr, cr4_write_that_faults_on_pdptes_changes_nothing) {
+    try_pge_and_mce();
+    exit_page.exit = VCPU_EXIT_NONE;
+    cr_expect_eq(exit_monitor_trap(&exit_vcpu), EXIT_RETRY, "nobody asked for a step");
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_NONE);
+    cr_expect_eq(vmx_get_cr4(&exit_x), CR4_PAE);
+    cr_expect_eq(vmcs_read(VMCS_CR4_READ_SHADOW), CR4_PAE);
+    cr_expect_eq(exit_x.primary & PRIMARY_MONITOR_TRAP_FLAG, 0);
+}
+
+Test(vmx_exit_cr, cr4_write_that_is_done_stays) {
+    try_pge_and_mce();
+    vmcs_write(VMCS_GUEST_CR4, vmcs_read(VMCS_GUEST_CR4) | CR4_PGE);
+    cr_expect_eq(exit_monitor_trap(&exit_vcpu), EXIT_RETRY);
+    cr_expect_eq(vmx_get_cr4(&exit_x), CR4_PAE | CR4_PGE | CR4_MCE);
+    exit_vcpu.is_stepping = true;
+    cr_expect_eq(exit_monitor_trap(&exit_vcpu), EXIT_VMM, "a step of the VMM's, later");
+    cr_expect_eq(vmx_get_cr4(&exit_x), CR4_PAE | CR4_PGE | CR4_MCE);
+}
+
+Test(vmx_exit_cr, cr4_write_in_a_step_of_the_vmms_is_looked_at_too) {
+    exit_vcpu.is_stepping = true;
+    try_pge_and_mce();
+    cr_expect_eq(exit_monitor_trap(&exit_vcpu), EXIT_VMM);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_STEPPED);
+    cr_expect_eq(vmx_get_cr4(&exit_x), CR4_PAE);
+}
+
+// Long mode, no paging, no PAE, or no bit that has them loaded.
+Test(vmx_exit_cr, cr4_write_that_cannot_fault_is_not_stepped) {
+    const uint64_t loads = CR4_PAE | CR4_PGE, paging = CR0_PE | CR0_PG;
+    cr_expect(cr4_write_loads_pdptes(CR4_PAE, loads, paging, 0));
+    cr_expect(cr4_write_loads_pdptes(0, CR4_PAE, paging, EFER_NXE));
+    cr_expect(cr4_write_loads_pdptes(CR4_PAE, CR4_PAE | CR4_SMEP, paging, 0));
+    cr_expect(cr4_write_loads_pdptes(CR4_PAE | CR4_PSE, CR4_PAE, paging, 0));
+    cr_expect_not(cr4_write_loads_pdptes(CR4_PAE, loads, paging, EFER_LME | EFER_LMA));
+    cr_expect_not(cr4_write_loads_pdptes(CR4_PAE, loads, CR0_PE, 0));
+    cr_expect_not(cr4_write_loads_pdptes(CR4_PAE, CR4_PGE, paging, 0));
+    cr_expect_not(cr4_write_loads_pdptes(CR4_PAE, CR4_PAE | CR4_MCE, paging, 0));
+    vmx_caps.allowed[CONTROL_PRIMARY].may1 = (uint32_t)PRIMARY_MONITOR_TRAP_FLAG;
+    cr_expect_eq(write_cr(4, CR4_PAE | CR4_PGE | CR4_MCE), EXIT_RETRY);
+    cr_expect_eq(exit_x.primary, 0x100);
 }
 
 Test(vmx_exit_cr, leaving_paging_without_unrestricted_guest_is_refused_at_entry) {
@@ -430,6 +484,9 @@ Test(vmx_inject, error_codes_follow_the_vector_and_the_mode) {
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000b0d);
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), 0x1234);
     cr_expect(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_RF);
+    exit_set_up();
+    vmx_inject_exception(&exit_vcpu, EXC_GP, true, 0x8008);
+    cr_expect_eq(vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), 0x8008, "of an upper selector");
     exit_set_up();
     vmx_inject_exception(&exit_vcpu, EXC_UD, true, 7);
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000306);

@@ -172,6 +172,9 @@ struct mitigation mitigation;
 void mitigation_empty_buffers(void) {
     step(STEP_VERW);
 }
+void mitigation_clear_history(void) {
+    step(STEP_HISTORY);
+}
 
 // ---- the kernel ---------------------------------------------------------------------------------
 

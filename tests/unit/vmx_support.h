@@ -24,6 +24,7 @@ enum paper_step {
     STEP_NMI,
     STEP_ENTRY,
     STEP_VERW,
+    STEP_HISTORY,
 };
 #define PAPER_STEPS 64u
 
