@@ -49,7 +49,7 @@ static inline void object_ref(struct object *object) {
 }
 void object_unref(struct object *object);
 // The rest of what the current thread let die. Holds no lock, and may come back on another CPU.
-void object_bury(void);
+void object_finish(void);
 // What a thread that has ended still had to destroy is the current one's now.
 void object_take_over(struct thread *dead);
 

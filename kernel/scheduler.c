@@ -342,7 +342,7 @@ void scheduler_init_cpu(struct cpu *cpu) {
 }
 
 // A thread that ended cannot free the stack it stood on; who comes after it does.
-static void bury(struct scheduler *s) {
+static void free_dead(struct scheduler *s) {
     struct thread *dead = s->dead;
     if (dead == NULL)
         return;
@@ -375,7 +375,7 @@ static void end_switch(void) {
     __atomic_store_n(&previous->is_on_cpu, 0, __ATOMIC_RELEASE);
     if (idle != NULL)
         request(idle);
-    bury(s);
+    free_dead(s);
 }
 
 // What the last domain left in registers goes to memory first: behind the barrier nothing touches it. Of a core with
@@ -578,7 +578,7 @@ _Noreturn void scheduler_run(void) {
     of(cpu_current())->queue.slice = tsc_hz / SLICES_A_SECOND;
     for (;;) {
         schedule(RUNQUEUE_BEHIND);
-        object_bury();
+        object_finish();
         // An interrupt between this look and HLT is taken after HLT has begun, and ends it.
         if (__atomic_load_n(&cpu_current()->pending, __ATOMIC_ACQUIRE) == 0)
             x86_sti_hlt_cli();

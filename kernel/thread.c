@@ -122,7 +122,7 @@ static _Noreturn void leave(void) {
         thread_set_vcpu(self, NULL); // from here on nobody posts to it through this thread
         vcpu_release(vcpu);
     }
-    object_bury();
+    object_finish();
     scheduler_leave_space();
     process_leave(self->process, self);
     scheduler_exit();
@@ -146,7 +146,7 @@ void thread_add_usage(const struct thread *thread, struct abi_usage *usage) {
 
 void trap_after_call(void) {
     if (thread_current()->dying != NULL)
-        object_bury();
+        object_finish();
     scheduler_check();
     if (thread_is_doomed(thread_current()))
         thread_exit();

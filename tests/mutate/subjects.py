@@ -27,7 +27,7 @@ FUNCTIONS = {
     "kernel/quota.c": "charge release quota_alloc_page",
     "kernel/memory.c": "memory_create run_locked memory_get",
     "kernel/region.c": "find_place region_insert region_remove region_find region_drop",
-    "kernel/object.c": "object_unref bury_step",
+    "kernel/object.c": "object_unref destroy_step",
     "kernel/event.c": "event_signal take_bits event_bind",
     "kernel/channel.c": "channel_send channel_receive",
     "kernel/vm.c": "vm_unmap wait_flushed vm_set_cpuid vm_find_cpuid doorbell_insert vm_ring_doorbell",

@@ -270,7 +270,7 @@ Test(kernel_process, creation_may_fail_at_any_page) {
         cr_expect_eq(event->object.ref_count, made != NULL ? 2 : 1);
         if (made != NULL)
             object_unref(&made->object);
-        object_bury();
+        object_finish();
         cr_expect_eq(quota_read(q).used, 0, "%lu pages", pages);
         object_unref(&q->object);
         if (made != NULL) {

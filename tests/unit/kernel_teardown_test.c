@@ -74,7 +74,7 @@ Test(kernel_teardown, memory_comes_back_step_by_step) {
     object_unref(&memory->object);
     cr_expect_eq(steps, 0, "only at the way out");
     expect_at_most(AT_ONCE * STEP);
-    object_bury();
+    object_finish();
     cr_expect_geq(steps, BIG_SIZE / SIZE_2M / STEP - AT_ONCE);
     cr_expect_eq(last_used, 0);
     expect_clean();
@@ -91,7 +91,7 @@ Test(kernel_teardown, memory_is_taken_step_by_step) {
     struct memory *memory = make_memory(2 * SIZE_1G);
     cr_expect_eq(host_preempts, 2 * SIZE_1G / SIZE_2M / STEP);
     object_unref(&memory->object);
-    object_bury();
+    object_finish();
 }
 
 Test(kernel_teardown, memory_that_cannot_be_had_comes_back_step_by_step) {
@@ -103,7 +103,7 @@ Test(kernel_teardown, memory_that_cannot_be_had_comes_back_step_by_step) {
     frame_free(base, SIZE_2M);
     uint64_t used = quota_read(rich).used, free = frame_totals().free;
     cr_assert_null(memory_create(rich, 3 * SIZE_1G));
-    object_bury();
+    object_finish();
     cr_expect_eq(quota_read(rich).used, used);
     cr_expect_eq(frame_totals().free, free);
 }
@@ -138,7 +138,7 @@ Test(kernel_teardown, vm_ends_step_by_step) {
     object_unref(&vm->object);
     expect_at_most(AT_ONCE * STEP);
     expect_clean();
-    object_bury();
+    object_finish();
     cr_expect_gt(steps, BIG_SIZE / SIZE_2M / STEP);
     cr_expect_eq(last_used, 0);
     cr_expect_eq(quota->object.ref_count, 1);
@@ -258,7 +258,7 @@ Test(kernel_teardown, process_that_nobody_can_name_ends_step_by_step) {
     watch_from_here(watch_rarely);
     object_unref(&process->object);
     expect_at_most(AT_ONCE * STEP);
-    object_bury();
+    object_finish();
     cr_expect_gt(steps, 300u + SKEWED);
     cr_expect_eq(last_used, 0);
     expect_clean();
@@ -315,7 +315,7 @@ Test(kernel_teardown, chain_of_quotas_ends_step_by_step) {
     object_unref(&deepest->object);
     last_free = frame_totals().kernel;
     cr_expect_leq(before - last_free, AT_ONCE * PAGE_SIZE);
-    object_bury();
+    object_finish();
     cr_expect_geq(steps, length - AT_ONCE);
     cr_expect_eq(quota_read(quota).used, 0);
 }

@@ -113,7 +113,7 @@ void object_unref(struct object *object) {
     }
 }
 
-void object_bury(void) {}
+void object_finish(void) {}
 void object_take_over(struct thread *dead) {
     assert(dead->dying == NULL);
 }
