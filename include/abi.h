@@ -284,7 +284,7 @@ enum vcpu_failure {
     VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address
 };
 
-// vcpu_page.dirty: what the VMM changed since the exit and the kernel has to take over.
+// vcpu_page.dirty: what the VMM changed since the exit and the kernel has to take.
 enum vcpu_dirty {
     VCPU_DIRTY_RIP = 1u << 0, // also ends blocking by STI and MOV SS: the instruction is done
     VCPU_DIRTY_RSP = 1u << 1,
@@ -372,7 +372,7 @@ struct vcpu_walk {
 };
 
 // One page shared by the kernel and the VMM. The guest's general registers always live here; RIP, RSP
-// and RFLAGS are valid after every exit and taken over when their dirty bit is set. The VMM may write
+// and RFLAGS are valid after every exit and taken when their dirty bit is set. The VMM may write
 // whatever it likes: the kernel treats all of it as the guest's.
 struct vcpu_page {
     uint64_t gpr[16]; // RAX RCX RDX RBX RSP RBP RSI RDI R8..R15

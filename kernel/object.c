@@ -69,7 +69,7 @@ void object_unref(struct object *object) {
             return; // it is large
 }
 
-void object_take_over(struct thread *dead) {
+void object_inherit(struct thread *dead) {
     struct thread *self = thread_current();
     while (dead->dying != NULL) {
         struct object *object = dead->dying;

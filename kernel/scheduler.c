@@ -296,7 +296,7 @@ static void give_away(struct scheduler *s, struct cpu *self) {
 }
 
 // True: a thread that waited elsewhere is in our queue now.
-static bool take_over(struct cpu *self) {
+static bool steal(struct cpu *self) {
     if (group_is_dedicated(self))
         return false;
     for (uint32_t n = 1; n < cpu_count; n++) {
@@ -347,7 +347,7 @@ static void free_dead(struct scheduler *s) {
     if (dead == NULL)
         return;
     s->dead = NULL;
-    object_take_over(dead);
+    object_inherit(dead);
     struct process *process = dead->process;
     struct quota *quota = process->quota;
     object_ref(&quota->object);
@@ -543,7 +543,7 @@ static void schedule(enum runqueue_place place) {
     struct thread *next = take_next(s, cpu);
     if (next == NULL && cpu_count > 1) {
         lock_drop(&s->lock);
-        bool has_taken = take_over(cpu);
+        bool has_taken = steal(cpu);
         lock_take(&s->lock);
         if (has_taken || s->queue.count > 0)
             next = take_next(s, cpu);

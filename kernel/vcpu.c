@@ -207,7 +207,7 @@ static void take_injection(struct vcpu *vcpu) {
 }
 
 // False: a step was asked for, which this processor cannot do.
-static bool take_over(struct vcpu *vcpu, uint32_t dirty) {
+static bool take_changes(struct vcpu *vcpu, uint32_t dirty) {
     const uint32_t registers = VCPU_DIRTY_RIP | VCPU_DIRTY_RSP | VCPU_DIRTY_RFLAGS;
     vcpu->page->dirty = 0;
     if ((dirty & registers) != 0)
@@ -438,7 +438,7 @@ int vcpu_run(struct vcpu *vcpu) {
     uint32_t dirty = __atomic_load_n(&vcpu->page->dirty, __ATOMIC_RELAXED);
     if (__builtin_expect(vcpu_first_entry_tsc == 0, 0))
         vcpu_first_entry_tsc = x86_rdtsc();
-    if (dirty == 0 || take_over(vcpu, dirty))
+    if (dirty == 0 || take_changes(vcpu, dirty))
         run_loop(vcpu);
     else
         error = ABI_ERROR_UNSUPPORTED;

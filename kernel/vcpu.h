@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A virtual CPU. The life of one is the loop in vcpu_run (kernel/vcpu.c): take over what the VMM
+// A virtual CPU. The life of one is the loop in vcpu_run (kernel/vcpu.c): take what the VMM
 // changed; consume the pending bits; enter the guest, which is a function that returns; handle the
 // exit, which says what happens next.
 //
@@ -107,7 +107,7 @@ struct vcpu_backend {
     void (*vcpu_destroy)(struct vcpu *vcpu);
 
     // Makes the VMCS current, loads what vCPUs share with nothing else (FPU, debug registers,
-    // system-call MSRs), and takes over from the CPU and the calling thread what an exit restores: so
+    // system-call MSRs), and takes from the CPU and the calling thread what an exit restores: so
     // on the owner thread, with its address space active. unload is the reverse, on any thread of
     // that CPU; it leaves all state in memory. Neither touches vcpu->loaded_on or cpu->loaded_vcpu.
     void (*load)(struct vcpu *vcpu);

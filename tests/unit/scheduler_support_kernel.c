@@ -114,7 +114,7 @@ void object_unref(struct object *object) {
 }
 
 void object_finish(void) {}
-void object_take_over(struct thread *dead) {
+void object_inherit(struct thread *dead) {
     assert(dead->dying == NULL);
 }
 
