@@ -279,8 +279,8 @@ static void deliver_nmi(struct vcpu *vcpu) {
     __atomic_fetch_sub(&vcpu->nmi_count, count - left, __ATOMIC_RELAXED);
 }
 
-// The one consumer of the pending bits. True: back to the VMM, page->exit is filled.
-static bool consume(struct vcpu *vcpu) {
+// Only here are the pending bits taken. True: back to the VMM, page->exit is filled.
+static bool take_pending(struct vcpu *vcpu) {
     uint32_t bits = __atomic_exchange_n(&vcpu->pending, 0, __ATOMIC_ACQUIRE);
     uint64_t generation = __atomic_load_n(&vcpu->vm->npt_generation, __ATOMIC_ACQUIRE);
     if (vcpu->npt_generation_seen != generation) {
@@ -369,7 +369,7 @@ static bool prepare(struct vcpu *vcpu) {
             give_way(vcpu, GIVE_WAY_TURN);
         if (thread_is_doomed(thread_current()))
             return leave_with(vcpu, VCPU_EXIT_KICKED);
-        if (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) != 0 && consume(vcpu))
+        if (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) != 0 && take_pending(vcpu))
             return true;
         if (vcpu->activity == VCPU_ACTIVE)
             return false;
