@@ -145,7 +145,7 @@ Test(kernel_vm, map_refuses_what_cannot_be) {
 // Of a large one each 2 MiB would be 512 leaves, which vm_unmap walks.
 Test(kernel_vm, large_mapping_has_to_fit_large_pages) {
     struct memory *memory = memory_create(quota_root(), 2 * SIZE_1G);
-    const uint64_t small = ABI_SKEWED_MAX, large = small + PAGE_SIZE;
+    const uint64_t small = ABI_SMALL_PAGES_MAX, large = small + PAGE_SIZE;
     cr_expect_eq(vm_map(vm, memory, PAGE_SIZE, 0, large, R), ABI_ERROR_ARGUMENT);
     cr_expect_eq(vm_map(vm, memory, 0, PAGE_SIZE, large, R), ABI_ERROR_ARGUMENT);
     cr_expect_eq(vm_map(vm, memory, SIZE_2M / 2, 0, SIZE_1G, R), ABI_ERROR_ARGUMENT);
