@@ -32,14 +32,6 @@ boot_stack:
 .globl boot_stack_end
 boot_stack_end:
 
-// The loader checks this: include/boot.h's BOOT_VERSION.
-.section .note.bulkhead, "a", @note
-.balign 4
-    .long   9, 4, 1
-    .asciz  "Bulkhead"
-    .balign 4
-    .long   1
-
 // ---- the trampoline: position-dependent by TRAMPOLINE_PAGE only, which is in CS on arrival ---------
 .section .rodata
 .globl trampoline_begin

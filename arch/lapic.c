@@ -31,6 +31,8 @@ enum lapic_register {
 #define ICR_BUSY             BIT(12)
 #define ICR_ASSERT           BIT(14)
 #define XAPIC_BROADCAST      0xffu
+#define SAMPLE_TRIES         3u
+#define MEASURES_A_SECOND    200u
 
 static volatile uint32_t *mmio; // NULL: x2APIC
 static uint64_t tsc_rate, timer_rate;
@@ -113,13 +115,6 @@ void lapic_send_startup(uint32_t apic_id, uint8_t page) {
     send(apic_id, ICR_ASSERT | ICR_DELIVERY_STARTUP | page);
 }
 
-void lapic_timer_init(uint64_t tsc_hz, uint64_t timer_hz) {
-    tsc_rate = tsc_hz;
-    timer_rate = timer_hz;
-    lapic_timer_stop(); // what a measurement left
-    timer_set_mode();
-}
-
 void lapic_timer_set(uint64_t deadline) {
     if (cpu_features.has_tsc_deadline) {
         x86_wrmsr(MSR_TSC_DEADLINE, deadline);
@@ -139,12 +134,39 @@ void lapic_timer_stop(void) {
         lapic_write(LAPIC_TIMER_INITIAL, 0);
 }
 
-void lapic_timer_start_measure(void) {
+// Timer and TSC at one moment: the try that took the shortest, so an SMI in between does no harm.
+static uint64_t timer_sample(uint32_t *count) {
+    uint64_t best = UINT64_MAX, at = 0;
+    for (uint32_t i = 0; i < SAMPLE_TRIES; i++) {
+        uint64_t before = x86_rdtsc();
+        uint32_t now = (uint32_t)lapic_read(LAPIC_TIMER_CURRENT);
+        uint64_t span = x86_rdtsc() - before;
+        if (span < best) {
+            best = span;
+            at = before + span / 2;
+            *count = now;
+        }
+    }
+    return at;
+}
+
+static uint64_t timer_measure(uint64_t tsc_hz) {
+    uint32_t first, last;
     lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
     lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
     lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
+    uint64_t start = timer_sample(&first);
+    while (x86_rdtsc() - start < tsc_hz / MEASURES_A_SECOND)
+        x86_pause();
+    uint64_t end = timer_sample(&last);
+    return (uint64_t)(first - last) * tsc_hz / (end - start);
 }
 
-uint32_t lapic_timer_count(void) {
-    return (uint32_t)lapic_read(LAPIC_TIMER_CURRENT);
+bool lapic_timer_init(uint64_t tsc_hz) {
+    tsc_rate = tsc_hz;
+    // Where it runs on the TSC's deadline, measuring would take it out of that mode.
+    timer_rate = cpu_features.has_tsc_deadline ? tsc_hz : timer_measure(tsc_hz);
+    lapic_timer_stop();
+    timer_set_mode();
+    return timer_rate != 0;
 }

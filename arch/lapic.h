@@ -23,11 +23,8 @@ void lapic_send_init(uint32_t apic_id);
 void lapic_send_startup(uint32_t apic_id, uint8_t page); // starts at page << 12
 
 // The timer as a one-shot on the TSC (VECTOR_TIMER). Without the TSC-deadline feature it counts the
-// APIC's clock, whose rate is `timer_hz` (lapic_timer_count tells how to measure it), and fires early
-// rather than late when the deadline is too far for its 32 bits.
-void lapic_timer_init(uint64_t tsc_hz, uint64_t timer_hz);
+// APIC's clock, whose rate lapic_timer_init measures for 5 ms against the TSC's, and fires early rather than
+// late when the deadline is too far for its 32 bits. False: it does not count.
+bool lapic_timer_init(uint64_t tsc_hz);
 void lapic_timer_set(uint64_t deadline); // host TSC
 void lapic_timer_stop(void);
-// For the calibration without TSC deadline: starts the counter at its maximum; and reads it.
-void lapic_timer_start_measure(void);
-uint32_t lapic_timer_count(void);

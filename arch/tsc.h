@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host's time-stamp counter, in which all times in the kernel are given: its rate, set once at boot by
-// drivers/clock.c, and that it shows the same on all CPUs. Times go from one CPU to another everywhere, and
-// guests are promised one clock; firmware that has written the counter of one CPU alone would break that.
+// The host's time-stamp counter, in which all times in the kernel are given: its rate, which the boot
+// application found out, and that it shows the same on all CPUs. Times go from one CPU to another
+// everywhere, and guests are promised one clock; firmware that has written the counter of one CPU alone
+// would break that.
 //
 // While a CPU starts, tsc_compare there runs tsc_answer on it.
 #pragma once

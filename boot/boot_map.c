@@ -98,3 +98,43 @@ uint32_t boot_map_build(const struct boot_memory *ranges, uint32_t count, uint64
     }
     return out_count;
 }
+
+// Makes one range into two at `at`, a page within it.
+static void cut(struct boot_memory *map, uint32_t count, uint32_t index, uint64_t at) {
+    for (uint32_t i = count; i > index; i--)
+        map[i] = map[i - 1];
+    map[index].length = at - map[index].base;
+    map[index + 1].length -= map[index].length;
+    map[index + 1].base = at;
+}
+
+uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
+                        const struct boot_acpi *acpi) {
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t end = map[i].base + map[i].length;
+        uint64_t change = end;
+        map[i].node = BOOT_NODE_NONE;
+        if (map[i].type > BOOT_MEMORY_ACPI)
+            continue;
+        map[i].node = boot_acpi_node(acpi, map[i].base, &change);
+        change = (change + BOOT_PAGE_SIZE - 1) & ~(BOOT_PAGE_SIZE - 1);
+        if (change < end && count < max)
+            cut(map, count++, i, change);
+    }
+    return count;
+}
+
+uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max) {
+    while (count > max) {
+        uint32_t victim = count - 1;
+        uint64_t least = UINT64_MAX;
+        for (uint32_t i = 0; i < count; i++)
+            if (map[i].type == BOOT_MEMORY_FREE && map[i].length < least) {
+                victim = i;
+                least = map[i].length;
+            }
+        for (count--; victim < count; victim++)
+            map[victim] = map[victim + 1];
+    }
+    return count;
+}

@@ -5,11 +5,14 @@
 //   boot_map_type   what a UEFI memory type is for the kernel
 //   boot_map_range  a range of pages, safe against nonsense
 //   boot_map_build  sorts and merges
+//   boot_map_nodes  cuts ranges where memory of another node begins
+//   boot_map_bound  leaves off what is too much
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "boot/boot_acpi.h"
 #include "include/boot.h"
 
 #define BOOT_PAGE_SIZE 4096ull
@@ -29,3 +32,13 @@ bool boot_map_range(struct boot_memory *range, uint64_t base, uint64_t pages, ui
 // `points` has room for 2 * count values, `out` for 2 * count ranges. Returns the number of ranges.
 uint32_t boot_map_build(const struct boot_memory *ranges, uint32_t count, uint64_t *points,
                         struct boot_memory *out);
+
+// Sets the node of each of the `count` ranges of RAM in `map`, cutting them where it changes, and only at pages;
+// `map` has room for `max`. A range that would need more room stays whole, with the node of its begin.
+// Returns the number of ranges.
+uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
+                        const struct boot_acpi *acpi);
+
+// Leaves off the smallest FREE ranges until at most `max` ranges are left; then, if all else is not enough,
+// the last ones. Returns the number of ranges.
+uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max);

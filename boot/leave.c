@@ -65,7 +65,7 @@ static EFI_STATUS make_work(struct work *work) {
                             "the firmware has no memory map: update the firmware");
     uint64_t count = map->size / map->descriptor_size + MAP_SLACK;
     map->capacity = count * map->descriptor_size;
-    work->ranges_max = (uint32_t)(count + MEMORY_BLOCKS_MAX);
+    work->ranges_max = (uint32_t)(count + MEMORY_BLOCKS_MAX + BOOT_AFFINITIES_MAX);
     uint64_t ranges_size = work->ranges_max * sizeof(struct boot_memory);
     uint64_t points_size = 2 * work->ranges_max * sizeof(uint64_t);
     uint64_t base = memory_alloc(pages_of(ranges_size + points_size + map->capacity),
@@ -92,6 +92,12 @@ static uint32_t convert_map(struct work *work, struct boot_memory *memory) {
     return boot_map_build(work->ranges, count, work->points, memory);
 }
 
+// By node; there is room for it.
+static uint32_t cut_map(const struct loader *loader, const struct work *work,
+                        struct boot_memory *memory, uint32_t count) {
+    return boot_map_nodes(memory, count, 2 * work->ranges_max, &loader->acpi);
+}
+
 // Page tables for the memory that there is. Later allocations change types in the map, never its
 // extent, so the map of now will do.
 static EFI_STATUS make_tables(const struct loader *loader, struct work *work,
@@ -100,6 +106,11 @@ static EFI_STATUS make_tables(const struct loader *loader, struct work *work,
     if (EFI_ERROR(status))
         return console_fail(status, "the firmware's memory map keeps growing: update the firmware");
     uint32_t count = convert_map(work, handover->memory);
+    uint32_t more = cut_map(loader, work, handover->memory, count);
+    if (more > BOOT_MEMORY_MAX)
+        console_print("bulkhead: %u ranges of the memory map beyond %u are left off\r\n",
+                      more - BOOT_MEMORY_MAX, BOOT_MEMORY_MAX);
+    count = convert_map(work, handover->memory);
     uint64_t tables = boot_paging_count(handover->memory, count, loader->kernel.size);
     uint64_t base = memory_alloc(tables, BOOT_PAGE_SIZE, BOOT_MEMORY_LOADER);
     if (base == 0)
@@ -185,7 +196,9 @@ EFI_STATUS leave_to_kernel(struct loader *loader) {
                             "update the firmware",
                             status & ~EFI_ERROR_MASK);
     __asm__ volatile("cli" ::: "memory");
-    loader->info.memory_count = convert_map(&work, handover.memory);
+    uint32_t count = convert_map(&work, handover.memory);
+    count = cut_map(loader, &work, handover.memory, count);
+    loader->info.memory_count = boot_map_bound(handover.memory, count, BOOT_MEMORY_MAX);
     *handover.info = loader->info;
     enter_kernel(&handover, loader->kernel.image.entry);
 }

@@ -10,6 +10,7 @@
 
 #include <efi.h>
 
+#include "boot/boot_acpi.h"
 #include "boot/boot_manifest.h"
 #include "boot/boot_paging.h"
 #include "include/boot.h"
@@ -33,6 +34,7 @@ struct loader {
     char options[BOOT_CMDLINE_MAX]; // load options, "" when they are no text
     struct boot_manifest manifest;
     struct loader_kernel kernel;
+    struct boot_acpi acpi;
     struct boot_info info; // built here, copied into the hand-over last
 };
 
@@ -54,7 +56,7 @@ uint64_t memory_alloc(uint64_t pages, uint64_t align, enum boot_memory_type type
 void memory_release(void);
 // Copies the remembered ranges to `ranges` (MEMORY_BLOCKS_MAX); returns how many.
 uint32_t memory_list(struct boot_memory *ranges);
-#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + 8)
+#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + BOOT_SEGMENTS_MAX + 8)
 
 // file.c: files of our own volume.
 EFI_STATUS file_open_volume(struct loader *loader);
@@ -77,11 +79,23 @@ EFI_STATUS modules_load(struct loader *loader);
 // kernel.c: kernel.elf into its block.
 EFI_STATUS kernel_load(struct loader *loader);
 
+// supervisor.c: supervisor.elf into segments, and those into loader->info.
+EFI_STATUS supervisor_load(struct loader *loader);
+
 // machine.c: what the machine is.
 void machine_read_options(struct loader *loader);
 EFI_STATUS machine_check_cpu(void);
-EFI_STATUS machine_collect(struct loader *loader); // ACPI, framebuffer, command line
+EFI_STATUS machine_collect(struct loader *loader); // threads, framebuffer, command line
 bool machine_has_1g_pages(void);
+
+// tables.c: what the ACPI tables tell, into loader->acpi and loader->info. Says what was wrong with them.
+EFI_STATUS tables_read(struct loader *loader);
+
+// clock.c: the TSC's rate and the date into loader->info. clock_begin comes behind tables_read, clock_look
+// now and then (for the 8254, which wraps after 55 ms, each ten seconds), clock_end once.
+void clock_begin(const struct loader *loader);
+void clock_look(void);
+EFI_STATUS clock_end(struct loader *loader);
 
 // leave.c: page tables, memory map, out of the boot services and into the kernel. Returns only on
 // errors.

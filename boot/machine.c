@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the machine is: the CPU features that the hand-over itself needs, the ACPI root, the framebuffer
-// and the command line. Everything else the kernel finds out.
+// What the machine is: the CPU features that the hand-over itself needs, its threads, the framebuffer and
+// the command line.
 #include <cpuid.h>
 
 #include "boot/boot_text.h"
+#include "boot/boot_topology.h"
 #include "boot/loader.h"
-#include "lib/string.h"
 
 #define CPUID_EXTENDED_FEATURES 0x80000001u
 #define CPUID_EDX_NX            (1u << 20)
@@ -39,25 +39,6 @@ EFI_STATUS machine_check_cpu(void) {
         return console_fail(EFI_UNSUPPORTED, "the firmware runs with 5-level paging (LA57): turn "
                                              "that off in the firmware");
     return EFI_SUCCESS;
-}
-
-static bool guid_equal(const EFI_GUID *a, const EFI_GUID *b) {
-    return memcmp(a, b, sizeof(*a)) == 0;
-}
-
-// The root of ACPI 2.0 and later, or else that of 1.0, or else 0.
-static uint64_t find_rsdp(void) {
-    EFI_GUID acpi2 = ACPI_20_TABLE_GUID;
-    EFI_GUID acpi1 = ACPI_TABLE_GUID;
-    uint64_t rsdp = 0;
-    for (UINTN i = 0; i < loader_system->NumberOfTableEntries; i++) {
-        const EFI_CONFIGURATION_TABLE *table = &loader_system->ConfigurationTable[i];
-        if (guid_equal(&table->VendorGuid, &acpi2))
-            return (uint64_t)(uintptr_t)table->VendorTable;
-        if (guid_equal(&table->VendorGuid, &acpi1))
-            rsdp = (uint64_t)(uintptr_t)table->VendorTable;
-    }
-    return rsdp;
 }
 
 static uint32_t pixel_format(const EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode) {
@@ -136,8 +117,14 @@ static EFI_STATUS collect_cmdline(struct loader *loader) {
     return EFI_SUCCESS;
 }
 
+static struct boot_cpuid read_cpuid(uint32_t leaf, uint32_t subleaf) {
+    struct boot_cpuid r;
+    __cpuid_count(leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx);
+    return r;
+}
+
 EFI_STATUS machine_collect(struct loader *loader) {
-    loader->info.rsdp = find_rsdp();
+    loader->info.thread_bits = boot_topology_thread_bits(read_cpuid);
     find_framebuffer(&loader->info.framebuffer);
     return collect_cmdline(loader);
 }

@@ -2,8 +2,8 @@
 // The boot application of Bulkhead: EFI/BOOT/BOOTX64.EFI. It reads the compiled manifest and the modules
 // that it names from its own volume, and hands the machine over to the kernel as include/boot.h says.
 //
-// Reading order: this file, then its steps in call order: machine.c, file.c, modules.c, kernel.c,
-// leave.c. boot_*.c is logic without UEFI calls, which the tests run on the host.
+// Reading order: this file, then its steps in call order: machine.c, tables.c, clock.c, file.c,
+// modules.c, kernel.c, supervisor.c, leave.c. boot_*.c is logic without UEFI calls, which the tests run on the host.
 #include "boot/loader.h"
 
 EFI_SYSTEM_TABLE *loader_system;
@@ -15,7 +15,11 @@ static struct loader loader;
 static EFI_STATUS run(void) {
     EFI_STATUS status = machine_check_cpu();
     if (!EFI_ERROR(status))
+        status = tables_read(&loader);
+    if (!EFI_ERROR(status)) {
+        clock_begin(&loader);
         status = file_open_volume(&loader);
+    }
     if (!EFI_ERROR(status))
         status = modules_read_manifest(&loader);
     if (!EFI_ERROR(status))
@@ -23,7 +27,11 @@ static EFI_STATUS run(void) {
     if (!EFI_ERROR(status))
         status = kernel_load(&loader);
     if (!EFI_ERROR(status))
+        status = supervisor_load(&loader);
+    if (!EFI_ERROR(status))
         status = modules_load(&loader);
+    if (!EFI_ERROR(status))
+        status = clock_end(&loader);
     if (!EFI_ERROR(status))
         status = leave_to_kernel(&loader);
     return status;

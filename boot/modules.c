@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The manifest and the modules that it names: into memory, and into boot_info in the manifest's order
-// behind the manifest itself. kernel.elf, its first, is kernel.c's.
+// behind the manifest itself. kernel.elf and supervisor.elf, its first, are for kernel.c and supervisor.c.
 #include "boot/loader.h"
 #include "include/manifest.h"
 #include "lib/string.h"
 
-#define KIB 1024ull
+#define KIB          1024ull
+#define FIRST_MODULE 2u // behind kernel.elf and supervisor.elf
 
 static void add_module(struct boot_info *info, const char *name,
                        const struct file_contents *contents) {
@@ -42,7 +43,7 @@ EFI_STATUS modules_read_manifest(struct loader *loader) {
 }
 
 EFI_STATUS modules_load(struct loader *loader) {
-    for (uint32_t i = 1; i < loader->manifest.module_count; i++) {
+    for (uint32_t i = FIRST_MODULE; i < loader->manifest.module_count; i++) {
         const struct boot_manifest_module *module = &loader->manifest.module[i];
         struct file_contents contents;
         console_print("bulkhead: %s, %llu KiB\r\n", module->name, (module->size + KIB - 1) / KIB);
@@ -50,6 +51,7 @@ EFI_STATUS modules_load(struct loader *loader) {
         if (EFI_ERROR(status))
             return status;
         add_module(&loader->info, module->name, &contents);
+        clock_look();
     }
     return EFI_SUCCESS;
 }

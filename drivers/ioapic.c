@@ -3,7 +3,6 @@
 #include "drivers/ioapic.h"
 
 #include "arch/x86.h"
-#include "drivers/acpi.h"
 #include "kernel/space.h"
 
 #define PIC1_COMMAND 0x20u
@@ -32,7 +31,8 @@
 static struct {
     volatile uint32_t *registers;
     uint32_t input_count;
-} ioapics[ACPI_IOAPICS_MAX];
+} ioapics[BOOT_IOAPICS_MAX];
+static const struct boot_info *info;
 
 static uint32_t read_register(uint32_t index, uint32_t reg) {
     ioapics[index].registers[IOREGSEL] = reg;
@@ -57,10 +57,11 @@ static void pic8259_init(void) {
     x86_outb(PIC2_DATA, OCW1_ALL);
 }
 
-void ioapic_init(void) {
+void ioapic_init(const struct boot_info *boot) {
+    info = boot;
     pic8259_init();
-    for (uint32_t i = 0; i < acpi_info.ioapic_count; i++) {
-        ioapics[i].registers = space_map_device(acpi_info.ioapic[i].address, IOAPIC_SIZE);
+    for (uint32_t i = 0; i < info->ioapic_count; i++) {
+        ioapics[i].registers = space_map_device((hpa_t){info->ioapic[i].address}, IOAPIC_SIZE);
         // Bits 23:16 are the highest input. A missing device reads as all ones.
         uint32_t highest = read_register(i, REG_VERSION) >> 16 & 0xff;
         ioapics[i].input_count = highest < INPUTS_MAX ? highest + 1 : 0;
@@ -70,11 +71,11 @@ void ioapic_init(void) {
 }
 
 bool ioapic_route(uint32_t isa_irq, uint8_t vector, uint32_t apic_id) {
-    if (isa_irq >= ACPI_ISA_IRQS || apic_id > APIC_ID_MAX)
+    if (isa_irq >= BOOT_ISA_IRQS || apic_id > APIC_ID_MAX)
         return false;
-    const struct acpi_isa_irq *irq = &acpi_info.isa_irq[isa_irq];
-    for (uint32_t i = 0; i < acpi_info.ioapic_count; i++) {
-        uint32_t base = acpi_info.ioapic[i].gsi_base;
+    const struct boot_isa_irq *irq = &info->isa_irq[isa_irq];
+    for (uint32_t i = 0; i < info->ioapic_count; i++) {
+        uint32_t base = info->ioapic[i].gsi_base;
         if (irq->gsi < base || irq->gsi - base >= ioapics[i].input_count)
             continue;
         uint32_t reg = REG_REDTBL + 2 * (irq->gsi - base);

@@ -4,7 +4,6 @@
 #include "drivers/power.h"
 
 #include "arch/x86.h"
-#include "drivers/acpi.h"
 #include "drivers/console.h"
 
 #define PM1_SCI_EN        BIT(0)
@@ -22,6 +21,12 @@
 
 #define WAIT_READS 100000u
 
+static const struct boot_power *registers;
+
+void power_init(const struct boot_power *power) {
+    registers = power;
+}
+
 static void wait(void) {
     for (uint32_t i = 0; i < WAIT_READS; i++)
         (void)x86_inb(PORT_DELAY);
@@ -29,11 +34,11 @@ static void wait(void) {
 
 // Firmware may have left the machine in legacy mode, where SLP_EN does nothing.
 static void enter_acpi_mode(void) {
-    uint16_t port = acpi_info.pm1a_control_port;
-    if ((x86_inw(port) & PM1_SCI_EN) != 0 || acpi_info.smi_command_port == 0 ||
-        acpi_info.acpi_enable_value == 0)
+    uint16_t port = registers->pm1a_control;
+    if ((x86_inw(port) & PM1_SCI_EN) != 0 || registers->smi_command == 0 ||
+        registers->acpi_enable == 0)
         return;
-    x86_outb(acpi_info.smi_command_port, acpi_info.acpi_enable_value);
+    x86_outb(registers->smi_command, registers->acpi_enable);
     for (uint32_t i = 0; i < WAIT_READS && (x86_inw(port) & PM1_SCI_EN) == 0; i++)
         x86_pause();
 }
@@ -44,13 +49,13 @@ static uint16_t sleep_value(uint16_t port, uint8_t type) {
 }
 
 bool power_off(void) {
-    uint16_t a = acpi_info.pm1a_control_port, b = acpi_info.pm1b_control_port;
+    uint16_t a = registers->pm1a_control, b = registers->pm1b_control;
     console_drain();
-    if (!acpi_info.has_s5 || a == 0)
+    if (!registers->has_s5 || a == 0)
         return false;
     enter_acpi_mode();
-    uint16_t value_a = sleep_value(a, acpi_info.s5_type_a);
-    uint16_t value_b = b != 0 ? sleep_value(b, acpi_info.s5_type_b) : 0;
+    uint16_t value_a = sleep_value(a, registers->s5_type_a);
+    uint16_t value_b = b != 0 ? sleep_value(b, registers->s5_type_b) : 0;
     x86_outw(a, value_a);
     if (b != 0)
         x86_outw(b, value_b);
@@ -68,8 +73,8 @@ bool power_reset(void) {
     } __attribute__((packed)) no_idt = {0, 0};
 
     console_drain();
-    if (acpi_info.reset_port != 0) {
-        x86_outb(acpi_info.reset_port, acpi_info.reset_value);
+    if (registers->reset.space == BOOT_SPACE_IO && registers->reset.address != 0) {
+        x86_outb((uint16_t)registers->reset.address, registers->reset_value);
         wait();
     }
     x86_outb(RESET_CONTROL, RESET_CONTROL_ARM);

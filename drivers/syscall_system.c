@@ -3,7 +3,6 @@
 #include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
-#include "drivers/clock.h"
 #include "drivers/console.h"
 #include "drivers/power.h"
 #include "drivers/system.h"
@@ -21,7 +20,7 @@ extern const uint8_t image_text[], image_end[];
 
 struct object system_object;
 uint64_t system_entry_tsc;
-static uint64_t utc_seconds, utc_tsc;
+static const struct boot_info *machine;
 
 static bool system_destroy(struct object *object) {
     (void)object;
@@ -30,10 +29,11 @@ static bool system_destroy(struct object *object) {
 
 static const struct object_kind system_kind = {OBJECT_SYSTEM, system_destroy};
 
-void system_init(uint64_t entry_tsc) {
+void system_init(const struct boot_info *boot, uint64_t entry_tsc) {
     object_init(&system_object, &system_kind);
     system_entry_tsc = entry_tsc;
-    if (!clock_read_utc(&utc_seconds, &utc_tsc))
+    machine = boot;
+    if (machine->utc_tsc == 0)
         log_line("no clock on this machine: guests start in 1970");
 }
 
@@ -54,8 +54,8 @@ int64_t call_system_info(struct call *c) {
         .physical_bits = cpu_features.physical_bits,
         .has_tsc_scaling = vcpu_backend != NULL && vcpu_backend->has_tsc_scaling(),
         .xcr0_mask = cpu_features.has_xsave ? cpu_features.xcr0_mask : 0,
-        .utc_seconds = utc_seconds,
-        .utc_tsc = utc_tsc,
+        .utc_seconds = machine->utc_seconds,
+        .utc_tsc = machine->utc_tsc,
         .arch_capabilities = mitigation.capabilities,
     };
     for (uint32_t i = 0; i < cpu_count; i++)

@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
-#define BOOT_VERSION    1u
+#define BOOT_VERSION    2u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
 
 // The ELF note (in a PT_NOTE segment) with which kernel.elf tells the BOOT_VERSION that it was built
@@ -36,6 +36,18 @@
 #define BOOT_MODULE_NAME_MAX 64
 #define BOOT_CMDLINE_MAX     512
 
+// Bounds of the arrays below. What a machine has beyond them the boot application names and leaves off.
+#define BOOT_MEMORY_MAX   512
+#define BOOT_CPUS_MAX     1024
+#define BOOT_NODES_MAX    64
+#define BOOT_IOAPICS_MAX  64
+#define BOOT_CONSOLES_MAX 4
+#define BOOT_ECAMS_MAX    64
+#define BOOT_ISA_IRQS     16
+#define BOOT_SEGMENTS_MAX 8 // a supervisor with more is refused
+
+#define BOOT_NODE_NONE UINT32_MAX // the firmware's tables name no node
+
 enum boot_memory_type {
     BOOT_MEMORY_FREE = 1,     // usable RAM, nobody's
     BOOT_MEMORY_LOADER = 2,   // RAM that holds this hand-over, its tables and its stack
@@ -46,19 +58,30 @@ enum boot_memory_type {
     BOOT_MEMORY_DEVICE = 7,   // memory-mapped devices
 };
 
-// One range of physical memory. Sorted by base, page-aligned, without overlap.
+// One range of physical memory. Sorted by base, page-aligned, without overlap; a range has one type and
+// is of one node.
 struct boot_memory {
     uint64_t base;
     uint64_t length;
     uint32_t type; // enum boot_memory_type
-    uint32_t reserved;
+    uint32_t node; // below node_count, or BOOT_NODE_NONE
 };
 
-// One file that the manifest names. The compiled manifest itself is module 0, "manifest.dtb".
+// One file that the manifest names, but for kernel.elf and supervisor.elf. The compiled manifest itself is
+// module 0, "manifest.dtb".
 struct boot_module {
     char name[BOOT_MODULE_NAME_MAX]; // NUL-terminated
     uint64_t base;                   // page-aligned
     uint64_t size;                   // bytes
+};
+
+// A part of the supervisor as it is to stand in its address space: whole pages in memory of type
+// BOOT_MEMORY_MODULE, with zeroes where the file has nothing. Sorted by address, without overlap.
+struct boot_segment {
+    uint64_t address; // in the process, from ABI_USER_BASE on
+    uint64_t base;
+    uint64_t size;   // bytes
+    uint64_t rights; // ABI_RIGHT_READ, and one of ABI_RIGHT_WRITE and ABI_RIGHT_EXECUTE or none
 };
 
 enum boot_pixel_format { BOOT_PIXEL_NONE = 0, BOOT_PIXEL_RGBX = 1, BOOT_PIXEL_BGRX = 2 };
@@ -70,6 +93,84 @@ struct boot_framebuffer {
     uint32_t height; // lines
     uint32_t stride; // pixels a line
     uint32_t format; // enum boot_pixel_format
+};
+
+// One processor that the firmware calls enabled. Sorted by APIC ID, without doubles.
+struct boot_cpu {
+    uint32_t apic_id;
+    uint32_t node; // below node_count, or BOOT_NODE_NONE
+};
+
+// One I/O APIC. Sorted by gsi_base, no address twice.
+struct boot_ioapic {
+    uint64_t address; // never 0
+    uint32_t id;
+    uint32_t gsi_base;
+};
+
+// Where one of the 16 ISA interrupts arrives, and how: the firmware's override, or as on a PC.
+struct boot_isa_irq {
+    uint32_t gsi;
+    uint8_t is_active_low;
+    uint8_t is_level;
+    uint16_t reserved;
+};
+
+enum boot_space { BOOT_SPACE_MEMORY = 0, BOOT_SPACE_IO = 1, BOOT_SPACE_PCI = 2 };
+
+// A register, as ACPI 6.5 5.2.3.2 "Generic Address Structure" has it. Address 0: there is none.
+struct boot_register {
+    uint64_t address;
+    uint8_t space;       // enum boot_space; others are as in the specification
+    uint8_t bits;        // width of the register
+    uint8_t access_size; // 1: 8 bits, 2: 16, 3: 32, 4: 64, 0: not told
+    uint8_t reserved[5];
+};
+
+// A serial line that the firmware names as console (SPCR, which comes first) or for a debugger (DBG2).
+struct boot_console {
+    struct boot_register base; // its first register; `bits` is the distance to the next one
+    uint32_t type;             // subtype of a DBG2 serial port: 0, 1 and 18 are 16550s
+    uint32_t gsi;              // of its interrupt, where has_interrupt says so
+    uint32_t has_interrupt;
+    uint32_t baud; // 0: as the firmware left it
+};
+
+// What power-off and reset take. Ports are 0 where the machine lacks the register.
+struct boot_power {
+    struct boot_register reset;         // takes reset_value
+    struct boot_register sleep_control; // of machines without PM1 registers
+    uint16_t pm1a_control, pm1b_control;
+    uint16_t smi_command; // takes acpi_enable to leave legacy mode
+    uint8_t acpi_enable;
+    uint8_t reset_value;
+    uint8_t has_s5;
+    uint8_t s5_type_a, s5_type_b; // SLP_TYPa, SLP_TYPb of soft off, below 8
+    uint8_t is_hardware_reduced;  // no PM1 registers, no SMI command
+    uint32_t reserved;
+};
+
+// Configuration space in memory, of the buses [first_bus, last_bus] of a PCI segment. Sorted by segment
+// and bus. Function 0 of bus b's device 0 is at base + (b << 20).
+struct boot_ecam {
+    uint64_t base;
+    uint16_t segment;
+    uint8_t first_bus, last_bus;
+    uint32_t reserved;
+};
+
+// A copy of a whole ACPI table with a good checksum, in memory of type BOOT_MEMORY_ACPI. Base 0: none.
+struct boot_table {
+    uint64_t base;
+    uint64_t size; // bytes
+};
+
+// What the TSC's rate was taken from.
+enum boot_clock_source {
+    BOOT_CLOCK_CPUID = 1,    // its word, which nothing contradicted
+    BOOT_CLOCK_PM_TIMER = 2, // measured against the ACPI PM timer
+    BOOT_CLOCK_HPET = 3,
+    BOOT_CLOCK_PIT = 4, // the 8254
 };
 
 struct boot_info {
@@ -84,11 +185,39 @@ struct boot_info {
     uint32_t memory_count;
     uint32_t module_count;
     struct boot_framebuffer framebuffer;
+    uint32_t cpu_count; // 0: unknown; the boot CPU is all there is
+    uint32_t node_count;
+    uint32_t ioapic_count;
+    uint32_t console_count;
+    uint32_t segment_count;
+    uint32_t ecam_count;
+    uint32_t reserved;
+    uint64_t supervisor_entry; // address of its first instruction
+    uint32_t tsc_source;       // enum boot_clock_source
+    uint32_t tsc_error;        // tsc_hz is within so many ppm of what was measured; 0: nothing was
+    uint32_t
+        thread_bits; // lowest bits of an APIC ID that name the thread within its core, below 32
+    uint64_t tsc_hz; // rate of the TSC, never 0
+    uint64_t utc_seconds; // the firmware's date, seconds since 1970, whole: up to one second late
+    uint64_t utc_tsc;     // the TSC at that moment; 0: the machine has no date
+    struct boot_table dmar, ivrs; // IOMMUs
+    uint64_t hpet;                // physical address of its registers, 0: none
+    struct boot_power power;
     char cmdline[BOOT_CMDLINE_MAX]; // NUL-terminated: the manifest's, then what the firmware passed
     struct boot_module module[BOOT_MODULES_MAX];
+    struct boot_cpu cpu[BOOT_CPUS_MAX];
+    struct boot_ioapic ioapic[BOOT_IOAPICS_MAX];
+    struct boot_isa_irq isa_irq[BOOT_ISA_IRQS];
+    struct boot_console console[BOOT_CONSOLES_MAX];
+    struct boot_ecam ecam[BOOT_ECAMS_MAX];
+    struct boot_segment segment[BOOT_SEGMENTS_MAX];   // the supervisor
+    uint8_t distance[BOOT_NODES_MAX][BOOT_NODES_MAX]; // between nodes; 10 is "here", 0 is not told
 };
 
 _Static_assert(sizeof(struct boot_memory) == 24, "layout of struct boot_memory");
 _Static_assert(sizeof(struct boot_module) == 80, "layout of struct boot_module");
+_Static_assert(sizeof(struct boot_segment) == 32, "layout of struct boot_segment");
+_Static_assert(sizeof(struct boot_register) == 16, "layout of struct boot_register");
+_Static_assert(sizeof(struct boot_console) == 32, "layout of struct boot_console");
+_Static_assert(sizeof(struct boot_power) == 48, "layout of struct boot_power");
 _Static_assert(offsetof(struct boot_info, framebuffer) == 64, "layout of struct boot_info");
-_Static_assert(offsetof(struct boot_info, module) == 600, "layout of struct boot_info");

@@ -9,8 +9,6 @@
 #include "arch/topology.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
-#include "drivers/acpi.h"
-#include "drivers/clock.h"
 #include "drivers/console.h"
 #include "drivers/ioapic.h"
 #include "drivers/power.h"
@@ -31,13 +29,21 @@
 #include "kernel/vcpu.h"
 #include "lib/string.h"
 
-#define MEMORY_RANGES_MAX 512u
-#define LAPIC_PAGE        0xfee00000ULL
+#define LAPIC_PAGE 0xfee00000ULL
+#define TSC_HZ_MIN 1000000u
 
 _Noreturn void kernel_main(const struct boot_info *info);
 
+// The boot application refuses a kernel of another version by this (docs/boot.md).
+__attribute__((section(".note.bulkhead"), used, aligned(4))) static const struct {
+    uint32_t owner_size, version_size, type;
+    char owner[12]; // padded to 4 bytes
+    uint32_t version;
+} boot_note = {sizeof(BOOT_NOTE_OWNER), sizeof(uint32_t), BOOT_NOTE_VERSION, BOOT_NOTE_OWNER,
+               BOOT_VERSION};
+
 static struct boot_info boot;
-static struct boot_memory memory_map[MEMORY_RANGES_MAX];
+static struct boot_memory memory_map[BOOT_MEMORY_MAX];
 static struct cpu early_cpu; // until the boot CPU has its own
 
 // Everything of the loader's that is still needed, before its memory is anyone's.
@@ -46,12 +52,16 @@ static void copy_boot_info(const struct boot_info *info) {
     boot.cmdline[sizeof(boot.cmdline) - 1] = '\0';
     log_is_batch = cmdline_has(boot.cmdline, "console=batch");
     log_set_mark(boot.cmdline);
+    power_init(&boot.power);
     log_power_off = power_off;
     log_panic_mode = console_panic_mode;
     if (boot.magic != BOOT_MAGIC || boot.version != BOOT_VERSION || boot.size != sizeof(boot))
         halt_machine("the boot application is of another version: copy the whole image again");
-    if (boot.memory_count > MEMORY_RANGES_MAX)
-        halt_machine("the firmware's memory map has too many ranges");
+    if (boot.memory_count > BOOT_MEMORY_MAX || boot.module_count > BOOT_MODULES_MAX ||
+        boot.cpu_count > BOOT_CPUS_MAX || boot.ioapic_count > BOOT_IOAPICS_MAX ||
+        boot.segment_count > BOOT_SEGMENTS_MAX || boot.thread_bits >= 32 ||
+        boot.tsc_hz < TSC_HZ_MIN)
+        halt_machine("what the boot application found is damaged: copy the whole image again");
     memcpy(memory_map, (const void *)boot.memory, boot.memory_count * sizeof(memory_map[0]));
 }
 
@@ -71,14 +81,21 @@ static void init_interrupts(void) {
     bool is_xapic = !cpu_features.has_x2apic;
     lapic_init(is_xapic ? space_map_device((hpa_t){LAPIC_PAGE}, PAGE_SIZE) : NULL);
     lapic_init_cpu();
-    ioapic_init();
+    ioapic_init(&boot);
     interrupt_init();
     interrupt_set_handler(VECTOR_CONSOLE, console_interrupt);
     if (console_has_uart() && !ioapic_route(UART_ISA_IRQ, VECTOR_CONSOLE, lapic_get_id()))
         log_line("COM1's interrupt cannot be routed: no typing at this console");
-    if (!clock_init())
-        halt_machine("no clock that Bulkhead knows: it needs the ACPI PM timer or an 8254");
+    if (!lapic_timer_init(tsc_hz))
+        halt_machine("the local APIC's timer stands still");
     pvtime_init();
+}
+
+static void init_clock(void) {
+    static const char *const names[] = {"?", "CPUID", "PM timer", "HPET", "8254"};
+    tsc_hz = boot.tsc_hz;
+    log_line("clock: TSC at %lu kHz by %s, within %u ppm", tsc_hz / 1000,
+             names[boot.tsc_source < ARRAY_COUNT(names) ? boot.tsc_source : 0], boot.tsc_error);
 }
 
 // The preflight report: what is there, what is missing, and what that costs.
@@ -95,6 +112,7 @@ static void report(void) {
     mitigation_report();
 }
 
+// Without it the machine runs all the same, and VMs are refused.
 static void init_virtualization(void) {
     const char *refusal = "this CPU has neither VT-x nor a firmware that shows it: Bulkhead needs "
                           "an Intel CPU with VT-x and EPT";
@@ -104,9 +122,10 @@ static void init_virtualization(void) {
         refusal = "AMD-V is not supported yet: Bulkhead needs an Intel CPU with VT-x and EPT";
     if (refusal == NULL)
         refusal = vmx_backend.cpu_init(cpu_current());
-    if (refusal != NULL)
-        halt_machine(refusal);
-    vcpu_backend = &vmx_backend;
+    if (refusal == NULL)
+        vcpu_backend = &vmx_backend;
+    else
+        log_line("no virtual machines: %s", refusal);
     cpu_current()->is_online = true;
 }
 
@@ -123,18 +142,19 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     paging_init(cpu_features.has_1g_pages);
     init_memory();
     group_init();
+    topology_init(boot.thread_bits);
     smp_init_boot_cpu();
     *(struct cpu **)(boot_stack_end - 8) = cpu_table[0];
     console_init(&boot.framebuffer);
     log_line("Bulkhead %s", BULKHEAD_VERSION);
-    acpi_init((hpa_t){boot.rsdp});
+    init_clock();
     init_interrupts();
     report();
     init_virtualization();
-    smp_start(acpi_info.cpu_apic_id, acpi_info.cpu_count);
-    log_line("%u of %u CPUs are up, on %u cores", cpu_count, MAX(acpi_info.cpu_count, 1),
+    smp_start(boot.cpu, boot.cpu_count);
+    log_line("%u of %u CPUs are up, on %u cores", cpu_count, MAX(boot.cpu_count, 1),
              topology_core_count());
-    system_init(entry_tsc);
+    system_init(&boot, entry_tsc);
     supervisor_start(&boot, &system_object);
     scheduler_run();
 }

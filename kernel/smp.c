@@ -155,7 +155,6 @@ static bool cpu_init_tables(struct cpu *cpu) {
 
 void smp_init_boot_cpu(void) {
     boot_cpu.apic_id = x86_cpuid(LEAF_FEATURES, 0).ebx >> 24;
-    topology_init(x86_cpuid);
     topology_add(&boot_cpu);
     cpu_table[0] = &boot_cpu;
     cpu_count = 1;
@@ -273,7 +272,7 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
     cpu_table[cpu_count++] = cpu;
 }
 
-void smp_start(const uint32_t *apic_ids, uint32_t count) {
+void smp_start(const struct boot_cpu *cpus, uint32_t count) {
     struct trampoline trampoline;
     if (count <= 1)
         return;
@@ -282,8 +281,8 @@ void smp_start(const uint32_t *apic_ids, uint32_t count) {
         return;
     }
     for (uint32_t i = 0; i < count && cpu_count < CPU_COUNT_MAX; i++)
-        if (apic_ids[i] != boot_cpu.apic_id)
-            start_one(&trampoline, apic_ids[i]);
+        if (cpus[i].apic_id != boot_cpu.apic_id)
+            start_one(&trampoline, cpus[i].apic_id);
     (void)space_process_destroy(&trampoline.pt, UINT64_MAX);
     frame_free(trampoline.frame, PAGE_SIZE);
 }

@@ -3,12 +3,13 @@
 #pragma once
 
 #include "arch/cpu.h"
+#include "include/boot.h"
 
-// The boot CPU's struct cpu, tables and idle thread.
+// The boot CPU's struct cpu, tables and idle thread. After topology_init.
 void smp_init_boot_cpu(void);
-// Starts the CPUs with these APIC IDs, one after the other; our own is skipped. One that does not
+// Starts these CPUs, one after the other, up to CPU_COUNT_MAX; our own is skipped. One that does not
 // come is named and left out.
-void smp_start(const uint32_t *apic_ids, uint32_t count);
+void smp_start(const struct boot_cpu *cpus, uint32_t count);
 
 // Runs `function` on `cpu` (which may be this one) and waits for it. It runs with interrupts off and
 // may take no lock that the caller holds.

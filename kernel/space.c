@@ -123,25 +123,17 @@ static bool kernel_map(uint64_t address, hpa_t frame, uint64_t size, uint32_t ri
     return frame_with_tables(&kernel_pt, address, frame, size, rights | PT_READ | PT_GLOBAL);
 }
 
-static void *map_physical(hpa_t base, uint64_t size, uint32_t rights) {
+void *space_map_device(hpa_t base, uint64_t size) {
     uint64_t offset = base.v % PAGE_SIZE;
     uint64_t length = align_up(size + offset, PAGE_SIZE);
     lock_take(&lock);
     uint64_t address = device_next;
     device_next += length + PAGE_SIZE; // an unmapped page between any two
-    bool is_mapped = kernel_map(address, (hpa_t){base.v - offset}, length, rights);
+    bool is_mapped = kernel_map(address, (hpa_t){base.v - offset}, length, PT_WRITE | PT_UNCACHED);
     lock_drop(&lock);
     if (!is_mapped)
         panic("no memory to map the device at 0x%lx", base.v);
     return (void *)(address + offset);
-}
-
-void *space_map_device(hpa_t base, uint64_t size) {
-    return map_physical(base, size, PT_WRITE | PT_UNCACHED);
-}
-
-const void *space_map_firmware(hpa_t base, uint64_t size) {
-    return map_physical(base, size, 0);
 }
 
 // Slots are never mapped twice: one whose mapping failed half-way is left behind.

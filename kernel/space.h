@@ -23,8 +23,6 @@ void space_unmap_direct(hpa_t base, uint64_t size);
 
 // Device registers, uncached, for good. Never fails: panics at boot when the window is used up.
 void *space_map_device(hpa_t base, uint64_t size);
-// Memory of the firmware's (ACPI tables), readable, for good.
-const void *space_map_firmware(hpa_t base, uint64_t size);
 
 // A kernel stack of CPU_STACK_SIZE with an unmapped guard below. Returns its top, or 0.
 uint64_t space_stack_alloc(struct quota *quota);

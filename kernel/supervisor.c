@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/supervisor.h. The kernel loads this one program; every other is the supervisor's to load.
+// See kernel/supervisor.h. The kernel starts this one program; every other is the supervisor's to load.
 #include "kernel/supervisor.h"
 
 #include "include/abi.h"
-#include "include/manifest.h"
 #include "kernel/group.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
@@ -11,7 +10,6 @@
 #include "kernel/quota.h"
 #include "kernel/space.h"
 #include "kernel/thread.h"
-#include "lib/elf.h"
 #include "lib/string.h"
 
 #define STACK_SIZE 32768ULL
@@ -27,15 +25,11 @@ static void must(bool is_done, const char *what) {
 static const char no_memory[] = "too little memory to start the supervisor";
 
 // Writes into a fresh memory object, which the kernel does not map, through the window.
-static void memory_fill(struct memory *memory, uint64_t offset, const uint8_t *bytes,
-                        uint64_t size) {
-    for (uint64_t done = 0; done < size;) {
-        uint64_t at = offset + done, in_page = at % PAGE_SIZE;
-        uint64_t step = MIN(size - done, PAGE_SIZE - in_page);
-        struct memory_run run = memory_get(memory, at);
-        hpa_t frame = {align_down(run.frame.v + at - run.offset, PAGE_SIZE)};
-        memcpy((uint8_t *)space_window(frame) + in_page, bytes + done, step);
-        done += step;
+static void memory_fill(struct memory *memory, const uint8_t *bytes, uint64_t size) {
+    for (uint64_t done = 0; done < size; done += PAGE_SIZE) {
+        struct memory_run run = memory_get(memory, done);
+        memcpy(space_window((hpa_t){run.frame.v + done - run.offset}), bytes + done,
+               MIN(size - done, PAGE_SIZE));
     }
     space_window_close();
 }
@@ -48,27 +42,17 @@ static struct memory *map_new(struct process *process, uint64_t address, uint64_
     return memory;
 }
 
-static uint64_t segment_rights(const struct elf_segment *segment) {
-    return ABI_RIGHT_READ | ((segment->flags & ELF_FLAG_WRITE) != 0 ? ABI_RIGHT_WRITE : 0) |
-           ((segment->flags & ELF_FLAG_EXECUTE) != 0 ? ABI_RIGHT_EXECUTE : 0);
-}
-
-static uint64_t load(struct process *process, const struct boot_module *module) {
-    struct elf_image image;
-    struct elf_segment segment;
-    const void *file = space_map_firmware((hpa_t){module->base}, module->size);
-    enum elf_error error = elf_check(&image, file, module->size);
-    if (error == ELF_OK)
-        error = elf_check_protected(&image, ABI_USER_BASE, ABI_USER_END);
-    must(error == ELF_OK, "supervisor.elf is damaged: copy the image to the disk again");
-    for (uint32_t cursor = 0; elf_segment(&image, &cursor, &segment);) {
-        uint64_t base = align_down(segment.virtual_address, PAGE_SIZE);
-        uint64_t end = align_up(segment.virtual_address + segment.memory_size, PAGE_SIZE);
-        struct memory *memory = map_new(process, base, end - base, segment_rights(&segment));
-        memory_fill(memory, segment.virtual_address - base, segment.bytes, segment.file_size);
+static void map_segments(struct process *process, const struct boot_info *boot) {
+    for (uint32_t i = 0; i < boot->segment_count; i++) {
+        const struct boot_segment *segment = &boot->segment[i];
+        struct memory *memory =
+            memory_create_module(quota_root(), (hpa_t){segment->base}, segment->size);
+        must(memory != NULL, no_memory);
+        must(process_map(process, memory, segment->address, 0, segment->size, segment->rights) ==
+                 ABI_OK,
+             "the supervisor cannot be mapped: copy the image to the disk again");
         object_unref(&memory->object);
     }
-    return image.entry;
 }
 
 static uint32_t give(struct process *process, struct object *object) {
@@ -81,9 +65,6 @@ static void give_modules(struct process *process, const struct boot_info *boot,
                          struct abi_start *start) {
     for (uint32_t i = 0; i < boot->module_count; i++) {
         const struct boot_module *module = &boot->module[i];
-        // The kernel has the supervisor's file mapped for good.
-        if (strcmp(module->name, MANIFEST_MODULE_SUPERVISOR) == 0)
-            continue;
         struct abi_start_module *to = &start->module[start->module_count++];
         struct memory *memory = memory_create_module(quota_root(), (hpa_t){module->base},
                                                      align_up(module->size, PAGE_SIZE));
@@ -94,20 +75,11 @@ static void give_modules(struct process *process, const struct boot_info *boot,
     }
 }
 
-static const struct boot_module *find_module(const struct boot_info *boot, const char *name) {
-    for (uint32_t i = 0; i < boot->module_count; i++)
-        if (strcmp(boot->module[i].name, name) == 0)
-            return &boot->module[i];
-    return NULL;
-}
-
 void supervisor_start(const struct boot_info *boot, struct object *system) {
     static struct abi_start start = {.version = ABI_VERSION};
-    const struct boot_module *module = find_module(boot, MANIFEST_MODULE_SUPERVISOR);
-    must(module != NULL, "supervisor.elf is missing: copy the image to the disk again");
     struct process *process = process_create(quota_root(), &group_root, NULL, 0);
     must(process != NULL, no_memory);
-    uint64_t entry = load(process, module);
+    map_segments(process, boot);
     struct memory *stack =
         map_new(process, STACK_TOP - STACK_SIZE, STACK_SIZE, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     object_unref(&stack->object);
@@ -121,9 +93,10 @@ void supervisor_start(const struct boot_info *boot, struct object *system) {
     give_modules(process, boot, &start);
     struct memory *page =
         map_new(process, ABI_START_ADDRESS, ABI_START_PAGES * PAGE_SIZE, ABI_RIGHT_READ);
-    memory_fill(page, 0, (const uint8_t *)&start, sizeof(start));
+    memory_fill(page, (const uint8_t *)&start, sizeof(start));
     object_unref(&page->object);
-    must(thread_create(process, entry, STACK_TOP, ABI_START_ADDRESS, ABI_CPU_ANY) == ABI_OK,
+    must(thread_create(process, boot->supervisor_entry, STACK_TOP, ABI_START_ADDRESS,
+                       ABI_CPU_ANY) == ABI_OK,
          no_memory);
     object_unref(&process->object);
 }

@@ -123,7 +123,8 @@ void vcpu_evict(void) {
     struct vcpu *vcpu = cpu_current()->loaded_vcpu;
     if (vcpu != NULL)
         unload_here(vcpu);
-    vcpu_backend->forget(); // another CPU may have had it unloaded before
+    if (vcpu_backend != NULL)
+        vcpu_backend->forget(); // another CPU may have had it unloaded before
 }
 
 static bool vcpu_destroy(struct object *object) {

@@ -231,11 +231,12 @@ def refusal_job(name, options, expected):
         vm = {"name": "hello", "vcpus": 1, "memory": "8M"}
         vm["kernel"] = str(BUILD / "guests" / "tiny" / "hello.elf")
         boot = run_machine(context, context.log.stem, [vm], options, 120)
-        halted = [line for line in boot.host if line.startswith("halted: ")]
-        if boot.status != 3 or not halted:
-            problem = f"exit status {boot.status}, not 3 behind a line 'halted': {boot.complaint}"
-        elif expected not in halted[0]:
-            problem = f"'{halted[0]}' does not name {expected}"
+        why = [line for line in boot.host if line.startswith("no virtual machines: ")]
+        refused = [line for line in boot.host if line.startswith("vm hello: refused: ")]
+        if boot.status != 1 or not why or not refused:
+            problem = f"exit status {boot.status}, not 1 behind a VM refused: {boot.complaint}"
+        elif expected not in why[0]:
+            problem = f"'{why[0]}' does not name {expected}"
         else:
             problem = None
         return [verdict(name, problem)]

@@ -26,6 +26,7 @@ TIMEOUT = 900
 SKIP_STATUS = 77
 # A target's number of runs, and the longest input.
 FUZZ_RUNS = {
+    "acpi": (300_000, 600),
     "decode": (1_000_000, 64),
     "emulate": (200_000, 1000),
     "exit": (200_000, 600),

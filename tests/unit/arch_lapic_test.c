@@ -1,5 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/lapic: which CPUs can be reached. In xAPIC mode an ID of 256 would be cut to 0, the boot CPU's, and 255 is everybody.
+// arch/lapic: which CPUs can be reached, and the rate of the timer. In xAPIC mode an ID of 256 would be cut to 0, the
+// boot CPU's, and 255 is everybody.
+#include "arch/x86.h"
+#define x86_rdtsc    lapic_test_rdtsc
+#define x86_rdmsr    lapic_test_rdmsr
+#define x86_wrmsr    lapic_test_wrmsr
+#define cpu_features lapic_test_cpu_features
+static uint64_t lapic_test_rdtsc(void);
+static uint64_t lapic_test_rdmsr(uint32_t msr);
+static void lapic_test_wrmsr(uint32_t msr, uint64_t value);
+struct cpu_features cpu_features;
+
 // Other tests of this binary have stand-ins of these names.
 #define lapic_eoi         tested_lapic_eoi
 #define lapic_send_vector tested_lapic_send_vector
@@ -8,6 +19,35 @@
 #include "arch/lapic.c"
 
 #include <criterion/criterion.h>
+
+#define READ_TIME 100u
+#define SMI_TIME  1000000u
+
+static struct {
+    uint64_t tsc, tsc_hz, timer_hz, start;
+    uint64_t initial, lvt;
+    uint32_t reads;
+} sim;
+
+static uint64_t lapic_test_rdtsc(void) {
+    return sim.tsc += 20;
+}
+static uint64_t lapic_test_rdmsr(uint32_t msr) {
+    cr_assert_eq(msr, MSR_X2APIC_FIRST + LAPIC_TIMER_CURRENT / 16);
+    sim.tsc += READ_TIME / 2;
+    uint64_t count = sim.initial - (uint64_t)((unsigned __int128)(sim.tsc - sim.start) *
+                                              sim.timer_hz / sim.tsc_hz);
+    sim.tsc += READ_TIME / 2 + (sim.reads++ % 3 == 1 ? SMI_TIME : 0);
+    return count;
+}
+static void lapic_test_wrmsr(uint32_t msr, uint64_t value) {
+    if (msr == MSR_X2APIC_FIRST + LAPIC_TIMER_INITIAL / 16) {
+        sim.initial = value;
+        sim.start = sim.tsc;
+    }
+    if (msr == MSR_X2APIC_FIRST + LAPIC_LVT_TIMER / 16)
+        sim.lvt = value;
+}
 
 Test(arch_lapic, only_ids_that_fit_are_reached) {
     static uint32_t registers[1024];
@@ -20,4 +60,32 @@ Test(arch_lapic, only_ids_that_fit_are_reached) {
     mmio = NULL; // x2APIC
     cr_assert(lapic_can_reach(255));
     cr_assert(lapic_can_reach(4096));
+}
+
+// The timer's rate is measured by the TSC, while an SMI falls into some of the readings.
+Test(arch_lapic, timer_is_measured_by_the_tsc) {
+    static const uint64_t rates[] = {1000000, 25000000, 100000000, 1000000000};
+    for (size_t i = 0; i < ARRAY_COUNT(rates); i++) {
+        mmio = NULL;
+        sim.tsc_hz = 2400000000;
+        sim.timer_hz = rates[i];
+        sim.reads = 0;
+        cpu_features.has_tsc_deadline = false;
+        cr_assert(lapic_timer_init(sim.tsc_hz));
+        uint64_t apart = timer_rate > rates[i] ? timer_rate - rates[i] : rates[i] - timer_rate;
+        cr_assert_leq(apart, rates[i] / 1000, "%lu, not %lu", timer_rate, rates[i]);
+        cr_assert_eq(sim.initial, 0);
+        cr_assert_eq(sim.lvt, VECTOR_TIMER); // not masked any more
+    }
+    sim.timer_hz = 0;
+    cr_assert_not(lapic_timer_init(sim.tsc_hz));
+}
+
+Test(arch_lapic, timer_on_the_deadline_is_not_measured) {
+    mmio = NULL;
+    sim.reads = 0;
+    cpu_features.has_tsc_deadline = true;
+    cr_assert(lapic_timer_init(2400000000));
+    cr_assert_eq(sim.reads, 0);
+    cr_assert_eq(sim.lvt, VECTOR_TIMER | LVT_TIMER_DEADLINE);
 }

@@ -101,3 +101,54 @@ Test(boot_map, any_overlap_gives_the_highest_type) {
         cr_assert_arr_eq(seen, expected, sizeof(seen));
     }
 }
+
+static void add_affinity(struct boot_acpi *acpi, uint64_t page, uint64_t pages, uint32_t node) {
+    acpi->affinity[acpi->affinity_count++] =
+        (struct boot_affinity){page * BOOT_PAGE_SIZE, pages * BOOT_PAGE_SIZE, node};
+}
+
+static void expect_range(const struct boot_memory *range, uint64_t page, uint64_t pages,
+                         uint32_t node) {
+    cr_assert_eq(range->base, page * BOOT_PAGE_SIZE);
+    cr_assert_eq(range->length, pages * BOOT_PAGE_SIZE);
+    cr_assert_eq(range->node, node);
+}
+
+Test(boot_map, ranges_are_cut_where_the_node_changes) {
+    struct boot_memory map[8] = {range(0, 16, BOOT_MEMORY_FREE), range(16, 16, BOOT_MEMORY_DEVICE),
+                                 range(32, 16, BOOT_MEMORY_MODULE)};
+    struct boot_acpi acpi = {.affinity_count = 0};
+    add_affinity(&acpi, 40, 24, 1);
+    add_affinity(&acpi, 4, 36, 0);
+    cr_assert_eq(boot_map_nodes(map, 3, 8, &acpi), 5);
+    expect_range(&map[0], 0, 4, BOOT_NODE_NONE);
+    expect_range(&map[1], 4, 12, 0);
+    expect_range(&map[2], 16, 16, BOOT_NODE_NONE); // no RAM
+    expect_range(&map[3], 32, 8, 0);
+    expect_range(&map[4], 40, 8, 1);
+    cr_assert_eq(map[4].type, BOOT_MEMORY_MODULE);
+}
+
+// A page is of one node, and no range is lost when there is no room to cut it.
+Test(boot_map, nodes_change_at_pages_and_within_the_room) {
+    struct boot_memory map[2] = {range(0, 16, BOOT_MEMORY_FREE)};
+    struct boot_acpi acpi = {.affinity_count = 0};
+    acpi.affinity[acpi.affinity_count++] = (struct boot_affinity){0, 0x1800, 3};
+    add_affinity(&acpi, 8, 8, 4);
+    cr_assert_eq(boot_map_nodes(map, 1, 2, &acpi), 2);
+    expect_range(&map[0], 0, 2, 3);
+    expect_range(&map[1], 2, 14, BOOT_NODE_NONE);
+}
+
+Test(boot_map, smallest_free_ranges_are_left_off) {
+    struct boot_memory map[] = {range(0, 1, BOOT_MEMORY_LOADER), range(2, 3, BOOT_MEMORY_FREE),
+                                range(8, 1, BOOT_MEMORY_FREE),   range(10, 1, BOOT_MEMORY_ACPI),
+                                range(12, 9, BOOT_MEMORY_FREE),  range(30, 2, BOOT_MEMORY_FREE)};
+    cr_assert_eq(boot_map_bound(map, 6, 6), 6);
+    cr_assert_eq(boot_map_bound(map, 6, 4), 4);
+    cr_assert_eq(map[1].base, 2 * BOOT_PAGE_SIZE);
+    cr_assert_eq(map[2].type, BOOT_MEMORY_ACPI);
+    cr_assert_eq(map[3].base, 12 * BOOT_PAGE_SIZE);
+    cr_assert_eq(boot_map_bound(map, 4, 1), 1);
+    cr_assert_eq(map[0].type, BOOT_MEMORY_LOADER);
+}

@@ -6,8 +6,8 @@
 #define x86_outb             prt_test_outb
 #define x86_outsb            prt_test_outsb
 #define x86_outw             prt_test_outw
-#define acpi_info            prt_test_acpi_info
 #define console_drain        prt_test_console_drain
+#define power_init           prt_test_power_init
 #define power_off            prt_test_power_off
 #define power_reset          prt_test_power_reset
 #define uart_init            prt_test_uart_init
@@ -29,9 +29,10 @@ static void prt_test_outsb(uint16_t port, const uint8_t *bytes, size_t count);
 #include "drivers/uart.c"
 
 #include <criterion/criterion.h>
+#include <setjmp.h>
 #include <string.h>
 
-struct acpi_info acpi_info;
+static struct boot_power power;
 
 static struct {
     struct {
@@ -40,8 +41,9 @@ static struct {
     uint32_t write_count;
     uint16_t pm1[2]; // at 0x604 and 0x704
     uint8_t uart[8], divisor[2];
-    bool has_uart, is_drained;
+    bool has_uart, is_drained, is_leaving;
 } ports;
+static jmp_buf left; // by the first write, when ports.is_leaving
 
 static void record(uint16_t port, uint16_t value) {
     if (ports.write_count < ARRAY_COUNT(ports.write)) {
@@ -64,7 +66,9 @@ static uint16_t prt_test_inw(uint16_t port) {
 }
 static void prt_test_outb(uint16_t port, uint8_t value) {
     record(port, value);
-    if (port == acpi_info.smi_command_port && port != 0)
+    if (ports.is_leaving)
+        longjmp(left, 1);
+    if (port == power.smi_command && port != 0)
         ports.pm1[0] |= PM1_SCI_EN;
     if (port < COM1 || port >= COM1 + 8)
         return;
@@ -87,11 +91,12 @@ void console_drain(void) {
 
 static void prt_test_setup(void) {
     memset(&ports, 0, sizeof(ports));
-    memset(&acpi_info, 0, sizeof(acpi_info));
-    acpi_info.has_s5 = true;
-    acpi_info.s5_type_a = 5;
-    acpi_info.s5_type_b = 3;
-    acpi_info.pm1a_control_port = 0x604;
+    memset(&power, 0, sizeof(power));
+    power_init(&power);
+    power.has_s5 = true;
+    power.s5_type_a = 5;
+    power.s5_type_b = 3;
+    power.pm1a_control = 0x604;
     ports.pm1[0] = PM1_SCI_EN | PM1_SLP_TYP_MASK;
     ports.has_uart = true;
     ports.uart[UART_LSR] = LSR_ROOM | LSR_IDLE;
@@ -114,7 +119,7 @@ Test(drivers_ports, power_off_writes_type_then_enable) {
 }
 
 Test(drivers_ports, power_off_writes_both_registers) {
-    acpi_info.pm1b_control_port = 0x704;
+    power.pm1b_control = 0x704;
     cr_assert_not(power_off());
     expect_write(0, 0x604, 1 | 5 << 10);
     expect_write(1, 0x704, 3 << 10);
@@ -124,18 +129,38 @@ Test(drivers_ports, power_off_writes_both_registers) {
 
 Test(drivers_ports, power_off_leaves_legacy_mode) {
     ports.pm1[0] = 0;
-    acpi_info.smi_command_port = 0xb2;
-    acpi_info.acpi_enable_value = 0xf1;
+    power.smi_command = 0xb2;
+    power.acpi_enable = 0xf1;
     cr_assert_not(power_off());
     expect_write(0, 0xb2, 0xf1);
     expect_write(2, 0x604, 1 | 5 << 10 | 1 << 13);
 }
 
 Test(drivers_ports, power_off_without_tables_only_says_no) {
-    acpi_info.has_s5 = false;
+    power.has_s5 = false;
     cr_assert_not(power_off());
     cr_assert_eq(ports.write_count, 0);
     cr_assert(ports.is_drained);
+}
+
+// What reset writes first. It never comes back.
+static void expect_reset(uint16_t port, uint8_t value) {
+    ports.write_count = 0;
+    ports.is_leaving = true;
+    if (setjmp(left) == 0)
+        power_reset();
+    expect_write(0, port, value);
+    cr_assert(ports.is_drained);
+}
+
+Test(drivers_ports, reset_uses_the_register_where_it_is_a_port) {
+    power.reset = (struct boot_register){.address = 0x480, .space = BOOT_SPACE_IO};
+    power.reset_value = 0xfe;
+    expect_reset(0x480, 0xfe);
+    power.reset.space = BOOT_SPACE_MEMORY;
+    expect_reset(RESET_CONTROL, RESET_CONTROL_ARM);
+    power.reset = (struct boot_register){.space = BOOT_SPACE_IO};
+    expect_reset(RESET_CONTROL, RESET_CONTROL_ARM);
 }
 
 static void prt_test_outsb(uint16_t port, const uint8_t *bytes, size_t count) {

@@ -11,7 +11,6 @@
 #define space_map_direct      space_test_map_direct
 #define space_unmap_direct    space_test_unmap_direct
 #define space_map_device      space_test_map_device
-#define space_map_firmware    space_test_map_firmware
 #define space_stack_alloc     space_test_stack_alloc
 #define space_stack_free      space_test_stack_free
 #define space_cpu_init        space_test_cpu_init

@@ -527,6 +527,13 @@ Test(kernel_vcpu, evicted_is_in_memory_before_the_processor_forgets) {
     cr_expect_eq(paper.forgets, 2, "another CPU may have taken it out before");
 }
 
+// Processes change domains on a machine that cannot run a VM, too.
+Test(kernel_vcpu, without_a_backend_there_is_nothing_to_evict) {
+    vcpu_backend = NULL;
+    vcpu_evict();
+    cr_expect_eq(paper.forgets, 0);
+}
+
 // ---- whose it is --------------------------------------------------------------------------------
 
 Test(kernel_vcpu, owned_is_run_by_its_owner_alone) {

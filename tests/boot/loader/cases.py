@@ -17,6 +17,21 @@ def pattern(size, seed):
     return (period * (size // len(period) + 1))[:size]
 
 
+TEXT, DATA = 0x400000, 0x410000
+
+
+def supervisor(size, seed):
+    """An ELF file with code at TEXT, and at DATA + 0x123 data in front of as many zeroes."""
+    data = pattern(size, seed)
+    at = 64 + 2 * 56
+    header = b"\x7fELF\2\1\1" + bytes(9)
+    header += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, TEXT + at, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    text = struct.pack("<IIQQQQQQ", 1, 5, 0, TEXT, TEXT, at + 16, at + 16, 4096)
+    place = DATA + 0x123
+    more = struct.pack("<IIQQQQQQ", 1, 6, at + 16, place, place, size, 2 * size, 1)
+    return header + text + more + b"\xcc" * 16 + data
+
+
 class Patched:
     """A copy of the kernel with fields changed in place."""
 
@@ -45,7 +60,7 @@ class Cases:
 
     def __init__(self, kernel):
         self.kernel = kernel
-        self.supervisor = pattern(70000, 3)
+        self.supervisor = supervisor(70000, 3)
         self.files = {}
         self.expected = []  # (name, text that the one line must contain)
 
@@ -115,6 +130,33 @@ class Cases:
         node = module("vmm.elf", path, size=disk.cells(size))
         case("memory-module", f"too little memory for {path} ({size // 1024} KiB): give", node)
 
+    def add_supervisors(self):
+        def case(name, expected, elf):
+            node = self.put(name, "supervisor.elf", elf)
+            self.add(name, expected, disk.manifest([self.good()[0], node]))
+
+        def segment(index, field, form, value):
+            return Patched(self.supervisor).segment(index, field, form, value).done()
+
+        name = "\\cases\\supervisor-text\\supervisor.elf"
+        case("supervisor-text", f"{name} is no ELF file: {COPY}", b"#!/bin/sh\n" * 100)
+        case("supervisor-cut", "supervisor.elf is cut off", self.supervisor[:-1])
+        case("supervisor-wx", "has a segment both writable", segment(0, 4, "I", 7))
+        kernel = 0xFFFFFFFF80000000
+        case("supervisor-high", "has a segment outside", segment(1, 16, "Q", kernel))
+        case("supervisor-low", "has a segment outside", segment(0, 16, "Q", 0))
+        many = Patched(self.supervisor + bytes(10 * 56)).put(32, "Q", len(self.supervisor))
+        many.put(56, "H", 10)
+        for index in range(10):
+            place = TEXT + 0x1000 * index
+            fields = struct.pack("<IIQQQQQQ", 1, 5, 0, place, place, 0x200, 0x200, 1)
+            start = len(self.supervisor) + index * 56
+            many.elf[start : start + 56] = fields
+        case("supervisor-many", "has more than 8 segments", many.done())
+        path = self.path("memory-supervisor", "supervisor.elf")
+        large = segment(1, 40, "Q", 400 * MIB)
+        case("memory-supervisor", f"too little memory to lay out {path} (4096", large)
+
     def add_kernels(self):
         def case(name, expected, elf):
             node = self.put(name, "kernel.elf", elf)
@@ -137,7 +179,7 @@ class Cases:
         case("kernel-low", "has a segment outside", segment(0, 16, "Q", 0xFFFFFFFF00000000))
         case("kernel-overlap", "has segments that overlap", segment(0, 40, "Q", 0x8000))
         other = Patched(self.kernel).version(9).done()
-        case("kernel-version", "has boot version 9, this loader has 1", other)
+        case("kernel-version", "has boot version 9, this loader has 2", other)
         case("kernel-no-note", "kernel.elf has no boot version", segment(3, 0, "I", 0))
         path = self.path("memory-kernel", "kernel.elf")
         large = segment(2, 40, "Q", 400 * MIB)
