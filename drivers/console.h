@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host's console: COM1 both ways, and the framebuffer for the kernel's own lines. A machine may
-// lack either; what is written is dropped then.
+// lack either; what is written is dropped then. Guests' bytes come from the supervisor
+// (supervisor/console.c).
 //
 // Locks: one of rank LOCK_CONSOLE; it is held only here, and never while an event is signalled.
 #pragma once

@@ -30,18 +30,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ABI_VERSION       1u
-#define ABI_CONSOLE_MAX   512u // bytes
-#define ABI_PAGE          4096u
-#define ABI_STUB_ADDRESS  0x1000u // the page of code that enters the kernel
-#define ABI_START_ADDRESS 0x2000u // the supervisor's struct abi_start, read-only
-#define ABI_START_PAGES   3u
-#define ABI_USER_BASE     0x10000u          // mappings of processes lie from here
-#define ABI_USER_END      0x7fffffff0000ULL // to here
-#define ABI_SKEWED_MAX    0x4000000u        // the largest mapping by small pages: ABI_PROCESS_MAP
-#define ABI_FOREVER       UINT64_MAX        // a deadline that never comes
-#define ABI_CPU_ANY       UINT32_MAX        // the kernel chooses
-#define ABI_CPUS_MAX      256u
+#define ABI_VERSION         1u
+#define ABI_CONSOLE_MAX     512u // bytes
+#define ABI_PAGE            4096u
+#define ABI_STUB_ADDRESS    0x1000u // the page of code that enters the kernel
+#define ABI_START_ADDRESS   0x2000u // the supervisor's struct abi_start, read-only
+#define ABI_START_PAGES     3u
+#define ABI_USER_BASE       0x10000u          // mappings of processes lie from here
+#define ABI_USER_END        0x7fffffff0000ULL // to here
+#define ABI_SMALL_PAGES_MAX 0x4000000u        // the largest mapping by small pages: ABI_PROCESS_MAP
+#define ABI_FOREVER         UINT64_MAX        // a deadline that never comes
+#define ABI_CPU_ANY         UINT32_MAX        // the kernel chooses
+#define ABI_CPUS_MAX        256u
 
 enum abi_error {
     ABI_OK = 0,
@@ -284,7 +284,7 @@ enum vcpu_failure {
     VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address
 };
 
-// vcpu_page.dirty: what the VMM changed since the exit and the kernel has to take over.
+// vcpu_page.dirty: what the VMM changed since the exit and the kernel has to take.
 enum vcpu_dirty {
     VCPU_DIRTY_RIP = 1u << 0, // also ends blocking by STI and MOV SS: the instruction is done
     VCPU_DIRTY_RSP = 1u << 1,
@@ -372,7 +372,7 @@ struct vcpu_walk {
 };
 
 // One page shared by the kernel and the VMM. The guest's general registers always live here; RIP, RSP
-// and RFLAGS are valid after every exit and taken over when their dirty bit is set. The VMM may write
+// and RFLAGS are valid after every exit and taken when their dirty bit is set. The VMM may write
 // whatever it likes: the kernel treats all of it as the guest's.
 struct vcpu_page {
     uint64_t gpr[16]; // RAX RCX RDX RBX RSP RBP RSI RDI R8..R15

@@ -74,7 +74,7 @@ CALL(7, PROCESS_CREATE, process_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE | 
      NOTIFY(event), U64(mask), OWN(group, GROUP, ABI_RIGHT_CREATE))
 
 // Maps memory[offset, offset+size) at `address` of the process with READ, READ|WRITE or
-// READ|EXECUTE. Nothing may be mapped there yet. Above ABI_SKEWED_MAX bytes, `address` and `offset`
+// READ|EXECUTE. Nothing may be mapped there yet. Above ABI_SMALL_PAGES_MAX bytes, `address` and `offset`
 // have to differ by a multiple of 2 MiB, so that large pages map them. Errors: EXISTS, MEMORY.
 CALL(8, PROCESS_MAP, process_map, OWN(process, PROCESS, ABI_RIGHT_MANAGE), MAPPED(memory),
      U64(address), U64(offset), U64(size), U64(rights))

@@ -42,12 +42,12 @@ struct object *object_first_listed(void) {
 }
 
 // One step of the youngest, which stays the youngest: what dies with it waits until it is gone. True: it is.
-static bool bury_step(struct thread *self) {
+static bool destroy_step(struct thread *self) {
     struct object *object = self->dying;
     self->dying = object->next_dying;
-    self->is_burying = true;
+    self->is_destroying = true;
     bool is_gone = object->kind->destroy(object);
-    self->is_burying = false;
+    self->is_destroying = false;
     if (is_gone)
         return true;
     object->next_dying = self->dying;
@@ -64,12 +64,12 @@ void object_unref(struct object *object) {
     struct object *rest = self->dying; // may be of what an interrupt came into
     object->next_dying = rest;
     self->dying = object;
-    for (unsigned i = 0; i < AT_ONCE && !self->is_burying && self->dying != rest; i++)
-        if (!bury_step(self))
+    for (unsigned i = 0; i < AT_ONCE && !self->is_destroying && self->dying != rest; i++)
+        if (!destroy_step(self))
             return; // it is large
 }
 
-void object_take_over(struct thread *dead) {
+void object_inherit(struct thread *dead) {
     struct thread *self = thread_current();
     while (dead->dying != NULL) {
         struct object *object = dead->dying;
@@ -79,9 +79,9 @@ void object_take_over(struct thread *dead) {
     }
 }
 
-void object_bury(void) {
+void object_finish(void) {
     while (thread_current()->dying != NULL) {
-        (void)bury_step(thread_current());
+        (void)destroy_step(thread_current());
         thread_preempt();
     }
 }

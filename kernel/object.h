@@ -49,9 +49,9 @@ static inline void object_ref(struct object *object) {
 }
 void object_unref(struct object *object);
 // The rest of what the current thread let die. Holds no lock, and may come back on another CPU.
-void object_bury(void);
+void object_finish(void);
 // What a thread that has ended still had to destroy is the current one's now.
-void object_take_over(struct thread *dead);
+void object_inherit(struct thread *dead);
 
 // The list that the auditor goes through: quotas, memory, processes and VMs, from when they are whole until
 // they hold nothing any more. To be read while all other CPUs stand still.

@@ -105,7 +105,7 @@ static bool teardown_step(struct process *process) {
 static void teardown(struct process *process) {
     while (!teardown_step(process))
         thread_preempt();
-    object_bury();
+    object_finish();
 }
 
 static bool process_destroy(struct object *object) {

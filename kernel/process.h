@@ -60,7 +60,7 @@ bool process_fault(struct process *process, uint64_t address, uint64_t right);
 // The page that all processes share, at ABI_STUB_ADDRESS.
 hpa_t process_stub_frame(void);
 
-// Handles. handle_put consumes a reference in any case and returns the number or a negated error.
+// Handles. handle_put takes a reference in any case and returns the number or a negated error.
 int64_t handle_put(struct process *process, const struct handle *handle);
 static inline int64_t handle_insert(struct process *process, struct object *object,
                                     uint64_t rights) {

@@ -112,8 +112,8 @@ static bool make_room(struct region_list *list, struct place *place) {
 }
 
 int region_insert(struct region_list *list, const struct region *region) {
-    bool is_skewed = !is_aligned(region->base - region->offset, SIZE_2M);
-    if (is_skewed && region->size > ABI_SKEWED_MAX)
+    bool needs_small_pages = !is_aligned(region->base - region->offset, SIZE_2M);
+    if (needs_small_pages && region->size > ABI_SMALL_PAGES_MAX)
         return ABI_ERROR_ARGUMENT;
     struct place place = find_place(list, region->base);
     const struct region *next = region_at(list, place);

@@ -45,7 +45,7 @@ struct region *region_next(const struct region_list *list, uint64_t address);
 // NULL: nothing is mapped at `address`.
 struct region *region_find(const struct region_list *list, uint64_t address);
 // Takes a reference to the memory. 0, ABI_ERROR_EXISTS or ABI_ERROR_MEMORY; ABI_ERROR_ARGUMENT for more than
-// ABI_SKEWED_MAX that large pages cannot map: whoever unmaps it walks each leaf.
+// ABI_SMALL_PAGES_MAX that large pages cannot map: whoever unmaps it walks each leaf.
 int region_insert(struct region_list *list, const struct region *region);
 // The region that is exactly [base, base+size), taken out of the list; its reference passes to the
 // caller. False: there is none.

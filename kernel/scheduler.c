@@ -296,7 +296,7 @@ static void give_away(struct scheduler *s, struct cpu *self) {
 }
 
 // True: a thread that waited elsewhere is in our queue now.
-static bool take_over(struct cpu *self) {
+static bool steal(struct cpu *self) {
     if (group_is_dedicated(self))
         return false;
     for (uint32_t n = 1; n < cpu_count; n++) {
@@ -342,12 +342,12 @@ void scheduler_init_cpu(struct cpu *cpu) {
 }
 
 // A thread that ended cannot free the stack it stood on; who comes after it does.
-static void bury(struct scheduler *s) {
+static void free_dead(struct scheduler *s) {
     struct thread *dead = s->dead;
     if (dead == NULL)
         return;
     s->dead = NULL;
-    object_take_over(dead);
+    object_inherit(dead);
     struct process *process = dead->process;
     struct quota *quota = process->quota;
     object_ref(&quota->object);
@@ -375,7 +375,7 @@ static void end_switch(void) {
     __atomic_store_n(&previous->is_on_cpu, 0, __ATOMIC_RELEASE);
     if (idle != NULL)
         request(idle);
-    bury(s);
+    free_dead(s);
 }
 
 // What the last domain left in registers goes to memory first: behind the barrier nothing touches it. Of a core with
@@ -543,7 +543,7 @@ static void schedule(enum runqueue_place place) {
     struct thread *next = take_next(s, cpu);
     if (next == NULL && cpu_count > 1) {
         lock_drop(&s->lock);
-        bool has_taken = take_over(cpu);
+        bool has_taken = steal(cpu);
         lock_take(&s->lock);
         if (has_taken || s->queue.count > 0)
             next = take_next(s, cpu);
@@ -578,7 +578,7 @@ _Noreturn void scheduler_run(void) {
     of(cpu_current())->queue.slice = tsc_hz / SLICES_A_SECOND;
     for (;;) {
         schedule(RUNQUEUE_BEHIND);
-        object_bury();
+        object_finish();
         // An interrupt between this look and HLT is taken after HLT has begun, and ends it.
         if (__atomic_load_n(&cpu_current()->pending, __ATOMIC_ACQUIRE) == 0)
             x86_sti_hlt_cli();

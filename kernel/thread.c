@@ -123,7 +123,7 @@ static _Noreturn void leave(void) {
         thread_set_vcpu(self, NULL); // from here on nobody posts to it through this thread
         vcpu_release(vcpu);
     }
-    object_bury();
+    object_finish();
     scheduler_leave_space();
     process_leave(self->process, self);
     scheduler_exit();
@@ -148,7 +148,7 @@ void thread_add_usage(const struct thread *thread, struct abi_usage *usage) {
 void trap_after_call(void) {
     const struct thread *self = thread_current();
     if (self->dying != NULL)
-        object_bury();
+        object_finish();
     if (scheduler_is_wanted())
         scheduler_check();
     if (thread_is_doomed(self))

@@ -41,7 +41,7 @@ struct thread {
     uint32_t is_on_cpu;          // somebody still stands on its stack [a]
     uint32_t is_interrupted;     // atomic: leave waits, look at the process
     struct object *dying;        // what it has to destroy, see kernel/object.h
-    bool is_burying;             // it is about that
+    bool is_destroying;          // it is about that
     struct timer timeout;
     struct vcpu *vcpu; // that this thread runs; referenced; written with process->lock
 

@@ -208,7 +208,7 @@ static void take_injection(struct vcpu *vcpu) {
 }
 
 // False: a step was asked for, which this processor cannot do.
-static bool take_over(struct vcpu *vcpu, uint32_t dirty) {
+static bool take_changes(struct vcpu *vcpu, uint32_t dirty) {
     const uint32_t registers = VCPU_DIRTY_RIP | VCPU_DIRTY_RSP | VCPU_DIRTY_RFLAGS;
     vcpu->page->dirty = 0;
     if ((dirty & registers) != 0)
@@ -280,8 +280,8 @@ static void deliver_nmi(struct vcpu *vcpu) {
     __atomic_fetch_sub(&vcpu->nmi_count, count - left, __ATOMIC_RELAXED);
 }
 
-// The one consumer of the pending bits. True: back to the VMM, page->exit is filled.
-static bool consume(struct vcpu *vcpu) {
+// Only here are the pending bits taken. True: back to the VMM, page->exit is filled.
+static bool take_pending(struct vcpu *vcpu) {
     uint32_t bits = __atomic_exchange_n(&vcpu->pending, 0, __ATOMIC_ACQUIRE);
     uint64_t generation = __atomic_load_n(&vcpu->vm->npt_generation, __ATOMIC_ACQUIRE);
     if (vcpu->npt_generation_seen != generation) {
@@ -370,7 +370,7 @@ static bool prepare(struct vcpu *vcpu) {
             give_way(vcpu, GIVE_WAY_TURN);
         if (thread_is_doomed(thread_current()))
             return leave_with(vcpu, VCPU_EXIT_KICKED);
-        if (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) != 0 && consume(vcpu))
+        if (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) != 0 && take_pending(vcpu))
             return true;
         if (vcpu->activity == VCPU_ACTIVE)
             return false;
@@ -439,7 +439,7 @@ int vcpu_run(struct vcpu *vcpu) {
     uint32_t dirty = __atomic_load_n(&vcpu->page->dirty, __ATOMIC_RELAXED);
     if (__builtin_expect(vcpu_first_entry_tsc == 0, 0))
         vcpu_first_entry_tsc = x86_rdtsc();
-    if (dirty == 0 || take_over(vcpu, dirty))
+    if (dirty == 0 || take_changes(vcpu, dirty))
         run_loop(vcpu);
     else
         error = ABI_ERROR_UNSUPPORTED;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A virtual CPU. The life of one is the loop in vcpu_run (kernel/vcpu.c): take over what the VMM
-// changed; consume the pending bits; enter the guest, which is a function that returns; handle the
-// exit, which says what happens next.
+// A virtual CPU. The life of one is vcpu_run (kernel/vcpu.c): take what the VMM changed, then a loop:
+// take the pending bits, and enter the guest. Entering is a function that returns, with what happens
+// next. The backend's own loop inside it handles the exits, and enters again while nothing is pending.
 //
 // One way in: whoever wants something of a vCPU sets a bit in `pending` and kicks it. Only vcpu_run
-// consumes the bits, last thing before entry.
+// takes the bits, last thing before entry.
 //
 // Ownership: [o] fields belong to the owner thread (the one that calls vcpu_run), [a] are atomic, [c]
 // constant after creation.
@@ -107,7 +107,7 @@ struct vcpu_backend {
     void (*vcpu_destroy)(struct vcpu *vcpu);
 
     // Makes the VMCS current, loads what vCPUs share with nothing else (FPU, debug registers,
-    // system-call MSRs), and takes over from the CPU and the calling thread what an exit restores: so
+    // system-call MSRs), and takes from the CPU and the calling thread what an exit restores: so
     // on the owner thread, with its address space active. unload is the reverse, on any thread of
     // that CPU; it leaves all state in memory. Neither touches vcpu->loaded_on or cpu->loaded_vcpu.
     void (*load)(struct vcpu *vcpu);
@@ -118,7 +118,7 @@ struct vcpu_backend {
 
     // Owner thread. Enters the guest, handles the exit and says what happens next; may enter again by
     // itself as long as nothing is pending for the vCPU or for this CPU, so that EXIT_RETRY means to
-    // look at both. The caller has consumed all pending bits. Afterwards page->gpr holds the guest's general registers but for
+    // look at both. The caller has taken all pending bits. Afterwards page->gpr holds the guest's general registers but for
     // RSP; RIP, RSP, RFLAGS and CR2 are still in the processor until `leave`, which lets a hot exit
     // go without them.
     enum exit_action (*enter)(struct vcpu *vcpu);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host's console: one queue towards the kernel's, into which whole pieces go.
+// The host's console: one queue towards the kernel's (drivers/console.c), into which whole
+// pieces go.
 //
 //   console_open
 //   console_say              a line of the hypervisor's own

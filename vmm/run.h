@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The life of a vCPU: run the guest until the kernel hands something over, handle it, go on. One row of
-// run_exits an exit; the handlers stand in exit_io.c, exit_memory.c, exit_msr.c, exit_hypercall.c, exit_task.c and, the
-// small ones, run.c.
+// The life of a vCPU: run the guest until the kernel hands something over, handle it, go on. These
+// are the exits that the kernel's own handlers (vmx/exit_*.c) have left to the VMM. One row of
+// run_exits an exit; the handlers stand in exit_io.c, exit_memory.c, exit_msr.c, exit_hypercall.c,
+// exit_task.c and, the small ones, run.c.
 #pragma once
 
 #include "process.h"

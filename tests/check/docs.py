@@ -120,6 +120,32 @@ def check_indices():
     return f"{len(listed)} functions cut the indices that others choose"
 
 
+# ---- the glossary -------------------------------------------------------------------------------------
+
+GLOSSARY = Path("docs/glossary.md")
+GONE = re.compile(r"^## Words that are gone\n(.*)", re.MULTILINE | re.DOTALL)
+GONE_ROW = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
+
+
+def has_word(name, word):
+    return f"_{word}_" in f"_{name.lower()}_"
+
+
+def check_words():
+    section = GONE.search(tree.read(GLOSSARY))
+    gone = GONE_ROW.findall(section.group(1)) if section else []
+    if not gone:
+        raise Problem([str(GLOSSARY)], "it has no table of words that are gone")
+    names = {name: path for path in tree.files() if path.suffix in (".c", ".h", ".S")
+             for name in re.findall(r"[A-Za-z_]\w*", tree.read(path))}
+    bad = [f"{path}: {name}" for name, path in sorted(names.items()) for word in gone if has_word(name, word)]
+    if bad:
+        raise Problem(bad, f"these words are gone: {GLOSSARY} says what stands in their place")
+    return f"{len(gone)} words that are gone are in no name"
+
+
+# ---- the system calls ---------------------------------------------------------------------------------
+
 def check_abi():
     """Whether what describes the calls is whole, and the manual of them is made from it."""
     made = subprocess.run([tree.ROOT / "scripts" / "manual", "--check"], text=True, capture_output=True, check=False)

@@ -27,11 +27,11 @@ FUNCTIONS = {
     "kernel/quota.c": "charge release quota_alloc_page",
     "kernel/memory.c": "memory_create run_locked memory_get",
     "kernel/region.c": "find_place region_insert region_remove region_find region_drop",
-    "kernel/object.c": "object_unref bury_step",
+    "kernel/object.c": "object_unref destroy_step",
     "kernel/event.c": "event_signal take_bits event_bind",
     "kernel/channel.c": "channel_send channel_receive",
     "kernel/vm.c": "vm_unmap wait_flushed vm_set_cpuid vm_find_cpuid doorbell_insert vm_ring_doorbell",
-    "kernel/vcpu.c": "vcpu_create load unload vcpu_evict take_injection start_up consume claim_for_thread vcpu_release "
+    "kernel/vcpu.c": "vcpu_create load unload vcpu_evict take_injection start_up take_pending claim_for_thread vcpu_release "
                      "vcpu_signal write_registers write_fpu vcpu_write_state",
     "kernel/vcpu_emulate.c": "vcpu_is_cpuid_dynamic move_tsc",
     "kernel/frame.c": "alloc_locked frame_free kernel_page_alloc kernel_page_free frame_reclaim",

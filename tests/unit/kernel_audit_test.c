@@ -420,7 +420,7 @@ Test(kernel_audit, end_of_a_vm_judges_everything_in_debug_builds) {
     host_audits = true;
     quota->used += PAGE_SIZE;
     object_unref(&vm->object);
-    cr_assert(HOST_PANICS(object_bury()));
+    cr_assert(HOST_PANICS(object_finish()));
     cr_expect_not_null(strstr(host_panic_text, "audit: error 6"), "%s", host_panic_text);
 }
 

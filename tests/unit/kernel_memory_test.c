@@ -44,7 +44,7 @@ Test(kernel_memory, everything_comes_back) {
         uint64_t pieces = (sizes[i] + SIZE_2M - 1) / SIZE_2M;
         cr_expect_eq(used() - used_before, sizes[i] + (1 + tables + pieces) * PAGE_SIZE);
         object_unref(&memory->object);
-        object_bury();
+        object_finish();
         cr_expect_eq(used(), used_before);
         cr_expect_eq(frame_totals().free, free_before);
     }
@@ -134,7 +134,7 @@ Test(kernel_memory, each_page_of_the_overhead_may_be_the_one_missing) {
         struct quota *q = quota_create(quota_root(), least + pages * PAGE_SIZE);
         struct memory *memory = memory_create(q, SIZE_1G + SIZE_2M);
         cr_expect_eq(memory != NULL, pages >= 4, "%lu pages", pages);
-        object_bury();
+        object_finish();
         if (memory == NULL)
             cr_expect_eq(quota_read(q).used, 0);
     }
@@ -148,7 +148,7 @@ Test(kernel_memory, machine_without_frames_gives_an_error) {
     cr_assert(frame_alloc(PAGE_SIZE, PAGE_SIZE, &run) || true);
     uint64_t before = used(), free = frame_totals().free;
     cr_expect_null(memory_create(quota_root(), 4 * SIZE_2M));
-    object_bury();
+    object_finish();
     cr_expect_eq(used(), before);
     cr_expect_geq(frame_totals().free, free);
 }

@@ -75,7 +75,7 @@ static void expect_room(void (*hostile)(struct quota *)) {
         object_unref(&own->object);
     if (other != NULL)
         object_unref(&other->object);
-    object_bury();
+    object_finish();
     expect_order();
     cr_expect_eq(frame_totals().kernel, kernel, "kernel pages are left behind");
 }
@@ -159,7 +159,7 @@ static void take(struct compartment *c, uint64_t size) {
     uint64_t charge = is_page ? PAGE_SIZE : charge_of(size);
     void *page = is_page ? quota_alloc_page(c->inner) : NULL;
     struct memory *memory = is_page ? NULL : memory_create(c->inner, size);
-    object_bury();
+    object_finish();
     bool is_there = page != NULL || memory != NULL;
     cr_assert_eq(is_there, charge <= c->left, "%lu KiB for %lu: %d; %lu KiB are free", charge >> 10,
                  c->left >> 10, is_there, frame_totals().free >> 10);
@@ -179,7 +179,7 @@ static void give(struct compartment *c, uint32_t i) {
         quota_free_page(c->inner, c->things[i].page);
     else
         object_unref(&c->things[i].memory->object);
-    object_bury();
+    object_finish();
     c->things[i] = c->things[--c->count];
 }
 
@@ -189,7 +189,7 @@ static void close_compartment(struct compartment *c) {
     if (c->inner != c->quota)
         object_unref(&c->inner->object);
     object_unref(&c->quota->object);
-    object_bury();
+    object_finish();
 }
 
 static uint64_t draw_size(void) {
@@ -251,7 +251,7 @@ Test(kernel_neighbours, random_quotas_get_what_their_books_say) {
         close_compartment(&compartments[i]);
     expect_order();
     object_unref(&rest.things[0].memory->object);
-    object_bury();
+    object_finish();
     cr_expect_eq(left_of(quota_root()), whole);
     cr_expect_eq(frame_totals().kernel, kernel, "kernel pages are left behind");
 }

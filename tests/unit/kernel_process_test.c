@@ -206,7 +206,7 @@ Test(kernel_process, map_refuses_what_cannot_be) {
 
 Test(kernel_process, large_mapping_has_to_fit_large_pages) {
     struct memory *memory = memory_create(quota_root(), SIZE_1G);
-    const uint64_t small = ABI_SKEWED_MAX, large = small + PAGE_SIZE;
+    const uint64_t small = ABI_SMALL_PAGES_MAX, large = small + PAGE_SIZE;
     cr_expect_eq(process_map(process, memory, ABI_USER_BASE, 0, large, RW_RIGHTS),
                  ABI_ERROR_ARGUMENT);
     cr_expect_eq(process_map(process, memory, SIZE_1G, PAGE_SIZE, large, RW_RIGHTS),
@@ -270,7 +270,7 @@ Test(kernel_process, creation_may_fail_at_any_page) {
         cr_expect_eq(event->object.ref_count, made != NULL ? 2 : 1);
         if (made != NULL)
             object_unref(&made->object);
-        object_bury();
+        object_finish();
         cr_expect_eq(quota_read(q).used, 0, "%lu pages", pages);
         object_unref(&q->object);
         if (made != NULL) {

@@ -136,7 +136,7 @@ Test(kernel_quota, reference_too_few_panics) {
 
 static void *drop_chain(void *head) {
     object_unref(head);
-    object_bury();
+    object_finish();
     return NULL;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // kernel/scheduler.c with all that it stands on, on a simulated machine (scheduler_support.h): what docs/scheduler.md
 // promises of shares, caps, reservations, cores and latency; and that under schedules drawn at random no wake
-// is lost, nobody starves, no CPU idles while somebody waits, and all that end are buried.
+// is lost, nobody starves, no CPU idles while somebody waits, and all that end are freed.
 #include "scheduler_support.h"
 
 #include "arch/mitigation.h"

@@ -304,6 +304,6 @@ Test(space, process_shows_what_it_faulted_in_and_gives_its_root_back) {
     walk(process->user_root, 0, KERNEL_ROOT - 1);
     cr_expect_eq(found_count, 1);
     object_unref(&process->object);
-    object_bury();
+    object_finish();
     cr_expect_eq(quota_read(quota).used, used);
 }

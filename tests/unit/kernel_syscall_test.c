@@ -37,7 +37,7 @@ bool user_write(uint64_t to, const void *from, size_t size) {
     return is_user(to, size);
 }
 void trap_after_call(void) {
-    object_bury();
+    object_finish();
     cr_assert_eq(cpu_current()->locks_held, 0, "a lock is held on the way out");
 }
 void thread_yield(void) {}

@@ -12,13 +12,13 @@
 
 #include <criterion/criterion.h>
 
-#define R        ((uint64_t)ABI_RIGHT_READ)
-#define RW       ((uint64_t)(ABI_RIGHT_READ | ABI_RIGHT_WRITE))
-#define STEP     64u // chunks, tables
-#define AT_ONCE  8u  // steps of object_unref itself
-#define SKEWED   4u  // regions of small pages, each with 33 tables of its own
-#define AT(i)    (((i) + 1) * SIZE_1G + PAGE_SIZE)
-#define BIG_SIZE (SIZE_1G + 261 * SIZE_2M + 3 * PAGE_SIZE)
+#define R             ((uint64_t)ABI_RIGHT_READ)
+#define RW            ((uint64_t)(ABI_RIGHT_READ | ABI_RIGHT_WRITE))
+#define STEP          64u // chunks, tables
+#define AT_ONCE       8u  // steps of object_unref itself
+#define SMALL_REGIONS 4u  // regions of small pages, each with 33 tables of its own
+#define AT(i)         (((i) + 1) * SIZE_1G + PAGE_SIZE)
+#define BIG_SIZE      (SIZE_1G + 261 * SIZE_2M + 3 * PAGE_SIZE)
 
 static struct quota *quota;
 static uint64_t last_used;
@@ -74,7 +74,7 @@ Test(kernel_teardown, memory_comes_back_step_by_step) {
     object_unref(&memory->object);
     cr_expect_eq(steps, 0, "only at the way out");
     expect_at_most(AT_ONCE * STEP);
-    object_bury();
+    object_finish();
     cr_expect_geq(steps, BIG_SIZE / SIZE_2M / STEP - AT_ONCE);
     cr_expect_eq(last_used, 0);
     expect_clean();
@@ -91,7 +91,7 @@ Test(kernel_teardown, memory_is_taken_step_by_step) {
     struct memory *memory = make_memory(2 * SIZE_1G);
     cr_expect_eq(host_preempts, 2 * SIZE_1G / SIZE_2M / STEP);
     object_unref(&memory->object);
-    object_bury();
+    object_finish();
 }
 
 Test(kernel_teardown, memory_that_cannot_be_had_comes_back_step_by_step) {
@@ -103,7 +103,7 @@ Test(kernel_teardown, memory_that_cannot_be_had_comes_back_step_by_step) {
     frame_free(base, SIZE_2M);
     uint64_t used = quota_read(rich).used, free = frame_totals().free;
     cr_assert_null(memory_create(rich, 3 * SIZE_1G));
-    object_bury();
+    object_finish();
     cr_expect_eq(quota_read(rich).used, used);
     cr_expect_eq(frame_totals().free, free);
 }
@@ -124,21 +124,21 @@ static void touch(struct vm *vm, uint64_t gpa, uint64_t size) {
 
 Test(kernel_teardown, vm_ends_step_by_step) {
     struct vm *vm = make_vm();
-    struct memory *skewed = make_memory(ABI_SKEWED_MAX), *big = make_memory(BIG_SIZE);
-    for (uint64_t i = 0; i < SKEWED; i++) {
-        cr_assert_eq(vm_map(vm, skewed, AT(i), 0, ABI_SKEWED_MAX, R), ABI_OK);
-        touch(vm, AT(i), ABI_SKEWED_MAX);
+    struct memory *small = make_memory(ABI_SMALL_PAGES_MAX), *big = make_memory(BIG_SIZE);
+    for (uint64_t i = 0; i < SMALL_REGIONS; i++) {
+        cr_assert_eq(vm_map(vm, small, AT(i), 0, ABI_SMALL_PAGES_MAX, R), ABI_OK);
+        touch(vm, AT(i), ABI_SMALL_PAGES_MAX);
     }
     cr_assert_eq(vm_map(vm, big, 32 * SIZE_1G, 0, BIG_SIZE, RW), ABI_OK);
     touch(vm, 32 * SIZE_1G, BIG_SIZE);
-    object_unref(&skewed->object);
+    object_unref(&small->object);
     object_unref(&big->object);
     cr_assert_eq(steps, 0);
     watch_from_here(watch);
     object_unref(&vm->object);
     expect_at_most(AT_ONCE * STEP);
     expect_clean();
-    object_bury();
+    object_finish();
     cr_expect_gt(steps, BIG_SIZE / SIZE_2M / STEP);
     cr_expect_eq(last_used, 0);
     cr_expect_eq(quota->object.ref_count, 1);
@@ -203,10 +203,10 @@ static struct process *process;
 static void make_process(void) {
     process = process_create(quota, &group_root, NULL, 0);
     cr_assert_not_null(process);
-    struct memory *skewed = make_memory(ABI_SKEWED_MAX), *big = make_memory(2 * SIZE_1G);
-    for (uint64_t i = 0; i < SKEWED; i++) {
-        cr_assert_eq(process_map(process, skewed, AT(i), 0, ABI_SKEWED_MAX, R), ABI_OK);
-        for (uint64_t a = 0; a < ABI_SKEWED_MAX; a += SIZE_2M)
+    struct memory *small = make_memory(ABI_SMALL_PAGES_MAX), *big = make_memory(2 * SIZE_1G);
+    for (uint64_t i = 0; i < SMALL_REGIONS; i++) {
+        cr_assert_eq(process_map(process, small, AT(i), 0, ABI_SMALL_PAGES_MAX, R), ABI_OK);
+        for (uint64_t a = 0; a < ABI_SMALL_PAGES_MAX; a += SIZE_2M)
             cr_assert(process_fault(process, AT(i) + a, R));
     }
     for (unsigned i = 0; i < 300; i++) {
@@ -215,7 +215,7 @@ static void make_process(void) {
     }
     for (unsigned i = 0; i < 20; i++)
         cr_assert_gt(handle_insert(process, &make_memory(20 * SIZE_2M)->object, RW), 0);
-    object_unref(&skewed->object);
+    object_unref(&small->object);
     object_unref(&big->object);
 }
 
@@ -229,7 +229,7 @@ static void watch_process(void) {
 }
 
 static void expect_torn_down(void) {
-    cr_expect_gt(steps, 300u + SKEWED);
+    cr_expect_gt(steps, 300u + SMALL_REGIONS);
     host_preempt = NULL;
     cr_expect_eq(process_get_status(process).state, ABI_PROCESS_EXITED);
     cr_expect_eq(quota_read(quota).used, PAGE_SIZE, "but for the struct");
@@ -258,8 +258,8 @@ Test(kernel_teardown, process_that_nobody_can_name_ends_step_by_step) {
     watch_from_here(watch_rarely);
     object_unref(&process->object);
     expect_at_most(AT_ONCE * STEP);
-    object_bury();
-    cr_expect_gt(steps, 300u + SKEWED);
+    object_finish();
+    cr_expect_gt(steps, 300u + SMALL_REGIONS);
     cr_expect_eq(last_used, 0);
     expect_clean();
 }
@@ -315,7 +315,7 @@ Test(kernel_teardown, chain_of_quotas_ends_step_by_step) {
     object_unref(&deepest->object);
     last_free = frame_totals().kernel;
     cr_expect_leq(before - last_free, AT_ONCE * PAGE_SIZE);
-    object_bury();
+    object_finish();
     cr_expect_geq(steps, length - AT_ONCE);
     cr_expect_eq(quota_read(quota).used, 0);
 }

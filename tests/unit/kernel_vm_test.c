@@ -101,7 +101,7 @@ Test(kernel_vm, end_gives_everything_back) {
     cr_assert_eq(vm_handle_fault(victim, (gpa_t){SIZE_2M}, VCPU_ACCESS_READ), VM_FAULT_RETRY);
     cr_assert_eq(vm_bind_doorbell(victim, 0x100, event, 1), ABI_OK);
     object_unref(&victim->object);
-    object_bury();
+    object_finish();
     cr_expect_eq(quota_read(q).used, 0);
     cr_expect_eq(q->object.ref_count, 1);
     cr_expect_eq(event->object.ref_count, 1);
@@ -145,7 +145,7 @@ Test(kernel_vm, map_refuses_what_cannot_be) {
 // Of a large one each 2 MiB would be 512 leaves, which vm_unmap walks.
 Test(kernel_vm, large_mapping_has_to_fit_large_pages) {
     struct memory *memory = memory_create(quota_root(), 2 * SIZE_1G);
-    const uint64_t small = ABI_SKEWED_MAX, large = small + PAGE_SIZE;
+    const uint64_t small = ABI_SMALL_PAGES_MAX, large = small + PAGE_SIZE;
     cr_expect_eq(vm_map(vm, memory, PAGE_SIZE, 0, large, R), ABI_ERROR_ARGUMENT);
     cr_expect_eq(vm_map(vm, memory, 0, PAGE_SIZE, large, R), ABI_ERROR_ARGUMENT);
     cr_expect_eq(vm_map(vm, memory, SIZE_2M / 2, 0, SIZE_1G, R), ABI_ERROR_ARGUMENT);
@@ -321,7 +321,7 @@ Test(kernel_vm, map_without_memory_for_all_tables_changes_nothing) {
     cr_expect(small->spare_count == 0 && small->tables_needed == 0);
     cr_expect_eq(vm_map(vm, memory, 0, 0, 8 * SIZE_2M, RWX), ABI_OK);
     object_unref(&small->object);
-    object_bury();
+    object_finish();
     cr_expect_eq(quota_read(q).used, 0);
 }
 
@@ -334,7 +334,7 @@ Test(kernel_vm, end_gives_back_tables_that_were_never_used) {
     fetch(small, 0);
     host_preempts = 0;
     object_unref(&small->object);
-    object_bury();
+    object_finish();
     cr_expect_eq(quota_read(q).used, 0);
     cr_expect_geq(host_preempts, 1200 / 64, "in bounded steps");
 }

@@ -115,8 +115,8 @@ void object_unref(struct object *object) {
     }
 }
 
-void object_bury(void) {}
-void object_take_over(struct thread *dead) {
+void object_finish(void) {}
+void object_inherit(struct thread *dead) {
     assert(dead->dying == NULL);
 }
 

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks of routes and calls die of what they are there for: each fault is planted, and has to be found."""
+
+import re
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from support import ROOT
+
+sys.path.insert(0, str(ROOT / "tests" / "check"))
+
+import calls  # noqa: E402
+import routes  # noqa: E402
+import tree  # noqa: E402
+
+CODE = """\
+static const struct ops ops = {
+    .write = leaf,
+};
+#define ROWS(X) \\
+    X(1, leaf)
+void prototype(int a,
+               int b);
+static void leaf(void) {
+    // other() is not called
+    say("other() is a text");
+}
+int caller(struct thing *thing,
+           int number) {
+    table[number].run(thing);
+    thing->ops->write(thing);
+    return leaf(), 0;
+}
+void other(void) {
+    caller(0, 1);
+    __asm__("jmp entry\\n");
+}
+"""
+ASSEMBLY = """\
+.macro save
+    push    %rax
+.endm
+.globl entry
+entry:
+    save
+    // call other
+    call    leaf
+local:
+    jmp     after
+.globl after
+after:
+    ret
+"""
+TOOL = """\
+def first(a):
+    second(a)
+
+
+class Thing:
+    def method(self):
+        return first(self)
+
+    def last(self):
+        pass
+"""
+
+
+class Planted(unittest.TestCase):
+    """A tree of three files."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        for name, text in (("a.c", CODE), ("a.S", ASSEMBLY), ("a.py", TOOL)):
+            (Path(folder.name) / name).write_text(text, encoding="utf-8")
+        patch = mock.patch.object(tree, "ROOT", Path(folder.name))
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def find(self, block, picture=""):
+        return list(routes.findings(f"```text\n{picture}\n```\n```routes\n{block}\n```\n"))
+
+    def assert_found(self, block, what):
+        self.assertIn(what, "\n".join(self.find(block)))
+
+    def test_what_the_code_does_is_accepted(self):
+        steps = ["caller -> leaf a.c", "caller -> table[].run a.c", "caller -> thing->ops->write a.c",
+                 "ops.write => leaf a.c", "ROWS => leaf a.c", "other -> caller a.c", "other ~> entry a.c",
+                 "entry -> save a.S", "entry -> leaf a.S", "entry ~> after a.S  a remark"]
+        self.assertEqual(self.find("\n".join(steps)), [])
+        self.assertEqual(self.find("first -> second a.py\nmethod -> first a.py"), [])
+
+    def test_a_call_that_is_not_made_dies(self):
+        self.assert_found("caller -> other a.c", "caller has no -> other")
+        self.assert_found("entry -> other a.S", "entry has no -> other")
+        self.assert_found("last -> first a.py", "last has no -> first")
+
+    def test_a_call_in_a_comment_or_a_text_is_none(self):
+        self.assert_found("leaf -> other a.c", "leaf has no -> other")
+
+    def test_a_call_the_wrong_way_round_dies(self):
+        self.assert_found("leaf -> caller a.c", "leaf has no -> caller")
+
+    def test_a_name_is_no_call(self):
+        self.assert_found("ops -> leaf a.c", "ops has no -> leaf")
+
+    def test_a_row_of_another_member_dies(self):
+        self.assert_found("ops.read => leaf a.c", "ops.read has no => leaf")
+
+    def test_a_body_ends_where_it_ends(self):
+        self.assert_found("caller ~> entry a.c", "caller has no ~> entry")
+        self.assert_found("save -> leaf a.S", "save has no -> leaf")
+
+    def test_a_prototype_is_no_body(self):
+        self.assert_found("prototype -> leaf a.c", "a.c does not define prototype")
+
+    def test_a_file_that_is_gone_dies(self):
+        self.assert_found("caller -> leaf b.c", "there is no b.c")
+
+    def test_a_step_that_hangs_in_the_air_dies(self):
+        self.assert_found("caller -> leaf a.c\nentry ~> after a.S", "nothing before it in its route leads there")
+        self.assertEqual(self.find("caller -> leaf a.c\n... by an event\nentry ~> after a.S"), [])
+
+    def test_a_name_that_the_route_denies_dies(self):
+        self.assertEqual(self.find("caller -> leaf a.c\n-x other"), [])
+        self.assert_found("caller -> leaf a.c\n-x table", "caller names table")
+
+    def test_a_picture_draws_no_more_than_its_routes(self):
+        self.assertEqual(self.find("caller -> leaf a.c", "caller -> leaf"), [])
+        self.assertTrue(self.find("caller -> leaf a.c", "leaf -> caller"))
+        self.assertTrue(self.find("caller -> leaf a.c", "caller -> some_thing"))
+
+    def test_a_line_that_is_no_step_is_refused(self):
+        with self.assertRaises(tree.Problem):
+            self.find("caller calls leaf")
+
+
+class Drawn(unittest.TestCase):
+    """The documents themselves, with one step that the code does not take."""
+
+    def test_cpuid_does_not_go_through_run_loop(self):
+        text = tree.read("ARCHITECTURE.md")
+        self.assertEqual(list(routes.findings(text)), [])
+        wrong, count = re.subn(r"vmx_enter -> has_work\b", "vmx_enter -> run_loop", text, count=1)
+        self.assertEqual(count, 1)
+        self.assertIn("vmx/enter.c: vmx_enter has no -> run_loop", list(routes.findings(wrong)))
+
+
+class Calls(unittest.TestCase):
+    def table(self, **needed):
+        """Each layer defines a function of its own name, and needs what is given."""
+        return {Path(f"{layer}/x.c"): ({layer}, set(needed.get(layer, ()))) for layer in calls.LAYERS}
+
+    def test_calls_downwards_pass(self):
+        table = self.table(vmx=["kernel", "arch", "lib"], kernel=["arch", "memcpy"], arch=["lib"])
+        self.assertEqual(list(calls.upward_calls(table)), [])
+
+    def test_a_call_upwards_dies(self):
+        for low, high in (("lib", "arch"), ("arch", "kernel"), ("kernel", "vmx"), ("kernel", "drivers"),
+                          ("drivers", "vmx"), ("vmx", "drivers")):
+            found = list(calls.findings(self.table(**{low: [high]})))
+            self.assertIn(f"{low}/x.c calls {high} of {high}/x.c", found)
+
+    def test_the_table_of_contents_may(self):
+        table = self.table() | {Path("kernel/main.c"): (set(), {"vmx", "drivers"})}
+        self.assertEqual(list(calls.upward_calls(table)), [])
+
+    def test_a_known_one_passes_and_has_to_go_with_its_call(self):
+        with mock.patch.object(calls, "UPWARDS", {"arch": {"kernel"}}):
+            self.assertEqual(list(calls.findings(self.table(arch=["kernel"]))), [])
+            self.assertEqual(len(list(calls.findings(self.table()))), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
