@@ -19,7 +19,7 @@ UNITS = {
 
 FUNCTIONS = {
     # Ring 0: what a handle may do, what a quota holds, whose a page is.
-    "kernel/syscall.c": "syscall_get get_process call_handle_copy call_memory_create call_process_map call_process_unmap "
+    "kernel/syscall.c": "syscall_get_event get_process call_handle_copy call_memory_create call_process_map call_process_unmap "
                         "call_thread_create call_event_signal call_channel_bind call_process_kill",
     "kernel/syscall_vm.c": "call_vm_map set_cpuid call_vm_doorbell call_vcpu_create state_in is_apic_offset get_own_vcpu",
     "kernel/process.c": "process_unmap process_fault handle_slot handle_reserve handle_close process_leave",
@@ -33,18 +33,29 @@ FUNCTIONS = {
     "kernel/vcpu.c": "vcpu_create load unload vcpu_evict take_injection start_up consume claim_for_thread vcpu_release "
                      "vcpu_signal write_registers write_fpu vcpu_write_state",
     "kernel/vcpu_emulate.c": "vcpu_is_cpuid_dynamic move_tsc",
-    "kernel/frame.c": "alloc_locked frame_free kernel_page_alloc kernel_page_free frame_reclaim",
+    "kernel/frame.c": "alloc_locked frame_free kernel_page_alloc kernel_page_free reclaim",
     "kernel/vlapic.c": "vlapic_accept vlapic_take_requests vlapic_end_interrupt vlapic_pending",
     "kernel/vlapic_ipi.c": "matches_logical_xapic matches_logical_x2apic deliver_single vlapic_send_ipi vlapic_deliver_message",
     "kernel/vlapic_register.c": "vlapic_mmio_read write_svr write_lvt vlapic_is_base_valid vlapic_msr_write",
     "kernel/vlapic_state.c": "is_state_valid vlapic_restore",
     "kernel/vlapic_timer.c": "fire arm_counter vlapic_timer_write_deadline",
     "kernel/pvtime.c": "pvtime_is_valid write_clock",
-    "kernel/core.c": "leave core_leave",
+    "kernel/core.c": "leave core_leave ask change_domain clean_up",
+    "kernel/scheduler.c": "change_owner may_move_to end_switch account",
+    "kernel/runqueue.c": "is_due runqueue_replenish",
+    "kernel/thread.c": "thread_is_doomed thread_create",
+    "kernel/space.c": "space_user_show space_is_user_root",
+    "kernel/smp.c": "smp_call flush_if_loaded",
+    "kernel/audit.c": "owner_of claim_memory judge_leaf judge_sums",
+    "kernel/audit_judge.c": "audit_claim is_inside audit_judge audit_judge_host audit_judge_quota",
     "kernel/group.c": "is_valid exceeds_machine group_write group_charge",
-    "kernel/trap.c": "trap_user_page fault_right",
+    "kernel/trap.c": "fault_right trap_user_exception",
     "arch/traps.c": "is_user_range user_read trap_kernel trap_dispatch",
     "arch/mitigation.c": "mitigation_judge mitigation_switch",
+    # Drivers: what the operator sees, who may ask, and tables of the firmware's.
+    "drivers/console.c": "user_room fitting_size console_write",
+    "drivers/syscall_system.c": "check call_system_cpu call_system_power",
+    "drivers/acpi_tables.c": "field open_table parse_madt read_integer",
     # VT-x.
     "vmx/registers.c": "are_segments_valid are_msrs_valid are_registers_valid write_msrs vmx_write_registers",
     "vmx/load.c": "load_fpu unload_fpu load_msrs vmx_load vmx_unload",
@@ -75,8 +86,8 @@ FUNCTIONS = {
     "vmm/emulate_string.c": "counter_add iterate",
     "vmm/decode.c": "take_byte take_address32 take_sib memory_access",
     "vmm/memory.c": "lies_within memory_pointer",
-    "vmm/load_linux.c": "check_protocol copy_header",
-    "vmm/load_elf.c": "copy_segments",
+    "vmm/load/linux.c": "check_protocol copy_header",
+    "vmm/load/exec.c": "check_header32 check_elf32 exec_from_address check_segments exec_load",
     "vmm/msr.c": "msr_write msr_state_is_valid",
     "vmm/pci.c": "pci_read pci_function_check",
     "vmm/pic.c": "chip_record_is_valid chip_acknowledge",
