@@ -27,7 +27,10 @@ void lock_take(struct spinlock *lock) {
 }
 
 void lock_drop(struct spinlock *lock) {
-    cpu_current()->locks_held &= ~BIT(lock->rank);
+    struct cpu *cpu = cpu_current();
+    if ((cpu->locks_held & BIT(lock->rank)) == 0)
+        panic("lock of rank %u dropped while 0x%lx are held", lock->rank, cpu->locks_held);
+    cpu->locks_held &= ~BIT(lock->rank);
     __atomic_store_n(&lock->is_taken, 0, __ATOMIC_RELEASE);
 }
 #endif

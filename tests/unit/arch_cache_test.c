@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "arch/cache.h"
+#include "kernel_support.h"
 
 static uint32_t l3_bits, class_max, max_leaf = 0x16;
 static bool has_rdt = true, has_l3 = true;
@@ -45,6 +46,9 @@ static void boot(uint32_t bits, uint32_t last_class) {
     l3_bits = bits;
     class_max = last_class;
     cache_init();
+}
+void host_has_cache(uint32_t ways, uint32_t last_class) {
+    boot(ways, last_class);
 }
 
 Test(cache, missing_feature_leaves_one_class) {

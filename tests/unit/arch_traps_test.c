@@ -302,3 +302,67 @@ Test(traps_origin, history_of_ring_3_is_cleared_before_a_handler_is_called) {
     cr_expect_eq(seen.clears, 1);
     mitigation.clears_history = false;
 }
+
+// The first page is nobody's, so that a NULL with an offset is no address, and behind the last one is the kernel's.
+Test(traps_origin, user_memory_has_two_ends) {
+    uint8_t byte[2] = {0};
+    const struct {
+        uint64_t address, size;
+    } bad[] = {{0, 1},
+               {PAGE_SIZE - 1, 1},
+               {PAGE_SIZE - 1, 2},
+               {ABI_USER_END, 1},
+               {ABI_USER_END - 1, 2},
+               {ABI_USER_END + PAGE_SIZE - 1, 1},
+               {0xffff800000000000, 1},
+               {UINT64_MAX, 1},
+               {UINT64_MAX, 2},
+               {PAGE_SIZE, UINT64_MAX}};
+    for (unsigned i = 0; i < ARRAY_COUNT(bad); i++) {
+        cr_expect_not(is_user_range(bad[i].address, bad[i].size), "case %u", i);
+        if (bad[i].size <= sizeof(byte)) {
+            cr_expect_not(user_read(byte, bad[i].address, bad[i].size), "case %u", i);
+            cr_expect_not(user_write(bad[i].address, byte, bad[i].size), "case %u", i);
+        }
+    }
+    cr_expect(is_user_range(PAGE_SIZE, 1) && is_user_range(ABI_USER_END - 1, 1));
+    cr_expect(is_user_range(PAGE_SIZE, ABI_USER_END - PAGE_SIZE));
+}
+
+// What a copy of the kernel's touches is brought in as ring 3 itself could have it, and no more.
+Test(traps_origin, copy_gets_no_more_than_ring_3_has) {
+    struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
+    cr_assert_eq(process_map(process, memory, 0x600000, 0, PAGE_SIZE, ABI_RIGHT_READ), ABI_OK);
+    const struct {
+        uint64_t error, address;
+        bool is_mended;
+    } cases[] = {{PF_WRITE, 0x600000, false},
+                 {0, 0x600000, true},
+                 {PF_PRESENT, 0x600000, false},
+                 {PF_PRESENT | PF_WRITE, 0x600000, false}};
+    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct trap_frame frame = frame_of(EXC_PF, cases[i].error, KERNEL_CS);
+        frame.rip = (uint64_t)paper_usercopy_move;
+        fault_address = cases[i].address;
+        trap_dispatch(&frame);
+        cr_expect_eq(frame.rip,
+                     (uint64_t)(cases[i].is_mended ? paper_usercopy_move : paper_usercopy_fault),
+                     "case %u", i);
+    }
+}
+
+Test(traps_origin, write_to_what_is_read_only_ends_the_process) {
+    struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
+    cr_assert_eq(process_map(process, memory, 0x600000, 0, PAGE_SIZE, ABI_RIGHT_READ), ABI_OK);
+    fault_address = 0x600000;
+    struct trap_frame frame = frame_of(EXC_PF, 0, USER_CS);
+    trap_dispatch(&frame);
+    cr_expect_eq(process->is_ending, 0);
+    frame = frame_of(EXC_PF, PF_WRITE, USER_CS);
+    trap_dispatch(&frame);
+    cr_expect_eq(process->is_ending, 1);
+    process->is_ending = 0;
+    frame = frame_of(EXC_PF, PF_FETCH, USER_CS);
+    trap_dispatch(&frame);
+    cr_expect_eq(process->is_ending, 1);
+}

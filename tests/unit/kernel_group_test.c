@@ -65,6 +65,25 @@ Test(kernel_group, values_out_of_range_are_refused) {
     drop(group);
 }
 
+Test(kernel_group, without_a_class_of_service_nothing_changes) {
+    host_has_cache(8, 2);
+    values.cache_mask = 0x03;
+    struct group *group = create();
+    values.cache_mask = 0x0c;
+    struct group *other = create();
+    cr_assert(group != NULL && other != NULL);
+    int32_t class = group->cache_class;
+    values.cache_mask = 0x30;
+    expect_refused(ABI_ERROR_AGAIN, "both classes are taken");
+    values.weight = 200;
+    cr_expect_eq(group_write(group, &values), ABI_ERROR_AGAIN);
+    cr_expect(group->weight == 100 && group->cache_class == class);
+    drop(other);
+    cr_expect_eq(group_write(group, &values), ABI_OK);
+    cr_expect(group->weight == 200 && group->cache_class > 0);
+    drop(group);
+}
+
 Test(kernel_group, a_cpu_is_dedicated_once) {
     values.reserved[0] = 0x6;
     struct group *group = create();

@@ -248,6 +248,20 @@ Test(kernel_process, unmap_takes_the_page_away_and_tells_all_cpus) {
     cr_expect_not(process_fault(process, at, ABI_RIGHT_READ));
 }
 
+// One step goes through 512 leaves, and behind each others have their turn.
+Test(kernel_process, unmap_of_many_pages_gives_way) {
+    const uint64_t size = 8 * SIZE_2M, at = ABI_USER_BASE + PAGE_SIZE;
+    struct memory *memory = memory_create(quota_root(), size);
+    cr_assert_eq(process_map(process, memory, at, 0, size, RW_RIGHTS), ABI_OK);
+    for (uint64_t done = 0; done < size; done += PAGE_SIZE)
+        cr_assert(process_fault(process, at + done, ABI_RIGHT_READ));
+    host_preempts = 0;
+    cr_expect_eq(process_unmap(process, at, size), ABI_OK);
+    cr_expect_eq(host_preempts, size / PAGE_SIZE / 512 - 1);
+    cr_expect_eq(host_flushes, 1, "all at once");
+    cr_expect_eq(memory->object.ref_count, 1);
+}
+
 Test(kernel_process, stub_is_there_and_read_only) {
     struct pt_mapping stub = pt_lookup(&process->pt, ABI_STUB_ADDRESS);
     cr_expect_eq(stub.rights, PT_READ | PT_EXECUTE | PT_USER);

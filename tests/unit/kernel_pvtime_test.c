@@ -95,6 +95,16 @@ Test(kernel_pvtime, clock_is_written_when_registered_and_when_the_tsc_moves) {
     cr_expect_eq(clock->version % 2, 0);
 }
 
+// A guest's page is the kernel's to see only while it is written.
+Test(kernel_pvtime, window_is_closed_behind_each_write) {
+    cr_assert(pvtime_write_msr(vcpu, CLOCK, CLOCK_AT | PVTIME_ENABLE));
+    cr_expect_not(host_has_window, "the clock");
+    cr_assert(pvtime_write_msr(vcpu, STEAL, STEAL_AT | PVTIME_ENABLE));
+    cr_expect_not(host_has_window, "stolen time");
+    cr_expect_not(pvtime_write_msr(vcpu, CLOCK, ROM | PVTIME_ENABLE));
+    cr_expect_not(host_has_window, "no memory to write");
+}
+
 Test(kernel_pvtime, clock_goes_by_the_guests_own_rate) {
     vm->tsc_ratio = BIT(32) * 4;
     cr_assert(pvtime_write_msr(vcpu, CLOCK, CLOCK_AT | PVTIME_ENABLE));

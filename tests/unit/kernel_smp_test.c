@@ -42,8 +42,12 @@ static void leave(void);
 #define scheduler_run      smp_test_scheduler_run
 #define space_cpu_init     smp_test_space_cpu_init
 #define split_flush        smp_test_split_flush
+#define lapic_send_vector  smp_test_send_vector
+#define paging_get_root()  loaded_root
 #define space_stack_alloc  smp_test_space_stack_alloc
 #define tsc_is_common      smp_test_tsc_is_common
+static hpa_t loaded_root; // what CR3 holds
+static uint32_t flushes, vectors_sent;
 #include "kernel/smp.c"
 
 // Not called.
@@ -71,7 +75,12 @@ bool space_cpu_init(struct cpu *cpu) {
     return false;
 }
 void split_flush(struct cpu *cpu) {
-    (void)cpu;
+    cr_assert_eq(cpu, own_cpu);
+    flushes++;
+}
+void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
+    (void)apic_id, (void)vector;
+    vectors_sent++;
 }
 uint64_t space_stack_alloc(struct quota *quota) {
     (void)quota;
@@ -151,4 +160,31 @@ Test(kernel_smp, one_that_leaves_a_stop_does_not_stand_in_the_next, .timeout = 6
     set_flag(&test.is_over, 1);
     set_flag(&test.is_let_go, 1);
     pthread_join(second, NULL);
+}
+
+static void count(void *opaque) {
+    ++*(uint32_t *)opaque;
+}
+
+Test(kernel_smp, call_to_oneself_needs_no_interrupt) {
+    uint32_t calls = 0;
+    own_cpu = &test_cpus[0];
+    smp_call(own_cpu, count, &calls);
+    cr_expect(calls == 1 && vectors_sent == 0);
+}
+
+// A CPU that has left the root meanwhile loaded CR3, and one that never had it remembers nothing of it.
+Test(kernel_smp, root_is_flushed_where_it_is_loaded) {
+    own_cpu = &test_cpus[0];
+    cpu_table[0] = own_cpu;
+    cpu_count = 1;
+    own_cpu->root = 0x1000;
+    loaded_root.v = 0x1000;
+    smp_flush_root((hpa_t){0x1000});
+    cr_expect_eq(flushes, 1);
+    smp_flush_root((hpa_t){0x2000});
+    cr_expect_eq(flushes, 1, "another root");
+    loaded_root.v = 0x2000;
+    smp_flush_root((hpa_t){0x1000});
+    cr_expect_eq(flushes, 1, "it is on its way to another one");
 }

@@ -278,6 +278,28 @@ Test(space, stack_that_the_machine_lacks_costs_nothing) {
     cr_expect_eq(stack_next, KERNEL_STACKS);
 }
 
+// ---- tables ---------------------------------------------------------------------------------------
+
+Test(space, tables_are_their_quotas) {
+    struct pagetable pt;
+    struct quota *quota = quota_create(quota_root(), 16 * PAGE_SIZE);
+    cr_assert(quota != NULL && space_process_init(&pt, quota));
+    cr_expect_eq(quota_read(quota).used, PAGE_SIZE, "the root");
+    cr_assert(pt_map(&pt, 0x400000, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
+    cr_expect_eq(quota_read(quota).used, 4 * PAGE_SIZE);
+    cr_expect_eq(quota->kernel, 4 * PAGE_SIZE);
+    for (uint64_t i = 2; i < 6; i++) // two tables each
+        cr_expect(pt_map(&pt, i * SIZE_1G, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
+    cr_expect_eq(quota_read(quota).used, 12 * PAGE_SIZE);
+    cr_expect(pt_map(&pt, ROOT_SPAN, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
+    cr_expect_not(pt_map(&pt, 2 * ROOT_SPAN, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER),
+                  "one page is left, not three");
+    cr_expect_leq(quota_read(quota).used, 16 * PAGE_SIZE);
+    cr_assert(space_process_destroy(&pt, UINT64_MAX));
+    cr_expect_eq(quota_read(quota).used, 0);
+    cr_expect_eq(quota->kernel, 0);
+}
+
 // ---- a process ------------------------------------------------------------------------------------------
 
 static const struct host_split split = {space_test_user_init, space_test_user_show,

@@ -139,6 +139,7 @@ bool space_map_direct(hpa_t base, uint64_t size) {
 }
 
 uint64_t host_unflushed;
+bool host_has_window;
 
 // The kernel's tables: a root, and leaves for the boot run and for what was mapped since.
 static hpa_t kernel_root;
@@ -199,13 +200,16 @@ void space_clear(hpa_t base, uint64_t size) {
 // Frames that the kernel does not map appear, zero, when somebody first looks at them.
 void *space_window(hpa_t frame) {
     uint8_t *state = &is_mapped[frame.v >> PAGE_SHIFT];
+    host_has_window = true;
     if (frame.v >= HOST_HIGH_BASE && *state == 0) {
         map_at(KERNEL_DIRECT + frame.v, PAGE_SIZE, -1);
         *state = 2; // for the window, so not mapped by the kernel
     }
     return (uint8_t *)KERNEL_DIRECT + frame.v;
 }
-void space_window_close(void) {}
+void space_window_close(void) {
+    host_has_window = false;
+}
 
 uint32_t host_times_cleared(hpa_t frame) {
     return times_cleared[frame.v >> PAGE_SHIFT];
@@ -246,6 +250,26 @@ bool space_is_user_root(hpa_t user_root, const struct pagetable *pt) {
 }
 bool space_process_destroy(struct pagetable *pt, uint64_t max) {
     return pt_destroy(pt, KERNEL_ROOT - 1, max);
+}
+
+// ---- user memory ----------------------------------------------------------------------------------
+
+uint8_t host_user[4 * PAGE_SIZE];
+
+static bool is_user(uint64_t address, size_t size) {
+    uint64_t base = (uint64_t)host_user;
+    return address >= base && address <= base + sizeof(host_user) &&
+           size <= base + sizeof(host_user) - address;
+}
+bool user_read(void *to, uint64_t from, size_t size) {
+    if (is_user(from, size))
+        memcpy(to, (const void *)from, size);
+    return is_user(from, size);
+}
+bool user_write(uint64_t to, const void *from, size_t size) {
+    if (is_user(to, size))
+        memcpy((void *)to, from, size);
+    return is_user(to, size);
 }
 
 // ---- threads, other CPUs, vCPUs -------------------------------------------------------------------
@@ -318,9 +342,6 @@ static bool vcpu_destroy(struct object *object) {
     return true;
 }
 const struct object_kind vcpu_kind = {OBJECT_VCPU, vcpu_destroy};
-bool vcpu_is_cpuid_dynamic(uint32_t leaf) {
-    return leaf == 1;
-}
 
 // ---- the end --------------------------------------------------------------------------------------
 

@@ -46,14 +46,21 @@ extern uint64_t host_timeout;             // thread_set_timeout; 0: cleared
 extern uint64_t host_deadline[HOST_CPUS]; // what is in each local APIC's timer; 0: stopped
 extern uint32_t host_timer_writes;
 
+// The process's memory: only this may be read and written.
+extern uint8_t host_user[4 * PAGE_SIZE];
+
 // How often space_clear cleared the frame.
 uint32_t host_times_cleared(hpa_t frame);
 // A leaf of the kernel's own tables, beside those of its direct map; NULL: none.
 extern const struct pt_mapping *host_planted_leaf;
 extern uint64_t host_planted_address;
+extern bool host_has_window;    // space_window, and no space_window_close since
 extern uint64_t host_unflushed; // bytes taken out of the direct map that a TLB may still have
 // Whether a frame was allocated to the kernel and mapped there.
 bool host_is_mapped(hpa_t frame);
+
+// A cache with so many ways, whose classes of service are 0 to `last_class` (arch_cache_test.c).
+void host_has_cache(uint32_t ways, uint32_t last_class);
 
 // What space_user_* do; NULL: tables are not split.
 struct host_split {

@@ -1,180 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/vcpu.c: who is woken, kicked or notified, and what of a vCPU's state goes out and in. With a
-// backend and a scheduler of paper, and the real local APIC (vlapic_test.c).
-#include <criterion/criterion.h>
+// kernel/vcpu.c: who is woken, kicked or notified, and what of a vCPU's state goes out and in.
+#include "kernel_support_vcpu.h"
 
-#include "kernel_support.h"
+#include "arch/lapic.h"
 
-#define vcpu_create          vcpu_test_create
-#define vcpu_kind            vcpu_test_kind
-#define vcpu_free            vcpu_test_free
-#define vcpu_post            vcpu_test_post
-#define vcpu_notify          vcpu_test_notify
-#define vcpu_backend         vcpu_test_backend
-#define vcpu_claim           vcpu_test_claim
-#define vcpu_unclaim         vcpu_test_unclaim
-#define vcpu_run             vcpu_test_run
-#define vcpu_signal          vcpu_test_signal
-#define vcpu_read_state      vcpu_test_read_state
-#define vcpu_write_state     vcpu_test_write_state
-#define vcpu_state_size      vcpu_test_state_size
-#define vcpu_release         vcpu_test_release
-#define vcpu_first_entry_tsc vcpu_test_first_entry_tsc
-#define vcpu_notified        vcpu_test_notified
-#define thread_yield         vcpu_test_yield
-static void thread_yield(void) {}
-#include "kernel/vcpu.c"
+#include <string.h>
 
-static struct vm run_vm;
-static struct vcpu run_vcpu;
-static struct vcpu_page run_page;
-static _Alignas(PAGE_SIZE) uint8_t run_registers[PAGE_SIZE];
 static struct vcpu_registers state;
-static struct {
-    uint32_t entries, injected, synced, blocks;
-    uint8_t sent;     // the last vector to another CPU ...
-    uint32_t sent_to; // ... and its APIC ID
-    bool is_open;     // the guest can take interrupts
-    enum nmi_gate nmi_gate;
-    uint32_t nmis; // injected
-    bool cannot_step;
-    const struct vcpu *holds[HOST_CPUS]; // by CPU: whose state is in it
-    uint32_t loads, forgets, flushes;
-    int write_error; // of the backend
-    uint32_t steps;
-    enum exit_action actions[4]; // of the entries, in turn
-    void (*on_leave)(void);      // once
-} paper;
 
-void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
-    paper.sent = vector;
-    paper.sent_to = apic_id;
-}
-void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {
-    uint32_t here = cpu_current()->index;
-    host_run_on(cpu->index);
-    function(opaque);
-    host_run_on(here);
-}
-void scheduler_check(void) {}
-void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
-    thread->vcpu = vcpu;
-}
-
-static void nothing(struct vcpu *vcpu) {
-    (void)vcpu;
-}
-// Each CPU of paper holds one vCPU, and says when it got or lost it.
-static void load_paper(struct vcpu *vcpu) {
-    uint32_t here = cpu_current()->index;
-    cr_assert_null(paper.holds[here], "the one before is still there");
-    for (uint32_t i = 0; i < HOST_CPUS; i++)
-        cr_assert_neq(paper.holds[i], vcpu, "it is still on CPU %u", i);
-    paper.holds[here] = vcpu;
-    paper.loads++;
-}
-static void unload_paper(struct vcpu *vcpu) {
-    uint32_t here = cpu_current()->index;
-    cr_assert_eq(paper.holds[here], vcpu, "it is not on CPU %u", here);
-    paper.holds[here] = NULL;
-}
-static void forget_paper(void) {
-    cr_assert_null(paper.holds[cpu_current()->index], "its registers are lost");
-    paper.forgets++;
-}
-static void flush_paper(struct vcpu *vcpu) {
-    cr_assert_eq(paper.holds[cpu_current()->index], vcpu);
-    paper.flushes++;
-}
-static void leave(struct vcpu *vcpu) {
-    (void)vcpu;
-    void (*on_leave)(void) = paper.on_leave;
-    paper.on_leave = NULL;
-    if (on_leave != NULL)
-        on_leave();
-}
-static enum exit_action enter(struct vcpu *vcpu) {
-    cr_assert_eq(vcpu->pending, 0, "entered with something pending");
-    uint32_t i = paper.entries++;
-    cr_assert_lt(i, ARRAY_COUNT(paper.actions));
-    return paper.actions[i];
-}
-static bool step(struct vcpu *vcpu) {
-    (void)vcpu;
-    paper.steps++;
-    return !paper.cannot_step;
-}
-static bool can_take(struct vcpu *vcpu) {
-    (void)vcpu;
-    return paper.is_open;
-}
-static enum nmi_gate nmi_gate(struct vcpu *vcpu) {
-    (void)vcpu;
-    return paper.nmi_gate;
-}
-static void inject_nmi(struct vcpu *vcpu) {
-    (void)vcpu;
-    paper.nmis++;
-    paper.nmi_gate = NMI_IN_SERVICE;
-}
-static void inject_interrupt(struct vcpu *vcpu, uint8_t vector) {
-    (void)vcpu;
-    paper.injected = vector;
-}
-static void sync_apic(struct vcpu *vcpu) {
-    (void)vcpu;
-    paper.synced++;
-}
-static void start_up_at(struct vcpu *vcpu, uint8_t vector) {
-    (void)vcpu, (void)vector;
-}
-static void read_backend(struct vcpu *vcpu, struct vcpu_registers *r) {
-    (void)vcpu, (void)r;
-}
-static int write_backend(struct vcpu *vcpu, const struct vcpu_registers *r) {
-    cr_assert_eq(paper.holds[cpu_current()->index], vcpu);
-    (void)r;
-    return paper.write_error;
-}
-static const struct vcpu_backend backend = {
-    .load = load_paper,
-    .unload = unload_paper,
-    .forget = forget_paper,
-    .enter = enter,
-    .leave = leave,
-    .step = step,
-    .can_take_interrupt = can_take,
-    .can_take_nmi = nmi_gate,
-    .inject_interrupt = inject_interrupt,
-    .inject_nmi = inject_nmi,
-    .sync_apic = sync_apic,
-    .flush_npt = flush_paper,
-    .set_tsc_offset = nothing,
-    .init_reset = nothing,
-    .start_up = start_up_at,
-    .read_registers = read_backend,
-    .write_registers = write_backend,
-};
-const struct vcpu_backend *vcpu_backend = &backend;
-
-static void no_block(void) {
-    cr_assert_fail("blocked with something to do");
-}
-
-static void vcpu_set_up(void) {
-    host_init_all();
-    for (uint32_t i = 0; i < HOST_CPUS; i++)
-        host_cpu(i)->apic_id = 10 + i;
-    run_vcpu = (struct vcpu){.vm = &run_vm, .page = &run_page};
-    object_init(&run_vcpu.object, &vcpu_kind);
-    lock_init(&run_vcpu.lock, LOCK_VCPU);
-    run_vcpu.vlapic.page = run_registers;
-    vlapic_init(&run_vcpu);
-    vlapic_mmio_write(&run_vcpu, VLAPIC_SVR, 0x1ff);
-    paper.is_open = true;
-    paper.actions[0] = EXIT_VMM;
-    host_block = no_block;
-}
+#define LOOKS      (VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT | VCPU_PENDING_NMI)
+#define EVENTS_NMI (VCPU_EVENT_NMI | VCPU_EVENT_NMI_AGAIN)
 
 TestSuite(kernel_vcpu, .init = vcpu_set_up);
 
@@ -410,11 +245,11 @@ Test(kernel_vcpu, two_nmis_wait_behind_a_shadow) {
 
 Test(kernel_vcpu, init_and_sipi_leave_no_nmi) {
     run_vcpu.nmi_count = 2;
-    start_up(&run_vcpu, VCPU_PENDING_INIT);
+    vcpu_paper_start_up(&run_vcpu, VCPU_PENDING_INIT);
     cr_expect_eq(run_vcpu.nmi_count, 0);
     run_vcpu.activity = VCPU_WAIT_SIPI;
     run_vcpu.nmi_count = 2;
-    start_up(&run_vcpu, VCPU_PENDING_SIPI);
+    vcpu_paper_start_up(&run_vcpu, VCPU_PENDING_SIPI);
     cr_expect_eq(run_vcpu.nmi_count, 0);
 }
 
@@ -433,7 +268,7 @@ Test(kernel_vcpu, end_of_a_level_interrupt_goes_to_the_vmm) {
 
 static void order_step(void) {
     run_page.dirty = VCPU_DIRTY_STEP;
-    vcpu_test_backend = &backend;
+    vcpu_test_backend = &vcpu_paper_backend;
 }
 
 Test(kernel_vcpu, step_is_the_backends) {
@@ -480,7 +315,7 @@ static void make_other(void) {
 
 static void load_on(uint32_t cpu, struct vcpu *vcpu) {
     host_run_on(cpu);
-    load(vcpu);
+    vcpu_paper_load(vcpu);
     cr_expect_eq(paper.holds[cpu], vcpu);
     cr_expect_eq(vcpu->loaded_on, host_cpu(cpu));
     cr_expect_eq(host_cpu(cpu)->loaded_vcpu, vcpu);
@@ -497,10 +332,10 @@ Test(kernel_vcpu, state_is_on_one_cpu) {
     load_on(1, &other_vcpu);
     cr_expect_null(run_vcpu.loaded_on);
     cr_expect_eq(paper.loads, 3);
-    unload(&run_vcpu);
+    vcpu_paper_unload(&run_vcpu);
     cr_expect_eq(paper.holds[1], &other_vcpu, "who is nowhere is taken from nowhere");
     host_run_on(0);
-    unload(&other_vcpu);
+    vcpu_paper_unload(&other_vcpu);
     cr_expect_null(paper.holds[1]);
 }
 
@@ -508,7 +343,7 @@ Test(kernel_vcpu, state_is_on_one_cpu) {
 Test(kernel_vcpu, each_change_of_cpu_flushes) {
     load_on(0, &run_vcpu);
     cr_expect_eq(paper.flushes, 1);
-    unload(&run_vcpu);
+    vcpu_paper_unload(&run_vcpu);
     load_on(0, &run_vcpu);
     cr_expect_eq(paper.flushes, 1, "nobody changed anything there meanwhile");
     load_on(1, &run_vcpu);

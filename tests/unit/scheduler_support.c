@@ -50,25 +50,43 @@ __asm__(".text\n"
         "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
         "ret\n");
 
+// The sanitizer, where there is one (`make mutate` builds without), has to know of each change of stacks.
+static void say_change(void **fake, const void *stack, size_t size) {
+    *fake = NULL;
+#if __has_feature(address_sanitizer)
+    __sanitizer_start_switch_fiber(fake, stack, size);
+#else
+    (void)stack, (void)size;
+#endif
+}
+
+static void say_changed(void *fake, const void **stack, size_t *size) {
+#if __has_feature(address_sanitizer)
+    __sanitizer_finish_switch_fiber(fake, stack, size);
+#else
+    (void)fake, (void)stack, (void)size;
+#endif
+}
+
 static void resume(struct processor *processor) {
     void *fake;
     machine.inside = processor;
-    __sanitizer_start_switch_fiber(&fake, processor->stack, STACK_SIZE);
+    say_change(&fake, processor->stack, STACK_SIZE);
     machine_swap(&test_rsp, processor->rsp);
-    __sanitizer_finish_switch_fiber(fake, NULL, NULL);
+    say_changed(fake, NULL, NULL);
     machine.inside = NULL;
 }
 
 static void suspend(void) {
     void *fake;
     struct processor *processor = machine.inside;
-    __sanitizer_start_switch_fiber(&fake, test_stack, test_stack_size);
+    say_change(&fake, test_stack, test_stack_size);
     machine_swap(&processor->rsp, test_rsp);
-    __sanitizer_finish_switch_fiber(fake, &test_stack, &test_stack_size);
+    say_changed(fake, &test_stack, &test_stack_size);
 }
 
 static void coroutine_main(void) {
-    __sanitizer_finish_switch_fiber(NULL, &test_stack, &test_stack_size);
+    say_changed(NULL, &test_stack, &test_stack_size);
     scheduler_run();
 }
 
@@ -76,8 +94,7 @@ static void start_coroutine(struct processor *processor) {
     processor->kernel_since = machine.now;
     processor->stack = malloc(STACK_SIZE);
     uint64_t *words = (uint64_t *)(processor->stack + STACK_SIZE);
-    *--words = 0;
-    *--words = 0; // where a call would have left its return address
+    *--words = 0; // where a call would have left its return address, so aligned as one would
     *--words = (uint64_t)coroutine_main;
     words -= 6;
     memset(words, 0, 6 * sizeof(*words));
@@ -220,7 +237,10 @@ void lock_take(struct spinlock *lock) {
 }
 
 void lock_drop(struct spinlock *lock) {
-    host_cpu_current()->locks_held &= ~BIT(lock->rank);
+    struct cpu *cpu = host_cpu_current();
+    if ((cpu->locks_held & BIT(lock->rank)) == 0)
+        panic("lock of rank %u dropped while %#lx are held", lock->rank, cpu->locks_held);
+    cpu->locks_held &= ~BIT(lock->rank);
     lock->is_taken = 0;
     pass();
 }
