@@ -42,7 +42,7 @@ class Mutants(unittest.TestCase):
         def prove(_name, proof, file, timeout):
             is_whole = str(file) == self.run.PROOFS["quota"].file
             self.calls.append((is_whole, proof.functions, proof.lemmas, proof.may_wrap, timeout))
-            return whole if is_whole else mutant
+            return whole(timeout) if is_whole and callable(whole) else whole if is_whole else mutant
 
         self.run.prove = prove
         with redirect_stdout(io.StringIO()):
@@ -52,7 +52,8 @@ class Mutants(unittest.TestCase):
         self.assertIsNone(self.check((9, 9), (8, 9)))
 
     def test_a_time_out_that_the_code_itself_has_kills_nothing(self):
-        self.assertIn("1 goals are not proved in 5 s either", self.check((8, 9), (8, 9)))
+        self.assertIn("1 goals are not proved in 60 s either", self.check((8, 9), (8, 9)))
+        self.assertTrue(all(is_whole for is_whole, *_ in self.calls))
 
     def test_an_error_in_the_code_itself_kills_nothing(self):
         self.assertIn("without it: Frama-C", self.check("Frama-C: no such file", (8, 9)))
@@ -61,10 +62,13 @@ class Mutants(unittest.TestCase):
         self.assertIn("was proved, too", self.check((9, 9), (9, 9)))
 
     def test_both_have_the_same_time(self):
-        self.check((9, 9), (8, 9))
-        (whole, *its), (mutant, *the_others) = self.calls
-        self.assertEqual((whole, mutant), (True, False))
-        self.assertEqual(its, the_others)
+        for needed in self.run.MUTANT_TIMEOUTS:
+            self.calls, self.run.time_of = [], self.run.Once(self.run.find_time)
+            self.assertIsNone(self.check(lambda timeout, needed=needed: (9 if timeout >= needed else 8, 9), (8, 9)))
+            (whole, *its), (mutant, *the_others) = self.calls[-2:]
+            self.assertEqual((whole, mutant), (True, False))
+            self.assertEqual(its, the_others)
+            self.assertEqual(its[-1], needed)
 
     def test_the_code_itself_is_asked_once(self):
         self.check((9, 9), (8, 9))
