@@ -36,9 +36,8 @@ static uint64_t *address_of(uint32_t msr) {
 // With 57 bits the processor takes addresses that are none for a guest with 48: VM entry, or the kernel's own WRMSR
 // of the next load, would fail on them.
 Test(backend_msr, only_canonical_addresses_are_written) {
-    const uint32_t msrs[] = {MSR_SYSENTER_ESP,  MSR_SYSENTER_EIP, MSR_LSTAR,
-                             MSR_CSTAR,         MSR_FS_BASE,      MSR_GS_BASE,
-                             MSR_KERNEL_GS_BASE};
+    const uint32_t msrs[] = {MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_LSTAR,         MSR_CSTAR,
+                             MSR_FS_BASE,      MSR_GS_BASE,      MSR_KERNEL_GS_BASE};
     const uint64_t good[] = {0, 0x7fffffffffff, 0xffff800000000000, 0xffffffff81000000};
     const uint64_t bad[] = {0x800000000000, 0xffff7fffffffffff, 0xff00000000000000, 1ULL << 63};
     for (unsigned i = 0; i < ARRAY_COUNT(msrs); i++) {

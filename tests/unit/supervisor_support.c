@@ -70,6 +70,8 @@ int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint32_t rights, uint
     if (rights == ABI_RIGHT_SIGNAL) { // the supervisor's event
         life.object[process].signals = mask;
     }
+    bool is_module = life.object[handle].type == LIFE_MEMORY_OBJECT && !life.object[handle].parent;
+    cr_assert(!is_module || rights == ABI_RIGHT_READ, "other VMs have it, too");
     return handle; // the script uses the same numbers
 }
 
