@@ -1130,15 +1130,23 @@ Test(emulate, noncanonical_addresses) {
     expect_fault(EMULATE_SS, true, 0, 0);
 }
 
-Test(emulate, alignment_check) {
+static void start_misaligned(bool is_user, bool has_am, bool has_ac) {
     START(DECODE_64BIT, 0xa5); // movsd
-    guest.walk.cpl = 3;
-    guest.walk.cr0 = CR0_AM;
-    guest.rflags |= FLAG_AC;
+    guest.walk.cpl = is_user ? 3 : 0;
+    guest.walk.cr0 = has_am ? CR0_AM : 0;
+    guest.rflags |= has_ac ? FLAG_AC : 0;
     guest.gpr[INSN_RSI] = DATA + 2;
     guest.gpr[INSN_RDI] = DEVICE;
+}
+
+Test(emulate, alignment_check) {
+    for (unsigned i = 0; i < 7; i++) {
+        start_misaligned(i & 1, i & 2, i & 4);
+        cr_assert_eq(run(), EMULATE_DONE, "case %u", i);
+    }
+    start_misaligned(true, true, true);
     expect_fault(EMULATE_AC, true, 0, 0);
-    guest.walk.cpl = 0;
+    guest.gpr[INSN_RSI] = DATA + 4;
     cr_assert_eq(run(), EMULATE_DONE);
 }
 

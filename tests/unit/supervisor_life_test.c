@@ -312,6 +312,17 @@ Test(supervisor_life, impossible_vms_are_refused_and_the_rest_runs) {
     life_expect("[bulkhead] vm demo: reset\n");
 }
 
+Test(supervisor_life, machine_without_virtualization_starts_no_vm) {
+    life.lacks_virtualization = true;
+    life_prepare(life_one, "console=batch", "stay", life_script_nothing);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    life_expect(
+        "[bulkhead] vm demo: refused: this machine offers no hardware virtualization; see the "
+        "preflight report above for what to change\n");
+    life_expect_no_line("[bulkhead] vm demo: started");
+    cr_assert_eq(life.vmm_count, 0);
+}
+
 Test(supervisor_life, missing_kernel_is_named) {
     life_prepare(life_one, "console=batch", "stay", life_script_nothing);
     strcpy(life_start.module[0].name, "another");

@@ -250,7 +250,7 @@ int64_t sys_system_info(uint32_t system, struct abi_system_info *info) {
         .memory_kernel = 1000,
         .kernel_entry_tsc = 100,
         .first_entry_tsc = life.vmm_count > 0 ? 350 : 0,
-        .has_virtualization = 1,
+        .has_virtualization = !life.lacks_virtualization,
         .vm_exits = 77,
     };
     return 0;
