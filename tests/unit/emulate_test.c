@@ -29,6 +29,7 @@
 #define FLAG_AC      0x40000u
 
 #define CR0_PG_WP (UINT64_C(1) << 31 | UINT64_C(1) << 16)
+#define CR0_PE    UINT64_C(1)
 #define CR0_AM    (UINT64_C(1) << 18)
 #define CR4_PAE   (UINT64_C(1) << 5)
 #define EFER_LMA  (UINT64_C(1) << 10)
@@ -1133,7 +1134,7 @@ Test(emulate, noncanonical_addresses) {
 static void start_misaligned(bool is_user, bool has_am, bool has_ac) {
     START(DECODE_64BIT, 0xa5); // movsd
     guest.walk.cpl = is_user ? 3 : 0;
-    guest.walk.cr0 = has_am ? CR0_AM : 0;
+    guest.walk.cr0 = CR0_PE | (has_am ? CR0_AM : 0);
     guest.rflags |= has_ac ? FLAG_AC : 0;
     guest.gpr[INSN_RSI] = DATA + 2;
     guest.gpr[INSN_RDI] = DEVICE;
