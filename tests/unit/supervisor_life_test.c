@@ -6,6 +6,7 @@
 #include "supervisor/round.h"
 
 #include <criterion/criterion.h>
+#include <libfdt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -296,6 +297,21 @@ static bool life_script_nothing(unsigned int step) {
 static bool life_script_end_one(unsigned int step) {
     life_report(0, VMM_MESSAGE_ENDED, VMM_END_RESET, 0, "");
     return step == 0;
+}
+
+static void give_initrd(void *tree) {
+    fdt_property_string(tree, "initrd", "vmlinuz-0");
+}
+
+// The kernel of paper checks the rights of each handle that is given away (sys_handle_copy).
+Test(supervisor_life, initrd_is_handed_out_for_reading) {
+    static const struct life_config vms[] = {{.name = "demo", .mib = 8, .more = give_initrd},
+                                             {.name = NULL}};
+    life_prepare(vms, "console=batch", "stay", life_script_end_one);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_assert_eq(life.vmm[0].start.initrd, life_start.module[0].memory);
+    cr_assert_eq(life.vmm[0].start.initrd_size, 6);
+    cr_assert_str_eq(life.vmm[0].start.initrd_name, "vmlinuz-0");
 }
 
 static const struct life_config life_impossible[] = {{.name = "huge", .mib = 4096},
