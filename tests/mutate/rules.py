@@ -168,8 +168,30 @@ def of_return(source, node):
         yield "return", *place, "return 0"
 
 
+def text_of(source, node):
+    """As it stands in the file, a macro by its name; None where that cannot be told."""
+    ends = [node["range"][end].get("expansionLoc", node["range"][end]) for end in ("begin", "end")]
+    if any("offset" not in end or "isMacroArgExpansion" in end for end in ends):
+        return None
+    return source.bytes[ends[0]["offset"]:ends[1]["offset"] + ends[1]["tokLen"]]
+
+
+def is_bound(source, node):
+    """Whether a conditional is a minimum or a maximum, `a < b ? a : b`: there `<=` is the same as `<`."""
+    condition, *results = node.get("inner", [{}])
+    if condition.get("opcode") not in SHIFTED or len(results) != 2:
+        return False
+    operands = sorted(str(text_of(source, operand)) for operand in condition["inner"])
+    return operands == sorted(str(text_of(source, result)) for result in results) and "None" not in operands
+
+
 def edits(source, node, parent):
     kind = node.get("kind")
+    if kind == "ConditionalOperator" and is_bound(source, node):
+        yield from (edit for edit in of_operator(source, node["inner"][0]) if edit[0] != "shift")
+        for operand in node["inner"][0]["inner"]:
+            yield from edits(source, operand, "BinaryOperator")
+        return
     if kind == "IfStmt":
         yield from of_condition(source, node)
     elif kind in ("BinaryOperator", "CompoundAssignOperator"):

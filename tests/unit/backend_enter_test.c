@@ -168,6 +168,19 @@ Test(backend_enter, leaving_tells_the_vmm_once) {
     cr_expect_eq(paper_page.rip, 0x9999);
 }
 
+// A shutdown that is due takes nothing from what the guest left in the processor.
+Test(backend_enter, leaving_with_other_work_due_saves_all) {
+    (void)vmx_enter(&paper_vcpu);
+    paper_x()->entry_work |= WORK_SHUTDOWN;
+    paper.reg[PAPER_CR2] = 0x5678;
+    paper.vmcs[VMCS_GUEST_RSP] = 0x7777;
+    vmx_leave(&paper_vcpu);
+    cr_expect_eq(paper_vcpu.cr2, 0x5678);
+    cr_expect_eq(paper_page.rip, 0x1002);
+    cr_expect_eq(paper_page.gpr[GPR_RSP], 0x7777);
+    cr_expect(paper_x()->entry_work & WORK_SHUTDOWN, "and it is still due");
+}
+
 Test(backend_enter, mode_that_this_processor_lacks_ends_the_vm) {
     vmx_check_mode(paper_x(), 0);
     cr_expect_not(paper_x()->entry_work & WORK_BAD_MODE);

@@ -93,12 +93,19 @@ Test(backend_load, closed_fpu_is_opened_for_the_move_only) {
 Test(backend_load, without_xsave_it_is_fxsave) {
     cpu_features.has_xsave = false;
     paper.xcr0 = 0x123;
+    memset(paper_vcpu.xsave, 0x5a, PAGE_SIZE);
     vmx_load(&paper_vcpu);
     cr_expect_eq(paper.fpu_mask, PAPER_FX);
+    cr_expect_eq(paper.fpu[511], 0x5a);
+    paper.fpu_mask = 0;
+    memset(paper.fpu, 0x77, sizeof(paper.fpu));
     vmx_unload(&paper_vcpu);
     cr_expect_eq(paper.fpu_mask, PAPER_FX);
+    cr_expect_eq(((const uint8_t *)paper_vcpu.xsave)[511], 0x77);
+    paper.fpu_mask = 0;
     vmx_forget();
     cr_expect_eq(paper.fpu_mask, PAPER_FX);
+    cr_expect_eq(paper.fpu[511], 0, "nothing of anybody's");
     cr_expect_eq(paper.xcr0, 0x123);
 }
 

@@ -57,6 +57,22 @@ Test(decode, mov_store_rex_sib) { // mov gs:[r12+r9*8-0x80], r15
     cr_assert(i.memory_is_first);
 }
 
+Test(decode, each_bit_of_rex_names_its_own_register) { // mov rax, [rax+rcx]
+    const struct {
+        uint8_t rex, reg, index, base;
+    } cases[] = {{0x48, 0, 1, 0}, {0x49, 0, 1, 8}, {0x4a, 0, 9, 0}, {0x4c, 8, 1, 0}};
+
+    for (unsigned k = 0; k < 4; k++) {
+        struct insn i = decoded(DECODE_64BIT, CODE(cases[k].rex, 0x8b, 0x04, 0x08));
+
+        cr_assert_eq(i.reg, cases[k].reg, "REX %#x", cases[k].rex);
+        cr_assert_eq(i.index, cases[k].index, "REX %#x", cases[k].rex);
+        cr_assert_eq(i.base, cases[k].base, "REX %#x", cases[k].rex);
+        i = decoded(DECODE_64BIT, CODE(cases[k].rex, 0x8b, 0x40, 0x08)); // mov rax, [rax+8]
+        cr_assert_eq(i.base, cases[k].base, "REX %#x", cases[k].rex);
+    }
+}
+
 Test(decode, rip_relative_only_in_64_bit) { // mov dword [rip+0x11223344], 0x80000001
     const uint8_t bytes[DECODE_BYTES] = {0xc7, 0x05, 0x44, 0x33, 0x22, 0x11, 1, 0, 0, 0x80};
     struct insn i = decoded(DECODE_64BIT, bytes, 10);

@@ -29,6 +29,7 @@
 #define FLAG_AC      0x40000u
 
 #define CR0_PG_WP (UINT64_C(1) << 31 | UINT64_C(1) << 16)
+#define CR0_PE    UINT64_C(1)
 #define CR0_AM    (UINT64_C(1) << 18)
 #define CR4_PAE   (UINT64_C(1) << 5)
 #define EFER_LMA  (UINT64_C(1) << 10)
@@ -846,6 +847,29 @@ Test(emulate, exit_address_saves_the_walk) {
     cr_assert_eq(guest.rip, CODE + 3);
 }
 
+// What a device does with it is the bus's matter; a page's end alone cuts it.
+Test(emulate, misaligned_access_reaches_the_device_whole) {
+    const bool is_told[] = {true, false};
+    for (unsigned i = 0; i < 2; i++) {
+        START(DECODE_64BIT, 0x89, 0x08); // mov [rax], ecx
+        enable_paging();
+        guest.gpr[INSN_RAX] = DEVICE_LINEAR + 0x11;
+        guest.gpr[INSN_RCX] = 0x12345678;
+        if (is_told[i])
+            tell_exit(DEVICE_LINEAR + 0x11, DEVICE + 0x11, VCPU_ACCESS_WRITE);
+        cr_assert_eq(run(), EMULATE_DONE);
+        cr_assert(guest.write_count == 1 && guest.last.size == 4 &&
+                  guest.last.gpa == DEVICE + 0x11);
+        START(DECODE_64BIT, 0x8b, 0x08); // mov ecx, [rax]
+        enable_paging();
+        guest.gpr[INSN_RAX] = DEVICE_LINEAR + 0x13;
+        if (is_told[i])
+            tell_exit(DEVICE_LINEAR + 0x13, DEVICE + 0x13, VCPU_ACCESS_READ);
+        cr_assert_eq(run(), EMULATE_DONE);
+        cr_assert(guest.read_count == 1 && guest.last.size == 4 && guest.last.gpa == DEVICE + 0x13);
+    }
+}
+
 Test(emulate, exit_address_of_another_access_is_not_used) {
     START(DECODE_64BIT, 0x8b, 0x48, 0x10);
     enable_paging();
@@ -1130,15 +1154,23 @@ Test(emulate, noncanonical_addresses) {
     expect_fault(EMULATE_SS, true, 0, 0);
 }
 
-Test(emulate, alignment_check) {
+static void start_misaligned(bool is_user, bool has_am, bool has_ac) {
     START(DECODE_64BIT, 0xa5); // movsd
-    guest.walk.cpl = 3;
-    guest.walk.cr0 = CR0_AM;
-    guest.rflags |= FLAG_AC;
+    guest.walk.cpl = is_user ? 3 : 0;
+    guest.walk.cr0 = CR0_PE | (has_am ? CR0_AM : 0);
+    guest.rflags |= has_ac ? FLAG_AC : 0;
     guest.gpr[INSN_RSI] = DATA + 2;
     guest.gpr[INSN_RDI] = DEVICE;
+}
+
+Test(emulate, alignment_check) {
+    for (unsigned i = 0; i < 7; i++) {
+        start_misaligned(i & 1, i & 2, i & 4);
+        cr_assert_eq(run(), EMULATE_DONE, "case %u", i);
+    }
+    start_misaligned(true, true, true);
     expect_fault(EMULATE_AC, true, 0, 0);
-    guest.walk.cpl = 0;
+    guest.gpr[INSN_RSI] = DATA + 4;
     cr_assert_eq(run(), EMULATE_DONE);
 }
 

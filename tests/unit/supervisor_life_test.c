@@ -6,6 +6,7 @@
 #include "supervisor/round.h"
 
 #include <criterion/criterion.h>
+#include <libfdt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -298,6 +299,21 @@ static bool life_script_end_one(unsigned int step) {
     return step == 0;
 }
 
+static void give_initrd(void *tree) {
+    fdt_property_string(tree, "initrd", "vmlinuz-0");
+}
+
+// The kernel of paper checks the rights of each handle that is given away (sys_handle_copy).
+Test(supervisor_life, initrd_is_handed_out_for_reading) {
+    static const struct life_config vms[] = {{.name = "demo", .mib = 8, .more = give_initrd},
+                                             {.name = NULL}};
+    life_prepare(vms, "console=batch", "stay", life_script_end_one);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_assert_eq(life.vmm[0].start.initrd, life_start.module[0].memory);
+    cr_assert_eq(life.vmm[0].start.initrd_size, 6);
+    cr_assert_str_eq(life.vmm[0].start.initrd_name, "vmlinuz-0");
+}
+
 static const struct life_config life_impossible[] = {{.name = "huge", .mib = 4096},
                                                      {.name = "demo", .mib = 8},
                                                      {.name = "demo", .mib = 8},
@@ -310,6 +326,17 @@ Test(supervisor_life, impossible_vms_are_refused_and_the_rest_runs) {
                 "\"memory\" in the manifest\n");
     life_expect("[bulkhead] vm demo: refused: an earlier VM has the same name");
     life_expect("[bulkhead] vm demo: reset\n");
+}
+
+Test(supervisor_life, machine_without_virtualization_starts_no_vm) {
+    life.lacks_virtualization = true;
+    life_prepare(life_one, "console=batch", "stay", life_script_nothing);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    life_expect(
+        "[bulkhead] vm demo: refused: this machine offers no hardware virtualization; see the "
+        "preflight report above for what to change\n");
+    life_expect_no_line("[bulkhead] vm demo: started");
+    cr_assert_eq(life.vmm_count, 0);
 }
 
 Test(supervisor_life, missing_kernel_is_named) {

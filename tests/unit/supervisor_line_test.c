@@ -92,6 +92,26 @@ Test(supervisor_line, newline_behind_a_cut_is_swallowed) {
     cr_assert(line_add(&line, '\n'), "but the next one counts");
 }
 
+// The console takes whole pieces: at each length a byte that needs room as \xNN still fits.
+Test(supervisor_line, pieces_are_cut_where_bytes_are) {
+    for (unsigned int plain = LINE_LENGTH_MAX - 8; plain <= LINE_LENGTH_MAX; plain++) {
+        struct line line = {0}, by_byte = {0};
+        uint8_t bytes[LINE_LENGTH_MAX + 1];
+        bool is_whole = false, is_cut = false;
+        memset(bytes, 'a', plain);
+        bytes[plain] = 7;
+        uint32_t taken = line_take(&line, bytes, plain + 1, &is_whole);
+        uint32_t count = 0;
+        while (count < plain + 1 && !is_cut) {
+            is_cut = line_add(&by_byte, bytes[count++]);
+        }
+        cr_assert_eq(taken, count, "%u plain ones", plain);
+        cr_assert_eq(is_whole, is_cut);
+        cr_assert_eq(line.length, by_byte.length);
+        cr_assert_leq(line.length, LINE_LENGTH_MAX);
+    }
+}
+
 Test(supervisor_line, random_bytes_stay_printable) {
     struct line line = {0};
     srand(3);
@@ -119,4 +139,10 @@ Test(supervisor_line, sanitized_text_is_one_line) {
     cr_assert_str_eq(out, "ab");
     line_sanitize(out, 1, "abc", 3);
     cr_assert_str_eq(out, "");
+    for (size_t size = 1; size <= 16; size++) {
+        memset(out, '#', sizeof(out));
+        line_sanitize(out, size, "abcd\nefgh\n\n", 64);
+        cr_assert_lt(strlen(out), size);
+        cr_assert_eq(out[size], '#', "nothing behind %zu bytes", size);
+    }
 }

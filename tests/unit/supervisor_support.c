@@ -70,6 +70,8 @@ int64_t sys_handle_copy(uint32_t process, uint32_t handle, uint64_t rights, uint
     if (rights == ABI_RIGHT_SIGNAL) { // the supervisor's event
         life.object[process].signals = mask;
     }
+    bool is_module = life.object[handle].type == LIFE_MEMORY_OBJECT && !life.object[handle].parent;
+    cr_assert(!is_module || rights == ABI_RIGHT_READ, "other VMs have it, too");
     return handle; // the script uses the same numbers
 }
 
@@ -248,7 +250,7 @@ int64_t sys_system_info(uint32_t system, struct abi_system_info *info) {
         .memory_kernel = 1000,
         .kernel_entry_tsc = 100,
         .first_entry_tsc = life.vmm_count > 0 ? 350 : 0,
-        .has_virtualization = 1,
+        .has_virtualization = !life.lacks_virtualization,
         .vm_exits = 77,
     };
     return 0;

@@ -91,6 +91,7 @@ struct life {
     uint64_t now;    // the TSC
     uint64_t memory; // of the machine; 0: LIFE_MEMORY
     uint64_t tsc_hz; // 0: 1000
+    bool lacks_virtualization;
     uint32_t cpu_count;
     struct abi_cpu_info cpu[LIFE_CPUS];
     int64_t group_result;   // what ABI_GROUP_CREATE answers, unless 0

@@ -169,6 +169,8 @@ Test(supervisor_backlog, keeps_what_fits) {
     cr_assert_eq(backlog_test_read(&backlog, 0, out), 4);
     backlog_drop(&backlog, 1000);
     cr_assert_eq(backlog_test_read(&backlog, 0, out), 0);
+    backlog_add(&backlog, "three", 5);
+    cr_assert_eq(backlog_test_read(&backlog, 0, out), 5, "dropped was only what there was");
 }
 
 Test(supervisor_backlog, oldest_bytes_give_way) {

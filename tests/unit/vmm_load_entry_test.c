@@ -549,6 +549,8 @@ Test(vmm_load_entry, damaged_elf32_is_refused) {
         {56, 4, FILE_SIZE},  // segment beyond the file
         {68, 4, UINT32_MAX}, // file size
         {72, 4, 1},          // memory below file size
+        {72, 4, TEXT_SIZE - 1},
+        {60, 4, UINT32_MAX}, // its virtual addresses wrap, and nothing else is wrong
         {72, 4, UINT32_MAX}, // wraps
         {64, 4, 0x1000},     // below 1 MiB
         {64, 4, UINT32_MAX}, // wraps

@@ -396,3 +396,25 @@ Test(walk, fetch_across_pages) {
     cr_assert_eq(code.status, WALK_OK);
     cr_assert_eq(code.count, WALK_CODE_BYTES);
 }
+
+// SDM 1 3.3.7 "Address Calculations in 64-Bit Mode": outside of it a sum of base and offset has 32 bits.
+Test(walk, fetch_beyond_4_gib_wraps_outside_64_bit_code) {
+    const uint64_t beyond = UINT64_C(0x100000000);
+    struct walk_code code;
+
+    start_long();
+    set(TABLE1, 2, 0x6000 | P);
+    guest.ram[PAGE + 0xffa] = 0x11;
+    guest.ram[0x6000] = 0x22;
+    for (unsigned at = 0xff0; at <= 0xffa; at += 10) { // within a page, and across two
+        walk_fetch(&guest.ctx, beyond + 0x1000 + at, false, &code);
+        cr_assert_eq(code.status, WALK_OK);
+        cr_assert_eq(code.bytes[0xffa - at], 0x11);
+        walk_fetch(&guest.ctx, beyond + 0x1000 + at, true, &code);
+        cr_assert_eq(code.status, WALK_PAGE_FAULT);
+        cr_assert_eq(code.fault_gva, beyond + 0x1000 + at);
+    }
+    cr_assert_eq(code.count, 0);
+    walk_fetch(&guest.ctx, beyond + 0x1ffa, false, &code);
+    cr_assert_eq(code.bytes[6], 0x22);
+}
