@@ -120,6 +120,9 @@ static void init_virtualization(void) {
         refusal = vmx_backend.probe(boot.cmdline);
     else if (cpu_features.has_svm)
         refusal = "AMD-V is not supported yet: Bulkhead needs an Intel CPU with VT-x and EPT";
+    // In AMD's long mode there is no SYSENTER, by which ring 3 calls (APM 3 "SYSENTER").
+    if (!cpu_features.has_vmx && strcmp(cpu_features.vendor, "GenuineIntel") != 0)
+        halt_machine(refusal);
     if (refusal == NULL)
         refusal = vmx_backend.cpu_init(cpu_current());
     if (refusal == NULL)
