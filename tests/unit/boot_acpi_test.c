@@ -506,7 +506,7 @@ Test(boot_acpi, slit_gives_distances_of_nodes) {
     start_srat(3);
     add_node_x2apic(0, 0, 1);
     add_node_x2apic(1, 2, 1);
-    add_node_x2apic(2, 9, 1); // not in the matrix
+    add_node_x2apic(2, 3, 1); // not in the matrix
     put(SLIT_AT + 36, 3, 8);
     put_table(SLIT_AT, "SLIT", 44);
     APPEND(SLIT_AT, 10, 16, 21, 16, 10, 31, 22, 31, 10);
