@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The root of the tables, and which of them are read; the interface is told in boot_acpi.h. The tables
-// themselves: boot_acpi_cpus.c, boot_acpi_nodes.c, boot_acpi_power.c, boot_acpi_devices.c.
+// The root of the tables, and which of them are read; the interface is told in boot_acpi.h. The
+// tables themselves: boot_acpi_cpus.c, boot_acpi_nodes.c, boot_acpi_power.c, boot_acpi_devices.c.
 #include "boot/boot_acpi.h"
 
 #include "boot/boot_acpi_table.h"

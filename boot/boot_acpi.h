@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Bulkhead takes from the firmware's ACPI tables. They are read once; no AML is ever executed. No UEFI
-// calls, so that the host's tests can link it.
+// What Bulkhead takes from the firmware's ACPI tables. They are read once; no AML is ever executed.
+// No UEFI calls, so that the host's tests can link it.
 //
-// The tables are untrusted. All reads go through boot_acpi_field, which answers 0 beyond the end of what
-// it reads, and every loop comes nearer to that end with each round: nothing that stands in a table can
-// make this read elsewhere or go on for ever. A table counts when its length and its checksum are good.
+// The tables are untrusted. All reads go through boot_acpi_field, which answers 0 beyond the end of
+// what it reads, and every loop comes nearer to that end with each round: nothing that stands in a
+// table can make this read elsewhere or go on for ever. A table counts when its length and its
+// checksum are good.
 //
 //   boot_acpi_parse   all of it
 //   boot_acpi_node    the node of a physical address
 //
-// Sources: ACPI 6.5 5.2.5 "Root System Description Pointer (RSDP)", 5.2.9 "Fixed ACPI Description Table
-// (FADT)", 5.2.12 "Multiple APIC Description Table (MADT)", 5.2.16 "System Resource Affinity Table (SRAT)",
-// 5.2.17 "System Locality Information Table (SLIT)"; PCI Firmware 3.3 4.1.2 "MCFG Table Description";
-// IA-PC HPET 1.0a 3.2.4 "The ACPI 2.0 HPET Description Table (HPET)"; Microsoft's "Serial Port Console
-// Redirection Table (SPCR)" and "Debug Port Table 2 (DBG2)".
+// Sources: ACPI 6.5 5.2.5 "Root System Description Pointer (RSDP)", 5.2.9 "Fixed ACPI Description
+// Table (FADT)", 5.2.12 "Multiple APIC Description Table (MADT)", 5.2.16 "System Resource Affinity
+// Table (SRAT)", 5.2.17 "System Locality Information Table (SLIT)"; PCI Firmware 3.3 4.1.2 "MCFG
+// Table Description"; IA-PC HPET 1.0a 3.2.4 "The ACPI 2.0 HPET Description Table (HPET)";
+// Microsoft's "Serial Port Console Redirection Table (SPCR)" and "Debug Port Table 2 (DBG2)".
 #pragma once
 
 #include <stdbool.h>
@@ -55,12 +56,13 @@ struct boot_acpi {
 // boot_acpi_parse returns.
 typedef const void *(*boot_acpi_map_t)(uint64_t base, uint64_t size);
 
-// Fills all of `found`, and of `info` what the tables tell: cpu, ioapic, isa_irq, console, ecam, distance,
-// their counts, node_count, hpet and power. False: there are no tables (`rsdp` 0 or a damaged root); then
-// these are what a PC without tables has: interrupts identity mapped, one I/O APIC at 0xfec00000.
+// Fills all of `found`, and of `info` what the tables tell: cpu, ioapic, isa_irq, console, ecam,
+// distance, their counts, node_count, hpet and power. False: there are no tables (`rsdp` 0 or a
+// damaged root); then these are what a PC without tables has: interrupts identity mapped, one I/O
+// APIC at 0xfec00000.
 bool boot_acpi_parse(uint64_t rsdp, boot_acpi_map_t map, struct boot_info *info,
                      struct boot_acpi *found);
 
-// The node of the memory at `address`: the first affinity that covers it, else BOOT_NODE_NONE. `*end` is
-// lowered to where that may change, and stays above `address`.
+// The node of the memory at `address`: the first affinity that covers it, else BOOT_NODE_NONE.
+// `*end` is lowered to where that may change, and stays above `address`.
 uint32_t boot_acpi_node(const struct boot_acpi *found, uint64_t address, uint64_t *end);

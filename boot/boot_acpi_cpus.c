@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The MADT: processors, I/O APICs and how ISA interrupts arrive. ACPI 6.5 5.2.12 "Multiple APIC Description
-// Table (MADT)".
+// The MADT: processors, I/O APICs and how ISA interrupts arrive. ACPI 6.5 5.2.12 "Multiple APIC
+// Description Table (MADT)".
 #include "boot/boot_acpi_table.h"
 
 #define MADT_ENTRIES 44u

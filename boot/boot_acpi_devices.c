@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tables of single devices: serial lines (SPCR, DBG2), the HPET and PCI's configuration space (MCFG). Their
-// specifications are named in boot_acpi.h.
+// The tables of single devices: serial lines (SPCR, DBG2), the HPET and PCI's configuration space
+// (MCFG). Their specifications are named in boot_acpi.h.
 #include "boot/boot_acpi_table.h"
 
 #define SPCR_TYPE          36u

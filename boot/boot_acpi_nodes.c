@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SRAT and SLIT: the nodes of CPUs and memory, and how far they are apart. The firmware numbers its
-// proximity domains as it likes; nodes are these domains in ascending order, numbered from 0. ACPI 6.5 5.2.16
-// "System Resource Affinity Table (SRAT)", 5.2.17 "System Locality Information Table (SLIT)".
+// proximity domains as it likes; nodes are these domains in ascending order, numbered from 0. ACPI
+// 6.5 5.2.16 "System Resource Affinity Table (SRAT)", 5.2.17 "System Locality Information Table
+// (SLIT)".
 #include "boot/boot_acpi_table.h"
 
 #define SRAT_ENTRIES     48u

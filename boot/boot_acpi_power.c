@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The FADT and what of AML is needed with it: the ports of power-off, reset and PM timer, and the sleep
-// types of \_S5. ACPI 6.5 5.2.9 "Fixed ACPI Description Table (FADT)", 7.4.2 "System \_Sx states", 20.2 "AML
-// Grammar Definition".
+// The FADT and what of AML is needed with it: the ports of power-off, reset and PM timer, and the
+// sleep types of \_S5. ACPI 6.5 5.2.9 "Fixed ACPI Description Table (FADT)", 7.4.2 "System \_Sx
+// states", 20.2 "AML Grammar Definition".
 #include "boot/boot_acpi_table.h"
 
 #define FADT_DSDT          40u
@@ -74,7 +74,8 @@ static bool read_s5(struct boot_power *power, struct boot_acpi_bytes aml, uint32
     uint64_t count, type_a, type_b = 0;
     if (opcode != AML_PACKAGE && opcode != AML_VAR_PACKAGE)
         return false;
-    // PkgLength: bits 7:6 of the first byte count the bytes that follow it. Then the number of elements.
+    // PkgLength: bits 7:6 of the first byte count the bytes that follow it. Then the number of
+    // elements.
     offset += 1;
     offset += 1u + (boot_acpi_field8(aml, offset) >> 6);
     if (opcode == AML_PACKAGE)

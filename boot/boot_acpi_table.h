@@ -53,8 +53,9 @@ static inline struct boot_acpi_bytes boot_acpi_part(struct boot_acpi_bytes bytes
     return (struct boot_acpi_bytes){bytes.data + offset, size};
 }
 
-// For tables that are lists: the entry at *offset, whose length is `width` bytes at `length_at` in it, and
-// moves *offset behind it. Nothing when the list ends, or when an entry has no possible length.
+// For tables that are lists: the entry at *offset, whose length is `width` bytes at `length_at` in
+// it, and moves *offset behind it. Nothing when the list ends, or when an entry has no possible
+// length.
 static inline struct boot_acpi_bytes boot_acpi_next(struct boot_acpi_bytes table, uint64_t *offset,
                                                     uint32_t length_at, uint32_t width) {
     uint32_t size = (uint32_t)boot_acpi_field(table, *offset + length_at, width);

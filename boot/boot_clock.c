@@ -14,8 +14,8 @@
 #define DAYS_BEFORE_1970  719468u // since 0000-03-01
 #define DAYS_IN_400_YEARS 146097u
 
-// a * b / c with all 128 bits of the product, which this target has no function for; UINT64_MAX where the
-// quotient does not fit.
+// a * b / c with all 128 bits of the product, which this target has no function for; UINT64_MAX
+// where the quotient does not fit.
 static uint64_t mul_div(uint64_t a, uint64_t b, uint64_t c) {
     uint64_t low, high, rest;
     __asm__("mulq %3" : "=a"(low), "=d"(high) : "a"(a), "rm"(b) : "cc");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rate of the TSC, measured against a counter whose rate is known, over all the time that the boot
-// application runs; and the firmware's date. No UEFI calls and no hardware, so that the host's tests can
-// link it; clock.c reads the hardware.
+// The rate of the TSC, measured against a counter whose rate is known, over all the time that the
+// boot application runs; and the firmware's date. No UEFI calls and no hardware, so that the host's
+// tests can link it; clock.c reads the hardware.
 //
 //   boot_clock_begin   two samples some milliseconds apart: a first idea of the rate
 //   boot_clock_add     one more, any time later: how often the counter wrapped is known from the idea
@@ -27,30 +27,32 @@ struct boot_clock {
     struct boot_clock_sample first, middle, last; // their ticks go on where the counter wraps
 };
 
-// Starts anew with a counter that ticks `hz` times a second. Between both samples the counter must have
-// wrapped less than once. False: it stands still, or the TSC does.
+// Starts anew with a counter that ticks `hz` times a second. Between both samples the counter must
+// have wrapped less than once. False: it stands still, or the TSC does.
 bool boot_clock_begin(struct boot_clock *clock, uint64_t hz, uint64_t mask,
                       struct boot_clock_sample first, struct boot_clock_sample second);
-// False, with the clock unchanged: so long after the last one that it is not known how often the counter
-// wrapped, or the counter and the TSC have come apart.
+// False, with the clock unchanged: so long after the last one that it is not known how often the
+// counter wrapped, or the counter and the TSC have come apart.
 bool boot_clock_add(struct boot_clock *clock, struct boot_clock_sample sample);
-// The TSC's rate in Hz between the first sample and the last. `*error` is the bound of its error in parts
-// per billion: what reading the counters may have cost, and how much further the rates before and after the
-// middle are apart than that explains. The counter's own error is not in it.
+// The TSC's rate in Hz between the first sample and the last. `*error` is the bound of its error in
+// parts per billion: what reading the counters may have cost, and how much further the rates before
+// and after the middle are apart than that explains. The counter's own error is not in it.
 uint64_t boot_clock_rate(const struct boot_clock *clock, uint64_t *error);
 
-// What CPUID says: leaf 15H (eax, ebx, ecx) and the base frequency of leaf 16H (in MHz), 0 where a leaf is
-// not there. 0: not told. SDM 3B 18.7.3 "Determining the Processor Base Frequency".
+// What CPUID says: leaf 15H (eax, ebx, ecx) and the base frequency of leaf 16H (in MHz), 0 where a
+// leaf is not there. 0: not told. SDM 3B 18.7.3 "Determining the Processor Base Frequency".
 uint64_t boot_clock_told(const uint32_t leaf15[3], uint32_t base_mhz);
 // How far what CPUID tells is from what was measured, in ppb of that.
 uint64_t boot_clock_apart(uint64_t told, uint64_t measured);
 // Is that within the error of the measurement, and 200 ppm that crystals may be off?
 bool boot_clock_agrees(uint64_t told, uint64_t measured, uint64_t error);
 
-// As EFI_TIME has it (UEFI 2.10 8.3 "Time Services"); `zone` in minutes west of Greenwich, or 2047 for none.
+// As EFI_TIME has it (UEFI 2.10 8.3 "Time Services"); `zone` in minutes west of Greenwich, or 2047
+// for none.
 struct boot_date {
     uint32_t year, month, day, hour, minute, second;
     int32_t zone;
 };
-// Seconds since 1970-01-01, UTC; a date without a zone is taken for UTC. False: not a date from 1970 on.
+// Seconds since 1970-01-01, UTC; a date without a zone is taken for UTC. False: not a date from
+// 1970 on.
 bool boot_clock_utc(const struct boot_date *date, uint64_t *seconds);

@@ -16,6 +16,7 @@
 #define LEAF_AMD_TOPOLOGY 0x8000001eu
 
 #define EDX_HTT             BIT(28)
+#define EBX_APIC_ID(ebx)    ((ebx) >> 24)
 #define EBX_LOGICAL(ebx)    ((ebx) >> 16 & 0xff)
 #define CACHE_TYPE(eax)     ((eax)&0x1f)
 #define CACHE_CORES(eax)    (((eax) >> 26) + 1)
@@ -32,7 +33,8 @@ static uint32_t bits_for(uint32_t count) {
     return bits;
 }
 
-// SDM 2A "CPUID", leaves 0BH and 1FH: subleaf 0 is the level of threads. False: there is no such leaf.
+// SDM 2A "CPUID", leaves 0BH and 1FH: subleaf 0 is the level of threads. False: there is no such
+// leaf.
 static bool from_levels(boot_cpuid_t cpuid, uint32_t leaf, uint32_t *bits) {
     struct boot_cpuid r = cpuid(leaf, 0);
     if (r.ebx == 0 || LEVEL_TYPE(r.ecx) != LEVEL_TYPE_SMT)
@@ -41,8 +43,9 @@ static bool from_levels(boot_cpuid_t cpuid, uint32_t leaf, uint32_t *bits) {
     return true;
 }
 
-// Where no leaf lists the levels, the numbers of logical CPUs and of cores in a package, both rounded up
-// to powers of two, tell what is between. AMD has no leaf 4, and no threads before it had a leaf for them.
+// Where no leaf lists the levels, the numbers of logical CPUs and of cores in a package, both
+// rounded up to powers of two, tell what is between. AMD has no leaf 4, and no threads before it
+// had a leaf for them.
 static uint32_t from_counts(boot_cpuid_t cpuid) {
     struct boot_cpuid features = cpuid(LEAF_FEATURES, 0), cache = cpuid(LEAF_CACHE, 0);
     if ((features.edx & EDX_HTT) == 0 || CACHE_TYPE(cache.eax) == 0)
@@ -54,7 +57,8 @@ static uint32_t from_counts(boot_cpuid_t cpuid) {
 
 uint32_t boot_topology_thread_bits(boot_cpuid_t cpuid) {
     uint32_t max = cpuid(LEAF_BASIC, 0).eax, bits = 0;
-    // A package of one logical CPU has no siblings; Bochs has a bit for them in leaf 0BH all the same.
+    // A package of one logical CPU has no siblings; Bochs has a bit for them in leaf 0BH all the
+    // same.
     if (EBX_LOGICAL(cpuid(LEAF_FEATURES, 0).ebx) == 1)
         return 0;
     if (max >= LEAF_TOPOLOGY_V2 && from_levels(cpuid, LEAF_TOPOLOGY_V2, &bits))
@@ -66,4 +70,15 @@ uint32_t boot_topology_thread_bits(boot_cpuid_t cpuid) {
         (cpuid(LEAF_EXT_FLAGS, 0).ecx & ECX_TOPOLOGY) != 0)
         return bits_for(AMD_CORE_THREADS(cpuid(LEAF_AMD_TOPOLOGY, 0).ebx));
     return max >= LEAF_CACHE ? from_counts(cpuid) : 0;
+}
+
+// SDM 2A "CPUID", leaves 0BH and 1FH: EDX is the ID of this CPU, whatever the subleaf.
+uint32_t boot_topology_apic_id(boot_cpuid_t cpuid) {
+    uint32_t max = cpuid(LEAF_BASIC, 0).eax;
+    struct boot_cpuid levels = {0, 0, 0, 0};
+    if (max >= LEAF_TOPOLOGY_V2)
+        levels = cpuid(LEAF_TOPOLOGY_V2, 0);
+    if (levels.ebx == 0 && max >= LEAF_TOPOLOGY)
+        levels = cpuid(LEAF_TOPOLOGY, 0);
+    return levels.ebx != 0 ? levels.edx : EBX_APIC_ID(cpuid(LEAF_FEATURES, 0).ebx);
 }

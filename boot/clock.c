@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine's clocks: the rate of the TSC (boot_clock.h) from main.c's first lines to the hand-over, and the
-// firmware's date. The reference is the ACPI PM timer, else the HPET where it runs, else channel 2 of the
-// 8254, which the firmware does not use.
+// The machine's clocks: the rate of the TSC (boot_clock.h) from main.c's first lines to the
+// hand-over, and the firmware's date. The reference is the ACPI PM timer, else the HPET where it
+// runs, else channel 2 of the 8254, which the firmware does not use.
 //
-// ACPI 6.5 4.8.3.3 "Power Management Timer (PM_TMR)"; IA-PC HPET 1.0a 2.3 "Memory Mapped Registers".
+// ACPI 6.5 4.8.3.3 "Power Management Timer (PM_TMR)"; IA-PC HPET 1.0a 2.3 "Memory Mapped
+// Registers".
 #include <cpuid.h>
 
 #include "boot/boot_clock.h"
@@ -207,8 +208,8 @@ static void read_date(struct boot_info *info) {
         info->utc_tsc = info->utc_seconds = 0;
 }
 
-// CPUID's word holds unless what was measured contradicts it: emulators and outer hypervisors are known to say
-// one thing and do another.
+// CPUID's word holds unless what was measured contradicts it: emulators and outer hypervisors are
+// known to say one thing and do another.
 static void choose_rate(struct boot_info *info) {
     uint64_t told = read_told(), error = 0;
     uint64_t measured = measure(&error);

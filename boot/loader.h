@@ -61,8 +61,8 @@ uint32_t memory_list(struct boot_memory *ranges);
 // file.c: files of our own volume.
 EFI_STATUS file_open_volume(struct loader *loader);
 void file_close_volume(struct loader *loader);
-// Reads a whole file into new pages of `type`, the rest of the last page zero. With `module`, its size
-// and CRC must be those; without, any size up to FILE_SIZE_MAX is fine.
+// Reads a whole file into new pages of `type`, the rest of the last page zero. With `module`, its
+// size and CRC must be those; without, any size up to FILE_SIZE_MAX is fine.
 struct file_contents {
     void *data;
     uint64_t size;
@@ -88,11 +88,13 @@ EFI_STATUS machine_check_cpu(void);
 EFI_STATUS machine_collect(struct loader *loader); // threads, framebuffer, command line
 bool machine_has_1g_pages(void);
 
-// tables.c: what the ACPI tables tell, into loader->acpi and loader->info. Says what was wrong with them.
+// tables.c: what the ACPI tables tell, into loader->acpi and loader->info. Says what was wrong with
+// them.
 EFI_STATUS tables_read(struct loader *loader);
 
-// clock.c: the TSC's rate and the date into loader->info. clock_begin comes behind tables_read, clock_look
-// now and then (for the 8254, which wraps after 55 ms, each ten seconds), clock_end once.
+// clock.c: the TSC's rate and the date into loader->info. clock_begin comes behind tables_read,
+// clock_look now and then (for the 8254, which wraps after 55 ms, each ten seconds), clock_end
+// once.
 void clock_begin(const struct loader *loader);
 void clock_look(void);
 EFI_STATUS clock_end(struct loader *loader);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the machine is: the CPU features that the hand-over itself needs, its threads, the framebuffer and
-// the command line.
+// What the machine is: the CPU features that the hand-over itself needs, its threads, the
+// framebuffer and the command line.
 #include <cpuid.h>
 
 #include "boot/boot_text.h"
@@ -84,7 +84,8 @@ static bool take_framebuffer(EFI_HANDLE handle, struct boot_framebuffer *framebu
     return true;
 }
 
-// The output behind the console first; with several screens that one may be virtual, then any other.
+// The output behind the console first; with several screens that one may be virtual, then any
+// other.
 static void find_framebuffer(struct boot_framebuffer *framebuffer) {
     EFI_GUID guid = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
     EFI_HANDLE *handles = NULL;
@@ -125,6 +126,7 @@ static struct boot_cpuid read_cpuid(uint32_t leaf, uint32_t subleaf) {
 
 EFI_STATUS machine_collect(struct loader *loader) {
     loader->info.thread_bits = boot_topology_thread_bits(read_cpuid);
+    loader->info.boot_apic_id = boot_topology_apic_id(read_cpuid);
     find_framebuffer(&loader->info.framebuffer);
     return collect_cmdline(loader);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The manifest and the modules that it names: into memory, and into boot_info in the manifest's order
-// behind the manifest itself. kernel.elf and supervisor.elf, its first, are for kernel.c and supervisor.c.
+// The manifest and the modules that it names: into memory, and into boot_info in the manifest's
+// order behind the manifest itself. kernel.elf and supervisor.elf, its first, are for kernel.c and
+// supervisor.c.
 #include "boot/loader.h"
 #include "include/manifest.h"
 #include "lib/string.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// supervisor.elf: checked strictly, then laid out segment by segment, so that the kernel only maps it. The file
-// itself stays in memory of type LOADER until the kernel takes that back.
+// supervisor.elf: checked strictly, then laid out segment by segment, so that the kernel only maps
+// it. The file itself stays in memory of type LOADER until the kernel takes that back.
 #include "boot/boot_map.h"
 #include "boot/loader.h"
 #include "include/abi.h"

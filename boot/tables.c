@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parser of the ACPI tables (boot_acpi.h) on this machine's memory.
 //
-// The firmware maps memory identically, but perhaps not every address that a damaged table may hold: what
-// its memory map does not list is not touched.
+// The firmware maps memory identically, but perhaps not every address that a damaged table may
+// hold: what its memory map does not list is not touched.
 #include "boot/boot_map.h"
 #include "boot/loader.h"
 #include "lib/string.h"
@@ -11,6 +11,8 @@
 // Firmware has its root there without a word in its map (UEFI 2.10 2.3.4 "x64 Platforms" maps it).
 #define BIOS_BASE 0xe0000ull
 #define BIOS_END  0x100000ull
+
+#define MAP_SLACK 16u // descriptors that the pool which holds the map may add to it
 
 // The firmware's map of now.
 static EFI_MEMORY_DESCRIPTOR *map;
@@ -41,7 +43,7 @@ static bool open_map(void) {
     EFI_STATUS status = loader_services->GetMemoryMap(&map_size, NULL, &key, &map_step, &version);
     if (status != EFI_BUFFER_TOO_SMALL || map_step < sizeof(EFI_MEMORY_DESCRIPTOR))
         return false;
-    map_size += 4 * map_step; // the pool that holds it may add some
+    map_size += MAP_SLACK * map_step;
     if (EFI_ERROR(loader_services->AllocatePool(EfiLoaderData, map_size, (void **)&map)))
         return false;
     return !EFI_ERROR(loader_services->GetMemoryMap(&map_size, map, &key, &map_step, &version));

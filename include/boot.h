@@ -16,10 +16,11 @@
 // address v stands at kernel_base + (v - BOOT_KERNEL_VMA).
 //
 // The kernel copies what it needs out of struct boot_info and then takes all BOOT_MEMORY_LOADER
-// memory back. Modules stay where they are: each starts on a page of its own, and what follows it in
-// its last page is zero.
+// memory back. Modules stay where they are: each starts on a page of its own, and what follows it
+// in its last page is zero.
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,8 +28,8 @@
 #define BOOT_VERSION    2u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
 
-// The ELF note (in a PT_NOTE segment) with which kernel.elf tells the BOOT_VERSION that it was built
-// for; its descriptor is that u32, little endian. See docs/boot.md.
+// The ELF note (in a PT_NOTE segment) with which kernel.elf tells the BOOT_VERSION that it was
+// built for; its descriptor is that u32, little endian. See docs/boot.md.
 #define BOOT_NOTE_OWNER   "Bulkhead"
 #define BOOT_NOTE_VERSION 1u
 
@@ -36,7 +37,8 @@
 #define BOOT_MODULE_NAME_MAX 64
 #define BOOT_CMDLINE_MAX     512
 
-// Bounds of the arrays below. What a machine has beyond them the boot application names and leaves off.
+// Bounds of the arrays below. What a machine has beyond them the boot application names and leaves
+// off.
 #define BOOT_MEMORY_MAX   512
 #define BOOT_CPUS_MAX     1024
 #define BOOT_NODES_MAX    64
@@ -45,6 +47,8 @@
 #define BOOT_ECAMS_MAX    64
 #define BOOT_ISA_IRQS     16
 #define BOOT_SEGMENTS_MAX 8 // a supervisor with more is refused
+
+#define BOOT_TSC_HZ_MIN 1000000u // slower ones do not exist
 
 #define BOOT_NODE_NONE UINT32_MAX // the firmware's tables name no node
 
@@ -58,8 +62,8 @@ enum boot_memory_type {
     BOOT_MEMORY_DEVICE = 7,   // memory-mapped devices
 };
 
-// One range of physical memory. Sorted by base, page-aligned, without overlap; a range has one type and
-// is of one node.
+// One range of physical memory. Sorted by base, page-aligned, without overlap; a range has one type
+// and is of one node.
 struct boot_memory {
     uint64_t base;
     uint64_t length;
@@ -67,8 +71,8 @@ struct boot_memory {
     uint32_t node; // below node_count, or BOOT_NODE_NONE
 };
 
-// One file that the manifest names, but for kernel.elf and supervisor.elf. The compiled manifest itself is
-// module 0, "manifest.dtb".
+// One file that the manifest names, but for kernel.elf and supervisor.elf. The compiled manifest
+// itself is module 0, "manifest.dtb".
 struct boot_module {
     char name[BOOT_MODULE_NAME_MAX]; // NUL-terminated
     uint64_t base;                   // page-aligned
@@ -127,7 +131,8 @@ struct boot_register {
     uint8_t reserved[5];
 };
 
-// A serial line that the firmware names as console (SPCR, which comes first) or for a debugger (DBG2).
+// A serial line that the firmware names as console (SPCR, which comes first) or for a debugger
+// (DBG2).
 struct boot_console {
     struct boot_register base; // its first register; `bits` is the distance to the next one
     uint32_t type;             // subtype of a DBG2 serial port: 0, 1 and 18 are 16550s
@@ -150,8 +155,8 @@ struct boot_power {
     uint32_t reserved;
 };
 
-// Configuration space in memory, of the buses [first_bus, last_bus] of a PCI segment. Sorted by segment
-// and bus. Function 0 of bus b's device 0 is at base + (b << 20).
+// Configuration space in memory, of the buses [first_bus, last_bus] of a PCI segment. Sorted by
+// segment and bus. Function 0 of bus b's device 0 is at base + (b << 20).
 struct boot_ecam {
     uint64_t base;
     uint16_t segment;
@@ -159,7 +164,8 @@ struct boot_ecam {
     uint32_t reserved;
 };
 
-// A copy of a whole ACPI table with a good checksum, in memory of type BOOT_MEMORY_ACPI. Base 0: none.
+// A copy of a whole ACPI table with a good checksum, in memory of type BOOT_MEMORY_ACPI. Base 0:
+// none.
 struct boot_table {
     uint64_t base;
     uint64_t size; // bytes
@@ -191,7 +197,7 @@ struct boot_info {
     uint32_t console_count;
     uint32_t segment_count;
     uint32_t ecam_count;
-    uint32_t reserved;
+    uint32_t boot_apic_id;     // of the CPU that enters the kernel
     uint64_t supervisor_entry; // address of its first instruction
     uint32_t tsc_source;       // enum boot_clock_source
     uint32_t tsc_error;        // tsc_hz is within so many ppm of what was measured; 0: nothing was
@@ -213,6 +219,15 @@ struct boot_info {
     struct boot_segment segment[BOOT_SEGMENTS_MAX];   // the supervisor
     uint8_t distance[BOOT_NODES_MAX][BOOT_NODES_MAX]; // between nodes; 10 is "here", 0 is not told
 };
+
+// Is each count within its array, and each number in the range that is promised here?
+static inline bool boot_info_is_bounded(const struct boot_info *info) {
+    return info->memory_count <= BOOT_MEMORY_MAX && info->module_count <= BOOT_MODULES_MAX &&
+           info->cpu_count <= BOOT_CPUS_MAX && info->node_count <= BOOT_NODES_MAX &&
+           info->ioapic_count <= BOOT_IOAPICS_MAX && info->console_count <= BOOT_CONSOLES_MAX &&
+           info->ecam_count <= BOOT_ECAMS_MAX && info->segment_count <= BOOT_SEGMENTS_MAX &&
+           info->thread_bits < 32 && info->tsc_hz >= BOOT_TSC_HZ_MIN;
+}
 
 _Static_assert(sizeof(struct boot_memory) == 24, "layout of struct boot_memory");
 _Static_assert(sizeof(struct boot_module) == 80, "layout of struct boot_module");

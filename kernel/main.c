@@ -30,7 +30,6 @@
 #include "lib/string.h"
 
 #define LAPIC_PAGE 0xfee00000ULL
-#define TSC_HZ_MIN 1000000u
 
 _Noreturn void kernel_main(const struct boot_info *info);
 
@@ -57,10 +56,7 @@ static void copy_boot_info(const struct boot_info *info) {
     log_panic_mode = console_panic_mode;
     if (boot.magic != BOOT_MAGIC || boot.version != BOOT_VERSION || boot.size != sizeof(boot))
         halt_machine("the boot application is of another version: copy the whole image again");
-    if (boot.memory_count > BOOT_MEMORY_MAX || boot.module_count > BOOT_MODULES_MAX ||
-        boot.cpu_count > BOOT_CPUS_MAX || boot.ioapic_count > BOOT_IOAPICS_MAX ||
-        boot.segment_count > BOOT_SEGMENTS_MAX || boot.thread_bits >= 32 ||
-        boot.tsc_hz < TSC_HZ_MIN)
+    if (!boot_info_is_bounded(&boot))
         halt_machine("what the boot application found is damaged: copy the whole image again");
     memcpy(memory_map, (const void *)boot.memory, boot.memory_count * sizeof(memory_map[0]));
 }
@@ -94,8 +90,9 @@ static void init_interrupts(void) {
 static void init_clock(void) {
     static const char *const names[] = {"?", "CPUID", "PM timer", "HPET", "8254"};
     tsc_hz = boot.tsc_hz;
-    log_line("clock: TSC at %lu kHz by %s, within %u ppm", tsc_hz / 1000,
-             names[boot.tsc_source < ARRAY_COUNT(names) ? boot.tsc_source : 0], boot.tsc_error);
+    log_line("clock: TSC at %lu kHz by %s, within %u ppm%s", tsc_hz / 1000,
+             names[boot.tsc_source < ARRAY_COUNT(names) ? boot.tsc_source : 0], boot.tsc_error,
+             boot.tsc_error == 0 ? " (nothing to measure it by)" : "");
 }
 
 // The preflight report: what is there, what is missing, and what that costs.
@@ -120,6 +117,9 @@ static void init_virtualization(void) {
         refusal = vmx_backend.probe(boot.cmdline);
     else if (cpu_features.has_svm)
         refusal = "AMD-V is not supported yet: Bulkhead needs an Intel CPU with VT-x and EPT";
+    // In AMD's long mode there is no SYSENTER, by which ring 3 calls (APM 3 "SYSENTER").
+    if (!cpu_features.has_vmx && strcmp(cpu_features.vendor, "GenuineIntel") != 0)
+        halt_machine(refusal);
     if (refusal == NULL)
         refusal = vmx_backend.cpu_init(cpu_current());
     if (refusal == NULL)
@@ -143,7 +143,7 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     init_memory();
     group_init();
     topology_init(boot.thread_bits);
-    smp_init_boot_cpu();
+    smp_init_boot_cpu(boot.boot_apic_id);
     *(struct cpu **)(boot_stack_end - 8) = cpu_table[0];
     console_init(&boot.framebuffer);
     log_line("Bulkhead %s", BULKHEAD_VERSION);

@@ -21,8 +21,7 @@
 #include "kernel/vcpu.h"
 #include "lib/string.h"
 
-#define AP_WAIT_MS    200u // for a CPU to arrive, after each SIPI
-#define LEAF_FEATURES 0x1u
+#define AP_WAIT_MS 200u // for a CPU to arrive, after each SIPI
 
 // Whether a CPU that was told to start is still waited for (cpu->admission).
 enum admission { ADMISSION_OPEN = 0, ADMISSION_ARRIVED, ADMISSION_CLOSED };
@@ -153,8 +152,8 @@ static bool cpu_init_tables(struct cpu *cpu) {
     return cpu->vmx_region != NULL;
 }
 
-void smp_init_boot_cpu(void) {
-    boot_cpu.apic_id = x86_cpuid(LEAF_FEATURES, 0).ebx >> 24;
+void smp_init_boot_cpu(uint32_t apic_id) {
+    boot_cpu.apic_id = apic_id;
     topology_add(&boot_cpu);
     cpu_table[0] = &boot_cpu;
     cpu_count = 1;
@@ -280,9 +279,12 @@ void smp_start(const struct boot_cpu *cpus, uint32_t count) {
         log_line("no memory below 1 MiB to start other CPUs: going on with one");
         return;
     }
-    for (uint32_t i = 0; i < count && cpu_count < CPU_COUNT_MAX; i++)
-        if (cpus[i].apic_id != boot_cpu.apic_id)
-            start_one(&trampoline, cpus[i].apic_id);
+    uint32_t next = 0;
+    for (; next < count && cpu_count < CPU_COUNT_MAX; next++)
+        if (cpus[next].apic_id != boot_cpu.apic_id)
+            start_one(&trampoline, cpus[next].apic_id);
+    if (next < count)
+        log_line("%u CPUs beyond the first %u are left off", count - next, CPU_COUNT_MAX);
     (void)space_process_destroy(&trampoline.pt, UINT64_MAX);
     frame_free(trampoline.frame, PAGE_SIZE);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The firmware's ACPI tables (boot/boot_acpi.h). An input is a list of tables: a byte that chooses the signature, two
-// for the size, the bytes behind the length; every eighth has a bad checksum. Whatever they hold, what is handed over is
-// sorted and within its bounds.
+// The firmware's ACPI tables (boot/boot_acpi.h). An input is a list of tables: a byte that chooses
+// the signature, two for the size, the bytes behind the length; every eighth has a bad checksum.
+// Whatever they hold, what is handed over is sorted and within its bounds.
 #include "boot/boot_acpi.h"
 #include "tests/fuzz/input.h"
 

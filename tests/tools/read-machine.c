@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads a machine through the boot application's own parsers, for test_machines.py. The file named first has lines:
+// Reads a machine through the boot application's own parsers, for test_machines.py. The file named
+// first has lines:
 //   SIGNATURE HEX          an ACPI table, whole
 //   MEMORY TYPE START END  a range of the firmware's map, hex, end exclusive
 //   C LEAF SUBLEAF EAX EBX ECX EDX   CPUID
@@ -89,7 +90,8 @@ static void join_dsdt(void) {
             uint64_t address = TABLE(k);
             if (memcmp(fadt, "FACP", 4) != 0 || memcmp(tables[k].data, "DSDT", 4) != 0)
                 continue;
-            // An address above 4 GiB does not fit into the old field, so a short table gets more room.
+            // An address above 4 GiB does not fit into the old field, so a short table gets more
+            // room.
             fadt = tables[i].data = realloc(fadt, 512);
             if (tables[i].size < 148)
                 memset(fadt + tables[i].size, 0, 148 - tables[i].size);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/lapic: which CPUs can be reached, and the rate of the timer. In xAPIC mode an ID of 256 would be cut to 0, the
-// boot CPU's, and 255 is everybody.
+// arch/lapic: which CPUs can be reached, and the rate of the timer. In xAPIC mode an ID of 256
+// would be cut to 0, the boot CPU's, and 255 is everybody.
 #include "arch/x86.h"
 #define x86_rdtsc    lapic_test_rdtsc
 #define x86_rdmsr    lapic_test_rdmsr

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A machine of paper for boot/boot_acpi: its memory, from which the parser gets exact copies, so that the
-// sanitizer sees a read of one byte too many; and tables put together field by field.
+// A machine of paper for boot/boot_acpi: its memory, from which the parser gets exact copies, so
+// that the sanitizer sees a read of one byte too many; and tables put together field by field.
 #pragma once
 
 #include <criterion/criterion.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// boot/boot_acpi: what is taken from good tables, in all the shapes that machines are known to have them, and
-// that bad ones do no harm.
+// boot/boot_acpi: what is taken from good tables, in all the shapes that machines are known to have
+// them, and that bad ones do no harm.
 #include "tests/unit/boot_acpi_support.h"
 
 #define MADT_AT 0x800u
@@ -322,6 +322,11 @@ Test(boot_acpi, madt_gives_ioapics_and_overrides) {
     cr_assert_eq(info.isa_irq[4].gsi, 4);
 }
 
+Test(boot_acpi, madt_without_entries_has_no_ioapic) {
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.ioapic_count, 0);
+}
+
 Test(boot_acpi, madt_stops_at_an_entry_without_size) {
     ADD_ENTRY(0, 8, 0, 7, 1, 0, 0, 0);
     ADD_ENTRY(0, 0, 0, 8, 1, 0, 0, 0);
@@ -425,6 +430,7 @@ Test(boot_acpi, srat_gives_nodes_in_the_order_of_domains) {
     add_node_x2apic(0x2000, 900, 0); // not enabled
     add_node_x2apic(0x3000, 0x10203, 1);
     add_node_x2apic(0x4000, 77, 1); // no such CPU
+    add_node_x2apic(0x1800, 77, 1); // nor this one
     add_node_memory(0x100000000, 0x40000000, 300, 1);
     add_node_memory(0, 0x80000000, 4, 1);
     add_node_memory(0x140000000, 0x40000000, 301, 0); // not there
@@ -500,7 +506,7 @@ Test(boot_acpi, slit_gives_distances_of_nodes) {
     start_srat(3);
     add_node_x2apic(0, 0, 1);
     add_node_x2apic(1, 2, 1);
-    add_node_x2apic(2, 9, 1); // not in the matrix
+    add_node_x2apic(2, 3, 1); // not in the matrix
     put(SLIT_AT + 36, 3, 8);
     put_table(SLIT_AT, "SLIT", 44);
     APPEND(SLIT_AT, 10, 16, 21, 16, 10, 31, 22, 31, 10);
@@ -510,6 +516,8 @@ Test(boot_acpi, slit_gives_distances_of_nodes) {
     cr_assert_eq(info.distance[1][0], 22);
     cr_assert_eq(info.distance[1][1], 10);
     cr_assert_eq(info.distance[0][2], 0);
+    cr_assert_eq(info.distance[3][0], 0); // no such node
+    cr_assert_eq(info.distance[0][3], 0);
     put(SLIT_AT + 36, 4, 8); // more than there is
     refresh(SLIT_AT);
     cr_assert(run_parser(RSDP_AT));
@@ -551,7 +559,7 @@ Test(boot_acpi, spcr_names_a_port) {
     cr_assert(run_parser(RSDP_AT));
     cr_assert_eq(info.console[0].gsi, 40);
     put(SPCR_AT + 52, 1, 1);
-    put(SPCR_AT + 53, 0xff, 1); // no such interrupt
+    put(SPCR_AT + 53, 16, 1); // no such interrupt
     put_spcr(2);
     cr_assert(run_parser(RSDP_AT));
     cr_assert_not(info.console[0].has_interrupt);
@@ -625,7 +633,12 @@ Test(boot_acpi, dbg2_that_lies_is_not_followed) {
     refresh(DBG2_AT);
     cr_assert(run_parser(RSDP_AT));
     cr_assert_eq(info.console_count, 1);
-    put(DBG2_AT + 44 + 18, 200, 2); // its register is elsewhere
+    add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x2e8);
+    put(DBG2_AT + 40, 1, 4);
+    refresh(DBG2_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.console_count, 1); // the second is none of them
+    put(DBG2_AT + 44 + 18, 200, 2);      // its register is elsewhere
     refresh(DBG2_AT);
     cr_assert(run_parser(RSDP_AT));
     cr_assert_eq(info.console_count, 0);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// boot/boot_clock on a simulated TSC and counter: rates, wraps, what they may be wrong by; and dates.
+// boot/boot_clock on a simulated TSC and counter: rates, wraps, what they may be wrong by; and
+// dates.
 #include "boot/boot_clock.h"
 
 #include <criterion/criterion.h>
@@ -9,7 +10,8 @@
 
 #define PM_HZ   3579545u
 #define PM_MASK 0xffffffu
-#define MS      1000u // microseconds
+#define MS      1000u        // microseconds
+#define START   (1ull << 41) // the TSC has been counting for long when it begins
 
 static struct {
     uint64_t tsc_hz, hz, mask;
@@ -23,7 +25,7 @@ static uint64_t scale(uint64_t us, uint64_t hz) {
 
 // What is read `us` after power-on.
 static struct boot_clock_sample look(uint64_t us) {
-    return (struct boot_clock_sample){scale(us, sim.tsc_hz) + 1000,
+    return (struct boot_clock_sample){scale(us, sim.tsc_hz) + START,
                                       (scale(us, sim.hz) + sim.offset) & sim.mask, sim.span};
 }
 
@@ -71,7 +73,8 @@ Test(boot_clock, longer_is_better) {
     cr_assert_leq(error_of(&clock), 2000);
 }
 
-// The PM timer of 24 bits wraps after 4.69 s: what lies between two looks may be any number of that.
+// The PM timer of 24 bits wraps after 4.69 s: what lies between two looks may be any number of
+// that.
 Test(boot_clock, wraps_between_looks_are_counted) {
     static const uint64_t at[] = {1000, 4600, 4700, 4800, 9400, 33000, 120000, 600000};
     for (uint64_t offset = 0; offset <= PM_MASK; offset += PM_MASK / 7) {
@@ -108,7 +111,8 @@ Test(boot_clock, the_8254_wraps_every_55_ms) {
     cr_assert_leq(error_of(&clock), 2000);
 }
 
-// Between the looks it may have wrapped once more or less than it should have: then nobody can tell.
+// Between the looks it may have wrapped once more or less than it should have: then nobody can
+// tell.
 Test(boot_clock, too_long_a_gap_is_refused) {
     struct boot_clock clock, before;
     sim.hz = 1193182;

@@ -50,6 +50,7 @@ Test(boot_map, nonsense_is_dropped) {
     cr_assert_not(boot_map_range(&out, 0x1000, 1ull << 52, BOOT_MEMORY_FREE));
     cr_assert_not(boot_map_range(&out, UINT64_MAX - 0xfff, 1, BOOT_MEMORY_FIRMWARE));
     cr_assert(boot_map_range(&out, (1ull << 52) - 0x1000, 1, BOOT_MEMORY_FIRMWARE));
+    cr_assert_not(boot_map_range(&out, (1ull << 52) - 0x1000, 2, BOOT_MEMORY_FIRMWARE));
 }
 
 Test(boot_map, module_is_cut_out_of_loader_data) {

@@ -114,8 +114,35 @@ Test(boot_topology, takes_no_level_from_an_empty_leaf) {
                                         END};
     static const struct leaf odd[] = {
         {0x0, 0, {0x4, 0, 0, 0}}, {0x1, 0, {0, 0, 0, HTT}}, {0x4, 0, {0xfc004121, 0, 0, 0}}, END};
+    static const struct leaf strange[] = {{0x0, 0, {0xb, 0, 0, 0}}, // the first level is no SMT
+                                          {0x1, 0, {0, 0x00040000, 0, HTT}},
+                                          {0x4, 0, {0x04004121, 0, 0, 0}},
+                                          {0xb, 0, {4, 8, 0x200, 0}},
+                                          END};
     model = empty;
+    cr_expect_eq(boot_topology_thread_bits(read_model), 1);
+    model = strange;
     cr_expect_eq(boot_topology_thread_bits(read_model), 1);
     model = odd;
     cr_expect_eq(boot_topology_thread_bits(read_model), 0);
+}
+
+Test(boot_topology, apic_id_has_32_bits_where_they_are_told) {
+    static const struct leaf wide[] = {{0x0, 0, {0x20, 0, 0, 0}},
+                                       {0x1, 0, {0, 0x05000000, 0, HTT}},
+                                       {0xb, 0, {1, 2, 0x100, 0x305}},
+                                       {0x1f, 0, {1, 2, 0x100, 0x10305}},
+                                       END};
+    static const struct leaf levels[] = {{0x0, 0, {0x1f, 0, 0, 0}},
+                                         {0x1, 0, {0, 0x05000000, 0, HTT}},
+                                         {0xb, 0, {1, 2, 0x100, 0x305}},
+                                         END};
+    static const struct leaf narrow[] = {
+        {0x0, 0, {0xd, 0, 0, 0}}, {0x1, 0, {0, 0x05000000, 0, HTT}}, END};
+    model = wide;
+    cr_expect_eq(boot_topology_apic_id(read_model), 0x10305);
+    model = levels;
+    cr_expect_eq(boot_topology_apic_id(read_model), 0x305);
+    model = narrow;
+    cr_expect_eq(boot_topology_apic_id(read_model), 5);
 }

@@ -308,14 +308,12 @@ static void check_clock(const struct boot_info *info) {
 
 // Flat, sorted and within bounds.
 static void check_machine(const struct boot_info *info) {
-    expect(info->cpu_count <= BOOT_CPUS_MAX && info->ioapic_count <= BOOT_IOAPICS_MAX &&
-               info->node_count <= BOOT_NODES_MAX && info->console_count <= BOOT_CONSOLES_MAX &&
-               info->ecam_count <= BOOT_ECAMS_MAX,
-           "counts", 0);
+    expect(boot_info_is_bounded(info), "counts", 0);
     for (uint32_t i = 0; i < info->cpu_count; i++) {
         expect(i == 0 || info->cpu[i].apic_id > info->cpu[i - 1].apic_id, "CPUs unsorted", i);
         print("loader-cpu: %u node %u\n", info->cpu[i].apic_id, info->cpu[i].node);
     }
+    expect(info->boot_apic_id == info->cpu[0].apic_id, "boot_apic_id", info->boot_apic_id);
     for (uint32_t i = 0; i < info->ioapic_count; i++)
         print("loader-ioapic: 0x%llx gsi %u\n", (unsigned long long)info->ioapic[i].address,
               info->ioapic[i].gsi_base);
