@@ -19,7 +19,7 @@ UNITS = {
 
 FUNCTIONS = {
     # Ring 0: what a handle may do, what a quota holds, whose a page is.
-    "kernel/syscall.c": "get_named get run_by_rules",
+    "kernel/syscall.c": "get_named get run_by_rules run_vcpu",
     "kernel/syscall_process.c": "call_handle_copy call_quota_create call_memory_create call_memory_commit",
     "kernel/syscall_event.c": "call_channel_create call_channel_send call_channel_receive",
     "kernel/syscall_vm.c": "call_vm_cpuid call_vcpu_create state_page claim_own",
@@ -55,8 +55,7 @@ FUNCTIONS = {
     "arch/mitigation.c": "mitigation_judge mitigation_switch",
     # Drivers: what the operator sees, who may ask, and tables of the firmware's.
     "drivers/console.c": "user_room fitting_size console_write",
-    "drivers/syscall_system.c": "check call_system_cpu call_system_power",
-    "drivers/acpi_tables.c": "field open_table parse_madt read_integer",
+    "drivers/syscall_system.c": "call_system_cpu call_system_power call_console_write",
     # VT-x.
     "vmx/registers.c": "are_segments_valid are_msrs_valid are_registers_valid write_msrs vmx_write_registers",
     "vmx/load.c": "load_fpu unload_fpu load_msrs vmx_load vmx_unload",
@@ -69,6 +68,12 @@ FUNCTIONS = {
     "vmx/inject.c": "combine_with_queued vmx_requeue_event inject_is_valid",
     "vmx/policy.c": "msr_bitmap_fill msr_bitmap_close_addresses",
     "vmx/control.c": "control_from_msr is_refused",
+    # What the firmware says.
+    "boot/boot_acpi.c": "boot_acpi_open open_root root_count",
+    "boot/boot_acpi_cpus.c": "add_cpu add_override read_entry",
+    "boot/boot_acpi_nodes.c": "add_domain next_affinity boot_acpi_read_slit",
+    "boot/boot_acpi_power.c": "read_integer read_s5",
+    "boot/boot_clock.c": "boot_clock_add boot_clock_agrees",
     # Shared.
     "lib/pagetable.c": "pt_map pt_unmap_some leaf_split pt_destroy",
     "lib/elf.c": "check_identity check_program_header",
