@@ -4,6 +4,10 @@
 
 #include "lib/string.h"
 
+#include <stdbool.h>
+
+#define NEWLINE "\r\n"
+
 void backlog_add(struct backlog *backlog, const char *bytes, size_t count) {
     while (count > 0) {
         size_t at = (size_t)(backlog->added % BACKLOG_SIZE);
@@ -16,6 +20,24 @@ void backlog_add(struct backlog *backlog, const char *bytes, size_t count) {
     if (backlog->added - backlog->dropped > BACKLOG_SIZE) {
         backlog->dropped = backlog->added - BACKLOG_SIZE;
     }
+}
+
+static void drop_line(struct backlog *backlog) {
+    bool is_end = false;
+    while (!is_end && backlog->dropped < backlog->added) {
+        is_end = backlog->bytes[backlog->dropped++ % BACKLOG_SIZE] == '\n';
+    }
+}
+
+void backlog_add_line(struct backlog *backlog, const char *before, const char *text) {
+    size_t size = strlen(before) + strlen(text) + strlen(NEWLINE);
+    while (backlog->dropped < backlog->added &&
+           backlog->added - backlog->dropped + size > BACKLOG_SIZE) {
+        drop_line(backlog);
+    }
+    backlog_add(backlog, before, strlen(before));
+    backlog_add(backlog, text, strlen(text));
+    backlog_add(backlog, NEWLINE, strlen(NEWLINE));
 }
 
 const char *backlog_peek(const struct backlog *backlog, size_t skip, size_t *count) {

@@ -195,8 +195,7 @@ void console_say(const char *format, ...) {
     put(PREFIX, sizeof(PREFIX) - 1);
     put(printable, strlen(printable));
     put_newline();
-    backlog_add(&console.log, printable, strlen(printable));
-    backlog_add(&console.log, "\r\n", 2);
+    backlog_add_line(&console.log, "", printable);
     console.has_said = true;
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Diaries. A line is made printable before it is kept.
+// Diaries. A line is made printable before it is kept. What a VMM has chosen stands behind "says: " on the console, and
+// behind QUOTE in what is kept: neither can be taken for what the supervisor found out itself.
 #include "supervisor/diary.h"
 
 #include "include/abi.h"
-#include "lib/string.h"
 #include "supervisor/console.h"
 #include "supervisor/line.h"
 #include "supervisor/machine.h"
 
+#define QUOTE "| "
 #define PRINTABLE_MAX                                                                              \
     ABI_MESSAGE_MAX // of what becomes \xNN the end is left out: it is no work for nothing
 
@@ -18,11 +19,14 @@ void diary_begin(struct diary *diary) {
     diary->is_muted = false;
 }
 
-void diary_note(struct diary *diary, const char *text) {
+static void keep(struct diary *diary, const char *before, const char *text) {
     static char printable[PRINTABLE_MAX];
     line_sanitize(printable, sizeof(printable), text, ABI_MESSAGE_MAX);
-    backlog_add(&diary->kept, printable, strlen(printable));
-    backlog_add(&diary->kept, "\r\n", 2);
+    backlog_add_line(&diary->kept, before, printable);
+}
+
+void diary_note(struct diary *diary, const char *text) {
+    keep(diary, "", text);
 }
 
 static void count_credit(struct diary *diary) {
@@ -38,11 +42,11 @@ static void count_credit(struct diary *diary) {
 }
 
 void diary_log(struct diary *diary, const char *name, const char *text) {
-    diary_note(diary, text);
+    keep(diary, QUOTE, text);
     count_credit(diary);
     if (diary->credit > 0) {
         diary->credit--;
-        console_say("vm %s: %s", name, text);
+        console_say("vm %s says: %s", name, text);
     } else if (!diary->is_muted) {
         diary->is_muted = true;
         console_say("vm %s: says too much: its further lines are only kept, for \"dump %s\"", name,
@@ -51,10 +55,10 @@ void diary_log(struct diary *diary, const char *name, const char *text) {
 }
 
 void diary_dump(struct diary *diary, const char *name, const char *text) {
-    diary_note(diary, text);
+    keep(diary, QUOTE, text);
     if (console_is_batch() && diary->dump_credit > 0) {
         diary->dump_credit--;
-        console_say("vm %s: %s", name, text);
+        console_say("vm %s says: %s", name, text);
     }
 }
 

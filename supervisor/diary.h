@@ -8,6 +8,8 @@
 //   diary_note     a line of the supervisor's own, kept only
 //   diary_print    all that is kept
 //
+// On the console a VMM's text is `vm NAME says: TEXT`, and kept it is `| TEXT`: it may say "powered off", or a whole
+// line of the supervisor's, and nobody takes it for one.
 // A VMM may be hostile: of its lines no more go to the console than DIARY_BURST and one a second, and
 // DIARY_DUMP_LINES of a dump, so that it can neither hide what others say nor keep the console busy.
 #pragma once

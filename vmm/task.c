@@ -95,7 +95,8 @@ struct task {
     enum task_result result;
     struct walk_ctx walk;
     const struct tss_format *old_format, *new_format;
-    struct span old_tss, new_tss, old_type, new_type; // type: that byte of the descriptor
+    struct span old_tss, new_tss, link;
+    struct span old_type, new_type; // that byte of the descriptor
     struct descriptor new;
     uint64_t pdpte[4];
     uint64_t cr3;
@@ -249,7 +250,6 @@ static unsigned saved_size(const struct tss_format *format) {
 
 static bool resolve_all(struct task *t) {
     const struct vcpu_segment *old = &t->r->tr;
-    struct span link;
     t->old_format = format_of(old);
     if (old->limit < t->old_format->size - 1u)
         return fail_selector(t, VECTOR_TS, old->selector);
@@ -257,7 +257,7 @@ static bool resolve_all(struct task *t) {
                  &t->old_tss) ||
         !resolve(t, t->new.segment.base, t->new_format->size, WALK_READ, &t->new_tss))
         return false;
-    if (is_nesting(t) && !resolve(t, t->new.segment.base, LINK_SIZE, WALK_WRITE, &link))
+    if (is_nesting(t) && !resolve(t, t->new.segment.base, LINK_SIZE, WALK_WRITE, &t->link))
         return false;
     if (t->request->source != VCPU_TASK_IRET &&
         !resolve(t, t->new.at + DESCRIPTOR_TYPE, 1, WALK_WRITE, &t->new_type))
@@ -318,7 +318,7 @@ static void save_old(const struct task *t) {
 // Table 8-2 "Effect of a Task Switch on Busy Flag, NT Flag, Previous Task Link Field, and TS Flag".
 static void mark(const struct task *t) {
     if (is_nesting(t))
-        store(&t->new_tss, 0, LINK_SIZE, t->r->tr.selector);
+        store(&t->link, 0, LINK_SIZE, t->r->tr.selector);
     else
         change_type(&t->old_type, 0, TYPE_BUSY);
     if (t->request->source != VCPU_TASK_IRET)

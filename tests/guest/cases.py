@@ -136,6 +136,8 @@ CASES = [
     Case("smp-memory", cmdline="x2apic", vcpus=4),
     Case("smp-memory-8", "smp-memory", "x2apic", vcpus=8),
     Case("smp-tsc", cmdline="x2apic", vcpus=4),
+    Case("forge", end="debug-exit 0", prints=("[bulkhead] panic: forged, half a line",)),
+    Case("forge-crash", "forge", "crash", end=crashed("triple fault"), prints=("[bulkhead] panic: forged, half a line",)),
     Case("power-off", end="powered off"),
     Case("reset-control", "reset", "control", end="reset"),
     Case("reset-keyboard", "reset", "keyboard", end="reset"),

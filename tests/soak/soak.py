@@ -10,6 +10,7 @@ import argparse
 import re
 import shutil
 import time
+from dataclasses import dataclass
 
 from guest.hostile import HOSTILES, seeded, witness
 from guest.tier import MODELS, RESTRICTED, audit_problem, judge, tiny_vm
@@ -72,7 +73,7 @@ def run_wall_lap(arguments, seed, model):
 
 
 def run_lap(arguments, seed, model):
-    """Boots one lap. Returns (problems, a line about the witnesses, Path of the log)."""
+    """Boots one lap. Returns (problems, Beats, Path of the log)."""
     cases = lap_cases(arguments, seed, model)
     context = Context(SOAK / f"lap-{seed}.out")
     options = ["--cpu", model, "--cpus", arguments.cpus, "--append-cmdline", "audit=on"]
@@ -85,12 +86,28 @@ def run_lap(arguments, seed, model):
     return problems, told_by_witnesses(boot), context.log.with_suffix(".log")
 
 
+@dataclass
+class Beats:
+    """What witnesses counted: in a lap, or in all."""
+
+    beats: int = 0
+    missed: int = 0
+    worst: int = 0  # ticks
+
+    def add(self, beats, missed, worst):
+        self.beats += beats
+        self.missed += missed
+        self.worst = max(self.worst, worst)
+
+    def __str__(self):
+        return f"{self.beats} beats, {self.missed} missed, worst {self.worst} ticks"
+
+
 def told_by_witnesses(boot):
-    seen = [match for match in map(_WITNESS.fullmatch, witness_lines(boot)) if match]
-    return (
-        f"{sum(int(m[1]) for m in seen)} beats, {sum(int(m[2]) for m in seen)} missed, "
-        f"worst {max((int(m[3]) for m in seen), default=0)} ticks"
-    )
+    told = Beats()
+    for match in filter(None, map(_WITNESS.fullmatch, witness_lines(boot))):
+        told.add(*map(int, match.groups()))
+    return told
 
 
 def witness_lines(boot):
@@ -120,6 +137,7 @@ def main():
     SOAK.mkdir(parents=True, exist_ok=True)
     models = arguments.model or list(MODELS)
     start, lap, failed_seeds = time.monotonic(), 0, []
+    laps_of, used, total = dict.fromkeys(KINDS, 0), set(), Beats()
     while True:
         minutes = (time.monotonic() - start) / 60
         if lap == arguments.laps or (arguments.minutes is not None and minutes > arguments.minutes):
@@ -131,6 +149,9 @@ def main():
         problems, told, log = (run_wall_lap if kind == "wall" else run_lap)(arguments, seed, model)
         if arguments.fuzz:
             problems += run_fuzz(seed)
+        laps_of[kind] += 1
+        used.add(model)
+        total.add(told.beats, told.missed, told.worst)
         now = (time.monotonic() - start) / 60
         print(f"{now:6.1f} min  seed {seed}  {kind} {model}: {told}; {len(problems)} problems", flush=True)
         for problem in problems:
@@ -140,7 +161,12 @@ def main():
         failed_seeds += [seed] if problems else []
         log.unlink(missing_ok=True)
         lap += 1
-    print(f"{lap} laps of {arguments.rounds} rounds, {len(failed_seeds)} failed", flush=True)
     if failed_seeds:
         print(f"first failure: seed {failed_seeds[0]}, kept in build/soak/first-failure-seed-*")
+    minutes = (time.monotonic() - start) / 60
+    kinds = ", ".join(f"{kind} {count}" for kind, count in laps_of.items() if count)
+    print(
+        f"soak: {minutes:.0f} min, laps: {kinds or 'none'}, CPU models: {len(used)}, rounds: {arguments.rounds}, "
+        f"seeds from {arguments.seed}: {total}; laps failed: {len(failed_seeds)}", flush=True,
+    )
     return 1 if failed_seeds or lap == 0 else 0

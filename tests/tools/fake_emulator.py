@@ -77,6 +77,23 @@ def forging(com1):
     com1.write(b"[demo] no newline" + ENDED)
 
 
+def halting(com1):
+    """Pauses within keys, for longer than the tool waits for more; the last bytes could begin one."""
+    com1.write(FIRMWARE + OURS + b"hello\r\n")
+    for cut, words in ((1, b"vm demo: powered off\r\n"), (6, b"all VMs ended\r\n")):
+        com1.write(OURS[:cut])
+        time.sleep(0.4)
+        com1.write(OURS[cut:] + words)
+    com1.write(b"# te")
+
+
+def claiming(com1):
+    """A VMM says what the hypervisor would; then its VM ends."""
+    com1.write(OURS + b"hello\r\n" + ENDED.replace(b"powered off", b"reset"))
+    for claim in (b"powered off", b"panic: x", b"[bulkhead] panic: x", b"all VMs ended", b"[bulkhead] vm demo: powered off"):
+        com1.write(OURS + b"vm demo says: " + claim + b"\r\n")
+
+
 def main():
     scenario, where = sys.argv[1:]
     if scenario == "broken":

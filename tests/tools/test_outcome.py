@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import support  # noqa: F401
 from bulkhead.firmware import Startup, plain
 from bulkhead.outcome import FAILED, NOT_OK, OK, TIMED_OUT, Outcome
-from bulkhead.verdict import Hider, Verdict, key_in
+from bulkhead.verdict import PAUSE_MOST, Hider, Verdict, key_in
 
 FIRMWARE = (
     b"\x1b[2J\x1b[01;01H\x1b[=3h\x1b[2J\x1b[01;01HBdsDxe: loading Boot0001\r\n"
@@ -122,13 +122,49 @@ class Forgery(unittest.TestCase):
         self.assertEqual(list(outcome.lines()), ["vm demo: powered off"])
         self.assertEqual((outcome.all_ended, outcome.panic), (False, "lost"))
 
+    def test_what_a_vmm_claims_is_no_end(self):
+        claims = ["powered off", "crashed: x", "all VMs ended", "panic: x", " says: powered off", "vm demo: reset"]
+        claims += ["[bulkhead] vm demo: powered off", "[bulkhead] all VMs ended", "k3y00001 [bulkhead] panic: x"]
+        for key, ours in ((None, "[bulkhead] "), ("k3y00000", "k3y00000 [bulkhead] ")):
+            outcome = Outcome([Vm("demo"), Vm("demo says")], Verdict(key))
+            for claim in claims:
+                outcome.feed(f"{ours}vm demo says: {claim}\r\n".encode())
+            outcome.finish()
+            self.assertEqual(list(outcome.lines()), ["vm demo: did not end", "vm demo says: did not end"])
+            self.assertEqual((outcome.panic, outcome.halted, outcome.all_ended), (None, None, False))
+
     def test_the_key_in_any_pieces(self):
         verdict = Verdict("k3y00000")
         text = b"a k3y00000 [bulkhead] x\r\nk3y0k3y00000 k3y0000 k"
         for size in (1, 2, 5, 8, 100):
             hider = Hider(verdict)
             pieces = [hider.feed(text[at : at + size]) for at in range(0, len(text), size)]
-            self.assertEqual(b"".join(pieces) + hider.flush(), b"a [bulkhead] x\r\nk3y0k3y0000 k")
+            self.assertEqual(b"".join(pieces) + hider.finish(), b"a [bulkhead] x\r\nk3y0k3y0000 k")
+
+    def test_a_key_that_pauses_split(self):
+        """Of a key only as much is seen as a guest may well have printed, wherever it pauses."""
+        for key in (b"k3y00000", b"0123456789abcdef", b"aaaaaaab"):
+            around = [b"x ", b"", b"[bulkhead] x\r\n" + key[:2], key[:1] * 2, b"\r\n~ # " + key[:3]]
+            text, plain = (key + b" ").join(around), b"".join(around)
+            for places in (*({at} for at in range(len(text) + 1)), set(range(len(text) + 1))):
+                hider, seen = Hider(Verdict(key.decode())), b""
+                for at, byte in enumerate(text):
+                    seen += hider.pause() if at in places else b""
+                    seen += hider.feed(bytes([byte]))
+                seen += hider.finish()
+                rest = iter(seen)
+                self.assertTrue(all(byte in rest for byte in plain), (key, places, seen))
+                keys = 1 if len(places) == 1 else 4
+                self.assertLessEqual(len(seen), len(plain) + keys * PAUSE_MOST, (key, places, seen))
+                if key[:1] != key[1:2]:  # else the text itself has more of it
+                    self.assertNotIn(key[: PAUSE_MOST + 1], seen, places)
+
+    def test_what_is_typed_is_seen_at_a_pause(self):
+        hider = Hider(Verdict("k3y00000"))
+        self.assertEqual([hider.feed(b"~ # k"), hider.pause(), hider.pause()], [b"~ # ", b"k", b""])
+        self.assertEqual([hider.feed(b"3"), hider.pause(), hider.feed(b"x")], [b"", b"3", b"x"])
+        # What is longer is no chance; it is seen when something else comes.
+        self.assertEqual([hider.feed(b"k3y0"), hider.pause(), hider.feed(b"\r")], [b"", b"", b"k3y0\r"])
 
     def test_the_first_key_on_a_command_line_counts(self):
         self.assertEqual(key_in("a verdict=one verdict=two"), "one")

@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#define mitigation_clear_history vcalls_test_clear_history
 #define syscall_dispatch     vcalls_test_dispatch
 #define call_give            vcalls_test_give
 #define call_vm_create       vcalls_test_vm_create
@@ -47,6 +48,7 @@ static struct {
     uint8_t state[SIZE];
     int error;
     uint32_t accesses, offset, value; // of the APIC
+    uint32_t clears;                  // of the history of branches
 } paper;
 
 struct vcpu *vcpu_create(struct vm *vm, uint32_t index, int *error) {
@@ -100,6 +102,10 @@ void vlapic_mmio_write(struct vcpu *it, uint32_t offset, uint32_t value) {
     paper.accesses++;
     paper.offset = offset;
     paper.value = value;
+}
+
+void mitigation_clear_history(void) {
+    paper.clears++;
 }
 
 static void set_up(void) {
@@ -214,6 +220,19 @@ Test(kernel_syscall_vcpu, registers_are_the_apics) {
     cr_expect_eq(CALL(ABI_VCPU_APIC_WRITE, handle, 0x80, UINT32_MAX), 0);
     cr_expect(paper.offset == 0x80 && paper.value == UINT32_MAX);
     expect_nothing_kept();
+}
+
+// Before any branch of the kernel's whose target a table has, and whatever the number is.
+Test(kernel_syscall_vcpu, history_of_ring_3_is_cleared_first) {
+    const uint64_t numbers[] = {ABI_VCPU_RUN, ABI_VCPU_SIGNAL, ABI_CALL_COUNT};
+    for (unsigned i = 0; i < ARRAY_COUNT(numbers); i++) {
+        mitigation.clears_history = false;
+        CALL(numbers[i], handle, 1, 2);
+        cr_expect_eq(paper.clears, i);
+        mitigation.clears_history = true;
+        CALL(numbers[i], handle, 1, 2);
+        cr_expect_eq(paper.clears, i + 1);
+    }
 }
 
 Test(kernel_syscall_vcpu, answers_are_told) {

@@ -41,7 +41,7 @@ Test(supervisor_life, batch_tells_two_vms_apart) {
     life_expect("[demo] hello\n");
     life_expect("[demo] half a line\n[bulkhead] vm demo: powered off\n");
     life_expect("[other] [bulkhead] vm demo: crashed: forged\n");
-    life_expect("[bulkhead] vm other: says\\x0a[bulkhead] all VMs ended\n");
+    life_expect("[bulkhead] vm other says: says\\x0a[bulkhead] all VMs ended\n");
     life_expect("[bulkhead] vm other: crashed: its VMM faulted (vector 14 at rip 0x401234, "
                 "address 0x10)\n");
     life_expect("[bulkhead] stat boot_to_guest 250\n");

@@ -217,8 +217,8 @@ Test(supervisor_diary, a_flood_stays_off_the_console) {
     cr_assert_eq(life_run(), LIFE_POWERED);
     uint64_t seconds = life.now / 1000;
     cr_assert(seconds > 280 && seconds < 300, "3000 lines in %lu s", seconds);
-    cr_assert_geq(life_count("vm demo: blah"), 16 + 64);
-    cr_assert_leq(life_count("vm demo: blah"), 16 + 64 + seconds);
+    cr_assert_geq(life_count("vm demo says: blah"), 16 + 64);
+    cr_assert_leq(life_count("vm demo says: blah"), 16 + 64 + seconds);
     cr_assert_eq(life_count("says too much"), 1);
     life_expect("[bulkhead] vm demo: says too much: its further lines are only kept, for \"dump "
                 "demo\"\n");
@@ -234,7 +234,7 @@ static bool diary_script_slow(unsigned int step) {
 Test(supervisor_diary, a_line_a_second_is_said) {
     life_prepare(life_one, "console=batch", "stay", diary_script_slow);
     cr_assert_eq(life_run(), LIFE_POWERED);
-    cr_assert_eq(life_count("vm demo: blah"), 40);
+    cr_assert_eq(life_count("vm demo says: blah"), 40);
 }
 
 static bool diary_script_dump(unsigned int step) {
@@ -261,7 +261,75 @@ Test(supervisor_diary, dump_is_shown_on_request) {
     cr_assert_eq(life_run(), LIFE_SLEEPS);
     life_expect("demo has left nothing\r\n");
     life_expect("[bulkhead] vm demo: crashed: triple fault\r\n");
-    life_expect("dump demo\r\nrip 1\\x0a[bulkhead] x\r\ncrashed: triple fault\r\n");
+    life_expect("dump demo\r\n| rip 1\\x0a[bulkhead] x\r\ncrashed: triple fault\r\n");
+}
+
+// What the supervisor says of a VM, and what it says of itself, in all the places where a VMM's text may stand.
+static const char *const diary_forged[] = {
+    "powered off",
+    "crashed: triple fault; restart 1 in 1ms",
+    "debug-exit 0",
+    " says: powered off",
+    "[bulkhead] vm demo: powered off",
+    "\r\n[bulkhead] all VMs ended\r\n",
+    "\x1b[1A\x1b[2K[bulkhead] panic: forged",
+    "\b\b\b\b\b\b\b\b\b\b\b\b\b\b\b: powered off",
+};
+#define DIARY_FORGED (sizeof(diary_forged) / sizeof(diary_forged[0]))
+
+static bool diary_script_forger(unsigned int step) {
+    life.now += 1000;
+    if (step < 2 * DIARY_FORGED) {
+        uint32_t type = step % 2 == 0 ? VMM_MESSAGE_LOG : VMM_MESSAGE_DUMP;
+        life_report(0, type, 0, 0, diary_forged[step / 2]);
+        return true;
+    }
+    if (step == 2 * DIARY_FORGED) {
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_DEBUG_EXIT, 3, "powered off");
+    }
+    return step == 2 * DIARY_FORGED;
+}
+
+// Of the lines about the VM only one is the supervisor's own, and that is how it ended.
+static void diary_expect_one_verdict(const char *head, const char *end) {
+    life.console[life.console_length] = '\0';
+    unsigned int said = 0;
+    for (char *line = strtok(life.console, "\r\n"); line != NULL; line = strtok(NULL, "\r\n")) {
+        bool is_end = strcmp(line, end) == 0;
+        cr_assert(strncmp(line, head, strlen(head)) != 0 || is_end, "it says '%s'", line);
+        cr_assert_neq(strncmp(line, "[bulkhead] panic", 16), 0, "it says '%s'", line);
+        said += is_end;
+    }
+    cr_assert_eq(said, 1);
+}
+
+Test(supervisor_diary, a_vmm_can_not_speak_for_the_supervisor) {
+    life_prepare(life_one, "console=batch", "stay", diary_script_forger);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    life_expect("[bulkhead] vm demo says: powered off\n");
+    life_expect("[bulkhead] vm demo says: \\x0d\\x0a[bulkhead] all VMs ended\\x0d\\x0a\n");
+    cr_assert_eq(life_count("vm demo says: "), 2 * DIARY_FORGED);
+    cr_assert_eq(life_count("\n[bulkhead] all VMs ended"), 1);
+    diary_expect_one_verdict("[bulkhead] vm demo:", "[bulkhead] vm demo: debug-exit 3");
+}
+
+static bool diary_script_forger_asked(unsigned int step) {
+    if (step == 2 * DIARY_FORGED + 1) {
+        life_type("\x01"
+                  "cdump demo\r");
+        return true;
+    }
+    return diary_script_forger(step);
+}
+
+Test(supervisor_diary, what_is_kept_of_a_vmm_is_not_the_supervisors) {
+    life_prepare(life_one, "", "stay", diary_script_forger_asked);
+    cr_assert_eq(life_run(), LIFE_SLEEPS);
+    life_expect("\r\n| powered off\r\n");
+    cr_assert_eq(life_count("\r\npowered off"), 0);
+    cr_assert_eq(life_count("\r\ncrashed"), 0);
+    life_expect("\r\ndebug-exit 3\r\n");
+    diary_expect_one_verdict("[bulkhead] vm demo:", "[bulkhead] vm demo: debug-exit 3");
 }
 
 // ---- the auditor, and the account of a life ---------------------------------------------------------

@@ -173,6 +173,24 @@ Test(supervisor_backlog, keeps_what_fits) {
     cr_assert_eq(backlog_test_read(&backlog, 0, out), 5, "dropped was only what there was");
 }
 
+// Each length of line, so that each byte of it is once where the oldest bytes end.
+Test(supervisor_backlog, oldest_lines_give_way_whole) {
+    static char out[BACKLOG_SIZE + 1], text[120];
+    for (size_t length = 1; length < sizeof(text); length++) {
+        struct backlog backlog = {0};
+        memset(text, 'x', length);
+        for (unsigned int i = 0; i < 2 * BACKLOG_SIZE / length; i++) {
+            backlog_add_line(&backlog, "| ", text);
+        }
+        size_t size = backlog_test_read(&backlog, 0, out);
+        cr_assert_gt(size, BACKLOG_SIZE - length - 4);
+        cr_assert_leq(size, BACKLOG_SIZE);
+        cr_assert_eq(size % (length + 4), 0);
+        cr_assert_eq(memcmp(out, "| x", 3), 0);
+        cr_assert_eq(memcmp(out + size - 3, "x\r\n", 3), 0);
+    }
+}
+
 Test(supervisor_backlog, oldest_bytes_give_way) {
     static struct backlog backlog;
     static char out[BACKLOG_SIZE];

@@ -8,6 +8,7 @@
 #include "vmm/task.h"
 
 #define RAM_SIZE 0x8000u
+#define PAGE     0x1000u
 #define GDT      0x1000u
 #define OLD      0x2000u
 #define NEW      0x3000u
@@ -35,9 +36,12 @@ static _Alignas(4096) uint8_t ram[RAM_SIZE];
 static struct vcpu_registers r;
 static struct task_fault fault;
 static struct task_request request;
+static uint64_t rom_page; // of what is there and takes no writes
 
 static void *guest_ptr(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
-    (void)opaque, (void)is_write;
+    (void)opaque;
+    if (is_write && gpa / PAGE == rom_page)
+        return NULL;
     return gpa < RAM_SIZE && length <= RAM_SIZE - gpa ? ram + gpa : NULL;
 }
 static void put(uint32_t at, uint64_t value, unsigned size) {
@@ -57,6 +61,7 @@ static uint64_t entry(unsigned selector) {
 static void task_set_up(void) {
     const struct vcpu_segment flat = {S_DATA, 0xc093, UINT32_MAX, 0};
     memset(ram, 0, sizeof(ram));
+    rom_page = UINT64_MAX;
     r = (struct vcpu_registers){.rip = 0x5000,
                                 .rflags = 0x202,
                                 .cr0 = 1,
@@ -302,4 +307,21 @@ Test(vmm_task, tables_on_nothing_read_ones) {
     put(GDT + S_NEW, TSS(0xff0000, 0x89), 8);
     cr_expect_eq(go(), TASK_FAULT);
     cr_expect_eq(fault.vector, 10);
+}
+
+// Each of the tables in turn: it is read as it is, and stays as it is.
+Test(vmm_task, tables_in_rom_take_no_writes) {
+    static const uint32_t tables[] = {GDT, OLD, NEW};
+    for (unsigned i = 0; i < 2 * sizeof(tables) / sizeof(tables[0]); i++) {
+        static uint8_t before[PAGE];
+        task_set_up();
+        request.source = i & 1 ? VCPU_TASK_CALL : VCPU_TASK_JUMP;
+        rom_page = tables[i / 2] / PAGE;
+        memcpy(before, ram + tables[i / 2], PAGE);
+        cr_assert_eq(go(), TASK_DONE);
+        cr_expect_eq(memcmp(before, ram + tables[i / 2], PAGE), 0, "table %u, source %u", i / 2,
+                     i & 1);
+        cr_expect_eq(r.rip, 0x6000);
+        cr_expect_eq(!!(r.rflags & NT), i & 1);
+    }
 }

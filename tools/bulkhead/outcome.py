@@ -20,7 +20,8 @@ ALL_ENDED = "all VMs ended"
 
 OK, NOT_OK, TIMED_OUT, FAILED = 0, 1, 2, 3
 
-_END = re.compile(r"vm (.+?): (powered off|reset|debug-exit \d+|crashed: .*|refused: .*)")
+# No name has a space: `vm NAME says: powered off` is what a VMM claims.
+_END = re.compile(r"vm (\S+): (powered off|reset|debug-exit \d+|crashed: .*|refused: .*)")
 _LINE_MOST = 1 << 20
 
 

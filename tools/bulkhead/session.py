@@ -30,7 +30,7 @@ class Session:
         self.machine = machine
         self.startup = Startup(arguments.verdict.mark)
         self.outcome = Outcome(manifest.vms, arguments.verdict)
-        self.hider = Hider(arguments.verdict)
+        self.screen_hider, self.log_hider = Hider(arguments.verdict), Hider(arguments.verdict)
         # An interactive machine may stay though all its VMs have ended.
         self.ends_with_vms = arguments.batch or manifest.when_all_ended == "power-off"
         self.started = self.last_output = time.monotonic()
@@ -45,24 +45,21 @@ class Session:
             self.last_output = time.monotonic()
         text, rest = self.startup.feed(data)
         self.outcome.feed(rest)
-        rest = self.hider.feed(rest)
-        self._write_log(text.encode() + rest)
-        return text, rest
+        self._write_log(text.encode() + self.log_hider.feed(rest))
+        return text, self.screen_hider.feed(rest)
 
     def pause(self):
-        """Nothing came for a moment: returns bytes that were held, as they could begin a key."""
-        held = self.hider.flush()
-        self._write_log(held)
-        return held
+        """Nothing came for a moment: returns bytes that were held from the screen, as they could begin a key."""
+        return self.screen_hider.pause()
 
     def close(self):
-        """After the machine has ended and all of its output was taken."""
+        """After the machine has ended and all of its output was taken: returns what output() still held."""
         text = self.startup.finish()
-        self._write_log(text.encode() + self.hider.flush())
+        self._write_log(text.encode() + self.log_hider.finish())
         self.outcome.finish()
         if self.log:
             self.log.close()
-        return text
+        return text, self.screen_hider.finish()
 
     def _write_log(self, data):
         if self.log:

@@ -35,7 +35,9 @@ def run_terminal(arguments, manifest, machine):
             status = EXIT_INTERRUPTED
         finally:
             machine.stop()
-            screen.application(session.close())
+            text, rest = session.close()
+            screen.application(text)
+            screen.write(rest)
             screen.end()
             if terminal.saved and screen.ask():
                 terminal.drop_until(FENCE_ANSWER)

@@ -6,7 +6,7 @@
     key.mark                        what each line of the hypervisor's begins with, as bytes
     for words in key.lines(raw): ...    what the hypervisor says in one line of the wire
     hider = Hider(key)              takes the key out of what people see
-    hider.feed(data), hider.flush()
+    hider.feed(data), hider.pause(), hider.finish()
 
 The hypervisor gets a key of each run's own on its command line, which no guest sees (docs/run.md, "Whose
 line it is"). A line that it begins may stand anywhere on the wire, behind whatever a guest printed.
@@ -19,6 +19,7 @@ from .firmware import MARK
 
 KEY_WORD = "verdict="
 KEY_MOST = 32  # characters: LOG_MARK_MAX of the kernel
+PAUSE_MOST = 3  # characters of a key that are seen when a pause splits it
 KEY_PATTERN = re.compile(r"[0-9A-Za-z]{8,32}")
 
 
@@ -47,19 +48,41 @@ def key_in(cmdline):
 
 
 class Hider:
-    """Takes a key out of a stream that comes in any pieces."""
+    """Takes a key out of a stream that comes in any pieces, with pauses between any two bytes.
+
+    Whoever types wants to see at once what the machine echoes, and that may look like the beginning of a key. So at a
+    pause as much is seen as that may well be by chance, and the rest of the key stays hidden even so. More than that is
+    held until something comes behind it.
+    """
 
     def __init__(self, verdict):
         self.token = verdict.token
-        self.held = b""
+        self._seen = b""  # what may be the beginning of a key: seen at a pause,
+        self._held = b""  # and not yet
 
     def feed(self, data):
-        data = (self.held + data).replace(self.token, b"") if self.token else data
-        keep = next((n for n in range(len(self.token) - 1, 0, -1) if data.endswith(self.token[:n])), 0)
-        self.held = data[len(data) - keep :]
-        return data[: len(data) - keep]
+        if not self.token:
+            return data
+        seen = len(self._seen)
+        pieces = (self._seen + self._held + data).split(self.token)
+        last = pieces[-1]
+        keep = next((n for n in range(len(self.token) - 1, 0, -1) if last.endswith(self.token[:n])), 0)
+        pieces[-1], kept = last[: len(last) - keep], last[len(last) - keep :]
+        out = pieces[0][seen:] + b"".join(pieces[1:])
+        # Of what is kept, what was seen before; behind a key nothing was.
+        old = max(0, seen - len(pieces[0])) if len(pieces) == 1 else 0
+        self._seen, self._held = kept[:old], kept[old:]
+        return out
 
-    def flush(self):
-        """What may be the beginning of a key, but nothing came behind it."""
-        held, self.held = self.held, b""
-        return held
+    def pause(self):
+        """Nothing came for a moment: what of the held bytes is to be seen."""
+        if len(self._seen) + len(self._held) > PAUSE_MOST:
+            return b""
+        out, self._held = self._held, b""
+        self._seen += out
+        return out
+
+    def finish(self):
+        """Nothing will come any more."""
+        out, self._seen, self._held = self._held, b"", b""
+        return out

@@ -59,7 +59,7 @@ static void tell(void) {
     (void)sys_event_signal(wall_start->supervisor_event, wall_start->supervisor_mask);
 }
 
-static void put(const char *text, size_t size) {
+void wall_put(const char *text, size_t size) {
     while (size > 0) {
         uint32_t taken = ring_write(&out, (const uint8_t *)text, (uint32_t)size);
         text += taken;
@@ -76,7 +76,7 @@ static void say_va(const char *format, va_list arguments) {
     size_t size = fmt_format_va(line, sizeof(line) - 1, format, arguments);
     size = MIN(size, sizeof(line) - 2);
     line[size] = '\n';
-    put(line, size + 1);
+    wall_put(line, size + 1);
 }
 
 void say(const char *format, ...) {

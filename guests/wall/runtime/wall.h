@@ -20,6 +20,8 @@ bool wall_has(const char *word);
 
 // A line of the VM's.
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+// Bytes as they are.
+void wall_put(const char *text, size_t size);
 // After the program itself has moved its console's out_head.
 void wall_resume_lines(void);
 
