@@ -3,12 +3,12 @@
 #pragma once
 
 #define ABI_STUB_ADDRESS_ASM 0x1000 // include/abi.h
-#define CPU_STACK_MASK       8191 // CPU_STACK_SIZE - 1: a stack's top word names the CPU (arch/cpu.h)
-#define CPU_TABLES_FIELD     0    // struct cpu: tables
+#define CPU_STACK_MASK       8191   // CPU_STACK_SIZE - 1: a stack's top word names the CPU
+#define CPU_TABLES_FIELD     0      // struct cpu: tables
 
 // Offsets in struct cpu_tables, which has a page of its own.
 #define ENTRY_STACK_SIZE 256
-#define ENTRY_FRAME      192 // of RAX on the stack that entries from ring 3 use, before RIP and the rest
+#define ENTRY_FRAME      192  // of RAX on the stack of entries from ring 3, before RIP and the rest
 #define ENTRY_STACK      1280 // the top of the thread's stack
 #define ENTRY_KERNEL_CR3 1288 // to load
 #define ENTRY_USER_CR3   1296 // to load

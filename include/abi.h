@@ -346,8 +346,8 @@ struct vcpu_exit_memory {
     uint32_t access; // enum vcpu_access
     uint8_t has_gva;
     uint8_t is_walk; // the access was to the guest's own page tables
-    uint8_t
-        is_delivery; // no instruction made it: an interrupt or exception was on its way in, and is again
+    // No instruction made it: an interrupt or exception was on its way in, and is again.
+    uint8_t is_delivery;
     uint8_t reserved;
 };
 

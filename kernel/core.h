@@ -23,7 +23,9 @@
 enum core_answer {
     CORE_ENTERED,
     CORE_LATER, // ask again at *retry, or when told
-    CORE_TELL, // the same, and the siblings must look again: it is promised to us, or we were the last in their way
+    // The same, and the siblings must look again: it is promised to us, or we were the last in their
+    // way.
+    CORE_TELL,
 };
 
 // CPU `cpu`, the current one, is about to run a thread of this domain, and no other any more. Evicts its vCPU where that

@@ -39,7 +39,8 @@ enum bus_error {
     BUS_OK = 0,
     BUS_OVERLAP, // a byte of the range is another's
     BUS_FULL,    // no room in the table
-    BUS_RANGE, // empty, beyond the end of the space, a width that is none, a device without the calls
+    // Empty, beyond the end of the space, a width that is none, or a device without the calls.
+    BUS_RANGE,
 };
 
 void bus_init(struct bus *bus);

@@ -91,7 +91,8 @@ static inline uint32_t machine_unlock(struct machine *machine) {
 // may run meanwhile; both take the lock.
 enum machine_error {
     MACHINE_OK = 0,
-    MACHINE_NOT_SAVED, // not the saved state of a machine, or cut off, or of a time from MACHINE_NS_MAX on
+    // Not the saved state of a machine, or cut off, or of a time from MACHINE_NS_MAX on.
+    MACHINE_NOT_SAVED,
     MACHINE_VERSION, // written by a newer VMM
     MACHINE_SHAPE,   // another number of vCPUs or size of RAM
     MACHINE_DEVICE,  // a device refuses its record

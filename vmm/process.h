@@ -20,11 +20,11 @@
 
 // Where things lie in the VMM's own address space.
 #define PROCESS_MEMORY_BASE  0x010000000000ULL // the guest's RAM
-#define PROCESS_KERNEL_BASE  0x200000000000ULL // the image of the guest's kernel, while it is loaded
+#define PROCESS_KERNEL_BASE  0x200000000000ULL // the guest's kernel's image, while it is loaded
 #define PROCESS_INITRD_BASE  0x300000000000ULL
 #define PROCESS_CONSOLE_BASE 0x700000000000ULL
 #define PROCESS_PAGES_BASE   0x710000000000ULL // the vCPUs' pages, with gaps
-#define PROCESS_ONES_BASE    0x718000000000ULL // what a guest finds where nothing is, while it steps
+#define PROCESS_ONES_BASE    0x718000000000ULL // what a step finds where nothing is
 #define PROCESS_STACKS_BASE  0x720000000000ULL // the vCPUs' stacks, with gaps
 #define PROCESS_STACK_SIZE   0x4000ULL
 #define PROCESS_GAP          0x10000ULL // from one page or stack to the next

@@ -30,8 +30,9 @@ struct task_fault {
 };
 
 enum task_result {
-    TASK_DONE,  // *registers are the new task's, the event is delivered
-    TASK_FAULT, // *fault is to be raised in *registers; a pending event there has not been delivered
+    TASK_DONE, // *registers are the new task's, the event is delivered
+    // *fault is to be raised in *registers; a pending event there has not been delivered.
+    TASK_FAULT,
 };
 
 // `registers` are the vCPU's, read after the exit.

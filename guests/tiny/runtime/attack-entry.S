@@ -4,7 +4,8 @@
     .text
     .balign 16
     .globl attack_traps
-attack_traps: // 256 entries of 16 bytes each: push an error code where the processor does not, and the vector
+// 256 entries of 16 bytes each: push an error code where the processor does not, and the vector.
+attack_traps:
     .set vector, 0
     .rept 256
     .balign 16

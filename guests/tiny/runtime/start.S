@@ -18,7 +18,7 @@ _start:
     .skip 0x4000
 stack_top:
 
-// ---- 256 entries of 16 bytes each: push an error code where the processor does not, and the vector ----
+// ---- 256 entries of 16 bytes: push an error code where the processor does not, and the vector ----
     .text
     .balign 16
     .globl trap_entries
