@@ -5,8 +5,8 @@
 
 #include "lib/types.h"
 
-// Chooses the mode, once, on the boot CPU. `registers` is the mapped register page, needed only when
-// the processor has no x2APIC.
+// Chooses the mode, once, on the boot CPU. `registers` is the mapped register page, needed only
+// when the processor has no x2APIC.
 void lapic_init(volatile uint32_t *registers);
 // Every CPU: enables it, masks all local sources, programs error and spurious vectors.
 void lapic_init_cpu(void);
@@ -23,8 +23,8 @@ void lapic_send_init(uint32_t apic_id);
 void lapic_send_startup(uint32_t apic_id, uint8_t page); // starts at page << 12
 
 // The timer as a one-shot on the TSC (VECTOR_TIMER). Without the TSC-deadline feature it counts the
-// APIC's clock, whose rate is `timer_hz` (lapic_timer_count tells how to measure it), and fires early
-// rather than late when the deadline is too far for its 32 bits.
+// APIC's clock, whose rate is `timer_hz` (lapic_timer_count tells how to measure it), and fires
+// early rather than late when the deadline is too far for its 32 bits.
 void lapic_timer_init(uint64_t tsc_hz, uint64_t timer_hz);
 void lapic_timer_set(uint64_t deadline); // host TSC
 void lapic_timer_stop(void);

@@ -30,7 +30,8 @@ static uint32_t bits_for(uint32_t count) {
     return bits;
 }
 
-// SDM 2A "CPUID", leaves 0BH and 1FH: subleaf 0 is the level of threads. False: there is no such leaf.
+// SDM 2A "CPUID", leaves 0BH and 1FH: subleaf 0 is the level of threads. False: there is no such
+// leaf.
 static bool from_levels(topology_cpuid *cpuid, uint32_t leaf, uint32_t *bits) {
     struct cpuid_result r = cpuid(leaf, 0);
     if (r.ebx == 0 || LEVEL_TYPE(r.ecx) != LEVEL_TYPE_SMT)
@@ -39,8 +40,9 @@ static bool from_levels(topology_cpuid *cpuid, uint32_t leaf, uint32_t *bits) {
     return true;
 }
 
-// Where no leaf lists the levels, the numbers of logical CPUs and of cores in a package, both rounded up
-// to powers of two, tell what is between. AMD has no leaf 4, and no threads before it had a leaf for them.
+// Where no leaf lists the levels, the numbers of logical CPUs and of cores in a package, both
+// rounded up to powers of two, tell what is between. AMD has no leaf 4, and no threads before it
+// had a leaf for them.
 static uint32_t from_counts(topology_cpuid *cpuid) {
     struct cpuid_result features = cpuid(LEAF_FEATURES, 0), cache = cpuid(LEAF_CACHE, 0);
     if ((features.edx & EDX_HTT) == 0 || CACHE_TYPE(cache.eax) == 0)
@@ -52,7 +54,8 @@ static uint32_t from_counts(topology_cpuid *cpuid) {
 
 uint32_t topology_thread_bits(topology_cpuid *cpuid) {
     uint32_t max = cpuid(LEAF_BASIC, 0).eax, bits = 0;
-    // A package of one logical CPU has no siblings; Bochs has a bit for them in leaf 0BH all the same.
+    // A package of one logical CPU has no siblings; Bochs has a bit for them in leaf 0BH all the
+    // same.
     if (EBX_LOGICAL(cpuid(LEAF_FEATURES, 0).ebx) == 1)
         return 0;
     if (max >= LEAF_TOPOLOGY_V2 && from_levels(cpuid, LEAF_TOPOLOGY_V2, &bits))

@@ -183,7 +183,8 @@ void trap_dispatch(struct trap_frame *frame) {
     bool is_user = (frame->cs & 3) != 0;
     if (frame->vector == EXC_NMI) {
         nmi_handle();
-        // Its IRET ends what STI began: an interrupt would come on the user's tables. So STI is done again.
+        // Its IRET ends what STI began: an interrupt would come on the user's tables. So STI is
+        // done again.
         if (frame->rip == (uint64_t)sysexit_last) {
             frame->rip = (uint64_t)sysexit_sti;
             frame->rflags &= ~RFLAGS_IF;

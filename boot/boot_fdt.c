@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The strict device-tree reader; the interface is told in boot_fdt.h.
 //
-// One primitive, read_token, decodes the token at an offset with all bounds checked; everything else
-// is a loop over it.
+// One primitive, read_token, decodes the token at an offset with all bounds checked; everything
+// else is a loop over it.
 #include "boot/boot_fdt.h"
 
 #include <stddef.h>

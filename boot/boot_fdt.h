@@ -30,8 +30,9 @@ struct boot_fdt {
     uint32_t total_size; // of the blob
 };
 
-// Checks the blob of `size` bytes (bytes after its own total size are ignored) and fills `fdt`, which
-// keeps pointing into it. `blob` must be aligned to 4. False when anything in it is malformed.
+// Checks the blob of `size` bytes (bytes after its own total size are ignored) and fills `fdt`,
+// which keeps pointing into it. `blob` must be aligned to 4. False when anything in it is
+// malformed.
 bool boot_fdt_open(struct boot_fdt *fdt, const void *blob, uint64_t size);
 
 // Name of a node, "" for the root; NULL when `node` is none.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading the manifest; the interface is told in boot_manifest.h. Nothing of the manifest is believed:
-// tools/manifest checks the same things, but what lies on the disk may come from elsewhere.
+// Reading the manifest; the interface is told in boot_manifest.h. Nothing of the manifest is
+// believed: tools/manifest checks the same things, but what lies on the disk may come from
+// elsewhere.
 #include "boot/boot_manifest.h"
 
 #include <stddef.h>

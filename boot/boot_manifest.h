@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the boot application wants to know from the compiled manifest: the command line of the host and
-// the modules. The bindings are in include/manifest.h; virtual machines are the supervisor's business.
+// What the boot application wants to know from the compiled manifest: the command line of the host
+// and the modules. The bindings are in include/manifest.h; virtual machines are the supervisor's
+// business.
 #pragma once
 
 #include <stdint.h>
@@ -40,8 +41,8 @@ struct boot_manifest {
     struct boot_manifest_module module[BOOT_MODULES_MAX]; // [0] is the kernel
 };
 
-// Reads a device tree of `size` bytes at `blob` (aligned to 4). On an error *culprit names the module
-// it is about, or is NULL.
+// Reads a device tree of `size` bytes at `blob` (aligned to 4). On an error *culprit names the
+// module it is about, or is NULL.
 enum boot_manifest_error boot_manifest_read(struct boot_manifest *manifest, const void *blob,
                                             uint64_t size, const char **culprit);
 

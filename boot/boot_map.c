@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory map; the interface is told in boot_map.h.
 //
-// The map is built by the plainest method: cut the address space at every base and end, and give each
-// piece the highest type among the ranges that cover it. That is quadratic, on maps of a few hundred
-// ranges, and has no special cases.
+// The map is built by the plainest method: cut the address space at every base and end, and give
+// each piece the highest type among the ranges that cover it. That is quadratic, on maps of a few
+// hundred ranges, and has no special cases.
 #include "boot/boot_map.h"
 
 #include <stddef.h>

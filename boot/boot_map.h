@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The memory map: from what the firmware says and what we placed to struct boot_memory of boot.h. No
-// UEFI calls, so that the host's tests can link it.
+// The memory map: from what the firmware says and what we placed to struct boot_memory of boot.h.
+// No UEFI calls, so that the host's tests can link it.
 //
 //   boot_map_type   what a UEFI memory type is for the kernel
 //   boot_map_range  a range of pages, safe against nonsense
@@ -14,13 +14,13 @@
 
 #define BOOT_PAGE_SIZE 4096ull
 
-// enum boot_memory_type of an EFI_MEMORY_TYPE (UEFI 2.10 7.2 "Memory Allocation Services"). Types that
-// this version does not know are the firmware's.
+// enum boot_memory_type of an EFI_MEMORY_TYPE (UEFI 2.10 7.2 "Memory Allocation Services"). Types
+// that this version does not know are the firmware's.
 uint32_t boot_map_type(uint32_t efi_type);
 
 // Fills `range` with `pages` pages from `base`. An unaligned base (against the specification) loses
-// its broken page when the range is free, and keeps it otherwise. False when nothing is left, or the
-// range is outside the 52 bits that a physical address can have.
+// its broken page when the range is free, and keeps it otherwise. False when nothing is left, or
+// the range is outside the 52 bits that a physical address can have.
 bool boot_map_range(struct boot_memory *range, uint64_t base, uint64_t pages, uint32_t type);
 
 // Builds the sorted map without overlaps in `out` from `count` ranges in any order. Where ranges

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page tables for the kernel's entry; the interface is told in boot_paging.h.
 //
-// Tables come from a block that was counted beforehand, because the last step before leaving the boot
-// services may not allocate.
+// Tables come from a block that was counted beforehand, because the last step before leaving the
+// boot services may not allocate.
 #include "boot/boot_paging.h"
 
 #include <stddef.h>
@@ -31,7 +31,8 @@ static uint64_t align_up(uint64_t value, uint64_t size) {
     return align_down(value + size - 1, size);
 }
 
-// Devices and what the firmware keeps may be holes of any size, where not even speculation should go.
+// Devices and what the firmware keeps may be holes of any size, where not even speculation should
+// go.
 static bool is_wanted(const struct boot_memory *range) {
     return range->type <= BOOT_MEMORY_ACPI && range->base + range->length <= IDENTITY_END;
 }
@@ -75,8 +76,8 @@ void boot_paging_init(struct boot_paging *paging, void *pages, uint32_t tables_c
     }
 }
 
-// The entry for `address` in the table of `target` level, with the tables above made as needed. NULL
-// when they are used up. A large page on the way is returned instead.
+// The entry for `address` in the table of `target` level, with the tables above made as needed.
+// NULL when they are used up. A large page on the way is returned instead.
 static uint64_t *find_entry(struct boot_paging *paging, uint64_t address, enum level target) {
     uint64_t *table = paging->tables[0];
     for (uint32_t level = LEVEL_PML4;; level--) {

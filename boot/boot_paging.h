@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page tables that the kernel is entered with: see the head of include/boot.h. No UEFI calls, so
-// that the host's tests can link it. Physical address = pointer here, as the firmware maps identically.
+// The page tables that the kernel is entered with: see the head of include/boot.h. No UEFI calls,
+// so that the host's tests can link it. Physical address = pointer here, as the firmware maps
+// identically.
 //
 //   boot_paging_count      how many pages the tables need at most
 //   boot_paging_init       takes those pages
@@ -25,28 +26,29 @@ struct boot_paging {
     bool has_1g_pages;
 };
 
-// Tables for the first 4 GiB, for `count` sorted ranges without overlap and one range more, and for a
-// kernel of `kernel_size` bytes.
+// Tables for the first 4 GiB, for `count` sorted ranges without overlap and one range more, and for
+// a kernel of `kernel_size` bytes.
 uint64_t boot_paging_count(const struct boot_memory *ranges, uint32_t count, uint64_t kernel_size);
 
-// Takes `tables_count` pages at `pages`, page-aligned. `has_1g_pages`: CPUID says that 1 GiB pages exist.
+// Takes `tables_count` pages at `pages`, page-aligned. `has_1g_pages`: CPUID says that 1 GiB pages
+// exist.
 void boot_paging_init(struct boot_paging *paging, void *pages, uint32_t tables_count,
                       bool has_1g_pages);
 
-// Maps the first 4 GiB, and above them the ranges up to BOOT_MEMORY_ACPI (not the firmware's and the
-// devices': those may be holes of any size) as boot_paging_identity does. The ranges are those that
-// were counted.
+// Maps the first 4 GiB, and above them the ranges up to BOOT_MEMORY_ACPI (not the firmware's and
+// the devices': those may be holes of any size) as boot_paging_identity does. The ranges are those
+// that were counted.
 bool boot_paging_memory(struct boot_paging *paging, const struct boot_memory *ranges,
                         uint32_t count);
 
-// Maps [base, base + length), widened to 2 MiB, to itself: writable and executable. 1 GiB pages stand
-// only where the range fills them, and only above 4 GiB, since below that memory types change within
-// one (SDM 3A 12.11.9 "Large Page Size Considerations"). Mapping a page twice is fine. False when the
-// tables are used up or the range ends above 2^47.
+// Maps [base, base + length), widened to 2 MiB, to itself: writable and executable. 1 GiB pages
+// stand only where the range fills them, and only above 4 GiB, since below that memory types change
+// within one (SDM 3A 12.11.9 "Large Page Size Considerations"). Mapping a page twice is fine. False
+// when the tables are used up or the range ends above 2^47.
 bool boot_paging_identity(struct boot_paging *paging, uint64_t base, uint64_t length);
 
-// Maps each segment of the checked kernel (elf_check_protected) in 4 KiB pages with its own rights, from
-// kernel_base + (address - BOOT_KERNEL_VMA). False when the tables are used up.
+// Maps each segment of the checked kernel (elf_check_protected) in 4 KiB pages with its own rights,
+// from kernel_base + (address - BOOT_KERNEL_VMA). False when the tables are used up.
 bool boot_paging_kernel(struct boot_paging *paging, const struct elf_image *image,
                         uint64_t kernel_base);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Printing to the firmware's console. OVMF and most servers mirror it to the serial line themselves.
+// Printing to the firmware's console. OVMF and most servers mirror it to the serial line
+// themselves.
 #include "boot/loader.h"
 #include "lib/fmt.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files of the volume that the application was started from.
 //
-// A file is read straight to where it will stay, in pieces, with the CRC over each piece while it is
-// still in the cache.
+// A file is read straight to where it will stay, in pieces, with the CRC over each piece while it
+// is still in the cache.
 #include "boot/boot_map.h"
 #include "boot/loader.h"
 #include "lib/crc32.h"

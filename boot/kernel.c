@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // kernel.elf: checked strictly, then laid out in one block aligned to 2 MiB.
 //
-// The kernel announces its boot version in an ELF note (docs/boot.md), so that a kernel and a loader
-// of different builds on one disk are refused by name instead of crashing.
+// The kernel announces its boot version in an ELF note (docs/boot.md), so that a kernel and a
+// loader of different builds on one disk are refused by name instead of crashing.
 #include "boot/boot_map.h"
 #include "boot/loader.h"
 #include "lib/string.h"

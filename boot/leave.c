@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The last steps: what the kernel is handed, out of the boot services, and into the kernel.
 //
-// Two blocks are allocated before the end, since the last steps may not allocate. `work` has room for
-// the firmware's map and for sorting it; `handover` holds what the kernel reads: boot_info, memory map,
-// stack and page tables. Both are BOOT_MEMORY_LOADER. After the boot services are left nothing can
-// fail any more, and nothing is printed.
+// Two blocks are allocated before the end, since the last steps may not allocate. `work` has room
+// for the firmware's map and for sorting it; `handover` holds what the kernel reads: boot_info,
+// memory map, stack and page tables. Both are BOOT_MEMORY_LOADER. After the boot services are left
+// nothing can fail any more, and nothing is printed.
 #include "boot/boot_map.h"
 #include "boot/boot_paging.h"
 #include "boot/loader.h"
@@ -130,8 +130,8 @@ static EFI_STATUS make_handover(struct loader *loader, struct work *work,
     return make_tables(loader, work, handover);
 }
 
-// Leaves the boot services. The map's key goes stale when anything allocates in between, such as the
-// firmware's own timers; then the map is got once more (UEFI 2.10 7.4 "Image Services",
+// Leaves the boot services. The map's key goes stale when anything allocates in between, such as
+// the firmware's own timers; then the map is got once more (UEFI 2.10 7.4 "Image Services",
 // ExitBootServices()). After the first attempt the console may be gone, so nothing is printed.
 static EFI_STATUS exit_boot_services(const struct loader *loader, struct work *work) {
     EFI_STATUS status = EFI_ABORTED;

@@ -59,8 +59,8 @@ uint32_t memory_list(struct boot_memory *ranges);
 // file.c: files of our own volume.
 EFI_STATUS file_open_volume(struct loader *loader);
 void file_close_volume(struct loader *loader);
-// Reads a whole file into new pages of `type`, the rest of the last page zero. With `module`, its size
-// and CRC must be those; without, any size up to FILE_SIZE_MAX is fine.
+// Reads a whole file into new pages of `type`, the rest of the last page zero. With `module`, its
+// size and CRC must be those; without, any size up to FILE_SIZE_MAX is fine.
 struct file_contents {
     void *data;
     uint64_t size;

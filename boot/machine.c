@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the machine is: the CPU features that the hand-over itself needs, the ACPI root, the framebuffer
-// and the command line. Everything else the kernel finds out.
+// What the machine is: the CPU features that the hand-over itself needs, the ACPI root, the
+// framebuffer and the command line. Everything else the kernel finds out.
 #include <cpuid.h>
 
 #include "boot/boot_text.h"
@@ -103,7 +103,8 @@ static bool take_framebuffer(EFI_HANDLE handle, struct boot_framebuffer *framebu
     return true;
 }
 
-// The output behind the console first; with several screens that one may be virtual, then any other.
+// The output behind the console first; with several screens that one may be virtual, then any
+// other.
 static void find_framebuffer(struct boot_framebuffer *framebuffer) {
     EFI_GUID guid = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
     EFI_HANDLE *handles = NULL;

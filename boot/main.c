@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The boot application of Bulkhead: EFI/BOOT/BOOTX64.EFI. It reads the compiled manifest and the modules
-// that it names from its own volume, and hands the machine over to the kernel as include/boot.h says.
+// The boot application of Bulkhead: EFI/BOOT/BOOTX64.EFI. It reads the compiled manifest and the
+// modules that it names from its own volume, and hands the machine over to the kernel as
+// include/boot.h says.
 //
 // Reading order: this file, then its steps in call order: machine.c, file.c, modules.c, kernel.c,
 // leave.c. boot_*.c is logic without UEFI calls, which the tests run on the host.

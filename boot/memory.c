@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pages from the firmware. All are allocated as EfiLoaderData; what they are for the kernel is
-// remembered here and laid over the firmware's map at the end. (UEFI leaves types from 0x80000000 on to
-// OS loaders for this very purpose, but firmware is known that dies of them.)
+// remembered here and laid over the firmware's map at the end. (UEFI leaves types from 0x80000000
+// on to OS loaders for this very purpose, but firmware is known that dies of them.)
 #include "boot/boot_map.h"
 #include "boot/loader.h"
 
@@ -10,8 +10,8 @@
 static struct boot_memory blocks[MEMORY_BLOCKS_MAX];
 static uint32_t blocks_count;
 
-// Pages above 1 MiB. Memory below is left to the kernel, which needs a page there to start CPUs; a low
-// block is kept until a higher one was found, so that the firmware can not give it twice.
+// Pages above 1 MiB. Memory below is left to the kernel, which needs a page there to start CPUs; a
+// low block is kept until a higher one was found, so that the firmware can not give it twice.
 static uint64_t alloc_high(uint64_t pages) {
     EFI_PHYSICAL_ADDRESS base = 0;
     if (EFI_ERROR(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The manifest and the modules that it names: into memory, and into boot_info in the manifest's order
-// behind the manifest itself. kernel.elf, its first, is kernel.c's.
+// The manifest and the modules that it names: into memory, and into boot_info in the manifest's
+// order behind the manifest itself. kernel.elf, its first, is kernel.c's.
 #include "boot/loader.h"
 #include "include/manifest.h"
 #include "lib/string.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel takes from the firmware's ACPI tables. The tables are parsed once at boot into one
-// constant struct; nothing reads them afterwards, and no AML is ever executed.
+// What the kernel takes from the firmware's ACPI tables. The tables are parsed once at boot into
+// one constant struct; nothing reads them afterwards, and no AML is ever executed.
 //
 // Sources: ACPI 6.5 5.2.5 "Root System Description Pointer (RSDP)", 5.2.9 "Fixed ACPI Description
 // Table (FADT)", 5.2.12 "Multiple APIC Description Table (MADT)", 7.4.2 "System \_Sx states".
@@ -55,9 +55,9 @@ struct acpi_info {
 // identity mapped (edge, active high), one I/O APIC at 0xfec00000, no CPU list, no ports.
 extern struct acpi_info acpi_info;
 
-// Reads the tables through space_map_firmware. Once, on the boot CPU, after space_init. False: there
-// are none (`rsdp` 0 or damaged root); acpi_info then holds the fallbacks. Says in the log what was
-// wrong with the tables.
+// Reads the tables through space_map_firmware. Once, on the boot CPU, after space_init. False:
+// there are none (`rsdp` 0 or damaged root); acpi_info then holds the fallbacks. Says in the log
+// what was wrong with the tables.
 bool acpi_init(hpa_t rsdp);
 
 // The parser itself, which trusts no length, count or address in a table: `map` returns `size`

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See drivers/clock.h. The reference is a counter of a known rate; both the PM timer and channel 2 of
-// the 8254 are read as one that counts up and wraps.
+// See drivers/clock.h. The reference is a counter of a known rate; both the PM timer and channel 2
+// of the 8254 are read as one that counts up and wraps.
 // ACPI 6.5 4.8.3.3 "Power Management Timer (PM_TMR)"; SDM 3B 18.7.3 "Determining the Processor Base
 // Frequency"; MC146818A data sheet, "Address Map".
 #include "drivers/clock.h"
@@ -99,8 +99,8 @@ static bool wait_ticks(const struct counter *counter, uint32_t start, uint32_t w
     return false;
 }
 
-// The local APIC's timer is left alone where it runs on the TSC's deadline: measuring would take it out
-// of that mode.
+// The local APIC's timer is left alone where it runs on the TSC's deadline: measuring would take it
+// out of that mode.
 static bool measure(const struct counter *counter, uint32_t window, struct rates *rates) {
     bool has_timer = !cpu_features.has_tsc_deadline;
     if (has_timer)

@@ -10,5 +10,6 @@
 // masks all its inputs.
 void ioapic_init(void);
 // Unmasks an ISA interrupt towards one CPU, physical mode, with the polarity and trigger that the
-// firmware tells. False: no I/O APIC has that input, or `apic_id` needs interrupt remapping (> 254).
+// firmware tells. False: no I/O APIC has that input, or `apic_id` needs interrupt remapping (>
+// 254).
 bool ioapic_route(uint32_t isa_irq, uint8_t vector, uint32_t apic_id);

@@ -5,8 +5,8 @@
 
 #include "lib/types.h"
 
-// ACPI S5 without executing _PTS. False: the tables name no way, or the machine is still there after
-// a second. Usable as log_power_off.
+// ACPI S5 without executing _PTS. False: the tables name no way, or the machine is still there
+// after a second. Usable as log_power_off.
 bool power_off(void);
 // FADT reset register, port 0xcf9, keyboard controller, triple fault. Does not return in practice.
 bool power_reset(void);

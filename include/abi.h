@@ -9,20 +9,21 @@
 // business of that page: SYSENTER on VT-x, where the VMCS carries its registers, SYSCALL on AMD-V.)
 // C programs use lib/syscall.h.
 //
-// FS's base is ABI_STUB_ADDRESS whenever a thread starts or goes on: the word at offset 0x28 there is
-// a random one of each boot, which is where compilers look for a stack canary. Threads have no
+// FS's base is ABI_STUB_ADDRESS whenever a thread starts or goes on: the word at offset 0x28 there
+// is a random one of each boot, which is where compilers look for a stack canary. Threads have no
 // FPU: its registers hold a guest's, and must not be touched.
 //
-// Handles. A process names objects by small numbers >= 1 in its own handle table; each handle carries
-// rights, and a copy can only have fewer. A handle of an event carries the bits that may be signalled by
-// it, too. A call whose handle does not exist or has another type fails with ABI_ERROR_HANDLE, one that
-// lacks a right, or a bit of a mask to be signalled, with ABI_ERROR_RIGHTS; this is not repeated below.
-// An object lives as long as a handle, a mapping or a thread inside the kernel refers to it.
+// Handles. A process names objects by small numbers >= 1 in its own handle table; each handle
+// carries rights, and a copy can only have fewer. A handle of an event carries the bits that may be
+// signalled by it, too. A call whose handle does not exist or has another type fails with
+// ABI_ERROR_HANDLE, one that lacks a right, or a bit of a mask to be signalled, with
+// ABI_ERROR_RIGHTS; this is not repeated below. An object lives as long as a handle, a mapping or a
+// thread inside the kernel refers to it.
 //
 // Memory. Whatever the kernel allocates for an object is charged to the quota named at its creation
-// (ABI_ERROR_MEMORY when it is used up; nothing was changed then). Sizes and offsets are in bytes and
-// multiples of ABI_PAGE. Pointers are addresses of the caller, ABI_ERROR_ADDRESS when not readable
-// or writable. Every argument is checked before anything is changed.
+// (ABI_ERROR_MEMORY when it is used up; nothing was changed then). Sizes and offsets are in bytes
+// and multiples of ABI_PAGE. Pointers are addresses of the caller, ABI_ERROR_ADDRESS when not
+// readable or writable. Every argument is checked before anything is changed.
 //
 // Words: "must" that is not met gives ABI_ERROR_ARGUMENT unless another error is named.
 #pragma once
@@ -76,27 +77,27 @@ enum abi_call {
 
     // (handle): removes it from the caller's table. Errors: none of its own.
     ABI_HANDLE_CLOSE = 0,
-    // (process, handle, rights, mask): puts a copy of the caller's `handle` with the rights that both the
-    // handle and `rights` have into the table of `process` (0: the caller's own). What may be signalled
-    // by a copy of an event's handle is what both the handle and `mask` have.
+    // (process, handle, rights, mask): puts a copy of the caller's `handle` with the rights that
+    // both the handle and `rights` have into the table of `process` (0: the caller's own). What may
+    // be signalled by a copy of an event's handle is what both the handle and `mask` have.
     // Needs: handle COPY; process MANAGE. Returns: the handle's number there.
     // Errors: MEMORY (the process's quota), CLOSED (that process has ended).
     ABI_HANDLE_COPY = 1,
 
     // ---- memory --------------------------------------------------------------------------------
 
-    // (quota, bytes, event, mask): a new quota that holds `bytes`, taken out of `quota`. Given back with the
-    // last handle and the last object that is charged to it. Each time that nothing is charged to it any more
-    // `mask` is signalled on `event` (0: none). Needs: quota CREATE, event SIGNAL for the mask. Returns: a
-    // handle with the rights of the one given.
+    // (quota, bytes, event, mask): a new quota that holds `bytes`, taken out of `quota`. Given back
+    // with the last handle and the last object that is charged to it. Each time that nothing is
+    // charged to it any more `mask` is signalled on `event` (0: none). Needs: quota CREATE, event
+    // SIGNAL for the mask. Returns: a handle with the rights of the one given.
     ABI_QUOTA_CREATE = 2,
     // (quota, struct abi_quota_info *). Needs: quota READ. Returns: 0.
     ABI_QUOTA_READ = 3,
-    // (quota, size, flags = 0): a memory object of zeroes, charged to the quota with its pages. Pages
-    // are reserved now and cleared when first used. Needs: quota CREATE. Returns: a handle.
+    // (quota, size, flags = 0): a memory object of zeroes, charged to the quota with its pages.
+    // Pages are reserved now and cleared when first used. Needs: quota CREATE. Returns: a handle.
     ABI_MEMORY_CREATE = 4,
-    // (memory, offset, size): clears what was not yet used of the range, so that large pages can map
-    // it and no first touch costs; does a bounded piece. Needs: memory WRITE.
+    // (memory, offset, size): clears what was not yet used of the range, so that large pages can
+    // map it and no first touch costs; does a bounded piece. Needs: memory WRITE.
     // Returns: bytes done, a positive multiple of ABI_PAGE: call again for the rest.
     ABI_MEMORY_COMMIT = 5,
     // (memory): Needs: memory READ. Returns: its size in bytes.
@@ -104,26 +105,29 @@ enum abi_call {
 
     // ---- processes and threads -----------------------------------------------------------------
 
-    // (quota, event, mask, group): an address space with a handle table. When the process ends (by exit,
-    // kill or fault) `mask` is signalled on `event` (0: none). Its threads are scheduled in `group` (0:
-    // the caller's own). Needs: quota CREATE, MANAGE; event SIGNAL; group CREATE. Returns: a handle.
+    // (quota, event, mask, group): an address space with a handle table. When the process ends (by
+    // exit, kill or fault) `mask` is signalled on `event` (0: none). Its threads are scheduled in
+    // `group` (0: the caller's own). Needs: quota CREATE, MANAGE; event SIGNAL; group CREATE.
+    // Returns: a handle.
     ABI_PROCESS_CREATE = 7,
-    // (process, memory, address, offset, size, rights): maps memory[offset, offset+size) at `address`
-    // of the process (0: the caller's own) with READ, READ|WRITE or READ|EXECUTE. Nothing may be
-    // mapped there yet (EXISTS). Above ABI_SKEWED_MAX bytes, `address` and `offset` have to differ by a
-    // multiple of 2 MiB (ARGUMENT), so that large pages map them. Needs: process MANAGE; memory the rights
-    // asked for. Returns: 0. Errors: EXISTS, MEMORY.
+    // (process, memory, address, offset, size, rights): maps memory[offset, offset+size) at
+    // `address` of the process (0: the caller's own) with READ, READ|WRITE or READ|EXECUTE. Nothing
+    // may be mapped there yet (EXISTS). Above ABI_SKEWED_MAX bytes, `address` and `offset` have to
+    // differ by a multiple of 2 MiB (ARGUMENT), so that large pages map them. Needs: process
+    // MANAGE; memory the rights asked for. Returns: 0. Errors: EXISTS, MEMORY.
     ABI_PROCESS_MAP = 8,
     // (process, address, size): undoes one earlier map call, named exactly. Needs: process MANAGE.
     ABI_PROCESS_UNMAP = 9,
     // (process, struct abi_process_status *): how it stands. Needs: process READ. Returns: 0.
     ABI_PROCESS_STATUS = 10,
-    // (process, status): ends it, all its threads first. Needs: process MANAGE (0: the caller's own).
+    // (process, status): ends it, all its threads first. Needs: process MANAGE (0: the caller's
+    // own).
     ABI_PROCESS_KILL = 11,
     // (process, entry, stack, argument, cpu): a thread that starts at once with RIP = entry, RSP =
-    // stack, RDI = argument. `cpu` ABI_CPU_ANY: it shares the CPUs that its group may use; else it is
-    // pinned to that CPU, which must be one that the group has reserved (EXISTS: another thread of the
-    // group is pinned there). Needs: process CREATE (0: own). Returns: 0. Errors: MEMORY, CLOSED, EXISTS.
+    // stack, RDI = argument. `cpu` ABI_CPU_ANY: it shares the CPUs that its group may use; else it
+    // is pinned to that CPU, which must be one that the group has reserved (EXISTS: another thread
+    // of the group is pinned there). Needs: process CREATE (0: own). Returns: 0. Errors: MEMORY,
+    // CLOSED, EXISTS.
     ABI_THREAD_CREATE = 12,
     // (): ends the calling thread. With its last thread the process ends, status 0.
     ABI_THREAD_EXIT = 13,
@@ -136,16 +140,17 @@ enum abi_call {
     ABI_EVENT_CREATE = 15,
     // (event, mask): sets the bits and wakes who waits. Needs: event SIGNAL. Returns: 0.
     ABI_EVENT_SIGNAL = 16,
-    // (event, deadline, uint64_t *bits, mask): waits until a bit of `mask` is set or the TSC reaches
-    // `deadline` (a past one: polls), then takes these bits and clears them. Other bits stay as they
-    // are: they wait for who asks for them, and wake nobody. One waiter at a time (AGAIN).
-    // `*bits` is 0 when none was taken. Needs: event WAIT. Returns: 0. Errors: TIMEOUT, AGAIN.
+    // (event, deadline, uint64_t *bits, mask): waits until a bit of `mask` is set or the TSC
+    // reaches `deadline` (a past one: polls), then takes these bits and clears them. Other bits
+    // stay as they are: they wait for who asks for them, and wake nobody. One waiter at a time
+    // (AGAIN). `*bits` is 0 when none was taken. Needs: event WAIT. Returns: 0. Errors: TIMEOUT,
+    // AGAIN.
     ABI_EVENT_WAIT = 17,
-    // (quota, uint32_t handles[2]): a pair of ends. Each holds up to ABI_CHANNEL_DEPTH messages of up
-    // to ABI_MESSAGE_MAX bytes for its reader. Needs: quota CREATE. Returns: 0.
+    // (quota, uint32_t handles[2]): a pair of ends. Each holds up to ABI_CHANNEL_DEPTH messages of
+    // up to ABI_MESSAGE_MAX bytes for its reader. Needs: quota CREATE. Returns: 0.
     ABI_CHANNEL_CREATE = 18,
-    // (channel, event, mask): from now on `mask` is signalled on `event` when a message arrives or the
-    // other end closes. Needs: channel WAIT; event SIGNAL.
+    // (channel, event, mask): from now on `mask` is signalled on `event` when a message arrives or
+    // the other end closes. Needs: channel WAIT; event SIGNAL.
     ABI_CHANNEL_BIND = 19,
     // (channel, const void *message, size): Needs: channel SIGNAL. Returns: 0. Never waits.
     // Errors: AGAIN (full), CLOSED (the other end is gone).
@@ -158,10 +163,11 @@ enum abi_call {
 
     // ---- virtual machines ----------------------------------------------------------------------
 
-    // (quota, tsc_hz): a VM: a guest-physical address space, a CPUID table, doorbells; its TSCs count at
-    // tsc_hz, or, for 0, as the host's. Needs: quota CREATE. Returns: a handle. Errors: MEMORY, ARGUMENT
-    // (a rate not from 1/256 to 256 times the host's), UNSUPPORTED (no virtualization on this machine, or a
-    // rate other than the host's without abi_system_info.has_tsc_scaling).
+    // (quota, tsc_hz): a VM: a guest-physical address space, a CPUID table, doorbells; its TSCs
+    // count at tsc_hz, or, for 0, as the host's. Needs: quota CREATE. Returns: a handle. Errors:
+    // MEMORY, ARGUMENT (a rate not from 1/256 to 256 times the host's), UNSUPPORTED (no
+    // virtualization on this machine, or a rate other than the host's without
+    // abi_system_info.has_tsc_scaling).
     ABI_VM_CREATE = 22,
     // (vm, memory, gpa, offset, size, rights): as ABI_PROCESS_MAP, with any of READ, WRITE, EXECUTE
     // that includes READ. An access without its right becomes VCPU_EXIT_MEMORY.
@@ -175,11 +181,12 @@ enum abi_call {
     // (vm, address, data): an interrupt message as on the bus (SDM 3A 11.11 "Message Signalled
     // Interrupts"), delivered to the local APICs. Needs: vm WRITE. Returns: CPUs that took it.
     ABI_VM_INTERRUPT = 26,
-    // (vm, port, event, mask): OUT to `port` no longer exits: it signals `mask` on `event` (event 0:
-    // unbinds). Needs: vm MANAGE; event SIGNAL. Errors: EXISTS, MEMORY.
+    // (vm, port, event, mask): OUT to `port` no longer exits: it signals `mask` on `event` (event
+    // 0: unbinds). Needs: vm MANAGE; event SIGNAL. Errors: EXISTS, MEMORY.
     ABI_VM_DOORBELL = 27,
-    // (vm, index): vCPU number `index` with that APIC ID, in reset state; 0 is the boot processor, the
-    // others wait for INIT and SIPI. Needs: vm CREATE. Returns: a handle. Errors: EXISTS, MEMORY.
+    // (vm, index): vCPU number `index` with that APIC ID, in reset state; 0 is the boot processor,
+    // the others wait for INIT and SIPI. Needs: vm CREATE. Returns: a handle. Errors: EXISTS,
+    // MEMORY.
     ABI_VCPU_CREATE = 28,
     // (vcpu): the vCPU's page (struct vcpu_page) as a memory object of one page. Returns: a handle.
     // Needs: vcpu RUN.
@@ -190,11 +197,11 @@ enum abi_call {
     ABI_VCPU_RUN = 30,
     // (vcpu, enum vcpu_signal, value). Needs: vcpu WRITE.
     ABI_VCPU_SIGNAL = 31,
-    // (vcpu, enum vcpu_state_group, void *, size): writes out the group's state; the vCPU must not be
-    // running (AGAIN). `size` must be the group's. Needs: vcpu READ. Returns: 0.
+    // (vcpu, enum vcpu_state_group, void *, size): writes out the group's state; the vCPU must not
+    // be running (AGAIN). `size` must be the group's. Needs: vcpu READ. Returns: 0.
     ABI_VCPU_READ = 32,
-    // (vcpu, enum vcpu_state_group, const void *, size): the reverse. Values that no processor could
-    // hold are refused (ARGUMENT) and nothing changes. Needs: vcpu WRITE.
+    // (vcpu, enum vcpu_state_group, const void *, size): the reverse. Values that no processor
+    // could hold are refused (ARGUMENT) and nothing changes. Needs: vcpu WRITE.
     ABI_VCPU_WRITE = 33,
     // (vcpu, offset): reads the local APIC's register page as a 32-bit load would, for the VMM that
     // decoded it. `offset` is a multiple of 16 below 0x400. Needs: vcpu RUN. Returns: the value.
@@ -207,8 +214,8 @@ enum abi_call {
     // (system, struct abi_system_info *). Needs: system READ. Returns: 0.
     ABI_SYSTEM_INFO = 36,
     // (system, const char *, size): text for the host's console. Takes what fits its buffer without
-    // waiting, ABI_CONSOLE_MAX at most; a line of the kernel's own may come between two calls, and not into
-    // what one takes. Needs: system WRITE. Returns: bytes taken, 0 when full.
+    // waiting, ABI_CONSOLE_MAX at most; a line of the kernel's own may come between two calls, and
+    // not into what one takes. Needs: system WRITE. Returns: bytes taken, 0 when full.
     ABI_CONSOLE_WRITE = 37,
     // (system, char *, size): what was typed. Needs: system READ. Returns: bytes, 0 when none.
     ABI_CONSOLE_READ = 38,
@@ -221,23 +228,25 @@ enum abi_call {
 
     // ---- scheduling and accounting -------------------------------------------------------------
 
-    // (system, quota, const struct abi_group *): a scheduling group; the processes that are made in it
-    // share its CPU time. Needs: system MANAGE; quota CREATE. Returns: a handle.
-    // Errors: ARGUMENT (a value outside what struct abi_group says), MEMORY, AGAIN (no room: a reserved
-    // CPU is dedicated already, or has real-time reservations that this one does not fit beside, or no
-    // CPU would be left for shared threads; the CPU has no other class of service for cache_mask).
+    // (system, quota, const struct abi_group *): a scheduling group; the processes that are made in
+    // it share its CPU time. Needs: system MANAGE; quota CREATE. Returns: a handle.
+    // Errors: ARGUMENT (a value outside what struct abi_group says), MEMORY, AGAIN (no room: a
+    // reserved CPU is dedicated already, or has real-time reservations that this one does not fit
+    // beside, or no CPU would be left for shared threads; the CPU has no other class of service for
+    // cache_mask).
     ABI_GROUP_CREATE = 41,
-    // (group, const struct abi_group *): from now on it has this weight, cap, domain and these CPUs for
-    // shared threads; what is reserved stays as it was created. Needs: group MANAGE. Errors: ARGUMENT,
-    // AGAIN (cache_mask, as above).
+    // (group, const struct abi_group *): from now on it has this weight, cap, domain and these CPUs
+    // for shared threads; what is reserved stays as it was created. Needs: group MANAGE. Errors:
+    // ARGUMENT, AGAIN (cache_mask, as above).
     ABI_GROUP_WRITE = 42,
-    // (process, struct abi_usage *): what its threads used, those that ended included. Needs: process
-    // READ (0: own). Returns: 0.
+    // (process, struct abi_usage *): what its threads used, those that ended included. Needs:
+    // process READ (0: own). Returns: 0.
     ABI_PROCESS_USAGE = 43,
     // (system, cpu, struct abi_cpu_info *): Needs: system READ. Returns: 0.
     ABI_SYSTEM_CPU = 44,
-    // (system, struct abi_audit *): looks at every table of every process and VM, and judges each frame
-    // of the machine. All CPUs stand still meanwhile. Needs: system READ. Returns: 0, whatever it found.
+    // (system, struct abi_audit *): looks at every table of every process and VM, and judges each
+    // frame of the machine. All CPUs stand still meanwhile. Needs: system READ. Returns: 0,
+    // whatever it found.
     ABI_SYSTEM_AUDIT = 45,
 
     ABI_CALL_COUNT = 46,
@@ -318,9 +327,10 @@ struct abi_start {
 #define ABI_CAP_MAX        25600u // percent: 256 CPUs
 #define ABI_EXIT_REASONS   80u
 
-// How the threads of a group are scheduled. Three classes: a *dedicated* thread has its CPU for itself;
-// a *real-time* one runs for `budget` ticks in each `period`, before all others, earliest deadline first;
-// the rest are *shared*: among them CPU time is divided by the weight of their groups.
+// How the threads of a group are scheduled. Three classes: a *dedicated* thread has its CPU for
+// itself; a *real-time* one runs for `budget` ticks in each `period`, before all others, earliest
+// deadline first; the rest are *shared*: among them CPU time is divided by the weight of their
+// groups.
 struct abi_group {
     uint32_t weight; // 1 to ABI_WEIGHT_MAX, of all its shared threads together
     uint32_t cap;    // percent of one CPU that its shared threads may use together;
@@ -450,9 +460,10 @@ enum vcpu_dirty {
     VCPU_DIRTY_RSP = 1u << 1,
     VCPU_DIRTY_RFLAGS = 1u << 2,
     VCPU_DIRTY_INJECT = 1u << 3,
-    // Leave the guest behind its next instruction, an event that is delivered in its place, or when it has to
-    // wait. Other exits may come first; the request holds until VCPU_EXIT_STEPPED, of which one more may
-    // come. ABI_VCPU_RUN returns UNSUPPORTED, and the guest did not run, where the processor cannot.
+    // Leave the guest behind its next instruction, an event that is delivered in its place, or when
+    // it has to wait. Other exits may come first; the request holds until VCPU_EXIT_STEPPED, of
+    // which one more may come. ABI_VCPU_RUN returns UNSUPPORTED, and the guest did not run, where
+    // the processor cannot.
     VCPU_DIRTY_STEP = 1u << 4,
 };
 
@@ -531,9 +542,9 @@ struct vcpu_walk {
     uint8_t reserved[6];
 };
 
-// One page shared by the kernel and the VMM. The guest's general registers always live here; RIP, RSP
-// and RFLAGS are valid after every exit and taken over when their dirty bit is set. The VMM may write
-// whatever it likes: the kernel treats all of it as the guest's.
+// One page shared by the kernel and the VMM. The guest's general registers always live here; RIP,
+// RSP and RFLAGS are valid after every exit and taken over when their dirty bit is set. The VMM may
+// write whatever it likes: the kernel treats all of it as the guest's.
 struct vcpu_page {
     uint64_t gpr[16]; // RAX RCX RDX RBX RSP RBP RSI RDI R8..R15
     uint64_t rip;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// One-shot timers on the host's TSC, one queue a CPU, tickless: the local APIC is programmed for the
-// earliest deadline only, and for nothing when there is none.
+// One-shot timers on the host's TSC, one queue a CPU, tickless: the local APIC is programmed for
+// the earliest deadline only, and for nothing when there is none.
 //
-// A timer fires on the CPU that armed it, with interrupts off, in interrupt context: its function may
-// post to vCPUs and signal events, no more.
+// A timer fires on the CPU that armed it, with interrupts off, in interrupt context: its function
+// may post to vCPUs and signal events, no more.
 //
 // Locks: the queue's (rank LOCK_TIMER); `run` is called without it.
 #pragma once

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The life of a vCPU: run the guest until the kernel hands something over, handle it, go on. One row of
-// run_exits an exit; the handlers stand in exit_io.c, exit_memory.c, exit_msr.c, exit_hypercall.c, exit_task.c and, the
-// small ones, run.c.
+// The life of a vCPU: run the guest until the kernel hands something over, handle it, go on. One
+// row of run_exits an exit; the handlers stand in exit_io.c, exit_memory.c, exit_msr.c,
+// exit_hypercall.c, exit_task.c and, the small ones, run.c.
 #pragma once
 
 #include "process.h"
@@ -45,8 +45,8 @@ enum exit_action exit_task_switch(struct vcpu *vcpu);
 // The date (ns since 1970) at the moment of a vCPU's pair of clocks.
 uint64_t run_date_ns(const struct vmm *vmm, const struct vcpu_registers *registers);
 
-// What walking and emulating need of a vCPU whose page->walk is valid. `walk` and `emulate` are filled; they
-// point into the page and to each other.
+// What walking and emulating need of a vCPU whose page->walk is valid. `walk` and `emulate` are
+// filled; they point into the page and to each other.
 struct walk_ctx;
 struct emulate_ctx;
 // For struct walk_ctx's guest_ptr; `opaque` is the vCPU.

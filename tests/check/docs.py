@@ -87,7 +87,7 @@ def check_links():
     return f"links and paths in {len(documents)} documents exist"
 
 
-# ---- the system calls ---------------------------------------------------------------------------------
+# ---- the system calls ----------------------------------------------------------------------------
 
 ABI = Path("include/abi.h")
 DISPATCH = Path("kernel/syscall.c")

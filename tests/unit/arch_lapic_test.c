@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/lapic: which CPUs can be reached. In xAPIC mode an ID of 256 would be cut to 0, the boot CPU's, and 255 is everybody.
-// Other tests of this binary have stand-ins of these names.
+// arch/lapic: which CPUs can be reached. In xAPIC mode an ID of 256 would be cut to 0, the boot
+// CPU's, and 255 is everybody. Other tests of this binary have stand-ins of these names.
 #define lapic_eoi         tested_lapic_eoi
 #define lapic_send_vector tested_lapic_send_vector
 #define lapic_timer_set   tested_lapic_timer_set

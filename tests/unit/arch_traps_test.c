@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/traps.c and kernel/trap.c: what a selector of ring 3 can reach behind a CPU's GDT, and whose fault an
-// exception is. The slots of two CPUs are memory of the host here; the assembly's entries are names.
+// arch/traps.c and kernel/trap.c: what a selector of ring 3 can reach behind a CPU's GDT, and whose
+// fault an exception is. The slots of two CPUs are memory of the host here; the assembly's entries
+// are names.
 #include "kernel_support.h"
 
 #include <criterion/criterion.h>
@@ -57,7 +58,7 @@ static void count_interrupt(void) {
     seen.interrupts++;
 }
 
-// ---- behind the GDT -------------------------------------------------------------------------------
+// ---- behind the GDT -----------------------------------------------------------------------------
 
 static const uint64_t stacks[4] = {0xfffffe8000003ff0, 0xfffffe8000007ff0, 0xfffffe800000bff0,
                                    0xfffffe800000fff0};
@@ -123,7 +124,8 @@ Test(traps, gates_are_ring_0s_and_lead_to_their_entries) {
     }
 }
 
-// Where tables are split, all stacks that an entry starts on are on the page that ring 3's root has.
+// Where tables are split, all stacks that an entry starts on are on the page that ring 3's root
+// has.
 Test(traps, split_entries_start_on_the_cpus_page) {
     struct cpu cpu = {.index = 1};
     memset(slots, 0, sizeof(slots));
@@ -148,7 +150,7 @@ Test(traps, split_entries_start_on_the_cpus_page) {
     cr_expect_eq((uint64_t)traps_idt() % PAGE_SIZE, 0);
 }
 
-// ---- whose fault it is ------------------------------------------------------------------------------
+// ---- whose fault it is --------------------------------------------------------------------------
 
 static struct process *process;
 
@@ -233,7 +235,8 @@ Test(traps_origin, interrupts_and_nmis_are_nobodys_fault) {
     cr_expect_eq(process->is_ending, 0);
 }
 
-// SYSENTER with RFLAGS.TF: the step ends at the kernel's first instruction, and only there it is ring 3's.
+// SYSENTER with RFLAGS.TF: the step ends at the kernel's first instruction, and only there it is
+// ring 3's.
 Test(traps_origin, single_step_into_the_kernel_is_swallowed_at_its_entry_alone) {
     struct trap_frame frame = frame_of(EXC_DB, 0, KERNEL_CS);
     frame.rip = (uint64_t)paper_entry_sysenter;
@@ -256,7 +259,8 @@ Test(traps_origin, copy_that_faults_ends_or_goes_on) {
     cr_expect_eq(process->is_ending, 0);
 }
 
-// Between STI and SYSEXIT an interrupt would come on the user's tables; STI keeps it away, and an NMI there ends that.
+// Between STI and SYSEXIT an interrupt would come on the user's tables; STI keeps it away, and an
+// NMI there ends that.
 Test(traps_origin, nmi_behind_sti_has_it_done_again) {
     struct trap_frame frame = frame_of(EXC_NMI, 0, KERNEL_CS);
     frame.rip = (uint64_t)sysexit_last;

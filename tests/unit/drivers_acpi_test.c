@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// drivers/acpi_tables: what is taken from good tables, and that bad ones do no harm. The fake memory
-// hands out exact copies, so that the sanitizer sees a read of one byte too many.
+// drivers/acpi_tables: what is taken from good tables, and that bad ones do no harm. The fake
+// memory hands out exact copies, so that the sanitizer sees a read of one byte too many.
 #define acpi_parse acpi_test_parse
 #include "drivers/acpi_tables.c"
 

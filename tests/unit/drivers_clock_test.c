@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// drivers/clock and drivers/rtc: the TSC's rate out of simulated counters, dates against the C library's.
-// Each read of a simulated counter takes some ticks of a simulated TSC.
+// drivers/clock and drivers/rtc: the TSC's rate out of simulated counters, dates against the C
+// library's. Each read of a simulated counter takes some ticks of a simulated TSC.
 #include "arch/x86.h"
 #define x86_rdtsc                 clk_test_rdtsc
 #define x86_cpuid                 clk_test_cpuid

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/vcpu.c: who is woken, kicked or notified, and what of a vCPU's state goes out and in. With a
-// backend and a scheduler of paper, and the real local APIC (vlapic_test.c).
+// kernel/vcpu.c: who is woken, kicked or notified, and what of a vCPU's state goes out and in. With
+// a backend and a scheduler of paper, and the real local APIC (vlapic_test.c).
 #include <criterion/criterion.h>
 
 #include "kernel_support.h"
@@ -577,7 +577,7 @@ Test(kernel_vcpu, owner_holds_it_until_it_ends) {
     cr_expect_null(paper.holds[0]);
 }
 
-// ---- what would fault in the kernel ---------------------------------------------------------------
+// ---- what would fault in the kernel -------------------------------------------------------------
 
 static _Alignas(64) uint8_t fpu_area[ABI_XSAVE_SIZE];
 static _Alignas(PAGE_SIZE) uint8_t fpu_kept[PAGE_SIZE];
@@ -594,8 +594,8 @@ static int write_fpu_byte(unsigned offset, uint8_t value) {
     return error;
 }
 
-// SDM 1 13.8.1 "Standard Form of XRSTOR": a bit of XSTATE_BV beyond XCR0, XCOMP_BV, a reserved byte of the header or of MXCSR
-// is #GP, in ring 0.
+// SDM 1 13.8.1 "Standard Form of XRSTOR": a bit of XSTATE_BV beyond XCR0, XCOMP_BV, a reserved byte
+// of the header or of MXCSR is #GP, in ring 0.
 Test(kernel_vcpu, fpu_state_that_xrstor_would_refuse_is_refused) {
     cpu_features.xcr0_mask = 7;
     cr_expect_eq(write_fpu_byte(512, 7), ABI_OK);
