@@ -27,7 +27,7 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined # of th
 HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE $(SANITIZE) \
         -fno-omit-frame-pointer $(WARN) -DBULKHEAD_VERSION='"$(VERSION)"'
 
-# ---- what is built from what ----------------------------------------------------------------------
+# ---- what is built from what ---------------------------------------------------------------------
 LIB        := $(wildcard lib/*.c)
 KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S drivers/*.c) \
               lib/fmt.c lib/heap.c lib/pagetable.c lib/ring.c lib/string.c
@@ -98,7 +98,7 @@ image-parts: $(PARTS)
 debian: $(DEBIAN)
 debian-stress: $(addprefix $(BUILD)/guests/debian/,stress.toml stress.img vmlinuz)
 
-# ---- rules ----------------------------------------------------------------------------------------
+# ---- rules ---------------------------------------------------------------------------------------
 $(BUILD)/ring0/%.c.o: %.c | $(GENERATED)
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(KERNEL_FLAGS) -c $< -o $@
 $(BUILD)/ring0/%.S.o: %.S
@@ -136,7 +136,7 @@ $(BUILD)/guests/debian/stress.img: $(wildcard guests/debian/*) $(CACHE)/stress/b
 $(BUILD)/guests/debian/initrd.img: $(wildcard guests/debian/*)
 	$(call say,GEN,$@)mkdir -p $(@D) && guests/debian/mkinitramfs $@
 
-# ---- unit tests: one Criterion binary a ring, with what it tests, under ASan and UBSan --------------
+# ---- unit tests: one Criterion binary a ring, with what it tests, under ASan and UBSan -----------
 UNIT := $(BUILD)/tests
 unit_of = $(filter $(addprefix tests/unit/,$(addsuffix _test.c,$(1))),$(wildcard tests/unit/*_test.c))
 UNIT_SUPPORT = $(wildcard tests/unit/$(1)_support*.c)

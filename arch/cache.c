@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See arch/cache.h. A class that nobody has any more keeps its mask until another mask needs it; a CPU's
-// register may name it still, until the next switch.
+// See arch/cache.h. A class that nobody has any more keeps its mask until another mask needs it; a
+// CPU's register may name it still, until the next switch.
 #include "arch/cache.h"
 
 enum cache_msr {

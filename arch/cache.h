@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parts of the last-level cache: which of its ways a group may fill, so that it cannot push out, and so learn
-// from, what others keep there. Intel's Cache Allocation Technology: SDM 3B 18.19.4 "Cache Allocation
-// Technology: Cache Mask Configuration" and SDM 2A "CPUID", leaf 10H.
+// Parts of the last-level cache: which of its ways a group may fill, so that it cannot push out,
+// and so learn from, what others keep there. Intel's Cache Allocation Technology: SDM 3B 18.19.4
+// "Cache Allocation Technology: Cache Mask Configuration" and SDM 2A "CPUID", leaf 10H.
 //
-// The processor has a few classes of service, each a mask of ways; a class is shared by all who ask for
-// the same mask, and class 0 is all ways. The masks are each package's own registers: a CPU that has not
-// seen the last change writes them when it next switches, so nobody has to be interrupted.
+// The processor has a few classes of service, each a mask of ways; a class is shared by all who ask
+// for the same mask, and class 0 is all ways. The masks are each package's own registers: a CPU
+// that has not seen the last change writes them when it next switches, so nobody has to be
+// interrupted.
 //
 // In call order: cache_init; cache_take, cache_drop: one caller at a time; cache_switch: any CPU.
 #pragma once

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // One physical CPU: what the kernel keeps for it, and how code finds its own.
 //
-// There is no GS base in this kernel: every kernel stack is CPU_STACK_SIZE bytes, aligned to its size,
-// and its top eight bytes hold the address of the CPU it runs on. So neither a system call nor a VM
-// exit has to move a base register, and ring 3 and guests can do with theirs what they like.
+// There is no GS base in this kernel: every kernel stack is CPU_STACK_SIZE bytes, aligned to its
+// size, and its top eight bytes hold the address of the CPU it runs on. So neither a system call
+// nor a VM exit has to move a base register, and ring 3 and guests can do with theirs what they
+// like.
 //
-// Interrupts are off whenever the kernel runs, except in the idle loop's one STI; HLT and in one instruction of a
-// preemption point (thread_preempt) and of vmx/guard.c. So a CPU's own fields need no lock against itself.
+// Interrupts are off whenever the kernel runs, except in the idle loop's one STI; HLT and in one
+// instruction of a preemption point (thread_preempt) and of vmx/guard.c. So a CPU's own fields need
+// no lock against itself.
 #pragma once
 
 #include "arch/x86.h"
@@ -53,9 +55,10 @@ struct tss {
 } __attribute__((packed));
 _Static_assert(sizeof(struct tss) == 104, "SDM 3A 8.7 \"Task Management in 64-bit Mode\"");
 
-// Each CPU's TSS and GDT stand on a page of their own, at the start of a slot in a fixed window. A VM exit
-// sets the GDT's limit to 0xffff (SDM 3C 28.5.2 "Loading Host Segment and Descriptor-Table Registers"), so
-// ring 3 can name whatever lies within 64 KiB of it: the GDT ends its page, and behind it nothing is mapped.
+// Each CPU's TSS and GDT stand on a page of their own, at the start of a slot in a fixed window. A
+// VM exit sets the GDT's limit to 0xffff (SDM 3C 28.5.2 "Loading Host Segment and Descriptor-Table
+// Registers"), so ring 3 can name whatever lies within 64 KiB of it: the GDT ends its page, and
+// behind it nothing is mapped.
 #define CPU_TABLES_BASE   0xffffff0000000000ULL
 #define CPU_TABLES_SLOT   0x20000ULL
 #define CPU_TABLES_WINDOW 0x18000ULL // the CPU's window to one page that is not mapped, in its slot

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers and macros that the assembly of the entries shares, and with C; split.h asserts that they are right.
+// Numbers and macros that the assembly of the entries shares, and with C; split.h asserts that they
+// are right.
 #pragma once
 
 #define ABI_STUB_ADDRESS_ASM 0x1000 // include/abi.h
@@ -17,9 +18,9 @@
 #ifdef __ASSEMBLER__
 // clang-format off
 
-// One entry a vector, 16 bytes apart. The processor pushes an error code for some exceptions; for the
-// others a zero takes its place, so that every frame has the shape of struct trap_frame. `ist` is where those
-// go that have a stack of their own: #DB, NMI, #DF, #MC.
+// One entry a vector, 16 bytes apart. The processor pushes an error code for some exceptions; for
+// the others a zero takes its place, so that every frame has the shape of struct trap_frame. `ist`
+// is where those go that have a stack of their own: #DB, NMI, #DF, #MC.
 .macro trap_table common, ist
 .set vector, 0
 .rept 256

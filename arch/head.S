@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's first instruction, for the boot CPU (from boot/, see include/boot.h) and for the others
-// (from INIT and SIPI, through a copy of the trampoline in a page below 1 MiB).
+// The kernel's first instruction, for the boot CPU (from boot/, see include/boot.h) and for the
+// others (from INIT and SIPI, through a copy of the trampoline in a page below 1 MiB).
 
 #define CR0_PE_PG_WP 0x80010001
 #define CR4_PAE      0x20
@@ -32,7 +32,7 @@ boot_stack:
 .globl boot_stack_end
 boot_stack_end:
 
-// ---- the trampoline: position-dependent by TRAMPOLINE_PAGE only, which is in CS on arrival ---------
+// ---- the trampoline: position-dependent by TRAMPOLINE_PAGE only, which is in CS on arrival ------
 .section .rodata
 .globl trampoline_begin
 .globl trampoline_end

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ways into the kernel and out of it where ring 3 has a root of its own (arch/split.h). Section .entry is in both
-// roots; what is jumped to outside of it is in the kernel's alone. NMI, #MC and #DB can come at each instruction,
-// in either root: they have stacks of their own, and go back to the root that they found.
+// Ways into the kernel and out of it where ring 3 has a root of its own (arch/split.h). Section
+// .entry is in both roots; what is jumped to outside of it is in the kernel's alone. NMI, #MC and
+// #DB can come at each instruction, in either root: they have stacks of their own, and go back to
+// the root that they found.
 //
-// RSP is in the CPU's page (struct cpu_tables) on each arrival here, but for an exception of ring 0.
+// RSP is in the CPU's page (struct cpu_tables) on each arrival here, but for an exception of ring
+// 0.
 
 #include "arch/entry.h"
 
@@ -42,8 +44,8 @@ sysexit_split:
 sysexit_split_last:
     sysexitq
 
-// From ring 3 on the CPU's first entry stack: the frame moves to the thread's. From ring 0, where the kernel's
-// root is loaded, it is where it belongs.
+// From ring 3 on the CPU's first entry stack: the frame moves to the thread's. From ring 0, where
+// the kernel's root is loaded, it is where it belongs.
 .balign 16
 trap_split:
     testb   $3, 24(%rsp)        // CS
@@ -75,8 +77,8 @@ iret_split:
     verw    entry_selector(%rip)
     iretq
 
-// At the entry stack: CR3 RCX RAX vector error RIP CS RFLAGS RSP SS. On the stack for the handler: the address of that,
-// CR3, and the frame.
+// At the entry stack: CR3 RCX RAX vector error RIP CS RFLAGS RSP SS. On the stack for the handler:
+// the address of that, CR3, and the frame.
 .balign 16
 trap_split_ist:
     push    %rax
@@ -128,7 +130,7 @@ split_flush_user:
 .globl entry_end
 entry_end:
 
-// ---- with the kernel's root ------------------------------------------------------------------------
+// ---- with the kernel's root ---------------------------------------------------------------------
 .section .text
 
 // RSP: a thread's stack with vector, error, RIP, CS, RFLAGS, RSP, SS; the rest is in the registers.

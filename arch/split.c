@@ -8,10 +8,12 @@
 #define PCID_USER    1ULL
 #define CR3_NO_FLUSH BIT(63)
 
-// In the entries' code: loads the user's root, which flushes what the TLB has of it, and the kernel's again.
+// In the entries' code: loads the user's root, which flushes what the TLB has of it, and the
+// kernel's again.
 void split_flush_user(uint64_t user_cr3, uint64_t kernel_cr3);
 
-// The words are right before CR3 changes: an NMI in between finds either the kernel's root or the user's that they name.
+// The words are right before CR3 changes: an NMI in between finds either the kernel's root or the
+// user's that they name.
 void split_load(struct cpu *cpu, hpa_t root, hpa_t user_root) {
     struct cpu_tables *tables = cpu->tables;
     if (!mitigation.splits_tables) {

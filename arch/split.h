@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two roots for a process, on processors whose ring 3 can read what its tables map for the kernel alone
-// (rogue data cache load, "Meltdown": IA32_ARCH_CAPABILITIES.RDCL_NO is 0). Ring 3 runs on the user's root, which
-// has of the kernel only what an entry needs before it loads the other one: the entries' code, the IDT, and
-// each CPU's page with TSS, GDT and entry stacks (struct cpu_tables). The lower halves have the same tables.
+// Two roots for a process, on processors whose ring 3 can read what its tables map for the kernel
+// alone (rogue data cache load, "Meltdown": IA32_ARCH_CAPABILITIES.RDCL_NO is 0). Ring 3 runs on
+// the user's root, which has of the kernel only what an entry needs before it loads the other one:
+// the entries' code, the IDT, and each CPU's page with TSS, GDT and entry stacks (struct
+// cpu_tables). The lower halves have the same tables.
 //
-// Chosen at boot (mitigation.splits_tables); without it one root serves both, and other entries stand in the IDT.
+// Chosen at boot (mitigation.splits_tables); without it one root serves both, and other entries
+// stand in the IDT.
 //
-// With PCIDs the kernel's root is 0 and the user's 1, of whichever process runs: both are flushed at each change of
-// the space, and neither at an entry. Nothing is global then, since a global translation outlives the change.
+// With PCIDs the kernel's root is 0 and the user's 1, of whichever process runs: both are flushed
+// at each change of the space, and neither at an entry. Nothing is global then, since a global
+// translation outlives the change.
 #pragma once
 
 #include "arch/cpu.h"
@@ -16,17 +19,17 @@
 
 enum entry_stack { ENTRY_NORMAL, ENTRY_NMI, ENTRY_DF, ENTRY_MC, ENTRY_DB, ENTRY_STACKS };
 
-// What entries push before they load the kernel's root; one of its own for each event that can come at any
-// instruction. They hold nothing of other registers once the kernel's root is loaded.
+// What entries push before they load the kernel's root; one of its own for each event that can come
+// at any instruction. They hold nothing of other registers once the kernel's root is loaded.
 struct cpu_entry_stack {
     uint64_t words[ENTRY_STACK_SIZE / 8 - 2];
     uint64_t kernel_stack; // where the handler goes on; ENTRY_NORMAL: the thread's
     uint64_t unused;
 };
 
-// The page at the start of a CPU's slot. The entry stack that runs over runs into nothing. The GDT is last, see
-// arch/cpu.h. The IDT needs no such care: a vector has 8 bits. LDTR is empty and the TSS's limit its size, after
-// an exit, too.
+// The page at the start of a CPU's slot. The entry stack that runs over runs into nothing. The GDT
+// is last, see arch/cpu.h. The IDT needs no such care: a vector has 8 bits. LDTR is empty and the
+// TSS's limit its size, after an exit, too.
 #define GDT_ENTRIES 9
 struct cpu_tables {
     struct cpu_entry_stack stacks[ENTRY_STACKS];
@@ -53,8 +56,8 @@ _Static_assert(offsetof(struct cpu, tables) == CPU_TABLES_FIELD, "entry.h");
 extern const uint8_t entry_begin[], entry_end[];
 extern const uint8_t sysexit_split_last[]; // the last instruction of a system call
 
-// This CPU goes into the space of `root`; `user_root` is 0 where nobody returns to ring 3. Its TLB forgets all
-// of the spaces before, and of this one.
+// This CPU goes into the space of `root`; `user_root` is 0 where nobody returns to ring 3. Its TLB
+// forgets all of the spaces before, and of this one.
 void split_load(struct cpu *cpu, hpa_t root, hpa_t user_root);
 // Forgets what this CPU remembers of the space that it is in.
 void split_flush(struct cpu *cpu);

@@ -8,10 +8,10 @@
 .code64
 .section .text
 
-// SYSENTER: SYSENTER_ESP is the address of this CPU's tss.rsp[0], which holds the top of the current
-// thread's stack. The stub passed its RSP in RCX; the return address is the stub's and constant.
-// What ring 3 may have put into RCX only harms itself: bits 47 to 63 are cleared, since SYSEXIT faults
-// in ring 0 on a non-canonical address (SDM 2B "SYSEXIT").
+// SYSENTER: SYSENTER_ESP is the address of this CPU's tss.rsp[0], which holds the top of the
+// current thread's stack. The stub passed its RSP in RCX; the return address is the stub's and
+// constant. What ring 3 may have put into RCX only harms itself: bits 47 to 63 are cleared, since
+// SYSEXIT faults in ring 0 on a non-canonical address (SDM 2B "SYSEXIT").
 .macro system_call
     pushq   $2
     popfq

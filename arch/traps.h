@@ -36,10 +36,11 @@ void interrupt_dispatch(uint8_t vector);
 void nmi_handle(void);
 // An exception in ring 3. Returns when the instruction may be tried again.
 void trap_user_exception(struct trap_frame *frame);
-// A page fault of the kernel's own on a ring-3 address, inside user_read or user_write. True: mapped.
+// A page fault of the kernel's own on a ring-3 address, inside user_read or user_write. True:
+// mapped.
 bool trap_user_page(uint64_t address, bool is_write);
-// Last thing before any return to ring 3: reschedules, or ends the thread. The second for system calls, which are
-// on the thread's own stack.
+// Last thing before any return to ring 3: reschedules, or ends the thread. The second for system
+// calls, which are on the thread's own stack.
 void trap_before_user(void);
 void trap_after_call(void);
 // A system call. Returns what goes to RAX.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// See arch/tsc.h. The boot CPU asks, the other reads its counter and answers: it did so somewhere between
-// question and answer, so in the middle, give or take half the time that took. The fastest of some rounds
-// tells most. A difference below that cannot be seen by anybody who compares two counters through memory.
+// See arch/tsc.h. The boot CPU asks, the other reads its counter and answers: it did so somewhere
+// between question and answer, so in the middle, give or take half the time that took. The fastest
+// of some rounds tells most. A difference below that cannot be seen by anybody who compares two
+// counters through memory.
 #include "arch/tsc.h"
 
 #include "arch/x86.h"

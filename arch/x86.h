@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The processor's instructions and register formats that the kernel uses; nothing with state.
-// Bits and indices: SDM 3A 2.5 "Control Registers", SDM 4 "Model-Specific Registers", SDM 2A "CPUID".
+// The processor's instructions and register formats that the kernel uses; nothing with state. Bits
+// and indices: SDM 3A 2.5 "Control Registers", SDM 4 "Model-Specific Registers", SDM 2A "CPUID".
 #pragma once
 
 #include "lib/types.h"
@@ -147,7 +147,8 @@ static inline uint64_t x86_div(uint64_t high, uint64_t low, uint64_t by) {
     return quotient;
 }
 
-// State of the features in `mask`, which XCR0 has; SDM 1 13.7 to 13.9 "Operation of XSAVE", "of XRSTOR".
+// State of the features in `mask`, which XCR0 has; SDM 1 13.7 to 13.9 "Operation of XSAVE", "of
+// XRSTOR".
 static inline void x86_xsave(void *area, uint64_t mask) {
     __asm__ volatile("xsave64 (%0)" ::"r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32))
                      : "memory");

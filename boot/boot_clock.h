@@ -4,7 +4,8 @@
 // tests can link it; clock.c reads the hardware.
 //
 //   boot_clock_begin   two samples some milliseconds apart: a first idea of the rate
-//   boot_clock_add     one more, any time later: how often the counter wrapped is known from the idea
+//   boot_clock_add     one more, any time later: how often the counter wrapped is known from the
+//                      idea
 //   boot_clock_rate    the rate, and what it may be wrong by
 //   boot_clock_told    the rate that CPUID tells
 //   boot_clock_apart, boot_clock_agrees   whether that holds

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// See drivers/console.h. Output goes into a ring; whoever adds to it also feeds the UART's FIFO as far
-// as that has room, and the UART's interrupt feeds it on. Only log lines ever wait for the UART, and those only when
-// they alone fill the half of the ring that is theirs: interrupts are off meanwhile.
-// The interrupt is off until ring 3 binds an event: by then it is routed, and no edge gets lost.
+// See drivers/console.h. Output goes into a ring; whoever adds to it also feeds the UART's FIFO as
+// far as that has room, and the UART's interrupt feeds it on. Only log lines ever wait for the
+// UART, and those only when they alone fill the half of the ring that is theirs: interrupts are off
+// meanwhile. The interrupt is off until ring 3 binds an event: by then it is routed, and no edge
+// gets lost.
 #include "drivers/console.h"
 
 #include "drivers/framebuffer.h"

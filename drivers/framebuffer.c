@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // See drivers/framebuffer.h. Pixels are written and never read: the framebuffer is uncached, and an
 // emulator pays for each store. So the cells remember what is on the screen, only the lines of a
-// glyph that differ are drawn, two pixels a store, and the text jumps up by half a screen at a time.
+// glyph that differ are drawn, two pixels a store, and the text jumps up by half a screen at a
+// time.
 #include "drivers/framebuffer.h"
 
 #include "drivers/font.h"

@@ -7,9 +7,10 @@
 #include "include/boot.h"
 #include "lib/types.h"
 
-// Moves the 8259s off the exception vectors and masks them; maps every I/O APIC of `boot`, which stays,
-// and masks all its inputs.
+// Moves the 8259s off the exception vectors and masks them; maps every I/O APIC of `boot`, which
+// stays, and masks all its inputs.
 void ioapic_init(const struct boot_info *boot);
 // Unmasks an ISA interrupt towards one CPU, physical mode, with the polarity and trigger that the
-// firmware tells. False: no I/O APIC has that input, or `apic_id` needs interrupt remapping (> 254).
+// firmware tells. False: no I/O APIC has that input, or `apic_id` needs interrupt remapping (>
+// 254).
 bool ioapic_route(uint32_t isa_irq, uint8_t vector, uint32_t apic_id);

@@ -8,8 +8,9 @@
 
 // What both below take, which stays. Before any of them.
 void power_init(const struct boot_power *power);
-// ACPI S5 without executing _PTS. False: the tables name no way, or the machine is still there after
-// a second. Usable as log_power_off.
+// ACPI S5 without executing _PTS. False: the tables name no way, or the machine is still there
+// after a second. Usable as log_power_off.
 bool power_off(void);
-// FADT reset register where it is a port, port 0xcf9, keyboard controller, triple fault. Does not return in practice.
+// FADT reset register where it is a port, port 0xcf9, keyboard controller, triple fault. Does not
+// return in practice.
 bool power_reset(void);

@@ -41,7 +41,8 @@ enum uart_register {
 #define MSR_PATTERN 0x90u                              // DCD and CTS
 #define MSR_INPUTS  0xf0u
 
-// A full FIFO takes 1.4 ms; a port read takes about 1 us on hardware, and 20 ns on the fastest emulator.
+// A full FIFO takes 1.4 ms; a port read takes about 1 us on hardware, and 20 ns on the fastest
+// emulator.
 #define POLLS_MAX (1u << 20)
 
 static uint32_t fifo_depth;

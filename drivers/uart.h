@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 16550 on COM1 at 115200 8n1: registers only, no state but "is it there". Who calls what when is
-// drivers/console.c's business. PC16550D data sheet, section 8 "Registers".
-// Context: under the console's lock, or alone in panic mode.
+// The 16550 on COM1 at 115200 8n1: registers only, no state but "is it there". Who calls what when
+// is drivers/console.c's business. PC16550D data sheet, section 8 "Registers". Context: under the
+// console's lock, or alone in panic mode.
 #pragma once
 
 #include "lib/types.h"

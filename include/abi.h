@@ -9,20 +9,21 @@
 // business of that page: SYSENTER on VT-x, where the VMCS carries its registers, SYSCALL on AMD-V.)
 // C programs use lib/syscall.h.
 //
-// FS's base is ABI_STUB_ADDRESS whenever a thread starts or goes on: the word at offset 0x28 there is
-// a random one of each boot, which is where compilers look for a stack canary. Threads have no
+// FS's base is ABI_STUB_ADDRESS whenever a thread starts or goes on: the word at offset 0x28 there
+// is a random one of each boot, which is where compilers look for a stack canary. Threads have no
 // FPU: its registers hold a guest's, and must not be touched.
 //
-// Handles. A process names objects by small numbers >= 1 in its own handle table; each handle carries
-// rights, and a copy can only have fewer. A handle of an event carries the bits that may be signalled by
-// it, too. A call whose handle does not exist or has another type fails with ABI_ERROR_HANDLE, one that
-// lacks a right, or a bit of a mask to be signalled, with ABI_ERROR_RIGHTS; this is not repeated below.
-// An object lives as long as a handle, a mapping or a thread inside the kernel refers to it.
+// Handles. A process names objects by small numbers >= 1 in its own handle table; each handle
+// carries rights, and a copy can only have fewer. A handle of an event carries the bits that may be
+// signalled by it, too. A call whose handle does not exist or has another type fails with
+// ABI_ERROR_HANDLE, one that lacks a right, or a bit of a mask to be signalled, with
+// ABI_ERROR_RIGHTS; this is not repeated below. An object lives as long as a handle, a mapping or a
+// thread inside the kernel refers to it.
 //
 // Memory. Whatever the kernel allocates for an object is charged to the quota named at its creation
-// (ABI_ERROR_MEMORY when it is used up; nothing was changed then). Sizes and offsets are in bytes and
-// multiples of ABI_PAGE. Pointers are addresses of the caller, ABI_ERROR_ADDRESS when not readable
-// or writable. Every argument is checked before anything is changed.
+// (ABI_ERROR_MEMORY when it is used up; nothing was changed then). Sizes and offsets are in bytes
+// and multiples of ABI_PAGE. Pointers are addresses of the caller, ABI_ERROR_ADDRESS when not
+// readable or writable. Every argument is checked before anything is changed.
 //
 // Words: "must" that is not met gives ABI_ERROR_ARGUMENT unless another error is named.
 #pragma once
@@ -158,9 +159,10 @@ struct abi_start {
 #define ABI_CAP_MAX        25600u // percent: 256 CPUs
 #define ABI_EXIT_REASONS   80u
 
-// How the threads of a group are scheduled. Three classes: a *dedicated* thread has its CPU for itself;
-// a *real-time* one runs for `budget` ticks in each `period`, before all others, earliest deadline first;
-// the rest are *shared*: among them CPU time is divided by the weight of their groups.
+// How the threads of a group are scheduled. Three classes: a *dedicated* thread has its CPU for
+// itself; a *real-time* one runs for `budget` ticks in each `period`, before all others, earliest
+// deadline first; the rest are *shared*: among them CPU time is divided by the weight of their
+// groups.
 struct abi_group {
     uint32_t weight; // 1 to ABI_WEIGHT_MAX, of all its shared threads together
     uint32_t cap;    // percent of one CPU that its shared threads may use together;
@@ -290,9 +292,10 @@ enum vcpu_dirty {
     VCPU_DIRTY_RSP = 1u << 1,
     VCPU_DIRTY_RFLAGS = 1u << 2,
     VCPU_DIRTY_INJECT = 1u << 3,
-    // Leave the guest behind its next instruction, an event that is delivered in its place, or when it has to
-    // wait. Other exits may come first; the request holds until VCPU_EXIT_STEPPED, of which one more may
-    // come. ABI_VCPU_RUN returns UNSUPPORTED, and the guest did not run, where the processor cannot.
+    // Leave the guest behind its next instruction, an event that is delivered in its place, or when
+    // it has to wait. Other exits may come first; the request holds until VCPU_EXIT_STEPPED, of
+    // which one more may come. ABI_VCPU_RUN returns UNSUPPORTED, and the guest did not run, where
+    // the processor cannot.
     VCPU_DIRTY_STEP = 1u << 4,
 };
 
@@ -371,9 +374,9 @@ struct vcpu_walk {
     uint8_t reserved[6];
 };
 
-// One page shared by the kernel and the VMM. The guest's general registers always live here; RIP, RSP
-// and RFLAGS are valid after every exit and taken when their dirty bit is set. The VMM may write
-// whatever it likes: the kernel treats all of it as the guest's.
+// One page shared by the kernel and the VMM. The guest's general registers always live here; RIP,
+// RSP and RFLAGS are valid after every exit and taken when their dirty bit is set. The VMM may
+// write whatever it likes: the kernel treats all of it as the guest's.
 struct vcpu_page {
     uint64_t gpr[16]; // RAX RCX RDX RBX RSP RBP RSI RDI R8..R15
     uint64_t rip;

@@ -4,11 +4,12 @@
 // State at the kernel's entry point (the ELF entry of `kernel.elf`, an address in the higher half):
 //   - long mode, paging on, interrupts off, direction flag clear, boot CPU only, boot services left
 //   - CR3: tables built by the boot application. They map identically, writable and executable, the
-//     first 4 GiB, the framebuffer, and all memory that the memory map lists as FREE, LOADER, KERNEL,
-//     MODULE or ACPI; and each PT_LOAD segment of kernel.elf at its p_vaddr, in 4 KiB pages, with the
-//     rights of its p_flags (EFER.NXE and CR0.WP are set, CR4.PGE and CR4.LA57 are clear)
-//   - GDT, IDT and segment registers are still the firmware's, in memory that the map calls FREE: the
-//     kernel loads its own before it uses such memory
+//     first 4 GiB, the framebuffer, and all memory that the memory map lists as FREE, LOADER,
+//     KERNEL, MODULE or ACPI; and each PT_LOAD segment of kernel.elf at its p_vaddr, in 4 KiB
+//     pages, with the rights of its p_flags (EFER.NXE and CR0.WP are set, CR4.PGE and CR4.LA57 are
+//     clear)
+//   - GDT, IDT and segment registers are still the firmware's, in memory that the map calls FREE:
+//     the kernel loads its own before it uses such memory
 //   - RDI: physical (= virtual) address of struct boot_info
 //   - RSP: a stack of 16 KiB in memory of type BOOT_MEMORY_LOADER
 //

@@ -20,9 +20,10 @@
 //     U16, U32, U64(name)          a number that fits
 //     ENUM(name, type)             a value of an enum
 //     IN(name, type)               the address of a struct of that type that is read
-//     OUT(name, type)              the address of a value of that type that is written; zeroes where
-//                                  the call failed
-//     BYTES_IN(name, type)         the address of values of that type that are read, or written; how
+//     OUT(name, type)              the address of a value of that type that is written; zeroes
+//                                  where the call failed
+//     BYTES_IN(name, type)         the address of values of that type that are read, or written;
+//                                  how
 //     BYTES_OUT(name, type)        many is an argument of its own
 //     NONE                         there is none
 //
@@ -74,8 +75,9 @@ CALL(7, PROCESS_CREATE, process_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE | 
      NOTIFY(event), U64(mask), OWN(group, GROUP, ABI_RIGHT_CREATE))
 
 // Maps memory[offset, offset+size) at `address` of the process with READ, READ|WRITE or
-// READ|EXECUTE. Nothing may be mapped there yet. Above ABI_SMALL_PAGES_MAX bytes, `address` and `offset`
-// have to differ by a multiple of 2 MiB, so that large pages map them. Errors: EXISTS, MEMORY.
+// READ|EXECUTE. Nothing may be mapped there yet. Above ABI_SMALL_PAGES_MAX bytes, `address` and
+// `offset` have to differ by a multiple of 2 MiB, so that large pages map them. Errors: EXISTS,
+// MEMORY.
 CALL(8, PROCESS_MAP, process_map, OWN(process, PROCESS, ABI_RIGHT_MANAGE), MAPPED(memory),
      U64(address), U64(offset), U64(size), U64(rights))
 
@@ -131,9 +133,9 @@ CALL(19, CHANNEL_BIND, channel_bind, HANDLE(channel, CHANNEL, ABI_RIGHT_WAIT), N
 CALL(20, CHANNEL_SEND, channel_send, HANDLE(channel, CHANNEL, ABI_RIGHT_SIGNAL),
      BYTES_IN(message, void), U64(length))
 
-// Takes the oldest message; `length` must be at least ABI_MESSAGE_MAX, and as much is written, zeroes
-// behind the message. Never waits. Returns: its size. Errors: AGAIN (empty), CLOSED (empty, and the
-// other end is gone).
+// Takes the oldest message; `length` must be at least ABI_MESSAGE_MAX, and as much is written,
+// zeroes behind the message. Never waits. Returns: its size. Errors: AGAIN (empty), CLOSED (empty,
+// and the other end is gone).
 CALL(21, CHANNEL_RECEIVE, channel_receive, HANDLE(channel, CHANNEL, ABI_RIGHT_WAIT),
      BYTES_OUT(message, void), U64(length))
 

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bindings of the compiled manifest: a flattened device tree that tools/manifest makes from TOML,
-// that boot/ reads for the modules (with a reader of its own, see boot/boot_fdt.h) and the supervisor for
-// everything else (with libfdt). Strings are NUL-terminated; u32 and u64 are big-endian cells as the device tree wants them.
+// The bindings of the compiled manifest: a flattened device tree that tools/manifest makes from
+// TOML, that boot/ reads for the modules (with a reader of its own, see boot/boot_fdt.h) and the
+// supervisor for everything else (with libfdt). Strings are NUL-terminated; u32 and u64 are
+// big-endian cells as the device tree wants them.
 //
 //   / {
 //       compatible = "bulkhead,manifest";
 //       version = <u32 1>;
 //       host {
-//           cmdline = "...";                // for the kernel and the supervisor, see docs/manifest.md
+//           cmdline = "...";                // for the kernel and the supervisor, see
+//                                           docs/manifest.md
 //           when-all-ended = "power-off" | "stay";
 //           test-image;                     // present: for tests of the hypervisor, see vm@0/vmm
 //       };
@@ -28,7 +30,8 @@
 //               kernel-file = "vmlinuz";    // the user's name of it, for messages; default: kernel
 //               initrd = "initrd-0";        // a module likewise; absent when there is none
 //               initrd-file = "initrd.img"; // likewise
-//               vmm = "calls.elf-2";        // likewise: a program in the VMM's place; absent but in test images
+//               vmm = "calls.elf-2";        // likewise: a program in the VMM's place; absent but
+//                                           in test images
 //               cmdline = "console=ttyS0";
 //               autostart;                  // present: start at boot
 //               // All that follows may be absent.
@@ -39,7 +42,8 @@
 //               cpus = <u64 u64 u64 u64>;   // bit mask, CPUs 0..63 first; default: all
 //               budget = <u64>;             // nanoseconds, 1 to 90 % of the period; realtime only
 //               period = <u64>;             // nanoseconds, at most 10 s; realtime only
-//               trust = "us";               // formed as vm-name: VMs with one word trust each other
+//               trust = "us";               // formed as vm-name: VMs with one word trust each
+//                                           other
 //               cache = <u32>;              // ways of the last-level cache, 1..32
 //               restart = "never" | "on-failure" | "always"; // default: never
 //               restart-delay = <u64>;      // nanoseconds, at most 60 s; default 1 s

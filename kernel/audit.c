@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/audit.h. First every frame gets its owner, a byte each: what is free, what the kernel has
-// mapped for itself, what memory objects hold; nobody may claim what another has. Then every table is
-// walked, each of its tables once, and each leaf judged against its frame's owner and its region. Last the
-// sums: no frame is lost, and each quota's books are right.
+// See kernel/audit.h. First every frame gets its owner, a byte each: what is free, what the kernel
+// has mapped for itself, what memory objects hold; nobody may claim what another has. Then every
+// table is walked, each of its tables once, and each leaf judged against its frame's owner and its
+// region. Last the sums: no frame is lost, and each quota's books are right.
 //
-// A table is only looked into when its frame is a kernel page that is no other entry's table, so that what a
-// damaged table says can neither lead astray nor into a circle.
+// A table is only looked into when its frame is a kernel page that is no other entry's table, so
+// that what a damaged table says can neither lead astray nor into a circle.
 #include "kernel/audit.h"
 
 #include "arch/log.h"
@@ -74,7 +74,7 @@ static void claim(struct audit *audit, hpa_t base, uint64_t size, uint8_t from, 
     tell(audit, error, at << PAGE_SHIFT, address);
 }
 
-// ---- who owns what --------------------------------------------------------------------------------
+// ---- who owns what ------------------------------------------------------------------------------
 
 static void claim_free(void *opaque, hpa_t base, uint64_t size) {
     claim(opaque, base, size, OWNER_NONE, OWNER_FREE, 0);
@@ -132,7 +132,7 @@ static void claim_frames(struct audit *audit) {
             claim_memory(audit, CONTAINER_OF(o, struct memory, object));
 }
 
-// ---- who maps what --------------------------------------------------------------------------------
+// ---- who maps what ------------------------------------------------------------------------------
 
 static bool claim_table(void *opaque, hpa_t frame) {
     struct audit *audit = opaque;
@@ -226,7 +226,7 @@ static void judge_tables(struct audit *audit) {
     audit->space = ABI_AUDIT_NOBODY;
 }
 
-// ---- the sums -------------------------------------------------------------------------------------
+// ---- the sums -----------------------------------------------------------------------------------
 
 // Calls for each quota; that is how `found` gets its parts.
 static void each_quota(struct audit *audit, void (*run)(struct audit *, struct quota *)) {

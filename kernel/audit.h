@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The isolation auditor: for every frame of the machine, that it has one owner and is mapped only where and
-// with the rights that its owner was given. It believes what the kernel's objects say (which memory object
-// has which chunks, which region shows which part of it) and holds against it what the tables really hold, of
-// processes, of VMs and of the kernel itself.
+// The isolation auditor: for every frame of the machine, that it has one owner and is mapped only
+// where and with the rights that its owner was given. It believes what the kernel's objects say
+// (which memory object has which chunks, which region shows which part of it) and holds against it
+// what the tables really hold, of processes, of VMs and of the kernel itself.
 //
-// A whole audit makes all CPUs stand still: for a time that grows with the frames, the leaves and the
-// objects, some milliseconds a GiB where large pages map it. So it is for whoever holds the machine, and
-// not for every day of a machine with real-time VMs. Debug builds judge a space after each change of it, with
-// its lock, and everything when a VM has ended.
+// A whole audit makes all CPUs stand still: for a time that grows with the frames, the leaves and
+// the objects, some milliseconds a GiB where large pages map it. So it is for whoever holds the
+// machine, and not for every day of a machine with real-time VMs. Debug builds judge a space after
+// each change of it, with its lock, and everything when a VM has ended.
 #pragma once
 
 #include "include/abi.h"

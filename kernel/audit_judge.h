@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The judging core of the isolation auditor: who owns a frame, and whether a mapping is what its owner was
-// given. It knows no object, no table and no lock, only numbers, so that what it says can be proved
-// (tests/proof, docs/proofs.md) and tested without a machine. kernel/audit.c feeds it.
+// The judging core of the isolation auditor: who owns a frame, and whether a mapping is what its
+// owner was given. It knows no object, no table and no lock, only numbers, so that what it says can
+// be proved (tests/proof, docs/proofs.md) and tested without a machine. kernel/audit.c feeds it.
 //
-// In call order: audit_claim for each frame that somebody owns; audit_find_place and audit_judge for each
-// leaf of a process's or a VM's tables; audit_judge_host for each leaf of the kernel's.
+// In call order: audit_claim for each frame that somebody owns; audit_find_place and audit_judge
+// for each leaf of a process's or a VM's tables; audit_judge_host for each leaf of the kernel's.
 #pragma once
 
 #include "include/abi.h"
@@ -30,7 +30,8 @@ struct audit_leaf {
     uint32_t rights; // enum pt_rights
 };
 
-// What may be mapped around an address: the part of one run of a memory object that one region shows.
+// What may be mapped around an address: the part of one run of a memory object that one region
+// shows.
 struct audit_place {
     uint64_t address;
     uint64_t size; // 0: nothing may be mapped
@@ -39,7 +40,8 @@ struct audit_place {
     bool is_cleared; // of what its last owner left in it
 };
 
-// A region, and the run that holds what it shows at `address`: see struct region, struct memory_run.
+// A region, and the run that holds what it shows at `address`: see struct region, struct
+// memory_run.
 struct audit_region {
     uint64_t base, size, offset;
     uint32_t rights; // enum pt_rights
@@ -56,8 +58,9 @@ struct audit_run {
         leaf->frame - place->frame == leaf->address - place->address;
     predicate is_owned(integer owner) = owner == OWNER_MEMORY || owner == OWNER_SHOWN; */
 
-// Makes the frames [first, first+count) of `owner`, which has `frame_count` bytes, `to`, where all of
-// them were `from`; else changes nothing and says what stands against it. `at` is the first such frame.
+// Makes the frames [first, first+count) of `owner`, which has `frame_count` bytes, `to`, where all
+// of them were `from`; else changes nothing and says what stands against it. `at` is the first such
+// frame.
 /*@ requires \valid(owner + (0 .. frame_count - 1)) && \valid(at);
     requires \separated(at, owner + (0 .. frame_count - 1));
     assigns *at, owner[first .. first + count - 1];

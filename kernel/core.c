@@ -35,8 +35,9 @@ static bool is_alone(const struct cpu *cpu) {
     return __atomic_load_n(&cpu->sibling, __ATOMIC_ACQUIRE) == NULL;
 }
 
-// What the domain has in this CPU goes to memory, and that out of the buffers, which are divided anew among the core's
-// CPUs when one of them halts: while the core is still the domain's, so never beside another one.
+// What the domain has in this CPU goes to memory, and that out of the buffers, which are divided
+// anew among the core's CPUs when one of them halts: while the core is still the domain's, so never
+// beside another one.
 static void clean_up(void) {
     vcpu_evict();
     mitigation_empty_buffers();
@@ -104,7 +105,8 @@ static enum core_answer ask(struct core *core, struct cpu *cpu, uint32_t domain,
         core->since = now;
         *retry = now + slice;
     }
-    // Once: CPUs that both wait, for a promise that neither takes up, would tell each other for ever.
+    // Once: CPUs that both wait, for a promise that neither takes up, would tell each other for
+    // ever.
     bool is_handed_over = was_inside && core->users == 0;
     bool is_ours = core->promised == domain;
     return core->promised != 0 && (is_ours || is_handed_over) ? CORE_TELL : CORE_LATER;

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// Core scheduling: hardware threads of one core run threads of one domain (struct abi_group) at a time, or
-// nothing. They share caches and predictors, and what runs on one can measure the other.
+// Core scheduling: hardware threads of one core run threads of one domain (struct abi_group) at a
+// time, or nothing. They share caches and predictors, and what runs on one can measure the other.
 //
-// A core belongs to a domain as long as one of its CPUs runs a thread of it. A CPU that wants to run another
-// domain's waits until the owner has had the core for a slice; then the core is promised to it, no CPU may
-// enter for the old owner any more, and when the last one has left, it is told. A real-time thread does
-// not wait for the slice, and nobody takes the core from one. A promise that nobody takes up is void after
-// another slice.
+// A core belongs to a domain as long as one of its CPUs runs a thread of it. A CPU that wants to
+// run another domain's waits until the owner has had the core for a slice; then the core is
+// promised to it, no CPU may enter for the old owner any more, and when the last one has left, it
+// is told. A real-time thread does not wait for the slice, and nobody takes the core from one. A
+// promise that nobody takes up is void after another slice.
 //
-// They have what the last domain left in common, too, and each forgets only what it remembers itself. So a core that
-// goes over to another domain takes cpu->domain from all of its CPUs: each has a barrier before it runs anybody
-// (arch/mitigation.h). Registers are stored when a CPU leaves the core, before anybody else may enter it.
+// They have what the last domain left in common, too, and each forgets only what it remembers
+// itself. So a core that goes over to another domain takes cpu->domain from all of its CPUs: each
+// has a barrier before it runs anybody (arch/mitigation.h). Registers are stored when a CPU leaves
+// the core, before anybody else may enter it.
 //
-// A CPU that is alone on its core may always run what it likes, and leaves what it has in its registers there.
+// A CPU that is alone on its core may always run what it likes, and leaves what it has in its
+// registers there.
 //
-// Locks: core->lock (rank LOCK_CORE) protects all of it. Interrupts that these functions ask for are sent by
-// the caller, who has a lock of its own.
+// Locks: core->lock (rank LOCK_CORE) protects all of it. Interrupts that these functions ask for
+// are sent by the caller, who has a lock of its own.
 #pragma once
 
 #include "arch/cpu.h"
@@ -23,16 +25,17 @@
 enum core_answer {
     CORE_ENTERED,
     CORE_LATER, // ask again at *retry, or when told
-    // The same, and the siblings must look again: it is promised to us, or we were the last in their
-    // way.
+    // The same, and the siblings must look again: it is promised to us, or we were the last in
+    // their way.
     CORE_TELL,
 };
 
-// CPU `cpu`, the current one, is about to run a thread of this domain, and no other any more. Evicts its vCPU where that
-// is not more of the same.
+// CPU `cpu`, the current one, is about to run a thread of this domain, and no other any more.
+// Evicts its vCPU where that is not more of the same.
 enum core_answer core_enter(struct cpu *cpu, uint32_t domain, bool is_urgent, uint64_t now,
                             uint64_t slice, uint64_t *retry);
-// It runs nobody now, and nobody's vCPU is in its registers. True: it was the last, and the core is promised: the siblings must look again.
+// It runs nobody now, and nobody's vCPU is in its registers. True: it was the last, and the core is
+// promised: the siblings must look again.
 bool core_leave(const struct cpu *cpu);
 // Whose it is, for more of the same; 0: nobody's, or promised away.
 uint32_t core_get_domain(const struct cpu *cpu);

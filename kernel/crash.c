@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the kernel ends: the crash record of a bug of ours, and the refusal to start.
 //
-// The record is lines of `[bulkhead] panic: ...`, so that it can be cut out of any log: message, CPU,
-// registers, the stack's words, and how often each VM exit happened on this CPU.
+// The record is lines of `[bulkhead] panic: ...`, so that it can be cut out of any log: message,
+// CPU, registers, the stack's words, and how often each VM exit happened on this CPU.
 #include "arch/traps.h"
 #include "kernel/log.h"
 #include "kernel/smp.h"

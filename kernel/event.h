@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events: 64 bits that anyone with the right can set and one thread at a time can wait for, or for some of them.
-// Locks: event->lock (rank LOCK_EVENT).
+// Events: 64 bits that anyone with the right can set and one thread at a time can wait for, or for
+// some of them. Locks: event->lock (rank LOCK_EVENT).
 #pragma once
 
 #include "kernel/lock.h"

@@ -25,8 +25,8 @@
 
 #define CHUNK_PAGES (SIZE_2M >> PAGE_SHIFT)
 
-// The first bytes of a page of the pool that nobody uses. A chunk is 2 MiB, aligned; of one that is in no
-// use at all only the first page is in a list, that of chunks.
+// The first bytes of a page of the pool that nobody uses. A chunk is 2 MiB, aligned; of one that is
+// in no use at all only the first page is in a list, that of chunks.
 struct pool_page {
     struct pool_page *next, *previous;
 };
@@ -266,15 +266,16 @@ static bool pool_grow(void) {
     return is_mapped;
 }
 
-// The tables that map what it gets come out of it: a page may bring nothing, the next one then does.
+// The tables that map what it gets come out of it: a page may bring nothing, the next one then
+// does.
 static void pool_fill(void) {
     for (unsigned n = 0; n < POOL_TRIES && frames.pool_count <= POOL_RESERVE; n++)
         if (!pool_grow())
             return;
 }
 
-// Takes a chunk that is in no use out of the pool and out of the direct map. False: the pool has none to
-// spare.
+// Takes a chunk that is in no use out of the pool and out of the direct map. False: the pool has
+// none to spare.
 static bool chunk_unmap(hpa_t *chunk) {
     bool is_spare = frames.chunks != NULL && frames.pool_count > CHUNK_PAGES + POOL_RESERVE;
     if (is_spare) {

@@ -3,9 +3,10 @@
 //
 // Two allocators. Frames are handed out in aligned, contiguous runs from one bitmap of all RAM; the
 // kernel does not map them. Kernel pages come from a pool: runs of 2 MiB of frames, mapped in the
-// direct map when the pool grows, so that only what belongs to the kernel is mapped in the kernel. Pages
-// are taken from runs that are partly in use first. What is in no use can be given back when somebody else needs it:
-// whole runs, and if that is not enough, pages, so that a page in use keeps no other frame from anybody.
+// direct map when the pool grows, so that only what belongs to the kernel is mapped in the kernel.
+// Pages are taken from runs that are partly in use first. What is in no use can be given back when
+// somebody else needs it: whole runs, and if that is not enough, pages, so that a page in use keeps
+// no other frame from anybody.
 //
 // In call order: frame_init (boot), then the rest. Locks: one, rank LOCK_FRAMES, inside.
 #pragma once
@@ -14,8 +15,9 @@
 
 struct boot_memory;
 
-// Takes the sorted memory map; finds a place for the bitmap and the first pool pages by itself. Runs
-// on the boot tables: until frame_use_direct_map, kernel pages are reached by their physical address.
+// Takes the sorted memory map; finds a place for the bitmap and the first pool pages by itself.
+// Runs on the boot tables: until frame_use_direct_map, kernel pages are reached by their physical
+// address.
 void frame_init(const struct boot_memory *map, uint32_t count);
 void frame_use_direct_map(void);
 // Gives [base, base+size) to the allocator: memory that the boot left behind.
@@ -25,9 +27,10 @@ void frame_add(hpa_t base, uint64_t size);
 // Not cleared. False: no such run is free.
 bool frame_alloc(uint64_t size, uint64_t align, hpa_t *base);
 void frame_free(hpa_t base, uint64_t size);
-// Gives runs of 2 MiB of the pool that are in no use, but for the pool's reserve, to the allocator, once no
-// CPU remembers a mapping of them: a few at a time, with one flush for all. The caller holds no lock, and
-// calls again while what it needs is not free. False: there were none, and none are on their way.
+// Gives runs of 2 MiB of the pool that are in no use, but for the pool's reserve, to the allocator,
+// once no CPU remembers a mapping of them: a few at a time, with one flush for all. The caller
+// holds no lock, and calls again while what it needs is not free. False: there were none, and none
+// are on their way.
 bool frame_reclaim(void);
 // The same, and single pages when there is no run.
 bool frame_reclaim_pages(void);
@@ -39,7 +42,8 @@ void *kernel_page_alloc(void);
 void kernel_page_free(void *page);
 
 // For kernel/space.c. A zeroed page for a table of the kernel's own, from the reserve that
-// kernel_page_alloc keeps; the caller holds the lock: it runs inside frame_with_tables or pool growth.
+// kernel_page_alloc keeps; the caller holds the lock: it runs inside frame_with_tables or pool
+// growth.
 void *frame_table_alloc(void);
 struct pagetable;
 // pt_map on the kernel's own tables, with the allocator's lock held.
@@ -54,8 +58,8 @@ uint64_t frame_memory_end(void);
 void *frame_to_kernel(hpa_t frame);
 hpa_t frame_of_kernel(const void *page);
 
-// For the auditor, with all other CPUs standing still: its map, a byte a frame of RAM, and how many; what is
-// free; which kernel pages are in no use.
+// For the auditor, with all other CPUs standing still: its map, a byte a frame of RAM, and how
+// many; what is free; which kernel pages are in no use.
 uint8_t *frame_owners(uint64_t *count);
 void frame_each_free(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque);
 void frame_each_pooled(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque);

@@ -133,8 +133,8 @@ static bool exceeds_machine(const uint64_t *mask) {
     return false;
 }
 
-// Periods are bounded so that products with budgets stay in 64 bits, and below, so that threads which
-// come and go cannot keep a CPU busy with that alone.
+// Periods are bounded so that products with budgets stay in 64 bits, and below, so that threads
+// which come and go cannot keep a CPU busy with that alone.
 static bool is_valid(const struct abi_group *values) {
     uint64_t shortest = tsc_hz / 10000, longest = tsc_hz * 10;
     if (values->weight < 1 || values->weight > ABI_WEIGHT_MAX || values->cap > ABI_CAP_MAX ||

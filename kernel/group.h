@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scheduling groups: how the threads of one or more processes, which is to say a VM, are scheduled, and what
-// part of the machine they may use. The values are those of struct abi_group.
+// Scheduling groups: how the threads of one or more processes, which is to say a VM, are scheduled,
+// and what part of the machine they may use. The values are those of struct abi_group.
 //
-// The cap: in each period of GROUP_PERIODS_A_SECOND the group has cap percent of it as a budget, all CPUs
-// together; what a thread overruns is missing in the next period, so the cap holds over time. A thread
-// of a group that has nothing left is parked; the refill timer brings all of them back. Periods that
-// nobody waited for are counted up when somebody looks, so that an idle group costs nothing.
+// The cap: in each period of GROUP_PERIODS_A_SECOND the group has cap percent of it as a budget,
+// all CPUs together; what a thread overruns is missing in the next period, so the cap holds over
+// time. A thread of a group that has nothing left is parked; the refill timer brings all of them
+// back. Periods that nobody waited for are counted up when somebody looks, so that an idle group
+// costs nothing.
 //
 // Reservations: one table for the machine says of each CPU whether it is dedicated, and how much of
 // it is reserved for real-time threads. A CPU is dedicated as long as the group exists.
 //
-// Locks: group->lock (rank LOCK_GROUP) protects [g], that of a CPU's queue the CPU's words in [q]; the table of
-// reservations has one of rank LOCK_GROUP, too. Fields
-// marked [a] are atomic: what ABI_GROUP_WRITE changes is read without a lock, word by word.
+// Locks: group->lock (rank LOCK_GROUP) protects [g], that of a CPU's queue the CPU's words in [q];
+// the table of reservations has one of rank LOCK_GROUP, too. Fields marked [a] are atomic: what
+// ABI_GROUP_WRITE changes is read without a lock, word by word.
 #pragma once
 
 #include "include/abi.h"
@@ -23,8 +24,8 @@
 
 #define GROUP_PERIODS_A_SECOND 50u
 #define GROUP_CPU_WORDS        (ABI_CPUS_MAX / 64)
-// Of a CPU's time, how much admission gives to real-time threads at most; the rest is for those who must
-// answer for them, and for an overrun.
+// Of a CPU's time, how much admission gives to real-time threads at most; the rest is for those who
+// must answer for them, and for an overrun.
 #define GROUP_RESERVED_PERMIL_MAX 900u
 
 struct cpu;
@@ -53,8 +54,8 @@ struct group {
     uint32_t round[ABI_CPUS_MAX]; // of the queue's, when it got its last quantum
 };
 
-// The group of the supervisor, and of all who were given none: all CPUs, twenty times the default weight, no
-// cap.
+// The group of the supervisor, and of all who were given none: all CPUs, twenty times the default
+// weight, no cap.
 extern struct group group_root;
 void group_init(void);
 
@@ -68,12 +69,13 @@ bool group_may_use(const struct group *group, const struct cpu *cpu);
 bool group_is_dedicated(const struct cpu *cpu);
 uint32_t group_reserved_permil(const struct cpu *cpu);
 
-// The CPU is the thread's that asks: 0, ABI_ERROR_ARGUMENT (not reserved) or ABI_ERROR_EXISTS (taken).
+// The CPU is the thread's that asks: 0, ABI_ERROR_ARGUMENT (not reserved) or ABI_ERROR_EXISTS
+// (taken).
 int group_pin(struct group *group, uint32_t cpu);
 void group_unpin(struct group *group, uint32_t cpu);
 
-// The cap. True: the group may run now. Else the caller parks its thread: group_park says whether it did,
-// false when the budget came back meanwhile.
+// The cap. True: the group may run now. Else the caller parks its thread: group_park says whether
+// it did, false when the budget came back meanwhile.
 bool group_has_budget(struct group *group, uint64_t now);
 bool group_park(struct group *group, struct thread *thread, uint64_t now);
 void group_charge(struct group *group, uint64_t ticks);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spinlocks with ranks. A CPU may only take a lock of a higher rank than all that it holds, and drop
-// one that it holds; debug builds check both. The kernel runs with interrupts off, so a lock never has
-// to care about them.
+// Spinlocks with ranks. A CPU may only take a lock of a higher rank than all that it holds, and
+// drop one that it holds; debug builds check both. The kernel runs with interrupts off, so a lock
+// never has to care about them.
 #pragma once
 
 #include "lib/types.h"

@@ -13,8 +13,8 @@ void log_replay(log_sink_t sink);
 
 // From the command line `console=batch`: nobody sits at the machine.
 extern bool log_is_batch;
-// From `verdict=KEY`: the key and a blank, for the console to print before each line; "": none. No guest knows it, so
-// a line behind it is the hypervisor's own, wherever it begins.
+// From `verdict=KEY`: the key and a blank, for the console to print before each line; "": none. No
+// guest knows it, so a line behind it is the hypervisor's own, wherever it begins.
 #define LOG_MARK_MAX 32u // characters of the key
 extern char log_mark[LOG_MARK_MAX + 2];
 void log_set_mark(const char *cmdline);
@@ -23,7 +23,8 @@ extern bool (*log_power_off)(void);
 // Tells the console that a panic has begun. NULL: no console yet.
 extern void (*log_panic_mode)(void);
 
-// What follows `start` in the first word that begins with it, words standing between spaces, and its size; NULL: none.
+// What follows `start` in the first word that begins with it, words standing between spaces, and
+// its size; NULL: none.
 const char *cmdline_find(const char *cmdline, const char *start, size_t *size);
 // True when `word` stands in the command line, between spaces.
 bool cmdline_has(const char *cmdline, const char *word);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/memory.h. A chunk's word holds its physical address and flags; of one in pieces, that of a page with the
-// address of each of its pages. What such pages cost is charged for every object: whether memory is in one piece is
-// others' doing, and must not decide whether an object fits into its quota.
+// See kernel/memory.h. A chunk's word holds its physical address and flags; of one in pieces, that
+// of a page with the address of each of its pages. What such pages cost is charged for every
+// object: whether memory is in one piece is others' doing, and must not decide whether an object
+// fits into its quota.
 #include "kernel/memory.h"
 
 #include "kernel/frame.h"
@@ -128,7 +129,8 @@ static uint64_t free_chunk(uint64_t word, uint64_t size) {
     return STEP_CHUNKS;
 }
 
-// The object shrinks by its last chunk, if there is one, so that its size is always what it is charged for.
+// The object shrinks by its last chunk, if there is one, so that its size is always what it is
+// charged for.
 static uint64_t free_last(struct memory *memory) {
     uint64_t steps = 1;
     uint64_t last = chunk_count(memory) - 1, size = chunk_size(memory, last);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory objects: what can be mapped into processes and VMs. RAM comes in chunks of 2 MiB (an object
-// below that size, and the rest of a larger one, in one shorter chunk), each contiguous and aligned,
-// so that large pages can map it; where the machine has nothing in one piece any more, in pages. A chunk is
-// cleared when it is first used: no one ever sees what an earlier owner left.
+// Memory objects: what can be mapped into processes and VMs. RAM comes in chunks of 2 MiB (an
+// object below that size, and the rest of a larger one, in one shorter chunk), each contiguous and
+// aligned, so that large pages can map it; where the machine has nothing in one piece any more, in
+// pages. A chunk is cleared when it is first used: no one ever sees what an earlier owner left.
 //
 // An object may also name memory that stands where it stands: a boot module, a vCPU's page.
 //
@@ -46,14 +46,14 @@ struct memory *memory_create_module(struct quota *quota, hpa_t base, uint64_t si
 struct memory *memory_create_page(struct quota *quota, void *page, struct object *owner);
 extern const struct object_kind memory_kind;
 
-// The run that holds `offset`: cleared, and as long as its chunk (of one in pieces: a page) or, where a whole GiB
-// of chunks is contiguous and cleared, as that.
+// The run that holds `offset`: cleared, and as long as its chunk (of one in pieces: a page) or,
+// where a whole GiB of chunks is contiguous and cleared, as that.
 struct memory_run memory_get(struct memory *memory, uint64_t offset);
 
 // For the auditor. The same without clearing anything; whether it is cleared.
 struct memory_run memory_peek(struct memory *memory, uint64_t offset, bool *is_cleared);
-// Goes through the frames that the object holds, from *offset = 0 on, which it moves. False: there are no more. A size
-// of 0: none here.
+// Goes through the frames that the object holds, from *offset = 0 on, which it moves. False: there
+// are no more. A size of 0: none here.
 bool memory_next(const struct memory *memory, uint64_t *offset, struct memory_run *run);
 // Bytes that its quota pays for, but for the kernel pages.
 uint64_t memory_charge(const struct memory *memory);

@@ -41,7 +41,8 @@ struct object *object_first_listed(void) {
     return listed;
 }
 
-// One step of the youngest, which stays the youngest: what dies with it waits until it is gone. True: it is.
+// One step of the youngest, which stays the youngest: what dies with it waits until it is gone.
+// True: it is.
 static bool destroy_step(struct thread *self) {
     struct object *object = self->dying;
     self->dying = object->next_dying;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernel objects: everything that a handle can name. An object is counted by its references (handles,
-// mappings, and kernel structures that point at it); with the last one it is destroyed.
+// Kernel objects: everything that a handle can name. An object is counted by its references
+// (handles, mappings, and kernel structures that point at it); with the last one it is destroyed.
 //
-// Destruction goes in steps, each of which gives back a few dozen frames, tables, mappings or handles at most. It does
-// not nest, however long the chain of objects that keep each other alive is: what dies meanwhile waits in a list of
-// the thread. What takes a step or a few is gone when object_unref returns, in any context; what is left, from the
-// first object on that is not done in one, goes on at the thread's way out of the kernel, on its account, with a
-// preemption point behind each step.
+// Destruction goes in steps, each of which gives back a few dozen frames, tables, mappings or
+// handles at most. It does not nest, however long the chain of objects that keep each other alive
+// is: what dies meanwhile waits in a list of the thread. What takes a step or a few is gone when
+// object_unref returns, in any context; what is left, from the first object on that is not done in
+// one, goes on at the thread's way out of the kernel, on its account, with a preemption point
+// behind each step.
 //
 // Locks: the count is atomic; destruction runs without any lock held.
 #pragma once
@@ -53,8 +54,8 @@ void object_finish(void);
 // What a thread that has ended still had to destroy is the current one's now.
 void object_inherit(struct thread *dead);
 
-// The list that the auditor goes through: quotas, memory, processes and VMs, from when they are whole until
-// they hold nothing any more. To be read while all other CPUs stand still.
+// The list that the auditor goes through: quotas, memory, processes and VMs, from when they are
+// whole until they hold nothing any more. To be read while all other CPUs stand still.
 void object_list(struct object *object);
 void object_unlist(struct object *object); // or nothing, when it is not in it
 struct object *object_first_listed(void);

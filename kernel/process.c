@@ -82,8 +82,8 @@ static void drop_handle(struct process *process, unsigned page) {
     quota_free_page(process->quota, handles);
 }
 
-// A bounded part of everything but the struct itself, which handles may still name. No thread is in its space any
-// more. The tables go before the memory that they map. True: that was the last.
+// A bounded part of everything but the struct itself, which handles may still name. No thread is in
+// its space any more. The tables go before the memory that they map. True: that was the last.
 static bool teardown_step(struct process *process) {
     space_user_free(&process->user_root, process->quota);
     if (process->pt.root.v != 0) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Processes of ring 3: an address space, a handle table, and threads.
 //
-// Life: running; then ending (killed, faulted, or its last thread left: `is_ending`); its threads leave
-// the kernel one by one; the last one gives everything back, and the end is told to the event.
+// Life: running; then ending (killed, faulted, or its last thread left: `is_ending`); its threads
+// leave the kernel one by one; the last one gives everything back, and the end is told to the
+// event.
 //
 // Locks: process->lock (rank LOCK_PROCESS) protects [l].
 #pragma once
@@ -67,8 +68,8 @@ static inline int64_t handle_insert(struct process *process, struct object *obje
     return handle_put(process,
                       &(struct handle){.object = object, .rights = rights, .mask = UINT64_MAX});
 }
-// The handle as it stands, with a reference of its object's; `type` OBJECT_NONE: any. 0 or an enum abi_error: nothing
-// is written then.
+// The handle as it stands, with a reference of its object's; `type` OBJECT_NONE: any. 0 or an enum
+// abi_error: nothing is written then.
 int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t rights,
                struct handle *has);
 int handle_close(struct process *process, uint64_t number);
@@ -81,5 +82,6 @@ void process_read_usage(struct process *process, struct abi_usage *usage);
 
 // A new thread, blocked, joins and starts: false when the process is ending.
 bool process_join(struct process *process, struct thread *thread);
-// The calling thread, which has left its space, leaves for good; the last one tears the process down.
+// The calling thread, which has left its space, leaves for good; the last one tears the process
+// down.
 void process_leave(struct process *process, struct thread *thread);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/pvtime.h. What the guest makes of its structures meanwhile, from another vCPU, harms nobody
-// else: their contents decide nothing here.
+// See kernel/pvtime.h. What the guest makes of its structures meanwhile, from another vCPU, harms
+// nobody else: their contents decide nothing here.
 #include "kernel/pvtime.h"
 
 #include "arch/tsc.h"
@@ -38,8 +38,8 @@ static uint64_t ns_of(uint64_t ticks) {
     return (uint64_t)((unsigned __int128)shifted * tick_multiplier >> 32);
 }
 
-// The structure at `gpa`, in this CPU's window, good as long as vm->lock is held. NULL: the guest has no
-// memory there that it may write.
+// The structure at `gpa`, in this CPU's window, good as long as vm->lock is held. NULL: the guest
+// has no memory there that it may write.
 static void *open_locked(struct vm *vm, uint64_t gpa) {
     const struct region *region = region_find(vm->regions, gpa);
     if (region == NULL || (region->rights & ABI_RIGHT_WRITE) == 0)

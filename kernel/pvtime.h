@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Paravirtual time: the clock and the steal time that Linux and others know from KVM. The guest registers,
-// for each vCPU, a structure in its memory; these are the only bytes of a guest that the kernel ever
-// writes. Formats and MSRs: Linux, Documentation/virt/kvm/x86/msr.rst. (The third, the wall clock, is
-// written once at boot, so the VMM does it.)
+// Paravirtual time: the clock and the steal time that Linux and others know from KVM. The guest
+// registers, for each vCPU, a structure in its memory; these are the only bytes of a guest that the
+// kernel ever writes. Formats and MSRs: Linux, Documentation/virt/kvm/x86/msr.rst. (The third, the
+// wall clock, is written once at boot, so the VMM does it.)
 //
-// The clock is the guest's TSC since power-on, in nanoseconds: TSC less TSC_ADJUST. So it is one clock on
-// all vCPUs, it needs no update but when the guest moves its TSC, and a restored TSC restores it.
+// The clock is the guest's TSC since power-on, in nanoseconds: TSC less TSC_ADJUST. So it is one
+// clock on all vCPUs, it needs no update but when the guest moves its TSC, and a restored TSC
+// restores it.
 //
-// Nothing but the address is kept: each write looks the memory up again, with the VM's lock, as a region
-// that the guest may write. So it goes nowhere else, no reference is held, and memory that is unmapped
-// is not written any more once vm_unmap has returned.
+// Nothing but the address is kept: each write looks the memory up again, with the VM's lock, as a
+// region that the guest may write. So it goes nowhere else, no reference is held, and memory that
+// is unmapped is not written any more once vm_unmap has returned.
 #pragma once
 
 #include "arch/cpu.h"
@@ -62,8 +63,8 @@ void pvtime_scale(uint64_t hz, uint32_t *multiplier, int8_t *shift);
 
 // Pure: no reserved bits, and the structure crosses no page.
 bool pvtime_is_valid(uint32_t msr, uint64_t value);
-// WRMSR of one of the two, on the owner thread. False: #GP, and nothing has changed: it is not valid, or
-// the guest has no memory there that it may write.
+// WRMSR of one of the two, on the owner thread. False: #GP, and nothing has changed: it is not
+// valid, or the guest has no memory there that it may write.
 bool pvtime_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 // Sets both to valid values, on any thread.
 void pvtime_restore(struct vcpu *vcpu, uint64_t clock, uint64_t steal);

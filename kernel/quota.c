@@ -11,8 +11,8 @@ struct quota *quota_root(void) {
     return &root;
 }
 
-// The kernel's own tables are nobody's to pay for: a page for each 2 MiB that the direct map shows in pages, and one for 128
-// stacks, which are 1 MiB. Nor are stacks that wait for their next owner.
+// The kernel's own tables are nobody's to pay for: a page for each 2 MiB that the direct map shows
+// in pages, and one for 128 stacks, which are 1 MiB. Nor are stacks that wait for their next owner.
 #define TABLES_SHARE 256u
 
 void quota_init_root(uint64_t bytes) {

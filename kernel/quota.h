@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quotas: whose memory it is. Every frame that is not the kernel image's belongs to one quota, so that
-// no VM can use up another's. A quota made from another takes its whole limit out of it.
+// Quotas: whose memory it is. Every frame that is not the kernel image's belongs to one quota, so
+// that no VM can use up another's. A quota made from another takes its whole limit out of it.
 //
 // Kernel objects come from quota_alloc in whole pages: objects here are large and few, and a page
 // belongs to one owner.
 //
-// What a quota has left, it gets, whatever others do inside theirs: a page in use keeps only itself from them, since the
-// kernel gives back its free pages one by one (frame_reclaim_pages), and memory objects take what is there (kernel/memory.c).
+// What a quota has left, it gets, whatever others do inside theirs: a page in use keeps only itself
+// from them, since the kernel gives back its free pages one by one (frame_reclaim_pages), and
+// memory objects take what is there (kernel/memory.c).
 //
 // Locks: quota->lock (rank LOCK_QUOTA); the frame allocator's below it.
 #pragma once
@@ -67,7 +68,8 @@ bool quota_charge_kernel(struct quota *quota, uint64_t bytes);
     ensures quota->kernel == \old(quota->kernel) - bytes; */
 void quota_release_kernel(struct quota *quota, uint64_t bytes);
 
-// Who gave back the last of some object tells who waits for the quota's end. No lock of rank LOCK_EVENT or above.
+// Who gave back the last of some object tells who waits for the quota's end. No lock of rank
+// LOCK_EVENT or above.
 void quota_tell(struct quota *quota);
 
 // One zeroed frame of kernel memory, mapped in the kernel, charged to the quota. NULL: used up.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/region.h. No page of a list is empty, and none holds a region that lies behind one of the next page: so two
-// searches by halves find a place, the first among the pages, the second in one.
+// See kernel/region.h. No page of a list is empty, and none holds a region that lies behind one of
+// the next page: so two searches by halves find a place, the first among the pages, the second in
+// one.
 #include "kernel/region.h"
 
 #include "arch/log.h"
@@ -82,8 +83,8 @@ static void drop_page(struct region_list *list, uint64_t at) {
     memmove(&list->page[at], &list->page[at + 1], (list->page_count - at) * sizeof(void *));
 }
 
-// Room for one more at `place`, which may move: behind all regions is in the last page; of a full page the upper half goes
-// to a new one, or nothing does where the new region is the last.
+// Room for one more at `place`, which may move: behind all regions is in the last page; of a full
+// page the upper half goes to a new one, or nothing does where the new region is the last.
 static bool make_room(struct region_list *list, struct place *place) {
     if (list->page_count == 0)
         return add_page(list, 0) != NULL;

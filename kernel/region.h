@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is mapped where, in a process or in a VM: a sorted list of regions without overlap, each a part
-// of one memory object. The page tables are filled from it on demand, one run of the memory object
-// (its part inside the region) at a time, so that a run is mapped either whole or not at all.
+// What is mapped where, in a process or in a VM: a sorted list of regions without overlap, each a
+// part of one memory object. The page tables are filled from it on demand, one run of the memory
+// object (its part inside the region) at a time, so that a run is mapped either whole or not at
+// all.
 //
 // Locks: the owner's (process->lock or vm->lock).
 #pragma once
@@ -44,15 +45,16 @@ struct region_list *region_list_create(struct quota *quota);
 struct region *region_next(const struct region_list *list, uint64_t address);
 // NULL: nothing is mapped at `address`.
 struct region *region_find(const struct region_list *list, uint64_t address);
-// Takes a reference to the memory. 0, ABI_ERROR_EXISTS or ABI_ERROR_MEMORY; ABI_ERROR_ARGUMENT for more than
-// ABI_SMALL_PAGES_MAX that large pages cannot map: whoever unmaps it walks each leaf.
+// Takes a reference to the memory. 0, ABI_ERROR_EXISTS or ABI_ERROR_MEMORY; ABI_ERROR_ARGUMENT for
+// more than ABI_SMALL_PAGES_MAX that large pages cannot map: whoever unmaps it walks each leaf.
 int region_insert(struct region_list *list, const struct region *region);
 // The region that is exactly [base, base+size), taken out of the list; its reference passes to the
 // caller. False: there is none.
 bool region_remove(struct region_list *list, uint64_t base, uint64_t size, struct region *removed);
-// A step of the end of the region that is exactly [base, base+size): a bounded number of leaves from its beginning is
-// unmapped, and what is left is a region that begins behind them. How much; 0: there is none. With the last step it
-// is taken out of the list, and its reference passes to *memory.
+// A step of the end of the region that is exactly [base, base+size): a bounded number of leaves
+// from its beginning is unmapped, and what is left is a region that begins behind them. How much;
+// 0: there is none. With the last step it is taken out of the list, and its reference passes to
+// *memory.
 uint64_t region_unmap(struct region_list *list, struct pagetable *pt, uint64_t base, uint64_t size,
                       struct memory **memory);
 // Drops the last region and its reference. The page tables are the caller's. False: there is none.
@@ -61,7 +63,7 @@ bool region_drop(struct region_list *list);
 // enum pt_rights of what it maps, but for PT_USER.
 uint32_t region_rights(const struct region *region);
 
-// Maps the run around `address`, which lies in `region`, with `rights` of enum pt_rights. True as well
-// when it is mapped already. False: no memory for tables.
+// Maps the run around `address`, which lies in `region`, with `rights` of enum pt_rights. True as
+// well when it is mapped already. False: no memory for tables.
 bool region_populate(const struct region *region, struct pagetable *pt, uint64_t address,
                      uint32_t rights);

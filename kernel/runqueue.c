@@ -70,8 +70,8 @@ static void refresh(const struct runqueue *queue, struct thread *thread) {
     thread->credit = MIN(thread->credit + quantum, quantum);
 }
 
-// What it may use up now; 0 or less: its turn is over. Woken, it borrows from its group's next round, so that
-// it need not wait for that where others of its group compute.
+// What it may use up now; 0 or less: its turn is over. Woken, it borrows from its group's next
+// round, so that it need not wait for that where others of its group compute.
 static int64_t get_left(const struct runqueue *queue, const struct thread *thread) {
     if (thread->class != THREAD_SHARED)
         return thread->credit;

@@ -1,25 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who runs next on one CPU. Pure: it knows no processor and no lock; times come in, threads come out.
-// Everything costs the same however many threads there are (the heap of deadlines: its logarithm).
+// Who runs next on one CPU. Pure: it knows no processor and no lock; times come in, threads come
+// out. Everything costs the same however many threads there are (the heap of deadlines: its
+// logarithm).
 //
-// Real-time threads first, earliest deadline first. Each has a budget in each period; a thread that wakes goes
-// on with what is left of both, or begins a new period where that would give it more than its share
-// (Abeni, Buttazzo: "Integrating Multimedia Applications in Hard Real-Time Systems", 1998: constant-bandwidth
-// server). One whose budget is used up is not put in: it waits for its deadline.
+// Real-time threads first, earliest deadline first. Each has a budget in each period; a thread that
+// wakes goes on with what is left of both, or begins a new period where that would give it more
+// than its share (Abeni, Buttazzo: "Integrating Multimedia Applications in Hard Real-Time Systems",
+// 1998: constant-bandwidth server). One whose budget is used up is not put in: it waits for its
+// deadline.
 //
-// Shared threads in rounds (deficit round robin: Shreedhar, Varghese: "Efficient Fair Queueing using Deficit
-// Round Robin", 1995): in each round each may run for its quantum, which is its part of its group's weight, in
-// slices; what it overruns is missing in the next round. Whoever wakes with something left of its
-// quantum goes before the others. So a thread that uses less than its share waits at most for the slices of
-// those that woke before it, and hogs share by weight exactly.
+// Shared threads in rounds (deficit round robin: Shreedhar, Varghese: "Efficient Fair Queueing
+// using Deficit Round Robin", 1995): in each round each may run for its quantum, which is its part
+// of its group's weight, in slices; what it overruns is missing in the next round. Whoever wakes
+// with something left of its quantum goes before the others. So a thread that uses less than its
+// share waits at most for the slices of those that woke before it, and hogs share by weight
+// exactly.
 //
-// A group has a quantum of its own on each CPU, of its whole weight, from which all that its threads run there is
-// taken: those that take turns at being the only one to run, or live for one quantum each, get no more than one
-// that stays. Who wakes borrows from the group's next quantum, one at most. Whose group has nothing left before
-// it had its turn is deferred: it goes first in the next round, so that others of its group cannot keep it
-// waiting for ever.
+// A group has a quantum of its own on each CPU, of its whole weight, from which all that its
+// threads run there is taken: those that take turns at being the only one to run, or live for one
+// quantum each, get no more than one that stays. Who wakes borrows from the group's next quantum,
+// one at most. Whose group has nothing left before it had its turn is deferred: it goes first in
+// the next round, so that others of its group cannot keep it waiting for ever.
 //
-// A dedicated thread is alone on its CPU: it stands in the list of shared ones and is never charged.
+// A dedicated thread is alone on its CPU: it stands in the list of shared ones and is never
+// charged.
 #pragma once
 
 #include "kernel/thread.h"
@@ -43,7 +47,8 @@ struct runqueue {
 // `slice` is to be set before anybody is taken.
 void runqueue_init(struct runqueue *queue, uint32_t cpu);
 
-// A shared thread joins those that want to run, or leaves them: its group's weight is divided among them.
+// A shared thread joins those that want to run, or leaves them: its group's weight is divided among
+// them.
 void runqueue_join(struct thread *thread);
 void runqueue_leave(struct thread *thread);
 
@@ -62,7 +67,8 @@ struct thread *runqueue_take(struct runqueue *queue);
 bool runqueue_preempts(const struct runqueue *queue, const struct thread *thread,
                        const struct thread *running);
 
-// A thread ran for so long until now. `is_contended`: while others were waiting; alone, it uses up nothing.
+// A thread ran for so long until now. `is_contended`: while others were waiting; alone, it uses up
+// nothing.
 void runqueue_charge(const struct runqueue *queue, struct thread *thread, uint64_t ticks,
                      bool is_contended, uint64_t now);
 // How long it may run now.
@@ -70,8 +76,8 @@ uint64_t runqueue_slice(const struct runqueue *queue, const struct thread *threa
 // A real-time thread's next period begins: its deadline has come.
 void runqueue_replenish(struct thread *thread, uint64_t now);
 
-// A thread to move to another CPU, for which `is_movable` says yes; it stays in the queue. Looks at the
-// last few only. NULL: none.
+// A thread to move to another CPU, for which `is_movable` says yes; it stays in the queue. Looks at
+// the last few only. NULL: none.
 struct thread *runqueue_find_movable(struct runqueue *queue,
                                      bool (*is_movable)(const struct thread *, const void *),
                                      const void *opaque);

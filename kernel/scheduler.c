@@ -21,8 +21,8 @@
 
 #define SLICES_A_SECOND 200u // a slice is 5 ms, when somebody else waits
 #define LOOKS_MAX       16u  // at other CPUs, at the end of a slice
-// Slices after which a thread changes sides although nothing gets more equal: from 12 to 27, drawn anew each
-// time, so that it is not always the turn of the same one.
+// Slices after which a thread changes sides although nothing gets more equal: from 12 to 27, drawn
+// anew each time, so that it is not always the turn of the same one.
 #define ROTATION_MIN   12u
 #define ROTATION_SHIFT 28u // leaves 4 bits of chance
 
@@ -117,7 +117,8 @@ static struct cpu *find_idle(const struct thread *thread) {
     return NULL;
 }
 
-// CPUs may become dedicated and shared again while we look; one is always left for it (kernel/group.c).
+// CPUs may become dedicated and shared again while we look; one is always left for it
+// (kernel/group.c).
 static struct cpu *find_allowed(const struct thread *thread, uint32_t from) {
     for (;; from++)
         if (group_may_use(thread->group, cpu_table[from % cpu_count]))
@@ -369,7 +370,8 @@ void scheduler_leave_space(void) {
 static void end_switch(void) {
     struct scheduler *s = of(cpu_current());
     struct thread *previous = s->previous;
-    // One that would run on waits here now: an idle CPU may take it, once nobody stands on its stack.
+    // One that would run on waits here now: an idle CPU may take it, once nobody stands on its
+    // stack.
     bool is_waiting = previous->is_queued && previous->class == THREAD_SHARED;
     struct cpu *idle = is_waiting ? find_idle(previous) : NULL;
     __atomic_store_n(&previous->is_on_cpu, 0, __ATOMIC_RELEASE);
@@ -378,8 +380,8 @@ static void end_switch(void) {
     free_dead(s);
 }
 
-// What the last domain left in registers goes to memory first: behind the barrier nothing touches it. Of a core with
-// several CPUs it is there already (kernel/core.c).
+// What the last domain left in registers goes to memory first: behind the barrier nothing touches
+// it. Of a core with several CPUs it is there already (kernel/core.c).
 static void change_owner(struct cpu *cpu, const struct group *group) {
     uint32_t domain = __atomic_load_n(&group->domain, __ATOMIC_RELAXED);
     if (mitigation_is_switch(cpu, domain)) {
@@ -423,8 +425,8 @@ static void account(struct scheduler *s) {
     self->since = now;
 }
 
-// With the lock, which is dropped for a moment where a thread cannot run here: the CPU is another's by now,
-// or other threads of its group used up the budget. NULL: idle.
+// With the lock, which is dropped for a moment where a thread cannot run here: the CPU is another's
+// by now, or other threads of its group used up the budget. NULL: idle.
 static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
     struct thread *thread, *next = NULL, *stuck = NULL;
     bool is_dedicated = group_is_dedicated(cpu);
@@ -474,8 +476,8 @@ static void tell_siblings(const struct cpu *cpu) {
         request(other);
 }
 
-// With the lock. Whether `next` may run beside what runs on the core's other CPUs; if not, somebody who may,
-// or NULL: idle, until *retry.
+// With the lock. Whether `next` may run beside what runs on the core's other CPUs; if not, somebody
+// who may, or NULL: idle, until *retry.
 static struct thread *admit(struct scheduler *s, struct cpu *cpu, struct thread *next,
                             uint64_t *retry) {
     if (next == NULL) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/smp.h. One call at a time is on its way to a CPU; who wants to place another waits, and
-// while it waits it answers what others ask of it, so that two CPUs that call each other both go on.
+// See kernel/smp.h. One call at a time is on its way to a CPU; who wants to place another waits,
+// and while it waits it answers what others ask of it, so that two CPUs that call each other both
+// go on.
 #include "kernel/smp.h"
 
 #include "arch/features.h"
@@ -35,7 +36,8 @@ struct call {
     void *opaque;
 };
 
-// Slots by target CPU: taken by the caller (`is_taken`), answered by the target (`call` NULL again).
+// Slots by target CPU: taken by the caller (`is_taken`), answered by the target (`call` NULL
+// again).
 static struct {
     uint32_t is_taken;       // atomic
     const struct call *call; // atomic
@@ -121,8 +123,8 @@ void smp_flush_root(hpa_t root) {
             smp_call(cpu_table[i], flush_if_loaded, &root);
 }
 
-// SDM 3A 4.10.4.1 "Operations that Invalidate TLBs and Paging-Structure Caches": a change of PGE, either way, takes
-// global ones and those of all PCIDs, too.
+// SDM 3A 4.10.4.1 "Operations that Invalidate TLBs and Paging-Structure Caches": a change of PGE,
+// either way, takes global ones and those of all PCIDs, too.
 static void flush_all(void *opaque) {
     (void)opaque;
     uint64_t cr4 = x86_read_cr4();

@@ -7,15 +7,15 @@
 
 // The boot CPU's struct cpu, tables and idle thread. After topology_init.
 void smp_init_boot_cpu(uint32_t apic_id);
-// Starts these CPUs, one after the other, up to CPU_COUNT_MAX; our own is skipped. One that does not
-// come is named and left off, and so is how many are beyond.
+// Starts these CPUs, one after the other, up to CPU_COUNT_MAX; our own is skipped. One that does
+// not come is named and left off, and so is how many are beyond.
 void smp_start(const struct boot_cpu *cpus, uint32_t count);
 
-// Runs `function` on `cpu` (which may be this one) and waits for it. It runs with interrupts off and
-// may take no lock that the caller holds.
+// Runs `function` on `cpu` (which may be this one) and waits for it. It runs with interrupts off
+// and may take no lock that the caller holds.
 void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque);
-// Runs `function` here while all other CPUs stand still, outside of any lock, with interrupts off. The
-// caller holds no lock.
+// Runs `function` here while all other CPUs stand still, outside of any lock, with interrupts off.
+// The caller holds no lock.
 void smp_stop_and_call(void (*function)(void *), void *opaque);
 // Makes every CPU that has this root loaded drop its translations.
 void smp_flush_root(hpa_t root);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel's own address space: image, direct map of the pool, device registers, stacks, and each
-// CPU's tables and window. The upper half of every process's root is a copy of its root entries, which
-// never change after space_init.
+// CPU's tables and window. The upper half of every process's root is a copy of its root entries,
+// which never change after space_init.
 //
-// In call order: space_init (boot, switches CR3), then the rest.
-// Locks: one for the kernel's tables (rank LOCK_FRAMES, the frame allocator's own: pool growth maps).
+// In call order: space_init (boot, switches CR3), then the rest. Locks: one for the kernel's tables
+// (rank LOCK_FRAMES, the frame allocator's own: pool growth maps).
 #pragma once
 
 #include "arch/cpu.h"
@@ -35,14 +35,15 @@ bool space_cpu_init(struct cpu *cpu);
 
 // Through this CPU's window: fills frames that the kernel does not map with zeroes.
 void space_clear(hpa_t base, uint64_t size);
-// Through this CPU's window: one such frame, until the next use of the window or until it is closed.
+// Through this CPU's window: one such frame, until the next use of the window or until it is
+// closed.
 void *space_window(hpa_t frame);
 void space_window_close(void);
 
 // The root of a process: empty lower half. False: no memory.
 bool space_process_init(struct pagetable *pt, struct quota *quota);
-// Where tables are split (arch/split.h), the root that the process runs on: of the kernel the entries alone. 0: one root
-// does for both. False: no memory.
+// Where tables are split (arch/split.h), the root that the process runs on: of the kernel the
+// entries alone. 0: one root does for both. False: no memory.
 bool space_user_init(hpa_t *user_root, struct quota *quota);
 // What `pt` has at the address, whose root entry never changes once it is there.
 void space_user_show(hpa_t user_root, const struct pagetable *pt, uint64_t address);
@@ -53,8 +54,8 @@ bool space_is_user_root(hpa_t user_root, const struct pagetable *pt);
 // pt_destroy of what is not the kernel's.
 bool space_process_destroy(struct pagetable *pt, uint64_t max);
 
-// For the auditor: all that the kernel's own tables hold; whether the upper half of a process's root is
-// the kernel's.
+// For the auditor: all that the kernel's own tables hold; whether the upper half of a process's
+// root is the kernel's.
 void space_walk_kernel(const struct pt_visitor *visitor);
 bool space_is_kernel_half(const struct pagetable *pt);
 

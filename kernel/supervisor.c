@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/supervisor.h. The kernel starts this one program; every other is the supervisor's to load.
+// See kernel/supervisor.h. The kernel starts this one program; every other is the supervisor's to
+// load.
 #include "kernel/supervisor.h"
 
 #include "include/abi.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Starts the first process: the supervisor, which the boot application has laid out, with the handles of
-// everything.
+// Starts the first process: the supervisor, which the boot application has laid out, with the
+// handles of everything.
 #pragma once
 
 #include "include/boot.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system calls on handles, quotas, memory objects, processes, threads and groups (include/calls.h).
+// The system calls on handles, quotas, memory objects, processes, threads and groups
+// (include/calls.h).
 #include "kernel/group.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"

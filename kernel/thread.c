@@ -129,7 +129,8 @@ static _Noreturn void leave(void) {
     scheduler_exit();
 }
 
-// An exception with a stack of its own may have brought us here, and that must be free when others run meanwhile.
+// An exception with a stack of its own may have brought us here, and that must be free when others
+// run meanwhile.
 _Noreturn void thread_exit(void) {
     x86_leave_stack((uint64_t)thread_current(), leave);
 }
@@ -158,8 +159,8 @@ void trap_after_call(void) {
 }
 
 void trap_before_user(void) {
-    // Doom first: an exception of ring 3 that has a stack of its own (#DB) always dooms, and on that
-    // stack nothing may be left behind to come back to.
+    // Doom first: an exception of ring 3 that has a stack of its own (#DB) always dooms, and on
+    // that stack nothing may be left behind to come back to.
     if (thread_is_doomed(thread_current()))
         thread_exit();
     trap_after_call();

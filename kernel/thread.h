@@ -2,12 +2,12 @@
 // Threads of ring 3: their life, blocking and waking. Who of them runs where and when is
 // kernel/scheduler.h's.
 //
-// Blocking is a loop around a condition: `while (!condition) thread_block();`, and whoever makes the condition
-// true calls thread_wake: a wake that comes first is not lost. A thread may come back from blocking, yielding
-// or scheduler_check on another CPU.
+// Blocking is a loop around a condition: `while (!condition) thread_block();`, and whoever makes
+// the condition true calls thread_wake: a wake that comes first is not lost. A thread may come back
+// from blocking, yielding or scheduler_check on another CPU.
 //
-// A thread ends at its way out of the kernel (trap_before_user), never inside it: whoever waits in a
-// loop looks at thread_is_doomed.
+// A thread ends at its way out of the kernel (trap_before_user), never inside it: whoever waits in
+// a loop looks at thread_is_doomed.
 //
 // Locks: the queue of thread->cpu has one (rank LOCK_SCHEDULER) that protects [q]; [a] is atomic.
 #pragma once
@@ -68,7 +68,8 @@ static inline uint64_t thread_wait_ticks(const struct thread *thread) {
     return thread->wait;
 }
 
-// Starts a thread in the process with these registers, on `cpu` or ABI_CPU_ANY. 0 or an enum abi_error.
+// Starts a thread in the process with these registers, on `cpu` or ABI_CPU_ANY. 0 or an enum
+// abi_error.
 int thread_create(struct process *process, uint64_t entry, uint64_t stack, uint64_t argument,
                   uint32_t cpu);
 _Noreturn void thread_exit(void);
@@ -83,8 +84,9 @@ void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu);
 void thread_interrupt(struct thread *thread);
 bool thread_is_doomed(const struct thread *thread);
 void thread_yield(void);
-// A preemption point of something long: interrupts that wait are taken, and others run if it is their turn. The caller
-// holds no lock, nor anything of this CPU's; before there are threads it does nothing.
+// A preemption point of something long: interrupts that wait are taken, and others run if it is
+// their turn. The caller holds no lock, nor anything of this CPU's; before there are threads it
+// does nothing.
 void thread_preempt(void);
 // One that waits for this very CPU goes next. False: it does not wait, or not here.
 bool thread_let_go_first(struct thread *thread);

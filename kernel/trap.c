@@ -21,7 +21,8 @@ void interrupt_init(void) {
     interrupt_set_handler(VECTOR_POSTED, vcpu_notified);
 }
 
-// EOI before the handler: none of them relies on the vector staying blocked, and interrupts are off.
+// EOI before the handler: none of them relies on the vector staying blocked, and interrupts are
+// off.
 void interrupt_dispatch(uint8_t vector) {
     if (vector == VECTOR_SPURIOUS)
         return;

@@ -161,11 +161,12 @@ void vcpu_post_nmi(struct vcpu *vcpu) {
     vcpu_post(vcpu, VCPU_PENDING_NMI);
 }
 
-// The mark, then the look at is_running; the vCPU's thread says that it runs, then looks at the mark
-// (start_running), or that it does not, then looks at the mark (give_way). So in each order either this
-// CPU sees that it does not run, and wakes it, or the thread sees the mark. When it runs, VECTOR_POSTED
-// finds it in the guest, where the processor takes the requests; or outside, where interrupts are off and
-// it waits for the entry; or in one of the windows that are open to interrupts (vcpu_notified).
+// The mark, then the look at is_running; the vCPU's thread says that it runs, then looks at the
+// mark (start_running), or that it does not, then looks at the mark (give_way). So in each order
+// either this CPU sees that it does not run, and wakes it, or the thread sees the mark. When it
+// runs, VECTOR_POSTED finds it in the guest, where the processor takes the requests; or outside,
+// where interrupts are off and it waits for the entry; or in one of the windows that are open to
+// interrupts (vcpu_notified).
 void vcpu_notify(struct vcpu *vcpu) {
     const struct cpu *cpu = __atomic_load_n(&vcpu->cpu, __ATOMIC_ACQUIRE);
     if (__atomic_load_n(&vcpu->is_running, __ATOMIC_SEQ_CST) != 0 && cpu != cpu_current())
@@ -188,8 +189,8 @@ void vcpu_unclaim(struct vcpu *vcpu) {
     __atomic_store_n(&vcpu->is_claimed, 0, __ATOMIC_RELEASE);
 }
 
-// Puts in what the VMM ordered. An interrupt that cannot be taken now was not asked for: it is lost,
-// as on an INTA cycle that nobody answers.
+// Puts in what the VMM ordered. An interrupt that cannot be taken now was not asked for: it is
+// lost, as on an INTA cycle that nobody answers.
 static void take_injection(struct vcpu *vcpu) {
     struct vcpu_inject inject;
     memcpy(&inject, &vcpu->page->inject, sizeof(inject));
@@ -226,8 +227,8 @@ static bool leave_with(struct vcpu *vcpu, enum vcpu_exit exit) {
     return true;
 }
 
-// An interrupt goes in when there is one and the guest can take it; where the processor does that by
-// itself, it only ends a HLT. True: the VMM has to ask its 8259 for the vector.
+// An interrupt goes in when there is one and the guest can take it; where the processor does that
+// by itself, it only ends a HLT. True: the VMM has to ask its 8259 for the vector.
 static bool deliver_interrupt(struct vcpu *vcpu) {
     bool delivers = (vcpu->vlapic.abilities & VLAPIC_DELIVERS) != 0;
     vlapic_take_requests(vcpu);
@@ -247,7 +248,8 @@ static bool deliver_interrupt(struct vcpu *vcpu) {
     return is_taken && is_extint && leave_with(vcpu, VCPU_EXIT_EXTINT);
 }
 
-// An INIT that finds the APIC off came too late: waiting for a SIPI, which it would not take, the vCPU were lost.
+// An INIT that finds the APIC off came too late: waiting for a SIPI, which it would not take, the
+// vCPU were lost.
 static void start_up(struct vcpu *vcpu, uint32_t bits) {
     if ((bits & VCPU_PENDING_INIT) != 0 && (vcpu->vlapic.base_msr & APIC_BASE_ENABLE) != 0) {
         vlapic_reset(vcpu);
@@ -263,8 +265,8 @@ static void start_up(struct vcpu *vcpu, uint32_t bits) {
     }
 }
 
-// One in service, one behind it: SDM 3A 6.7.1 "Handling Multiple NMIs". So of two that came while none was in
-// service neither is lost.
+// One in service, one behind it: SDM 3A 6.7.1 "Handling Multiple NMIs". So of two that came while
+// none was in service neither is lost.
 static void deliver_nmi(struct vcpu *vcpu) {
     uint32_t count = __atomic_load_n(&vcpu->nmi_count, __ATOMIC_RELAXED);
     if (count == 0)
@@ -312,7 +314,8 @@ static bool take_pending(struct vcpu *vcpu) {
     return false;
 }
 
-// From here on other CPUs count on this thread to look at what is pending, by itself or by an interrupt.
+// From here on other CPUs count on this thread to look at what is pending, by itself or by an
+// interrupt.
 static void start_running(struct vcpu *vcpu) {
     __atomic_store_n(&vcpu->cpu, cpu_current(), __ATOMIC_RELEASE);
     __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
@@ -347,8 +350,8 @@ static void yield(struct vcpu *vcpu) {
     thread_yield();
 }
 
-// Lets other threads of this CPU run: because it is their turn, out of courtesy, or until something is
-// pending. Meanwhile nobody waits for this vCPU to look at what is pending.
+// Lets other threads of this CPU run: because it is their turn, out of courtesy, or until something
+// is pending. Meanwhile nobody waits for this vCPU to look at what is pending.
 static void give_way(struct vcpu *vcpu, enum give_way why) {
     if (why != GIVE_WAY_WAIT)
         pvtime_preempt(vcpu);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A virtual CPU. The life of one is vcpu_run (kernel/vcpu.c): take what the VMM changed, then a loop:
-// take the pending bits, and enter the guest. Entering is a function that returns, with what happens
-// next. The backend's own loop inside it handles the exits, and enters again while nothing is pending.
+// A virtual CPU. The life of one is vcpu_run (kernel/vcpu.c): take what the VMM changed, then a
+// loop: take the pending bits, and enter the guest. Entering is a function that returns, with what
+// happens next. The backend's own loop inside it handles the exits, and enters again while nothing
+// is pending.
 //
 // One way in: whoever wants something of a vCPU sets a bit in `pending` and kicks it. Only vcpu_run
 // takes the bits, last thing before entry.
 //
-// Ownership: [o] fields belong to the owner thread (the one that calls vcpu_run), [a] are atomic, [c]
-// constant after creation.
+// Ownership: [o] fields belong to the owner thread (the one that calls vcpu_run), [a] are atomic,
+// [c] constant after creation.
 #pragma once
 
 #include "arch/cpu.h"
@@ -32,8 +33,8 @@ enum vcpu_pending {
     VCPU_PENDING_EOI = 1u << 6,  // tell the VMM of vcpu->vlapic.eoi_vector
 };
 
-// What happens after an exit was handled. EXIT_ADVANCE is between the backend's handlers and the one
-// place in the backend that moves RIP: vcpu_run never sees it.
+// What happens after an exit was handled. EXIT_ADVANCE is between the backend's handlers and the
+// one place in the backend that moves RIP: vcpu_run never sees it.
 enum exit_action {
     EXIT_RETRY,   // enter again
     EXIT_ADVANCE, // the instruction is done: step over it, enter again
@@ -67,7 +68,8 @@ struct vcpu {
     uint32_t is_extint_high; // level of the 8259's INTR line [a]
     struct vlapic vlapic;
     struct pvtime pvtime; // [o]
-    // Guest state that the processor holds while the vCPU is loaded on a CPU, and these while not [o]
+    // Guest state that the processor holds while the vCPU is loaded on a CPU, and these while not
+    // [o]
     uint64_t cr2, dr[4], dr6;
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
     uint64_t xcr0;
@@ -88,9 +90,9 @@ struct vcpu_backend {
     const char *name;
     const struct pt_format *npt_format;
 
-    // Boot. Once on the boot CPU: NULL, or why this machine cannot, as one line that ends in what to
-    // change in the firmware. Says by log_line which optional features are missing. May allocate.
-    // `cmdline`: the hypervisor's, which may forbid features.
+    // Boot. Once on the boot CPU: NULL, or why this machine cannot, as one line that ends in what
+    // to change in the firmware. Says by log_line which optional features are missing. May
+    // allocate. `cmdline`: the hypervisor's, which may forbid features.
     const char *(*probe)(const char *cmdline);
     // On every CPU: VMXON. NULL, or why this CPU cannot run guests.
     const char *(*cpu_init)(struct cpu *cpu);
@@ -112,15 +114,16 @@ struct vcpu_backend {
     // that CPU; it leaves all state in memory. Neither touches vcpu->loaded_on or cpu->loaded_vcpu.
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
-    // With no vCPU loaded: nothing of the last one stays in the processor that ring 3 of another domain can read: its
-    // TSC_AUX, by RDTSCP and RDPID; its FPU, by speculation, although CR0.TS is set (CVE-2018-3665).
+    // With no vCPU loaded: nothing of the last one stays in the processor that ring 3 of another
+    // domain can read: its TSC_AUX, by RDTSCP and RDPID; its FPU, by speculation, although CR0.TS
+    // is set (CVE-2018-3665).
     void (*forget)(void);
 
-    // Owner thread. Enters the guest, handles the exit and says what happens next; may enter again by
-    // itself as long as nothing is pending for the vCPU or for this CPU, so that EXIT_RETRY means to
-    // look at both. The caller has taken all pending bits. Afterwards page->gpr holds the guest's general registers but for
-    // RSP; RIP, RSP, RFLAGS and CR2 are still in the processor until `leave`, which lets a hot exit
-    // go without them.
+    // Owner thread. Enters the guest, handles the exit and says what happens next; may enter again
+    // by itself as long as nothing is pending for the vCPU or for this CPU, so that EXIT_RETRY
+    // means to look at both. The caller has taken all pending bits. Afterwards page->gpr holds the
+    // guest's general registers but for RSP; RIP, RSP, RFLAGS and CR2 are still in the processor
+    // until `leave`, which lets a hot exit go without them.
     enum exit_action (*enter)(struct vcpu *vcpu);
     // Owner thread. Fills page->rip, gpr[4] (RSP), rflags and vcpu->cr2. Before the thread lets
     // another one run or returns to its VMM, so after each `enter` that is not followed by the next
@@ -128,16 +131,18 @@ struct vcpu_backend {
     void (*leave)(struct vcpu *vcpu);
     // Takes page->rip, rsp, rflags over, as `dirty` (enum vcpu_dirty) says.
     void (*sync_registers)(struct vcpu *vcpu, uint32_t dirty);
-    // Has VCPU_EXIT_STEPPED follow the next instruction or event; its exit clears vcpu->is_stepping. False: this
-    // processor cannot.
+    // Has VCPU_EXIT_STEPPED follow the next instruction or event; its exit clears
+    // vcpu->is_stepping. False: this processor cannot.
     bool (*step)(struct vcpu *vcpu);
-    // True (NMI_OPEN) when an external interrupt (NMI) could be delivered now; when not, asks for an exit
-    // as soon as it can, whose handler sets VCPU_PENDING_INTERRUPT, EXTINT or NMI in vcpu->pending.
+    // True (NMI_OPEN) when an external interrupt (NMI) could be delivered now; when not, asks for
+    // an exit as soon as it can, whose handler sets VCPU_PENDING_INTERRUPT, EXTINT or NMI in
+    // vcpu->pending.
     bool (*can_take_interrupt)(struct vcpu *vcpu);
     enum nmi_gate (*can_take_nmi)(struct vcpu *vcpu);
     void (*inject_interrupt)(struct vcpu *vcpu, uint8_t vector);
     void (*inject_nmi)(struct vcpu *vcpu);
-    // Tells the processor how vcpu->vlapic stands, where it does a part of its work (vlapic->abilities).
+    // Tells the processor how vcpu->vlapic stands, where it does a part of its work
+    // (vlapic->abilities).
     void (*sync_apic)(struct vcpu *vcpu);
     // #UD, #GP, #PF, ... for the instruction that exited or by order of the VMM. Whether it has an
     // error code is taken from the vector, as hardware would. For #PF set vcpu->cr2 first, after
@@ -181,7 +186,8 @@ void vcpu_evict(void);
 // TSC of the host when the first guest instruction was about to run; 0: not yet.
 extern uint64_t vcpu_first_entry_tsc;
 
-// Adds the counts of its exits; move also clears them. With the lock of the process whose thread runs it.
+// Adds the counts of its exits; move also clears them. With the lock of the process whose thread
+// runs it.
 void vcpu_add_usage(const struct vcpu *vcpu, struct abi_usage *usage);
 void vcpu_move_usage(struct vcpu *vcpu, struct abi_usage *usage);
 
@@ -195,18 +201,18 @@ enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool h
 // Leaves whose answer depends on the vCPU or its present state.
 bool vcpu_is_cpuid_dynamic(uint32_t leaf);
 enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu);
-// The MSRs that neutral code answers: TSC and its kin, the local APIC. True: done (the value read is
-// in *value); false: not known here.
+// The MSRs that neutral code answers: TSC and its kin, the local APIC. True: done (the value read
+// is in *value); false: not known here.
 enum msr_result { MSR_DONE, MSR_FAULT /* #GP */, MSR_UNKNOWN };
 enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 
-// Any CPU, any context without locks above LOCK_VCPU: sets the bits and makes the vCPU look at them,
-// wherever it is.
+// Any CPU, any context without locks above LOCK_VCPU: sets the bits and makes the vCPU look at
+// them, wherever it is.
 void vcpu_post(struct vcpu *vcpu, uint32_t bits);
 void vcpu_post_nmi(struct vcpu *vcpu);
-// Likewise, after vlapic->posted was given a request and marked: what runs elsewhere gets VECTOR_POSTED and
-// takes it without an exit, or looks at the mark before its next entry.
+// Likewise, after vlapic->posted was given a request and marked: what runs elsewhere gets
+// VECTOR_POSTED and takes it without an exit, or looks at the mark before its next entry.
 void vcpu_notify(struct vcpu *vcpu);
 // VECTOR_POSTED outside the guest.
 void vcpu_notified(void);

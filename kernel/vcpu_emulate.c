@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What exits ask of neutral code: CPUID, the MSRs that no vendor owns, and how a guest's fault ends.
+// What exits ask of neutral code: CPUID, the MSRs that no vendor owns, and how a guest's fault
+// ends.
 #include "kernel/vcpu.h"
 #include "kernel/vmtime.h"
 
@@ -108,7 +109,8 @@ enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value) 
     return MSR_DONE;
 }
 
-// A write to either of TSC and TSC_ADJUST moves both (SDM 3B 18.17.3 "Time-Stamp Counter Adjustment").
+// A write to either of TSC and TSC_ADJUST moves both (SDM 3B 18.17.3 "Time-Stamp Counter
+// Adjustment").
 static void move_tsc(struct vcpu *vcpu, uint64_t by) {
     vlapic_move_tsc(vcpu, by);
     vcpu->tsc_adjust += by;

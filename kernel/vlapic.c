@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // See kernel/vlapic.h: interrupts from acceptance to end. SDM 3A 11.8 "Handling Interrupts".
 //
-// IRR, ISR and TMR are 256 bits each, 32 to a register: bit `vector % 32` of register `vector / 32`.
+// IRR, ISR and TMR are 256 bits each, 32 to a register: bit `vector % 32` of register `vector /
+// 32`.
 #include "arch/x86.h"
 #include "kernel/vlapic_internal.h"
 
@@ -135,8 +136,8 @@ void vlapic_raise_error(struct vcpu *vcpu, uint32_t esr_bits) {
         vlapic_accept(vcpu, vector, false);
 }
 
-// Levels make the vCPU exit, since the processor must know before it delivers one that its EOI is to
-// exit; so do edges of a vector that was a level's before, whose EOI need not any more.
+// Levels make the vCPU exit, since the processor must know before it delivers one that its EOI is
+// to exit; so do edges of a vector that was a level's before, whose EOI need not any more.
 static void post_edge(struct vcpu *vcpu, uint8_t vector) {
     struct vlapic *vlapic = &vcpu->vlapic;
     if (!(vlapic->abilities & VLAPIC_POSTS) || has_vector(vcpu, VLAPIC_TMR, vector)) {
@@ -181,7 +182,7 @@ void vlapic_set_cr8(struct vcpu *vcpu, uint8_t cr8) {
     vlapic_recheck(vcpu);
 }
 
-// ---- for the processor ----------------------------------------------------------------------------
+// ---- for the processor --------------------------------------------------------------------------
 
 bool vlapic_is_open(const struct vcpu *vcpu) {
     return vlapic_is_x2apic(vcpu) && vlapic_is_software_enabled(vcpu);

@@ -7,7 +7,8 @@
 #define APIC_VECTOR_MIN 16u // below: illegal
 #define APIC_VECTOR     0xffu
 
-// LVT entries and ICR: SDM 3A 11.5.1 "Local Vector Table", 11.6.1 "Interrupt Command Register (ICR)".
+// LVT entries and ICR: SDM 3A 11.5.1 "Local Vector Table", 11.6.1 "Interrupt Command Register
+// (ICR)".
 #define LVT_DELIVERY_MODE   0x700u
 #define LVT_DELIVERY_STATUS BIT(12)
 #define LVT_POLARITY        BIT(13)

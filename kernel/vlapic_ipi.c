@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who an interrupt is for, and how it arrives: inter-processor interrupts and the messages of devices.
-// SDM 3A 11.6 "Issuing Interprocessor Interrupts", 11.11 "Message Signalled Interrupts", 11.12.10
-// "Determining IPI Destination in x2APIC Mode".
+// Who an interrupt is for, and how it arrives: inter-processor interrupts and the messages of
+// devices. SDM 3A 11.6 "Issuing Interprocessor Interrupts", 11.11 "Message Signalled Interrupts",
+// 11.12.10 "Determining IPI Destination in x2APIC Mode".
 //
 // Runs on any CPU against any vCPU: all that it changes there is IRR, TMR and the pending word.
 #include "kernel/vlapic_internal.h"
@@ -113,8 +113,8 @@ static struct vcpu *get_vcpu(struct vm *vm, uint32_t index) {
     return __atomic_load_n(&vm->vcpus[index_mask(index, VM_VCPUS_MAX)], __ATOMIC_ACQUIRE);
 }
 
-// Of an earlier choice (NULL: none) and another addressed vCPU, which one lowest-priority delivery prefers: one that takes
-// interrupts at all, and the lower task priority.
+// Of an earlier choice (NULL: none) and another addressed vCPU, which one lowest-priority delivery
+// prefers: one that takes interrupts at all, and the lower task priority.
 static struct vcpu *prefer(struct vcpu *a, struct vcpu *b) {
     if (!vlapic_is_software_enabled(b))
         return a;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Access to the registers of a local APIC, by one sorted table: what is not in it does not exist. SDM 3A
-// Table 11-1 "Local APIC Register Address Map", Table 11-6 "Local APIC Register Address Map Supported by
-// x2APIC", 11.12 "Extended XAPIC (x2APIC)".
+// Access to the registers of a local APIC, by one sorted table: what is not in it does not exist.
+// SDM 3A Table 11-1 "Local APIC Register Address Map", Table 11-6 "Local APIC Register Address Map
+// Supported by x2APIC", 11.12 "Extended XAPIC (x2APIC)".
 #include "arch/x86.h"
 #include "kernel/vlapic_internal.h"
 #include "kernel/vm.h"
@@ -98,8 +98,8 @@ uint32_t vlapic_mmio_read(struct vcpu *vcpu, uint32_t offset) {
 
 // ---- writes -------------------------------------------------------------------------------------
 
-// Turning the APIC off by software masks all local interrupts (SDM 3A 11.4.7.2 "Local APIC State After
-// It Has Been Software Disabled").
+// Turning the APIC off by software masks all local interrupts (SDM 3A 11.4.7.2 "Local APIC State
+// After It Has Been Software Disabled").
 static void write_svr(struct vcpu *vcpu, uint32_t value) {
     vlapic_set(vcpu, VLAPIC_SVR, value);
     vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
@@ -127,7 +127,8 @@ static void write_esr(struct vcpu *vcpu) {
                __atomic_exchange_n(&vcpu->vlapic.esr_pending, 0, __ATOMIC_RELAXED));
 }
 
-// `value` has writable bits only. ICR in xAPIC mode; x2APIC's is wider and stands in write_icr_wide.
+// `value` has writable bits only. ICR in xAPIC mode; x2APIC's is wider and stands in
+// write_icr_wide.
 static void write_register(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
     switch (offset) {
     case VLAPIC_ID:
@@ -280,7 +281,8 @@ bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
     return true;
 }
 
-// The first two are what a guest writes thousands of times a second: nothing else may cost them anything.
+// The first two are what a guest writes thousands of times a second: nothing else may cost them
+// anything.
 bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
     if (msr == MSR_X2APIC(VLAPIC_EOI) && value == 0 && vlapic_is_x2apic(vcpu)) {
         vlapic_end_interrupt(vcpu);

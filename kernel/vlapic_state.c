@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/vlapic.h: the life of a local APIC, and its state as a whole. SDM 3A 11.4.7 "Local APIC
-// State".
+// See kernel/vlapic.h: the life of a local APIC, and its state as a whole. SDM 3A 11.4.7 "Local
+// APIC State".
 #include "arch/x86.h"
 #include "kernel/vlapic_internal.h"
 

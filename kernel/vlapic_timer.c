@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The local APIC's timer. SDM 3A 11.5.4 "APIC Timer".
 //
-// The counter is not kept: what it would show follows from when its period began. All times are the VM's clock
-// (kernel/vmtime.h) but the host timer's, which is armed only while the guest wants an interrupt. fire() runs in interrupt context on the CPU that armed it and
-// arms the next period itself; timer_period is how the owner tells it to stop.
+// The counter is not kept: what it would show follows from when its period began. All times are the
+// VM's clock (kernel/vmtime.h) but the host timer's, which is armed only while the guest wants an
+// interrupt. fire() runs in interrupt context on the CPU that armed it and arms the next period
+// itself; timer_period is how the owner tells it to stop.
 #include "arch/tsc.h"
 #include "kernel/vlapic_internal.h"
 #include "kernel/vmtime.h"
@@ -43,8 +44,8 @@ static uint64_t get_period(const struct vcpu *vcpu) {
     return __atomic_load_n(&vcpu->vlapic.timer_period, __ATOMIC_RELAXED);
 }
 
-// A vCPU that does not run and has not taken the last period's interrupt needs no other: its periods go on when
-// it does, at nobody else's cost. The mark, then the look, as in vcpu_notify.
+// A vCPU that does not run and has not taken the last period's interrupt needs no other: its
+// periods go on when it does, at nobody else's cost. The mark, then the look, as in vcpu_notify.
 static bool may_rest(struct vcpu *vcpu, bool is_waiting) {
     if (!is_waiting)
         return false;
@@ -69,8 +70,8 @@ static void fire(struct timer *timer) {
 }
 
 // What has expired is delivered before a register changes: the host's timer interrupt may be a few
-// instructions away, and stopping the timer would lose it. Returns the time for all that the change looks
-// at: what expires after it is armed, and fires at once.
+// instructions away, and stopping the timer would lose it. Returns the time for all that the change
+// looks at: what expires after it is armed, and fires at once.
 static uint64_t settle(struct vcpu *vcpu) {
     struct timer *timer = &vcpu->vlapic.timer;
     uint64_t host = x86_rdtsc();

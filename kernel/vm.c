@@ -29,8 +29,8 @@ _Static_assert(ABI_CPUID_MAX * sizeof(struct abi_cpuid) <= PAGE_SIZE, "one page"
 
 const struct vcpu_backend *vcpu_backend;
 
-// The tables that a region can come to need when all of it is mapped by small pages: of each level one for each span that
-// it touches. 0 where large pages map code, too.
+// The tables that a region can come to need when all of it is mapped by small pages: of each level
+// one for each span that it touches. 0 where large pages map code, too.
 static uint64_t region_tables(uint64_t gpa, uint64_t size) {
     uint64_t count = 0;
     if (size == 0 || !vcpu_backend->npt_format->is_code_small)
@@ -207,8 +207,8 @@ int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, 
     return error;
 }
 
-// Afterwards no CPU remembers an older mapping: each vCPU that is running has looked, and the others
-// look before they enter.
+// Afterwards no CPU remembers an older mapping: each vCPU that is running has looked, and the
+// others look before they enter.
 static void wait_flushed(struct vm *vm, uint64_t generation) {
     for (uint32_t i = 0; i < VM_VCPUS_MAX; i++) {
         struct vcpu *vcpu = __atomic_load_n(&vm->vcpus[i], __ATOMIC_ACQUIRE);

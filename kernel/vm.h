@@ -2,8 +2,8 @@
 // A virtual machine, as far as the kernel is concerned: a guest-physical address space, what CPUID
 // says, doorbells, and its vCPUs. Vendor-neutral.
 //
-// Locks: vm->lock (rank LOCK_VM) protects the fields marked [l]. Fields marked [c] are constant once
-// the first vCPU exists.
+// Locks: vm->lock (rank LOCK_VM) protects the fields marked [l]. Fields marked [c] are constant
+// once the first vCPU exists.
 #pragma once
 
 #include "include/abi.h"
@@ -33,22 +33,23 @@ struct vm {
     struct quota *quota;         // referenced [c]
     struct pagetable npt;        // guest-physical to host-physical [l]
     struct region_list *regions; // what is mapped where [l]
-    // Where code is mapped by small pages (pt_format.is_code_small), the tables that all regions can come to need are
-    // the VM's from vm_map on: those that are in no use yet, linked by their first words, and the sum of the needs.
+    // Where code is mapped by small pages (pt_format.is_code_small), the tables that all regions
+    // can come to need are the VM's from vm_map on: those that are in no use yet, linked by their
+    // first words, and the sum of the needs.
     uint64_t *spare_tables;  // [l]
     uint64_t spare_count;    // [l]
     uint64_t tables_needed;  // [l]
     uint64_t npt_generation; // counts unmaps: a vCPU that saw an older one flushes (atomic)
     uint64_t tsc_ratio;      // of its clock's rate to the host's, see kernel/vmtime.h [c]
     uint64_t tsc_offset;     // its vCPUs start with: their TSC counts from its creation [c]
-    // By number = APIC ID; NULL: none. Set once (atomic); the structs stay until the VM goes, so that
-    // whoever reads this needs no reference.
+    // By number = APIC ID; NULL: none. Set once (atomic); the structs stay until the VM goes, so
+    // that whoever reads this needs no reference.
     struct vcpu *vcpus[VM_VCPUS_MAX];
     uint32_t vcpu_count;     // [l]
     uint32_t cpuid_count;    // [c]
     struct abi_cpuid *cpuid; // sorted by leaf, subleaf [c]
-    // By range of leaves, rows + 1: a leaf's first row; its only one, where nothing in it depends on the
-    // vCPU or on ECX. 0: none, or not so.
+    // By range of leaves, rows + 1: a leaf's first row; its only one, where nothing in it depends
+    // on the vCPU or on ECX. 0: none, or not so.
     uint8_t cpuid_first[VM_CPUID_RANGES][VM_CPUID_INDEXED];    // [c]
     uint8_t cpuid_constant[VM_CPUID_RANGES][VM_CPUID_INDEXED]; // [c]
     uint32_t doorbell_count;                                   // [l]

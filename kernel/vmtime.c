@@ -19,8 +19,8 @@ uint64_t vmtime_ratio(uint64_t hz, uint64_t host_hz) {
     return ratio >= RATIO_MIN && ratio <= RATIO_MAX ? ratio : 0;
 }
 
-// By the distance from now, less the part of a tick that the clock has counted already, so that clocks that wrap do
-// no harm; rounded up.
+// By the distance from now, less the part of a tick that the clock has counted already, so that
+// clocks that wrap do no harm; rounded up.
 uint64_t vmtime_host(const struct vm *vm, uint64_t at) {
     if (vm->tsc_ratio == 0)
         return at;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // CRC-32, eight bytes a step ("slicing by 8", Kounavis and Berry, ISCC 2005).
 //
-// table[k][b] is what byte b contributes when k more bytes follow it in the same step. CRC is linear
-// over XOR, so each row follows from the contributions of its eight single bits; the compiler expands
-// those 64 constants into the 8 KiB table, and nothing is computed at run time.
+// table[k][b] is what byte b contributes when k more bytes follow it in the same step. CRC is
+// linear over XOR, so each row follows from the contributions of its eight single bits; the
+// compiler expands those 64 constants into the 8 KiB table, and nothing is computed at run time.
 #include "lib/crc32.h"
 
 #define CRC32_BIT(i, bit, value) ((((i) >> (bit)) & 1u) * (value))

@@ -7,6 +7,6 @@
 #include <stdint.h>
 
 // The CRC of `size` bytes at `data` that follow bytes whose CRC is `crc`; start with 0. So
-// crc32_update(crc32_update(0, a, n), b, m) is the CRC of a followed by b. About three instructions a
-// byte. `data` needs no alignment and may be NULL when `size` is 0.
+// crc32_update(crc32_update(0, a, n), b, m) is the CRC of a followed by b. About three instructions
+// a byte. `data` needs no alignment and may be NULL when `size` is 0.
 uint32_t crc32_update(uint32_t crc, const void *data, size_t size);

@@ -2,8 +2,8 @@
 // Reading ELF-64 executables; the interface is told in elf.h.
 //
 // Every field is loaded byte by byte from a checked offset, so no alignment, no aliasing and no
-// overflow is left to the caller. Offsets are compared as `x > size - n` after `n <= size`, which can
-// not wrap.
+// overflow is left to the caller. Offsets are compared as `x > size - n` after `n <= size`, which
+// can not wrap.
 #include "lib/elf.h"
 
 #include <stddef.h>

@@ -7,9 +7,9 @@
 //   elf_note             the descriptor of a note
 //   elf_error_text       what to print
 //
-// Users: boot/ (kernel.elf), the supervisor (ring-3 programs), the VMM (guest kernels, which are only
-// elf_check'ed: a vmlinux may well have writable code). The buffer is untrusted; nothing is allocated
-// or written, and the buffer needs no alignment. It must not change while it is in use.
+// Users: boot/ (kernel.elf), the supervisor (ring-3 programs), the VMM (guest kernels, which are
+// only elf_check'ed: a vmlinux may well have writable code). The buffer is untrusted; nothing is
+// allocated or written, and the buffer needs no alignment. It must not change while it is in use.
 //
 // Source: System V ABI, Edition 4.1 "Object Files", with the ELF-64 tables of the x86-64 psABI.
 #pragma once
@@ -69,11 +69,12 @@ enum elf_error elf_check(struct elf_image *image, const void *data, uint64_t siz
 // point is inside an executable one.
 enum elf_error elf_check_protected(const struct elf_image *image, uint64_t low, uint64_t high);
 
-// Iterates over the PT_LOADs that occupy memory, in file order: start with *cursor = 0, stop at false.
+// Iterates over the PT_LOADs that occupy memory, in file order: start with *cursor = 0, stop at
+// false.
 bool elf_segment(const struct elf_image *image, uint32_t *cursor, struct elf_segment *segment);
 
-// Finds the first note with this owner and type in the PT_NOTE segments. Returns its descriptor inside
-// the file and sets *size, or returns NULL when there is none (or it is malformed).
+// Finds the first note with this owner and type in the PT_NOTE segments. Returns its descriptor
+// inside the file and sets *size, or returns NULL when there is none (or it is malformed).
 const uint8_t *elf_note(const struct elf_image *image, const char *owner, uint32_t type,
                         uint32_t *size);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The printf formatter: parse_directive reads one %..., print_* prints it to the sink, and
-// fmt_format is a sink that fills a buffer. Widths and precisions are capped (FMT_WIDTH_MAX), so that
-// a format with an argument gone wrong costs bounded time.
+// fmt_format is a sink that fills a buffer. Widths and precisions are capped (FMT_WIDTH_MAX), so
+// that a format with an argument gone wrong costs bounded time.
 #include "lib/fmt.h"
 
 #include <stdbool.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text from a printf format, without allocation and without floating point.
 //
-// Understood: flags `-` and `0`, a width (digits or `*`), a precision (digits or `*`; for %s the most
-// bytes taken, for numbers the fewest digits), lengths hh h l ll z j t, and the conversions
-// %d %i %u %x %X %c %s %p %%. %p prints 0x and 16 digits; a NULL for %s prints "(null)". Anything else
+// Understood: flags `-` and `0`, a width (digits or `*`), a precision (digits or `*`; for %s the
+// most bytes taken, for numbers the fewest digits), lengths hh h l ll z j t, and the conversions %d
+// %i %u %x %X %c %s %p %%. %p prints 0x and 16 digits; a NULL for %s prints "(null)". Anything else
 // is printed as it stands in the format and takes no argument.
 //
 // Stateless: for any context, the kernel's panic path included.

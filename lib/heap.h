@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pairing heap whose nodes lie in what it holds: the least key first. Insertion costs the same however
-// many there are; removal log n, amortized. (Fredman, Sedgewick, Sleator, Tarjan: "The Pairing Heap", 1986.)
+// A pairing heap whose nodes lie in what it holds: the least key first. Insertion costs the same
+// however many there are; removal log n, amortized. (Fredman, Sedgewick, Sleator, Tarjan: "The
+// Pairing Heap", 1986.)
 #pragma once
 
 #include "lib/types.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A list whose links lie in what it holds: a ring of links with a head among them. A link that is in no list
-// points at nothing.
+// A list whose links lie in what it holds: a ring of links with a head among them. A link that is
+// in no list points at nothing.
 #pragma once
 
 #include "lib/types.h"

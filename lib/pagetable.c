@@ -65,8 +65,8 @@ static bool entry_is_leaf(const struct pt_format *format, uint64_t entry, unsign
     return level == 0 || (entry & format->large_bit) != 0;
 }
 
-// What the struct pagetable's functions do is their owners' promise (lib/pagetable.h); the proofs take it
-// from these.
+// What the struct pagetable's functions do is their owners' promise (lib/pagetable.h); the proofs
+// take it from these.
 /*@ requires is_usable(pt);
     assigns \nothing;
     ensures is_table(\result); */
@@ -217,8 +217,8 @@ bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, 
     return true;
 }
 
-// Removes the leaf at `address`, or skips the hole there; how far to go on, or 0 when a leaf has to be
-// split and there is no memory.
+// Removes the leaf at `address`, or skips the hole there; how far to go on, or 0 when a leaf has to
+// be split and there is no memory.
 /*@ requires is_usable(pt);
     requires is_paged(address) && is_paged(size) && size > 0 && address + size <= UINT64_MAX;
     assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1];
@@ -343,7 +343,8 @@ static uint64_t *find_table(const struct pt_format *format, uint64_t *table, uns
     return NULL;
 }
 
-// Frees the first table that has none below it, and forgets it: what is left is whole. False: it was the root.
+// Frees the first table that has none below it, and forgets it: what is left is whole. False: it
+// was the root.
 static bool table_destroy(struct pagetable *pt, unsigned last_root) {
     hpa_t frame = pt->root;
     uint64_t *entry = NULL;

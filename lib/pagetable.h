@@ -64,8 +64,8 @@ struct pt_mapping {
 bool pt_init(struct pagetable *pt, const struct pt_format *format, struct pt_memory memory);
 
 // Maps [address, address+size) to [frame, frame+size) with the largest leaves that alignment and
-// format allow. All three are page-aligned. False: no memory for tables, or something is mapped there
-// already; what was mapped by this call is undone.
+// format allow. All three are page-aligned. False: no memory for tables, or something is mapped
+// there already; what was mapped by this call is undone.
 /*@ requires is_usable(pt);
     requires is_paged(address) && is_paged(size) && is_paged(frame.v);
     requires size <= 0x1000000000000;
@@ -75,14 +75,16 @@ bool pt_map(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size, 
 
 // Removes what is mapped in the page-aligned range. Splitting a large leaf may need a table: false
 // then, and that leaf stays whole while all before it is gone. Ranges that do not cut a leaf in two
-// never fail. Tables that become empty stay until pt_destroy, since a processor may still walk them.
+// never fail. Tables that become empty stay until pt_destroy, since a processor may still walk
+// them.
 /*@ requires is_usable(pt);
     requires is_paged(address) && is_paged(size);
     requires size <= 0x1000000000000 && address + size <= UINT64_MAX;
     assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
 bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size);
 
-// The same for at most `max` leaves and holes from the beginning on: up to where, from `address`. 0: pt_unmap's false.
+// The same for at most `max` leaves and holes from the beginning on: up to where, from `address`.
+// 0: pt_unmap's false.
 /*@ requires is_usable(pt);
     requires is_paged(address) && is_paged(size);
     requires size <= 0x1000000000000 && address + size <= UINT64_MAX;
@@ -90,8 +92,9 @@ bool pt_unmap(struct pagetable *pt, uint64_t address, uint64_t size);
     ensures \result <= size; */
 uint64_t pt_unmap_some(struct pagetable *pt, uint64_t address, uint64_t size, uint64_t max);
 
-// Whatever large leaf maps `address` becomes leaves of 4 KiB that map the same with `rights`, for all of its 2 MiB. A
-// hole stays one. False: no memory for the tables, and what is mapped is as before, if perhaps by smaller leaves.
+// Whatever large leaf maps `address` becomes leaves of 4 KiB that map the same with `rights`, for
+// all of its 2 MiB. A hole stays one. False: no memory for the tables, and what is mapped is as
+// before, if perhaps by smaller leaves.
 /*@ requires is_usable(pt) && is_paged(address);
     assigns pt_tables[0 .. PT_MODEL_TABLES * 512 - 1]; */
 bool pt_split(struct pagetable *pt, uint64_t address, uint32_t rights);
@@ -101,8 +104,8 @@ uint64_t *pt_entry(const struct pagetable *pt, uint64_t address);
 
 struct pt_mapping pt_lookup(const struct pagetable *pt, uint64_t address);
 
-// What pt_walk shows: each table but the root, before what is in it (false: it is not looked into), and
-// each leaf, with the address that it maps from.
+// What pt_walk shows: each table but the root, before what is in it (false: it is not looked into),
+// and each leaf, with the address that it maps from.
 struct pt_visitor {
     void *opaque;
     bool (*table)(void *opaque, hpa_t frame);
@@ -111,6 +114,7 @@ struct pt_visitor {
 void pt_walk(const struct pagetable *pt, unsigned first_root, unsigned last_root,
              const struct pt_visitor *visitor);
 
-// Frees at most `max` tables of root entries [0, last_root], the root itself last, never what they map. True: there are
-// none left, and pt->root is 0. Until then the rest is whole, and nothing may be mapped.
+// Frees at most `max` tables of root entries [0, last_root], the root itself last, never what they
+// map. True: there are none left, and pt->root is 0. Until then the rest is whole, and nothing may
+// be mapped.
 bool pt_destroy(struct pagetable *pt, unsigned last_root, uint64_t max);

@@ -2,7 +2,8 @@
 // Where every ring-3 program of ours starts. The creator of the process gives
 //     RDI: the address of its start page (struct abi_start or struct vmm_start)
 //     RSP: the top of a stack
-// and main(void *start) is called with it. When main returns, the process ends with its result as status.
+// and main(void *start) is called with it. When main returns, the process ends with its result as
+// status.
 
 #define ABI_PROCESS_KILL 11
 #define ABI_STUB_ADDRESS 0x1000

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory and strings for programs without a C library; the interface is ISO C's.
 //
-// Copies and fills use the string instructions: fast on processors with ERMS (SDM 1 7.3.9.3 "Fast-String Operation"),
-// and in 8-byte units because emulators count every unit. No vector registers: the
-// guest's FPU state stays loaded while ring-3 code runs.
+// Copies and fills use the string instructions: fast on processors with ERMS (SDM 1 7.3.9.3
+// "Fast-String Operation"), and in 8-byte units because emulators count every unit. No vector
+// registers: the guest's FPU state stays loaded while ring-3 code runs.
 #include "lib/string.h"
 
 #include <stdbool.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory and strings: the part of ISO C's <string.h> (and strtoul of <stdlib.h>) that freestanding
-// programs of ours and libfdt need, under the standard names and contracts. In a hosted build (the unit
-// tests) this is <string.h> itself, and lib/string.c defines its functions as lib_memcpy and so on.
+// programs of ours and libfdt need, under the standard names and contracts. In a hosted build (the
+// unit tests) this is <string.h> itself, and lib/string.c defines its functions as lib_memcpy and
+// so on.
 #pragma once
 
 #include <stddef.h>

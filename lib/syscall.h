@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system calls as C functions, for every ring-3 program. What each one does, needs and returns stands
-// in include/calls.h; here is only the way into the kernel: one `call` of the page of code at ABI_STUB_ADDRESS.
+// The system calls as C functions, for every ring-3 program. What each one does, needs and returns
+// stands in include/calls.h; here is only the way into the kernel: one `call` of the page of code
+// at ABI_STUB_ADDRESS.
 //
-// All return what the kernel returned: a value >= 0 (most often 0 or a new handle), or the negated enum abi_error.
+// All return what the kernel returned: a value >= 0 (most often 0 or a new handle), or the negated
+// enum abi_error.
 //
 // The `call` pushes below the stack pointer behind the compiler's back: programs that include this
 // header are compiled with -mno-red-zone.

@@ -19,8 +19,9 @@ struct backlog {
 
 void backlog_add(struct backlog *backlog, const char *bytes, size_t count);
 
-// One line: `before`, `text` and a newline. In a backlog of nothing but such lines the first is never cut, so that the rest
-// of what somebody else has chosen does not stand at the beginning of a line.
+// One line: `before`, `text` and a newline. In a backlog of nothing but such lines the first is
+// never cut, so that the rest of what somebody else has chosen does not stand at the beginning of a
+// line.
 void backlog_add_line(struct backlog *backlog, const char *before, const char *text);
 
 // The oldest bytes from `skip` on that lie in one piece; NULL with *count = 0 when there are none.

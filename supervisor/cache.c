@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The partition follows from the manifest alone, whichever VMs run: so no VM's share changes when another
-// one starts.
+// The partition follows from the manifest alone, whichever VMs run: so no VM's share changes when
+// another one starts.
 #include "supervisor/cache.h"
 
 #define LEAF_MAX       0u

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands of the hypervisor's own console: their table, and how a typed line becomes one of them.
-// What they do stands in shell.c; docs/console.md is their manual.
+// The commands of the hypervisor's own console: their table, and how a typed line becomes one of
+// them. What they do stands in shell.c; docs/console.md is their manual.
 #pragma once
 
 #include <stdbool.h>
@@ -50,8 +50,8 @@ struct command_line {
 
 extern const struct command command_table[COMMAND_COUNT];
 
-// Reads a line: the words of a row of the table, the most that fit, and the arguments it wants, between
-// blanks.
+// Reads a line: the words of a row of the table, the most that fit, and the arguments it wants,
+// between blanks.
 struct command_line command_parse(const char *line);
 
 // A decimal number up to `max`. False: it is none.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The console queue. In batch mode a newline is "\n", as a log wants it; in interactive mode "\r\n", as
-// the raw terminal at the other end wants it. Guests' bytes pass as they are.
+// The console queue. In batch mode a newline is "\n", as a log wants it; in interactive mode
+// "\r\n", as the raw terminal at the other end wants it. Guests' bytes pass as they are.
 #include "supervisor/console.h"
 
 #include "include/manifest.h"
@@ -58,7 +58,8 @@ static void copy_out(char *bytes, uint32_t count) {
     memcpy(bytes + first, console.queue, count - first);
 }
 
-// What goes out next, in whole lines where it has any: a line of the kernel's own may come behind it.
+// What goes out next, in whole lines where it has any: a line of the kernel's own may come behind
+// it.
 static uint32_t copy_lines(char piece[ABI_CONSOLE_MAX]) {
     uint32_t count = console.head - console.tail;
     count = count < ABI_CONSOLE_MAX ? count : ABI_CONSOLE_MAX;
@@ -150,8 +151,8 @@ void console_guest_raw(const char *bytes, size_t count) {
     console.is_terminal_changed = true;
 }
 
-// Each takes something back that a VM may have left: ECMA-48, DEC STD 070, and xterm's "Control Sequences". The run
-// tool's screen.py has the same.
+// Each takes something back that a VM may have left: ECMA-48, DEC STD 070, and xterm's "Control
+// Sequences". The run tool's screen.py has the same.
 static const char terminal_reset[] =
     "\x18\x1b\\"              // a sequence or a string that is open
     "\x1b[!p"                 // DECSTR: soft reset, where there is one

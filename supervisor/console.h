@@ -12,10 +12,11 @@
 //   console_drain            waits until everything is out
 //   console_read             what was typed
 //
-// Guests put something in only while console_has_room(); the room beyond that is for the hypervisor's
-// own lines, and if even that is full, console_say waits. So no guest can push out a line of ours, and
-// a console that is slow slows down the guest that prints, by its ring being full, and nobody else. A line goes in
-// whole, and out whole: in batch mode no line of the kernel's can come into it.
+// Guests put something in only while console_has_room(); the room beyond that is for the
+// hypervisor's own lines, and if even that is full, console_say waits. So no guest can push out a
+// line of ours, and a console that is slow slows down the guest that prints, by its ring being
+// full, and nobody else. A line goes in whole, and out whole: in batch mode no line of the kernel's
+// can come into it.
 #pragma once
 
 #include "supervisor/backlog.h"
@@ -27,7 +28,8 @@
 // Bytes of a guest's output that console_has_room makes room for, however they expand.
 #define CONSOLE_PIECE 256u
 
-// `verdict`: the key that stands before each line of the hypervisor's own, and that no guest knows; "": none.
+// `verdict`: the key that stands before each line of the hypervisor's own, and that no guest knows;
+// "": none.
 void console_open(bool is_batch, const char *verdict);
 bool console_is_batch(void);
 
@@ -42,7 +44,8 @@ void console_raw(const char *bytes, size_t count);
 // The same, of the VM that has the terminal.
 void console_guest_raw(const char *bytes, size_t count);
 
-// Takes back what such bytes may have made of the terminal, as far as terminals agree on it (docs/console.md).
+// Takes back what such bytes may have made of the terminal, as far as terminals agree on it
+// (docs/console.md).
 void console_reset_terminal(void);
 
 // A newline, unless the last byte was one.
@@ -51,11 +54,12 @@ void console_fresh_line(void);
 // Text of the hypervisor's own console, with newlines as "\n".
 void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-// May a guest put in a piece? If not, MACHINE_EVENT_CONSOLE will come when it is worth to ask again.
+// May a guest put in a piece? If not, MACHINE_EVENT_CONSOLE will come when it is worth to ask
+// again.
 bool console_has_room(void);
 
-// Gives the kernel what it takes. True: nothing is left. After it took less than all it is not asked again before
-// console_wake: its bit of the event has come.
+// Gives the kernel what it takes. True: nothing is left. After it took less than all it is not
+// asked again before console_wake: its bit of the event has come.
 bool console_flush(void);
 bool console_wake(void);
 void console_drain(void);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Diaries. A line is made printable before it is kept. What a VMM has chosen stands behind "says: " on the console, and
-// behind QUOTE in what is kept: neither can be taken for what the supervisor found out itself.
+// Diaries. A line is made printable before it is kept. What a VMM has chosen stands behind "says: "
+// on the console, and behind QUOTE in what is kept: neither can be taken for what the supervisor
+// found out itself.
 #include "supervisor/diary.h"
 
 #include "include/abi.h"

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a VM's VMM says: the last few KiB of it are kept for the command "dump", and some of it goes to the
-// host's console at once.
+// What a VM's VMM says: the last few KiB of it are kept for the command "dump", and some of it goes
+// to the host's console at once.
 //
 //   diary_begin    the VM starts; what is there stays
 //   diary_log      a line for the console
-//   diary_dump     a line of a crash dump: for the console in batch mode only, where nobody can ask for it
+//   diary_dump     a line of a crash dump: for the console in batch mode only, where nobody can ask
+//                  for it
 //   diary_note     a line of the supervisor's own, kept only
 //   diary_print    all that is kept
 //
-// On the console a VMM's text is `vm NAME says: TEXT`, and kept it is `| TEXT`: it may say "powered off", or a whole
-// line of the supervisor's, and nobody takes it for one.
-// A VMM may be hostile: of its lines no more go to the console than DIARY_BURST and one a second, and
-// DIARY_DUMP_LINES of a dump, so that it can neither hide what others say nor keep the console busy.
+// On the console a VMM's text is `vm NAME says: TEXT`, and kept it is `| TEXT`: it may say "powered
+// off", or a whole line of the supervisor's, and nobody takes it for one.
+// A VMM may be hostile: of its lines no more go to the console than DIARY_BURST and one a second,
+// and DIARY_DUMP_LINES of a dump, so that it can neither hide what others say nor keep the console
+// busy.
 #pragma once
 
 #include "supervisor/backlog.h"

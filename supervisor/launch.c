@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launching. At boot the CPUs of all VMs are chosen before the first one starts, since a good choice needs to
-// know them all.
+// Launching. At boot the CPUs of all VMs are chosen before the first one starts, since a good
+// choice needs to know them all.
 #include "supervisor/launch.h"
 
 #include "lib/fmt.h"
@@ -13,8 +13,9 @@ static const struct manifest *manifest;
 
 // ---- CPUs ---------------------------------------------------------------------------------------
 
-// The next one whose CPUs are to be chosen: those that are content with any come first, as the others
-// must leave them some; then whole CPUs; then the largest shares of CPUs. NULL: all have theirs.
+// The next one whose CPUs are to be chosen: those that are content with any come first, as the
+// others must leave them some; then whole CPUs; then the largest shares of CPUs. NULL: all have
+// theirs.
 static struct vm *next_to_place(const bool placed[MANIFEST_VMS_MAX]) {
     struct vm *next = NULL;
     for (uint32_t i = 0; i < vm_count(); i++) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a VM gets when it starts, as the manifest says: CPUs, a share of their time, ways of the cache, and
-// then its partition.
+// What a VM gets when it starts, as the manifest says: CPUs, a share of their time, ways of the
+// cache, and then its partition.
 //
 //   launch_open     once, when the table of VMs stands: chooses CPUs for those that start at boot
 //   launch_carve    gives all of it

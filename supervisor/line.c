@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Line assembly. Everything that a guest prints in batch mode passes through put_byte, which is the only
-// place that decides what reaches the host's console.
+// Line assembly. Everything that a guest prints in batch mode passes through put_byte, which is the
+// only place that decides what reaches the host's console.
 #include "supervisor/line.h"
 
 #include "lib/fmt.h"

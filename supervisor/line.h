@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One line of a guest's output, being assembled for the batch console behind "[NAME] ". What comes out holds only
-// printable ASCII and tabs, and never a newline: it can not pass for a line of the hypervisor or of another VM.
+// One line of a guest's output, being assembled for the batch console behind "[NAME] ". What comes
+// out holds only printable ASCII and tabs, and never a newline: it can not pass for a line of the
+// hypervisor or of another VM.
 //
 //   line_open                    once, and when its VM starts again
-//   line_take, again and again; when it says that the line is whole: print line->text, then line_clear
+//   line_take, again and again; when it says that the line is whole: print line->text, then
+//   line_clear
 #pragma once
 
 #include <stdbool.h>
@@ -30,7 +32,8 @@ void line_open(struct line *line, const char *name);
 //   a full line              is cut
 bool line_add(struct line *line, uint8_t byte);
 
-// The same for bytes[0, count), up to the one that makes the line whole. Returns how many were taken.
+// The same for bytes[0, count), up to the one that makes the line whole. Returns how many were
+// taken.
 uint32_t line_take(struct line *line, const uint8_t *bytes, uint32_t count, bool *is_whole);
 
 // Is there text that no newline has ended yet?
@@ -39,6 +42,6 @@ bool line_is_partial(const struct line *line);
 // Starts the next line, after line_add returned true or the VM ended.
 void line_clear(struct line *line);
 
-// The same for a text that must fit in one line: copies `text` (at most `max` bytes, up to its NUL) to
-// `out` with everything unprintable as \xNN, newlines included. Always NUL-terminated.
+// The same for a text that must fit in one line: copies `text` (at most `max` bytes, up to its NUL)
+// to `out` with everything unprintable as \xNN, newlines included. Always NUL-terminated.
 void line_sanitize(char *out, size_t size, const char *text, size_t max);

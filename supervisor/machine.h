@@ -11,7 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Bits of the supervisor's event. VMs share the bits from 1 on, so a bit means: look at all its VMs.
+// Bits of the supervisor's event. VMs share the bits from 1 on, so a bit means: look at all its
+// VMs.
 #define MACHINE_EVENT_CONSOLE (1ULL << 0)
 #define MACHINE_VM_BITS       62u
 
@@ -30,14 +31,15 @@ bool machine_open(const struct abi_start *start);
 // The event bit of VM number `index`.
 uint64_t machine_vm_mask(uint32_t index);
 
-// Waits for bits of `mask` until the TSC reaches `deadline`. Returns them, 0 at the deadline. Others
-// gather, and wake nobody.
+// Waits for bits of `mask` until the TSC reaches `deadline`. Returns them, 0 at the deadline.
+// Others gather, and wake nobody.
 uint64_t machine_wait(uint64_t mask, uint64_t deadline);
 
 // Does this word, such as "console=batch", stand on the kernel's command line?
 bool machine_has_option(const char *word);
 
-// The key that verdicts carry, `verdict=KEY` on the kernel's command line; "": there is none, or none that is usable.
+// The key that verdicts carry, `verdict=KEY` on the kernel's command line; "": there is none, or
+// none that is usable.
 #define MACHINE_VERDICT     "verdict="
 #define MACHINE_VERDICT_MAX 32u // characters, as the kernel has it (LOG_MARK_MAX)
 void machine_verdict(char key[MACHINE_VERDICT_MAX + 1]);
@@ -57,7 +59,8 @@ uint64_t machine_tsc(void);
 uint64_t machine_ticks(uint64_t nanoseconds);
 uint64_t machine_nanoseconds(uint64_t ticks);
 
-// Ends everything; drain the console first. Returns an error only when the machine offers no such way.
+// Ends everything; drain the console first. Returns an error only when the machine offers no such
+// way.
 int64_t machine_power(enum abi_power power);
 
 // What a negative result of a system call means, for people.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Manifest parsing. fdt_check_full vouches for the structure of the tree (offsets, nesting, lengths);
-// what the properties say is checked here, each once, by get_* functions that accept one exact form.
+// Manifest parsing. fdt_check_full vouches for the structure of the tree (offsets, nesting,
+// lengths); what the properties say is checked here, each once, by get_* functions that accept one
+// exact form.
 #include "supervisor/manifest.h"
 
 #include "lib/string.h"
@@ -295,8 +296,8 @@ static const char *parse_root(const void *tree) {
     return NULL;
 }
 
-// What fdt_check_full of libfdt before 1.7 does not survive: the root's name in a format before version 16,
-// and lengths of properties that overflow, which it follows backwards for ever.
+// What fdt_check_full of libfdt before 1.7 does not survive: the root's name in a format before
+// version 16, and lengths of properties that overflow, which it follows backwards for ever.
 static bool is_safe_to_check(const void *tree, size_t size) {
     if (fdt_check_header(tree) != 0 || fdt_totalsize(tree) > size) {
         return true; // and is refused with the reason

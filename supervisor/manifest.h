@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The compiled manifest as the supervisor sees it. include/manifest.h has the bindings.
 //
-// A damaged manifest is refused as a whole. A manifest that is sound but asks for something impossible for
-// one VM keeps its other VMs: that VM carries the reason in `refusal`.
+// A damaged manifest is refused as a whole. A manifest that is sound but asks for something
+// impossible for one VM keeps its other VMs: that VM carries the reason in `refusal`.
 #pragma once
 
 #include "include/manifest.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The terminal's owner. `focus` is NULL for the shell. A VM that ends while it has the focus hands it
-// on to the next one that runs, and the last one to the shell.
+// The terminal's owner. `focus` is NULL for the shell. A VM that ends while it has the focus hands
+// it on to the next one that runs, and the last one to the shell.
 #include "supervisor/mux.h"
 
 #include "supervisor/console.h"

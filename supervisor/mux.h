@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who has the terminal. In batch mode every VM prints behind its name and nobody reads; in interactive
-// mode one VM, or the hypervisor's own console (the shell), has the focus: it alone prints and is typed to.
+// Who has the terminal. In batch mode every VM prints behind its name and nobody reads; in
+// interactive mode one VM, or the hypervisor's own console (the shell), has the focus: it alone
+// prints and is typed to.
 #pragma once
 
 #include "supervisor/vm.h"

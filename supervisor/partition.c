@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Carving a partition: check first (words for what does not fit), then make one part after another. A part
-// that fails ends it, and partition_close undoes whatever exists. The VMM gets copies of handles with
-// the least rights that include/vmm.h promises.
+// Carving a partition: check first (words for what does not fit), then make one part after another.
+// A part that fails ends it, and partition_close undoes whatever exists. The VMM gets copies of
+// handles with the least rights that include/vmm.h promises.
 #include "supervisor/partition.h"
 
 #include "lib/fmt.h"
@@ -12,8 +12,8 @@
 #define MIB (1ULL << 20)
 
 // What a VM may need besides its RAM. Two sets of tables map the RAM (EPT, the VMM's own), and the
-// kernel reserves a list of its pages: 3/512 of it when all pages are small. A vCPU takes its VMCS, its pages, an
-// XSAVE area, and two stacks.
+// kernel reserves a list of its pages: 3/512 of it when all pages are small. A vCPU takes its VMCS,
+// its pages, an XSAVE area, and two stacks.
 #define TABLES_SHARE  128u // 1/128 of RAM
 #define VCPU_OVERHEAD (192ULL << 10)
 #define VM_OVERHEAD   (2 * MIB)
@@ -213,7 +213,8 @@ static bool start_vmm(const struct partition *partition, const struct partition_
 
 // ---- whole partitions ---------------------------------------------------------------------------
 
-// The supervisor's own test was stricter than the kernel's, so a refusal is no matter of the manifest.
+// The supervisor's own test was stricter than the kernel's, so a refusal is no matter of the
+// manifest.
 static const char *make_group(struct partition *partition, const struct abi_group *group) {
     int64_t error = 0;
     partition->share = *group;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A partition: everything the machine gives to one VM while it runs. Made as a whole and given back as
-// a whole, so that an ended VM leaves nothing behind.
+// A partition: everything the machine gives to one VM while it runs. Made as a whole and given back
+// as a whole, so that an ended VM leaves nothing behind.
 #pragma once
 
 #include "include/vmm.h"
@@ -34,16 +34,16 @@ struct partition_plan {
     struct abi_group group; // its share of the CPUs
 };
 
-// Makes the VM and starts its VMM. False: nothing is left of it, and `why` says, in words for people,
-// what did not work.
+// Makes the VM and starts its VMM. False: nothing is left of it, and `why` says, in words for
+// people, what did not work.
 bool partition_carve(struct partition *partition, const struct partition_plan *plan,
                      char why[PARTITION_WHY_MAX]);
 
 // Returns the kernel's answer; nothing changes when that is an error.
 int64_t partition_set_share(struct partition *partition, uint32_t weight, uint32_t cap);
 
-// Ends the process and gives back everything but the quota itself, which the kernel may need a moment
-// longer: until its last thread has left the CPU that it ran on.
+// Ends the process and gives back everything but the quota itself, which the kernel may need a
+// moment longer: until its last thread has left the CPU that it ran on.
 void partition_close(struct partition *partition);
 
 // Bytes that the quota still holds: 0 once the kernel is done, or else, after a while, a leak.

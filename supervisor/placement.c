@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Placement. Dedicated vCPUs take free cores from the highest CPU down, since devices and the boot
-// processor's work keep the low ones busy: first a core for each vCPU, and hardware threads of one core
-// only where that does not do. Real-time vCPUs take the first CPU that has the time (first fit; main.c
-// takes the largest shares first at boot, which makes it first fit decreasing).
+// processor's work keep the low ones busy: first a core for each vCPU, and hardware threads of one
+// core only where that does not do. Real-time vCPUs take the first CPU that has the time (first
+// fit; main.c takes the largest shares first at boot, which makes it first fit decreasing).
 #include "supervisor/placement.h"
 
 #include "lib/fmt.h"
@@ -135,9 +135,9 @@ static bool is_trusted(const struct placement *a, const struct placement *b) {
     return a == b || (domain != 0 && domain == b->config->scheduling.domain);
 }
 
-// Permil of `cpu` that are reserved already, as `placement` has to see it: what VMs that it does not
-// trust have on the other hardware threads of the core counts as well, since the core runs only one
-// of both at a time.
+// Permil of `cpu` that are reserved already, as `placement` has to see it: what VMs that it does
+// not trust have on the other hardware threads of the core counts as well, since the core runs only
+// one of both at a time.
 static uint32_t reserved_permil(const struct placement *placement, uint32_t cpu) {
     struct cpuset core = core_of(cpu);
     uint32_t own = 0;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which CPUs of the host the vCPUs of a VM get: the choice for dedicated and real-time VMs, and the
-// test that lets them in or not. The kernel does what was reserved and checks it once more; the policy
-// stands here.
+// test that lets them in or not. The kernel does what was reserved and checks it once more; the
+// policy stands here.
 //
 //   placement_open       once: reads the machine's CPUs and cores
 //   placement_take       reserves; again for what has already reserved: nothing
 //   placement_release
 //
-// Invariants. A dedicated CPU has no other reservation, and neither have the other hardware threads of
-// its core, which are reserved with it. Real-time reservations of a CPU, and of a core on which VMs meet
-// that do not trust each other, are at most MANIFEST_SHARE_MAX together. At least one CPU is dedicated to
-// nobody, and each shared VM may run on one of those.
+// Invariants. A dedicated CPU has no other reservation, and neither have the other hardware threads
+// of its core, which are reserved with it. Real-time reservations of a CPU, and of a core on which
+// VMs meet that do not trust each other, are at most MANIFEST_SHARE_MAX together. At least one CPU
+// is dedicated to nobody, and each shared VM may run on one of those.
 #pragma once
 
 #include "supervisor/cpuset.h"

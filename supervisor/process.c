@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making processes. Memory that has to be filled is mapped into the supervisor's window for as long as it
-// takes to fill it, never longer: at most one such mapping exists.
+// Making processes. Memory that has to be filled is mapped into the supervisor's window for as long
+// as it takes to fill it, never longer: at most one such mapping exists.
 #include "supervisor/process.h"
 
 #include "lib/elf.h"

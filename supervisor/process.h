@@ -7,8 +7,8 @@
 //   process_put                          a filled page or more for it, read-only
 //   process_start                        its first thread
 //
-// The supervisor's own address space: its image at 4 MiB, and from PROCESS_OWN_BASE on what is listed
-// here, each thing at a fixed place, so that nothing needs to keep track of addresses.
+// The supervisor's own address space: its image at 4 MiB, and from PROCESS_OWN_BASE on what is
+// listed here, each thing at a fixed place, so that nothing needs to keep track of addresses.
 #pragma once
 
 #include "include/abi.h"
@@ -26,8 +26,8 @@
 #define PROCESS_WINDOW_MAX   0x02000000u
 #define PROCESS_FILE_MAX     0x04000000u
 
-// Of a process made here: the first thread's stack, below an ELF image linked at 4 MiB. What lies below
-// the stack stays unmapped.
+// Of a process made here: the first thread's stack, below an ELF image linked at 4 MiB. What lies
+// below the stack stays unmapped.
 #define PROCESS_STACK_TOP  0x3f0000ULL
 #define PROCESS_STACK_SIZE 0x8000ULL
 
@@ -46,15 +46,15 @@ void process_unmap_own(const void *mapping, uint64_t size);
 // Zeroed pages charged to the supervisor's quota, mapped until the machine ends. NULL: none left.
 void *process_allocate(uint64_t size);
 
-// Makes a process charged to `quota`, scheduled in `group`, with the segments of `module` and a stack; `mask` is signalled on the
-// supervisor's event when it ends. Segments that are only read are mapped out of the module itself, so
-// that all processes share them. Returns NULL, or what went wrong, with process->handle to be closed
-// unless 0.
+// Makes a process charged to `quota`, scheduled in `group`, with the segments of `module` and a
+// stack; `mask` is signalled on the supervisor's event when it ends. Segments that are only read
+// are mapped out of the module itself, so that all processes share them. Returns NULL, or what went
+// wrong, with process->handle to be closed unless 0.
 const char *process_create(struct process *process, uint32_t quota, uint64_t mask, uint32_t group,
                            const struct abi_start_module *module);
 
-// Maps a read-only copy of data[0, size) at `address` of the process, charged to `quota`. Returns the
-// result of the system call that failed, or 0.
+// Maps a read-only copy of data[0, size) at `address` of the process, charged to `quota`. Returns
+// the result of the system call that failed, or 0.
 int64_t process_put(const struct process *process, uint32_t quota, uint64_t address,
                     const void *data, uint64_t size);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The restart policy. A reset is what a guest does to boot again, and no failure; but one that comes at once
-// would be a loop at full speed, so it is treated as one.
+// The restart policy. A reset is what a guest does to boot again, and no failure; but one that
+// comes at once would be a loop at full speed, so it is treated as one.
 #include "supervisor/restart.h"
 
 static uint64_t next_delay(const struct vm_config *config, uint32_t count) {

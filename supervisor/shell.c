@@ -26,7 +26,8 @@
 static char typed[TYPED_MAX + 1];
 static size_t typed_length;
 
-// A terminal's answer to a VM that had it before, or a key without a letter, is no typing (ECMA-48, 5.3 and 5.6).
+// A terminal's answer to a VM that had it before, or a key without a letter, is no typing (ECMA-48,
+// 5.3 and 5.6).
 static enum { PLAIN = 0, ESCAPE, SEQUENCE, STRING, STRING_ESCAPE } answer;
 
 // ---- commands -----------------------------------------------------------------------------------
@@ -302,7 +303,8 @@ static void erase(size_t count) {
     }
 }
 
-// True: the byte belongs to a control sequence or a string of a terminal's. Ctrl-U and CAN end one that never ends.
+// True: the byte belongs to a control sequence or a string of a terminal's. Ctrl-U and CAN end one
+// that never ends.
 static bool is_answer(uint8_t byte) {
     static const char strings[] = {'P', ']', 'X', '^', '_'}; // DCS, OSC, SOS, PM, APC
     if (byte == KEY_ESCAPE) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The figures. What a VM holds is charged to its own quota, which lies inside the supervisor's: taken as
-// a whole when it was carved (partition.cost), used bit by bit.
+// The figures. What a VM holds is charged to its own quota, which lies inside the supervisor's:
+// taken as a whole when it was carved (partition.cost), used bit by bit.
 #include "supervisor/stat.h"
 
 #include "supervisor/audit.h"

@@ -2,8 +2,8 @@
 // The figures that the benchmarks read: lines "stat NAME VALUE" at the end of a batch run.
 //
 //   memory_kernel    bytes the kernel itself holds
-//   memory_overhead  bytes the hypervisor holds while VMs run, at most: kernel, supervisor and VMMs, without
-//                    the guests' RAM and without the boot modules
+//   memory_overhead  bytes the hypervisor holds while VMs run, at most: kernel, supervisor and
+//                    VMMs, without the guests' RAM and without the boot modules
 //   boot_to_guest    TSC ticks from the kernel's entry to the first guest instruction
 //   vm_exits         of all VMs since boot
 //   audits, audit_errors   with the word "audit=on" on the host's command line: audit.h

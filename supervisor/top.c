@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The accounting tables. What was printed last is kept for each VM and CPU, in memory that is taken when
-// the first table is asked for.
+// The accounting tables. What was printed last is kept for each VM and CPU, in memory that is taken
+// when the first table is asked for.
 #include "supervisor/top.h"
 
 #include "lib/fmt.h"
@@ -71,7 +71,8 @@ static uint32_t most(const struct abi_usage *usage) {
 
 // ---- VMs ----------------------------------------------------------------------------------------
 
-// What the VM used since `mark`, in `usage`, and in how many ticks. The mark is moved to now with `moves`.
+// What the VM used since `mark`, in `usage`, and in how many ticks. The mark is moved to now with
+// `moves`.
 static uint64_t take_usage(const struct vm *vm, struct abi_usage *usage, bool moves) {
     static struct abi_usage now;
     struct vm_mark *mark = &vm_marks[vm->index];

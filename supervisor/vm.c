@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VMs' lives. vm_service is the whole protocol with a VMM: is the process still there, what has it
-// reported, what has its guest printed. The process is looked at first, so that a VMM found gone can
-// have sent nothing after what is then read.
+// The VMs' lives. vm_service is the whole protocol with a VMM: is the process still there, what has
+// it reported, what has its guest printed. The process is looked at first, so that a VMM found gone
+// can have sent nothing after what is then read.
 //
-// Nothing that a VMM writes is trusted: its texts go through line_sanitize where they enter (set_end, and the diary),
-// its ring indices through lib/ring, its message types through one switch.
+// Nothing that a VMM writes is trusted: its texts go through line_sanitize where they enter
+// (set_end, and the diary), its ring indices through lib/ring, its message types through one
+// switch.
 #include "supervisor/vm.h"
 
 #include "lib/fmt.h"
@@ -175,8 +176,8 @@ static void end_life(struct vm *vm) {
     }
 }
 
-// Ends the VM's life in the table once the kernel has taken everything of it apart, which its quota's event tells, or did
-// not in time.
+// Ends the VM's life in the table once the kernel has taken everything of it apart, which its
+// quota's event tells, or did not in time.
 static void settle(struct vm *vm) {
     uint64_t left = partition_left(&vm->partition);
     if (left != 0 && machine_tsc() < vm->deadline) {
@@ -301,8 +302,8 @@ static void take_report(struct vm *vm, struct vmm_message *message) {
     }
 }
 
-// Those that the console had no room for: each round serves them again. Who wakes us often would otherwise take
-// all the room that comes, and the kernel would never be so empty that it signals.
+// Those that the console had no room for: each round serves them again. Who wakes us often would
+// otherwise take all the room that comes, and the kernel would never be so empty that it signals.
 static uint64_t waiting;
 
 // Those that have had what their rates allow, or their share of a round.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The life of the VMs. All of them stand in one table, in the manifest's order; a VM keeps its place when it
-// has ended, and can be started again.
+// The life of the VMs. All of them stand in one table, in the manifest's order; a VM keeps its
+// place when it has ended, and can be started again.
 //
 //   vm_open         the table, once
 //   vm_autostart    starts those that the manifest says, in its order
@@ -9,8 +9,8 @@
 //   vm_check_deadlines, vm_next_deadline    of VMs that were asked to end, or are settling
 //
 // State: STOPPED or ENDED -> RUNNING (vm_start) -> SETTLING (its process is gone, its last output
-// printed) -> all of its memory is back, and its end told: ENDED, or WAITING when the restart policy
-// starts it again -> RUNNING.
+// printed) -> all of its memory is back, and its end told: ENDED, or WAITING when the restart
+// policy starts it again -> RUNNING.
 #pragma once
 
 #include "include/vmm.h"
@@ -87,7 +87,8 @@ uint32_t vm_input(struct vm *vm, const uint8_t *bytes, uint32_t count);
 // False: it is not running, or does not take messages right now.
 bool vm_press_power_button(struct vm *vm);
 
-// Asks its VMM to end it; when that does not happen within seconds, or when asked again, ends the VMM.
+// Asks its VMM to end it; when that does not happen within seconds, or when asked again, ends the
+// VMM.
 void vm_end(struct vm *vm);
 
 uint64_t vm_next_deadline(void); // ABI_FOREVER: none

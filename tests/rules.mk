@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Fuzz targets: each tests/fuzz/NAME_fuzz.c with FUZZ_PARTS_NAME makes build/tests/fuzz-NAME. Included by the Makefile.
+# Fuzz targets: each tests/fuzz/NAME_fuzz.c with FUZZ_PARTS_NAME makes build/tests/fuzz-NAME.
+# Included by the Makefile.
 
 FUZZ_PARTS_acpi   := $(wildcard boot/boot_acpi*.c)
 FUZZ_PARTS_decode := vmm/decode.c vmm/decode_table.c

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mainboard: creates the devices in the order of their wiring (interrupt controllers, wires, the
-// rest), puts them on the bus, and treats them as one thing for time, reset, save and restore.
+// The mainboard: creates the devices in the order of their wiring (interrupt controllers, wires,
+// the rest), puts them on the bus, and treats them as one thing for time, reset, save and restore.
 #include "board.h"
 
 #include "../lib/string.h"
 #include "pc.h"
 
-// --- what devices ask of the machine -----------------------------------------------------------------
+// --- what devices ask of the machine -------------------------------------------------------------
 
 static void board_event(struct board *board, enum board_event event, uint32_t code) {
     board->config.event(board->config.opaque, event, code);
@@ -24,7 +24,7 @@ static void on_debug_exit(void *opaque, uint32_t code) {
     board_event(opaque, BOARD_DEBUG_EXIT, code);
 }
 
-// --- setup -------------------------------------------------------------------------------------------
+// --- setup ---------------------------------------------------------------------------------------
 
 static void controllers_init(struct board *board) {
     const struct board_config *config = &board->config;
@@ -86,7 +86,7 @@ void board_init(struct board *board, const struct board_config *config) {
     devices_attach(board);
 }
 
-// --- all devices as one ------------------------------------------------------------------------------
+// --- all devices as one --------------------------------------------------------------------------
 
 void board_reset(struct board *board) {
     for (uint32_t i = BOARD_DEVICES; i-- > 0;) // those who drive lines before those who listen

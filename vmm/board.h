@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mainboard: every platform device of the virtual PC, wired up. The VMM sets it up with one call,
-// feeds it port and memory accesses through `bus`, and asks it for the next deadline.
+// The mainboard: every platform device of the virtual PC, wired up. The VMM sets it up with one
+// call, feeds it port and memory accesses through `bus`, and asks it for the next deadline.
 //
 // Setup: board_init(). Then bus_port_*(&board.bus), bus_mmio_*(&board.bus), board_next_deadline(),
 // board_run(), uart_receive(&board.com1), pic_acknowledge(&board.pic), ioapic_eoi(&board.ioapic),
@@ -69,8 +69,8 @@ uint64_t board_next_deadline(const struct board *board);
 // Serves every device whose deadline is not after `now`.
 void board_run(struct board *board, uint64_t now);
 
-// All devices as one row of records. board_save() writes board_saved_size() bytes. board_restore() stops
-// at the first record that is refused: the VM is then lost, the VMM is not.
+// All devices as one row of records. board_save() writes board_saved_size() bytes. board_restore()
+// stops at the first record that is refused: the VM is then lost, the VMM is not.
 size_t board_saved_size(const struct board *board);
 void board_save(const struct board *board, void *buffer);
 enum device_error board_restore(struct board *board, const void *buffer, size_t size);

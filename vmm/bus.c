@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bus: see bus.h for the rules. A port below BUS_FAST_PORTS is found through `port_slot`, anything
-// else by binary search. Only registration changes the tables.
+// The bus: see bus.h for the rules. A port below BUS_FAST_PORTS is found through `port_slot`,
+// anything else by binary search. Only registration changes the tables.
 #include "bus.h"
 
 #include <assert.h>
@@ -16,7 +16,7 @@ void bus_init(struct bus *bus) {
     memset(bus, 0, sizeof(*bus));
 }
 
-// --- tables ------------------------------------------------------------------------------------------
+// --- tables --------------------------------------------------------------------------------------
 
 // Index of the first range that ends at or after `address`.
 static uint32_t table_position(const struct bus_range *table, uint32_t count, uint64_t address) {
@@ -75,7 +75,7 @@ static void port_slots_rebuild(struct bus *bus) {
             bus->port_slot[port] = (uint8_t)(i + 1);
 }
 
-// --- registration ------------------------------------------------------------------------------------
+// --- registration --------------------------------------------------------------------------------
 
 enum bus_error bus_add_ports(struct bus *bus, uint16_t base, uint32_t count, struct device *device,
                              uint16_t first_offset, uint8_t width) {
@@ -124,7 +124,7 @@ bool bus_remove_mmio(struct bus *bus, uint64_t base, const struct device *device
     return table_remove(bus->mmio, &bus->mmio_count, base, device);
 }
 
-// --- accesses ----------------------------------------------------------------------------------------
+// --- accesses ------------------------------------------------------------------------------------
 
 static inline const struct bus_range *port_find(const struct bus *bus, uint16_t port) {
     if (port < BUS_FAST_PORTS) {

@@ -4,13 +4,14 @@
 // Setup: bus_init(), then bus_add_ports() and bus_add_mmio() for each range. Ranges may come and go
 // later (PCI BARs). Accesses: bus_port_*() and bus_mmio_*(), any value, any size named below.
 //
-// Rules, those of an ISA bus: an access that lies in one range and is no wider than the range's width
-// reaches the device whole; every other access is cut in halves until its parts do. A byte that nobody
-// claims reads as all ones, and a write to it is lost. Ports wrap at 0xffff, addresses at 2^64.
+// Rules, those of an ISA bus: an access that lies in one range and is no wider than the range's
+// width reaches the device whole; every other access is cut in halves until its parts do. A byte
+// that nobody claims reads as all ones, and a write to it is lost. Ports wrap at 0xffff, addresses
+// at 2^64.
 //
 // Invariants: both tables are sorted by base, without overlap. `port_slot` maps each port below
-// BUS_FAST_PORTS to its range (index + 1, 0: nobody's), so that the ports of the ISA devices, the only
-// ones with heavy traffic, cost one load; all others are searched for.
+// BUS_FAST_PORTS to its range (index + 1, 0: nobody's), so that the ports of the ISA devices, the
+// only ones with heavy traffic, cost one load; all others are searched for.
 #pragma once
 
 #include "device.h"
@@ -66,5 +67,6 @@ void bus_mmio_write(struct bus *bus, uint64_t address, uint8_t size, uint64_t va
 // Does somebody claim this byte? (For a VMM that reports accesses to nothing.)
 bool bus_port_is_claimed(const struct bus *bus, uint16_t port);
 bool bus_mmio_is_claimed(const struct bus *bus, uint64_t address);
-// Is none of these bytes claimed? `size` is at least 1, and `address` + `size` - 1 at most UINT64_MAX.
+// Is none of these bytes claimed? `size` is at least 1, and `address` + `size` - 1 at most
+// UINT64_MAX.
 bool bus_mmio_is_free(const struct bus *bus, uint64_t address, uint64_t size);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dates to seconds and back: calendar_from_seconds(), calendar_to_seconds(). Years are counted from March
-// on, so that the leap day is the last of its year, in eras of 400 years of 146097 days.
+// Dates to seconds and back: calendar_from_seconds(), calendar_to_seconds(). Years are counted from
+// March on, so that the leap day is the last of its year, in eras of 400 years of 146097 days.
 #include "calendar.h"
 
 #define DAYS_PER_ERA      146097

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dates of the proleptic Gregorian calendar to seconds since 1970 and back, for the years 0 to 9999.
+// Dates of the proleptic Gregorian calendar to seconds since 1970 and back, for the years 0 to
+// 9999.
 #pragma once
 
 #include <stdbool.h>
@@ -18,8 +19,8 @@ struct calendar_date {
 // `seconds` outside the range above is taken as its nearest end.
 struct calendar_date calendar_from_seconds(int64_t seconds);
 
-// Fields need not be in range (a 31st of February is the 3rd of March); the result is brought into the
-// range above.
+// Fields need not be in range (a 31st of February is the 3rd of March); the result is brought into
+// the range above.
 int64_t calendar_to_seconds(const struct calendar_date *date);
 
 // 28 to 31; `month` is from 1 to 12.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VM's own monotonic clock in nanoseconds (device.h, "Time"), computed from the TSC. No division
-// after clock_init.
+// The VM's own monotonic clock in nanoseconds (device.h, "Time"), computed from the TSC. No
+// division after clock_init.
 #pragma once
 
 #include <stdint.h>
@@ -21,8 +21,8 @@ void clock_init(struct clock *clock, uint64_t tsc_hz, uint64_t tsc, uint64_t ns)
 // What the clock shows at a TSC value not before tsc_base.
 uint64_t clock_ns(const struct clock *clock, uint64_t tsc);
 
-// The TSC value at which the clock will show `ns`, seen from TSC value `tsc`: `tsc` itself when it shows as
-// much already, UINT64_MAX for what is years away. May be early by a nanosecond a second.
+// The TSC value at which the clock will show `ns`, seen from TSC value `tsc`: `tsc` itself when it
+// shows as much already, UINT64_MAX for what is years away. May be early by a nanosecond a second.
 uint64_t clock_tsc(const struct clock *clock, uint64_t tsc, uint64_t ns);
 
 // How many nanoseconds the ticks of a counter are that runs at `hz`.

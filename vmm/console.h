@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VM's serial console: from COM1 to the supervisor's ring and back. Nothing that the guest says is
-// lost: what the ring can not take waits in a backlog, and whoever put it there waits for the ring
-// (process.c). Pure; who is to be told what, the caller learns from the results.
+// The VM's serial console: from COM1 to the supervisor's ring and back. Nothing that the guest says
+// is lost: what the ring can not take waits in a backlog, and whoever put it there waits for the
+// ring (process.c). Pure; who is to be told what, the caller learns from the results.
 //
 // Locks: all under the machine's lock.
 #pragma once

@@ -2,10 +2,10 @@
 // The CPUID policy; the interface is told in cpuid.h. The bits that a guest may see
 // are named in cpuid_bits.h; here stands what is computed rather than masked, then the rules.
 //
-// Not named, so hidden: VMX, SMX and SVM (no nesting yet); MONITOR (it would exit); the PMU with its DS and PDCM, PT,
-// RDT, SGX, thermal and power management (the host's); TSX and MPX (dead); PKU, CET, LA57, LAM (the MMIO walker does
-// not model them); XSAVES, XSAVEC (the kernel keeps the standard format only); WAITPKG; CORE_CAPABILITIES and SRBDS_CTRL
-// with their MSRs.
+// Not named, so hidden: VMX, SMX and SVM (no nesting yet); MONITOR (it would exit); the PMU with
+// its DS and PDCM, PT, RDT, SGX, thermal and power management (the host's); TSX and MPX (dead);
+// PKU, CET, LA57, LAM (the MMIO walker does not model them); XSAVES, XSAVEC (the kernel keeps the
+// standard format only); WAITPKG; CORE_CAPABILITIES and SRBDS_CTRL with their MSRs.
 #include "cpuid.h"
 
 #include "cpuid_bits.h"
@@ -142,8 +142,8 @@ static bool finish_xsave_component(const struct cpuid_config *config, struct abi
     return (xcr0(config) >> row->subleaf & 1) != 0;
 }
 
-// The crystal runs at the TSC's own frequency, and so do the local APIC timers (kernel/vlapic.h): exact for
-// every guest. Above what the leaf can say the guest has to measure.
+// The crystal runs at the TSC's own frequency, and so do the local APIC timers (kernel/vlapic.h):
+// exact for every guest. Above what the leaf can say the guest has to measure.
 static bool finish_tsc(const struct cpuid_config *config, struct abi_cpuid *row) {
     if (config->tsc_hz > UINT32_MAX)
         return false;

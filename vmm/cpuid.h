@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What CPUID tells the guest: the host processor's own answer, cut down by a sorted table of rules to
-// what the guest can use without harm to others and without surprise, plus what the kernel emulates. A
-// leaf or bit that no rule names reads 0.
+// What CPUID tells the guest: the host processor's own answer, cut down by a sorted table of rules
+// to what the guest can use without harm to others and without surprise, plus what the kernel
+// emulates. A leaf or bit that no rule names reads 0.
 //
-// cpuid_build makes the table once, before the first vCPU; the kernel answers from it and itself fills
-// in what changes: OSXSAVE, the size of the current XSAVE area, the APIC IDs (abi.h, ABI_VM_CPUID).
+// cpuid_build makes the table once, before the first vCPU; the kernel answers from it and itself
+// fills in what changes: OSXSAVE, the size of the current XSAVE area, the APIC IDs (abi.h,
+// ABI_VM_CPUID).
 //
-// Sources: SDM 2A 3.3 "CPUID—CPU Identification"; AMD APM 3 Appendix E; for leaves from 0x40000000 on
-// Linux, Documentation/virt/kvm/x86/cpuid.rst.
+// Sources: SDM 2A 3.3 "CPUID—CPU Identification"; AMD APM 3 Appendix E; for leaves from 0x40000000
+// on Linux, Documentation/virt/kvm/x86/cpuid.rst.
 #pragma once
 
 #include <stdbool.h>
@@ -33,7 +34,8 @@ struct cpuid_rule {
     struct {
         uint32_t eax, ebx, ecx, edx;
     } mask; // bits of the host's answer that pass
-    // Completes the row, which holds the masked answer. NULL: complete. False: the guest has no such row.
+    // Completes the row, which holds the masked answer. NULL: complete. False: the guest has no
+    // such row.
     bool (*finish)(const struct cpuid_config *config, struct abi_cpuid *row);
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// CPUID by name: the feature bits that a guest may see and the fields that the policy computes. Read by
-// cpuid.c alone. For a leaf and register, _PASS is what passes from the host, _EMULATED what is there
-// always, _NEED_AVX and _AVX512 what goes with the guest's XCR0.
+// CPUID by name: the feature bits that a guest may see and the fields that the policy computes.
+// Read by cpuid.c alone. For a leaf and register, _PASS is what passes from the host, _EMULATED
+// what is there always, _NEED_AVX and _AVX512 what goes with the guest's XCR0.
 #pragma once
 
 #define B(n) (1u << (n))

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a device model is. One device, one file; each is a plain struct that embeds `struct device`
-// first. Models are pure: they reach the rest of the virtual PC only through the callbacks below, so
-// that the same code runs in the VMM (ring 3) and in the unit tests on the host.
+// first. Models are pure: they reach the rest of the virtual PC only through the callbacks below,
+// so that the same code runs in the VMM (ring 3) and in the unit tests on the host.
 //
 // Life: MODEL_init() fills the struct (the caller owns it; nothing is allocated), leaves it in its
 // power-on state and calls no callback. Then accesses, run() and the model's own functions in any
 // order. reset() may be called at any time.
 //
-// Callbacks (interrupt lines, deadline_changed, and what a model's own header names) are called in the
-// middle of a model's function. They may call other models, but not the one that called them; so a
-// request to reset or power off the VM is noted by the callback and carried out after the call.
+// Callbacks (interrupt lines, deadline_changed, and what a model's own header names) are called in
+// the middle of a model's function. They may call other models, but not the one that called them;
+// so a request to reset or power off the VM is noted by the callback and carried out after the
+// call.
 //
 // Locks: none in here. The VMM holds its one device lock around every call of a device function.
 //
-// Time: nanoseconds of the VM's own monotonic clock (0 at its creation; it stands still while the VM
-// is paused and continues after a restore), so nothing in a saved record depends on a host's clock.
-// It never runs backwards; a model that is shown an earlier time does nothing worse than stand still.
+// Time: nanoseconds of the VM's own monotonic clock (0 at its creation; it stands still while the
+// VM is paused and continues after a restore), so nothing in a saved record depends on a host's
+// clock. It never runs backwards; a model that is shown an earlier time does nothing worse than
+// stand still.
 #pragma once
 
 #include <stdbool.h>
@@ -26,9 +28,9 @@
 
 struct device;
 
-// An interrupt line from a device to whatever listens: `set` is called at each change of level only,
-// with true for "asserted" (volts and polarity are nobody's business here). `set` NULL: not connected.
-// `is_heard`: whether some interrupt controller takes it at present; NULL: always.
+// An interrupt line from a device to whatever listens: `set` is called at each change of level
+// only, with true for "asserted" (volts and polarity are nobody's business here). `set` NULL: not
+// connected. `is_heard`: whether some interrupt controller takes it at present; NULL: always.
 struct irq_line {
     void (*set)(void *opaque, uint32_t number, bool level);
     bool (*is_heard)(void *opaque, uint32_t number);
@@ -41,8 +43,8 @@ struct device_host {
     void *opaque;
     uint64_t (*now_ns)(void *opaque);
     // Told last thing in a call in which the device's next deadline may have become an earlier one:
-    // ops->deadline already gives the new one. By a device without deadlines: some other device's, since a
-    // line of it is heard again. May be NULL.
+    // ops->deadline already gives the new one. By a device without deadlines: some other device's,
+    // since a line of it is heard again. May be NULL.
     void (*deadline_changed)(void *opaque, struct device *device);
 };
 
@@ -69,10 +71,10 @@ struct device_ops {
     // Power-on or reset state. Outputs (interrupt lines) go to their idle level through their
     // callbacks; inputs keep the level that others drive.
     void (*reset)(struct device *device);
-    // Port I/O. `offset` counts from the range's base (plus the range's own first offset, see bus.h);
-    // `size` is 1, 2 or 4, no more than the range's width, and the access lies within the range. A read
-    // returns zero-extended; what no register answers reads as all ones. `value` may carry garbage
-    // above `size`. NULL: the device has no ports.
+    // Port I/O. `offset` counts from the range's base (plus the range's own first offset, see
+    // bus.h); `size` is 1, 2 or 4, no more than the range's width, and the access lies within the
+    // range. A read returns zero-extended; what no register answers reads as all ones. `value` may
+    // carry garbage above `size`. NULL: the device has no ports.
     uint32_t (*port_read)(struct device *device, uint16_t offset, uint8_t size);
     void (*port_write)(struct device *device, uint16_t offset, uint8_t size, uint32_t value);
     // Memory-mapped I/O: the same with a `size` of 1, 2, 4 or 8. NULL: the device has none.
@@ -83,10 +85,10 @@ struct device_ops {
     uint64_t (*deadline)(const struct device *device);
     void (*run)(struct device *device, uint64_t now);
     // Save writes exactly record_size bytes; restore checks everything before it changes anything.
-    // Neither calls a callback: who listens to a line saves the level he sees himself, and the VMM asks
-    // all deadlines again after a restore. Configuration (lines, callbacks, identity) is not saved: a
-    // record is restored into a device that was set up by the same MODEL_init() arguments. The VM's
-    // clock must be set before: a record with times that have not come yet is refused.
+    // Neither calls a callback: who listens to a line saves the level he sees himself, and the VMM
+    // asks all deadlines again after a restore. Configuration (lines, callbacks, identity) is not
+    // saved: a record is restored into a device that was set up by the same MODEL_init() arguments.
+    // The VM's clock must be set before: a record with times that have not come yet is refused.
     void (*save)(const struct device *device, void *record);
     enum device_error (*restore)(struct device *device, const void *record, uint32_t version,
                                  uint32_t size);
@@ -97,7 +99,7 @@ struct device {
     const struct device_host *host;
 };
 
-// --- for models --------------------------------------------------------------------------------------
+// --- for models ----------------------------------------------------------------------------------
 
 static inline uint64_t device_now(const struct device *device) {
     return device->host->now_ns(device->host->opaque);
@@ -125,7 +127,7 @@ static inline enum device_error device_check_record(const struct device *device,
     return size == device->ops->record_size ? DEVICE_OK : DEVICE_RECORD_SIZE;
 }
 
-// --- for the VMM -------------------------------------------------------------------------------------
+// --- for the VMM ---------------------------------------------------------------------------------
 
 // Bytes that device_save() writes: head and record.
 size_t device_saved_size(const struct device *device);
@@ -133,7 +135,7 @@ size_t device_saved_size(const struct device *device);
 // Writes head and record to `buffer` (any alignment, device_saved_size() bytes).
 void device_save(const struct device *device, void *buffer);
 
-// Restores the device from the record at the start of `buffer`, of which `available` bytes are there;
-// `*used` is the record's length with its head. On any error the device is unchanged.
+// Restores the device from the record at the start of `buffer`, of which `available` bytes are
+// there; `*used` is the record's length with its head. On any error the device is unchanged.
 enum device_error device_restore(struct device *device, const void *buffer, size_t available,
                                  size_t *used);

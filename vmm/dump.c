@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The crash dump; the interface is told in dump.h. All comes from the kernel's copy of the state, since
-// the vCPU's page holds only part of it.
+// The crash dump; the interface is told in dump.h. All comes from the kernel's copy of the state,
+// since the vCPU's page holds only part of it.
 #include "dump.h"
 
 #include "lib/fmt.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hypercalls in the form of KVM's, since CPUID says that this is KVM: the number in RAX, arguments in RBX and RCX, the
-// answer in RAX; outside 64-bit code the lower halves. None of the features that CPUID names (cpuid_bits.h) needs one. Served are
-// those that KVM serves without a feature's bit. Linux, Documentation/virt/kvm/x86/hypercalls.rst.
+// Hypercalls in the form of KVM's, since CPUID says that this is KVM: the number in RAX, arguments
+// in RBX and RCX, the answer in RAX; outside 64-bit code the lower halves. None of the features
+// that CPUID names (cpuid_bits.h) needs one. Served are those that KVM serves without a feature's
+// bit. Linux, Documentation/virt/kvm/x86/hypercalls.rst.
 #include "emulate.h"
 #include "lib/string.h"
 #include "lib/syscall.h"

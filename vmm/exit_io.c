@@ -9,13 +9,14 @@
 #define RSI 6
 #define RDI 7
 
-// Elements of a repeated string in one go; then the guest is entered again, so that interrupts get in.
+// Elements of a repeated string in one go; then the guest is entered again, so that interrupts get
+// in.
 #define STRING_ELEMENTS 1024u
 
 #define SEGMENT_ES 0u
 
-// SDM 1 3.4.1.1 "General-Purpose Registers in 64-Bit Mode": 32-bit results clear the upper half, others leave
-// it.
+// SDM 1 3.4.1.1 "General-Purpose Registers in 64-Bit Mode": 32-bit results clear the upper half,
+// others leave it.
 static uint64_t merge(uint64_t old, uint32_t value, uint8_t size) {
     if (size == 1)
         return (old & ~0xffULL) | (value & 0xff);
@@ -24,7 +25,7 @@ static uint64_t merge(uint64_t old, uint32_t value, uint8_t size) {
     return value;
 }
 
-// ---- strings ----------------------------------------------------------------------------------------
+// ---- strings ------------------------------------------------------------------------------------
 
 struct string {
     const struct vcpu_exit_io *io;
@@ -103,7 +104,7 @@ static enum exit_action exit_io_string(struct vcpu *vcpu) {
     return is_over ? EXIT_ADVANCE : EXIT_RESUME;
 }
 
-// ---- IN and OUT -------------------------------------------------------------------------------------
+// ---- IN and OUT ---------------------------------------------------------------------------------
 
 enum exit_action exit_io(struct vcpu *vcpu) {
     struct vcpu_page *page = vcpu->page;

@@ -98,7 +98,7 @@ void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_c
     };
 }
 
-// ---- what is not carried out here -----------------------------------------------------------------
+// ---- what is not carried out here ---------------------------------------------------------------
 
 // Whether a PC has nothing on the whole page of an address.
 static bool is_nothing(struct vcpu *vcpu, uint64_t gpa) {

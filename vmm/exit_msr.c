@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// RDMSR and WRMSR of what the kernel does not know: the policy of msr.c, and the paravirtual wall clock.
+// RDMSR and WRMSR of what the kernel does not know: the policy of msr.c, and the paravirtual wall
+// clock.
 #include "emulate.h"
 #include "lib/syscall.h"
 #include "run.h"
 
 #define NS_PER_SECOND 1000000000ULL
 
-// Linux, Documentation/virt/kvm/x86/msr.rst, MSR_KVM_WALL_CLOCK_NEW: the date when the guest's paravirtual
-// clock (kernel/pvtime.h) showed 0.
+// Linux, Documentation/virt/kvm/x86/msr.rst, MSR_KVM_WALL_CLOCK_NEW: the date when the guest's
+// paravirtual clock (kernel/pvtime.h) showed 0.
 struct wall_clock {
     uint32_t version; // odd while it is being written
     uint32_t seconds;
     uint32_t nanoseconds;
 };
 
-// Both parts of a vCPU's pair are of one moment: the guest's TSC, and the VM's clock, which has counted since the
-// host's TSC was 0.
+// Both parts of a vCPU's pair are of one moment: the guest's TSC, and the VM's clock, which has
+// counted since the host's TSC was 0.
 uint64_t run_date_ns(const struct vmm *vmm, const struct vcpu_registers *registers) {
     const struct vmm_start *start = vmm->start;
     return start->utc_seconds * NS_PER_SECOND + clock_ticks_ns(registers->tsc_clock, vmm->tsc_hz) -

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 82093AA: inputs and delivery first, then the two memory-mapped registers through which a guest
-// reaches all others, then save and restore.
+// The 82093AA: inputs and delivery first, then the two memory-mapped registers through which a
+// guest reaches all others, then save and restore.
 #include "ioapic.h"
 
 #include <assert.h>
@@ -47,7 +47,7 @@ enum {
 #define RTE_DEST_SHIFT     56
 #define RTE_WRITABLE       0xff0000000001afffULL // all but delivery status and remote IRR
 
-// --- delivery ----------------------------------------------------------------------------------------
+// --- delivery ------------------------------------------------------------------------------------
 
 static uint32_t rte_delivery(uint64_t rte) {
     return (rte >> RTE_DELIVERY_SHIFT) & 7;
@@ -126,7 +126,7 @@ bool ioapic_handles_vector(const struct ioapic *ioapic, uint8_t vector) {
     return false;
 }
 
-// --- registers ---------------------------------------------------------------------------------------
+// --- registers -----------------------------------------------------------------------------------
 
 static uint32_t register_read(const struct ioapic *ioapic) {
     uint8_t index = ioapic->select;
@@ -192,7 +192,7 @@ static void ioapic_write(struct device *device, uint64_t offset, uint8_t size, u
         register_write(ioapic, (uint32_t)value);
 }
 
-// --- reset, save, restore ----------------------------------------------------------------------------
+// --- reset, save, restore ------------------------------------------------------------------------
 
 static void registers_reset(struct ioapic *ioapic) {
     ioapic->id = 0;

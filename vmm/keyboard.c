@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The i8042 without a keyboard: the output buffer and its interrupt, commands, data, port 0x92, save and
-// restore. Line A20 and the reset line are the output port's bits 1 and 0.
+// The i8042 without a keyboard: the output buffer and its interrupt, commands, data, port 0x92,
+// save and restore. Line A20 and the reset line are the output port's bits 1 and 0.
 #include "keyboard.h"
 
 #include <assert.h>
@@ -62,7 +62,7 @@ static void reset_machine(struct keyboard *keyboard) {
     keyboard->backend.reset(keyboard->backend.opaque);
 }
 
-// --- the output buffer -------------------------------------------------------------------------------
+// --- the output buffer ---------------------------------------------------------------------------
 
 static bool irq_wanted(const struct keyboard *keyboard) {
     return (keyboard->command_byte & CONFIG_INTERRUPT) &&
@@ -91,7 +91,7 @@ static uint8_t take(struct keyboard *keyboard) {
     return keyboard->output;
 }
 
-// --- registers ---------------------------------------------------------------------------------------
+// --- registers -----------------------------------------------------------------------------------
 
 static void command_answer(struct keyboard *keyboard, uint8_t command) {
     switch (command) {
@@ -215,7 +215,7 @@ static void keyboard_write(struct device *device, uint16_t offset, uint8_t size,
     irq_update(keyboard);
 }
 
-// --- reset, save, restore ----------------------------------------------------------------------------
+// --- reset, save, restore ------------------------------------------------------------------------
 
 static void registers_reset(struct keyboard *keyboard) {
     keyboard->command_byte = CONFIG_RESET;

@@ -2,14 +2,14 @@
 // The i8042 keyboard controller with nothing plugged in, and system control port A (0x92).
 //
 // There for guests that reset the machine through it (command 0xfe, output port bit 0, or port 0x92
-// bit 0), that poll its status before they do other things, or that probe for a keyboard: the self-test
-// passes, and a byte for the keyboard is answered with "resend" and the time-out flag, at once, so a
-// probe ends in microseconds. Line A20 is always open.
+// bit 0), that poll its status before they do other things, or that probe for a keyboard: the
+// self-test passes, and a byte for the keyboard is answered with "resend" and the time-out flag, at
+// once, so a probe ends in microseconds. Line A20 is always open.
 //
-// Setup: keyboard_init(), keyboard_attach() (ports 0x60, 0x64, 0x92).
-// Source: "PS/2 Hardware Interface Technical Reference: Keyboard and Auxiliary Device Controller" (IBM,
-// 1990); port 0x92: "PS/2 Hardware Interface Technical Reference: System Control Ports".
-// Invariants: at most one byte waits for the guest; `irq_level` = interrupts on and a byte waits.
+// Setup: keyboard_init(), keyboard_attach() (ports 0x60, 0x64, 0x92). Source: "PS/2 Hardware
+// Interface Technical Reference: Keyboard and Auxiliary Device Controller" (IBM, 1990); port 0x92:
+// "PS/2 Hardware Interface Technical Reference: System Control Ports". Invariants: at most one byte
+// waits for the guest; `irq_level` = interrupts on and a byte waits.
 #pragma once
 
 #include "bus.h"

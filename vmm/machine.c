@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The virtual PC as one value; the interface is told in machine.h. First the callbacks that the board
-// gets, then power-on, then save and restore.
+// The virtual PC as one value; the interface is told in machine.h. First the callbacks that the
+// board gets, then power-on, then save and restore.
 #include "machine.h"
 
 #include "clock.h"
 #include "firmware/firmware.h"
 #include "lib/string.h"
 
-// ---- between the board and the backend ------------------------------------------------------------
+// ---- between the board and the backend ----------------------------------------------------------
 
 static uint64_t host_now_ns(void *opaque) {
     struct machine *machine = opaque;
@@ -52,7 +52,7 @@ static void board_ended(void *opaque, enum board_event event, uint32_t code) {
     machine->after |= MACHINE_AFTER_END;
 }
 
-// ---- power-on ---------------------------------------------------------------------------------------
+// ---- power-on -----------------------------------------------------------------------------------
 
 void machine_init(struct machine *machine, const struct machine_config *config) {
     memset(machine, 0, sizeof(*machine));
@@ -82,7 +82,7 @@ void machine_init(struct machine *machine, const struct machine_config *config) 
         msr_reset(&machine->msrs[i], machine->arch_capabilities);
 }
 
-// ---- save and restore -------------------------------------------------------------------------------
+// ---- save and restore ---------------------------------------------------------------------------
 
 #define SAVED_MAGIC   0x656e696863614d42ULL // "BMachine", little endian
 #define SAVED_VERSION 1u
@@ -169,7 +169,8 @@ static enum machine_error check_head(const struct machine *machine, const struct
     return MACHINE_OK;
 }
 
-// `clock_ahead`: the VM's clock (struct vcpu_registers) now, less what it was when the machine was saved.
+// `clock_ahead`: the VM's clock (struct vcpu_registers) now, less what it was when the machine was
+// saved.
 static bool restore_vcpu(struct machine *machine, uint32_t index, const uint8_t *from,
                          uint64_t clock_ahead) {
     const struct machine_backend *backend = &machine->backend;
@@ -190,7 +191,8 @@ static bool restore_vcpu(struct machine *machine, uint32_t index, const uint8_t 
                                from + offsetof(struct saved_vcpu, fpu), ABI_XSAVE_SIZE);
 }
 
-// All vCPUs' TSCs go on from where vCPU 0's was read: with one distance, so that they stay together.
+// All vCPUs' TSCs go on from where vCPU 0's was read: with one distance, so that they stay
+// together.
 static bool restore_vcpus(struct machine *machine, const uint8_t *from) {
     const struct machine_backend *backend = &machine->backend;
     struct vcpu_registers now;

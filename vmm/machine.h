@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The virtual PC as one value: RAM, board, and what the VMM holds of each vCPU. It can be built, driven, saved
-// and restored anywhere, the unit tests included; everything outside is reached through struct machine_backend.
+// The virtual PC as one value: RAM, board, and what the VMM holds of each vCPU. It can be built,
+// driven, saved and restored anywhere, the unit tests included; everything outside is reached
+// through struct machine_backend.
 //
 // In call order: machine_init; machine_lock, accesses to `board`, machine_unlock; machine_save,
 // machine_restore.
@@ -32,7 +33,8 @@ struct machine_backend {
     // The VM's clock, and setting it by a restore.
     uint64_t (*now_ns)(void *opaque);
     void (*set_now_ns)(void *opaque, uint64_t ns);
-    // An interrupt message for the local APICs (false: none took it), and the level of the 8259's INTR.
+    // An interrupt message for the local APICs (false: none took it), and the level of the 8259's
+    // INTR.
     bool (*send_message)(void *opaque, uint64_t address, uint32_t data);
     void (*set_extint)(void *opaque, bool level);
     // COM1 sent bytes.
@@ -74,8 +76,8 @@ struct machine {
 // Powers the machine on: RAM is used as it is, devices and MSRs are reset.
 void machine_init(struct machine *machine, const struct machine_config *config);
 
-// Around every use of the devices. machine_unlock returns what is to be done next (enum machine_after
-// bits), which has become the caller's duty.
+// Around every use of the devices. machine_unlock returns what is to be done next (enum
+// machine_after bits), which has become the caller's duty.
 static inline void machine_lock(struct machine *machine) {
     lock_acquire(&machine->lock);
 }
@@ -87,8 +89,8 @@ static inline uint32_t machine_unlock(struct machine *machine) {
     return after;
 }
 
-// The whole machine but its RAM as one value: a head, the devices' records, then each vCPU's. No vCPU
-// may run meanwhile; both take the lock.
+// The whole machine but its RAM as one value: a head, the devices' records, then each vCPU's. No
+// vCPU may run meanwhile; both take the lock.
 enum machine_error {
     MACHINE_OK = 0,
     // Not the saved state of a machine, or cut off, or of a time from MACHINE_NS_MAX on.
@@ -99,12 +101,13 @@ enum machine_error {
     MACHINE_VCPU,    // the kernel refuses a vCPU's state
 };
 
-// A VM's clock never gets there, in 146 years: so deadlines, of which none is further ahead, do not wrap around.
+// A VM's clock never gets there, in 146 years: so deadlines, of which none is further ahead, do not
+// wrap around.
 #define MACHINE_NS_MAX (1ULL << 62)
 
 size_t machine_saved_size(const struct machine *machine);
 // Writes machine_saved_size() bytes. MACHINE_VCPU: the buffer is useless.
 enum machine_error machine_save(struct machine *machine, void *buffer);
-// The machine has the shape of the saved one. Its clock goes on from the saved time. After an error it
-// is lost, but for MACHINE_NOT_SAVED, MACHINE_VERSION and MACHINE_SHAPE, which change nothing.
+// The machine has the shape of the saved one. Its clock goes on from the saved time. After an error
+// it is lost, but for MACHINE_NOT_SAVED, MACHINE_VERSION and MACHINE_SHAPE, which change nothing.
 enum machine_error machine_restore(struct machine *machine, const void *buffer, size_t size);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VMM: one process, one VM. main makes the VM in the order below and then becomes its I/O thread.
-// Whatever is wrong with the manifest, the images or the machine ends in report_end, which tells the
-// supervisor why.
+// The VMM: one process, one VM. main makes the VM in the order below and then becomes its I/O
+// thread. Whatever is wrong with the manifest, the images or the machine ends in report_end, which
+// tells the supervisor why.
 #include "acpi/acpi.h"
 #include "cpuid.h"
 #include "firmware/firmware.h"
@@ -30,7 +30,7 @@ int main(void *start_page);
 
 static struct vmm vmm; // too large for a stack
 
-// ---- helpers ----------------------------------------------------------------------------------------
+// ---- helpers ------------------------------------------------------------------------------------
 
 // For calls that only fail for want of memory, or when something is broken: returns the result.
 static uint32_t must(int64_t result, const char *what) {
@@ -51,7 +51,7 @@ static void map_own(uint32_t memory, uint64_t address, uint64_t size, uint32_t r
     must(sys_process_map(0, memory, address, 0, align_up(size, ABI_PAGE), rights), what);
 }
 
-// ---- the parts of the VM ----------------------------------------------------------------------------
+// ---- the parts of the VM ------------------------------------------------------------------------
 
 static void open_channels(const struct vmm_start *start) {
     vmm.start = start;
@@ -190,7 +190,7 @@ static void make_vcpu(const struct vmm_start *start, uint32_t index) {
     vcpu->page = (struct vcpu_page *)address;
 }
 
-// ---- the guest's first instruction ------------------------------------------------------------------
+// ---- the guest's first instruction --------------------------------------------------------------
 
 static void write_acpi(void) {
     void *to = memory_pointer(&vmm.machine.memory, ACPI_DEFAULT_GPA, ACPI_SPACE_BYTES);
@@ -253,7 +253,8 @@ static void start_vcpu(const struct vmm_start *start, uint32_t index) {
     uint64_t base = PROCESS_STACKS_BASE + index * PROCESS_GAP;
     uint32_t stack = must(sys_memory_create(start->quota, PROCESS_STACK_SIZE), "a stack");
     map_own(stack, base, PROCESS_STACK_SIZE, READ_WRITE, "a stack");
-    // A function is entered with the stack 8 bytes off 16: System V ABI, x86-64, 3.2.2 "The Stack Frame".
+    // A function is entered with the stack 8 bytes off 16: System V ABI, x86-64, 3.2.2 "The Stack
+    // Frame".
     uint64_t top = base + PROCESS_STACK_SIZE - sizeof(uint64_t);
     must(sys_thread_create(0, (uintptr_t)run_loop, top, (uintptr_t)&vmm.vcpu[index],
                            start->cpu[index]),

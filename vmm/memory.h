@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The guest's RAM: where it lies in guest-physical memory and where the VMM sees it.
 //
-// The VMM sees all RAM in one piece at `base`. The guest sees the first `low_size` bytes of it from 0 on, less the
-// window of the video memory of old, and the rest from 4 GiB on: between them lies the PCI hole
-// (pc.h). The last 64 KiB below 1 MiB are the firmware's ROM: it is also seen below 4 GiB, where a processor starts,
-// and the guest cannot write it. What is no RAM belongs to the bus.
+// The VMM sees all RAM in one piece at `base`. The guest sees the first `low_size` bytes of it from
+// 0 on, less the window of the video memory of old, and the rest from 4 GiB on: between them lies
+// the PCI hole (pc.h). The last 64 KiB below 1 MiB are the firmware's ROM: it is also seen below 4
+// GiB, where a processor starts, and the guest cannot write it. What is no RAM belongs to the bus.
 #pragma once
 
 #include <stdbool.h>
@@ -38,8 +38,8 @@ struct memory_region {
 
 #define MEMORY_REGIONS_MAX 6u
 
-// The memory map that a PC's firmware gives: ACPI 6.4 15.1 "INT 15H, E820H - Query System Address Map".
-// The layout is that of struct boot_e820_entry of the Linux boot protocol.
+// The memory map that a PC's firmware gives: ACPI 6.4 15.1 "INT 15H, E820H - Query System Address
+// Map". The layout is that of struct boot_e820_entry of the Linux boot protocol.
 struct __attribute__((packed)) memory_e820 {
     uint64_t base;
     uint64_t size;

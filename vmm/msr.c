@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The MSR policy; the interface is told in msr.h. msr_rules is sorted by register without overlap (a unit
-// test sees to it), and a register that stores has its place in struct msr_state by its position.
+// The MSR policy; the interface is told in msr.h. msr_rules is sorted by register without overlap
+// (a unit test sees to it), and a register that stores has its place in struct msr_state by its
+// position.
 #include "msr.h"
 
 // Names of SDM 4 2.1 "Architectural MSRs".
@@ -71,9 +72,9 @@ const struct msr_rule msr_rules[] = {
 };
 const size_t msr_rule_count = sizeof(msr_rules) / sizeof(msr_rules[0]);
 
-// Bits of IA32_ARCH_CAPABILITIES that pass. Left out are those that tell of registers (TSX_CTRL, MCU_CONTROL,
-// MISC_PACKAGE_CTLS, ENERGY_FILTERING_CTL, DOITM, FB_CLEAR_CTRL, XAPIC_DISABLE_STATUS, OVERCLOCKING_STATUS, GDS_CTRL),
-// or of what guests have not (MONITOR).
+// Bits of IA32_ARCH_CAPABILITIES that pass. Left out are those that tell of registers (TSX_CTRL,
+// MCU_CONTROL, MISC_PACKAGE_CTLS, ENERGY_FILTERING_CTL, DOITM, FB_CLEAR_CTRL, XAPIC_DISABLE_STATUS,
+// OVERCLOCKING_STATUS, GDS_CTRL), or of what guests have not (MONITOR).
 #define CAPABILITY(bit) (1ULL << (bit))
 static const uint64_t promises = CAPABILITY(0)     // RDCL_NO
                                  | CAPABILITY(1)   // IBRS_ALL

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model-specific registers that the kernel leaves to the VMM: a sorted table of what each reads and
-// what a write does; whatever is not in it is refused with #GP, as hardware would.
+// The model-specific registers that the kernel leaves to the VMM: a sorted table of what each reads
+// and what a write does; whatever is not in it is refused with #GP, as hardware would.
 //
-// The kernel itself handles what guests use often or what the processor must hold: FS, GS and KERNEL_GS base, STAR to
-// SFMASK, SYSENTER, PAT, EFER, DEBUGCTL, TSC, TSC_ADJUST, TSC_AUX, TSC_DEADLINE, APIC_BASE, the x2APIC range; SPEC_CTRL,
-// PRED_CMD and FLUSH_CMD where the processor has them.
+// The kernel itself handles what guests use often or what the processor must hold: FS, GS and
+// KERNEL_GS base, STAR to SFMASK, SYSENTER, PAT, EFER, DEBUGCTL, TSC, TSC_ADJUST, TSC_AUX,
+// TSC_DEADLINE, APIC_BASE, the x2APIC range; SPEC_CTRL, PRED_CMD and FLUSH_CMD where the processor
+// has them.
 //
-// Each vCPU has a struct msr_state of its own, used by its thread alone. Nothing in it has an effect: MTRRs are
-// kept so that a guest finds what it wrote, while EPT makes all RAM write-back.
+// Each vCPU has a struct msr_state of its own, used by its thread alone. Nothing in it has an
+// effect: MTRRs are kept so that a guest finds what it wrote, while EPT makes all RAM write-back.
 //
 // Source: SDM 4 2.1 "Architectural MSRs".
 #pragma once
@@ -18,7 +19,8 @@
 
 #define MSR_STORED_MAX 32u
 
-// A write has the VMM fill a structure in the guest's memory (exit_msr.c); the policy only checks the address.
+// A write has the VMM fill a structure in the guest's memory (exit_msr.c); the policy only checks
+// the address.
 #define MSR_KVM_WALL_CLOCK_NEW 0x4b564d00u
 
 enum msr_write {
@@ -28,8 +30,8 @@ enum msr_write {
     MSR_WRITE_MASKED,  // bits of `writable` are stored, others ignored
 };
 
-// One row: registers `first` to `last` read as they were stored, or as `value`, which is also what they
-// hold after a reset.
+// One row: registers `first` to `last` read as they were stored, or as `value`, which is also what
+// they hold after a reset.
 struct msr_rule {
     uint32_t first;
     uint32_t last;
@@ -48,8 +50,8 @@ struct msr_state {
     uint64_t stored[MSR_STORED_MAX]; // of the rows that store, in the order of the table
 };
 
-// What of a host's IA32_ARCH_CAPABILITIES holds for a guest on it: no bit that promises a register which guests have not,
-// and none that this table does not know.
+// What of a host's IA32_ARCH_CAPABILITIES holds for a guest on it: no bit that promises a register
+// which guests have not, and none that this table does not know.
 uint64_t msr_guest_capabilities(uint64_t host);
 
 // Values after power-on or reset.
@@ -59,6 +61,7 @@ void msr_reset(struct msr_state *state, uint64_t arch_capabilities);
 bool msr_read(const struct msr_state *state, uint32_t msr, uint64_t *value);
 bool msr_write(struct msr_state *state, uint32_t msr, uint64_t value);
 
-// Whether a state that comes from a saved VM holds nothing that msr_write would have refused, and whether what it told the
-// guest of the processor is true of one with these `arch_capabilities`, too.
+// Whether a state that comes from a saved VM holds nothing that msr_write would have refused, and
+// whether what it told the guest of the processor is true of one with these `arch_capabilities`,
+// too.
 bool msr_state_is_valid(const struct msr_state *state, uint64_t arch_capabilities);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The map of the virtual PC: ports, addresses and interrupt lines. The ACPI tables (vmm/acpi/) state
-// the same numbers in ASL and C; a unit test compares them.
+// The map of the virtual PC: ports, addresses and interrupt lines. The ACPI tables (vmm/acpi/)
+// state the same numbers in ASL and C; a unit test compares them.
 #pragma once
 
 // Ports.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// PCI bus 0: setting up functions, their interrupt pins, their BARs on the bus, configuration accesses,
-// mechanism #1 with the reset control register, the host bridge, save and restore.
+// PCI bus 0: setting up functions, their interrupt pins, their BARs on the bus, configuration
+// accesses, mechanism #1 with the reset control register, the host bridge, save and restore.
 #include "pci.h"
 
 #include <assert.h>
@@ -34,7 +34,7 @@ static uint32_t ones(uint8_t size) {
     return UINT32_MAX >> (32 - 8 * size);
 }
 
-// --- setting up a function ---------------------------------------------------------------------------
+// --- setting up a function -----------------------------------------------------------------------
 
 static uint32_t bytes_get(const uint8_t *bytes, uint32_t size) {
     uint32_t value = 0;
@@ -107,7 +107,7 @@ bool pci_add_function(struct pci *pci, struct pci_function *function, uint8_t de
     return true;
 }
 
-// --- interrupt pins ----------------------------------------------------------------------------------
+// --- interrupt pins ------------------------------------------------------------------------------
 
 static uint32_t function_pirq(const struct pci_function *function) {
     return ((uint32_t)(function->devfn >> 3) + function->config[PCI_CFG_INT_PIN] - 1) % PC_PIRQS;
@@ -146,7 +146,7 @@ void pci_function_set_intx(struct pci_function *function, bool level) {
     intx_update(function);
 }
 
-// --- BARs --------------------------------------------------------------------------------------------
+// --- BARs ----------------------------------------------------------------------------------------
 
 // Where the guest wants the BAR, or 0: nowhere.
 static uint64_t bar_wanted(const struct pci_function *function, uint32_t index) {
@@ -209,7 +209,7 @@ static void bars_update(struct pci_function *function) {
             bars_map(pci->function[i]);
 }
 
-// --- configuration space -----------------------------------------------------------------------------
+// --- configuration space -------------------------------------------------------------------------
 
 uint32_t pci_function_read(const struct pci_function *function, uint8_t offset, uint8_t size) {
     return bytes_get(&function->config[offset], size);
@@ -272,7 +272,7 @@ void pci_function_restore(struct pci_function *function, const void *record) {
     bars_update(function);
 }
 
-// --- mechanism #1 ------------------------------------------------------------------------------------
+// --- mechanism #1 --------------------------------------------------------------------------------
 
 // The function that CONFIG_ADDRESS selects, or NULL.
 static struct pci_function *selected(const struct pci *pci) {
@@ -330,7 +330,7 @@ static void pci_write(struct device *device, uint16_t offset, uint8_t size, uint
     }
 }
 
-// --- host bridge, reset, save, restore ---------------------------------------------------------------
+// --- host bridge, reset, save, restore -----------------------------------------------------------
 
 static void host_bridge_init(struct pci *pci) {
     static const struct pci_ids ids = {

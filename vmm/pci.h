@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // PCI bus 0: configuration mechanism #1, the host bridge, and the place for further functions.
 //
-// Setup: pci_init(), pci_attach() (8 ports at 0xcf8), then pci_add_function() for each function, filled
-// by pci_function_init(), pci_function_set_bar(). The bus maps and unmaps BARs as the guest programs
-// them; a BAR that would overlap something stays unmapped until it is moved. A device that has a PCI
-// function embeds struct pci_function, saves it in its own record (pci_function_save()) and drives its
-// interrupt pin with pci_function_set_intx().
+// Setup: pci_init(), pci_attach() (8 ports at 0xcf8), then pci_add_function() for each function,
+// filled by pci_function_init(), pci_function_set_bar(). The bus maps and unmaps BARs as the guest
+// programs them; a BAR that would overlap something stays unmapped until it is moved. A device that
+// has a PCI function embeds struct pci_function, saves it in its own record (pci_function_save())
+// and drives its interrupt pin with pci_function_set_intx().
 //
 // A byte access to port 0xcf9 is the reset control register: bit 2 going from 0 to 1 resets the VM.
 //
-// Source: "PCI Local Bus Specification 3.0", section 3.2.2.3.2 "Software Generation of Configuration
-// Transactions" and chapter 6 "Configuration Space"; "82441FX PCI and Memory Controller (PMC)" (Intel,
-// May 1996); reset control: "82371AB (PIIX4)", section 4.2.6.1 "RC - Reset Control Register".
-// Invariants: a configuration bit outside `writable` keeps the value it was set up with.
+// Source: "PCI Local Bus Specification 3.0", section 3.2.2.3.2 "Software Generation of
+// Configuration Transactions" and chapter 6 "Configuration Space"; "82441FX PCI and Memory
+// Controller (PMC)" (Intel, May 1996); reset control: "82371AB (PIIX4)", section 4.2.6.1 "RC -
+// Reset Control Register". Invariants: a configuration bit outside `writable` keeps the value it
+// was set up with.
 #pragma once
 
 #include "bus.h"
@@ -124,11 +125,13 @@ enum bus_error pci_attach(struct pci *pci);
 void pci_function_init(struct pci_function *function, const struct pci_ids *ids,
                        const struct pci_function_ops *ops, void *opaque);
 
-// Sets up a register of `size` bytes: value after reset, bits the guest may write, bits it clears by 1.
+// Sets up a register of `size` bytes: value after reset, bits the guest may write, bits it clears
+// by 1.
 void pci_function_set_config(struct pci_function *function, uint8_t offset, uint8_t size,
                              uint32_t value, uint32_t writable, uint32_t clear_on_one);
 
-// Sets up BAR `index`; kind, size, device, first_offset and width of `bar` are used. False: impossible.
+// Sets up BAR `index`; kind, size, device, first_offset and width of `bar` are used. False:
+// impossible.
 bool pci_function_set_bar(struct pci_function *function, uint32_t index, const struct pci_bar *bar);
 
 // Puts the function at device `devfn` >> 3, function `devfn` & 7. False: taken.
@@ -141,7 +144,8 @@ void pci_function_set_intx(struct pci_function *function, bool level);
 void pci_function_reset(struct pci_function *function);
 
 // What a device with a PCI function puts into its own record, 264 bytes. The check says whether the
-// record fits this function; the restore that follows cannot fail and maps the BARs. It calls no callback.
+// record fits this function; the restore that follows cannot fail and maps the BARs. It calls no
+// callback.
 #define PCI_FUNCTION_RECORD_BYTES 264u
 void pci_function_save(const struct pci_function *function, void *record);
 bool pci_function_check(const struct pci_function *function, const void *record);

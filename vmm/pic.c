@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 8259A pair. One chip's priority logic and registers first, then the pair: the slave's output is
-// the master's input 2, treated as level triggered, so that no request behind it can be lost. Every
-// function that changes a chip ends in pair_update().
+// The 8259A pair. One chip's priority logic and registers first, then the pair: the slave's output
+// is the master's input 2, treated as level triggered, so that no request behind it can be lost.
+// Every function that changes a chip ends in pair_update().
 //
 // An edge is remembered only while its line stays high ("IR inputs must remain high until after the
 // falling edge of the first INTA"): a request that went away before is spurious.
@@ -46,7 +46,7 @@ enum {
     ELCR_MASK_SLAVE = 0xde,  // not the RTC and the coprocessor
 };
 
-// --- one chip ----------------------------------------------------------------------------------------
+// --- one chip ------------------------------------------------------------------------------------
 
 // The input of highest priority among `set`, or NO_INPUT.
 static uint8_t chip_highest(const struct pic_chip *chip, uint8_t set) {
@@ -202,7 +202,7 @@ static void chip_write_elcr(struct pic_chip *chip, uint8_t value) {
     chip->irr |= chip->lines & changed & value;
 }
 
-// --- the pair ----------------------------------------------------------------------------------------
+// --- the pair ------------------------------------------------------------------------------------
 
 static void pair_cascade(struct pic *pic) {
     chip_set(&pic->chip[0], INPUT2, chip_request(&pic->chip[1], false) != NO_INPUT, true);
@@ -281,7 +281,7 @@ static void pic_write(struct device *device, uint16_t offset, uint8_t size, uint
         device_deadline_changed(device);
 }
 
-// --- reset, save, restore ----------------------------------------------------------------------------
+// --- reset, save, restore ------------------------------------------------------------------------
 
 // All masked, as firmware leaves it; what others drive stays.
 static void chip_reset(struct pic_chip *chip) {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pair of 8259A interrupt controllers of the PC, with the edge/level control registers.
 //
-// Setup: pic_init(), pic_attach(). Devices drive inputs with pic_set(); `intr` follows the INTR pin of
-// the master. The processor's interrupt acknowledge cycle is pic_acknowledge().
+// Setup: pic_init(), pic_attach(). Devices drive inputs with pic_set(); `intr` follows the INTR pin
+// of the master. The processor's interrupt acknowledge cycle is pic_acknowledge().
 //
-// Source: "8259A Programmable Interrupt Controller (8259A/8259A-2)" (Intel, December 1988, 231468-003);
-// ELCR: "82371AB PCI-to-ISA/IDE Xcelerator (PIIX4)" (Intel, April 1997), section 4.2.3 "Interrupt
-// Controller Registers".
-// Invariants: input 2 of the master is the slave's output and nobody else's; `intr_level` follows from
-// the registers.
+// Source: "8259A Programmable Interrupt Controller (8259A/8259A-2)" (Intel, December 1988,
+// 231468-003); ELCR: "82371AB PCI-to-ISA/IDE Xcelerator (PIIX4)" (Intel, April 1997), section 4.2.3
+// "Interrupt Controller Registers".
+// Invariants: input 2 of the master is the slave's output and nobody else's; `intr_level` follows
+// from the registers.
 #pragma once
 
 #include "bus.h"
@@ -51,6 +51,6 @@ bool pic_is_unmasked(const struct pic *pic, uint32_t input);
 // Level of INTR.
 bool pic_intr(const struct pic *pic);
 
-// The acknowledge cycle of the processor: the vector of the highest request, which is in service now;
-// a spurious vector (IRQ 7 or 15) when there is none any more.
+// The acknowledge cycle of the processor: the vector of the highest request, which is in service
+// now; a spurious vector (IRQ 7 or 15) when there is none any more.
 uint8_t pic_acknowledge(struct pic *pic);

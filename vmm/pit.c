@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 8254: what a counter does with time, the interrupt line of counter 0, registers, save and restore.
+// The 8254: what a counter does with time, the interrupt line of counter 0, registers, save and
+// restore.
 //
-// Nothing ticks here. A counter is a start tick and a count; its value, its output and its next edge are
-// computed when somebody asks. counter_sync() moves `start` on by whole periods, so it stays exact.
+// Nothing ticks here. A counter is a start tick and a count; its value, its output and its next
+// edge are computed when somebody asks. counter_sync() moves `start` on by whole periods, so it
+// stays exact.
 #include "pit.h"
 
 #include <assert.h>
@@ -42,7 +44,7 @@ static uint64_t now_ticks(const struct pit *pit) {
     return ticks_from_ns(device_now(&pit->device), PIT_HZ);
 }
 
-// --- one counter -------------------------------------------------------------------------------------
+// --- one counter ---------------------------------------------------------------------------------
 
 static bool counter_is_periodic(const struct pit_counter *c) {
     return c->mode == 2 || c->mode == 3;
@@ -116,8 +118,8 @@ static void counter_load(struct pit_counter *c, uint64_t now) {
     c->strobe_served = false;
 }
 
-// Ends the periods that are over; true when there was one. A new count takes its turn after the period
-// in which it was written.
+// Ends the periods that are over; true when there was one. A new count takes its turn after the
+// period in which it was written.
 static bool counter_sync(struct pit_counter *c, uint64_t now) {
     uint64_t passed = counter_passed(c, now);
 
@@ -163,7 +165,7 @@ static void counter_set_count(struct pit_counter *c, uint32_t raw, uint64_t now)
         c->phase = PIT_ARMED;
 }
 
-// --- the interrupt line ------------------------------------------------------------------------------
+// --- the interrupt line --------------------------------------------------------------------------
 
 static void irq_set(struct pit *pit, bool level) {
     if (pit->irq_level == level)
@@ -172,8 +174,9 @@ static void irq_set(struct pit *pit, bool level) {
     irq_line_set(&pit->irq, level);
 }
 
-// Brings all counters to `now` and shows what counter 0's output did since the last look. Its low time
-// in the periodic modes is not shown (a request would be lost), only the edge at each period's end.
+// Brings all counters to `now` and shows what counter 0's output did since the last look. Its low
+// time in the periodic modes is not shown (a request would be lost), only the edge at each period's
+// end.
 static void pit_sync(struct pit *pit, uint64_t now) {
     struct pit_counter *c = &pit->counter[0];
     bool rose = counter_sync(c, now);
@@ -188,8 +191,8 @@ static void pit_sync(struct pit *pit, uint64_t now) {
     irq_set(pit, c->mode != 0 || counter_out(c, now));
 }
 
-// The clock of 18.2 Hz that the firmware starts in every machine, and hardly a system uses. An idle machine
-// would wake up for it in vain, so it is quiet while no interrupt controller takes it.
+// The clock of 18.2 Hz that the firmware starts in every machine, and hardly a system uses. An idle
+// machine would wake up for it in vain, so it is quiet while no interrupt controller takes it.
 static bool is_unheard_clock(const struct pit *pit) {
     const struct pit_counter *c = &pit->counter[0];
 
@@ -213,7 +216,7 @@ static void pit_run(struct device *device, uint64_t now) {
     pit_sync((struct pit *)device, ticks_from_ns(now, PIT_HZ));
 }
 
-// --- registers ---------------------------------------------------------------------------------------
+// --- registers -----------------------------------------------------------------------------------
 
 static void latch_count(struct pit_counter *c, uint64_t now) {
     if (c->latched_bytes > 0)
@@ -339,7 +342,7 @@ static void pit_write(struct device *device, uint16_t offset, uint8_t size, uint
     device_deadline_changed(&pit->device);
 }
 
-// --- reset, save, restore ----------------------------------------------------------------------------
+// --- reset, save, restore ------------------------------------------------------------------------
 
 static void registers_reset(struct pit *pit) {
     pit->control_b = 0;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The 8254 interval timer and system control port B (0x61).
 //
-// Setup: pit_init(), pit_attach(). Counter 0 drives `irq`; counter 2 is gated by port 0x61, bit 0, and
-// its output reads there in bit 5; counters 0 and 1 are always gated on. Bit 4 of port 0x61 toggles with
-// the refresh of the memory of old, every 15.085 us.
+// Setup: pit_init(), pit_attach(). Counter 0 drives `irq`; counter 2 is gated by port 0x61, bit 0,
+// and its output reads there in bit 5; counters 0 and 1 are always gated on. Bit 4 of port 0x61
+// toggles with the refresh of the memory of old, every 15.085 us.
 //
-// All is computed from the time at which a count was loaded, in exact ticks of 1193182 Hz: a periodic
-// counter never drifts, however late it is served. Ticks that nobody acknowledged in time are lost, as
-// with the chip.
+// All is computed from the time at which a count was loaded, in exact ticks of 1193182 Hz: a
+// periodic counter never drifts, however late it is served. Ticks that nobody acknowledged in time
+// are lost, as with the chip.
 //
-// Source: "82C54 CHMOS Programmable Interval Timer" (Intel, October 1994, 231244-006), "Programming the
-// 82C54" and "Mode Definitions"; port 0x61: "82371AB (PIIX4)", section 4.2.5 "NMI Registers".
-// Invariants: counts are 1..65536 (binary) or 1..10000 (BCD); mode is 0..5; `start` and `elapsed` are not
-// in the future, so a restore needs the VM's clock to be set first.
+// Source: "82C54 CHMOS Programmable Interval Timer" (Intel, October 1994, 231244-006), "Programming
+// the 82C54" and "Mode Definitions"; port 0x61: "82371AB (PIIX4)", section 4.2.5 "NMI Registers".
+// Invariants: counts are 1..65536 (binary) or 1..10000 (BCD); mode is 0..5; `start` and `elapsed`
+// are not in the future, so a restore needs the VM's clock to be set first.
 #pragma once
 
 #include "bus.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ACPI fixed hardware: events and the SCI, the timer, the control register, save and restore. All
-// registers take byte, word and double-word accesses: a read is cut out of the 12-byte block, a write is
-// applied byte by byte.
+// registers take byte, word and double-word accesses: a read is cut out of the 12-byte block, a
+// write is applied byte by byte.
 #include "pm.h"
 
 #include <assert.h>
@@ -34,7 +34,7 @@ static uint64_t timer_ticks(const struct pm *pm) {
     return ticks_from_ns(device_now(&pm->device), PM_TIMER_HZ);
 }
 
-// --- events ------------------------------------------------------------------------------------------
+// --- events --------------------------------------------------------------------------------------
 
 static bool sci_wanted(const struct pm *pm) {
     return (pm->status & pm->enable) != 0;
@@ -90,7 +90,7 @@ struct irq_line pm_rtc_line(struct pm *pm) {
     return (struct irq_line){.set = rtc_alarm, .opaque = pm};
 }
 
-// --- registers ---------------------------------------------------------------------------------------
+// --- registers -----------------------------------------------------------------------------------
 
 static uint32_t pm_read(struct device *device, uint16_t offset, uint8_t size) {
     struct pm *pm = (struct pm *)device;
@@ -148,7 +148,7 @@ static void pm_write(struct device *device, uint16_t offset, uint8_t size, uint3
     device_deadline_changed(device);
 }
 
-// --- reset, save, restore ----------------------------------------------------------------------------
+// --- reset, save, restore ------------------------------------------------------------------------
 
 static void pm_reset(struct device *device) {
     struct pm *pm = (struct pm *)device;

@@ -11,7 +11,7 @@
 // How long the first bytes of a line may wait for the rest.
 #define TELL_DELAY_NS (2 * NS_PER_MS)
 
-// ---- the backend of the machine ---------------------------------------------------------------------
+// ---- the backend of the machine -----------------------------------------------------------------
 
 static uint64_t now_ns(void *opaque) {
     const struct vmm *vmm = opaque;
@@ -100,7 +100,7 @@ void process_init_machine(struct vmm *vmm) {
                  });
 }
 
-// ---- what is left to do after an access -------------------------------------------------------------
+// ---- what is left to do after an access ---------------------------------------------------------
 
 void process_feed_input(struct vmm *vmm) {
     struct uart *com1 = &vmm->machine.board.com1;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The MC146818: date, events and their interrupt, registers, memory, save and restore.
 //
-// The date runs while register A selects the 32768 Hz time base and SET is clear (`is_ticking`). Going
-// in and out of that state (freeze, thaw) moves it between `seconds` and the bytes in cmos[].
+// The date runs while register A selects the 32768 Hz time base and SET is clear (`is_ticking`).
+// Going in and out of that state (freeze, thaw) moves it between `seconds` and the bytes in cmos[].
 #include "rtc.h"
 
 #include <assert.h>
@@ -62,7 +62,7 @@ enum {
 #define UIP_NS      2228000u // 244 us before the update and 1984 us of update
 #define HALF_SECOND (NS_PER_SECOND / 2)
 
-// --- the date ----------------------------------------------------------------------------------------
+// --- the date ------------------------------------------------------------------------------------
 
 static bool divider_runs(const struct rtc *rtc) {
     return (rtc->cmos[CMOS_A] & A_DIVIDER) == A_DIVIDER_32768;
@@ -160,7 +160,7 @@ int64_t rtc_utc(const struct rtc *rtc) {
     return is_ticking(rtc) ? date_at(rtc, device_now(&rtc->device)) : date_decode(&copy);
 }
 
-// --- events ------------------------------------------------------------------------------------------
+// --- events --------------------------------------------------------------------------------------
 
 // 32768 Hz ticks of the periodic interrupt, 0 when it is off (table "Periodic Interrupt Rate").
 static uint32_t periodic_ticks(const struct rtc *rtc) {
@@ -230,7 +230,8 @@ static uint32_t alarm_day(const struct rtc *rtc, const struct calendar_date *dat
     return 0;
 }
 
-// The beginning of the first day, from that of `seconds` on, on which the alarm may go off. False: none.
+// The beginning of the first day, from that of `seconds` on, on which the alarm may go off. False:
+// none.
 static bool alarm_next_day(const struct rtc *rtc, int64_t seconds, int64_t *next) {
     struct calendar_date date = calendar_from_seconds(seconds);
 
@@ -345,10 +346,10 @@ static void rtc_run(struct device *device, uint64_t now) {
     events_sync((struct rtc *)device, now);
 }
 
-// --- registers ---------------------------------------------------------------------------------------
+// --- registers -----------------------------------------------------------------------------------
 
-// Registers A and B decide together whether the date runs. A divider that leaves reset makes the first
-// update half a second later ("Divider Stages"); SET alone keeps the beat of the seconds.
+// Registers A and B decide together whether the date runs. A divider that leaves reset makes the
+// first update half a second later ("Divider Stages"); SET alone keeps the beat of the seconds.
 static void write_control(struct rtc *rtc, uint8_t index, uint8_t value, uint64_t now) {
     bool ticked = is_ticking(rtc), divided = divider_runs(rtc);
 
@@ -438,7 +439,7 @@ void rtc_set_utc(struct rtc *rtc, int64_t utc_seconds) {
     device_deadline_changed(&rtc->device);
 }
 
-// --- reset, save, restore ----------------------------------------------------------------------------
+// --- reset, save, restore ------------------------------------------------------------------------
 
 // The reset pin: a battery keeps everything but interrupt enables and flags.
 static void rtc_reset(struct device *device) {

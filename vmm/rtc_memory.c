@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the firmware of a PC leaves in CMOS memory: rtc_set_memory(). Sizes that do not fit are cut to the
-// largest number that does.
+// What the firmware of a PC leaves in CMOS memory: rtc_set_memory(). Sizes that do not fit are cut
+// to the largest number that does.
 #include "rtc.h"
 
 enum {

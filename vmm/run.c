@@ -8,7 +8,7 @@
 #include "lib/syscall.h"
 #include "report.h"
 
-// ---- small exits ------------------------------------------------------------------------------------
+// ---- small exits --------------------------------------------------------------------------------
 
 static enum exit_action exit_nothing(struct vcpu *vcpu) {
     (void)vcpu;
@@ -82,7 +82,7 @@ const struct run_exit run_exits[RUN_EXIT_COUNT] = {
 
 _Static_assert(VCPU_EXIT_TASK_SWITCH + 1 == RUN_EXIT_COUNT, "a row for each exit");
 
-// ---- helpers of the handlers ------------------------------------------------------------------------
+// ---- helpers of the handlers --------------------------------------------------------------------
 
 enum exit_action run_crash(struct vcpu *vcpu, const char *format, ...) {
     va_list arguments;
@@ -104,7 +104,7 @@ enum exit_action run_inject(struct vcpu *vcpu, uint8_t vector, uint32_t error, u
     return EXIT_RESUME;
 }
 
-// ---- the loop ---------------------------------------------------------------------------------------
+// ---- the loop -----------------------------------------------------------------------------------
 
 static void trace(struct vcpu *vcpu) {
     const struct vcpu_page *page = vcpu->page;

@@ -48,8 +48,8 @@ enum exit_action exit_task_switch(struct vcpu *vcpu);
 // The date (ns since 1970) at the moment of a vCPU's pair of clocks.
 uint64_t run_date_ns(const struct vmm *vmm, const struct vcpu_registers *registers);
 
-// What walking and emulating need of a vCPU whose page->walk is valid. `walk` and `emulate` are filled; they
-// point into the page and to each other.
+// What walking and emulating need of a vCPU whose page->walk is valid. `walk` and `emulate` are
+// filled; they point into the page and to each other.
 struct walk_ctx;
 struct emulate_ctx;
 // For struct walk_ctx's guest_ptr; `opaque` is the vCPU.

@@ -15,9 +15,9 @@
 // Tables that map a page stay when it is gone, charged to the VM. So there are steps in a bounded
 // number of areas, which a table maps, and none elsewhere.
 //
-// The delivery of an event reads descriptors and writes to a stack, through tables, and each of these
-// may cross a page: STEP_PAGES are room for all of them. What wants more would come back for the page
-// that went before it for ever; a step that has asked STEP_ADDS times is impossible, too.
+// The delivery of an event reads descriptors and writes to a stack, through tables, and each of
+// these may cross a page: STEP_PAGES are room for all of them. What wants more would come back for
+// the page that went before it for ever; a step that has asked STEP_ADDS times is impossible, too.
 #pragma once
 
 #include <stdatomic.h>
@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #define STEP_PAGES 16u // at once; of more the oldest goes, and the instruction comes back for it
-#define STEP_ADDS  64u // in one step: a gather of 16 elements, each across two pages, and its tables
+#define STEP_ADDS  64u // in one step: a gather of 16 elements, each over two pages, and its tables
 #define STEP_AREAS 32u // of 2 MiB, in a VM's life
 
 struct step_backend {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hardware task switches; the interface is told in task.h. In the order of the manual: find the new TSS, translate all
-// that is read or written before the commit point, save, load, then qualify the segments in the new task. SDM 3A 8.3
-// "Task Switching", Table 8-1 "Exception Conditions Checked During a Task Switch".
+// Hardware task switches; the interface is told in task.h. In the order of the manual: find the new
+// TSS, translate all that is read or written before the commit point, save, load, then qualify the
+// segments in the new task. SDM 3A 8.3 "Task Switching", Table 8-1 "Exception Conditions Checked
+// During a Task Switch".
 #include "task.h"
 
 #define BIT(n)          (1ULL << (n))
@@ -104,7 +105,7 @@ struct task {
     uint16_t stack; // its SS
 };
 
-// ---- faults and memory --------------------------------------------------------------------------------
+// ---- faults and memory --------------------------------------------------------------------------
 
 static bool is_software(const struct task *t) {
     uint8_t type = t->request->event.type;
@@ -186,7 +187,8 @@ static void change_type(const struct span *type, uint8_t set, uint8_t clear) {
         __atomic_fetch_and(byte, (uint8_t)~clear, __ATOMIC_SEQ_CST);
 }
 
-// What a selector names; outside the table it is a fault of that vector. SDM 3A 3.4.5 "Segment Descriptors".
+// What a selector names; outside the table it is a fault of that vector. SDM 3A 3.4.5 "Segment
+// Descriptors".
 static bool find(struct task *t, uint16_t selector, enum vector vector, struct descriptor *found) {
     const struct vcpu_registers *r = t->r;
     const struct vcpu_segment *table = selector & TABLE_LDT ? &r->ldtr : &r->gdtr;
@@ -214,7 +216,7 @@ static unsigned dpl_of(const struct vcpu_segment *segment) {
     return segment->attributes >> DPL_SHIFT & DPL;
 }
 
-// ---- before the commit point --------------------------------------------------------------------------
+// ---- before the commit point --------------------------------------------------------------------
 
 static bool is_nesting(const struct task *t) {
     return t->request->source == VCPU_TASK_CALL || t->request->source == VCPU_TASK_GATE;
@@ -266,7 +268,8 @@ static bool resolve_all(struct task *t) {
     return is_nesting(t) || resolve(t, old_at + DESCRIPTOR_TYPE, 1, WALK_WRITE, &t->old_type);
 }
 
-// SDM 3A 4.4.1 "PDPTE Registers". The processor has them from here on, whatever the memory is later.
+// SDM 3A 4.4.1 "PDPTE Registers". The processor has them from here on, whatever the memory is
+// later.
 static bool take_cr3(struct task *t) {
     struct vcpu_registers *r = t->r;
     const struct task_request *request = t->request;
@@ -289,9 +292,10 @@ static bool take_cr3(struct task *t) {
     return true;
 }
 
-// ---- the commit ---------------------------------------------------------------------------------------
+// ---- the commit ---------------------------------------------------------------------------------
 
-// Where the old task goes on: behind an instruction that asked for the switch, else where the event came.
+// Where the old task goes on: behind an instruction that asked for the switch, else where the event
+// came.
 static uint64_t old_rip(const struct task *t) {
     const struct task_request *request = t->request;
     if (!request->has_event)
@@ -325,8 +329,8 @@ static void mark(const struct task *t) {
         change_type(&t->new_type, TYPE_BUSY, 0);
 }
 
-// Segments that are not yet qualified: a state that VM entry takes, should one of them fault. CPL is that of the new
-// task.
+// Segments that are not yet qualified: a state that VM entry takes, should one of them fault. CPL
+// is that of the new task.
 static void forget_segments(struct task *t) {
     struct vcpu_registers *r = t->r;
     struct vcpu_segment *segments = &r->es;
@@ -372,7 +376,7 @@ static void load_new(struct task *t) {
     t->walk.cr3 = r->cr3;
 }
 
-// ---- in the new task ----------------------------------------------------------------------------------
+// ---- in the new task ----------------------------------------------------------------------------
 
 static bool load_ldt(struct task *t) {
     uint16_t selector = t->r->ldtr.selector;
@@ -473,7 +477,8 @@ static bool load_segments(struct task *t) {
            load_data(t, &r->es) && load_data(t, &r->fs) && load_data(t, &r->gs);
 }
 
-// SDM 3A 3.4.5.1 "Code- and Data-Segment Descriptor Types": what an expand-down segment's limit means.
+// SDM 3A 3.4.5.1 "Code- and Data-Segment Descriptor Types": what an expand-down segment's limit
+// means.
 static bool is_within(const struct vcpu_segment *segment, uint32_t offset, unsigned size) {
     uint32_t top = segment->attributes & BIG ? UINT32_MAX : 0xffff;
     if (offset > top || size - 1 > top - offset)

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hardware task switch, as the processor would have done it: SDM 3A chapter 8 "Task Management". VT-x and AMD-V end
-// the guest's run instead, having checked privileges (SDM 3C 26.4.2 "Treatment of Task Switches"); all else is checked
-// here, since the guest's other vCPUs may have changed its tables meanwhile.
+// A hardware task switch, as the processor would have done it: SDM 3A chapter 8 "Task Management".
+// VT-x and AMD-V end the guest's run instead, having checked privileges (SDM 3C 26.4.2 "Treatment
+// of Task Switches"); all else is checked here, since the guest's other vCPUs may have changed its
+// tables meanwhile.
 //
-// Up to the commit point nothing has changed, neither in memory nor in the registers, and exceptions belong to the old
-// task; from there on to the new one (SDM 3A 8.3 "Task Switching"). Where TSSs and tables lie on what is no memory, they
-// read all ones and take no writes.
+// Up to the commit point nothing has changed, neither in memory nor in the registers, and
+// exceptions belong to the old task; from there on to the new one (SDM 3A 8.3 "Task Switching").
+// Where TSSs and tables lie on what is no memory, they read all ones and take no writes.
 //
 // What comes out is a state that VM entry accepts, whatever the guest has in its tables.
 #pragma once

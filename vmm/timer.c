@@ -2,8 +2,8 @@
 // The I/O thread. It sleeps on start->wakeup until the earliest deadline: of a device, of console
 // output that the supervisor does not know of yet, or of the next look at a console without room.
 //
-// While it is awake io_deadline is 0, so that nobody wakes it in vain; before it sleeps, it computes
-// the deadline anew under the lock.
+// While it is awake io_deadline is 0, so that nobody wakes it in vain; before it sleeps, it
+// computes the deadline anew under the lock.
 #include "timer.h"
 
 #include "lib/syscall.h"

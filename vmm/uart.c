@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 16550A: registers in the order of the data sheet, then the receiving side, then save and restore.
-// Every function that may change the interrupt ends in irq_update().
+// The 16550A: registers in the order of the data sheet, then the receiving side, then save and
+// restore. Every function that may change the interrupt ends in irq_update().
 #include "uart.h"
 
 #include <assert.h>
@@ -53,7 +53,7 @@ enum {
     DLL_RESET = 0x0c, // 9600 baud
 };
 
-// --- interrupts --------------------------------------------------------------------------------------
+// --- interrupts ----------------------------------------------------------------------------------
 
 static uint8_t rx_trigger(const struct uart *uart) {
     static const uint8_t level[4] = {1, 4, 8, 14};
@@ -89,7 +89,7 @@ static void irq_update(struct uart *uart) {
     irq_line_set(&uart->irq, level);
 }
 
-// --- the receiver's FIFO -----------------------------------------------------------------------------
+// --- the receiver's FIFO -------------------------------------------------------------------------
 
 static uint8_t rx_capacity(const struct uart *uart) {
     return uart->fcr & FCR_ENABLE ? UART_FIFO : 1;
@@ -146,7 +146,7 @@ size_t uart_receive(struct uart *uart, const uint8_t *data, size_t n) {
     return taken;
 }
 
-// --- register writes ---------------------------------------------------------------------------------
+// --- register writes -----------------------------------------------------------------------------
 
 // A full FIFO loses the newest byte, a full holding register the oldest.
 static void loopback(struct uart *uart, uint8_t byte) {
@@ -160,8 +160,8 @@ static void loopback(struct uart *uart, uint8_t byte) {
     rx_put(uart, byte);
 }
 
-// The line falls while the byte is in the transmitter and rises when it is gone, so that a guest which
-// never reads IIR sees an edge for each byte.
+// The line falls while the byte is in the transmitter and rises when it is gone, so that a guest
+// which never reads IIR sees an edge for each byte.
 static void write_thr(struct uart *uart, uint8_t byte) {
     uart->thre_pending = false;
     irq_update(uart);
@@ -255,7 +255,7 @@ static void uart_write(struct device *device, uint16_t offset, uint8_t size, uin
     }
 }
 
-// --- register reads ----------------------------------------------------------------------------------
+// --- register reads ------------------------------------------------------------------------------
 
 static uint8_t read_iir(struct uart *uart) {
     uint8_t id = interrupt_id(uart);
@@ -309,7 +309,7 @@ static uint32_t uart_read(struct device *device, uint16_t offset, uint8_t size) 
     return 0xff;
 }
 
-// --- reset, save, restore ----------------------------------------------------------------------------
+// --- reset, save, restore ------------------------------------------------------------------------
 
 static void registers_reset(struct uart *uart) {
     uart->ier = uart->fcr = uart->lcr = uart->mcr = uart->scr = uart->dlm = 0;

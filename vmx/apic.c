@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The processor's part of the virtual local APIC, on the page of registers that kernel/vlapic.c has. SDM 3C
-// chapter 30 "APIC Virtualization and Virtual Interrupts".
+// The processor's part of the virtual local APIC, on the page of registers that kernel/vlapic.c
+// has. SDM 3C chapter 30 "APIC Virtualization and Virtual Interrupts".
 //
-// The page is the truth: whatever software changed there, vmx_sync_apic derives the VMCS's fields from it
-// before the next entry. Only x2APIC mode is virtualized as such; in xAPIC mode registers are the VMM's to
-// decode, as any device's, and the processor does no more than to shadow CR8 and to deliver.
+// The page is the truth: whatever software changed there, vmx_sync_apic derives the VMCS's fields
+// from it before the next entry. Only x2APIC mode is virtualized as such; in xAPIC mode registers
+// are the VMM's to decode, as any device's, and the processor does no more than to shadow CR8 and
+// to deliver.
 #include "arch/cpu.h"
 #include "kernel/frame.h"
 #include "vmx/exit.h"
@@ -71,8 +72,8 @@ enum exit_action exit_virtualized_eoi(struct vcpu *vcpu) {
     return EXIT_RETRY;
 }
 
-// The processor wrote the page and leaves what follows from it to us: in x2APIC mode, an illegal vector of
-// a self-IPI.
+// The processor wrote the page and leaves what follows from it to us: in x2APIC mode, an illegal
+// vector of a self-IPI.
 enum exit_action exit_apic_write(struct vcpu *vcpu) {
     if (vmcs_read(VMCS_EXIT_QUALIFICATION) != VLAPIC_SELF_IPI)
         return exit_unexpected(vcpu);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// VT-x as the kernel sees it: whether this machine has it, turning it on, and the table of operations.
+// VT-x as the kernel sees it: whether this machine has it, turning it on, and the table of
+// operations.
 #include "vmx/ept.h"
 #include "vmx/policy.h"
 #include "vmx/vmx.h"

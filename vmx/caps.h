@@ -2,7 +2,8 @@
 // What this machine's VT-x can do: every capability MSR is read once, at boot, into one struct; the
 // rest of vmx/ reads the struct. SDM 3D Appendix A "VMX Capability Reporting Facility".
 //
-// In call order: caps_read (boot CPU), caps_judge, caps_limit_apic, caps_report; then vmx_caps is constant.
+// In call order: caps_read (boot CPU), caps_judge, caps_limit_apic, caps_report; then vmx_caps is
+// constant.
 #pragma once
 
 #include "vmx/control.h"
@@ -54,14 +55,14 @@ extern struct vmx_caps vmx_caps;
 
 // Reads the MSRs. The CPU must have VMX.
 void caps_read(struct vmx_caps *caps);
-// Pure: fills the judged part. NULL, or why Bulkhead cannot run guests on it, with the remedy; the text
-// is good until the next call.
+// Pure: fills the judged part. NULL, or why Bulkhead cannot run guests on it, with the remedy; the
+// text is good until the next call.
 const char *caps_judge(struct vmx_caps *caps);
 // Pure: uses no more of APIC virtualization than this.
 void caps_limit_apic(struct vmx_caps *caps, enum apic_level limit);
 // Says by log_line what is used, and what is missing and what that costs.
 void caps_report(const struct vmx_caps *caps);
 
-// IA32_FEATURE_CONTROL of this CPU: turns VMX on and locks it where the firmware left that open. NULL,
-// or why VMX stays off.
+// IA32_FEATURE_CONTROL of this CPU: turns VMX on and locks it where the firmware left that open.
+// NULL, or why VMX stays off.
 const char *caps_unlock(void);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The five words of VMX controls: their bits under the manual's names, and how they are chosen from
-// what a processor allows. SDM 3C 25.6 "VM-Execution Control Fields", 25.7 "VM-Exit Control Fields",
-// 25.8 "VM-Entry Control Fields"; what is allowed: SDM 3D Appendix A "VMX Capability Reporting
-// Facility".
+// what a processor allows. SDM 3C 25.6 "VM-Execution Control Fields", 25.7 "VM-Exit Control
+// Fields", 25.8 "VM-Entry Control Fields"; what is allowed: SDM 3D Appendix A "VMX Capability
+// Reporting Facility".
 //
 // control_build is a pure function; nothing here touches the processor.
 #pragma once

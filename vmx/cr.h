@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules of control registers, EFER, XCR0, PAT and SPEC_CTRL, as pure functions: what a processor with the
-// guest's CPUID would accept. SDM 3A 2.5 "Control Registers", SDM 3A 2.2.1 "Extended Feature Enable
-// Register", SDM 3A 2.6 "Extended Control Registers (Including XCR0)".
+// The rules of control registers, EFER, XCR0, PAT and SPEC_CTRL, as pure functions: what a
+// processor with the guest's CPUID would accept. SDM 3A 2.5 "Control Registers", SDM 3A 2.2.1
+// "Extended Feature Enable Register", SDM 3A 2.6 "Extended Control Registers (Including XCR0)".
 #pragma once
 
 #include "arch/x86.h"
@@ -23,11 +23,11 @@ uint64_t efer_allowed(const struct cr_features *features);
 // IA32_SPEC_CTRL: SDM 4 2.1 "Architectural MSRs". 0: there is no such register.
 uint64_t spec_ctrl_allowed(const struct cr_features *features);
 
-// The guest/host masks: the bits that are ours, whose change by the guest exits. Of CR0: CD and NW, since
-// a guest must not turn off this CPU's caches; NE, which VT-x wants set; and protection and paging
-// where the processor cannot run without them. Bits that MOV to CR0 ignores must not be here: a write
-// that differs from the shadow in one of them would exit for ever. Of CR4: all that the guest may not
-// set, and MCE, since machine checks are the host's.
+// The guest/host masks: the bits that are ours, whose change by the guest exits. Of CR0: CD and NW,
+// since a guest must not turn off this CPU's caches; NE, which VT-x wants set; and protection and
+// paging where the processor cannot run without them. Bits that MOV to CR0 ignores must not be
+// here: a write that differs from the shadow in one of them would exit for ever. Of CR4: all that
+// the guest may not set, and MCE, since machine checks are the host's.
 uint64_t cr0_host_mask(bool has_unrestricted_guest);
 uint64_t cr4_host_mask(uint64_t allowed);
 
@@ -39,7 +39,8 @@ static inline uint64_t cr_merge(uint64_t hardware, uint64_t shadow, uint64_t mas
 // A whole state, as in vcpu_registers.
 bool cr_state_is_valid(uint64_t cr0, uint64_t cr4, uint64_t efer, uint64_t cr4_may,
                        uint64_t efer_may);
-// A write to a register of a running guest; false: #GP(0). `old` and `value` as the guest sees them.
+// A write to a register of a running guest; false: #GP(0). `old` and `value` as the guest sees
+// them.
 bool cr0_write_is_valid(uint64_t old, uint64_t value, uint64_t cr4, uint64_t efer, bool is_cs_long);
 bool cr4_write_is_valid(uint64_t old, uint64_t value, uint64_t allowed, uint64_t efer,
                         uint64_t cr3);

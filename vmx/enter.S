@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Into the guest and out of it, for enter.c only: its loop jumps to vmx_switch with RDI the address of gpr[] and RSI
-// the struct vmx_vcpu, and goes on at vmx_switched with RAX the exit reason, or VMX_REFUSED. No register is kept but RSP.
+// Into the guest and out of it, for enter.c only: its loop jumps to vmx_switch with RDI the address
+// of gpr[] and RSI the struct vmx_vcpu, and goes on at vmx_switched with RAX the exit reason, or
+// VMX_REFUSED. No register is kept but RSP.
 //
-// Not a call: behind an exit no RET may run that no CALL of ours pairs, since what it is predicted by is the guest's
-// (Intel, "Post-barrier Return Stack Buffer Predictions"). The loop fills the return stack where it is left.
+// Not a call: behind an exit no RET may run that no CALL of ours pairs, since what it is predicted
+// by is the guest's (Intel, "Post-barrier Return Stack Buffer Predictions"). The loop fills the
+// return stack where it is left.
 //
 // VM entry and VM exit switch RSP, RIP, RFLAGS, segments and control registers by the VMCS; the
-// other general registers are moved here. HOST_RSP is the same for the vCPU's life: it points into struct vmx_vcpu,
-// at the address of gpr[], with a word below to push to, and the loop's RSP above.
+// other general registers are moved here. HOST_RSP is the same for the vCPU's life: it points into
+// struct vmx_vcpu, at the address of gpr[], with a word below to push to, and the loop's RSP above.
 //
 // An exit leaves interrupts off, AC and DF clear (SDM 3C 28.5.3 "Loading Host RIP, RSP, RFLAGS, and
 // SSP"), so C can go on at once.

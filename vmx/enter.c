@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entries and the exits that end them: the path of every exit, so it is short, and what is rare stands
-// in functions of its own. The only place that moves RIP.
+// Entries and the exits that end them: the path of every exit, so it is short, and what is rare
+// stands in functions of its own. The only place that moves RIP.
 #include "vmx/exit.h"
 #include "vmx/guard.h"
 #include "vmx/vmx.h"
@@ -17,8 +17,8 @@ __attribute__((noinline, cold)) uint64_t vmx_wrap_rip(uint64_t rip) {
     return is_64bit ? rip : (uint32_t)rip;
 }
 
-// SDM 3A 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks": an instruction that is done
-// ends the blocking.
+// SDM 3A 6.8.3 "Masking Exceptions and Interrupts When Switching Stacks": an instruction that is
+// done ends the blocking.
 static void end_blocking(uint32_t interruptibility) {
     vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, interruptibility & ~BLOCKING_UNTIL_NEXT);
 }
@@ -48,8 +48,9 @@ static inline void advance(const struct vmx_vcpu *x) {
         finish_step(x, interruptibility);
 }
 
-// RFLAGS.TF and IF decide how the guest goes on: whether #DB comes behind an instruction that was carried
-// out for it, and whether its run is bounded. They are the same from one exit to the next nearly always.
+// RFLAGS.TF and IF decide how the guest goes on: whether #DB comes behind an instruction that was
+// carried out for it, and whether its run is bounded. They are the same from one exit to the next
+// nearly always.
 #define WATCHED_FLAGS (RFLAGS_TF | RFLAGS_IF)
 
 static __attribute__((noinline)) void take_flags(struct vmx_vcpu *x, uint64_t rflags) {
@@ -90,8 +91,9 @@ static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
     return EXIT_RETRY;
 }
 
-// The guest's state was not one that a processor could be in (SDM 3C 27.8 "VM-Entry Failures During or
-// After Loading Guest State"), or VT-x found a control wrong, which what a VMM may write cannot cause.
+// The guest's state was not one that a processor could be in (SDM 3C 27.8 "VM-Entry Failures During
+// or After Loading Guest State"), or VT-x found a control wrong, which what a VMM may write cannot
+// cause.
 static __attribute__((noinline, cold)) enum exit_action refuse(struct vcpu *vcpu, uint32_t reason) {
     struct vmx_vcpu *x = vcpu->backend;
     uint64_t detail = reason & EXIT_REASON_BASIC;
@@ -107,8 +109,8 @@ static __attribute__((noinline, cold)) enum exit_action refuse(struct vcpu *vcpu
     return vcpu_fail(vcpu, VCPU_FAILURE_ENTRY, detail);
 }
 
-// vmx_switch keeps nothing but RSP. So the compiler saves what C wants preserved once around the loop
-// below, instead of the switch at each exit. It is a jump there and back: see enter.S.
+// vmx_switch keeps nothing but RSP. So the compiler saves what C wants preserved once around the
+// loop below, instead of the switch at each exit. It is a jump there and back: see enter.S.
 static inline uint32_t switch_to_guest(uint64_t *gpr, struct vmx_vcpu *x) {
     uint32_t reason;
     __asm__ volatile("jmp vmx_switch\n\t"
@@ -126,8 +128,8 @@ static inline bool has_work(const struct vcpu *vcpu, const struct cpu *cpu) {
             __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED)) != 0;
 }
 
-// The loop has no return but those that its own calls pair; before vmx_enter's own, what the guest left to
-// predict it by is pushed out.
+// The loop has no return but those that its own calls pair; before vmx_enter's own, what the guest
+// left to predict it by is pushed out.
 __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     struct cpu *cpu = vcpu->cpu;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// EPT entries. Memory is write-back whatever the guest's PAT and MTRRs say (IPAT): no device of ours reads
-// it behind the caches, and a guest must not slow the machine down with uncached memory.
+// EPT entries. Memory is write-back whatever the guest's PAT and MTRRs say (IPAT): no device of
+// ours reads it behind the caches, and a guest must not slow the machine down with uncached memory.
 #include "vmx/ept.h"
 
 #define EPT_READ        BIT(0)

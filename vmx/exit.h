@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one table of exits: a row for each basic exit reason, which yields its number, its name, its
-// entry in the dispatch table and its counter (struct cpu, exits). SDM 3D Appendix C "VMX Basic Exit
-// Reasons"; numbers without a row are the manual's reserved ones, and are handled as unexpected.
+// entry in the dispatch table and its counter (struct cpu, exits). SDM 3D Appendix C "VMX Basic
+// Exit Reasons"; numbers without a row are the manual's reserved ones, and are handled as
+// unexpected.
 //
-// A handler runs on the owner thread with the VMCS current and says what happens next; it never moves
-// RIP itself. `exit_unexpected` kills the VM: rows carry it whose control is off, so that the exit can
-// only come from a fault of ours or of the processor's.
+// A handler runs on the owner thread with the VMCS current and says what happens next; it never
+// moves RIP itself. `exit_unexpected` kills the VM: rows carry it whose control is off, so that the
+// exit can only come from a fault of ours or of the processor's.
 #pragma once
 
 #include "kernel/vcpu.h"
@@ -133,8 +134,9 @@ static inline struct cr_access cr_access_decode(uint64_t qualification) {
     };
 }
 
-// Table 28-5 "Exit Qualification for I/O Instructions"; the segment and address size of INS and OUTS
-// from Table 28-8 "Format of the VM-Exit Instruction-Information Field as Used for INS and OUTS".
+// Table 28-5 "Exit Qualification for I/O Instructions"; the segment and address size of INS and
+// OUTS from Table 28-8 "Format of the VM-Exit Instruction-Information Field as Used for INS and
+// OUTS".
 static inline struct vcpu_exit_io io_decode(uint64_t qualification) {
     return (struct vcpu_exit_io){
         .port = (uint16_t)(qualification >> 16),

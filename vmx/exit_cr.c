@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Control-register exits. The guest changes by itself whatever is harmless and whatever the processor
-// checks and carries out alone, paging and long mode included where there is "unrestricted guest". What
-// exits are the bits that are ours (vmx/cr.h). A handler checks the write, takes those bits into the
-// read shadow and lets the guest repeat the instruction: it no longer differs from the shadow, so the
-// processor does the rest, with all faults and side effects (PDPTEs and TLB included), although the
-// kernel cannot read the guest's memory. SDM 3C 26.3 "Changes to Instruction Behavior in VMX Non-Root
-// Operation".
+// Control-register exits. The guest changes by itself whatever is harmless and whatever the
+// processor checks and carries out alone, paging and long mode included where there is
+// "unrestricted guest". What exits are the bits that are ours (vmx/cr.h). A handler checks the
+// write, takes those bits into the read shadow and lets the guest repeat the instruction: it no
+// longer differs from the shadow, so the processor does the rest, with all faults and side effects
+// (PDPTEs and TLB included), although the kernel cannot read the guest's memory. SDM 3C 26.3
+// "Changes to Instruction Behavior in VMX Non-Root Operation".
 #include "vmx/cr.h"
 #include "vmx/exit.h"
 #include "vmx/vmx.h"
@@ -77,8 +77,8 @@ static enum exit_action write_cr8(struct vcpu *vcpu, uint64_t value) {
     return EXIT_ADVANCE;
 }
 
-// CR3 never exits with EPT, CR0 and CR4 are never read with an exit, and CLTS and LMSW cannot differ
-// from the shadow in a bit that is ours.
+// CR3 never exits with EPT, CR0 and CR4 are never read with an exit, and CLTS and LMSW cannot
+// differ from the shadow in a bit that is ours.
 enum exit_action exit_control_register(struct vcpu *vcpu) {
     struct cr_access access = cr_access_decode(vmcs_read(VMCS_EXIT_QUALIFICATION));
     if (access.type == CR_ACCESS_MOV_TO) {

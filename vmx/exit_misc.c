@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exits that need a few lines each: events from outside, single instructions, and what a guest must
-// not do.
+// The exits that need a few lines each: events from outside, single instructions, and what a guest
+// must not do.
 #include "arch/log.h"
 #include "arch/mitigation.h"
 #include "arch/traps.h"
@@ -9,8 +9,8 @@
 #include "vmx/inject.h"
 #include "vmx/state.h"
 
-// Exit qualification of a debug exception: SDM 3C Table 28-1 "Exit Qualification for Debug Exceptions";
-// the same bits in DR6: SDM 3B 18.2.3 "Debug Status Register (DR6)".
+// Exit qualification of a debug exception: SDM 3C Table 28-1 "Exit Qualification for Debug
+// Exceptions"; the same bits in DR6: SDM 3B 18.2.3 "Debug Status Register (DR6)".
 #define DR6_BREAKPOINTS 0xfULL
 #define DR6_FROM_EXIT   (DR6_BREAKPOINTS | BIT(13) | BIT(14))
 #define DR7_GD          BIT(13)
@@ -23,8 +23,8 @@ static void reflect_debug_exception(void) {
     if (dr7 & DR7_GD)
         vmcs_write(VMCS_GUEST_DR7, dr7 & ~DR7_GD);
     inject_reflected();
-    // VM entry wants a single step to be pending where one is due behind STI or MOV SS (SDM 3C 27.3.1.5
-    // "Checks on Guest Non-Register State").
+    // VM entry wants a single step to be pending where one is due behind STI or MOV SS (SDM 3C
+    // 27.3.1.5 "Checks on Guest Non-Register State").
     const uint32_t blocking = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS;
     if ((vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & blocking) &&
         (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) &&
@@ -32,9 +32,9 @@ static void reflect_debug_exception(void) {
         vmx_trap_after_step();
 }
 
-// Intercepted are #DB and #AC, whose delivery can raise them again for ever inside the processor (then
-// no interrupt of ours would come through), and #MC. What was being delivered before is lost, as
-// exceptions of the benign class come after each other (SDM 3A Table 6-5).
+// Intercepted are #DB and #AC, whose delivery can raise them again for ever inside the processor
+// (then no interrupt of ours would come through), and #MC. What was being delivered before is lost,
+// as exceptions of the benign class come after each other (SDM 3A Table 6-5).
 enum exit_action exit_exception(struct vcpu *vcpu) {
     uint32_t info = vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO);
     uint32_t vector = info & EVENT_VECTOR;

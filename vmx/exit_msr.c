@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RDMSR and WRMSR that exit: neutral code first (TSC, local APIC), then the MSRs that VT-x keeps in the
-// VMCS, else the VMM.
+// RDMSR and WRMSR that exit: neutral code first (TSC, local APIC), then the MSRs that VT-x keeps in
+// the VMCS, else the VMM.
 #include "vmx/cr.h"
 #include "vmx/exit.h"
 #include "vmx/vmx.h"

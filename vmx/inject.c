@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events on their way into the guest. One event at a time is queued for the next entry, in the VMCS's
-// VM-entry interruption-information field, whose valid bit an exit clears. SDM 3C 25.8.3 "VM-Entry
-// Controls for Event Injection", SDM 3C 27.6 "Event Injection"; requeueing: SDM 3C 28.2.4 "Information for
-// VM Exits During Event Delivery".
+// Events on their way into the guest. One event at a time is queued for the next entry, in the
+// VMCS's VM-entry interruption-information field, whose valid bit an exit clears. SDM 3C 25.8.3
+// "VM-Entry Controls for Event Injection", SDM 3C 27.6 "Event Injection"; requeueing: SDM 3C 28.2.4
+// "Information for VM Exits During Event Delivery".
 //
-// The fields are part of the VMX controls, which VT-x checks before it looks at the guest: what stands
-// in them is made valid here, whatever a VMM asked for.
+// The fields are part of the VMX controls, which VT-x checks before it looks at the guest: what
+// stands in them is made valid here, whatever a VMM asked for.
 #include "vmx/inject.h"
 #include "vmx/exit.h"
 #include "vmx/state.h"
 
-// Exceptions that push an error code (SDM 3A 6.13 "Error Code") and those that report an instruction
-// which was not done (SDM 3A 6.5 "Exception Classifications"), by vector.
+// Exceptions that push an error code (SDM 3A 6.13 "Error Code") and those that report an
+// instruction which was not done (SDM 3A 6.5 "Exception Classifications"), by vector.
 #define EXC_DF_BIT      BIT(EXC_DF)
 #define WITH_ERROR_CODE (EXC_DF_BIT | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17))
 #define CONTRIBUTORY    (BIT(0) | BIT(10) | BIT(11) | BIT(12) | BIT(13))
@@ -53,8 +53,9 @@ static void set_primary(struct vmx_vcpu *x, uint32_t value) {
     vmcs_write32(VMCS_PRIMARY_CONTROLS, value);
 }
 
-// Nothing goes in where something is queued, nor where a #DB of the instruction before is due: it comes first, and
-// an entry that injects would lose it (SDM 3C 27.7.3 "Delivery of Pending Debug Exceptions after VM Entry").
+// Nothing goes in where something is queued, nor where a #DB of the instruction before is due: it
+// comes first, and an entry that injects would lose it (SDM 3C 27.7.3 "Delivery of Pending Debug
+// Exceptions after VM Entry").
 static bool is_occupied(void) {
     return (vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO) & EVENT_VALID) ||
            (vmcs_read(VMCS_GUEST_PENDING_DEBUG) & PENDING_DEBUG_ANY);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The format in which VT-x describes an event, and the rules for two exceptions at once. The first
 // three fields of SDM 3C Table 25-15 "Format of the VM-Entry Interruption-Information Field", Table
-// 25-18 "Format of the VM-Exit Interruption-Information Field" and Table 25-19 "Format of the IDT-Vectoring
-// Information Field" are the same. Pure, but for inject_reflected.
+// 25-18 "Format of the VM-Exit Interruption-Information Field" and Table 25-19 "Format of the
+// IDT-Vectoring Information Field" are the same. Pure, but for inject_reflected.
 #pragma once
 
 #include "lib/types.h"

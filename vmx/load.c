@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moving a vCPU onto a CPU and off it again: the guest state that stays in the processor across exits
-// (FPU, debug registers, the MSRs of SYSCALL), and the host state that exits restore, which is partly
-// the CPU's (descriptor tables, SYSENTER) and partly the thread's (address space; the stack is
-// enter.S's).
+// Moving a vCPU onto a CPU and off it again: the guest state that stays in the processor across
+// exits (FPU, debug registers, the MSRs of SYSCALL), and the host state that exits restore, which
+// is partly the CPU's (descriptor tables, SYSENTER) and partly the thread's (address space; the
+// stack is enter.S's).
 //
 // Neither the kernel nor ring 3 uses the FPU or these MSRs, so they need no copy of the host's.
 #include "arch/mitigation.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The MSR policy. Passing an MSR through needs that its value is the guest's whenever the guest runs:
-// by the VMCS (SYSENTER, FS and GS base, PAT, TSC by its offset), or by load.c (the system-call MSRs,
-// TSC_AUX). PRED_CMD and FLUSH_CMD have none: they are orders to forget, which harm nobody else.
+// The MSR policy. Passing an MSR through needs that its value is the guest's whenever the guest
+// runs: by the VMCS (SYSENTER, FS and GS base, PAT, TSC by its offset), or by load.c (the
+// system-call MSRs, TSC_AUX). PRED_CMD and FLUSH_CMD have none: they are orders to forget, which
+// harm nobody else.
 #include "vmx/policy.h"
 
 #include "arch/cpu.h"

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which MSRs a guest reaches without an exit: one sorted constant table. What is not named exits, both
-// ways, and is answered by neutral code (kernel/vcpu.c), by exit_msr.c, or else by the VMM, which knows
-// what an unknown MSR does (#GP). Ports need no table: all of them exit.
+// Which MSRs a guest reaches without an exit: one sorted constant table. What is not named exits,
+// both ways, and is answered by neutral code (kernel/vcpu.c), by exit_msr.c, or else by the VMM,
+// which knows what an unknown MSR does (#GP). Ports need no table: all of them exit.
 //
-// Pure, but for policy_init, which allocates the bitmaps that all vCPUs share: a guest whose APIC the
-// processor virtualizes in x2APIC mode reaches some of its registers, one that has an IA32_SPEC_CTRL of its own
-// (speculation.c) that.
+// Pure, but for policy_init, which allocates the bitmaps that all vCPUs share: a guest whose APIC
+// the processor virtualizes in x2APIC mode reaches some of its registers, one that has an
+// IA32_SPEC_CTRL of its own (speculation.c) that.
 #pragma once
 
 #include "vmx/caps.h"
@@ -31,8 +31,8 @@ extern const size_t msr_rule_count;
 
 // Fills the page: a set bit is an exit. `has`: bits of enum msr_need that this CPU meets.
 void msr_bitmap_fill(uint8_t bitmap[PAGE_SIZE], uint32_t has);
-// Writes of linear addresses exit: guests have 48 bits of them, and a processor that has 57 takes more by WRMSR than it
-// does at VM entry (SDM 1 3.3.7.1 "Canonical Addressing", SDM 3C 27.3.1.4).
+// Writes of linear addresses exit: guests have 48 bits of them, and a processor that has 57 takes
+// more by WRMSR than it does at VM entry (SDM 1 3.3.7.1 "Canonical Addressing", SDM 3C 27.3.1.4).
 void msr_bitmap_close_addresses(uint8_t bitmap[PAGE_SIZE]);
 // Lets through what the processor virtualizes of x2APIC mode at this level.
 void msr_bitmap_open_apic(uint8_t bitmap[PAGE_SIZE], enum apic_level level);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A vCPU's registers as a whole, for its VMM: to set up the boot state, to save and to restore. What
-// comes in is checked first and then taken without a way to fail. Values that VM entry itself
-// checks (segments, mostly) are left to it: it refuses them, and that ends that VM only. Checked here is
-// whatever would fault in the kernel, or be taken silently.
+// A vCPU's registers as a whole, for its VMM: to set up the boot state, to save and to restore.
+// What comes in is checked first and then taken without a way to fail. Values that VM entry itself
+// checks (segments, mostly) are left to it: it refuses them, and that ends that VM only. Checked
+// here is whatever would fault in the kernel, or be taken silently.
 #include "vmx/cr.h"
 #include "vmx/state.h"
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The guest's IA32_SPEC_CTRL beside the host's, which is in force whenever the guest is not.
 //
-// The register's bits only ever restrict speculation. So a guest whose bits the host has set as well runs with the
-// host's value, and nobody writes the register at entries and exits: its own value is a word that RDMSR shows. The
-// first value with a bit that the host's lacks has the processor move it from then on, by the VMCS's lists of MSRs:
-// no instruction of ours runs with the guest's. It is the guest's alone then, without exits, for kernels that change
-// it at each system call.
+// The register's bits only ever restrict speculation. So a guest whose bits the host has set as
+// well runs with the host's value, and nobody writes the register at entries and exits: its own
+// value is a word that RDMSR shows. The first value with a bit that the host's lacks has the
+// processor move it from then on, by the VMCS's lists of MSRs: no instruction of ours runs with the
+// guest's. It is the guest's alone then, without exits, for kernels that change it at each system
+// call.
 #include "kernel/frame.h"
 #include "vmx/policy.h"
 #include "vmx/vmx.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Creation of a vCPU, and its state after power-on, INIT and SIPI. SDM 3A 10.1.1 "Processor State After
-// Reset", Table 10-1 "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT".
+// Creation of a vCPU, and its state after power-on, INIT and SIPI. SDM 3A 10.1.1 "Processor State
+// After Reset", Table 10-1 "IA-32 and Intel 64 Processor States Following Power-up, Reset, or
+// INIT".
 #include "vmx/state.h"
 
 #include "vmx/guard.h"
@@ -70,7 +71,8 @@ static void learn_features(struct vmx_vcpu *x, const struct vm *vm) {
     x->cr4_mask = cr4_host_mask(x->cr4_allowed);
 }
 
-// Instructions that need a control are #UD without it, which is what CPUID says where they are hidden.
+// Instructions that need a control are #UD without it, which is what CPUID says where they are
+// hidden.
 static uint32_t secondary_controls(const struct vmx_vcpu *x, const struct vm *vm) {
     uint32_t secondary = vmx_caps.control[CONTROL_SECONDARY];
     if (!x->vpid)
@@ -228,8 +230,8 @@ static void reset_power_on(struct vcpu *vcpu) {
     vcpu->star = vcpu->lstar = vcpu->cstar = vcpu->sfmask = 0;
     vcpu->kernel_gs_base = vcpu->tsc_aux = 0;
     vcpu->xcr0 = XCR0_X87;
-    // The initial state of the XSAVE area is zeroes but for these (SDM 1 13.6 "Processor Tracking of
-    // XSAVE-Managed State"); FXRSTOR takes them as they are.
+    // The initial state of the XSAVE area is zeroes but for these (SDM 1 13.6 "Processor Tracking
+    // of XSAVE-Managed State"); FXRSTOR takes them as they are.
     uint8_t *fpu = vcpu->xsave;
     *(uint16_t *)(void *)(fpu + FXSAVE_FCW) = FPU_FCW;
     *(uint32_t *)(void *)(fpu + FXSAVE_MXCSR) = FPU_MXCSR;

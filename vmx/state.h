@@ -4,8 +4,8 @@
 
 #include "vmx/vmx.h"
 
-// CR0 and CR4 as the guest is to see them: the fields, the shadows, and what VT-x and the host want of
-// the real ones.
+// CR0 and CR4 as the guest is to see them: the fields, the shadows, and what VT-x and the host want
+// of the real ones.
 void state_set_cr0(struct vmx_vcpu *x, uint64_t cr0);
 void state_set_cr4(struct vmx_vcpu *x, uint64_t cr4);
 // EFER and with it the "IA-32e mode guest" entry control.

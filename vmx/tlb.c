@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the processor remembers of translations, and how it forgets. Mappings are tagged with the VPID of
-// a vCPU and with the EPT pointer of its VM (SDM 3C 29.4 "Caching Translation Information").
+// What the processor remembers of translations, and how it forgets. Mappings are tagged with the
+// VPID of a vCPU and with the EPT pointer of its VM (SDM 3C 29.4 "Caching Translation
+// Information").
 //
-// VPIDs are numbered for the whole machine; a vCPU keeps its own. Remembered under it on a CPU may be
-// what another vCPU once had, or what this one had before the guest changed its tables on another CPU.
-// So it is flushed whenever the vCPU comes to a CPU where it did not run last.
+// VPIDs are numbered for the whole machine; a vCPU keeps its own. Remembered under it on a CPU may
+// be what another vCPU once had, or what this one had before the guest changed its tables on
+// another CPU. So it is flushed whenever the vCPU comes to a CPU where it did not run last.
 //
 // Locks: none; the bitmap is changed atomically.
 #include "arch/log.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of VMCS fields, and the instructions on whole control structures. A failure of any of them is
-// a bug of the host.
+// Names of VMCS fields, and the instructions on whole control structures. A failure of any of them
+// is a bug of the host.
 #include "vmx/vmcs.h"
 
 #include "arch/log.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fields of the virtual-machine control structure, and access to those of the current one.
 //
-// Order and numbers: SDM 3D Appendix B "Field Encoding in VMCS"; the names are the manual's. A field
-// belongs to the enum of its width, and each accessor takes one enum only: a wrong width is a
+// Order and numbers: SDM 3D Appendix B "Field Encoding in VMCS"; the names are the manual's. A
+// field belongs to the enum of its width, and each accessor takes one enum only: a wrong width is a
 // compile-time error (-Wenum-conversion). An access that VT-x refuses is a bug of ours: panic, with
 // the name of the field.
 #pragma once

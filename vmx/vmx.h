@@ -2,8 +2,9 @@
 // What the files of vmx/ share: the per-vCPU state of the backend, and the functions behind struct
 // vcpu_backend (their contracts: kernel/vcpu.h).
 //
-// The life of a vCPU here: vmx_vcpu_create; vmx_load; then vmx_enter and the small operations between
-// entries; vmx_unload; ...; vmx_vcpu_destroy. "VMCS current" below means between load and unload.
+// The life of a vCPU here: vmx_vcpu_create; vmx_load; then vmx_enter and the small operations
+// between entries; vmx_unload; ...; vmx_vcpu_destroy. "VMCS current" below means between load and
+// unload.
 #pragma once
 
 #include "kernel/vcpu.h"
@@ -74,14 +75,16 @@ static inline uint64_t vmx_edx_eax(const struct vcpu *vcpu) {
     return vmx_gpr(vcpu, GPR_RDX) << 32 | (uint32_t)vmx_gpr(vcpu, GPR_RAX);
 }
 
-// IA32_DEBUGCTL: SDM 3B 18.4.1 "IA32_DEBUGCTL MSR". Guests have no last-branch records and no traces.
+// IA32_DEBUGCTL: SDM 3B 18.4.1 "IA32_DEBUGCTL MSR". Guests have no last-branch records and no
+// traces.
 #define DEBUGCTL_BTF BIT(1)
 #define DEBUGCTL_MAY DEBUGCTL_BTF
 
 // ---- enter.S ------------------------------------------------------------------------------------
 
-// vmx_switch enters the guest with the general registers of gpr[] (but RSP) and stores them there after the exit.
-// It ends with the exit reason, or VMX_REFUSED when there was no exit because VT-x refused the VMCS. enter.c's only.
+// vmx_switch enters the guest with the general registers of gpr[] (but RSP) and stores them there
+// after the exit. It ends with the exit reason, or VMX_REFUSED when there was no exit because VT-x
+// refused the VMCS. enter.c's only.
 extern const uint8_t vmx_exit_entry[]; // HOST_RIP
 
 // ---- enter.c, load.c, state.c, registers.c ------------------------------------------------------
@@ -124,8 +127,8 @@ enum nmi_gate vmx_can_take_nmi(struct vcpu *vcpu);
 void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
 void vmx_inject_nmi(struct vcpu *vcpu);
 void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
-// After an exit that can come in the middle of the delivery of an event: queues that event again, or
-// restores what IRET's NMI unblocking lost. True: an event was being delivered.
+// After an exit that can come in the middle of the delivery of an event: queues that event again,
+// or restores what IRET's NMI unblocking lost. True: an event was being delivered.
 bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked);
 
 // GUEST_INTERRUPTIBILITY: SDM 3C Table 25-3 "Format of Interruptibility State".

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// hackbench: many talk to many, as the scheduler's well-known load of that name does. In each group every sender sends each
-// receiver so many messages, by pipes or socket pairs, all of them processes or all of them threads.
+// hackbench: many talk to many, as the scheduler's well-known load of that name does. In each group
+// every sender sends each receiver so many messages, by pipes or socket pairs, all of them
+// processes or all of them threads.
 //
 //   hackbench GROUPS MEMBERS MESSAGES
 //
-// runs all four kinds, one after the other. A receiver ends when it has got all that is meant for it; each message names
-// its sender and its number, and must be the next of that sender. One line tells the end: `hackbench: PASS N messages`, or
-// `hackbench: FAIL REASON`.
+// runs all four kinds, one after the other. A receiver ends when it has got all that is meant for
+// it; each message names its sender and its number, and must be the next of that sender. One line
+// tells the end: `hackbench: PASS N messages`, or `hackbench: FAIL REASON`.
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>

@@ -2,17 +2,20 @@
 //
 // selfcheck: what a Linux guest can tell about the machine it runs on. It checks, in this order,
 //
-//   cpus      as many online as `selfcheck.cpus=N` on the kernel command line says; they work together (selfcheck_smp.c)
+//   cpus      as many online as `selfcheck.cpus=N` on the kernel command line says; they work
+//             together (selfcheck_smp.c)
 //   memory    as much in the firmware's memory map as `selfcheck.mem=MIB` says
-//   contents  most of the free memory keeps what was written to it, no page of it standing for another
+//   contents  most of the free memory keeps what was written to it, no page of it standing for
+//             another
 //   time      the kernel's clock and the CMOS clock agree on how long two seconds are
 //   ptp       the module ptp_kvm loads and gives the host's time (selfcheck_ptp.c)
 //   steal     how much time the host took from it (only told)
 //   log       the kernel log holds no line of the classes below
 //
-// (as `selfcheck log` only cpus and log, after a load of another kind)
-// and prints one line, `selfcheck: PASS ...` or `selfcheck: FAIL REASON`. An argument without a value on the command
-// line is not checked. With `selfcheck.quick=1` the contents are those of a few MiB. Lines that a bare machine gives as well are listed in /etc/known-lines (see bare-bochs-lines.txt).
+// (as `selfcheck log` only cpus and log, after a load of another kind) and prints one line,
+// `selfcheck: PASS ...` or `selfcheck: FAIL REASON`. An argument without a value on the command
+// line is not checked. With `selfcheck.quick=1` the contents are those of a few MiB. Lines that a
+// bare machine gives as well are listed in /etc/known-lines (see bare-bochs-lines.txt).
 
 #define _GNU_SOURCE
 #include "selfcheck.h"
@@ -39,7 +42,8 @@
 
 #define MIB (UINT64_C(1) << 20)
 
-// Firmware may keep this much of the guest's memory for itself (the holes below 1 MiB, ACPI tables).
+// Firmware may keep this much of the guest's memory for itself (the holes below 1 MiB, ACPI
+// tables).
 #define FIRMWARE_SHARE (2 * MIB)
 // The kernel keeps working beside the check in this much.
 #define LEFT_FREE             (8 * MIB)
@@ -172,8 +176,9 @@ static uint64_t free_memory(void) {
     return line == NULL ? 0 : strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024;
 }
 
-// All of it is written before any of it is read, so a page that stands for two addresses shows. The words are the
-// multiples of an odd constant: each stands once, and telling them costs one addition, which an emulator notices.
+// All of it is written before any of it is read, so a page that stands for two addresses shows. The
+// words are the multiples of an odd constant: each stands once, and telling them costs one
+// addition, which an emulator notices.
 static void check_memory_contents(void) {
     const uint64_t step = UINT64_C(0x9e3779b97f4a7c15), available = free_memory();
     uint64_t checksum = 0, expected = step, size, count, *words;
@@ -284,7 +289,8 @@ static void check_log(void) {
     pass(", %d log lines clean", line_count);
 }
 
-// What the kernel makes of the processor's faults and controls, a line each: no check of ours, but the tier's.
+// What the kernel makes of the processor's faults and controls, a line each: no check of ours, but
+// the tier's.
 static void tell_vulnerabilities(void) {
     const char *folder = "/sys/devices/system/cpu/vulnerabilities";
     char path[512], text[256];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the parts of the self-check share: selfcheck.c has the order of the checks, selfcheck_smp.c those of several
-// processors, selfcheck_ptp.c that of the host's clock.
+// What the parts of the self-check share: selfcheck.c has the order of the checks, selfcheck_smp.c
+// those of several processors, selfcheck_ptp.c that of the host's clock.
 #pragma once
 
 #include <stddef.h>

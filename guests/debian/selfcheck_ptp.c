@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The host's clock by KVM's hypercall CLOCK_PAIRING, as the kernel's module ptp_kvm shows it: the module loads, its clock
-// agrees with the kernel's date, and goes as fast as the kernel's.
+// The host's clock by KVM's hypercall CLOCK_PAIRING, as the kernel's module ptp_kvm shows it: the
+// module loads, its clock agrees with the kernel's date, and goes as fast as the kernel's.
 
 #define _GNU_SOURCE
 #include "selfcheck.h"
@@ -42,7 +42,8 @@ static int64_t read_ns(clockid_t clock) {
     return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-// The host's clock and when that was by the kernel's, as the middle of a bracket that nothing interrupted for long.
+// The host's clock and when that was by the kernel's, as the middle of a bracket that nothing
+// interrupted for long.
 struct reading {
     int64_t host, mine, width;
 };

@@ -3,8 +3,10 @@
 //
 //   work      each runs where it was put, beside the others, and gets its sum right
 //   lock      none of many additions under a mutex and none of many atomic ones is lost
-//   futex     two processors wake each other in turn, and the clock never goes back from one to the other
-//   unmap     memory that one unmaps is gone on all others at once: a message to each is needed for that
+//   futex     two processors wake each other in turn, and the clock never goes back from one to the
+//             other
+//   unmap     memory that one unmaps is gone on all others at once: a message to each is needed for
+//             that
 //   IPIs      /proc/interrupts shows on every processor that it got such messages
 #define _GNU_SOURCE
 #include "selfcheck.h"
@@ -70,7 +72,7 @@ static void run_each(unsigned first, void *(*work)(void *)) {
         pthread_join(workers[i].thread, NULL);
 }
 
-// ---- work -------------------------------------------------------------------------------------------
+// ---- work ---------------------------------------------------------------------------------------
 
 static uint64_t mix(uint64_t seed) {
     uint64_t sum = seed;
@@ -98,7 +100,7 @@ static void check_work(void) {
                  workers[0].sum);
 }
 
-// ---- lock -------------------------------------------------------------------------------------------
+// ---- lock ---------------------------------------------------------------------------------------
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static volatile uint64_t under_lock;
@@ -126,7 +128,7 @@ static void check_lock(void) {
              under_lock, (uint64_t)by_atomic, expected);
 }
 
-// ---- futex ------------------------------------------------------------------------------------------
+// ---- futex --------------------------------------------------------------------------------------
 
 static atomic_uint turn; // even: CPU 0's
 static atomic_int_fast64_t last_ns;
@@ -171,7 +173,7 @@ static void check_futex(void) {
         fail("cpus: %u turns between CPUs, not %u", turn, 2 * FUTEX_ROUNDS * (cpu_count - 1));
 }
 
-// ---- unmap ------------------------------------------------------------------------------------------
+// ---- unmap --------------------------------------------------------------------------------------
 
 static volatile uint8_t *volatile window;
 static atomic_uint round_begun, ready_count, done_count;
@@ -254,7 +256,7 @@ static void check_unmap(void) {
     signal(SIGSEGV, SIG_DFL);
 }
 
-// ---- IPIs -------------------------------------------------------------------------------------------
+// ---- IPIs ---------------------------------------------------------------------------------------
 
 // Adds the counts of one line of /proc/interrupts, a column a CPU.
 static void add_counts(const char *line, uint64_t *sum) {

@@ -218,7 +218,7 @@ static void check_single_step(void) {
     trap_set_handler(EXC_DB, NULL);
 }
 
-// ---- on a device ------------------------------------------------------------------------------------
+// ---- on a device --------------------------------------------------------------------------------
 
 #define IOAPIC_DATA    (IOAPIC + 0x10)
 #define IOAPIC_VERSION 0x00170011U // 24 inputs
@@ -283,7 +283,7 @@ static void check_device(void) {
     check_still_ones(IOAPIC - 16);
 }
 
-// ---- several processors -----------------------------------------------------------------------------
+// ---- several processors -------------------------------------------------------------------------
 
 static struct smp_barrier barrier;
 static volatile uint32_t wrong, kept;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ACPI tables are well-formed, are found both ways, and agree with the machine: one processor, one IOAPIC, the PM
-// timer running, ACPI mode on from the start.
+// The ACPI tables are well-formed, are found both ways, and agree with the machine: one processor,
+// one IOAPIC, the PM timer running, ACPI mode on from the start.
 #include "runtime/acpi.h"
 #include "lib/string.h"
 #include "runtime/apic.h"
@@ -57,8 +57,8 @@ static void check_fadt(void) {
     CHECK_EQ(acpi_field(fadt, FADT_RESET_ADDRESS, 8), 0xcf9);
 }
 
-// The PM timer runs as fast as the TSC says, within a hundredth; other VMs may have their turn in between, so the TSC is
-// read on both sides.
+// The PM timer runs as fast as the TSC says, within a hundredth; other VMs may have their turn in
+// between, so the TSC is read on both sides.
 static void check_pm_timer(void) {
     uint16_t port = (uint16_t)acpi_field(acpi_find("FACP"), FADT_PM_TIMER, 4);
     uint64_t before = rdtsc();

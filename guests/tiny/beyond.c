@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where there is neither RAM nor a device, reads give all ones and writes do nothing, as on a PC's bus; accesses that
-// begin in RAM and end beyond it are both.
+// Where there is neither RAM nor a device, reads give all ones and writes do nothing, as on a PC's
+// bus; accesses that begin in RAM and end beyond it are both.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 

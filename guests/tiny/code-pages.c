@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Code all over the RAM, as a hostile guest or a large kernel has it: in each 2 MiB something is executed, written over
-// and executed again, at two places. How many exits that costs the host counts (tests/guest/code.py).
+// Code all over the RAM, as a hostile guest or a large kernel has it: in each 2 MiB something is
+// executed, written over and executed again, at two places. How many exits that costs the host
+// counts (tests/guest/code.py).
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"

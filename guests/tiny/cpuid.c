@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// CPUID tells of a processor that the guest really has: what is not virtualized is not shown, what depends on the
-// guest's own state follows it, and leaves that do not exist are zero.
+// CPUID tells of a processor that the guest really has: what is not virtualized is not shown, what
+// depends on the guest's own state follows it, and leaves that do not exist are zero.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Control registers: what hardware refuses is #GP(0) and changes nothing; what it takes is read back, also the bits
-// that the hypervisor keeps for itself.
+// Control registers: what hardware refuses is #GP(0) and changes nothing; what it takes is read
+// back, also the bits that the hypervisor keeps for itself.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"

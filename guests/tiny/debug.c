@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Debugging inside the guest: INT3 and INT1, single-stepping (also over instructions that the hypervisor carries out),
-// breakpoints on code and data, DR6 and DR7, and that a debug register's access can be trapped.
+// Debugging inside the guest: INT3 and INT1, single-stepping (also over instructions that the
+// hypervisor carries out), breakpoints on code and data, DR6 and DR7, and that a debug register's
+// access can be trapped.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
@@ -65,8 +66,9 @@ static void check_single_step(void) {
     CHECK_EQ(step_count, 3 + STEPS_AFTER);
 }
 
-// The instruction behind which an event comes is carried out by the hypervisor: the event goes in at the entry at which
-// the #DB is due, and the #DB comes first; an NMI then at its handler's first instruction.
+// The instruction behind which an event comes is carried out by the hypervisor: the event goes in
+// at the entry at which the #DB is due, and the #DB comes first; an NMI then at its handler's first
+// instruction.
 static volatile uint32_t event_count, steps_before;
 
 static void on_event(struct trap_frame *frame) {

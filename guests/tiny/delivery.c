@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events whose delivery finds a stack that is not mapped yet: an exit ends the delivery, and the same event, no other, comes
-// once more. In x2APIC mode the processor delivers interrupts by itself where it can.
+// Events whose delivery finds a stack that is not mapped yet: an exit ends the delivery, and the
+// same event, no other, comes once more. In x2APIC mode the processor delivers interrupts by itself
+// where it can.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

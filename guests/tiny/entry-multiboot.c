@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Started by Multiboot 1: state of the processor, command line, module and memory map are as the specification says
-// (Multiboot 0.6.96, 3.2 and 3.3).
+// Started by Multiboot 1: state of the processor, command line, module and memory map are as the
+// specification says (Multiboot 0.6.96, 3.2 and 3.3).
 #include "lib/string.h"
 #include "runtime/cpu.h"
 #include "runtime/entry32.h"

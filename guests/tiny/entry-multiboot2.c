@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Started by Multiboot 2: the processor's state, and each tag that the specification has for a machine like this
-// (Multiboot2 2.0, 3.3 and 3.6).
+// Started by Multiboot 2: the processor's state, and each tag that the specification has for a
+// machine like this (Multiboot2 2.0, 3.3 and 3.6).
 #include "lib/string.h"
 #include "runtime/acpi.h"
 #include "runtime/cpu.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Started by PVH: the processor's state and hvm_start_info are as Xen's "x86/HVM direct boot ABI" says. The note names the
-// entry; the ELF file's own would run into 32-bit code in 64-bit mode.
+// Started by PVH: the processor's state and hvm_start_info are as Xen's "x86/HVM direct boot ABI"
+// says. The note names the entry; the ELF file's own would run into 32-bit code in 64-bit mode.
 #include "runtime/acpi.h"
 #include "runtime/cpu.h"
 #include "runtime/entry32.h"

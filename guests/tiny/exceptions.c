@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exceptions of all kinds reach the guest's own handlers with the right error code, and return to the right place.
+// Exceptions of all kinds reach the guest's own handlers with the right error code, and return to
+// the right place.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a PC's firmware leaves: an enabled local APIC with LINT0 open for the 8259, masked 8259s, the clock of 18.2 Hz,
-// the BIOS data area, SMBIOS and the MP table, in a ROM that nobody can write and that is seen below 4 GiB, too.
+// What a PC's firmware leaves: an enabled local APIC with LINT0 open for the 8259, masked 8259s,
+// the clock of 18.2 Hz, the BIOS data area, SMBIOS and the MP table, in a ROM that nobody can write
+// and that is seen below 4 GiB, too.
 #include "lib/string.h"
 #include "runtime/acpi.h"
 #include "runtime/apic.h"
@@ -29,7 +30,7 @@ static uint16_t word(uint64_t address) {
     return *(volatile uint16_t *)(uintptr_t)address;
 }
 
-// ---- devices ----------------------------------------------------------------------------------------
+// ---- devices ------------------------------------------------------------------------------------
 
 static void on_tick(struct trap_frame *frame) {
     (void)frame;
@@ -64,7 +65,7 @@ static void check_data_area(void) {
     CHECK_EQ(word(0x9fc00) & 0xff, 1);
 }
 
-// ---- the ROM ----------------------------------------------------------------------------------------
+// ---- the ROM ------------------------------------------------------------------------------------
 
 // An address that the compiler knows nothing of.
 static volatile uint32_t *hidden(uint64_t address) {
@@ -91,7 +92,7 @@ static void check_rom(void) {
     CHECK_EQ(*rom(0xfffe), 0xfc);
 }
 
-// ---- tables -----------------------------------------------------------------------------------------
+// ---- tables -------------------------------------------------------------------------------------
 
 static const uint8_t *find(const char *signature) {
     for (uint32_t offset = 0; offset < ROM_SIZE; offset += 16)

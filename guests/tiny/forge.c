@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest that prints what the hypervisor, its VMM and other VMs would say, placed so that it could come to stand at the
-// beginning of a line: behind each length of line about where the console cuts one or ends a call, behind carriage
-// returns, escapes and half lines. Nobody may believe it, and each byte of it is printed behind its own name:
-// tests/guest/forgery.py looks. The last thing is half a line; then the VM ends by debug-exit, or with `crash` by
-// a triple fault, which is a line of the kernel's, too.
+// A guest that prints what the hypervisor, its VMM and other VMs would say, placed so that it could
+// come to stand at the beginning of a line: behind each length of line about where the console cuts
+// one or ends a call, behind carriage returns, escapes and half lines. Nobody may believe it, and
+// each byte of it is printed behind its own name: tests/guest/forgery.py looks. The last thing is
+// half a line; then the VM ends by debug-exit, or with `crash` by a triple fault, which is a line
+// of the kernel's, too.
 #include "lib/string.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

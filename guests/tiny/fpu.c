@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The x87, SSE and AVX registers are zero (or in their reset state) at the start, whatever ran on the processor before, and
-// survive exits of all kinds and other VMs' turns; two VMs run this with different values (`seed=`).
+// The x87, SSE and AVX registers are zero (or in their reset state) at the start, whatever ran on
+// the processor before, and survive exits of all kinds and other VMs' turns; two VMs run this with
+// different values (`seed=`).
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"

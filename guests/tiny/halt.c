@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// HLT waits for an interrupt and for nothing else, and one that is pending when interrupts go on ends it at once: STI and
-// HLT leave no gap in which it could be lost.
+// HLT waits for an interrupt and for nothing else, and one that is pending when interrupts go on
+// ends it at once: STI and HLT leave no gap in which it could be lost.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

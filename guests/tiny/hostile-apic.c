@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random reads and writes of the own local APIC and the IOAPIC: their pages in all widths and at any offset, and with
-// the word `x2apic` the registers as MSRs; interrupt commands of all modes to anybody, EOIs that nobody waits for,
-// moments with interrupts on in between. The only thing left out is an INIT for the processor itself.
+// Random reads and writes of the own local APIC and the IOAPIC: their pages in all widths and at
+// any offset, and with the word `x2apic` the registers as MSRs; interrupt commands of all modes to
+// anybody, EOIs that nobody waits for, moments with interrupts on in between. The only thing left
+// out is an INIT for the processor itself.
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/attack.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random values for the control registers, the debug registers, XCR0 and EFER: each is either taken and read back, or
-// refused with an exception and nothing has changed. Values are mostly the present one with a few bits turned, since those
-// are taken; CR3 keeps its tables.
+// Random values for the control registers, the debug registers, XCR0 and EFER: each is either taken
+// and read back, or refused with an exception and nothing has changed. Values are mostly the
+// present one with a few bits turned, since those are taken; CR3 keeps its tables.
 #include "runtime/cpu.h"
 #include "runtime/hostile.h"
 #include "runtime/tiny.h"
@@ -26,7 +26,8 @@ static uint64_t turned(uint64_t value) {
     return value;
 }
 
-// What stood in the register before, what was to be written, what stands there now; `fixed` bits need not agree.
+// What stood in the register before, what was to be written, what stands there now; `fixed` bits
+// need not agree.
 static void judge(const char *name, uint64_t before, uint64_t value, uint64_t now, uint64_t fixed) {
     bool is_right;
     if (trap_last.is_taken) {

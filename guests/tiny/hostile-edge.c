@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Code and data at the edges of things. Without a word: string instructions over the borders of memory, devices and
-// nothing with huge counts; instructions that exit as the last before the end of the lower half of the address space,
-// and before its wrap; all of which the guest survives. With a word it ends the VM: `end` runs off the end of RAM,
-// `cross` executes an instruction that lies half behind it, `exit` one that exits and is the last before it, `top`
-// and `devices` jump to the last bytes below 4 GiB and into the local APIC.
+// Code and data at the edges of things. Without a word: string instructions over the borders of
+// memory, devices and nothing with huge counts; instructions that exit as the last before the end
+// of the lower half of the address space, and before its wrap; all of which the guest survives.
+// With a word it ends the VM: `end` runs off the end of RAM, `cross` executes an instruction that
+// lies half behind it, `exit` one that exits and is the last before it, `top` and `devices` jump to
+// the last bytes below 4 GiB and into the local APIC.
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/attack.h"
@@ -33,8 +34,8 @@ static const struct {
     {2, {0xf3, 0x6e}},       // rep outsb
 };
 
-// Five pages in a row: memory, nothing, memory, a device, memory. Between them and the code lies nothing that is mapped,
-// since what runs downwards would write over it.
+// Five pages in a row: memory, nothing, memory, a device, memory. Between them and the code lies
+// nothing that is mapped, since what runs downwards would write over it.
 static void map_borders(void) {
     static uint8_t frames[3][4096] __attribute__((aligned(4096)));
     const uint64_t pages[] = {(uintptr_t)frames[0], NOWHERE, (uintptr_t)frames[1], IOAPIC_BASE,
@@ -68,7 +69,7 @@ static void attack_strings(void) {
     }
 }
 
-// ---- the ends of the address space --------------------------------------------------------------------
+// ---- the ends of the address space --------------------------------------------------------------
 
 #define LEVELS 4u
 static volatile uint64_t tables[2][LEVELS][512] __attribute__((aligned(4096)));
@@ -112,7 +113,7 @@ static void attack_end(uint64_t end, uint8_t vector) {
     }
 }
 
-// ---- ends of the VM -----------------------------------------------------------------------------------
+// ---- ends of the VM -----------------------------------------------------------------------------
 
 // There it raises `vector` at `last`; or not at all, where the VM ends.
 static void jump(uint64_t address, uint8_t vector, uint64_t last) {

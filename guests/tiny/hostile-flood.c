@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Floods, as fast as the guest can: interrupts and NMIs to itself, timers that are due at once or a thousand times a
-// beat, ports, doorbells that nobody has, device registers, CPUID, and text on the serial line. Nothing gets lost of what
-// must not: each interrupt that was waited for has come.
+// Floods, as fast as the guest can: interrupts and NMIs to itself, timers that are due at once or a
+// thousand times a beat, ports, doorbells that nobody has, device registers, CPUID, and text on the
+// serial line. Nothing gets lost of what must not: each interrupt that was waited for has come.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/hostile.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hypercalls with garbage: VMCALL and VMMCALL, from rings 0 and 3 and from 64, 32 and 16 bits, with random numbers and
-// arguments. VMMCALL is #UD; VMCALL answers as KVM does, with -EPERM in ring 3, and nothing else happens.
+// Hypercalls with garbage: VMCALL and VMMCALL, from rings 0 and 3 and from 64, 32 and 16 bits, with
+// random numbers and arguments. VMMCALL is #UD; VMCALL answers as KVM does, with -EPERM in ring 3,
+// and nothing else happens.
 #include "lib/string.h"
 #include "runtime/attack.h"
 #include "runtime/cpu.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random bytes as code, in ring 3 or ring 0 (words `user` and `kernel`), in 64, 32 and 16 bits, with random registers;
-// with `devices` ring 3 has pages of the local APIC, the IOAPIC and of nothing, and pointers to them. Each round ends by an
-// exception or by the watchdog. In ring 3 the guest goes on to its end; ring 0 may take the VM with it.
+// Random bytes as code, in ring 3 or ring 0 (words `user` and `kernel`), in 64, 32 and 16 bits,
+// with random registers; with `devices` ring 3 has pages of the local APIC, the IOAPIC and of
+// nothing, and pointers to them. Each round ends by an exception or by the watchdog. In ring 3 the
+// guest goes on to its end; ring 0 may take the VM with it.
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/attack.h"
@@ -15,7 +16,7 @@
 static uint32_t ends[256];
 static bool has_devices;
 
-// ---- code -------------------------------------------------------------------------------------------
+// ---- code ---------------------------------------------------------------------------------------
 
 // What random bytes seldom make: prefixes before the instructions that a hypervisor sees.
 static size_t put_seldom(uint8_t *to) {
@@ -60,7 +61,7 @@ static void fill_code(bool is_kernel) {
             *at ^= 0x80;
 }
 
-// ---- registers --------------------------------------------------------------------------------------
+// ---- registers ----------------------------------------------------------------------------------
 
 static uint64_t pointer(void) {
     uint64_t pages = has_devices ? ATTACK_NOWHERE + 2 : ATTACK_PAGES + 1;

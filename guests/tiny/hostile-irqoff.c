@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest that gives nobody a chance of its own will: loops with interrupts off, #DB upon #DB and #AC upon #AC, HLT that
-// only the watchdog's NMI ends, PAUSE loops, and exits by the million with interrupts off. Each for a while; from the host
-// they look as if they had no end.
+// A guest that gives nobody a chance of its own will: loops with interrupts off, #DB upon #DB and
+// #AC upon #AC, HLT that only the watchdog's NMI ends, PAUSE loops, and exits by the million with
+// interrupts off. Each for a while; from the host they look as if they had no end.
 #include "lib/string.h"
 #include "runtime/attack.h"
 #include "runtime/cpu.h"

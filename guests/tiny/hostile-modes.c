@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random bytes as code outside of long mode: in real mode, and in protected mode without paging in 32-bit and 16-bit segments,
-// all in ring 0. The guest leaves long mode for each round and comes back by whatever exception or interrupt the code
-// raises, or by the watchdog's NMI. Code that turns paging on, moves tables or writes over the way back may take the VM
-// with it.
+// Random bytes as code outside of long mode: in real mode, and in protected mode without paging in
+// 32-bit and 16-bit segments, all in ring 0. The guest leaves long mode for each round and comes
+// back by whatever exception or interrupt the code raises, or by the watchdog's NMI. Code that
+// turns paging on, moves tables or writes over the way back may take the VM with it.
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
@@ -133,7 +133,8 @@ static volatile uint64_t root[512] __attribute__((aligned(4096)));
 static volatile uint64_t pdpt[512] __attribute__((aligned(4096)));
 static volatile uint64_t directories[2][512] __attribute__((aligned(4096)));
 
-// Tables of our own, which lie above what real mode reaches: memory below, devices in the last GiB of 4.
+// Tables of our own, which lie above what real mode reaches: memory below, devices in the last GiB
+// of 4.
 static void map(void) {
     const uint64_t flags = 3, large = 0x83, last = 3;
     for (uint64_t i = 0; i < 512; i++) {

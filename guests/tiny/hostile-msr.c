@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// RDMSR and WRMSR of random registers, half of them from the ranges where there are some, with random values: each is
-// done or raises #GP(0), and the guest goes on. Left out is what would end this guest by right: INIT and the like
-// through the interrupt command, and registers that name memory for the hypervisor to write.
+// RDMSR and WRMSR of random registers, half of them from the ranges where there are some, with
+// random values: each is done or raises #GP(0), and the guest goes on. Left out is what would end
+// this guest by right: INIT and the like through the interrupt command, and registers that name
+// memory for the hypervisor to write.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/hostile.h"

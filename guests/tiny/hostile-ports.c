@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random port I/O: any port, more often one that has a device, in all widths, single and as strings with and without REP,
-// from and to memory, devices and nothing. What ends the VM at once is left out, unless the word `ends` is there: then
-// it ends as one of those does.
+// Random port I/O: any port, more often one that has a device, in all widths, single and as strings
+// with and without REP, from and to memory, devices and nothing. What ends the VM at once is left
+// out, unless the word `ends` is there: then it ends as one of those does.
 #include "runtime/apic.h"
 #include "runtime/attack.h"
 #include "runtime/cpu.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Processors of one VM against each other: floods of interrupts and NMIs from all to all, INIT and SIPI at any moment, each
-// after each; then all of them still work. With the word `endless` the others never end what they do (a loop with
-// interrupts off, #DB upon #DB, HLT for good, PAUSE, exits), and the first one ends the VM all the same.
+// Processors of one VM against each other: floods of interrupts and NMIs from all to all, INIT and
+// SIPI at any moment, each after each; then all of them still work. With the word `endless` the
+// others never end what they do (a loop with interrupts off, #DB upon #DB, HLT for good, PAUSE,
+// exits), and the first one ends the VM all the same.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/hostile.h"

@@ -25,7 +25,8 @@ static uint64_t place(void) {
                      : "r"(stack)                                                                  \
                      : "rax", "rbx", TRY_CLOBBERS)
 
-// On a device neither the instruction nor #GP gets through, so #DF does, which has a stack of its own.
+// On a device neither the instruction nor #GP gets through, so #DF does, which has a stack of its
+// own.
 static void check_end(uint64_t stack) {
     if (stack == NOWHERE)
         CHECK_NO_FAULT();

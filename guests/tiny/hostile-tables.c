@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Page tables full of random entries: present or not, with reserved bits, pages of all sizes, entries that point at
-// their own table, at devices, behind the memory, at nothing. Ring 3 and ring 0 reach through them by loads, stores,
-// locked and string instructions, jumps and calls. With the word `devices`, tables themselves may lie where there is no
-// memory, which ends the VM; without it the guest goes on.
+// Page tables full of random entries: present or not, with reserved bits, pages of all sizes,
+// entries that point at their own table, at devices, behind the memory, at nothing. Ring 3 and ring
+// 0 reach through them by loads, stores, locked and string instructions, jumps and calls. With the
+// word `devices`, tables themselves may lie where there is no memory, which ends the VM; without it
+// the guest goes on.
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/attack.h"

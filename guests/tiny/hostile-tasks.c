@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hardware task switches. Long mode has none: far jumps, calls and IRET with NT, from 64 and 32 bits, to descriptors of
-// all system types, and gates of all types in the IDT raise exceptions, and so do LTR and LLDT of most. With the word
-// `protected` the guest leaves long mode and switches tasks for good, which ends the VM: by `jump`, `gate`, or `iret`.
+// Hardware task switches. Long mode has none: far jumps, calls and IRET with NT, from 64 and 32
+// bits, to descriptors of all system types, and gates of all types in the IDT raise exceptions, and
+// so do LTR and LLDT of most. With the word `protected` the guest leaves long mode and switches
+// tasks for good, which ends the VM: by `jump`, `gate`, or `iret`.
 #include "lib/string.h"
 #include "runtime/attack.h"
 #include "runtime/cpu.h"
@@ -14,8 +15,8 @@
 #define BASE_AND_LIMIT 0x000000ffffffffffULL
 #define TYPE_TSS       9u
 
-// A descriptor of any type, present mostly, at the first free entry. What it names is the TSS that is in use, since the
-// way back needs one; its gate forms lead into the code.
+// A descriptor of any type, present mostly, at the first free entry. What it names is the TSS that
+// is in use, since the way back needs one; its gate forms lead into the code.
 static void put_descriptor(void) {
     uint64_t type = random_below(16), dpl = random_below(4);
     uint64_t rights = type | dpl << 5 | (random_one_in(8) ? 0 : 0x80);
@@ -28,7 +29,8 @@ static void put_descriptor(void) {
     attack_gdt[ATTACK_FREE / 8 + 1] = random_one_in(8) && type != TYPE_TSS ? random64() : 0;
 }
 
-// Far jumps and calls through memory, IRET with NT, LTR, LLDT, LAR, LSL, VERR of a descriptor; then UD2.
+// Far jumps and calls through memory, IRET with NT, LTR, LLDT, LAR, LSL, VERR of a descriptor; then
+// UD2.
 static size_t put_code(uint8_t *to) {
     static const struct {
         uint8_t size;
@@ -87,9 +89,10 @@ static void attack_descriptors(void) {
     CHECK(faults > 0 && faults <= hostile_rounds);
 }
 
-// ---- protected mode -----------------------------------------------------------------------------------
+// ---- protected mode -----------------------------------------------------------------------------
 
-// Copied to LOW. 0x08: 32-bit code, 0x10: data, 0x18 and 0x20: task segments, 0x28: a task gate to 0x20.
+// Copied to LOW. 0x08: 32-bit code, 0x10: data, 0x18 and 0x20: task segments, 0x28: a task gate to
+// 0x20.
 extern const uint8_t tasks_begin[], tasks_end[], tasks_gdt[], tasks_mode[];
 __asm__(".section .text\n"
         "tasks_begin:\n"

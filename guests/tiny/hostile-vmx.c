@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// All instructions of VT-x and AMD-V but VMCALL, and their neighbours in the opcode map, in rings 0 and 3 and in 64, 32 and 16 bits,
-// with random operands and prefixes: #UD each, as on a processor that has neither.
+// All instructions of VT-x and AMD-V but VMCALL, and their neighbours in the opcode map, in rings 0
+// and 3 and in 64, 32 and 16 bits, with random operands and prefixes: #UD each, as on a processor
+// that has neither.
 #include "lib/string.h"
 #include "runtime/attack.h"
 #include "runtime/cpu.h"

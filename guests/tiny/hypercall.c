@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hypercalls as KVM answers them, since CPUID says KVM: what is not known is -ENOSYS, and a pair of clocks tells the
-// date at a time of the TSC. Other rings and modes: hostile-hypercall. Linux, Documentation/virt/kvm/x86/hypercalls.rst.
+// Hypercalls as KVM answers them, since CPUID says KVM: what is not known is -ENOSYS, and a pair of
+// clocks tells the date at a time of the TSC. Other rings and modes: hostile-hypercall. Linux,
+// Documentation/virt/kvm/x86/hypercalls.rst.
 #include "lib/string.h"
 #include "runtime/cpu.h"
 #include "runtime/pvclock.h"

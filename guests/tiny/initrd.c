@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The initrd lies where the zero page says, whole: its bytes are those of a sequence that the test runner knows, too,
-// of `initrd=BYTES` length.
+// The initrd lies where the zero page says, whole: its bytes are those of a sequence that the test
+// runner knows, too, of `initrd=BYTES` length.
 #include "runtime/tiny.h"
 
 void test(void) {

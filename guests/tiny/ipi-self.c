@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Interrupts that a processor sends itself, in xAPIC or (word `x2apic`) x2APIC mode: by shorthand, by physical and logical
-// destination, in the order of their priority, held back by TPR and CR8; NMIs; and vectors that are illegal.
+// Interrupts that a processor sends itself, in xAPIC or (word `x2apic`) x2APIC mode: by shorthand,
+// by physical and logical destination, in the order of their priority, held back by TPR and CR8;
+// NMIs; and vectors that are illegal.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

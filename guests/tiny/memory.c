@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// All RAM that the memory map names is there: as much as the manifest says (`memory=MIB` on the command line), zero at
-// the start, keeping what is written to it, up to the last byte.
+// All RAM that the memory map names is there: as much as the manifest says (`memory=MIB` on the
+// command line), zero at the start, keeping what is written to it, up to the last byte.
 #include "lib/string.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Device registers by many instructions and in several sizes: what reads, writes, and does both at once; flags and
-// destinations are as they would be with RAM.
+// Device registers by many instructions and in several sizes: what reads, writes, and does both at
+// once; flags and destinations are as they would be with RAM.
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// All modes of a processor, in one trip from long mode and back: compatibility mode, protected mode without
-// paging, PAE paging, 32-bit paging with 4 MiB pages, real mode with its interrupts. In each, exits of several
-// kinds (CPUID, a port, a device's register), and that memory is what the mode's page tables say.
+// All modes of a processor, in one trip from long mode and back: compatibility mode, protected mode
+// without paging, PAE paging, 32-bit paging with 4 MiB pages, real mode with its interrupts. In
+// each, exits of several kinds (CPUID, a port, a device's register), and that memory is what the
+// mode's page tables say.
 #include "lib/string.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

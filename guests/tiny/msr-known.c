@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The registers that the guest has: each keeps what is written to it, and refuses what hardware refuses.
+// The registers that the guest has: each keeps what is written to it, and refuses what hardware
+// refuses.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"

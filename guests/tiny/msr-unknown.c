@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RDMSR and WRMSR of a register that the processor does not have are #GP(0): each of the two ranges that VT-x has bitmaps
-// for, and samples outside of them. What is not in the list below is unknown.
+// RDMSR and WRMSR of a register that the processor does not have are #GP(0): each of the two ranges
+// that VT-x has bitmaps for, and samples outside of them. What is not in the list below is unknown.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"

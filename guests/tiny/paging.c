@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The guest's own page tables: error codes and CR2 of page faults, accessed and dirty bits, write protection, no-execute,
-// reserved bits, ring 3, SMEP and SMAP where CPUID shows them.
+// The guest's own page tables: error codes and CR2 of page faults, accessed and dirty bits, write
+// protection, no-execute, reserved bits, ring 3, SMEP and SMAP where CPUID shows them.
 #include "lib/string.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// PCI by configuration mechanism #1: the host bridge is there, and where no function is there are all ones.
+// PCI by configuration mechanism #1: the host bridge is there, and where no function is there are
+// all ones.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A system that knows no APIC: with the 8259 pair and the 8254 alone it gets its ticks, since the firmware leaves LINT0
-// open for the 8259 (virtual wire).
+// A system that knows no APIC: with the 8259 pair and the 8254 alone it gets its ticks, since the
+// firmware leaves LINT0 open for the 8259 (virtual wire).
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// INS and OUTS in all sizes and directions, repeated and not, and one that faults half-way: what was moved stays moved,
-// and the registers tell where to go on.
+// INS and OUTS in all sizes and directions, repeated and not, and one that faults half-way: what
+// was moved stays moved, and the registers tell where to go on.
 #include "lib/string.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every port is read and written in all widths, but for the few writes that end the VM or its output. The guest goes on,
-// and where no device is, ports read as all ones.
+// Every port is read and written in all widths, but for the few writes that end the VM or its
+// output. The guest goes on, and where no device is, ports read as all ones.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 
@@ -14,8 +14,8 @@ static const struct ports devices[] = {
     {0xa0, 0xa1}, {0x3f8, 0x3ff}, {0x4d0, 0x4d1}, {0x600, 0x60b}, {0xcf8, 0xcff},
 };
 
-// Writes that end the VM: the i8042's and the fast reset, debug exit, S5, the reset control; and the
-// serial port, which would print them.
+// Writes that end the VM: the i8042's and the fast reset, debug exit, S5, the reset control; and
+// the serial port, which would print them.
 static const struct ports dangerous[] = {
     {0x60, 0x64}, {0x92, 0x92}, {0xf4, 0xf7}, {0x3f8, 0x3ff}, {0x604, 0x605}, {0xcf9, 0xcf9},
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A guest that registers its clock and its steal time wherever it likes: what is no memory of its own is #GP and changes
-// nothing; on its own memory the host writes the structure and no byte more, however often the place changes, and
-// nothing at a place that was left.
+// A guest that registers its clock and its steal time wherever it likes: what is no memory of its
+// own is #GP and changes nothing; on its own memory the host writes the structure and no byte more,
+// however often the place changes, and nothing at a place that was left.
 #include "runtime/cpu.h"
 #include "runtime/pvclock.h"
 #include "runtime/tiny.h"

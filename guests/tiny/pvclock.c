@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The paravirtual clock: CPUID offers it, it keeps step with the TSC, goes on when the guest moves its TSC, and with the
-// wall clock agrees with the CMOS clock. Steal time: no more than has passed; with the word `steal`, while other VMs
-// keep all processors busy, more than nothing.
+// The paravirtual clock: CPUID offers it, it keeps step with the TSC, goes on when the guest moves
+// its TSC, and with the wall clock agrees with the CMOS clock. Steal time: no more than has passed;
+// with the word `steal`, while other VMs keep all processors busy, more than nothing.
 #include "runtime/pvclock.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RDTSCP and RDPID are there when CPUID says so, in ring 3 too, and give what is in TSC_AUX; when it does not, they are
-// #UD. RDTSCP's time is RDTSC's.
+// RDTSCP and RDPID are there when CPUID says so, in ring 3 too, and give what is in TSC_AUX; when
+// it does not, they are #UD. RDTSCP's time is RDTSC's.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instructions of features that CPUID does not show are undefined: VT-x, AMD-V, SMX, MONITOR, XSAVES, and
-// others that exit; those that are privileged by the guest's own state fault as they should.
+// Instructions of features that CPUID does not show are undefined: VT-x, AMD-V, SMX, MONITOR,
+// XSAVES, and others that exit; those that are privileged by the guest's own state fault as they
+// should.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whatever reaches the address at which a processor starts resets the machine, in any mode, whatever the guest has
-// written to low memory: a jump there, or an INIT to the boot processor.
+// Whatever reaches the address at which a processor starts resets the machine, in any mode,
+// whatever the guest has written to low memory: a jump there, or an INIT to the boot processor.
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CMOS clock: a date that is one, seconds that pass, the periodic interrupt through the slave 8259, and memory that
-// keeps its contents.
+// The CMOS clock: a date that is one, seconds that pass, the periodic interrupt through the slave
+// 8259, and memory that keeps its contents.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Tiny guests: each guests/tiny/NAME.c with the runtime makes build/guests/tiny/NAME.elf. Included by the Makefile.
+# Tiny guests: each guests/tiny/NAME.c with the runtime makes build/guests/tiny/NAME.elf. Included
+# by the Makefile.
 
 TINY_FLAGS := -std=c17 -O2 -I. -Iguests/tiny -MMD -MP -ffreestanding -fno-stack-protector \
         -fno-asynchronous-unwind-tables -fno-pic -mno-red-zone -mgeneral-regs-only \

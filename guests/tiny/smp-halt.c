@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// HLT and several processors: an interrupt from another one ends it, each interrupt one HLT, and nothing else does; one that
-// comes between STI and HLT is not lost; with interrupts off none ends it. In xAPIC or (word `x2apic`) x2APIC mode.
+// HLT and several processors: an interrupt from another one ends it, each interrupt one HLT, and
+// nothing else does; one that comes between STI and HLT is not lost; with interrupts off none ends
+// it. In xAPIC or (word `x2apic`) x2APIC mode.
 //
 // Every processor but the first halts in turn; while they do, the first has work of its own.
 #include "runtime/apic.h"
@@ -40,7 +41,8 @@ static void halt_rounds(void) {
     }
 }
 
-// In the first half each has long been halted when the interrupt comes; in the second it has hardly begun.
+// In the first half each has long been halted when the interrupt comes; in the second it has hardly
+// begun.
 static void check_wakes(void) {
     clear();
     smp_run_others(halt_rounds);

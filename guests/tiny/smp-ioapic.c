@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device's interrupt goes where the IOAPIC's entry says: the 8254's, which is an edge on input 2, to one processor by its
-// ID, to a set of them, to the one with the lowest priority of a set; and to nobody where nobody is meant, without harm.
-// In xAPIC or (word `x2apic`) x2APIC mode.
+// A device's interrupt goes where the IOAPIC's entry says: the 8254's, which is an edge on input 2,
+// to one processor by its ID, to a set of them, to the one with the lowest priority of a set; and
+// to nobody where nobody is meant, without harm. In xAPIC or (word `x2apic`) x2APIC mode.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/smp.h"
@@ -41,7 +41,8 @@ static uint32_t count_taken(void) {
     return sum;
 }
 
-// One tick of the 8254, of which `count` processors are to hear; whoever else did would have by the end.
+// One tick of the 8254, of which `count` processors are to hear; whoever else did would have by the
+// end.
 static void tick(uint32_t destination, uint32_t low, uint32_t count) {
     for (uint32_t i = 0; i < smp_count; i++)
         taken[i] = 0;
@@ -66,7 +67,8 @@ static void set_logical(void) {
         lapic_write(LAPIC_LDR, TO(1u << smp_self()));
 }
 
-// In x2APIC mode an entry has 8 bits only: physical IDs, and the processors of cluster 0 by their bits.
+// In x2APIC mode an entry has 8 bits only: physical IDs, and the processors of cluster 0 by their
+// bits.
 static void check_fixed(void) {
     for (uint32_t i = 0; i < smp_count; i++) {
         tick(TO(i), 0, 1);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Interrupts between processors reach whom they name, all of them, nobody else, and once: fixed and lowest-priority
-// delivery, physical and logical destinations (flat and cluster in xAPIC mode), shorthands, broadcasts; and none is lost
-// when everybody sends to everybody. In xAPIC or (word `x2apic`) x2APIC mode.
+// Interrupts between processors reach whom they name, all of them, nobody else, and once: fixed and
+// lowest-priority delivery, physical and logical destinations (flat and cluster in xAPIC mode),
+// shorthands, broadcasts; and none is lost when everybody sends to everybody. In xAPIC or (word
+// `x2apic`) x2APIC mode.
 //
-// Every processor counts what it takes. An interrupt that should not have come could only come late, so each step ends with
-// one interrupt of the lowest vector to everybody: when that was taken, all before it were.
+// Every processor counts what it takes. An interrupt that should not have come could only come
+// late, so each step ends with one interrupt of the lowest vector to everybody: when that was
+// taken, all before it were.
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
@@ -98,7 +100,7 @@ static void check_shorthands(void) {
     }
 }
 
-// ---- logical destinations ---------------------------------------------------------------------------
+// ---- logical destinations -----------------------------------------------------------------------
 
 static uint32_t logical_model;
 
@@ -153,7 +155,7 @@ static void check_logical(uint32_t model) {
     }
 }
 
-// ---- lowest priority --------------------------------------------------------------------------------
+// ---- lowest priority ----------------------------------------------------------------------------
 
 static uint32_t chosen; // who has the lower task priority
 
@@ -221,10 +223,10 @@ static void check_disabled(void) {
     clear_priority();
 }
 
-// ---- storm ------------------------------------------------------------------------------------------
+// ---- storm --------------------------------------------------------------------------------------
 
-// Interrupts of one vector fall together, so a sender waits for its last to be taken. Mail from a to b: a raises `sent`, b
-// answers all it finds there in its handler: none may stay unanswered.
+// Interrupts of one vector fall together, so a sender waits for its last to be taken. Mail from a
+// to b: a raises `sent`, b answers all it finds there in its handler: none may stay unanswered.
 static volatile uint32_t sent[SMP_CPUS_MAX][SMP_CPUS_MAX], answered[SMP_CPUS_MAX][SMP_CPUS_MAX];
 static struct smp_barrier storm_start;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory that processors share: locked operations of all widths lose nothing; memory that all touch for the first time at
-// once is one memory; locks exclude; stores are seen in order, and after a fence by everybody (SDM 3A 8.2.2 "Memory
-// Ordering in P6 and More Recent Processor Families").
+// Memory that processors share: locked operations of all widths lose nothing; memory that all touch
+// for the first time at once is one memory; locks exclude; stores are seen in order, and after a
+// fence by everybody (SDM 3A 8.2.2 "Memory Ordering in P6 and More Recent Processor Families").
 #include "lib/string.h"
 #include "runtime/cpu.h"
 #include "runtime/smp.h"
@@ -65,7 +65,7 @@ static void check_locked(void) {
     CHECK_EQ(seen, total);
 }
 
-// ---- fresh memory -----------------------------------------------------------------------------------
+// ---- fresh memory -------------------------------------------------------------------------------
 
 static volatile uint32_t *fresh(uint32_t page) {
     return (volatile uint32_t *)(uintptr_t)(FRESH_BASE + page * (uint64_t)PAGE_SIZE);
@@ -92,7 +92,7 @@ static void check_fresh(void) {
     }
 }
 
-// ---- locks ------------------------------------------------------------------------------------------
+// ---- locks --------------------------------------------------------------------------------------
 
 static volatile uint32_t lock, inside, held_count, violations;
 
@@ -116,7 +116,7 @@ static void check_exclusion(void) {
     CHECK_EQ(violations, 0);
 }
 
-// ---- order ------------------------------------------------------------------------------------------
+// ---- order --------------------------------------------------------------------------------------
 
 // Two processors store, fence, and look at the other's: at least one must see it.
 static volatile uint32_t mine[2], seen_other[2];

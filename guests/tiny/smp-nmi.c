@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// NMIs between processors: one comes to a processor that runs with interrupts off, and to one that is halted so; while one
-// is being handled the next waits, and more than one that wait are one. Shorthands and broadcast reach all they name. In
-// xAPIC or (word `x2apic`) x2APIC mode.
+// NMIs between processors: one comes to a processor that runs with interrupts off, and to one that
+// is halted so; while one is being handled the next waits, and more than one that wait are one.
+// Shorthands and broadcast reach all they name. In xAPIC or (word `x2apic`) x2APIC mode.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/smp.h"

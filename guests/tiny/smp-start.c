@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// INIT and SIPI: every processor that the MADT names starts once, with its APIC ID wherever one can read it and its local
-// APIC as after INIT; a second SIPI is ignored; INIT stops a running processor, from outside and wherever it is, and SIPI
-// starts it again; nobody answers to an ID beyond the last. In xAPIC or (word `x2apic`) x2APIC mode.
+// INIT and SIPI: every processor that the MADT names starts once, with its APIC ID wherever one can
+// read it and its local APIC as after INIT; a second SIPI is ignored; INIT stops a running
+// processor, from outside and wherever it is, and SIPI starts it again; nobody answers to an ID
+// beyond the last. In xAPIC or (word `x2apic`) x2APIC mode.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/smp.h"
@@ -11,7 +12,8 @@
 #define TOPOLOGY  0xbu
 #define SVR_RESET 0xffu
 #define OTHER     0x41u
-// A page with a trampoline that nobody may come through: it writes to a place of its own, and halts.
+// A page with a trampoline that nobody may come through: it writes to a place of its own, and
+// halts.
 #define TRAP_PAGE 0x11000u
 #define TRAP_MARK (TRAP_PAGE + 0x800u)
 

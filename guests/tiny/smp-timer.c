@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The local APICs' timers, all at once and each for itself: once, periodic and by TSC deadline, none too early, none for
-// somebody else; and a task priority, by TPR or CR8, that holds back and releases on one processor only. In xAPIC or (word
-// `x2apic`) x2APIC mode.
+// The local APICs' timers, all at once and each for itself: once, periodic and by TSC deadline,
+// none too early, none for somebody else; and a task priority, by TPR or CR8, that holds back and
+// releases on one processor only. In xAPIC or (word `x2apic`) x2APIC mode.
 //
 // The runtime's naps use the timer, so nobody naps here: who waits spins.
 #include "runtime/apic.h"
@@ -97,7 +97,7 @@ static void only_mine(void) {
     }
 }
 
-// ---- priorities -------------------------------------------------------------------------------------
+// ---- priorities ---------------------------------------------------------------------------------
 
 static void release_by_tpr(void) {
     lapic_write(LAPIC_TPR, 0);

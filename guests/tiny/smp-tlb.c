@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Page tables that processors share: what one changes, no other sees as it was, once each has invalidated it and said so. A
-// writer moves one virtual page from frame to frame, tells all others by an interrupt, and waits for their answers; they
-// read that page all the time. By INVLPG, by MOV to CR3 and by CR4.PGE; pages of 4 KiB and of 2 MiB, global or not.
+// Page tables that processors share: what one changes, no other sees as it was, once each has
+// invalidated it and said so. A writer moves one virtual page from frame to frame, tells all others
+// by an interrupt, and waits for their answers; they read that page all the time. By INVLPG, by MOV
+// to CR3 and by CR4.PGE; pages of 4 KiB and of 2 MiB, global or not.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/smp.h"

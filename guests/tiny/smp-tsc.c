@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Time is one for all processors: no TSC is behind what another has read before, neither in turns nor all at once; each has
-// a TSC_ADJUST of its own, which moves its TSC and nobody else's; INIT leaves the TSC alone.
+// Time is one for all processors: no TSC is behind what another has read before, neither in turns
+// nor all at once; each has a TSC_ADJUST of its own, which moves its TSC and nobody else's; INIT
+// leaves the TSC alone.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/smp.h"

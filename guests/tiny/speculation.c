@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The speculation controls: what CPUID shows is there, keeps what is written to it and refuses what hardware refuses;
-// what it does not show raises #GP. `set=MASK`: a value that stays this guest's while others with other values run.
+// The speculation controls: what CPUID shows is there, keeps what is written to it and refuses what
+// hardware refuses; what it does not show raises #GP. `set=MASK`: a value that stays this guest's
+// while others with other values run.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hardware task switches in 32-bit protected mode, which the hypervisor carries out: by JMP, by CALL through a task gate,
-// by IRET, by INT, to 32- and 16-bit TSSs, with another CR3, LDT and LDT's segments; exceptions that arrive in a task of their
-// own with an error code, #DF among them; a fault in the new task, and its T flag. With 32-bit and with PAE paging. SDM 3A
-// chapter 8 "Task Management".
+// Hardware task switches in 32-bit protected mode, which the hypervisor carries out: by JMP, by
+// CALL through a task gate, by IRET, by INT, to 32- and 16-bit TSSs, with another CR3, LDT and
+// LDT's segments; exceptions that arrive in a task of their own with an error code, #DF among them;
+// a fault in the new task, and its T flag. With 32-bit and with PAE paging. SDM 3A chapter 8 "Task
+// Management".
 #include "lib/string.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The local APIC's timer in its three modes, in xAPIC or (word `x2apic`) x2APIC mode: it fires as often as it should, no
-// earlier than it should, and not while it is masked or stopped.
+// The local APIC's timer in its three modes, in xAPIC or (word `x2apic`) x2APIC mode: it fires as
+// often as it should, no earlier than it should, and not while it is masked or stopped.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
@@ -82,7 +82,8 @@ static void change_mode(void) {
     lapic_write(LAPIC_LVT_TIMER, LAPIC_TIMER_ONESHOT | VECTOR);
 }
 
-// A deadline that was taken back in time does not fire. Others may run in between: then once more, further ahead.
+// A deadline that was taken back in time does not fire. Others may run in between: then once more,
+// further ahead.
 static void check_disarmed(void (*take_back)(void)) {
     for (uint64_t ahead = 2 * (uint64_t)millisecond;; ahead *= 2) {
         lapic_write(LAPIC_LVT_TIMER, LAPIC_TIMER_TSC | VECTOR);

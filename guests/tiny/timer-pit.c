@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 8254's interrupt through the 8259 and through the IOAPIC: as many as were asked for, none while masked.
+// The 8254's interrupt through the 8259 and through the IOAPIC: as many as were asked for, none
+// while masked.
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The TSC counts as often as CPUID says, by a clock that is not its own: the ACPI PM timer. So does the local APIC's timer,
-// by the TSC. With `hz=N`, that rate is N.
+// The TSC counts as often as CPUID says, by a clock that is not its own: the ACPI PM timer. So does
+// the local APIC's timer, by the TSC. With `hz=N`, that rate is N.
 #include "runtime/acpi.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"

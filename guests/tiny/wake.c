@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What wakes a system that sleeps to idle: the RTC's alarm, with day and month, and the power button, each through the
-// ACPI interrupt. The RTC's own line stays masked, as a sleeping system has it. `button` waits for somebody to press it.
+// What wakes a system that sleeps to idle: the RTC's alarm, with day and month, and the power
+// button, each through the ACPI interrupt. The RTC's own line stays masked, as a sleeping system
+// has it. `button` waits for somebody to press it.
 #include "runtime/acpi.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"

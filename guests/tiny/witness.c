@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The witness: a well-behaved guest beside hostile ones. It arms the TSC-deadline timer once a beat, halts, and in
-// between looks whether all is as it left it: a piece of its memory, which is full of a pattern, its general and SSE
-// registers, its MSRs. Command line:
+// The witness: a well-behaved guest beside hostile ones. It arms the TSC-deadline timer once a
+// beat, halts, and in between looks whether all is as it left it: a piece of its memory, which is
+// full of a pattern, its general and SSE registers, its MSRs. Command line:
 //     beats=N        how many (default: 300)
 //     beat_us=N      from one to the next (default: 10000)
 //     bound=N        ticks: how late a beat may be; 0: any
-// Each beat must come, once, and never early. How late they came is told as a histogram at the end, and as one line
-// `witness: beats N missed M worst L ticks`.
+// Each beat must come, once, and never early. How late they came is told as a histogram at the end,
+// and as one line `witness: beats N missed M worst L ticks`.
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
@@ -35,7 +35,7 @@ static void on_beat(struct trap_frame *frame) {
     lapic_eoi();
 }
 
-// ---- memory, registers, MSRs ------------------------------------------------------------------------
+// ---- memory, registers, MSRs --------------------------------------------------------------------
 
 static uint64_t word_at(uint64_t i, uint64_t generation) {
     return (i + generation) * 0x9e3779b97f4a7c15ULL ^ MAGIC;
@@ -109,7 +109,7 @@ static void wait_for_beat(uint32_t wanted) {
     CHECK(memcmp(values, sse, sizeof(values)) == 0);
 }
 
-// ---- beats ------------------------------------------------------------------------------------------
+// ---- beats --------------------------------------------------------------------------------------
 
 static void count(uint64_t late) {
     uint32_t bucket = late == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(late);

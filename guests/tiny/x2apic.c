@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The registers of a local APIC in x2APIC mode: which are there, and what they refuse; all of that whether the
-// processor answers by itself or an exit does. Task priority by either of its registers, interrupts of all vectors at
-// once, ends of interrupts that there were none, and an APIC that is switched off by software or altogether. SDM 3A
-// 11.12 "Extended XAPIC (x2APIC)".
+// The registers of a local APIC in x2APIC mode: which are there, and what they refuse; all of that
+// whether the processor answers by itself or an exit does. Task priority by either of its
+// registers, interrupts of all vectors at once, ends of interrupts that there were none, and an
+// APIC that is switched off by software or altogether. SDM 3A 11.12 "Extended XAPIC (x2APIC)".
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"

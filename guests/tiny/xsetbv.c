@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// XSETBV takes what hardware takes and refuses the rest with #GP(0); XGETBV and CPUID leaf 0xd show what was set.
+// XSETBV takes what hardware takes and refuses the rest with #GP(0); XGETBV and CPUID leaf 0xd show
+// what was set.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"

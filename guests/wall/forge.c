@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VMM that speaks for others: in its messages and on its console it says what the supervisor or the kernel would say
-// of its own VM, of the witnesses and of themselves, and then goes on. Nothing of it may be believed.
+// A VMM that speaks for others: in its messages and on its console it says what the supervisor or
+// the kernel would say of its own VM, of the witnesses and of themselves, and then goes on. Nothing
+// of it may be believed.
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"
@@ -43,7 +44,8 @@ static void claim(const char *text) {
     say("%s", text);
 }
 
-// So that what is forged stands where a message, a line of the console or a piece of it ends, and without a NUL.
+// So that what is forged stands where a message, a line of the console or a piece of it ends, and
+// without a NUL.
 static void claim_behind(size_t filler, const char *text) {
     memset(line, 'x', filler);
     memcpy(line + filler, text, strlen(text) + 1);

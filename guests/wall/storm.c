@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The supervisor's time as the prey: what each signal, each byte and each message makes it do is not charged to who
-// wants it. For `seconds` of the TSC, by the words
+// The supervisor's time as the prey: what each signal, each byte and each message makes it do is
+// not charged to who wants it. For `seconds` of the TSC, by the words
 //   signals   its bit of the supervisor's event, without a pause
 //   foreign   all bits of the event, of which the kernel lets no other pass: each call is refused
 //   reports   messages, as many as the channel holds
-//   prints    a console ring that is always full of `text=`: 0 letters without a line's end, 1 newlines, 2 escapes
+//   prints    a console ring that is always full of `text=`: 0 letters without a line's end, 1
+//             newlines, 2 escapes
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"

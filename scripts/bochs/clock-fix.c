@@ -2,12 +2,14 @@
 //
 // clock-fix.so: the host's clock stands still for the emulator, so that runs repeat to the tick.
 //
-// With "clock: sync=none" the emulated clocks go by instructions executed. But Bochs 3.1 keeps a second set of timers
-// that goes by the host's clock whatever the configuration says, and schedules its looks at them among the emulated
-// ones. A look ends the turn of the CPU in which it falls and cuts REP instructions short: with several CPUs their order
-// changes, and the same image runs another way each time, by how busy the host is.
+// With "clock: sync=none" the emulated clocks go by instructions executed. But Bochs 3.1 keeps a
+// second set of timers that goes by the host's clock whatever the configuration says, and schedules
+// its looks at them among the emulated ones. A look ends the turn of the CPU in which it falls and
+// cuts REP instructions short: with several CPUs their order changes, and the same image runs
+// another way each time, by how busy the host is.
 //
-// These stand in for libc's, which the emulator finds later. Nothing in it waits for either to move.
+// These stand in for libc's, which the emulator finds later. Nothing in it waits for either to
+// move.
 
 #include <stdio.h>
 #include <sys/time.h>

@@ -2,9 +2,10 @@
 //
 // idiv-fix.so: mends the 64-bit signed division of the emulator it is preloaded into.
 //
-// Debian's build of Bochs 3.1 miscomputes `idiv r64`: in long_idiv() the compiler drops the stores that set up the
-// dividend (a strict-aliasing miscompilation), so guests divide garbage and Linux dies early with a division error.
-// long_idiv() is an exported symbol and is called through its address, so this library, at start,
+// Debian's build of Bochs 3.1 miscomputes `idiv r64`: in long_idiv() the compiler drops the stores
+// that set up the dividend (a strict-aliasing miscompilation), so guests divide garbage and Linux
+// dies early with a division error. long_idiv() is an exported symbol and is called through its
+// address, so this library, at start,
 //
 //   1. divides known numbers with the emulator's own function,
 //   2. where a result is wrong, overwrites the function's first bytes with a jump to a correct one,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How the libraries beside this change the emulator's code: a jump over whole instructions to what runs instead of them.
+// How the libraries beside this change the emulator's code: a jump over whole instructions to what
+// runs instead of them.
 #pragma once
 
 #include <stdbool.h>

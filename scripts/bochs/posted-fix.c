@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// posted-fix.so: mends posted interrupts that bring nothing, and virtual interrupts that come though they are masked.
+// posted-fix.so: mends posted interrupts that bring nothing, and virtual interrupts that come
+// though they are masked.
 //
-// A notification may find no request in its descriptor, since a hypervisor has taken them before it came.
-// Then the processor leaves RVI, the vector that it delivers next, as it was (SDM 3C 30.6 "Posted-Interrupt
-// Processing"). Bochs 3.1 sets RVI to the highest vector of the virtual IRR, which is -1 when there is none,
-// cut to a byte: the guest gets an interrupt 255 that nobody sent. Seen with several virtual CPUs that send each
-// other interrupts.
+// A notification may find no request in its descriptor, since a hypervisor has taken them before it
+// came. Then the processor leaves RVI, the vector that it delivers next, as it was (SDM 3C 30.6
+// "Posted-Interrupt Processing"). Bochs 3.1 sets RVI to the highest vector of the virtual IRR,
+// which is -1 when there is none, cut to a byte: the guest gets an interrupt 255 that nobody sent.
+// Seen with several virtual CPUs that send each other interrupts.
 //
-// An interrupt of the host that comes while a guest runs with RFLAGS.IF clear ends the guest's run. Bochs 3.1 looks
-// first whether a virtual interrupt is pending, but not whether it is masked, and delivers it instead: the guest gets an
-// interrupt right behind its CLI, or at the first instruction of a handler.
+// An interrupt of the host that comes while a guest runs with RFLAGS.IF clear ends the guest's run.
+// Bochs 3.1 looks first whether a virtual interrupt is pending, but not whether it is masked, and
+// delivers it instead: the guest gets an interrupt right behind its CLI, or at the first
+// instruction of a handler.
 //
-// This library puts a test for -1 before that comparison, and has that look respect the mask. It does nothing where the
-// functions do not look as it knows them. One line on stderr says which it was.
+// This library puts a test for -1 before that comparison, and has that look respect the mask. It
+// does nothing where the functions do not look as it knows them. One line on stderr says which it
+// was.
 
 #define _GNU_SOURCE
 #include "patch.h"
@@ -60,8 +63,8 @@ static struct comparison *find_comparison(uint8_t *code) {
     return NULL;
 }
 
-// testb $2,pending+1(%rbx); jne deliver; mov %rbx,%rdi: bit 9 of the pending events is the virtual interrupt. The word of
-// masked events follows that of the pending ones.
+// testb $2,pending+1(%rbx); jne deliver; mov %rbx,%rdi: bit 9 of the pending events is the virtual
+// interrupt. The word of masked events follows that of the pending ones.
 struct __attribute__((packed)) look {
     uint8_t test[2];
     uint32_t pending_1;
@@ -73,7 +76,8 @@ struct __attribute__((packed)) look {
 static const struct look known_look = {
     .test = {0xf6, 0x83}, .bit = 2, .branch = {0x0f, 0x85}, .move = {0x48, 0x89, 0xdf}};
 
-// What runs instead: mov masked(%rbx),%eax; not %eax; and pending(%rbx),%eax; test $2,%ah; jne +17; mov %rbx,%rdi.
+// What runs instead: mov masked(%rbx),%eax; not %eax; and pending(%rbx),%eax; test $2,%ah; jne +17;
+// mov %rbx,%rdi.
 struct __attribute__((packed)) masked_look {
     uint8_t load[2];
     uint32_t masked;

@@ -2,12 +2,12 @@
 //
 // rip-fix.so: mends a lost RIP in emulated machines with more than one CPU.
 //
-// Bochs 3.1 steps each of several CPUs with cpu_run_trace(). It looks at interrupts first, without noting
-// where the CPU stands; after an exception was delivered that note (prev_rip) still names the instruction
-// that faulted. A VM exit for an interrupt at that moment saves it as the guest's RIP: the guest goes on at
-// the faulting instruction with the handler's CS, RSP and RFLAGS. cpu_loop(), for a machine with one CPU,
-// takes the note (`prev_rip = RIP`) before it looks. Seen as a page fault of a user program in Linux under
-// VT-x that came back with kernel segments.
+// Bochs 3.1 steps each of several CPUs with cpu_run_trace(). It looks at interrupts first, without
+// noting where the CPU stands; after an exception was delivered that note (prev_rip) still names
+// the instruction that faulted. A VM exit for an interrupt at that moment saves it as the guest's
+// RIP: the guest goes on at the faulting instruction with the handler's CS, RSP and RFLAGS.
+// cpu_loop(), for a machine with one CPU, takes the note (`prev_rip = RIP`) before it looks. Seen
+// as a page fault of a user program in Linux under VT-x that came back with kernel segments.
 //
 // This library puts the same two moves before cpu_run_trace(). It takes the fields' places from
 // cpu_loop()'s own code, and it does nothing where either function does not look as it knows it.

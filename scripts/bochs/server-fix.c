@@ -2,9 +2,10 @@
 //
 // server-fix.so: the emulator listens on no port.
 //
-// The one display that Bochs 3.1 has without a screen is a VNC server on all addresses, without a password: whoever reaches
-// the host could type into the hypervisor. Nobody is meant to connect, so its socket is never bound, and waits for ever. The
-// serial port is a connection that the emulator makes itself.
+// The one display that Bochs 3.1 has without a screen is a VNC server on all addresses, without a
+// password: whoever reaches the host could type into the hypervisor. Nobody is meant to connect, so
+// its socket is never bound, and waits for ever. The serial port is a connection that the emulator
+// makes itself.
 //
 // These stand in for libc's, which the emulator finds later.
 

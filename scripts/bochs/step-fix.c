@@ -2,15 +2,17 @@
 //
 // step-fix.so: an exception or a VM exit counts as a step of the CPU that had it.
 //
-// Bochs 3.1 runs several CPUs in turn. An exception and a VM exit leave a CPU's turn by longjmp, and behind
-// setjmp its loop counts the instruction that was not finished. The compiler took the number of the CPU whose turn it
-// is for the one it had when setjmp returned first, so that always the first CPU is credited with one instruction
-// more. STI and MOV SS hold interrupts back by that count: where another CPU leaves its turn right behind the first
-// CPU's STI, an interrupt comes before the next instruction. A guest that does STI and HLT is interrupted before
-// it halts, and then halts for ever. Seen with several virtual CPUs that wait for a timer so.
+// Bochs 3.1 runs several CPUs in turn. An exception and a VM exit leave a CPU's turn by longjmp,
+// and behind setjmp its loop counts the instruction that was not finished. The compiler took the
+// number of the CPU whose turn it is for the one it had when setjmp returned first, so that always
+// the first CPU is credited with one instruction more. STI and MOV SS hold interrupts back by that
+// count: where another CPU leaves its turn right behind the first CPU's STI, an interrupt comes
+// before the next instruction. A guest that does STI and HLT is interrupted before it halts, and
+// then halts for ever. Seen with several virtual CPUs that wait for a timer so.
 //
-// This library puts the number, which the loop keeps on its stack, into that place, and goes on with that CPU. It does
-// nothing where the function does not look as it knows it. One line on stderr says which it was.
+// This library puts the number, which the loop keeps on its stack, into that place, and goes on
+// with that CPU. It does nothing where the function does not look as it knows it. One line on
+// stderr says which it was.
 
 #define _GNU_SOURCE
 #include "patch.h"
@@ -21,8 +23,8 @@
 #define SIMULATION    "_Z19bx_begin_simulationiPPc"
 #define SEARCH_LENGTH 1024 // bytes of the function in which what we look for must stand
 
-// Behind setjmp, %rsi is the table of CPUs: mov (%rsi),%rax; movb $0,is_whole(%rsp); addq $1,icount(%rax);
-// mov (%rsi),%rdi; jmp to the loop.
+// Behind setjmp, %rsi is the table of CPUs: mov (%rsi),%rax; movb $0,is_whole(%rsp); addq
+// $1,icount(%rax); mov (%rsi),%rdi; jmp to the loop.
 struct __attribute__((packed)) count {
     uint8_t load[3];
     uint8_t mark[3], is_whole, no;

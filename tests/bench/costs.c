@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What exits and interrupts cost, in ticks of the guest's TSC: each is timed many times; the median, less that of timing
-// nothing, is printed as `bench NAME TICKS`. Two processors; with the word `pair` each has a CPU of its own and interrupts
-// between them are timed, else they share one, and all the rest is.
+// What exits and interrupts cost, in ticks of the guest's TSC: each is timed many times; the
+// median, less that of timing nothing, is printed as `bench NAME TICKS`. Two processors; with the
+// word `pair` each has a CPU of its own and interrupts between them are timed, else they share one,
+// and all the rest is.
 #include "measure.h"
 #include "pair.h"
 #include "runtime/apic.h"
@@ -14,7 +15,8 @@
 
 static uint64_t samples[SAMPLES_MAX];
 
-// The two RDTSC stand directly around the instruction; EDX:EAX of the first are kept in RSI and RDI.
+// The two RDTSC stand directly around the instruction; EDX:EAX of the first are kept in RSI and
+// RDI.
 #define TIMED "rdtsc; mov %%rax, %%rdi; mov %%rdx, %%rsi\n\t"
 #define UNTIL                                                                                      \
     "\n\trdtsc; shl $32, %%rdx; or %%rdx, %%rax; shl $32, %%rsi; or %%rsi, %%rdi; sub %%rdi, "     \

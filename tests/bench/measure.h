@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the guests of the bench share: handlers that take the time as their first act, and medians.
 //
-// A guest of the bench runs under Bulkhead and under KVM (tests/bench/kvm/): it relies on the Linux boot protocol, COM1,
-// debug-exit, CPUID leaf 0x15, the MADT, and local APICs in x2APIC mode.
+// A guest of the bench runs under Bulkhead and under KVM (tests/bench/kvm/): it relies on the Linux
+// boot protocol, COM1, debug-exit, CPUID leaf 0x15, the MADT, and local APICs in x2APIC mode.
 #pragma once
 
 #include "lib/types.h"
@@ -23,8 +23,9 @@ static inline void send_to(uint32_t to) {
                      : "a"(VECTOR_0 + to), "d"(to), "c"(0x830) // IA32_X2APIC_ICR
                      : "memory");
 }
-// Waits, spinning or halted, until stamp[me] is set, and returns it. Interrupts are on before and afterwards: who spins
-// with interrupts off keeps the host's back, too, on this emulator (vmx/guard.h), and with them KVM's other CPU.
+// Waits, spinning or halted, until stamp[me] is set, and returns it. Interrupts are on before and
+// afterwards: who spins with interrupts off keeps the host's back, too, on this emulator
+// (vmx/guard.h), and with them KVM's other CPU.
 uint64_t wait_spinning(uint32_t me);
 uint64_t wait_halted(uint32_t me);
 

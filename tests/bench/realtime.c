@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real-time guest: its timer releases a job of about `job` us in each period of `period` us, `count` times. A response is
-// the time from the release to the job's end; one that is longer than the period is a miss. Prints
-// `realtime misses N worst TICKS begun TICKS`, the last being the longest from a release to the handler.
+// A real-time guest: its timer releases a job of about `job` us in each period of `period` us,
+// `count` times. A response is the time from the release to the job's end; one that is longer than
+// the period is a miss. Prints `realtime misses N worst TICKS begun TICKS`, the last being the
+// longest from a release to the handler.
 #include "measure.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What share of a CPU this guest gets, as it sees it itself: whoever reads the TSC again and again sees a gap whenever
-// somebody else runs, the hypervisor included. Words: settle=MS, window=MS, tail=MS, all of the TSC.
+// What share of a CPU this guest gets, as it sees it itself: whoever reads the TSC again and again
+// sees a gap whenever somebody else runs, the hypervisor included. Words: settle=MS, window=MS,
+// tail=MS, all of the TSC.
 //
-// It is busy from the first to the last instruction; only the window is measured, so that guests that start and end
-// some time apart measure while all of them are busy.
+// It is busy from the first to the last instruction; only the window is measured, so that guests
+// that start and end some time apart measure while all of them are busy.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 

@@ -11,10 +11,11 @@ from tree import Problem, Skip
 LAYERS = ("lib", "arch", "kernel", "vmx", "svm", "drivers")
 KIND = "ring0"
 
-# What still is called upwards, by the name called. This list only gets shorter: a name that nobody calls upwards
-# any more has to go.
+# What still is called upwards, by the name called. This list only gets shorter: a name that nobody
+# calls upwards any more has to go.
 UPWARDS = {
-    # arch/ enters the kernel: each is declared in arch/, defined in kernel/. An entry has to call somebody.
+    # arch/ enters the kernel: each is declared in arch/, defined in kernel/. An entry has to call
+    # somebody.
     "arch": {
         "kernel_main", "smp_ap_main", "syscall_dispatch", "thread_first_run", "interrupt_dispatch", "nmi_handle",
         "trap_before_user", "trap_kernel_exception", "trap_user_exception", "trap_user_page",

@@ -38,10 +38,10 @@ def run_all(commands):
     return sorted({message.replace(f"{tree.ROOT}/", "") for message in found})
 
 
-# ---- gcc ----------------------------------------------------------------------------------------------
+# ---- gcc -----------------------------------------------------------------------------------------
 
-# Not gcc's, or with another meaning there: its -Wconversion warns of each `x |= flag` on narrow types, and
-# what lies before a symbol of the linker script is no array to it.
+# Not gcc's, or with another meaning there: its -Wconversion warns of each `x |= flag` on narrow
+# types, and what lies before a symbol of the linker script is no array to it.
 GCC_FLAGS = ("-Wno-unknown-pragmas", "-Wno-conversion", "-Wno-override-init", "-Wno-array-bounds",
              "-Wno-stringop-overflow")
 
@@ -57,7 +57,7 @@ def check_gcc():
     return f"{len(units)} files compile with gcc, too"
 
 
-# ---- clang-tidy ---------------------------------------------------------------------------------------
+# ---- clang-tidy ----------------------------------------------------------------------------------
 
 # The analyzer's default budget a function is ten times as much: minutes, for no finding more.
 ANALYZER_LIMIT = ("-Xclang", "-analyzer-config", "-Xclang", "max-nodes=20000")
@@ -79,7 +79,7 @@ def check_tidy():
     return f"{len(chosen)} files pass"
 
 
-# ---- headers ------------------------------------------------------------------------------------------
+# ---- headers -------------------------------------------------------------------------------------
 
 # What is included by whom decides the flags; include and lib are everybody's.
 SHARED = {"include": FREESTANDING, "lib": FREESTANDING}
@@ -105,7 +105,7 @@ def check_headers():
     return f"{len(headers)} headers compile alone"
 
 
-# ---- the same bytes ------------------------------------------------------------------------------------
+# ---- the same bytes ------------------------------------------------------------------------------
 
 PARTS = ("kernel.elf", "supervisor.elf", "vmm.elf", "boot/BOOTX64.EFI")
 

@@ -88,7 +88,7 @@ def check_links():
     return f"links and paths in {len(documents)} documents exist"
 
 
-# ---- indices and system calls ---------------------------------------------------------------------------------
+# ---- indices and system calls --------------------------------------------------------------------
 
 SIDE_CHANNELS = Path("docs/side-channels.md")
 INDICES = "### Indices that others choose"
@@ -120,7 +120,7 @@ def check_indices():
     return f"{len(listed)} functions cut the indices that others choose"
 
 
-# ---- the glossary -------------------------------------------------------------------------------------
+# ---- the glossary --------------------------------------------------------------------------------
 
 GLOSSARY = Path("docs/glossary.md")
 GONE = re.compile(r"^## Words that are gone\n(.*)", re.MULTILINE | re.DOTALL)
@@ -144,7 +144,7 @@ def check_words():
     return f"{len(gone)} words that are gone are in no name"
 
 
-# ---- the system calls ---------------------------------------------------------------------------------
+# ---- the system calls ----------------------------------------------------------------------------
 
 def check_abi():
     """Whether what describes the calls is whole, and the manual of them is made from it."""

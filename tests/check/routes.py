@@ -48,7 +48,7 @@ class Route:
     never: list
 
 
-# ---- what the document says ---------------------------------------------------------------------------
+# ---- what the document says ----------------------------------------------------------------------
 
 def parse_line(line, route):
     step, never = STEP.fullmatch(line), NEVER.fullmatch(line)
@@ -74,7 +74,7 @@ def parse(text):
     return routes
 
 
-# ---- what the code says -------------------------------------------------------------------------------
+# ---- what the code says --------------------------------------------------------------------------
 
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|("(?:\\.|[^"\\\n])*")', re.DOTALL)
 STRING = re.compile(r'"(?:\\.|[^"\\\n])*"')
@@ -138,7 +138,7 @@ def body(file, name):
     return None if found is None else "\n".join(found)
 
 
-# ---- the one against the other ------------------------------------------------------------------------
+# ---- the one against the other -------------------------------------------------------------------
 
 def call_pattern(step):
     callee = step.callee

@@ -40,8 +40,8 @@ def check_spdx():
     return f"{len(sources)} files name their licence"
 
 
-# Directories of one person's or one machine's, and hosts that only some network has. What anybody can
-# reach is listed; a new host is a decision, so it is added here.
+# Directories of one person's or one machine's, and hosts that only some network has. What anybody
+# can reach is listed; a new host is a decision, so it is added here.
 MACHINE_PATH = re.compile(r"(?<![\w.}])/(?:work|root|home|Users|mnt)/[\w.-]+")
 URL_HOST = re.compile(r"\bhttps?://(?:[^/\s@\"']*@)?([A-Za-z0-9.-]+)")
 PUBLIC_HOSTS = {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VMM's emulator on what a guest may give it: code, page tables, registers, vector registers and mode are the
-// input's. RAM is 64 KiB of exactly allocated memory, so that the sanitizers see an access beside it, and so is the XSAVE
-// area; everything else is a device. Devices are asked for 1, 2, 4 or 8 bytes within a page; RIP moves by the
-// instruction's length or to where a branch goes, and only when it is done; so do vector registers.
+// The VMM's emulator on what a guest may give it: code, page tables, registers, vector registers
+// and mode are the input's. RAM is 64 KiB of exactly allocated memory, so that the sanitizers see
+// an access beside it, and so is the XSAVE area; everything else is a device. Devices are asked for
+// 1, 2, 4 or 8 bytes within a page; RIP moves by the instruction's length or to where a branch
+// goes, and only when it is done; so do vector registers.
 //
-// What the emulator leaves to the guest becomes steps on pages of ones, of several vCPUs, with guests that write wherever
-// they can: one vCPU at a time has pages, no page is mapped twice, none is found otherwise than full of ones, and behind
-// the end of a step there is none.
+// What the emulator leaves to the guest becomes steps on pages of ones, of several vCPUs, with
+// guests that write wherever they can: one vCPU at a time has pages, no page is mapped twice, none
+// is found otherwise than full of ones, and behind the end of a step there is none.
 #include "tests/fuzz/input.h"
 #include "vmm/emulate.h"
 #include "vmm/step.h"
@@ -66,7 +67,7 @@ static void mmio_write(void *opaque, uint64_t gpa, unsigned size, uint64_t value
     expect(size == 8 || value >> size * 8 == 0);
 }
 
-// ---- vector registers -------------------------------------------------------------------------------
+// ---- vector registers ---------------------------------------------------------------------------
 
 static bool vectors_read(void *opaque, struct emulate_vectors *vectors) {
     struct world *world = opaque;
@@ -80,7 +81,8 @@ static void vectors_write(void *opaque, const struct emulate_vectors *vectors) {
     world->vector_writes++;
 }
 
-// As the kernel gives it out: reserved parts of the header are zero, of the rest anything may be in its initial state.
+// As the kernel gives it out: reserved parts of the header are zero, of the rest anything may be in
+// its initial state.
 static void fill_vectors(struct world *world, struct input *input) {
     uint64_t state = input_byte(input) & STATE_ALL;
     uint8_t seed = input_byte(input);
@@ -104,7 +106,7 @@ static void check_vectors(const struct world *world, const uint8_t *before, bool
     expect(memcmp(before + AREA_XSTATE_BV + 8, world->area + AREA_XSTATE_BV + 8, 56) == 0);
 }
 
-// ---- steps ------------------------------------------------------------------------------------------
+// ---- steps --------------------------------------------------------------------------------------
 
 static uint8_t ones[STEP_PAGES * PAGE_BYTES];
 static struct step step;
@@ -205,7 +207,7 @@ static void run_steps(struct input *input) {
     expect(count_mapped(0) == 0);
 }
 
-// ---- one instruction --------------------------------------------------------------------------------
+// ---- one instruction ----------------------------------------------------------------------------
 
 // Tables whose entries point at tables, RAM, devices, or are what the input says.
 static void fill_tables(uint8_t *ram, struct input *input) {
@@ -242,7 +244,8 @@ static struct walk_ctx walk_of(struct input *input, struct world *world) {
     };
 }
 
-// How moves of vector registers begin: SSE, MMX, VEX in two and three bytes. Chance alone finds few of them.
+// How moves of vector registers begin: SSE, MMX, VEX in two and three bytes. Chance alone finds few
+// of them.
 static void fill_code(uint8_t *ram, struct input *input, uint64_t rip) {
     static const uint8_t begins[][4] = {{0x0f, 0x10},
                                         {0x0f, 0x11},

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The handlers of VM exits, against a VMCS of paper that the input fills: the world is that of
-// tests/unit/vmx_exit_test.c. Whatever the processor reports, a handler answers with an action, what it tells the VMM is
-// within the ABI's ranges, and what it leaves for the next entry is an event that VM entry accepts (SDM 3C 27.2.1.3
-// "VM-Entry Control Fields") and control registers whose bits are ours where they must be.
+// tests/unit/vmx_exit_test.c. Whatever the processor reports, a handler answers with an action,
+// what it tells the VMM is within the ABI's ranges, and what it leaves for the next entry is an
+// event that VM entry accepts (SDM 3C 27.2.1.3 "VM-Entry Control Fields") and control registers
+// whose bits are ours where they must be.
 #include "tests/unit/vmx_exit_test.c"
 
 #include "tests/fuzz/input.h"
@@ -19,8 +20,8 @@ static exit_handler *const handlers[] = {
     exit_control_register, exit_io,        exit_ept_violation, exit_rdmsr, exit_wrmsr,
     exit_interrupt_window, exit_nmi_window};
 
-// Fields that the processor writes at an exit, and the guest's state. Where the processor's own rules bind them, so
-// does `bind`.
+// Fields that the processor writes at an exit, and the guest's state. Where the processor's own
+// rules bind them, so does `bind`.
 static void fill(struct input *input) {
     exit_set_up();
     seen.fault = input_byte(input) % 3;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VMM's loader of guest kernels. An input is a list of edits of one of the good files below, or the file itself. What is
-// loaded lies in the guest's RAM and starts there; what is refused is so in one line.
+// The VMM's loader of guest kernels. An input is a list of edits of one of the good files below, or
+// the file itself. What is loaded lies in the guest's RAM and starts there; what is refused is so
+// in one line.
 #include "vmm/load/load.h"
 
 #include <stdlib.h>
@@ -86,7 +87,8 @@ static void add_headers(uint8_t which) {
         memcpy(file + TEXT + 0x100, note, sizeof(note));
 }
 
-// Bytes and words at any place of the headers; sums of Multiboot headers are made right again every other time.
+// Bytes and words at any place of the headers; sums of Multiboot headers are made right again every
+// other time.
 static void edit(struct input *input) {
     while (input->left > 0) {
         uint8_t how = input_byte(input);

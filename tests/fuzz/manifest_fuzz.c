@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compiled manifest. An input is a list of edits of a good tree: bytes, cells and strings at any place; one that
-// begins with an odd byte is the tree itself. What the supervisor accepts keeps what include/manifest.h promises.
+// The compiled manifest. An input is a list of edits of a good tree: bytes, cells and strings at
+// any place; one that begins with an odd byte is the tree itself. What the supervisor accepts keeps
+// what include/manifest.h promises.
 #include "supervisor/manifest.h"
 #include "tests/fuzz/input.h"
 

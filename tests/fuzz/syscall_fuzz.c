@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's system calls, in sequences that the input spells: each byte or few one number or argument. The world is
-// that of tests/unit/kernel_syscall_test.c: one process with a quota. What is checked after each call:
+// The kernel's system calls, in sequences that the input spells: each byte or few one number or
+// argument. The world is that of tests/unit/kernel_syscall_test.c: one process with a quota. What
+// is checked after each call:
 //
-//     no more than the quota's limit is charged to it
-//     a copy of a handle has no right, and signals no bit, that the handle had not, and no other handle has changed
+//     no more than the quota's limit is charged to it a copy of a handle has no right, and signals
+//     no bit, that the handle had not, and no other handle has changed
 //
 // and after the process has ended: all that it took is back. The sanitizers check the rest.
 #include "arch/cache.h"

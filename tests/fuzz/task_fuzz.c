@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hardware task switches between TSSs, by descriptors and under page tables that are the input's. RAM is exactly allocated,
-// so that the sanitizers see an access beside it. What comes out, VM entry takes; a fault before the commit point has
-// changed nothing; one
-// page may be ROM, which is never written.
+// Hardware task switches between TSSs, by descriptors and under page tables that are the input's.
+// RAM is exactly allocated, so that the sanitizers see an access beside it. What comes out, VM
+// entry takes; a fault before the commit point has changed nothing; one page may be ROM, which is
+// never written.
 #include "tests/fuzz/input.h"
 #include "tests/unit/vmm_task_support.h"
 #include "vmm/task.h"

@@ -11,8 +11,9 @@ from .cases import Case, crashed
 
 SEED = 1
 
-# What a guest can do to itself, and how the VMM says so. Not among them: that the processor refused the guest's state,
-# or left the guest for a reason that nobody handles. That would be our fault, whatever the guest did.
+# What a guest can do to itself, and how the VMM says so. Not among them: that the processor refused
+# the guest's state, or left the guest for a reason that nobody handles. That would be our fault,
+# whatever the guest did.
 _MODE = "the guest entered a mode .*"
 _TRIPLE = "triple fault"
 CRASHES = f"crashed: ({'|'.join([_MODE, _TRIPLE])})"

@@ -18,9 +18,10 @@ from .rates import run_unscaled, scaled_cases
 TIER = "guest"
 TIMEOUT = 900
 
-# Model: the name that its results have. The first has all that VT-x offers, the second least; each has the local APIC
-# on another level: posted interrupts, TPR shadow alone, the same with real mode, virtual registers and interrupt
-# delivery, again without those but newer in the rest, and the newest.
+# Model: the name that its results have. The first has all that VT-x offers, the second least; each
+# has the local APIC on another level: posted interrupts, TPR shadow alone, the same with real mode,
+# virtual registers and interrupt delivery, again without those but newer in the rest, and the
+# newest.
 MODELS = {
     "corei7_skylake_x": "skylake-x",
     "corei5_lynnfield_750": "lynnfield",
@@ -135,8 +136,8 @@ def tiny_job(model, all_cases, is_audited):
     return run
 
 
-# Interrupts on a processor that does less of a local APIC's work: by word on the command line. The best
-# level is that of the first model above, TPR alone that of the second.
+# Interrupts on a processor that does less of a local APIC's work: by word on the command line. The
+# best level is that of the first model above, TPR alone that of the second.
 
 APIC_LEVELS = {
     "software": "software alone",
@@ -157,7 +158,8 @@ def apic_job(word):
     return run
 
 
-# The same image gives the same log, to the tick: the clocks' rates, counts of exits and times are in it
+# The same image gives the same log, to the tick: the clocks' rates, counts of exits and times are
+# in it
 
 
 def run_repeats(context):

@@ -27,11 +27,12 @@ MODELS = {
     "sapphire_rapids": ("sapphire-rapids", 1),
 }
 
-# Where the processor can scale its TSC, one guest has such a TSC as a machine of today: it came from there, so to speak.
+# Where the processor can scale its TSC, one guest has such a TSC as a machine of today: it came
+# from there, so to speak.
 SCALED = {"sapphire_rapids": "2.4GHz"}
 
-# What a stock kernel makes of the speculation controls that it finds: where the processor has them it uses them, and knows
-# what the processor is free of; where it has none it helps itself.
+# What a stock kernel makes of the speculation controls that it finds: where the processor has them
+# it uses them, and knows what the processor is free of; where it has none it helps itself.
 VULNERABILITIES = {
     "sapphire_rapids": {
         "spectre_v2": "Mitigation: Enhanced / Automatic IBRS; IBPB: conditional;",
@@ -149,7 +150,8 @@ def run_unusual(context):
     return results
 
 
-# Many at once: mixed numbers of vCPUs on two processors of the host, of which the first VM has one for itself
+# Many at once: mixed numbers of vCPUs on two processors of the host, of which the first VM has one
+# for itself
 
 EIGHT = [1, 1, 1, 2, 2, 2, 4, 4]
 EIGHT_MEMORY = 96  # MiB

@@ -7,8 +7,8 @@
 
 extern uint8_t eva_owners[FRAMES]; // not defined here: of any contents
 
-// The map ends with the array, so that an index beyond the map is beyond the array. `first` is a constant
-// where it lies in the map: what it and the count add up to is exact then.
+// The map ends with the array, so that an index beyond the map is beyond the array. `first` is a
+// constant where it lies in the map: what it and the count add up to is exact then.
 static void claim(uint64_t frame_count) {
     uint8_t *owners = &eva_owners[FRAMES - frame_count];
     uint64_t at;

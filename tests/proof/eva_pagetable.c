@@ -8,7 +8,8 @@
 #define PAGES       BIT(52) // all that 64 bits can number
 #define TABLE_COUNT 3
 
-// Each its own object, so that an index beyond one of them is an error. Not defined here: of any contents.
+// Each its own object, so that an index beyond one of them is an error. Not defined here: of any
+// contents.
 extern uint64_t eva_root[ENTRIES], eva_table[ENTRIES], eva_other[ENTRIES];
 
 static uint64_t *access(hpa_t frame) {

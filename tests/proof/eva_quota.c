@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Eva starts from: kernel/quota.c with right books of these amounts, any limit, any charge, and
-// memory that may be used up at any time. A failed assertion, and a lock that is taken twice, dropped
-// untaken or kept, are errors, too.
+// What Eva starts from: kernel/quota.c with right books of these amounts, any limit, any charge,
+// and memory that may be used up at any time. A failed assertion, and a lock that is taken twice,
+// dropped untaken or kept, are errors, too.
 #include "arch/log.h"
 #include "kernel/frame.h"
 #include "kernel/quota.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Preloaded into a program that has the emulator's long_idiv(), tells at the program's end whether that function
-// divides rightly: exit status 0 when it does, 1 when not. The end, since all that repairs it has run by then.
+// Preloaded into a program that has the emulator's long_idiv(), tells at the program's end whether
+// that function divides rightly: exit status 0 when it does, 1 when not. The end, since all that
+// repairs it has run by then.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A program with a long_idiv() of its own, right or (-DMISCOMPILED) wrong the way the emulator's is: the low half of
-// the dividend is lost.
+// A program with a long_idiv() of its own, right or (-DMISCOMPILED) wrong the way the emulator's
+// is: the low half of the dividend is lost.
 
 #include <stdint.h>
 

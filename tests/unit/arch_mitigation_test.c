@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/mitigation: which barriers a CPU needs and has, and when there is one. VERW and the return stack are
-// real here; MSRs are counted.
+// arch/mitigation: which barriers a CPU needs and has, and when there is one. VERW and the return
+// stack are real here; MSRs are counted.
 #include <criterion/criterion.h>
 
 #include "arch/mitigation.h"
@@ -107,7 +107,8 @@ Test(mitigation, cascade_lake_needs_verw_for_tsx_alone) {
     cr_expect_not(intel(RTM, edx, caps | 1 << 6).has_page_hazard);
 }
 
-// Register file data sampling: a CPU without the older faults whose VERW was taught to empty buffers again.
+// Register file data sampling: a CPU without the older faults whose VERW was taught to empty
+// buffers again.
 Test(mitigation, late_stale_data_needs_and_has_verw) {
     struct mitigation m = intel(0, SPEC_CTRL | ARCH_CAPS, 0x16b | 1ULL << 28);
     cr_expect(m.needs_verw && m.has_verw);
@@ -130,7 +131,8 @@ Test(mitigation, amd_needs_predictors_alone) {
     cr_expect_not(mitigation_judge(false, none, none, none, 0).has_ibpb);
 }
 
-// "Meltdown": who does not say that it is free of it is not, also under a hypervisor that hides the register.
+// "Meltdown": who does not say that it is free of it is not, also under a hypervisor that hides the
+// register.
 Test(mitigation, tables_are_split_where_ring_3_could_read_through) {
     cr_expect(intel(0, SPEC_CTRL, 0).splits_tables);
     cr_expect(intel(0, SPEC_CTRL | ARCH_CAPS, 0x2a).splits_tables);

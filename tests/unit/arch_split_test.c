@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/split.S, instruction by instruction: the entries' own code runs here, one step at a time, and what ring 3 must
-// not do (CR3, IRETQ, interrupts) is done for it. At each boundary between two instructions an NMI, a machine check and
-// a #DB come, at each boundary of theirs another one, and everything must go on as if nothing had been.
+// arch/split.S, instruction by instruction: the entries' own code runs here, one step at a time,
+// and what ring 3 must not do (CR3, IRETQ, interrupts) is done for it. At each boundary between two
+// instructions an NMI, a machine check and a #DB come, at each boundary of theirs another one, and
+// everything must go on as if nothing had been.
 //
-// While the user's root is loaded the kernel's memory cannot be touched, and no instruction outside of the
-// entries' pages can run.
+// While the user's root is loaded the kernel's memory cannot be touched, and no instruction outside
+// of the entries' pages can run.
 #include <criterion/criterion.h>
 
 #include "arch/mitigation.h"
@@ -60,7 +61,7 @@ static void load_cr3(uint64_t value) {
     mprotect(kernel, sizeof(*kernel), rights);
 }
 
-// ---- one instruction ------------------------------------------------------------------------------
+// ---- one instruction ----------------------------------------------------------------------------
 
 // As in ucontext: R8 to R15, RDI, RSI, RBP, RBX, RDX, RAX, RCX, RSP, RIP, flags.
 struct machine {
@@ -142,7 +143,7 @@ static void step(void) {
     cr_assert_not(has_faulted, "fault at %p: user's root %d", at, is_user_root());
 }
 
-// ---- events -----------------------------------------------------------------------------------------
+// ---- events -------------------------------------------------------------------------------------
 
 static unsigned boundaries, nested_limit;
 
@@ -239,7 +240,7 @@ static void run_to(const uint8_t *end) {
     interrupt_all(0);
 }
 
-// ---- the scenes ---------------------------------------------------------------------------------------
+// ---- the scenes ---------------------------------------------------------------------------------
 
 static uint64_t thread_stack(void) {
     return (uint64_t)kernel->stacks[1] - 512; // as below a struct thread
@@ -380,7 +381,8 @@ Test(split, traps_of_ring_3_can_be_interrupted_everywhere_with_pcid) {
     trap(0xff, true);
 }
 
-// NMI in #MC, #DB in NMI and each other pair, where the processor is at the first instruction of a system call.
+// NMI in #MC, #DB in NMI and each other pair, where the processor is at the first instruction of a
+// system call.
 Test(split, events_nest) {
     set_up(true);
     nested_limit = 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/traps.c and kernel/trap.c: what a selector of ring 3 can reach behind a CPU's GDT, and whose fault an
-// exception is. The slots of two CPUs are memory of the host here; the assembly's entries are names.
+// arch/traps.c and kernel/trap.c: what a selector of ring 3 can reach behind a CPU's GDT, and whose
+// fault an exception is. The slots of two CPUs are memory of the host here; the assembly's entries
+// are names.
 #include "kernel_support.h"
 
 #include <criterion/criterion.h>
@@ -64,7 +65,7 @@ static void count_interrupt(void) {
     seen.interrupts++;
 }
 
-// ---- behind the GDT -------------------------------------------------------------------------------
+// ---- behind the GDT -----------------------------------------------------------------------------
 
 static const uint64_t stacks[4] = {0xfffffe8000003ff0, 0xfffffe8000007ff0, 0xfffffe800000bff0,
                                    0xfffffe800000fff0};
@@ -130,7 +131,8 @@ Test(traps, gates_are_ring_0s_and_lead_to_their_entries) {
     }
 }
 
-// Where tables are split, all stacks that an entry starts on are on the page that ring 3's root has.
+// Where tables are split, all stacks that an entry starts on are on the page that ring 3's root
+// has.
 Test(traps, split_entries_start_on_the_cpus_page) {
     struct cpu cpu = {.index = 1};
     memset(slots, 0, sizeof(slots));
@@ -155,7 +157,7 @@ Test(traps, split_entries_start_on_the_cpus_page) {
     cr_expect_eq((uint64_t)traps_idt() % PAGE_SIZE, 0);
 }
 
-// ---- whose fault it is ------------------------------------------------------------------------------
+// ---- whose fault it is --------------------------------------------------------------------------
 
 static struct process *process;
 
@@ -240,7 +242,8 @@ Test(traps_origin, interrupts_and_nmis_are_nobodys_fault) {
     cr_expect_eq(process->is_ending, 0);
 }
 
-// SYSENTER with RFLAGS.TF: the step ends at the kernel's first instruction, and only there it is ring 3's.
+// SYSENTER with RFLAGS.TF: the step ends at the kernel's first instruction, and only there it is
+// ring 3's.
 Test(traps_origin, single_step_into_the_kernel_is_swallowed_at_its_entry_alone) {
     struct trap_frame frame = frame_of(EXC_DB, 0, KERNEL_CS);
     frame.rip = (uint64_t)paper_entry_sysenter;
@@ -303,7 +306,8 @@ Test(traps_origin, history_of_ring_3_is_cleared_before_a_handler_is_called) {
     mitigation.clears_history = false;
 }
 
-// The first page is nobody's, so that a NULL with an offset is no address, and behind the last one is the kernel's.
+// The first page is nobody's, so that a NULL with an offset is no address, and behind the last one
+// is the kernel's.
 Test(traps_origin, user_memory_has_two_ends) {
     uint8_t byte[2] = {0};
     const struct {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmx/enter.c, exit_misc.c and state.c: the way into the guest and out of it, the exits of a few lines each, and a
-// vCPU's life from power-on.
+// vmx/enter.c, exit_misc.c and state.c: the way into the guest and out of it, the exits of a few
+// lines each, and a vCPU's life from power-on.
 #include <criterion/criterion.h>
 
 #include "vmx_support.h"

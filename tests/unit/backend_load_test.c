@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmx/load.c and tlb.c: what a CPU has of a vCPU and of the one before, and what it still remembers of translations.
+// vmx/load.c and tlb.c: what a CPU has of a vCPU and of the one before, and what it still remembers
+// of translations.
 #include <criterion/criterion.h>
 
 #include "vmx_support.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmx/exit_msr.c and speculation.c, where the processor itself would take what a guest must not have, or would keep
-// what is another's.
+// vmx/exit_msr.c and speculation.c, where the processor itself would take what a guest must not
+// have, or would keep what is another's.
 #include <criterion/criterion.h>
 
 #include "vmx_support.h"
@@ -33,8 +33,8 @@ static uint64_t *address_of(uint32_t msr) {
     }
 }
 
-// With 57 bits the processor takes addresses that are none for a guest with 48: VM entry, or the kernel's own WRMSR
-// of the next load, would fail on them.
+// With 57 bits the processor takes addresses that are none for a guest with 48: VM entry, or the
+// kernel's own WRMSR of the next load, would fail on them.
 Test(backend_msr, only_canonical_addresses_are_written) {
     const uint32_t msrs[] = {MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_LSTAR,         MSR_CSTAR,
                              MSR_FS_BASE,      MSR_GS_BASE,      MSR_KERNEL_GS_BASE};

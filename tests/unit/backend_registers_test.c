@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmx/registers.c: the whole state of a vCPU goes in and comes out the same; what would fault in the kernel, or be taken
-// silently, is refused, and then nothing has changed.
+// vmx/registers.c: the whole state of a vCPU goes in and comes out the same; what would fault in
+// the kernel, or be taken silently, is refused, and then nothing has changed.
 #include <criterion/criterion.h>
 
 #include "vmx_support.h"

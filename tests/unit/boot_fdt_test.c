@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// boot/boot_fdt: trees made by libfdt, read by both, then every byte of one broken in turn. What our
-// reader accepts libfdt must accept as well. tests/boot/loader/fuzz_fdt.c does the same with libFuzzer.
+// boot/boot_fdt: trees made by libfdt, read by both, then every byte of one broken in turn. What
+// our reader accepts libfdt must accept as well. tests/boot/loader/fuzz_fdt.c does the same with
+// libFuzzer.
 #include "boot/boot_fdt.h"
 
 #include <criterion/criterion.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ACPI tables: found as an operating system finds them, with right sums and lengths, and in agreement with
-// the map of pc.h.
+// The ACPI tables: found as an operating system finds them, with right sums and lengths, and in
+// agreement with the map of pc.h.
 #include "dev_harness.h"
 
 #include "../../vmm/acpi/acpi.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole board: the map of pc.h, interrupts from device to processor, time, one-piece save and restore,
-// and a hostile guest that writes anything anywhere.
+// The whole board: the map of pc.h, interrupts from device to processor, time, one-piece save and
+// restore, and a hostile guest that writes anything anywhere.
 #include "dev_harness.h"
 
 #include "../../vmm/board.h"
@@ -143,7 +143,7 @@ Test(dev_board, truncated_save_is_refused) {
     cr_assert_eq(board_restore(&copy, buffer, size), DEVICE_OK);
 }
 
-// --- the hostile guest -------------------------------------------------------------------------------
+// --- the hostile guest ---------------------------------------------------------------------------
 
 // What one device shows must be what the others see.
 static void check_wires(const struct board *b) {
@@ -249,7 +249,8 @@ Test(dev_board, survives_random_accesses) {
     cr_assert_gt(events[BOARD_RESET], 100);
 }
 
-// Whatever times a record claims: behind a deadline lies a later one, and the thread that waits for them is not kept busy.
+// Whatever times a record claims: behind a deadline lies a later one, and the thread that waits for
+// them is not kept busy.
 Test(dev_board, times_of_a_hostile_record_pass) {
     static uint8_t good[BOARD_RECORD_MAX], bad[BOARD_RECORD_MAX];
     static const uint64_t times[] = {1, 1000000000, 1ULL << 50, (1ULL << 62) - 1};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of all device models share: a clock that the test moves, an interrupt line that counts, a
-// random generator that repeats, and the checks that every saved record must stand.
+// What the tests of all device models share: a clock that the test moves, an interrupt line that
+// counts, a random generator that repeats, and the checks that every saved record must stand.
 #pragma once
 
 #include <criterion/criterion.h>
@@ -77,7 +77,7 @@ static inline void dev_run_until(struct dev_world *world, struct device *device,
     world->now = until;
 }
 
-// --- records -----------------------------------------------------------------------------------------
+// --- records -------------------------------------------------------------------------------------
 
 static inline enum device_error dev_try_restore(struct device *device, const void *buffer,
                                                 size_t size) {
@@ -146,7 +146,8 @@ static inline void dev_check_changed_bytes(struct device *device, const uint8_t 
     }
 }
 
-// Everything a record has to stand: `from` is in mid-activity, `to` is a fresh device of the same kind.
+// Everything a record has to stand: `from` is in mid-activity, `to` is a fresh device of the same
+// kind.
 static inline void dev_check_records(const struct device *from, struct device *to) {
     uint8_t good[DEV_RECORD_MAX], saved[DEV_RECORD_MAX];
     size_t size = device_saved_size(from), used = 0;
@@ -161,7 +162,8 @@ static inline void dev_check_records(const struct device *from, struct device *t
     dev_check_changed_bytes(to, good);
 }
 
-// The record of `from` with the `n` bytes at `offset` (behind the head) replaced is refused for its value.
+// The record of `from` with the `n` bytes at `offset` (behind the head) replaced is refused for its
+// value.
 static inline void dev_check_bad_value(struct device *from, size_t offset, size_t n,
                                        uint64_t value) {
     uint8_t bad[DEV_RECORD_MAX];

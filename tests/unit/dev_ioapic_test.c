@@ -225,7 +225,7 @@ Test(dev_ioapic, record_round_trips) {
     dev_check_bad_value(&ioapic.device, 197, 1, 0x10);     // id
 }
 
-// --- the wiring --------------------------------------------------------------------------------------
+// --- the wiring ----------------------------------------------------------------------------------
 
 Test(dev_ioapic, router_wires_both_controllers) {
     struct dev_line intr;

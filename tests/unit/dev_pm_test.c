@@ -140,7 +140,7 @@ Test(dev_pm, record_round_trips) {
     cr_assert_eq(get(2, 2), 0);
 }
 
-// --- debug exit --------------------------------------------------------------------------------------
+// --- debug exit ----------------------------------------------------------------------------------
 
 Test(dev_debugexit, any_width_ends_the_vm) {
     const struct debugexit_backend backend = {.exit = on_exit_code};
@@ -160,7 +160,7 @@ Test(dev_debugexit, any_width_ends_the_vm) {
     dev_check_records(&port.device, &other.device);
 }
 
-// --- keyboard controller -----------------------------------------------------------------------------
+// --- keyboard controller -------------------------------------------------------------------------
 
 enum { KBD_DATA = 0, KBD_COMMAND = 4, CONTROL_A = 8 };
 

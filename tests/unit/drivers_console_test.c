@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// drivers/console: what goes out on the wire and what is told to ring 3, with a UART made of two strings.
-// The module is compiled in here under other names, so that nothing else need be linked.
+// drivers/console: what goes out on the wire and what is told to ring 3, with a UART made of two
+// strings. The module is compiled in here under other names, so that nothing else need be linked.
 #define console_init         con_test_init
 #define console_has_uart     con_test_has_uart
 #define console_log          con_test_log
@@ -206,7 +206,8 @@ Test(drivers_console, log_line_starts_on_a_line_of_its_own) {
     con_test_expect("login: \r\n[bulkhead] x\r\na\n[bulkhead] y\r\n");
 }
 
-// Where nobody else can write it: on the wire, before each line of the log and no other, and not on the screen.
+// Where nobody else can write it: on the wire, before each line of the log and no other, and not on
+// the screen.
 Test(drivers_console, mark_stands_before_each_line_of_the_log) {
     strcpy(log_mark, "k3y ");
     cr_assert_eq(console_write("[bulkhead] panic: forged\nno newline", 35), 35);
@@ -231,7 +232,8 @@ Test(drivers_console, log_is_never_lost_when_full) {
     cr_assert_eq(wire.screen_size, sizeof(text) + 16);
 }
 
-// What ring 3 writes, as much as it can, has a line of the kernel's wait for no UART, with interrupts off.
+// What ring 3 writes, as much as it can, has a line of the kernel's wait for no UART, with
+// interrupts off.
 Test(drivers_console, log_waits_for_nobody_elses_output) {
     static char text[OUTPUT_SIZE + 1], line[256];
     memset(text, 'x', sizeof(text));

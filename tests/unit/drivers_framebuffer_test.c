@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// drivers/framebuffer: after any text the pixels are the cells' glyphs, and nothing else was touched.
+// drivers/framebuffer: after any text the pixels are the cells' glyphs, and nothing else was
+// touched.
 #define framebuffer_init  fb_test_init
 #define framebuffer_size  fb_test_size
 #define framebuffer_write fb_test_write

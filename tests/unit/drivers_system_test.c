@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// drivers/syscall_system.c: the calls on the machine. Only who has its handle, with the right that each asks for, is
-// answered: to end it, to print, to read what it says of itself.
+// drivers/syscall_system.c: the calls on the machine. Only who has its handle, with the right that
+// each asks for, is answered: to end it, to print, to read what it says of itself.
 #include "kernel_support.h"
 
 #include <criterion/criterion.h>

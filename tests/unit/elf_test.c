@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// lib/elf: one good file, and each single flaw in it. The file lies in a block of exactly its size, so
-// that the sanitizers see a read past its end.
+// lib/elf: one good file, and each single flaw in it. The file lies in a block of exactly its size,
+// so that the sanitizers see a read past its end.
 #include "lib/elf.h"
 
 #include <criterion/criterion.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// lib/heap.c against a sorted list: whatever goes in comes out least first, and removal takes out that one.
+// lib/heap.c against a sorted list: whatever goes in comes out least first, and removal takes out
+// that one.
 #include "lib/heap.h"
 
 #include <criterion/criterion.h>

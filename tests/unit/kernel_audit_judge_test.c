@@ -69,7 +69,8 @@ Test(audit_edges, leaf_has_no_right_that_its_place_has_not) {
                  "what another one left there");
 }
 
-// Each frame of a large leaf is looked at: here the second one is RAM, behind one that is a device's.
+// Each frame of a large leaf is looked at: here the second one is RAM, behind one that is a
+// device's.
 Test(audit_edges, each_frame_of_a_kernel_leaf_is_looked_at) {
     host_init_all();
     struct pt_mapping leaf = {{HOST_RAM_BASE - PAGE_SIZE}, PAGE_SIZE, PT_READ | PT_WRITE};

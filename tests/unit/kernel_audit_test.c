@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/audit.c: a machine that is in order, and one planted error of each kind, which is found, named
-// and placed. Then the judging core by itself, at its edges.
+// kernel/audit.c: a machine that is in order, and one planted error of each kind, which is found,
+// named and placed. Then the judging core by itself, at its edges.
 #include "kernel_support.h"
 
 #include "kernel/audit.h"
@@ -86,8 +86,8 @@ Test(kernel_audit, machine_in_order) {
     for (uint64_t f = HOST_RAM_BASE; f < HOST_HIGH_BASE + HOST_HIGH_SIZE; f += PAGE_SIZE)
         direct += host_is_mapped((hpa_t){f}) || (f >= run.v && f < run.v + size);
     cr_expect_eq(report.mappings, direct + 2 * 7 + 5 + 1);
-    // The kernel's root. The process: root, three for the stub, two more for its memory. The VM: four for
-    // its first pages, one more for the last ones.
+    // The kernel's root. The process: root, three for the stub, two more for its memory. The VM:
+    // four for its first pages, one more for the last ones.
     cr_expect_eq(report.tables, 1 + 6 + 5, "%lu", report.tables);
     cr_expect_eq(report.error, ABI_AUDIT_NONE);
 }
@@ -124,7 +124,7 @@ Test(kernel_audit, stays_in_order_while_everything_comes_and_goes) {
     expect_clean();
 }
 
-// ---- frames in two places -------------------------------------------------------------------------
+// ---- frames in two places -----------------------------------------------------------------------
 
 Test(kernel_audit, frame_of_another_is_found) {
     uint64_t frame = frame_at(own, 0);
@@ -158,7 +158,7 @@ Test(kernel_audit, frame_in_two_memory_objects_is_found) {
     expect(ABI_AUDIT_TWICE, ABI_AUDIT_NOBODY, frame_at(shared, 0), 0);
 }
 
-// ---- free frames ----------------------------------------------------------------------------------
+// ---- free frames --------------------------------------------------------------------------------
 
 Test(kernel_audit, freed_frame_that_is_still_mapped_is_found) {
     struct region region;
@@ -208,7 +208,7 @@ Test(kernel_audit, free_frame_that_the_kernel_maps_is_found) {
     expect(ABI_AUDIT_FREE, ABI_AUDIT_HOST, HOST_HIGH_BASE, KERNEL_DIRECT + HOST_HIGH_BASE);
 }
 
-// ---- rights ---------------------------------------------------------------------------------------
+// ---- rights -------------------------------------------------------------------------------------
 
 static void expect_right(uint32_t rights, uint32_t error) {
     uint64_t frame = frame_at(own, 4 * PAGE_SIZE);
@@ -242,7 +242,7 @@ Test(kernel_audit, writable_code_of_the_kernel_is_found) {
     expect(ABI_AUDIT_RIGHTS, ABI_AUDIT_HOST, FIRMWARE, KERNEL_IMAGE);
 }
 
-// ---- the kernel's frames --------------------------------------------------------------------------
+// ---- the kernel's frames ------------------------------------------------------------------------
 
 static void map_page(uint64_t frame) {
     cr_assert(pt_map(&process->pt, AT + SIZE_1G, (hpa_t){frame}, PAGE_SIZE, USER));
@@ -286,7 +286,7 @@ Test(kernel_audit, memory_that_the_kernel_maps_is_found) {
     expect(ABI_AUDIT_KERNEL, ABI_AUDIT_HOST, leaf.frame.v, 0x1000);
 }
 
-// ---- tables ---------------------------------------------------------------------------------------
+// ---- tables -------------------------------------------------------------------------------------
 
 Test(kernel_audit, table_with_two_parents_is_found) {
     uint64_t *root = frame_to_kernel(process->pt.root);
@@ -323,7 +323,7 @@ Test(kernel_audit, upper_half_that_is_not_the_kernels_is_found) {
     expect(ABI_AUDIT_TABLE, ABI_AUDIT_PROCESS, process->pt.root.v, 0);
 }
 
-// ---- sums -----------------------------------------------------------------------------------------
+// ---- sums ---------------------------------------------------------------------------------------
 
 static void expect_quota(void) {
     expect(ABI_AUDIT_QUOTA, ABI_AUDIT_NOBODY, frame_of_kernel(quota).v, 0);
@@ -402,7 +402,7 @@ Test(kernel_audit, first_error_is_told_and_all_are_counted) {
     cr_expect_eq(report.errors, 6);
 }
 
-// ---- the local form -------------------------------------------------------------------------------
+// ---- the local form -----------------------------------------------------------------------------
 
 Test(kernel_audit, change_of_a_wrong_vm_panics_in_debug_builds) {
     *pt_entry(&vm->npt, 0) |= PTE_WRITE;
@@ -424,7 +424,7 @@ Test(kernel_audit, end_of_a_vm_judges_everything_in_debug_builds) {
     cr_expect_not_null(strstr(host_panic_text, "audit: error 6"), "%s", host_panic_text);
 }
 
-// ---- the judging core -----------------------------------------------------------------------------
+// ---- the judging core ---------------------------------------------------------------------------
 
 #define FIRST 16u
 

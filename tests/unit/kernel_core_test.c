@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/core.c: hardware threads of one core never run two domains at a time, and each domain has its turn.
+// kernel/core.c: hardware threads of one core never run two domains at a time, and each domain has
+// its turn.
 #include <criterion/criterion.h>
 
 #include "kernel_support.h"
@@ -12,7 +13,8 @@ static void empty_paper(void);
 
 #define SLICE 100u
 
-// By CPU: evictions, and how often its buffers were emptied. Each sees the core still as its last owner's.
+// By CPU: evictions, and how often its buffers were emptied. Each sees the core still as its last
+// owner's.
 static struct {
     uint32_t evictions, emptied, owner;
     bool is_inside;
@@ -122,7 +124,8 @@ Test(kernel_core, realtime_does_not_wait_for_the_slice) {
     cr_expect_eq(try_enter(0, 7, 10 * SLICE + 1), CORE_ENTERED);
 }
 
-// Two CPUs with a domain each that both always want to run: never both inside, and both have their turns.
+// Two CPUs with a domain each that both always want to run: never both inside, and both have their
+// turns.
 Test(kernel_core, two_domains_take_turns) {
     bool is_in[2] = {false, false};
     unsigned turns[2] = {0, 0};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/vcpu_emulate.c: what CPUID says of a vCPU's present state, and the MSRs that the kernel keeps for it, with the
-// real local APIC (vlapic_test.c) and the real clock page (kernel_pvtime_test.c).
+// kernel/vcpu_emulate.c: what CPUID says of a vCPU's present state, and the MSRs that the kernel
+// keeps for it, with the real local APIC (vlapic_test.c) and the real clock page
+// (kernel_pvtime_test.c).
 #include "kernel_support.h"
 
 #include <criterion/criterion.h>

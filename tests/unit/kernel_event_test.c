@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/event.c and kernel/channel.c: no signal is lost, no message is lost, doubled or out of order, and
-// the end of one side is told to the other.
+// kernel/event.c and kernel/channel.c: no signal is lost, no message is lost, doubled or out of
+// order, and the end of one side is told to the other.
 #include "kernel_support.h"
 
 #include "kernel/channel.h"
@@ -187,7 +187,7 @@ Test(kernel_event, binding_refers_and_lets_go) {
     cr_expect_eq(poll_bits(), 0);
 }
 
-// ---- channels -------------------------------------------------------------------------------------
+// ---- channels -----------------------------------------------------------------------------------
 
 static int send(unsigned end, uint32_t value, uint32_t size) {
     uint8_t message[ABI_MESSAGE_MAX];

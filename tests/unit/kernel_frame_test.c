@@ -234,8 +234,9 @@ Test(kernel_frame, broken_up_memory_is_searched_from_the_bottom) {
     }
 }
 
-// The lock is the whole machine's, and interrupts are off with it: a search lets go of it behind some dozens of candidates. It
-// may not look at each frame of a run again from the next one on, either.
+// The lock is the whole machine's, and interrupts are off with it: a search lets go of it behind
+// some dozens of candidates. It may not look at each frame of a run again from the next one on,
+// either.
 Test(kernel_frame_large, search_of_broken_up_memory_is_cut_and_looks_at_it_once) {
     hpa_t run;
     static hpa_t runs[(HOST_HIGH_BASE + HOST_HIGH_SIZE) / SIZE_2M];
@@ -280,7 +281,7 @@ Test(kernel_frame_none, too_little_memory_is_told) {
     cr_expect_neq(strstr(host_panic_text, "too little memory"), NULL);
 }
 
-// ---- the pool -------------------------------------------------------------------------------------
+// ---- the pool -----------------------------------------------------------------------------------
 
 Test(kernel_frame, kernel_pages_are_zeroed_mapped_and_distinct) {
     static bool is_seen[MODEL_FRAMES];
@@ -323,7 +324,7 @@ Test(kernel_frame, tables_are_there_when_pages_are_not) {
     cr_expect_null(frame_table_alloc());
 }
 
-// ---- the pool gives back --------------------------------------------------------------------------
+// ---- the pool gives back ------------------------------------------------------------------------
 
 #define CHUNK_PAGES (SIZE_2M / PAGE_SIZE)
 

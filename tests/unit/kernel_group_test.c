@@ -159,7 +159,7 @@ Test(kernel_group, domains_differ_unless_they_are_named) {
     drop(d);
 }
 
-// ---- the cap --------------------------------------------------------------------------------------
+// ---- the cap ------------------------------------------------------------------------------------
 
 // One hog of the group runs whenever it may, in pieces that overrun what is left.
 static uint64_t run_capped(struct group *group, uint64_t ticks, uint64_t piece) {

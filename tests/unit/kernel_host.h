@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's modules on the host. rules.mk includes this before everything else in each file of kernel/
-// that the tests link, so that those see the processor below instead of a real one. What they call
-// outside of themselves is in kernel_support.c.
+// The kernel's modules on the host. rules.mk includes this before everything else in each file of
+// kernel/ that the tests link, so that those see the processor below instead of a real one. What
+// they call outside of themselves is in kernel_support.c.
 //
 // Memory: "physical" RAM that the kernel may touch is mapped twice, at its physical address (until
-// frame_use_direct_map) and at KERNEL_DIRECT + address. All other RAM is numbers only: a touch faults.
+// frame_use_direct_map) and at KERNEL_DIRECT + address. All other RAM is numbers only: a touch
+// faults.
 #pragma once
 
 #include "arch/cpu.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/memory.c and kernel/region.c: chunks are cleared once and before anyone sees them; regions never
-// overlap; the tables that they fill show each page of the object at its place.
+// kernel/memory.c and kernel/region.c: chunks are cleared once and before anyone sees them; regions
+// never overlap; the tables that they fill show each page of the object at its place.
 #include "kernel_support.h"
 
 #include "kernel/frame.h"
@@ -115,7 +115,8 @@ Test(kernel_memory, gib_becomes_one_run_when_all_is_cleared) {
 
 Test(kernel_memory, shortage_leaves_nothing_behind) {
     struct quota *q = quota_create(quota_root(), SIZE_2M + 4 * PAGE_SIZE);
-    // The struct, the directory and its page, and the list of a chunk in pieces: with them 2 MiB fit exactly.
+    // The struct, the directory and its page, and the list of a chunk in pieces: with them 2 MiB
+    // fit exactly.
     uint64_t free = frame_totals().free;
     cr_expect_null(memory_create(q, SIZE_2M + PAGE_SIZE));
     cr_expect_eq(quota_read(q).used, 0);
@@ -180,7 +181,7 @@ Test(kernel_memory, page_keeps_its_owner_alive) {
     cr_expect_eq(owner->object.ref_count, 1);
 }
 
-// ---- regions --------------------------------------------------------------------------------------
+// ---- regions ------------------------------------------------------------------------------------
 
 static struct region_list list;
 
@@ -374,7 +375,7 @@ Test(kernel_region, random_operations_match_a_model) {
     }
 }
 
-// ---- populating -----------------------------------------------------------------------------------
+// ---- populating ---------------------------------------------------------------------------------
 
 static void make_tables(void) {
     cr_assert(pt_init(&pt, &paging_format, space_quota_memory(quota_root())));
@@ -439,8 +440,8 @@ Test(kernel_region, populate_goes_on_by_chunks_where_it_began_so) {
     expect_shown(4 * SIZE_1G + 5 * SIZE_2M);
 }
 
-// A GiB of the object that lies across two GiB of addresses: what is mapped in the second one already
-// must not be walked into (review C4).
+// A GiB of the object that lies across two GiB of addresses: what is mapped in the second one
+// already must not be walked into (review C4).
 Test(kernel_region, populate_of_a_gib_across_two_keeps_what_is_there) {
     struct memory *memory = create(SIZE_1G);
     const uint64_t base = SIZE_1G + SIZE_2M;

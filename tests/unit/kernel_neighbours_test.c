@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Quotas side by side, with kernel/frame.c, memory.c and quota.c: what a quota has left it gets, whatever its neighbours
-// have done inside theirs. The machine is small, and given away to the last page.
+// Quotas side by side, with kernel/frame.c, memory.c and quota.c: what a quota has left it gets,
+// whatever its neighbours have done inside theirs. The machine is small, and given away to the last
+// page.
 #include "kernel_support.h"
 
 #include "kernel/audit.h"
@@ -99,7 +100,8 @@ Test(kernel_neighbours, what_the_pool_does_not_use_is_found) {
     expect_order();
 }
 
-// Memory in pieces is cleared before anybody sees it, each page once, and no page is in it twice, or the kernel's.
+// Memory in pieces is cleared before anybody sees it, each page once, and no page is in it twice,
+// or the kernel's.
 Test(kernel_neighbours, memory_in_pieces_is_like_any_other) {
     static uint8_t seen[(HOST_RAM_BASE + HOST_RAM_SIZE) >> PAGE_SHIFT];
     leave_one_in_each_chunk(quota_root());
@@ -118,7 +120,7 @@ Test(kernel_neighbours, memory_in_pieces_is_like_any_other) {
     cr_expect_gt(small, 5000, "only %lu are in pieces", small);
 }
 
-// ---- at random --------------------------------------------------------------------------------------
+// ---- at random ----------------------------------------------------------------------------------
 
 // A VM: a quota, perhaps with one inside it, and what is charged to the inner one.
 #define THINGS 2000u

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/process.c: handle tables under numbers and rights that a hostile process would try, mappings,
-// and the end.
+// kernel/process.c: handle tables under numbers and rights that a hostile process would try,
+// mappings, and the end.
 #include "kernel_support.h"
 
 #include "kernel/frame.h"
@@ -155,7 +155,7 @@ Test(kernel_process, random_handles_match_a_model) {
     }
 }
 
-// ---- mappings -------------------------------------------------------------------------------------
+// ---- mappings -----------------------------------------------------------------------------------
 
 #define RW_RIGHTS ((uint64_t)(ABI_RIGHT_READ | ABI_RIGHT_WRITE))
 
@@ -272,7 +272,7 @@ Test(kernel_process, stub_is_there_and_read_only) {
                  "one frame for all");
 }
 
-// ---- the end --------------------------------------------------------------------------------------
+// ---- the end ------------------------------------------------------------------------------------
 
 static const struct abi_process_status killed = {.state = ABI_PROCESS_EXITED, .status = 7};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/pvtime.c: what a guest finds in the structures that it registered, and where the kernel writes
-// and where not.
+// kernel/pvtime.c: what a guest finds in the structures that it registered, and where the kernel
+// writes and where not.
 #include "kernel_support.h"
 
 #include "kernel/memory.h"

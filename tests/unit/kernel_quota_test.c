@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/quota.c and kernel/object.c: what is charged comes back, to whom it came from, when the last
-// one lets go.
+// kernel/quota.c and kernel/object.c: what is charged comes back, to whom it came from, when the
+// last one lets go.
 #include "kernel_support.h"
 
 #include "kernel/event.h"
@@ -110,7 +110,7 @@ Test(kernel_quota, root_grows) {
     cr_expect_eq(quota_read(quota_root()).limit, limit + SIZE_2M);
 }
 
-// ---- objects --------------------------------------------------------------------------------------
+// ---- objects ------------------------------------------------------------------------------------
 
 Test(kernel_quota, object_dies_with_its_last_reference) {
     struct quota *q = quota_create(quota_root(), 10 * PAGE_SIZE);
@@ -129,8 +129,8 @@ Test(kernel_quota, reference_too_few_panics) {
     cr_expect(HOST_PANICS(object_unref(&object)));
 }
 
-// A chain of objects that keep each other alive must not cost stack: the kernel's has 8 KiB. Here each
-// link would cost some 500 bytes of 128 KiB.
+// A chain of objects that keep each other alive must not cost stack: the kernel's has 8 KiB. Here
+// each link would cost some 500 bytes of 128 KiB.
 #define CHAIN       1000u
 #define CHAIN_STACK (128u << 10)
 

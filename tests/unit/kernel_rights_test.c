@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each system call asks of the handles that it is given, by one table: a handle of another type is none, and one
-// right less is not enough, whatever else the caller may do.
+// What each system call asks of the handles that it is given, by one table: a handle of another
+// type is none, and one right less is not enough, whatever else the caller may do.
 #include "kernel_support.h"
 
 #include "arch/traps.h"
@@ -169,7 +169,8 @@ Test(kernel_rights, handle_of_another_type_is_none) {
     cr_expect_eq(quota_read(quota).used, before);
 }
 
-// Whoever adds a call adds what it asks for. These ask nothing of a handle, or are the drivers' (drivers_system_test.c).
+// Whoever adds a call adds what it asks for. These ask nothing of a handle, or are the drivers'
+// (drivers_system_test.c).
 Test(kernel_rights, each_call_is_listed) {
     const uint32_t others[] = {
         ABI_HANDLE_CLOSE, ABI_THREAD_EXIT,  ABI_THREAD_YIELD, ABI_SYSTEM_INFO,  ABI_CONSOLE_WRITE,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/runqueue.c in a simulated CPU: a clock that jumps from decision to decision. Shares follow the weights,
-// sleepers come through, nobody starves, real-time threads get what admission promised.
+// kernel/runqueue.c in a simulated CPU: a clock that jumps from decision to decision. Shares follow
+// the weights, sleepers come through, nobody starves, real-time threads get what admission
+// promised.
 #include "kernel_support.h"
 
 #include "kernel/group.h"
@@ -41,7 +42,8 @@ static struct thread *add_realtime(unsigned i, uint64_t budget, uint64_t period)
     return &threads[i];
 }
 
-// Lets the next thread run for what it may, `late` ticks longer. Returns it; it is out of the queue.
+// Lets the next thread run for what it may, `late` ticks longer. Returns it; it is out of the
+// queue.
 static struct thread *step(uint64_t late) {
     struct thread *thread = runqueue_take(&queue);
     bool is_contended = queue.count > 0;
@@ -222,7 +224,7 @@ Test(kernel_runqueue, in_debt_it_runs_for_a_slice_not_for_a_tick) {
     cr_expect_eq(thread->credit, credit, "nobody else could have run");
 }
 
-// ---- real-time ------------------------------------------------------------------------------------
+// ---- real-time ----------------------------------------------------------------------------------
 
 // Two with 90 % together beside a hog: each job of full budget is done by its deadline.
 Test(kernel_runqueue, realtime_meets_every_deadline_beside_hogs) {
@@ -302,7 +304,7 @@ Test(kernel_runqueue, earliest_deadline_first) {
               !runqueue_preempts(&queue, &threads[0], &threads[2]));
 }
 
-// ---- moving ---------------------------------------------------------------------------------------
+// ---- moving -------------------------------------------------------------------------------------
 
 static bool is_the_one(const struct thread *thread, const void *opaque) {
     return thread == opaque;

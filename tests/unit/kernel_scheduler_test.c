@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/scheduler.c with all that it stands on, on a simulated machine (scheduler_support.h): what docs/scheduler.md
-// promises of shares, caps, reservations, cores and latency; and that under schedules drawn at random no wake
-// is lost, nobody starves, no CPU idles while somebody waits, and all that end are freed.
+// kernel/scheduler.c with all that it stands on, on a simulated machine (scheduler_support.h): what
+// docs/scheduler.md promises of shares, caps, reservations, cores and latency; and that under
+// schedules drawn at random no wake is lost, nobody starves, no CPU idles while somebody waits, and
+// all that end are freed.
 #include "scheduler_support.h"
 
 #include "arch/mitigation.h"
@@ -46,7 +47,7 @@ static uint64_t error_permil(uint64_t part, uint64_t whole, uint64_t expected) {
     return (part > wanted ? part - wanted : wanted - part) * 1000 / wanted;
 }
 
-// ---- shares ---------------------------------------------------------------------------------------
+// ---- shares -------------------------------------------------------------------------------------
 
 // `count` hogs in each of three groups of weights 1 to 2 to 4.
 static void share_by_weight(uint32_t cpus, uint32_t count, uint64_t ticks) {
@@ -125,8 +126,8 @@ static struct job *add_relay(struct process *vm, unsigned count, uint64_t ticks)
     return first;
 }
 
-// What the others leave it, in permil of the CPU. It may be a bit more: who is woken by one that still runs has
-// half of its group's quantum in that round.
+// What the others leave it, in permil of the CPU. It may be a bit more: who is woken by one that
+// still runs has half of its group's quantum in that round.
 static void expect_hog_share(const struct job *hog_job, uint64_t permil, const char *what) {
     uint64_t before = job_ran(hog_job), ticks = 20000 * MACHINE_MS;
     machine_run(ticks);
@@ -261,7 +262,7 @@ Test(kernel_scheduler, no_ball_is_lost) {
     }
 }
 
-// ---- caps -----------------------------------------------------------------------------------------
+// ---- caps ---------------------------------------------------------------------------------------
 
 static void hold_cap(uint32_t cap) {
     struct abi_group values = plain(100);
@@ -293,7 +294,7 @@ Test(kernel_scheduler, caps_hold) {
     hold_cap(90);
 }
 
-// ---- reservations ---------------------------------------------------------------------------------
+// ---- reservations -------------------------------------------------------------------------------
 
 Test(kernel_scheduler, a_dedicated_cpu_is_its_threads_alone) {
     struct abi_group values = plain(100);
@@ -412,7 +413,7 @@ Test(kernel_scheduler, who_is_preempted_moves_to_an_idle_cpu) {
     machine_end();
 }
 
-// ---- cores ----------------------------------------------------------------------------------------
+// ---- cores --------------------------------------------------------------------------------------
 
 // Four VMs of one hog each on four hardware threads: each has a core for half of the time.
 Test(kernel_scheduler, domains_share_cores_in_time) {
@@ -461,7 +462,8 @@ static uint64_t fidget(struct job *job) {
     }
 }
 
-// Half a million in each of the two tests below, with scheduler_support_check.c looking on at each step.
+// Half a million in each of the two tests below, with scheduler_support_check.c looking on at each
+// step.
 static void change_often(uint32_t cpus) {
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         machine_start(cpus, true, seed);
@@ -526,7 +528,7 @@ Test(kernel_scheduler, one_domain_has_all_of_its_cores) {
     machine_end();
 }
 
-// ---- at random ------------------------------------------------------------------------------------
+// ---- at random ----------------------------------------------------------------------------------
 
 // Any of what threads do.
 static uint64_t anything(struct job *job) {

@@ -173,7 +173,8 @@ Test(kernel_smp, call_to_oneself_needs_no_interrupt) {
     cr_expect(calls == 1 && vectors_sent == 0);
 }
 
-// A CPU that has left the root meanwhile loaded CR3, and one that never had it remembers nothing of it.
+// A CPU that has left the root meanwhile loaded CR3, and one that never had it remembers nothing of
+// it.
 Test(kernel_smp, root_is_flushed_where_it_is_loaded) {
     own_cpu = &test_cpus[0];
     cpu_table[0] = own_cpu;

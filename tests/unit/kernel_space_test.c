@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/space.c where tables are split: of the kernel a user's root has the entries' code, the IDT and each CPU's page,
-// and of the process what its other root has. The image's addresses are the kernel's own.
+// kernel/space.c where tables are split: of the kernel a user's root has the entries' code, the IDT
+// and each CPU's page, and of the process what its other root has. The image's addresses are the
+// kernel's own.
 #include "kernel_support.h"
 
 #include <criterion/criterion.h>
@@ -83,7 +84,7 @@ static void tear_down(void) {
 }
 TestSuite(space, .init = set_up, .fini = tear_down);
 
-// ---- what a user's root has -------------------------------------------------------------------------
+// ---- what a user's root has ---------------------------------------------------------------------
 
 static struct {
     uint64_t address, frame;
@@ -169,7 +170,7 @@ Test(space, auditor_sees_what_a_user_root_must_not_have) {
     cr_expect(space_is_user_root(user_root, &pt));
 }
 
-// ---- stacks ---------------------------------------------------------------------------------------
+// ---- stacks -------------------------------------------------------------------------------------
 
 #define STACKS 100u
 static uint64_t tops[STACKS];
@@ -278,7 +279,7 @@ Test(space, stack_that_the_machine_lacks_costs_nothing) {
     cr_expect_eq(stack_next, KERNEL_STACKS);
 }
 
-// ---- tables ---------------------------------------------------------------------------------------
+// ---- tables -------------------------------------------------------------------------------------
 
 Test(space, tables_are_their_quotas) {
     struct pagetable pt;
@@ -300,7 +301,7 @@ Test(space, tables_are_their_quotas) {
     cr_expect_eq(quota->kernel, 0);
 }
 
-// ---- a process ------------------------------------------------------------------------------------------
+// ---- a process ----------------------------------------------------------------------------------
 
 static const struct host_split split = {space_test_user_init, space_test_user_show,
                                         space_test_user_free, space_test_is_user_root};
@@ -321,7 +322,8 @@ Test(space, process_shows_what_it_faulted_in_and_gives_its_root_back) {
     cr_assert(process_fault(process, far + PAGE_SIZE, ABI_RIGHT_WRITE));
     cr_expect(user[5] != 0 && user[5] == whole[5]);
     cr_expect(space_is_user_root(process->user_root, &process->pt));
-    // The tables of the second root's half are the first one's, so what is unmapped there is gone here.
+    // The tables of the second root's half are the first one's, so what is unmapped there is gone
+    // here.
     cr_assert_eq(process_unmap(process, far, 4 * SIZE_2M), ABI_OK);
     walk(process->user_root, 0, KERNEL_ROOT - 1);
     cr_expect_eq(found_count, 1);

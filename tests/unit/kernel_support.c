@@ -57,7 +57,7 @@ uint32_t cpu_count;
 uint64_t tsc_hz = 100000000;
 struct cpu_features cpu_features = {.physical_bits = 39, .has_1g_pages = true};
 
-// ---- the processor --------------------------------------------------------------------------------
+// ---- the processor ------------------------------------------------------------------------------
 
 struct cpu *host_cpu_current(void) {
     return &cpus[current];
@@ -85,7 +85,7 @@ void lapic_timer_stop(void) {
     host_timer_writes++;
 }
 
-// ---- memory ---------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 
 static void *map_at(uint64_t address, uint64_t size, int file) {
     int flags = MAP_FIXED_NOREPLACE | (file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
@@ -252,7 +252,7 @@ bool space_process_destroy(struct pagetable *pt, uint64_t max) {
     return pt_destroy(pt, KERNEL_ROOT - 1, max);
 }
 
-// ---- user memory ----------------------------------------------------------------------------------
+// ---- user memory --------------------------------------------------------------------------------
 
 uint8_t host_user[4 * PAGE_SIZE];
 
@@ -272,7 +272,7 @@ bool user_write(uint64_t to, const void *from, size_t size) {
     return is_user(to, size);
 }
 
-// ---- threads, other CPUs, vCPUs -------------------------------------------------------------------
+// ---- threads, other CPUs, vCPUs -----------------------------------------------------------------
 
 // One object with two names: stub_end is where stub_begin ends.
 __asm__(".section .rodata\n"
@@ -343,7 +343,7 @@ static bool vcpu_destroy(struct object *object) {
 }
 const struct object_kind vcpu_kind = {OBJECT_VCPU, vcpu_destroy};
 
-// ---- the end --------------------------------------------------------------------------------------
+// ---- the end ------------------------------------------------------------------------------------
 
 _Noreturn void panic(const char *format, ...) {
     va_list arguments;

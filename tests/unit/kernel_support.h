@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stands around the kernel's modules in tests: RAM, CPUs, a clock, and what they said and asked for.
+// What stands around the kernel's modules in tests: RAM, CPUs, a clock, and what they said and
+// asked for.
 #pragma once
 
 #include "kernel_host.h"

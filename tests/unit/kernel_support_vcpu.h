@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/vcpu.c with a backend and a scheduler of paper, and the real local APIC (vlapic_test.c). Its functions have
-// names of their own, since those of the others' tests are in kernel_support.c.
+// kernel/vcpu.c with a backend and a scheduler of paper, and the real local APIC (vlapic_test.c).
+// Its functions have names of their own, since those of the others' tests are in kernel_support.c.
 #pragma once
 
 #include <criterion/criterion.h>

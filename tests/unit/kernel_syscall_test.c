@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/syscall.c and kernel/syscall_vm.c from the side of a hostile process: rights that do not grow,
-// numbers that are no handles, pointers that are not its own, and random calls by the hundred thousand,
-// after which its end gives back all that it ever took.
+// kernel/syscall.c and kernel/syscall_vm.c from the side of a hostile process: rights that do not
+// grow, numbers that are no handles, pointers that are not its own, and random calls by the hundred
+// thousand, after which its end gives back all that it ever took.
 #include "kernel_support.h"
 
 #include "arch/traps.h"
@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// ---- what the calls meet --------------------------------------------------------------------------
+// ---- what the calls meet ------------------------------------------------------------------------
 
 void trap_after_call(void) {
     object_finish();
@@ -352,7 +352,7 @@ Test(kernel_syscall, messages_have_a_largest_size) {
                  ABI_MESSAGE_MAX);
 }
 
-// ---- random calls ---------------------------------------------------------------------------------
+// ---- random calls -------------------------------------------------------------------------------
 
 static uint64_t random_argument(uint64_t *seed) {
     static const uint64_t edges[] = {0,

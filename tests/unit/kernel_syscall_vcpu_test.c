@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/syscall_vm.c on vCPUs, which are of paper here: whose registers and state go where, and what a refusal costs.
+// kernel/syscall_vm.c on vCPUs, which are of paper here: whose registers and state go where, and
+// what a refusal costs.
 #include "kernel_support.h"
 
 #include <criterion/criterion.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of what is large: it goes in steps of bounded size. At each preemption point between them the auditor is content,
-// no lock is held, and at last all is back.
+// The end of what is large: it goes in steps of bounded size. At each preemption point between them
+// the auditor is content, no lock is held, and at last all is back.
 #include "kernel_support.h"
 
 #include "kernel/audit.h"
@@ -30,7 +30,8 @@ static void expect_clean(void) {
                  report.error, report.space, report.frame, report.address);
 }
 
-// How much of the quota came back since the last look: no more than `count` chunks and as many pages.
+// How much of the quota came back since the last look: no more than `count` chunks and as many
+// pages.
 static void expect_at_most(unsigned count) {
     uint64_t now = quota_read(quota).used;
     cr_assert_leq(last_used - now, count * (SIZE_2M + 2 * PAGE_SIZE), "step %u", steps);
@@ -66,7 +67,7 @@ static struct memory *make_memory(uint64_t size) {
     return memory;
 }
 
-// ---- memory ---------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 
 Test(kernel_teardown, memory_comes_back_step_by_step) {
     struct memory *memory = make_memory(BIG_SIZE);
@@ -108,7 +109,7 @@ Test(kernel_teardown, memory_that_cannot_be_had_comes_back_step_by_step) {
     cr_expect_eq(frame_totals().free, free);
 }
 
-// ---- VMs ------------------------------------------------------------------------------------------
+// ---- VMs ----------------------------------------------------------------------------------------
 
 static struct vm *make_vm(void) {
     int error;
@@ -196,7 +197,7 @@ Test(kernel_teardown, unmap_by_two_at_once_drops_the_memory_once) {
     expect_clean();
 }
 
-// ---- processes ------------------------------------------------------------------------------------
+// ---- processes ----------------------------------------------------------------------------------
 
 static struct process *process;
 
@@ -289,7 +290,7 @@ Test(kernel_teardown, thread_keeps_its_cpu_until_all_is_back) {
     expect_torn_down();
 }
 
-// ---- chains ---------------------------------------------------------------------------------------
+// ---- chains -------------------------------------------------------------------------------------
 
 static uint64_t last_free;
 

@@ -38,7 +38,8 @@ Test(kernel_thread, places_that_are_not_ring_3s_are_refused) {
     machine_end();
 }
 
-// RFLAGS with interrupts on and nothing else, the segments of ring 3: what SYSEXIT or IRET takes up.
+// RFLAGS with interrupts on and nothing else, the segments of ring 3: what SYSEXIT or IRET takes
+// up.
 Test(kernel_thread, starts_in_ring_3_with_nothing_of_the_kernels) {
     machine_start(1, false, 1);
     struct process *process = add_process();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/timer.c: each timer fires once, in order, not before its time, on the CPU that armed it; and the
-// hardware always holds the earliest deadline of its CPU.
+// kernel/timer.c: each timer fires once, in order, not before its time, on the CPU that armed it;
+// and the hardware always holds the earliest deadline of its CPU.
 #include "kernel_support.h"
 
 #include "kernel/timer.h"
@@ -165,8 +165,8 @@ Test(kernel_timer, cancelling_from_another_cpu) {
     cr_expect_eq(host_deadline[0], 1500);
 }
 
-// A periodic timer that fires on CPU 1 while its owner arms it on CPU 0: it must not end up in both queues
-// (review C27).
+// A periodic timer that fires on CPU 1 while its owner arms it on CPU 0: it must not end up in both
+// queues (review C27).
 static uint32_t is_firing, is_arming; // atomic
 static void beat_once_more(struct timer *timer) {
     __atomic_store_n(&is_firing, 1, __ATOMIC_SEQ_CST);
@@ -208,8 +208,8 @@ Test(kernel_timer, arming_while_it_fires_elsewhere_moves_it_whole) {
     cr_expect(fired[0] == 1 && fired[1] == 1 && fired[2] == 1);
 }
 
-// Whoever finds an expired timer in no queue waits until its function is over: afterwards its memory may
-// go.
+// Whoever finds an expired timer in no queue waits until its function is over: afterwards its
+// memory may go.
 static uint32_t is_over; // atomic
 static void linger(struct timer *timer) {
     (void)timer;

@@ -109,7 +109,7 @@ Test(kernel_vcpu_in, tables_that_changed_are_forgotten_before_entry) {
     cr_expect_eq(paper.flushes, before + 1, "once");
 }
 
-// ---- the beginning --------------------------------------------------------------------------------
+// ---- the beginning ------------------------------------------------------------------------------
 
 static int backend_error;
 static uint32_t backend_count;

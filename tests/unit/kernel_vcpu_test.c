@@ -419,7 +419,7 @@ Test(kernel_vcpu, owner_holds_it_until_it_ends) {
     cr_expect_null(paper.holds[0]);
 }
 
-// ---- what would fault in the kernel ---------------------------------------------------------------
+// ---- what would fault in the kernel -------------------------------------------------------------
 
 static _Alignas(64) uint8_t fpu_area[ABI_XSAVE_SIZE];
 static _Alignas(PAGE_SIZE) uint8_t fpu_kept[PAGE_SIZE];
@@ -436,8 +436,8 @@ static int write_fpu_byte(unsigned offset, uint8_t value) {
     return error;
 }
 
-// SDM 1 13.8.1 "Standard Form of XRSTOR": a bit of XSTATE_BV beyond XCR0, XCOMP_BV, a reserved byte of the header or of MXCSR
-// is #GP, in ring 0.
+// SDM 1 13.8.1 "Standard Form of XRSTOR": a bit of XSTATE_BV beyond XCR0, XCOMP_BV, a reserved byte
+// of the header or of MXCSR is #GP, in ring 0.
 Test(kernel_vcpu, fpu_state_that_xrstor_would_refuse_is_refused) {
     cpu_features.xcr0_mask = 7;
     cr_expect_eq(write_fpu_byte(512, 7), ABI_OK);

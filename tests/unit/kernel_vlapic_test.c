@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The edges of a local APIC, on the modules as vlapic_test.c compiled them in: what happens with nothing in service, with
-// the APIC off while something waits, in the flat model, and to a guest that writes what it must not.
+// The edges of a local APIC, on the modules as vlapic_test.c compiled them in: what happens with
+// nothing in service, with the APIC off while something waits, in the flat model, and to a guest
+// that writes what it must not.
 #include "kernel_support.h"
 
 #include "arch/x86.h"
@@ -83,7 +84,8 @@ static uint32_t reached(uint32_t destination) {
     return mask;
 }
 
-// SDM 3A 11.6.2.2 "Logical Destination Mode": in the flat model each bit is a CPU, in the cluster model the upper four name one.
+// SDM 3A 11.6.2.2 "Logical Destination Mode": in the flat model each bit is a CPU, in the cluster
+// model the upper four name one.
 Test(kernel_vlapic, flat_model_has_eight_bits) {
     vlapic_mmio_write(&vcpus[0], VLAPIC_LDR, 0x10u << 24);
     vlapic_mmio_write(&vcpus[1], VLAPIC_LDR, 0x20u << 24);
@@ -112,7 +114,8 @@ Test(kernel_vlapic, self_ipi_is_of_its_vector) {
     cr_expect(vlapic_msr_write(v, MSR_X2APIC(VLAPIC_EOI), 0));
 }
 
-// SDM 3A 11.5.4.1 "TSC-Deadline Mode": in the other two such a write is ignored, and not taken up later.
+// SDM 3A 11.5.4.1 "TSC-Deadline Mode": in the other two such a write is ignored, and not taken up
+// later.
 Test(kernel_vlapic, deadline_is_for_its_mode_alone) {
     const uint32_t modes[] = {0x55, 0x20055};
     for (unsigned i = 0; i < ARRAY_COUNT(modes); i++) {

@@ -108,7 +108,7 @@ Test(kernel_vm, end_gives_everything_back) {
     cr_expect_eq(destroyed, 1);
 }
 
-// ---- memory ---------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 
 Test(kernel_vm, map_refuses_what_cannot_be) {
     struct memory *memory = memory_create(quota_root(), 4 * PAGE_SIZE);
@@ -207,7 +207,7 @@ Test(kernel_vm, unmap_takes_it_from_every_vcpu) {
     vm->vcpus[5] = NULL;
 }
 
-// ---- code on small pages --------------------------------------------------------------------------
+// ---- code on small pages ------------------------------------------------------------------------
 
 #define RWX (RW | ABI_RIGHT_EXECUTE)
 
@@ -271,7 +271,8 @@ static uint64_t tables_of(uint64_t gpa, uint64_t size) {
     return last / SIZE_2M - gpa / SIZE_2M + last / SIZE_1G - gpa / SIZE_1G + 3;
 }
 
-// The quota is empty once the VM's memory is mapped, and yet all of it can be split: whatever its VMM did with the rest.
+// The quota is empty once the VM's memory is mapped, and yet all of it can be split: whatever its
+// VMM did with the rest.
 Test(kernel_vm, tables_are_the_vms_from_the_start) {
     struct quota *q = quota_create(quota_root(), 24 * SIZE_2M);
     struct vm *small = small_vm(q);
@@ -306,7 +307,8 @@ Test(kernel_vm, tables_of_another_region_stay_when_one_goes) {
         quota_release(q, rest);
         cr_assert_eq(vm_unmap(small, SIZE_1G, 4 * SIZE_2M), ABI_OK);
         cr_expect_eq(small->spare_count, 0);
-        // What is in use stays, for the same place: the tables of both regions, but for the root and 512 GiB's twice.
+        // What is in use stays, for the same place: the tables of both regions, but for the root
+        // and 512 GiB's twice.
         cr_expect_eq(quota_read(q).used - before, (1 + 2 * (4 + 1)) * PAGE_SIZE, "round %u", round);
     }
 }
@@ -339,7 +341,7 @@ Test(kernel_vm, end_gives_back_tables_that_were_never_used) {
     cr_expect_geq(host_preempts, 1200 / 64, "in bounded steps");
 }
 
-// ---- CPUID ----------------------------------------------------------------------------------------
+// ---- CPUID --------------------------------------------------------------------------------------
 
 static int set_cpuid(const struct abi_cpuid *rows, uint32_t count) {
     struct abi_cpuid *table = quota_alloc_page(quota_root());
@@ -423,7 +425,7 @@ Test(kernel_vm, cpuid_full_table_with_wild_leaves) {
     }
 }
 
-// ---- doorbells ------------------------------------------------------------------------------------
+// ---- doorbells ----------------------------------------------------------------------------------
 
 static uint64_t take(void) {
     uint64_t bits = event->bits;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// lib/string.c against the C library, on every length and alignment that matters, and a few by hand.
+// lib/string.c against the C library, on every length and alignment that matters, and a few by
+// hand.
 #include "lib/string.h"
 
 #include <criterion/criterion.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// lib/pagetable.c in both formats that there are: x86-64 paging and EPT. Tables lie in an array; each
-// frame of it is owned by one table, so a table used twice, leaked or freed twice is seen.
+// lib/pagetable.c in both formats that there are: x86-64 paging and EPT. Tables lie in an array;
+// each frame of it is owned by one table, so a table used twice, leaked or freed twice is seen.
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -356,8 +356,8 @@ Test(pagetable, unmap_in_parts_says_how_far_it_came) {
     }
 }
 
-// Random operations against an array of pages: three clusters of addresses, so that leaves of all sizes
-// are made and cut.
+// Random operations against an array of pages: three clusters of addresses, so that leaves of all
+// sizes are made and cut.
 #define SHADOW_PAGES (4 * 512u)
 struct shadow {
     uint64_t frame;
@@ -432,7 +432,7 @@ Test(pagetable, random_operations_match_a_model) {
     }
 }
 
-// ---- code on small pages --------------------------------------------------------------------------
+// ---- code on small pages ------------------------------------------------------------------------
 
 Test(pagetable, split_maps_the_same_by_pages) {
     FOR_EACH_FORMAT(f) {
@@ -470,7 +470,8 @@ Test(pagetable, split_without_memory_leaves_the_mapping) {
     }
 }
 
-// What a CPU with ITLB multihit is given: no leaf above 4 KiB that code can run from, whatever is asked for.
+// What a CPU with ITLB multihit is given: no leaf above 4 KiB that code can run from, whatever is
+// asked for.
 Test(pagetable, small_code_runs_from_pages_alone) {
     ept_init(true, true, true);
     make(&ept_format);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// lib/ring: bytes arrive in order, and a hostile other side reaches nothing but bytes. ASan watches the
-// edges of the data, which therefore has exactly the ring's size.
+// lib/ring: bytes arrive in order, and a hostile other side reaches nothing but bytes. ASan watches
+// the edges of the data, which therefore has exactly the ring's size.
 #include "lib/ring.h"
 
 #include <criterion/criterion.h>

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What unit-kernel links of the kernel itself, as opposed to what its tests include. These see a processor
-# of paper (kernel_host.h) and check the ranks of their locks.
+# What unit-kernel links of the kernel itself, as opposed to what its tests include. These see a
+# processor of paper (kernel_host.h) and check the ranks of their locks.
 UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c bitmap.c channel.c event.c frame.c group.c lock.c log.c memory.c object.c process.c \
                        quota.c region.c runqueue.c syscall.c syscall_event.c syscall_process.c syscall_vm.c timer.c vm.c vmtime.c) arch/paging.c
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
@@ -12,8 +12,8 @@ $(BUILD)/host/%.S.o: %.S
 # The kernel's image has addresses of its own there.
 $(BUILD)/host/tests/unit/kernel_space_test.c.o: HOST_FLAGS += -fPIC
 
-# The scheduler on a simulated machine (scheduler_support.h): a binary of its own, as the modules of unit-kernel
-# have none. scheduler_support_check.c includes kernel/scheduler.c.
+# The scheduler on a simulated machine (scheduler_support.h): a binary of its own, as the modules of
+# unit-kernel have none. scheduler_support_check.c includes kernel/scheduler.c.
 TESTS_scheduler := $(call unit_of,kernel_scheduler kernel_thread)
 PARTS_scheduler := $(addprefix kernel/,core.c group.c runqueue.c thread.c timer.c) lib/heap.c lib/string.c
 
@@ -24,6 +24,7 @@ $(BUILD)/host/supervisor/machine.c.o: HOST_FLAGS += -Dmachine_tsc=supervisor_no_
 # Its return stack is filled below RSP, where the kernel has no red zone.
 $(BUILD)/host/tests/unit/arch_mitigation_test.c.o: HOST_FLAGS += -mno-red-zone
 
-# The VT-x backend, whole, on a processor of paper (vmx_support.h), in the place of the instructions that it is made of.
+# The VT-x backend, whole, on a processor of paper (vmx_support.h), in the place of the instructions
+# that it is made of.
 UNIT_VMX_PARTS := $(filter-out vmx/vmcs.c vmx/backend.c vmx/caps.c,$(wildcard vmx/*.c))
 $(BUILD)/host/vmx/%: HOST_FLAGS += -mno-red-zone -include tests/unit/vmx_host.h

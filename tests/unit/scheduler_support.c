@@ -38,7 +38,7 @@ uint64_t machine_random(uint64_t below) {
     return (random_state >> 11) % below;
 }
 
-// ---- coroutines -----------------------------------------------------------------------------------
+// ---- coroutines ---------------------------------------------------------------------------------
 
 // Saves the callee-saved registers, stores RSP, takes the other one, and returns there.
 void machine_swap(uint64_t *save, uint64_t rsp);
@@ -50,7 +50,8 @@ __asm__(".text\n"
         "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
         "ret\n");
 
-// The sanitizer, where there is one (`make mutate` builds without), has to know of each change of stacks.
+// The sanitizer, where there is one (`make mutate` builds without), has to know of each change of
+// stacks.
 static void say_change(void **fake, const void *stack, size_t size) {
     *fake = NULL;
 #if __has_feature(address_sanitizer)
@@ -134,7 +135,7 @@ static void pass(void) {
         suspend();
 }
 
-// ---- the processor --------------------------------------------------------------------------------
+// ---- the processor ------------------------------------------------------------------------------
 
 struct cpu *host_cpu_current(void) {
     return machine.inside != NULL ? &machine.inside->cpu : &machine.processor[0].cpu;
@@ -214,7 +215,7 @@ static void take_interrupts(struct processor *processor) {
     }
 }
 
-// ---- locks ----------------------------------------------------------------------------------------
+// ---- locks --------------------------------------------------------------------------------------
 
 void lock_init(struct spinlock *lock, enum lock_rank rank) {
     *lock = (struct spinlock){.rank = (uint32_t)rank};
@@ -245,7 +246,7 @@ void lock_drop(struct spinlock *lock) {
     pass();
 }
 
-// ---- what the scheduler calls ---------------------------------------------------------------------
+// ---- what the scheduler calls -------------------------------------------------------------------
 
 void switch_stack(uint64_t *save, uint64_t rsp) {
     struct processor *processor = machine.inside;
@@ -260,7 +261,7 @@ void switch_stack(uint64_t *save, uint64_t rsp) {
 
 void thread_first_return(void) {}
 
-// ---- jobs -----------------------------------------------------------------------------------------
+// ---- jobs ---------------------------------------------------------------------------------------
 
 uint64_t job_sleep(struct job *job, uint64_t ticks) {
     job->is_waiting = true;
@@ -350,7 +351,8 @@ void machine_let_in(void) {
     take_interrupts(machine.inside);
 }
 
-// In place of STI; HLT in scheduler_run: all that this CPU does until it must schedule again as the idle thread.
+// In place of STI; HLT in scheduler_run: all that this CPU does until it must schedule again as the
+// idle thread.
 void machine_halt(void);
 void machine_halt(void) {
     struct processor *processor = machine.inside;
@@ -371,7 +373,7 @@ void machine_halt(void) {
     take_interrupts(processor);
 }
 
-// ---- the simulation -------------------------------------------------------------------------------
+// ---- the simulation -----------------------------------------------------------------------------
 
 static bool is_ready(const struct processor *processor) {
     if (processor->stalled_until > machine.now)

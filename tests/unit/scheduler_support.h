@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A machine of paper for kernel/scheduler.c and what lies below it: CPUs that share one virtual clock, each with a
-// local timer and interrupts that come late by chance. Threads are jobs: each has a function that says how
-// long it runs next, and what it does then.
+// A machine of paper for kernel/scheduler.c and what lies below it: CPUs that share one virtual
+// clock, each with a local timer and interrupts that come late by chance. Threads are jobs: each
+// has a function that says how long it runs next, and what it does then.
 //
-// A CPU is a coroutine that runs the real kernel code and is put aside at any lock, clock read, interrupt sent and
-// switch of stacks, so that what several CPUs do in the kernel is interleaved; which one goes on is drawn
-// from a seed. There is one kernel stack a CPU: switch_stack does nothing, which is right because nothing but
-// end_switch stands behind it, and that is the same for all threads.
+// A CPU is a coroutine that runs the real kernel code and is put aside at any lock, clock read,
+// interrupt sent and switch of stacks, so that what several CPUs do in the kernel is interleaved;
+// which one goes on is drawn from a seed. There is one kernel stack a CPU: switch_stack does
+// nothing, which is right because nothing but end_switch stands behind it, and that is the same for
+// all threads.
 //
-// Invariants are checked at every step (scheduler_support_check.c). The first one that is broken ends the
-// test, with the seed.
+// Invariants are checked at every step (scheduler_support_check.c). The first one that is broken
+// ends the test, with the seed.
 #pragma once
 
 #include "kernel_host.h"
@@ -30,8 +31,8 @@
 struct job {
     struct thread *thread;   // NULL: not yet, or no more
     struct process *process; // of its own, or shared with others
-    // What happens when it has run for what it said. Returns for how long it runs next. Kernel context; it may
-    // wake others, and set one of the wishes below.
+    // What happens when it has run for what it said. Returns for how long it runs next. Kernel
+    // context; it may wake others, and set one of the wishes below.
     uint64_t (*next)(struct job *job);
     bool is_starting;
     bool is_waiting, wants_yield, wants_exit;

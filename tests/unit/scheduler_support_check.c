@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See scheduler_support.h: what must hold of the scheduler's state, whatever happens. Part of it always; the rest
-// whenever no CPU is in the kernel, which is to say that nothing is on its way.
+// See scheduler_support.h: what must hold of the scheduler's state, whatever happens. Part of it
+// always; the rest whenever no CPU is in the kernel, which is to say that nothing is on its way.
 #include "scheduler_support.h"
 
 #include <string.h>
@@ -45,7 +45,7 @@ static uint32_t job_number(const struct thread *thread) {
     return JOBS_MAX;
 }
 
-// ---- always ---------------------------------------------------------------------------------------
+// ---- always -------------------------------------------------------------------------------------
 
 // Of a CPU in ring 3.
 static void check_ring_3(uint32_t i) {
@@ -62,8 +62,8 @@ static void check_kernel(const struct processor *self) {
         machine_complain("CPU %u does not leave the kernel", self->cpu.index);
 }
 
-// A core has gone over to another domain when another one is seen on it. From then on each of its CPUs needs a
-// barrier of its own before it runs anybody.
+// A core has gone over to another domain when another one is seen on it. From then on each of its
+// CPUs needs a barrier of its own before it runs anybody.
 static void note_domain(uint32_t core, uint32_t domain) {
     bool is_change = core_domains[core] != domain && core_domains[core] != 0;
     machine.core_changes += is_change;
@@ -77,8 +77,8 @@ static void note_domain(uint32_t core, uint32_t domain) {
     core_domains[core] = domain;
 }
 
-// Of the CPUs of the core on which this domain runs: nothing of another one is in their registers, nor in
-// the buffers that they would leave to the others when they halt.
+// Of the CPUs of the core on which this domain runs: nothing of another one is in their registers,
+// nor in the buffers that they would leave to the others when they halt.
 static void check_left(uint32_t core, uint32_t domain) {
     for (uint32_t i = 0; i < cpu_count; i++) {
         const struct processor *self = &machine.processor[i];
@@ -116,7 +116,7 @@ static bool may_not_know(bool is_calm) {
     return machine.changes_domains && !is_told;
 }
 
-// ---- while no CPU is in the kernel ----------------------------------------------------------------
+// ---- while no CPU is in the kernel --------------------------------------------------------------
 
 struct place {
     uint32_t running, queued, parked, replenished;

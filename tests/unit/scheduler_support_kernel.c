@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See scheduler_support.h: the rest of the kernel, of paper. Memory and stacks are the host's, so that its sanitizer
-// sees who uses them too long.
+// See scheduler_support.h: the rest of the kernel, of paper. Memory and stacks are the host's, so
+// that its sanitizer sees who uses them too long.
 #include "scheduler_support.h"
 
 #include "arch/cache.h"

@@ -44,7 +44,7 @@ Test(supervisor_console, terminal_follows_the_focus) {
     life_expect("[bulkhead] vm demo: crashed: its VMM did not end it when asked to, and was ended");
 }
 
-// ---- what a VM leaves at the terminal ---------------------------------------------------------------
+// ---- what a VM leaves at the terminal -----------------------------------------------------------
 
 #define LIFE_RESET "\x18\x1b\\\x1b[!p\x1b[0m"
 
@@ -240,7 +240,7 @@ Test(supervisor_console, machine_powers_off_when_the_manifest_says_so) {
     life_expect("[bulkhead] vm demo: reset\r\n[bulkhead] all VMs ended\r\n");
 }
 
-// ---- who uses the CPUs ------------------------------------------------------------------------------
+// ---- who uses the CPUs --------------------------------------------------------------------------
 
 static bool top_script(unsigned int step) {
     switch (step) {

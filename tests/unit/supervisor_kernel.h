@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Included before each file of the supervisor's: its system calls are functions of supervisor_support.c's
-// instead of those of lib/syscall.h.
+// Included before each file of the supervisor's: its system calls are functions of
+// supervisor_support.c's instead of those of lib/syscall.h.
 #pragma once
 
 #define SYSCALLS_ARE_SIMULATED

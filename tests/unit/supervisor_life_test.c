@@ -143,8 +143,8 @@ static void life_flood(const struct life_config *vms, size_t room) {
     cr_assert(life_told_at > 100 && life_told_at < 400, "at step %u", life_told_at);
 }
 
-// One who has said its last and sleeps gets its share of the console beside one who prints without end, however many
-// others there are.
+// One who has said its last and sleeps gets its share of the console beside one who prints without
+// end, however many others there are.
 Test(supervisor_life, flood_does_not_keep_others_from_the_console) {
     life_flood(life_two, 200);
 }
@@ -157,7 +157,7 @@ Test(supervisor_life, flood_does_not_keep_one_of_many_from_the_console) {
     life_flood(life_eight, 64);
 }
 
-// ---- lines are taken whole --------------------------------------------------------------------------
+// ---- lines are taken whole ----------------------------------------------------------------------
 
 static bool life_script_long_lines(unsigned int step) {
     char text[700];
@@ -175,7 +175,8 @@ static bool life_script_long_lines(unsigned int step) {
     return step == 300;
 }
 
-// With the longest name: the kernel of paper looks at each call, and lines of its own may come between any two.
+// With the longest name: the kernel of paper looks at each call, and lines of its own may come
+// between any two.
 Test(supervisor_life, no_line_is_longer_than_a_call) {
     static const struct life_config longest[] = {
         {.name = "a123456789b123456789c123456789d", .mib = 2},
@@ -188,13 +189,14 @@ Test(supervisor_life, no_line_is_longer_than_a_call) {
     life_expect("\n0123456789abcdef0123456789abcdef [bulkhead] all VMs ended\n");
 }
 
-// ---- how much is done for a VM ----------------------------------------------------------------------
+// ---- how much is done for a VM ------------------------------------------------------------------
 
 #define LIFE_FLOOD_MS 20000u
 
 static uint64_t life_flooded_until, life_taken, life_received;
 
-// At each moment that the supervisor sleeps: all bits that it may signal, a whole ring of nonsense, a full channel.
+// At each moment that the supervisor sleeps: all bits that it may signal, a whole ring of nonsense,
+// a full channel.
 static bool life_script_storm(unsigned int step) {
     struct vmm_console *console = life.vmm[0].console;
     (void)step;
@@ -370,7 +372,8 @@ Test(supervisor_life, leak_is_told) {
     life_expect("[bulkhead] leak: vm demo: 4096 bytes did not come back\n");
 }
 
-// The kernel takes some seconds for it, because the VM had little of a CPU, and says when it is done.
+// The kernel takes some seconds for it, because the VM had little of a CPU, and says when it is
+// done.
 static bool life_script_give_back_late(unsigned int step) {
     if (step == 0) {
         life_report(0, VMM_MESSAGE_ENDED, VMM_END_RESET, 0, "");
@@ -394,7 +397,7 @@ Test(supervisor_life, memory_that_comes_back_late_is_waited_for) {
     cr_expect_leq(life.sleeps, 4, "it looked %u times", life.sleeps);
 }
 
-// ---- as many as there can be ------------------------------------------------------------------------
+// ---- as many as there can be --------------------------------------------------------------------
 
 static struct life_config life_many[MANIFEST_VMS_MAX + 1];
 

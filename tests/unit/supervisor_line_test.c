@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// supervisor/line: whatever a guest prints, no line of the batch console passes for somebody else's.
+// supervisor/line: whatever a guest prints, no line of the batch console passes for somebody
+// else's.
 #include "supervisor/line.h"
 
 #include <criterion/criterion.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// supervisor/manifest: reads what tools/manifest writes (built here with libfdt's writer), refuses what is
-// damaged, and survives whatever a disk may turn the tree into.
+// supervisor/manifest: reads what tools/manifest writes (built here with libfdt's writer), refuses
+// what is damaged, and survives whatever a disk may turn the tree into.
 #include "supervisor/manifest.h"
 
 #include <criterion/criterion.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// supervisor/placement, supervisor/cpuset and supervisor/cache: who gets which CPUs and which ways of the
-// cache, and who is refused with which words.
+// supervisor/placement, supervisor/cpuset and supervisor/cache: who gets which CPUs and which ways
+// of the cache, and who is refused with which words.
 #include "supervisor_support.h"
 
 #include "supervisor/cache.h"
@@ -63,7 +63,7 @@ static void place_expect_refusal(unsigned int index, const char *words) {
     cr_assert(memcmp(&placement_test[index].reserved, &none, sizeof(none)) == 0);
 }
 
-// ---- shared -----------------------------------------------------------------------------------------
+// ---- shared -------------------------------------------------------------------------------------
 
 Test(supervisor_placement, shared_runs_anywhere) {
     place_on(4, 1);
@@ -90,7 +90,7 @@ Test(supervisor_placement, shared_without_a_cpu_is_refused) {
     place_expect(0, 0);
 }
 
-// ---- dedicated --------------------------------------------------------------------------------------
+// ---- dedicated ----------------------------------------------------------------------------------
 
 Test(supervisor_placement, dedicated_takes_from_the_highest_down) {
     place_on(4, 1);
@@ -146,7 +146,7 @@ Test(supervisor_placement, dedicated_stays_within_its_cpus) {
     place_expect_refusal(1, "CPUs none of 8");
 }
 
-// ---- real-time --------------------------------------------------------------------------------------
+// ---- real-time ----------------------------------------------------------------------------------
 
 Test(supervisor_placement, realtime_takes_the_first_fit) {
     place_on(3, 1);
@@ -204,7 +204,7 @@ Test(supervisor_placement, a_reservation_is_taken_once) {
     place_expect(1, 0x1);
 }
 
-// ---- sets and ways ----------------------------------------------------------------------------------
+// ---- sets and ways ------------------------------------------------------------------------------
 
 static void cpuset_expect(uint64_t word0, uint64_t word3, const char *expected) {
     struct cpuset set = {{word0, 0, 0, word3}};

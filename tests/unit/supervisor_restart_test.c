@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Failure and what follows: the restart policy, what a VMM says and a supervisor keeps, the auditor's word, and
-// the account of a VM's life.
+// Failure and what follows: the restart policy, what a VMM says and a supervisor keeps, the
+// auditor's word, and the account of a VM's life.
 #include "supervisor_support.h"
 
 #include "supervisor/restart.h"
@@ -11,7 +11,7 @@
 
 #define RESTART_TEST_SECOND 1000000000ULL
 
-// ---- the policy alone -------------------------------------------------------------------------------
+// ---- the policy alone ---------------------------------------------------------------------------
 
 static struct vm_config restart_config = {.restart_delay = RESTART_TEST_SECOND};
 static uint32_t restart_count;
@@ -85,7 +85,7 @@ Test(supervisor_restart, what_was_wanted_stays) {
     cr_assert_eq(restart.action, RESTART_NOT);
 }
 
-// ---- the supervisor with it -------------------------------------------------------------------------
+// ---- the supervisor with it ---------------------------------------------------------------------
 
 static void restart_always(void *tree) {
     fdt_property_string(tree, "restart", "always");
@@ -192,7 +192,7 @@ Test(supervisor_restart, a_pending_restart_is_hastened_by_hand) {
     cr_assert_eq(life.vmm_count, 2);
 }
 
-// ---- what a VMM says --------------------------------------------------------------------------------
+// ---- what a VMM says ----------------------------------------------------------------------------
 
 static bool diary_script_flood(unsigned int step) {
     static uint32_t lines;
@@ -264,7 +264,8 @@ Test(supervisor_diary, dump_is_shown_on_request) {
     life_expect("dump demo\r\n| rip 1\\x0a[bulkhead] x\r\ncrashed: triple fault\r\n");
 }
 
-// What the supervisor says of a VM, and what it says of itself, in all the places where a VMM's text may stand.
+// What the supervisor says of a VM, and what it says of itself, in all the places where a VMM's
+// text may stand.
 static const char *const diary_forged[] = {
     "powered off",
     "crashed: triple fault; restart 1 in 1ms",
@@ -332,7 +333,7 @@ Test(supervisor_diary, what_is_kept_of_a_vmm_is_not_the_supervisors) {
     diary_expect_one_verdict("[bulkhead] vm demo:", "[bulkhead] vm demo: debug-exit 3");
 }
 
-// ---- the auditor, and the account of a life ---------------------------------------------------------
+// ---- the auditor, and the account of a life -----------------------------------------------------
 
 static bool account_script(unsigned int step) {
     if (step < 2) {

@@ -49,7 +49,7 @@ static void *life_map(uint32_t memory, uint64_t address, uint64_t offset, uint64
     return at != MAP_FAILED ? at : NULL;
 }
 
-// ---- the system calls -------------------------------------------------------------------------------
+// ---- the system calls ---------------------------------------------------------------------------
 
 int64_t sys_handle_close(uint64_t handle) {
     struct life_object *object = &life.object[handle];
@@ -337,7 +337,7 @@ uint64_t machine_tsc(void) {
     return life.now;
 }
 
-// ---- what scripts do --------------------------------------------------------------------------------
+// ---- what scripts do ----------------------------------------------------------------------------
 
 void life_print(unsigned int index, const char *text) {
     struct life_vmm *vmm = &life.vmm[index];
@@ -360,7 +360,7 @@ void life_type(const char *text) {
     life.bits |= 1;
 }
 
-// ---- set-up -----------------------------------------------------------------------------------------
+// ---- set-up -------------------------------------------------------------------------------------
 
 static void life_module(const char *name, const void *data, size_t size) {
     struct abi_start_module *module = &life_start.module[life_start.module_count++];

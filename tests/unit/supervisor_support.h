@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel of paper below the whole supervisor: the system calls it makes are answered here, and the VMMs
-// it starts are played by each test's script, which runs whenever the supervisor sleeps.
+// The kernel of paper below the whole supervisor: the system calls it makes are answered here, and
+// the VMMs it starts are played by each test's script, which runs whenever the supervisor sleeps.
 //
 //   life_prepare    a machine, its VMs, a script
 //   life_run        from the supervisor's first instruction until it powers off or sleeps for ever
 //   life_expect     what stands on the console then
 //
-// Memory objects are memfds, so that both sides can map them; handles and quotas are counted, so that a test
-// sees what an ended VM leaves behind.
+// Memory objects are memfds, so that both sides can map them; handles and quotas are counted, so
+// that a test sees what an ended VM leaves behind.
 #pragma once
 
 #include "include/vmm.h"

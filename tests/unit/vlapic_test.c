@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/vlapic*.c against a clock, a timer and a pending word of paper. The modules are compiled in here
-// under other names, so that nothing else need be linked.
+// kernel/vlapic*.c against a clock, a timer and a pending word of paper. The modules are compiled
+// in here under other names, so that nothing else need be linked.
 #include <criterion/criterion.h>
 
 #define tsc_hz        vlapic_test_tsc_hz
@@ -663,8 +663,8 @@ Test(vlapic, expiry_is_not_lost_to_a_write) {
     cr_expect_not(has_irr(v, 0x73));
 }
 
-// The same at every moment around the expiry, of a VM with a rate of its own: the host's timer and the VM's clock agree
-// on what is over.
+// The same at every moment around the expiry, of a VM with a rate of its own: the host's timer and
+// the VM's clock agree on what is over.
 Test(vlapic, expiry_of_a_scaled_timer_is_not_lost_to_a_write) {
     static const uint64_t ratios[] = {BIT(24), BIT(32) / 10, BIT(32) / 3, BIT(31), BIT(32) / 2 * 5};
     struct vcpu *v = &vlapic_vcpu[0];
@@ -790,7 +790,7 @@ Test(vlapic, msrs_restore_without_transitions) {
     cr_expect_not(vlapic_is_base_valid(v, 0));
 }
 
-// ---- with the processor's help --------------------------------------------------------------------
+// ---- with the processor's help ------------------------------------------------------------------
 
 // What the processor does with VECTOR_POSTED: SDM 3C 30.6 "Posted-Interrupt Processing".
 static void process_posted(struct vcpu *vcpu) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmm/console: nothing is lost when the ring is full, and the supervisor is told when it is worth it.
+// vmm/console: nothing is lost when the ring is full, and the supervisor is told when it is worth
+// it.
 #include "vmm/console.h"
 
 #include <criterion/criterion.h>

@@ -103,7 +103,8 @@ Test(vmm_cpuid, dangerous_features_are_hidden) {
     cr_assert_eq(get(6, 0)->eax, 4);                      // ARAT alone
 }
 
-// Each has its register, or is an instruction; ARCH_CAPABILITIES only where there is something to say.
+// Each has its register, or is an instruction; ARCH_CAPABILITIES only where there is something to
+// say.
 Test(vmm_cpuid, speculation_controls_pass) {
     struct cpuid_config c = config(rich);
     c.arch_capabilities = 1;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmm/exit_io: IN, OUT and their string forms, on a machine whose guest has 2 MiB pages: the second one is read-only.
+// vmm/exit_io: IN, OUT and their string forms, on a machine whose guest has 2 MiB pages: the second
+// one is read-only.
 #include <criterion/criterion.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmm/firmware: the tables in the ROM are found, add up, and say the same as the ACPI tables and the map of pc.h.
+// vmm/firmware: the tables in the ROM are found, add up, and say the same as the ACPI tables and
+// the map of pc.h.
 #include "vmm/firmware/firmware.h"
 
 #include <criterion/criterion.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmm/load: kernels that Multiboot 1 and 2 and PVH start, in ELF32, ELF64 and flat files; and each flaw of their headers. The
-// file lies in a block of exactly its size, so that the sanitizers see a read past its end.
+// vmm/load: kernels that Multiboot 1 and 2 and PVH start, in ELF32, ELF64 and flat files; and each
+// flaw of their headers. The file lies in a block of exactly its size, so that the sanitizers see a
+// read past its end.
 #include "vmm/load/load.h"
 
 #include <criterion/criterion.h>
@@ -177,7 +178,7 @@ static void check_loaded(enum load_protocol protocol) {
     cr_assert_eq(ram[BASE + TEXT_SIZE], 0);
 }
 
-// ---- Multiboot 1 ------------------------------------------------------------------------------------
+// ---- Multiboot 1 --------------------------------------------------------------------------------
 
 static void check_multiboot_info(void) {
     cr_assert_eq(info(0, 4) & 0x24d, 0x24d);
@@ -282,7 +283,7 @@ Test(vmm_load_entry, damaged_multiboot_header_is_none) {
     check_loaded(LOAD_LINUX);
 }
 
-// ---- Multiboot 2 ------------------------------------------------------------------------------------
+// ---- Multiboot 2 --------------------------------------------------------------------------------
 
 // The tag of this type; 0: there is none. All tags lie in the total size.
 static uint32_t find_tag(uint32_t type) {
@@ -404,7 +405,7 @@ Test(vmm_load_entry, multiboot2_comes_before_multiboot) {
     check_loaded(LOAD_MULTIBOOT);
 }
 
-// ---- PVH --------------------------------------------------------------------------------------------
+// ---- PVH ----------------------------------------------------------------------------------------
 
 static void check_start_info(void) {
     cr_assert_eq(info(0, 4), 0x336ec578);
@@ -461,7 +462,7 @@ Test(vmm_load_entry, bad_pvh_notes_are_none) {
     }
 }
 
-// ---- all of them ------------------------------------------------------------------------------------
+// ---- all of them --------------------------------------------------------------------------------
 
 Test(vmm_load_entry, without_unrestricted_guest_they_are_refused_by_name) {
     make_elf64();

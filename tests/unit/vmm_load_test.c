@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmm/load: good kernels of Linux' protocol, then everything that can be wrong with one, each refused
-// with a line that names it. The other protocols have vmm_load_entry_test.c.
+// vmm/load: good kernels of Linux' protocol, then everything that can be wrong with one, each
+// refused with a line that names it. The other protocols have vmm_load_entry_test.c.
 #include "vmm/load/load.h"
 
 #include <criterion/criterion.h>

@@ -139,7 +139,8 @@ static struct vcpu_registers *registers(int which, uint32_t vcpu) {
     return (struct vcpu_registers *)world[which].state[vcpu][VCPU_STATE_REGISTERS];
 }
 
-// The guest's TSCs go on from where the first was read; by the VM's clock they stay as far apart as they were.
+// The guest's TSCs go on from where the first was read; by the VM's clock they stay as far apart as
+// they were.
 static void check_tsc(uint64_t clock_now) {
     const struct vcpu_registers *r = registers(1, 0);
     cr_expect_eq(r->tsc_clock, clock_now);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmm/memory: layout, e820 map and pointers, for guests below and above the PCI hole; and vmm/clock.
+// vmm/memory: layout, e820 map and pointers, for guests below and above the PCI hole; and
+// vmm/clock.
 #include "vmm/memory.h"
 
 #include <criterion/criterion.h>

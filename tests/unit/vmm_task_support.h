@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What VM entry wants of the registers that a task switch leaves, written down from SDM 3C 27.3.1 "Checks on the Guest State
-// Area" and without a look at the code that it judges. Outside long mode, in protected mode.
+// What VM entry wants of the registers that a task switch leaves, written down from SDM 3C 27.3.1
+// "Checks on the Guest State Area" and without a look at the code that it judges. Outside long
+// mode, in protected mode.
 #pragma once
 
 #include <stdbool.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hardware task switches on registers and memory of paper, without paging: what is saved, loaded and marked, and each row
-// of SDM 3A Table 8-1 "Exception Conditions Checked During a Task Switch". Paging and hostile tables: tests/fuzz/task_fuzz.c.
+// Hardware task switches on registers and memory of paper, without paging: what is saved, loaded
+// and marked, and each row of SDM 3A Table 8-1 "Exception Conditions Checked During a Task Switch".
+// Paging and hostile tables: tests/fuzz/task_fuzz.c.
 #include <criterion/criterion.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmx/apic.c against a VMCS of paper (vmx_exit_test.c) and the real kernel/vlapic.c (vlapic_test.c).
+// vmx/apic.c against a VMCS of paper (vmx_exit_test.c) and the real kernel/vlapic.c
+// (vlapic_test.c).
 #include <criterion/criterion.h>
 
 #define policy_msr_bitmap vmx_apic_test_bitmap

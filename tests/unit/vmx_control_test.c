@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmx/control.c and vmx/caps.c: the choice of controls, on the capability MSRs of several processors.
+// vmx/control.c and vmx/caps.c: the choice of controls, on the capability MSRs of several
+// processors.
 #include <criterion/criterion.h>
 
 #include "vmx/caps.h"
@@ -205,9 +206,10 @@ Test(vmx_control, apic_controls_come_together) {
     }
 }
 
-// ---- exits and controls -----------------------------------------------------------------------------
+// ---- exits and controls -------------------------------------------------------------------------
 
-// Why an exit can come: SDM 3C 26.1 "Instructions That Cause VM Exits", 26.2 "Other Causes of VM Exits".
+// Why an exit can come: SDM 3C 26.1 "Instructions That Cause VM Exits", 26.2 "Other Causes of VM
+// Exits".
 enum cause {
     ALWAYS,      // whatever the controls say
     ASKED,       // by the control, which we want where it is
@@ -303,8 +305,8 @@ static const struct exit_cause exit_causes[] = {
 #define HANDLER_NAME_ROW(number, name, handler) [number] = #handler,
 static const char *const handler_names[VMX_EXIT_COUNT] = {VMX_EXITS(HANDLER_NAME_ROW)};
 
-// What docs/vmx.md says under "Policy", on a processor that has every control there is: an exit that has a handler is asked
-// for, or comes by itself; one that is not asked for has none.
+// What docs/vmx.md says under "Policy", on a processor that has every control there is: an exit
+// that has a handler is asked for, or comes by itself; one that is not asked for has none.
 Test(vmx_control, each_exit_with_a_handler_is_asked_for_and_no_other) {
     struct vmx_caps caps = {.ept_vpid = UINT64_MAX};
     for (unsigned word = 0; word < CONTROL_WORD_COUNT; word++)

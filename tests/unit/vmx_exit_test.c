@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmx/: injection and the handlers of exits, against a VMCS of paper. The modules are compiled in here
-// with the kernel's functions under other names.
+// vmx/: injection and the handlers of exits, against a VMCS of paper. The modules are compiled in
+// here with the kernel's functions under other names.
 #include <criterion/criterion.h>
 
 #define vlapic_set_cr8        vmx_exit_test_set_cr8

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VT-x backend, whole, on a processor of paper: rules.mk includes this before everything else in each file of
-// vmx/ that unit-vmx links. What the backend calls outside of itself is in vmx_support.c.
+// The VT-x backend, whole, on a processor of paper: rules.mk includes this before everything else
+// in each file of vmx/ that unit-vmx links. What the backend calls outside of itself is in
+// vmx_support.c.
 #pragma once
 
 #include "arch/cpu.h"

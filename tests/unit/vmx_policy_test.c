@@ -84,8 +84,8 @@ Test(vmx_policy, no_tsc_aux_without_rdtscp) {
     cr_expect(msr_bitmap_exits(bitmap, MSR_TSC_AUX, true));
 }
 
-// Orders to the predictors and the cache pass where they are, and are never read; the register that holds something
-// passes for who has one of his own.
+// Orders to the predictors and the cache pass where they are, and are never read; the register that
+// holds something passes for who has one of his own.
 Test(vmx_policy, speculation_controls_pass_where_they_are) {
     static uint8_t bitmap[PAGE_SIZE];
     msr_bitmap_fill(bitmap, HAS_ALL);

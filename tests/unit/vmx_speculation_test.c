@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmx/speculation.c: when the processor is told to move IA32_SPEC_CTRL, and what it moves. And vmx/load.c: what is left of
-// a guest where ring 3 of another domain could read it.
+// vmx/speculation.c: when the processor is told to move IA32_SPEC_CTRL, and what it moves. And
+// vmx/load.c: what is left of a guest where ring 3 of another domain could read it.
 #include <criterion/criterion.h>
 #include <stdint.h>
 
@@ -105,7 +105,8 @@ Test(vmx_speculation, a_guest_with_fewer_bits_exits) {
     cr_expect_eq(vmcs_read64(VMCS_MSR_BITMAP), 0x1000);
 }
 
-// Where the host has nothing set (no enhanced IBRS, or mitigations off), each bit is the guest's own.
+// Where the host has nothing set (no enhanced IBRS, or mitigations off), each bit is the guest's
+// own.
 Test(vmx_speculation, host_without_its_own) {
     host_spec_ctrl = 0;
     speculation_load(&spec_x);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The processor of paper under unit-vmx: its registers, MSRs and VMCS, and in which order they were used.
+// The processor of paper under unit-vmx: its registers, MSRs and VMCS, and in which order they were
+// used.
 #pragma once
 
 #include "vmx_host.h"

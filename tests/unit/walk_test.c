@@ -397,7 +397,8 @@ Test(walk, fetch_across_pages) {
     cr_assert_eq(code.count, WALK_CODE_BYTES);
 }
 
-// SDM 1 3.3.7 "Address Calculations in 64-Bit Mode": outside of it a sum of base and offset has 32 bits.
+// SDM 1 3.3.7 "Address Calculations in 64-Bit Mode": outside of it a sum of base and offset has 32
+// bits.
 Test(walk, fetch_beyond_4_gib_wraps_outside_64_bit_code) {
     const uint64_t beyond = UINT64_C(0x100000000);
     struct walk_code code;

@@ -47,7 +47,8 @@ class Qemu(Machine):
 
 class Kvm(Qemu):
     name = "kvm"
-    # KVM shows the invariant TSC, without which guests have no stable clock, only to who asks for it.
+    # KVM shows the invariant TSC, without which guests have no stable clock, only to who asks for
+    # it.
     default_cpu = "host,migratable=off,+invtsc"
     accelerator = "kvm"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ACPI tables: a cursor that places them one behind the other, one function a table, and acpi_build(),
-// which is the list of them. A table is built in its place; what refers to others comes after them, so the
-// RSDP, which must be first, is written last.
+// The ACPI tables: a cursor that places them one behind the other, one function a table, and
+// acpi_build(), which is the list of them. A table is built in its place; what refers to others
+// comes after them, so the RSDP, which must be first, is written last.
 //
 // The fixed hardware is that of an ordinary PC in ACPI mode: SCI on IRQ 9, no SMI command port (the
 // machine cannot leave ACPI mode), S5 as the only sleep state.
@@ -128,7 +128,7 @@ static void list(struct builder *b, uint64_t gpa) {
     b->listed[b->listed_count++] = gpa;
 }
 
-// --- AML ---------------------------------------------------------------------------------------------
+// --- AML -----------------------------------------------------------------------------------------
 
 static uint64_t build_dsdt(struct builder *b) {
     uint64_t gpa = 0;
@@ -176,7 +176,7 @@ static void build_cpus(struct builder *b, uint32_t cpu_count) {
     list(b, gpa);
 }
 
-// --- fixed tables ------------------------------------------------------------------------------------
+// --- fixed tables --------------------------------------------------------------------------------
 
 static uint64_t build_facs(struct builder *b) {
     uint64_t gpa = 0;
@@ -250,7 +250,7 @@ static void build_waet(struct builder *b) {
     list(b, gpa);
 }
 
-// --- MADT --------------------------------------------------------------------------------------------
+// --- MADT ----------------------------------------------------------------------------------------
 
 // What follows the processors: the same in every VM.
 struct madt_tail {
@@ -302,7 +302,7 @@ static void build_madt(struct builder *b, uint32_t cpu_count) {
     list(b, gpa);
 }
 
-// --- the roots ---------------------------------------------------------------------------------------
+// --- the roots -----------------------------------------------------------------------------------
 
 // RSDT or XSDT: entries of 4 or 8 bytes.
 static uint64_t build_root(struct builder *b, const char *signature, size_t entry) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The SSDT of the processors. acpi.c cuts it off behind the last processor that the VM has, so each must be an
-// object of its own at the top level, in ascending order, and nothing else may stand here. (A loop would be
-// shorter, but ASL has none outside methods, and this compiler no macros.)
+// The SSDT of the processors. acpi.c cuts it off behind the last processor that the VM has, so each
+// must be an object of its own at the top level, in ascending order, and nothing else may stand
+// here. (A loop would be shorter, but ASL has none outside methods, and this compiler no macros.)
 DefinitionBlock ("", "SSDT", 2, "BULKHD", "BULKCPUS", 0x00000001)
 {
     Device (\_SB.C000) { Name (_HID, "ACPI0007") Name (_UID, 0x00) }

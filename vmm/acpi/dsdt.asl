@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The DSDT of the virtual PC: what is the same in every VM. Processors are in cpus.asl, and everything that
-// depends on the VM is built by acpi.c. Numbers are those of vmm/pc.h and vmm/pm.h.
+// The DSDT of the virtual PC: what is the same in every VM. Processors are in cpus.asl, and
+// everything that depends on the VM is built by acpi.c. Numbers are those of vmm/pc.h and vmm/pm.h.
 DefinitionBlock ("", "DSDT", 2, "BULKHD", "BULKHEAD", 0x00000001)
 {
     // S5 is the only sleep state: SLP_TYP 5 (PM_SLP_TYP_S5).
@@ -35,8 +35,8 @@ DefinitionBlock ("", "DSDT", 2, "BULKHD", "BULKHEAD", 0x00000001)
                     0x00000000, 0xC0000000, 0xFEBFFFFF, 0x00000000, 0x3EC00000)
             })
 
-            // Pin P of device D is line (D + P) & 3: IOAPIC inputs 16 to 19, or 8259 inputs 10 and 11.
-            // Filled in once, at the first call in each mode.
+            // Pin P of device D is line (D + P) & 3: IOAPIC inputs 16 to 19, or 8259 inputs 10 and
+            // 11. Filled in once, at the first call in each mode.
             Name (PRTA, Package (128) {})
             Name (PRTP, Package (128) {})
             Name (PRTR, Zero)
@@ -130,8 +130,8 @@ DefinitionBlock ("", "DSDT", 2, "BULKHD", "BULKHEAD", 0x00000001)
                     })
                 }
 
-                // What belongs to the board and must not be given to anybody: control port A, debug exit,
-                // ACPI registers.
+                // What belongs to the board and must not be given to anybody: control port A, debug
+                // exit, ACPI registers.
                 Device (SYSR)
                 {
                     Name (_HID, EisaId ("PNP0C02"))

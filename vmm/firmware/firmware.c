@@ -5,10 +5,10 @@
 #include "lib/string.h"
 #include "vmm/pc.h"
 
-// ---- ROM --------------------------------------------------------------------------------------------
+// ---- ROM ----------------------------------------------------------------------------------------
 
-// mov al, 0xfe; out 0x64, al; hlt: the same in 16, 32 and 64 bits. The keyboard controller pulses the reset line, so
-// the processor never gets to the HLT.
+// mov al, 0xfe; out 0x64, al; hlt: the same in 16, 32 and 64 bits. The keyboard controller pulses
+// the reset line, so the processor never gets to the HLT.
 static const uint8_t reset_code[] = {0xb0, 0xfe, 0xe6, 0x64, 0xf4};
 static const char bios_date[] = "01/01/26"; // as SMBIOS has it
 #define DATE_OFFSET  0xfff5u
@@ -37,7 +37,7 @@ static bool write_rom(uint8_t *rom, const struct firmware_params *params) {
     return smbios > 0 && mp > 0;
 }
 
-// ---- BIOS data area ---------------------------------------------------------------------------------
+// ---- BIOS data area -----------------------------------------------------------------------------
 
 // "PS/2 and PC BIOS Interface Technical Reference", "BIOS Data Area"; addresses are physical.
 #define BDA_COM1      0x400u // port of the first serial line
@@ -64,7 +64,7 @@ bool firmware_write(const struct memory *memory, const struct firmware_params *p
     return write_rom(memory_pointer(memory, MEMORY_ROM_BASE, MEMORY_ROM_SIZE), params);
 }
 
-// ---- devices ----------------------------------------------------------------------------------------
+// ---- devices ------------------------------------------------------------------------------------
 
 struct port_write {
     uint16_t port;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The MP table, for systems without ACPI: processors, buses, the IOAPIC, and which line reaches which input. Source:
-// MultiProcessor Specification 1.4 (Intel, 1997), chapter 4 "MP Configuration Table"; names as there.
+// The MP table, for systems without ACPI: processors, buses, the IOAPIC, and which line reaches
+// which input. Source: MultiProcessor Specification 1.4 (Intel, 1997), chapter 4 "MP Configuration
+// Table"; names as there.
 //
 // Says the same as the MADT and the _PRT (vmm/acpi/); a unit test compares them.
 #include <assert.h>

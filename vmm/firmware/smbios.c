@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// SMBIOS: what the machine is, for people and inventory programs: firmware, system, enclosure, processor, memory.
-// Source: DMTF DSP0134 2.8.0 "System Management BIOS (SMBIOS) Reference Specification", 5.2.1 "SMBIOS 2.1 (32-bit)
-// Entry Point" and chapter 7 "Structure definitions"; names as there. What is unknown is 0 or what the specification
-// has for "unknown".
+// SMBIOS: what the machine is, for people and inventory programs: firmware, system, enclosure,
+// processor, memory. Source: DMTF DSP0134 2.8.0 "System Management BIOS (SMBIOS) Reference
+// Specification", 5.2.1 "SMBIOS 2.1 (32-bit) Entry Point" and chapter 7 "Structure definitions";
+// names as there. What is unknown is 0 or what the specification has for "unknown".
 #include <assert.h>
 
 #include "firmware.h"
@@ -159,7 +159,8 @@ struct builder {
     bool is_full;
 };
 
-// A structure and the strings behind it, each with its NUL, as one literal: `strings` ends with two.
+// A structure and the strings behind it, each with its NUL, as one literal: `strings` ends with
+// two.
 static void put(struct builder *b, uint8_t type, uint16_t handle, const void *structure,
                 size_t size, const char *strings, size_t strings_size) {
     struct smbios_header header = {type, (uint8_t)size, handle};

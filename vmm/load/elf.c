@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// ELF64 executables that name no other protocol, started like a Linux kernel: each PT_LOAD at its p_paddr, RSI = a zero
-// page with as much of the setup header as a kernel reads that was not packed as a bzImage.
+// ELF64 executables that name no other protocol, started like a Linux kernel: each PT_LOAD at its
+// p_paddr, RSI = a zero page with as much of the setup header as a kernel reads that was not packed
+// as a bzImage.
 #include "exec.h"
 #include "include/vmm.h"
 

@@ -5,7 +5,7 @@
 #include "lib/string.h"
 #include "lib/types.h"
 
-// ---- ELF32 ------------------------------------------------------------------------------------------
+// ---- ELF32 --------------------------------------------------------------------------------------
 
 // Offsets and values of the ELF-32 tables, under the names of the specification.
 enum {
@@ -161,7 +161,7 @@ static const uint8_t *note32(const struct elf_image *elf, const char *owner, uin
     return NULL;
 }
 
-// ---- all formats ------------------------------------------------------------------------------------
+// ---- all formats --------------------------------------------------------------------------------
 
 bool exec_open(const struct load_images *images, struct exec *exec, struct load_refusal *refusal) {
     const uint8_t *file = images->kernel;

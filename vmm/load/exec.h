@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Executables as rows of segments: ELF64, ELF32, or one flat segment that a Multiboot header describes.
+// Executables as rows of segments: ELF64, ELF32, or one flat segment that a Multiboot header
+// describes.
 //
 //   exec_open, or exec_from_address   checks that all headers and segments lie in the file
 //   exec_note                         the descriptor of a note of an ELF file
 //   exec_load                         copies the segments into RAM and finds the entry
 //
-// The file is untrusted and must not change. Source: System V ABI, Edition 4.1 "Object Files", and the tables of i386 and
-// x86-64.
+// The file is untrusted and must not change. Source: System V ABI, Edition 4.1 "Object Files", and
+// the tables of i386 and x86-64.
 #pragma once
 
 #include "lib/elf.h"

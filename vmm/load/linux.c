@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linux bzImages. Source: Linux, Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header" and "64-bit
-// Boot Protocol"; offsets are those of the file, and of the zero page as well.
+// Linux bzImages. Source: Linux, Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header" and
+// "64-bit Boot Protocol"; offsets are those of the file, and of the zero page as well.
 #include "lib/string.h"
 #include "lib/types.h"
 #include "load.h"
@@ -73,8 +73,8 @@ static bool find_payload(const struct load_images *images, struct payload *paylo
     return true;
 }
 
-// The preferred address. A relocatable kernel could be loaded elsewhere, but unpacks itself there or higher
-// all the same, so that memory is needed in any case.
+// The preferred address. A relocatable kernel could be loaded elsewhere, but unpacks itself there
+// or higher all the same, so that memory is needed in any case.
 static bool choose_address(const struct memory *memory, const struct load_images *images,
                            struct payload *payload, struct load_kernel *kernel,
                            struct load_refusal *refusal) {

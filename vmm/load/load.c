@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The common part of the loader: which protocol, initrd and command line. The interface is told in load.h.
+// The common part of the loader: which protocol, initrd and command line. The interface is told in
+// load.h.
 #include "load.h"
 
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "lib/types.h"
 
-// ---- helpers ----------------------------------------------------------------------------------------
+// ---- helpers ------------------------------------------------------------------------------------
 
 bool load_refuse(struct load_refusal *refusal, const char *format, ...) {
     va_list arguments;
@@ -40,7 +41,7 @@ uint32_t load_append(uint8_t *info, uint32_t *used, const void *data, size_t siz
     return (uint32_t)LOAD_INFO + at;
 }
 
-// ---- which protocol ---------------------------------------------------------------------------------
+// ---- which protocol -----------------------------------------------------------------------------
 
 struct compression {
     const char *name, *remedy;
@@ -99,7 +100,7 @@ static const struct load_method *find_method(const struct load_images *images,
     return NULL;
 }
 
-// ---- initrd, command line ---------------------------------------------------------------------------
+// ---- initrd, command line -----------------------------------------------------------------------
 
 // Behind the kernel, or as high as it may lie, below the end of low RAM, and above the kernel.
 static bool load_initrd(const struct memory *memory, const struct load_images *images,

@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loading the guest's kernel: recognises how it wants to be started, copies kernel, initrd and command line into RAM and
-// says how the first vCPU starts.
+// Loading the guest's kernel: recognises how it wants to be started, copies kernel, initrd and
+// command line into RAM and says how the first vCPU starts.
 //
-// What counts is the entry protocol that a file names, not the format that it is packed in. In the order of the search:
+// What counts is the entry protocol that a file names, not the format that it is packed in. In the
+// order of the search:
 //
-//   bzImage      Linux of boot protocol 2.12 or newer with a 64-bit entry                        linux.c
-//   Multiboot 2  a header in the first 32 KiB: ELF32, ELF64, or any file with an address tag      multiboot2.c
-//   Multiboot 1  a header in the first 8 KiB: ELF32, ELF64, or any file with address fields       multiboot.c
-//   PVH          ELF32 or ELF64 with Xen's note, but not an ELF64 that has Linux' own note        pvh.c
-//   Linux ELF    any other ELF64: a vmlinux, a test guest                                         elf.c
+//   bzImage      Linux of boot protocol 2.12 or newer with a 64-bit entry
+//                linux.c
+//   Multiboot 2  a header in the first 32 KiB: ELF32, ELF64, or any file with an address tag
+//                multiboot2.c
+//   Multiboot 1  a header in the first 8 KiB: ELF32, ELF64, or any file with address fields
+//                multiboot.c
+//   PVH          ELF32 or ELF64 with Xen's note, but not an ELF64 that has Linux' own note
+//                pvh.c
+//   Linux ELF    any other ELF64: a vmlinux, a test guest
+//                elf.c
 //
-// bzImage and Linux ELF start in long mode with the first 4 GiB mapped identically, RSI = zero page; the others in
-// 32-bit protected mode without paging, EBX = the protocol's structure. Interrupts are off.
+// bzImage and Linux ELF start in long mode with the first 4 GiB mapped identically, RSI = zero
+// page; the others in 32-bit protected mode without paging, EBX = the protocol's structure.
+// Interrupts are off.
 //
 // What the loader puts into the guest's first MiB, all of it free for the guest to overwrite:
 //   LOAD_GDT, LOAD_INFO, LOAD_STACK_TOP (below it), LOAD_PAGE_TABLES, LOAD_CMDLINE
-// The kernel lies from LOAD_KERNEL_MIN on, the initrd as high as the protocol lets it, or behind the kernel (modules of
-// Multiboot and PVH).
+// The kernel lies from LOAD_KERNEL_MIN on, the initrd as high as the protocol lets it, or behind
+// the kernel (modules of Multiboot and PVH).
 //
 // All input is untrusted. Pure: everything is in the arguments.
 #pragma once
@@ -64,14 +71,15 @@ struct load_refusal {
     char text[200];
 };
 
-// Loads everything into `memory`, which is all zero but for the ACPI tables. False: refused, and RAM may hold part of it.
+// Loads everything into `memory`, which is all zero but for the ACPI tables. False: refused, and
+// RAM may hold part of it.
 bool load_guest(const struct memory *memory, const struct load_images *images,
                 struct load_entry *entry, struct load_refusal *refusal);
 
 // Sets what the protocol asks for in the registers of a vCPU after reset; leaves all else alone.
 void load_set_registers(const struct load_entry *entry, struct vcpu_registers *registers);
 
-// ---- between the files of the loader ----------------------------------------------------------------
+// ---- between the files of the loader ------------------------------------------------------------
 
 // The zero page, "struct boot_params": offsets of Linux, arch/x86/include/uapi/asm/bootparam.h.
 enum load_zero_page {
@@ -110,8 +118,8 @@ struct load_kernel {
     bool has_load_base_tag; // Multiboot 2: the kernel could lie elsewhere and is told where it does
 };
 
-// One way to start a kernel. `load` loads the kernel into RAM; `tell` writes the structures at LOAD_INFO, `info`, all
-// zero, once initrd and command line are in their places.
+// One way to start a kernel. `load` loads the kernel into RAM; `tell` writes the structures at
+// LOAD_INFO, `info`, all zero, once initrd and command line are in their places.
 struct load_method {
     enum load_protocol protocol;
     const char *name; // behind "starts by"; NULL: in 64-bit mode
@@ -140,6 +148,6 @@ void load_put(uint8_t *at, unsigned size, uint64_t value);
 // Tables and page tables for the entry, in the guest's memory.
 void load_build_state(const struct memory *memory, enum load_protocol protocol);
 
-// Appends to the page at LOAD_INFO from *used on, aligned to `align`, and returns the guest-physical address. The page has
-// room for all that any protocol tells; a unit test looks.
+// Appends to the page at LOAD_INFO from *used on, aligned to `align`, and returns the
+// guest-physical address. The page has room for all that any protocol tells; a unit test looks.
 uint32_t load_append(uint8_t *info, uint32_t *used, const void *data, size_t size, uint32_t align);

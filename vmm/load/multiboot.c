@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Multiboot 1. Source: "Multiboot Specification version 0.6.96" (Free Software Foundation, 2009), chapter 3; names as
-// there. A kernel that asks for a video mode starts without one, as with other loaders: there is no screen.
+// Multiboot 1. Source: "Multiboot Specification version 0.6.96" (Free Software Foundation, 2009),
+// chapter 3; names as there. A kernel that asks for a video mode starts without one, as with other
+// loaders: there is no screen.
 #include "exec.h"
 #include "include/vmm.h"
 #include "lib/string.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Multiboot 2. Source: "Multiboot2 Specification version 2.0" (Free Software Foundation, 2016), chapter 3; names as there.
-// Its header is a row of tags; one that is not known and not optional is refused. Wishes for a screen stay unfulfilled,
-// but who cannot go without one is refused.
+// Multiboot 2. Source: "Multiboot2 Specification version 2.0" (Free Software Foundation, 2016),
+// chapter 3; names as there. Its header is a row of tags; one that is not known and not optional is
+// refused. Wishes for a screen stay unfulfilled, but who cannot go without one is refused.
 #include "exec.h"
 #include "include/vmm.h"
 #include "lib/string.h"
@@ -78,7 +78,7 @@ static bool recognises(const struct load_images *images) {
     return find_header(images, &offset);
 }
 
-// ---- the header's tags ------------------------------------------------------------------------------
+// ---- the header's tags --------------------------------------------------------------------------
 
 static bool refuse_tag(const struct load_images *images, struct load_refusal *refusal,
                        const char *what) {
@@ -200,7 +200,7 @@ static bool load(const struct memory *memory, const struct load_images *images,
     return exec_load(memory, images, &exec, kernel, refusal);
 }
 
-// ---- the information's tags -------------------------------------------------------------------------
+// ---- the information's tags ---------------------------------------------------------------------
 
 struct info {
     uint8_t *page;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The PVH entry of ELF kernels. Source: Xen, docs/misc/pvh.pandoc "PVH Specification", "x86/HVM direct boot ABI" and
-// xen/include/public/arch-x86/hvm/start_info.h; xen/include/public/elfnote.h.
+// The PVH entry of ELF kernels. Source: Xen, docs/misc/pvh.pandoc "PVH Specification", "x86/HVM
+// direct boot ABI" and xen/include/public/arch-x86/hvm/start_info.h; xen/include/public/elfnote.h.
 #include "exec.h"
 #include "include/vmm.h"
 
 #define NOTE_OWNER        "Xen"
 #define NOTE_PHYS32_ENTRY 18u
-// Linux, include/linux/build-salt.h: a note that every vmlinux of recent years has. Its ELF entry is the 64-bit one, which
-// starts on any processor, so a kernel with it needs no PVH.
+// Linux, include/linux/build-salt.h: a note that every vmlinux of recent years has. Its ELF entry
+// is the 64-bit one, which starts on any processor, so a kernel with it needs no PVH.
 #define LINUX_OWNER      "Linux"
 #define LINUX_BUILD_SALT 0x100u
 

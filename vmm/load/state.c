@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The state in which a kernel starts: page tables, GDT and registers of the 64-bit Linux boot protocol, and of the 32-bit
-// entries: Multiboot 0.6.96, 3.2 "Machine state"; Multiboot2 2.0, 3.3 "I386 machine state"; Xen, "x86/HVM direct boot ABI".
+// The state in which a kernel starts: page tables, GDT and registers of the 64-bit Linux boot
+// protocol, and of the 32-bit entries: Multiboot 0.6.96, 3.2 "Machine state"; Multiboot2 2.0, 3.3
+// "I386 machine state"; Xen, "x86/HVM direct boot ABI".
 #include "lib/string.h"
 #include "lib/types.h"
 #include "load.h"
 
-// SDM 3A 3.4.5 "Segment Descriptors". Selectors as the Linux protocol names them; the task state segment is there
-// because VM entry wants one.
+// SDM 3A 3.4.5 "Segment Descriptors". Selectors as the Linux protocol names them; the task state
+// segment is there because VM entry wants one.
 #define SELECTOR_CODE 0x10u
 #define SELECTOR_DATA 0x18u
 #define SELECTOR_TSS  0x20u

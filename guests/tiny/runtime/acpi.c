@@ -67,7 +67,8 @@ const uint8_t *acpi_find(const char *signature) {
     return NULL;
 }
 
-// The first element of a package; small integers are one byte, zero and one are opcodes of that value.
+// The first element of a package; small integers are one byte, zero and one are opcodes of that
+// value.
 static uint16_t package_first(const uint8_t *at) {
     if (*at++ != AML_PACKAGE)
         return UINT16_MAX;

@@ -16,7 +16,8 @@
 #define FADT_RESET_ADDRESS 120u // 64 bits, behind the 4 bytes of the generic address
 #define FADT_RESET_VALUE   128u
 
-// The RSDP, from the zero page, and from the search in the BIOS area that older systems make; NULL: none.
+// The RSDP, from the zero page, and from the search in the BIOS area that older systems make; NULL:
+// none.
 const uint8_t *acpi_rsdp(void);
 const uint8_t *acpi_rsdp_by_search(void);
 // The table of this signature, by the XSDT (DSDT: by the FADT); NULL: none.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Interrupt controllers and the timers behind them: local APIC (both modes), IOAPIC, 8259 pair, 8254.
-// SDM 3A chapter 11 "Advanced Programmable Interrupt Controller (APIC)"; data sheets 82093AA, 8259A, 82C54.
+// Interrupt controllers and the timers behind them: local APIC (both modes), IOAPIC, 8259 pair,
+// 8254. SDM 3A chapter 11 "Advanced Programmable Interrupt Controller (APIC)"; data sheets 82093AA,
+// 8259A, 82C54.
 #pragma once
 
 #include "lib/types.h"

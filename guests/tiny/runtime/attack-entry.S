@@ -18,8 +18,8 @@ attack_traps:
     .set vector, vector + 1
     .endr
 
-// An exception that comes while none is expected, the watchdog's that is late included, goes on where it came from, if
-// attack_trap says so.
+// An exception that comes while none is expected, the watchdog's that is late included, goes on
+// where it came from, if attack_trap says so.
 attack_common:
     push %rax
     push %rcx

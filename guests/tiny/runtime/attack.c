@@ -61,7 +61,7 @@ static volatile bool is_over; // the watchdog's time, before the attack has begu
 static volatile uint32_t watchdog_us, late_count;
 static struct attack_end end;
 
-// ---- tables -----------------------------------------------------------------------------------------
+// ---- tables -------------------------------------------------------------------------------------
 
 static void map_memory(void) {
     for (uint64_t i = 1; i < 512; i++) // nothing at 0: many a wild access goes there
@@ -126,7 +126,7 @@ static void load_tables(void) {
     __asm__ volatile("ltr %w0; lldt %w1" : : "r"(ATTACK_TSS), "r"(0));
 }
 
-// ---- the watchdog -----------------------------------------------------------------------------------
+// ---- the watchdog -------------------------------------------------------------------------------
 
 static void start_watchdog(void) {
     ioapic_write(IOAPIC_ENTRY(IOAPIC_PIT) + 1, 0);
@@ -140,7 +140,7 @@ static void show_devices(bool is_shown) {
     write_cr3(control.cr3);
 }
 
-// ---- from the traps ---------------------------------------------------------------------------------
+// ---- from the traps -----------------------------------------------------------------------------
 
 // What an attack in ring 0 may have changed and what comes next relies on.
 static void restore_control(void) {
@@ -154,8 +154,8 @@ static void restore_control(void) {
     wrmsr(MSR_DEBUGCTL, 0);
 }
 
-// The runtime was interrupted, not the attack. By an NMI that is late, or early: the watchdog's time was over while other
-// VMs ran. By #DB, since DR7 is still the attack's.
+// The runtime was interrupted, not the attack. By an NMI that is late, or early: the watchdog's
+// time was over while other VMs ran. By #DB, since DR7 is still the attack's.
 static bool resume(const struct attack_frame *frame) {
     if (frame->vector == EXC_NMI && is_running) {
         show_devices(true);
@@ -198,7 +198,7 @@ bool attack_trap(const struct attack_frame *frame) {
     return true;
 }
 
-// ---- attacks ----------------------------------------------------------------------------------------
+// ---- attacks ------------------------------------------------------------------------------------
 
 void attack_init(void) {
     map_memory();

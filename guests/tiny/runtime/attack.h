@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attacks: code that does what it likes, in any ring and in 16, 32 or 64 bits, until it raises an exception or the
-// watchdog's time is over; then the guest goes on as if nothing had been.
+// Attacks: code that does what it likes, in any ring and in 16, 32 or 64 bits, until it raises an
+// exception or the watchdog's time is over; then the guest goes on as if nothing had been.
 //
-// For that the guest gets tables of its own: a GDT with segments of all sizes, an IDT whose every entry has a stack of
-// its own, page tables in which only the window at ATTACK_BASE is for ring 3, and an NMI from the 8254 through the
-// IOAPIC as its watchdog, which comes with interrupts off, too. After an attack in ring 0 all of it is set up again.
-// While an attack runs, the devices of the GiB below 4 GiB are not mapped, so that none hits the watchdog's by chance.
+// For that the guest gets tables of its own: a GDT with segments of all sizes, an IDT whose every
+// entry has a stack of its own, page tables in which only the window at ATTACK_BASE is for ring 3,
+// and an NMI from the 8254 through the IOAPIC as its watchdog, which comes with interrupts off,
+// too. After an attack in ring 0 all of it is set up again. While an attack runs, the devices of
+// the GiB below 4 GiB are not mapped, so that none hits the watchdog's by chance.
 #pragma once
 
 #include "lib/types.h"
@@ -64,7 +65,8 @@ void attack_init(void);
 void attack_map_devices(void);
 // Runs it, for at most `us` microseconds of the 8254.
 struct attack_end attack_run(const struct attack *attack, uint32_t us);
-// For code that cannot run on for long: other VMs may take the watchdog's time, and then it is tried again.
+// For code that cannot run on for long: other VMs may take the watchdog's time, and then it is
+// tried again.
 struct attack_end attack_certain(const struct attack *attack);
 // As attack_run, for a few bytes of code, with a stack and all registers 0.
 struct attack_end attack_code(uint16_t cs, const void *code, size_t size, uint32_t us);

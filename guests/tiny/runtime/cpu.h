@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The processor's instructions, and the names of what they touch. Bits and indices: SDM 3A 2.5 "Control Registers",
-// SDM 4 2.1 "Architectural MSRs", SDM 2A "CPUID".
+// The processor's instructions, and the names of what they touch. Bits and indices: SDM 3A 2.5
+// "Control Registers", SDM 4 2.1 "Architectural MSRs", SDM 2A "CPUID".
 #pragma once
 
 #include "lib/types.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 32-bit entry of guests that are started by Multiboot or PVH: keeps what the processor's state was, and goes to long
-// mode and _start, with the first 4 GiB mapped identically, as the other guests start. The interface is told in entry32.h.
+// The 32-bit entry of guests that are started by Multiboot or PVH: keeps what the processor's state
+// was, and goes to long mode and _start, with the first 4 GiB mapped identically, as the other
+// guests start. The interface is told in entry32.h.
 
     .section .text
     .code32

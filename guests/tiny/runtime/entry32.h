@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guests that are started in 32-bit mode: those whose name begins with `entry-` are linked with entry_32 as their entry,
-// which switches to long mode and starts the runtime with an empty zero page.
+// Guests that are started in 32-bit mode: those whose name begins with `entry-` are linked with
+// entry_32 as their entry, which switches to long mode and starts the runtime with an empty zero
+// page.
 #pragma once
 
 #include "lib/types.h"
@@ -18,7 +19,8 @@ extern uint8_t entry_zero_page[];
 void entry_check_state(uint32_t magic);
 // From now on the command line is the one at this address.
 void entry_set_cmdline(uint64_t address);
-// The module lies behind the image on a page of its own, and is the sequence that guests/tiny/initrd.c tells.
+// The module lies behind the image on a page of its own, and is the sequence that
+// guests/tiny/initrd.c tells.
 void entry_check_module(uint64_t base, uint64_t size);
 // One entry of the memory map; entry_check_map at its end.
 void entry_see_map(uint64_t base, uint64_t size, uint32_t type);

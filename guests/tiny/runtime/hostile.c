@@ -16,8 +16,8 @@ void hostile_init(uint32_t default_rounds) {
     state = seed;
 }
 
-// splitmix64: any seed will do, 0 included. (G. Steele, D. Lea, C. Flood, "Fast Splittable Pseudorandom
-// Number Generators", 2014.)
+// splitmix64: any seed will do, 0 included. (G. Steele, D. Lea, C. Flood, "Fast Splittable
+// Pseudorandom Number Generators", 2014.)
 uint64_t random64(void) {
     state += 0x9e3779b97f4a7c15ULL;
     uint64_t z = state;

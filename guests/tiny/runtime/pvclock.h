@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The paravirtual clock and steal time as a guest sees them. Linux, Documentation/virt/kvm/x86/msr.rst and
-// cpuid.rst.
+// The paravirtual clock and steal time as a guest sees them. Linux,
+// Documentation/virt/kvm/x86/msr.rst and cpuid.rst.
 #pragma once
 
 #include "lib/types.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The runtime's life of a guest: serial output, checks, zero page, waiting. The interface is told in tiny.h.
+// The runtime's life of a guest: serial output, checks, zero page, waiting. The interface is told
+// in tiny.h.
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "runtime/cpu.h"
@@ -22,7 +23,7 @@ _Noreturn void runtime_main(const uint8_t *zero_page);
 const uint8_t *boot_params;
 static uint32_t check_count, failure_count;
 
-// ---- output -----------------------------------------------------------------------------------------
+// ---- output -------------------------------------------------------------------------------------
 
 static void serial_write(void *context, const char *text, size_t length) {
     (void)context;
@@ -33,7 +34,8 @@ static void serial_write(void *context, const char *text, size_t length) {
     }
 }
 
-// One processor's line at a time. Who waits too long prints all the same: the other may have died in here.
+// One processor's line at a time. Who waits too long prints all the same: the other may have died
+// in here.
 static uint32_t is_printing;
 #define PRINT_PATIENCE_S 5u
 
@@ -51,7 +53,7 @@ void print(const char *format, ...) {
         interrupts_on();
 }
 
-// ---- checks -----------------------------------------------------------------------------------------
+// ---- checks -------------------------------------------------------------------------------------
 
 static bool count_check(bool is_true) {
     __atomic_fetch_add(&check_count, 1, __ATOMIC_RELAXED);
@@ -101,7 +103,7 @@ _Noreturn void finish(void) {
     debug_exit(failure_count == 0 && check_count > 0 ? 0 : 1);
 }
 
-// ---- zero page --------------------------------------------------------------------------------------
+// ---- zero page ----------------------------------------------------------------------------------
 
 uint64_t boot_field(uint32_t offset, uint32_t size) {
     uint64_t value = 0;
@@ -157,7 +159,7 @@ uint64_t cmdline_number(const char *name) {
     return at == NULL || at[strlen(name)] == '\0' ? 0 : strtoul(at + strlen(name) + 1, NULL, 0);
 }
 
-// ---- time -------------------------------------------------------------------------------------------
+// ---- time ---------------------------------------------------------------------------------------
 
 uint64_t tsc_hz(void) {
     struct cpuid leaf = cpuid(CPUID_TSC, 0);

@@ -14,7 +14,8 @@
 #define MADT_X2APIC  9u
 #define MADT_ENABLED 1u
 
-// SDM 3A 8.4.4.1 "Typical BSP Initialization Sequence" waits 10 ms and 200 us; a virtual processor needs neither.
+// SDM 3A 8.4.4.1 "Typical BSP Initialization Sequence" waits 10 ms and 200 us; a virtual processor
+// needs neither.
 #define INIT_WAIT_US 100u
 
 #define SPINS_BEFORE_NAP 2000u
@@ -31,7 +32,7 @@ uint8_t *smp_stacks; // for the trampoline
 static bool is_wide;
 static uint32_t madt_ids[SMP_CPUS_MAX];
 
-// ---- who is there -----------------------------------------------------------------------------------
+// ---- who is there -------------------------------------------------------------------------------
 
 static void count_processors(void) {
     const uint8_t *madt = acpi_find("APIC");
@@ -60,7 +61,7 @@ static void check_processors(void) {
         CHECK_EQ(madt_ids[i], i);
 }
 
-// ---- starting ---------------------------------------------------------------------------------------
+// ---- starting -----------------------------------------------------------------------------------
 
 static void on_wake(struct trap_frame *frame) {
     (void)frame;
@@ -145,7 +146,7 @@ void smp_start(bool is_x2apic) {
         }
 }
 
-// ---- work -------------------------------------------------------------------------------------------
+// ---- work ---------------------------------------------------------------------------------------
 
 void smp_run(uint32_t cpu, smp_function *function) {
     smp_cpus[cpu].is_busy = 1;
@@ -182,7 +183,7 @@ void smp_run_all(smp_function *function) {
     smp_join_others();
 }
 
-// ---- waiting ----------------------------------------------------------------------------------------
+// ---- waiting ------------------------------------------------------------------------------------
 
 // An interrupt of any kind may cut it short.
 void smp_nap_us(uint32_t us) {

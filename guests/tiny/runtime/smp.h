@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// More than one processor: SDM 3A 8.4 "Multiple-Processor (MP) Initialization". A guest starts the others once, and then
-// has each of them run functions, with a stack, a TSS and an interrupt-enabled idle loop of its own:
+// More than one processor: SDM 3A 8.4 "Multiple-Processor (MP) Initialization". A guest starts the
+// others once, and then has each of them run functions, with a stack, a TSS and an
+// interrupt-enabled idle loop of its own:
 //
 //     smp_start(cmdline_has("x2apic"));
 //     smp_run(2, work);   // on processor 2, beside us
 //     smp_join(2);
 //
-// A processor's number is its APIC ID; numbers go from 0 (who starts the others) to smp_count - 1. Where the VM has only
-// one, because the host cannot virtualize real mode, smp_start ends the guest with debug-exit SMP_TOO_FEW.
+// A processor's number is its APIC ID; numbers go from 0 (who starts the others) to smp_count - 1.
+// Where the VM has only one, because the host cannot virtualize real mode, smp_start ends the guest
+// with debug-exit SMP_TOO_FEW.
 //
-// On all processors: page tables, IDT, trap handlers, checks, print. On one at a time: TRY and user_run.
+// On all processors: page tables, IDT, trap handlers, checks, print. On one at a time: TRY and
+// user_run.
 #pragma once
 
 #include "lib/types.h"
@@ -42,8 +45,9 @@ struct smp_cpu {
 };
 extern struct smp_cpu smp_cpus[SMP_CPUS_MAX];
 
-// Puts our own local APIC on, in x2APIC mode or not, and starts all others by INIT and SIPI; returns when
-// all of them idle. The number of processors must be the one that `cpus=N` on the command line says.
+// Puts our own local APIC on, in x2APIC mode or not, and starts all others by INIT and SIPI;
+// returns when all of them idle. The number of processors must be the one that `cpus=N` on the
+// command line says.
 void smp_start(bool is_x2apic);
 
 // Who we are.
@@ -53,7 +57,8 @@ static inline uint32_t smp_self(void) {
     return index;
 }
 
-// Has an idle processor run a function; waits until it is done with it; both on all of them, us included.
+// Has an idle processor run a function; waits until it is done with it; both on all of them, us
+// included.
 void smp_run(uint32_t cpu, smp_function *function);
 void smp_join(uint32_t cpu);
 void smp_run_all(smp_function *function);
@@ -61,8 +66,9 @@ void smp_run_all(smp_function *function);
 void smp_run_others(smp_function *function);
 void smp_join_others(void);
 
-// Waits until *counter has reached `count`: spins a little, then naps by our own local APIC's timer, so that a processor
-// of the host that we share with others is free for them. Interrupts must be on. False: a long time is over.
+// Waits until *counter has reached `count`: spins a little, then naps by our own local APIC's
+// timer, so that a processor of the host that we share with others is free for them. Interrupts
+// must be on. False: a long time is over.
 bool smp_wait_for(const volatile uint32_t *counter, uint32_t count);
 // Waits, likewise, for this many microseconds.
 void smp_nap_us(uint32_t us);

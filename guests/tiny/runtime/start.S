@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a tiny guest starts, the entries of its IDT, and the way into ring 3 and back.
 
-// ---- start: long mode, interrupts off, RSI = zero page ----------------------------------------------
+// ---- start: long mode, interrupts off, RSI = zero page ------------------------------------------
     .section .text.start, "ax"
     .globl _start
 _start:
@@ -18,7 +18,7 @@ _start:
     .skip 0x4000
 stack_top:
 
-// ---- 256 entries of 16 bytes: push an error code where the processor does not, and the vector ----
+// ---- 256 entries of 16 bytes: push an error code where the processor does not, and the vector ---
     .text
     .balign 16
     .globl trap_entries
@@ -76,7 +76,7 @@ trap_common:
     add $16, %rsp
     iretq
 
-// ---- void user_run(uint64_t rip, uint64_t rsp, uint64_t rflags): returns at the first trap -----------
+// ---- void user_run(uint64_t rip, uint64_t rsp, uint64_t rflags): returns at the first trap ------
     .globl user_run
 user_run:
     push %rbx

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a tiny guest has: a guest is one file with a function `test`, called once; it checks its property with CHECK
-// and CHECK_EQ. When it returns the runtime prints `PASS: N checks` and leaves with debug-exit 0, or, when a check
-// failed, `FAILED: ...` and debug-exit 1. Each failed check is a line `FAIL file:line: what`.
+// What a tiny guest has: a guest is one file with a function `test`, called once; it checks its
+// property with CHECK and CHECK_EQ. When it returns the runtime prints `PASS: N checks` and leaves
+// with debug-exit 0, or, when a check failed, `FAILED: ...` and debug-exit 1. Each failed check is
+// a line `FAIL file:line: what`.
 //
-// Started as the 64-bit Linux boot protocol says: the first 4 GiB mapped identically, on processor 0 with interrupts
-// off. The runtime has a GDT, TSS and IDT of its own (trap.h) before `test` runs.
+// Started as the 64-bit Linux boot protocol says: the first 4 GiB mapped identically, on processor
+// 0 with interrupts off. The runtime has a GDT, TSS and IDT of its own (trap.h) before `test` runs.
 #pragma once
 
 #include "lib/types.h"
@@ -65,7 +66,8 @@ extern uint8_t image_end[];
 
 // Ticks of the TSC in a second, from CPUID.
 uint64_t tsc_hz(void);
-// Spins, interrupts as they are, until *counter has reached `count` or so many seconds of TSC time are over.
+// Spins, interrupts as they are, until *counter has reached `count` or so many seconds of TSC time
+// are over.
 #define PATIENCE_S 10u // for what comes at once where nobody else runs
 bool wait_for(const volatile uint32_t *counter, uint32_t count, uint32_t seconds);
 void wait_us(uint64_t us);

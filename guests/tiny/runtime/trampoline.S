@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a processor begins after SIPI: real mode, in the page that the vector names. It goes to 64-bit mode on the page
-// tables of processor 0, and to its own stack by its APIC ID.
+// Where a processor begins after SIPI: real mode, in the page that the vector names. It goes to
+// 64-bit mode on the page tables of processor 0, and to its own stack by its APIC ID.
 //
-// Copied to SMP_TRAMPOLINE: until 64-bit mode only addresses of the copy are used. SDM 3A 9.8.5 "Initializing IA-32e Mode".
+// Copied to SMP_TRAMPOLINE: until 64-bit mode only addresses of the copy are used. SDM 3A 9.8.5
+// "Initializing IA-32e Mode".
 
 #define TRAMPOLINE 0x10000
 #define STACK_SIZE 0x2000

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exceptions and interrupts of a tiny guest.
 //
-// An instruction that may fault stands in TRY: it is skipped when it does, and trap_last tells which exception it was.
-// Other exceptions and all interrupts go to the handler set for their vector; without one they fail the guest.
+// An instruction that may fault stands in TRY: it is skipped when it does, and trap_last tells
+// which exception it was. Other exceptions and all interrupts go to the handler set for their
+// vector; without one they fail the guest.
 //
 //     __asm__ volatile(TRY("rdmsr") : "=a"(low), "=d"(high) : "c"(msr) : TRY_CLOBBERS);
 //     CHECK_FAULT(EXC_GP, 0);
@@ -65,7 +66,8 @@ void trap_set_handler(uint8_t vector, trap_handler *handler); // NULL: none
 // Makes the entry of a vector not present, or present again.
 void trap_set_present(uint8_t vector, bool is_present);
 
-// Counts the interrupts of a vector, on all processors together, without an EOI; trap_handler's simplest user.
+// Counts the interrupts of a vector, on all processors together, without an EOI; trap_handler's
+// simplest user.
 extern volatile uint32_t trap_count[256];
 
 // The common cases of TRY. Each leaves trap_last.
@@ -76,6 +78,7 @@ void try_wrmsr(uint32_t msr, uint64_t value);
 // elsewhere.
 void user_run(uint64_t rip, uint64_t rsp, uint64_t rflags);
 
-// Descriptor tables of this processor: the GDT is its own, with its own TSS, the IDT is everybody's.
+// Descriptor tables of this processor: the GDT is its own, with its own TSS, the IDT is
+// everybody's.
 void trap_init(void); // processor 0, and the IDT
 void trap_init_cpu(uint32_t index);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// kvmrun VCPUS CPUS KERNEL [CMDLINE [INITRD]]: runs a guest of the bench under KVM, as the VMM would under Bulkhead, started
-// in 64-bit mode by the Linux boot protocol. It does nothing but to run the vCPUs: ports and MMIO are answered by
-// constants. Local APICs are the kernel's; the IOAPIC is the kernel's, too, for a guest with an initrd (Linux), else it
-// would be ours (split irqchip).
+// kvmrun VCPUS CPUS KERNEL [CMDLINE [INITRD]]: runs a guest of the bench under KVM, as the VMM
+// would under Bulkhead, started in 64-bit mode by the Linux boot protocol. It does nothing but to
+// run the vCPUs: ports and MMIO are answered by constants. Local APICs are the kernel's; the IOAPIC
+// is the kernel's, too, for a guest with an initrd (Linux), else it would be ours (split irqchip).
 //
-// Each vCPU has a thread of its own, pinned to CPU (its index modulo CPUS). What the guest writes to COM1 goes to standard
-// output; a write to port 0xf4 ends everything with that status. A second after a line with `rest: begin`, and again after
-// IDLE_S seconds, follows what the kernel counted of exits so far (lines of the histogram at EXITS); then everything ends.
+// Each vCPU has a thread of its own, pinned to CPU (its index modulo CPUS). What the guest writes
+// to COM1 goes to standard output; a write to port 0xf4 ends everything with that status. A second
+// after a line with `rest: begin`, and again after IDLE_S seconds, follows what the kernel counted
+// of exits so far (lines of the histogram at EXITS); then everything ends.
 #define _GNU_SOURCE
 #include "load.h"
 

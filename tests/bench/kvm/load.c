@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The interface is told in load.h. Offsets of the zero page: Linux, Documentation/x86/boot.rst and zero-page.rst; tables:
-// ACPI 6.5 chapter 5.2 "ACPI System Description Tables".
+// The interface is told in load.h. Offsets of the zero page: Linux, Documentation/x86/boot.rst and
+// zero-page.rst; tables: ACPI 6.5 chapter 5.2 "ACPI System Description Tables".
 #include "load.h"
 
 #include <elf.h>
@@ -137,7 +137,8 @@ static uint64_t make_table(const struct guest *guest, uint64_t at, const char *n
     return (at + size + 15) & ~15ul;
 }
 
-// A machine without legacy devices: RSDP, XSDT, an empty DSDT, FADT, MADT with local APICs and an IOAPIC.
+// A machine without legacy devices: RSDP, XSDT, an empty DSDT, FADT, MADT with local APICs and an
+// IOAPIC.
 static void make_acpi(const struct guest *guest) {
     uint8_t *memory = guest->memory, *entry;
     uint64_t xsdt = ACPI_TABLES + 64, dsdt = xsdt + 64, fadt, madt;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stands in a guest's memory before it starts: its kernel, page tables, zero page, and ACPI tables that name its
-// processors. Any failure ends the program with a line that says why.
+// What stands in a guest's memory before it starts: its kernel, page tables, zero page, and ACPI
+// tables that name its processors. Any failure ends the program with a line that says why.
 #pragma once
 
 #include <stdint.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// libFuzzer: the device-tree reader of boot/ against libfdt. Whatever ours accepts libfdt accepts as
-// well, and both see the same nodes and the same properties; then the manifest reader runs over it.
+// libFuzzer: the device-tree reader of boot/ against libfdt. Whatever ours accepts libfdt accepts
+// as well, and both see the same nodes and the same properties; then the manifest reader runs over
+// it.
 #include <libfdt.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A kernel that checks what the boot application promises in include/boot.h, says so on COM1, and ends
-// the emulator. Every broken promise is one line "loader-bad: ..."; "loader-ok" comes when there is none.
+// A kernel that checks what the boot application promises in include/boot.h, says so on COM1, and
+// ends the emulator. Every broken promise is one line "loader-bad: ..."; "loader-ok" comes when
+// there is none.
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -94,8 +95,8 @@ static bool is_memory(const struct boot_info *info, uint64_t base, uint64_t size
     return range != NULL && range->type == type && range->base + range->length - base >= size;
 }
 
-// The leaf entry for `address`, its level (0: 4 KiB) in *level and all write and NX bits on the way in
-// effect; 0 when it is not mapped.
+// The leaf entry for `address`, its level (0: 4 KiB) in *level and all write and NX bits on the way
+// in effect; 0 when it is not mapped.
 static uint64_t walk(uint64_t address, uint32_t *level) {
     uint64_t table;
     uint64_t writable = 2;

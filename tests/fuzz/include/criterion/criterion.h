@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What fuzz targets find as <criterion/criterion.h>: they take the world around a module, its mocks and its set-up, from
-// the unit tests by including them, and leave their tests unused. What such a world asserts ends the fuzzer's run.
+// What fuzz targets find as <criterion/criterion.h>: they take the world around a module, its mocks
+// and its set-up, from the unit tests by including them, and leave their tests unused. What such a
+// world asserts ends the fuzzer's run.
 #pragma once
 
 #include <stdbool.h>
