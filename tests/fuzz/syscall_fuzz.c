@@ -18,6 +18,9 @@
 
 #define HANDLES_SEEN 48u
 
+bool vcpu_is_cpuid_dynamic(uint32_t leaf) {
+    return leaf == 1;
+}
 // There is no vCPU here to take an interrupt, and none whose registers could be asked for.
 uint32_t vlapic_deliver_message(struct vm *vm, uint64_t address, uint32_t data) {
     (void)vm, (void)address, (void)data;
