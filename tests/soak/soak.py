@@ -9,6 +9,7 @@ the seed of the first lap that failed are kept in build/soak/.
 import argparse
 import re
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ TIMEOUT = 7200  # of a boot: a VM that never ends is found by it
 SHORT_ROUNDS = 1000  # about what the guests do by themselves
 WITNESSES = 2
 ROUNDS_A_WALL = 4000  # of the guests' rounds, to one of a hostile process
+NOT_BOOTED = (64, 65, 69)  # exit statuses of scripts/run: something that it needs is not there, or wrong
 KINDS = ("guests", "wall")  # take turns
 _WITNESS = re.compile(r"witness: beats (\d+) missed (\d+) worst (\d+) ticks")
 
@@ -61,6 +63,12 @@ def lap_cases(arguments, seed, model):
     return [witnesses[0], *cases, *witnesses[1:]]
 
 
+def expect_booted(boot):
+    """Ends the soak where a part of it is missing: each lap would say the same."""
+    if boot.status in NOT_BOOTED:
+        sys.exit(f"soak: {boot.complaint.split(' / ')[0]}")
+
+
 def run_wall_lap(arguments, seed, model):
     """Boots the hostile processes once. Returns as run_lap does."""
     walls = [wall for wall in WALLS if arguments.pattern in wall.name]
@@ -68,6 +76,7 @@ def run_wall_lap(arguments, seed, model):
     rounds = max(1, arguments.rounds // ROUNDS_A_WALL)
     options = ["--cpu", model, "--cpus", arguments.cpus]
     boot, found = boot_walls(context, walls, seed, options, rounds, max(300, arguments.rounds // 20), TIMEOUT)
+    expect_booted(boot)
     problems = [f"{name}: {problem}" for name, problem in found if problem]
     return problems, told_by_witnesses(boot), context.log.with_suffix(".log")
 
@@ -78,6 +87,7 @@ def run_lap(arguments, seed, model):
     context = Context(SOAK / f"lap-{seed}.out")
     options = ["--cpu", model, "--cpus", arguments.cpus, "--append-cmdline", "audit=on"]
     boot = run_machine(context, f"lap-{seed}", [tiny_vm(case) for case in cases], options, TIMEOUT)
+    expect_booted(boot)
     problems = [f"{case.name}: {problem}" for case in cases if (problem := judge(case, boot))]
     if problem := boot.host_problem([0, 1]):
         problems.append(f"host: {problem}")
