@@ -37,7 +37,7 @@ static struct { unsigned nmis, interrupts, eois, ways_out, clears; } seen;
 #include "arch/traps.c"
 #include "kernel/trap.c"
 
-const uint8_t paper_sysexit[1], paper_hlt[1];
+const uint8_t paper_sysexit[2], paper_hlt[2];
 void paper_clear_history(void) {
     seen.clears++;
 }
