@@ -24,9 +24,9 @@ static struct {
 
 // Neither before what precedes it nor behind what follows.
 static uint64_t read_counter(void) {
-    __asm__ volatile("lfence" ::: "memory");
+    x86_lfence();
     uint64_t value = x86_rdtsc();
-    __asm__ volatile("lfence" ::: "memory");
+    x86_lfence();
     return value;
 }
 

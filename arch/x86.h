@@ -222,6 +222,11 @@ static inline uint32_t x86_inl(uint16_t port) {
     return value;
 }
 
+// No instruction behind it begins, not even in what the processor only supposes, before those in
+// front of it are done.
+static inline void x86_lfence(void) {
+    __asm__ volatile("lfence" ::: "memory");
+}
 static inline void x86_pause(void) {
     __asm__ volatile("pause" ::: "memory");
 }

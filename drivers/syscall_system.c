@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system calls on the machine: information, console, power (include/abi.h).
+// The system calls on the machine: information, console, power (include/calls.h).
 #include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"

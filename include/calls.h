@@ -20,8 +20,9 @@
 //     U16, U32, U64(name)          a number that fits
 //     ENUM(name, type)             a value of an enum
 //     IN(name, type)               the address of a struct of that type that is read
-//     OUT(name, type)              the address of a value of that type that is written; zeroes
-//                                  where the call failed
+//     OUT(name, type)              the address of a value of that type that is written: zeroes
+//                                  where the call failed, nothing where an argument before it
+//                                  was bad
 //     BYTES_IN(name, type)         the address of values of that type that are read, or written;
 //                                  how
 //     BYTES_OUT(name, type)        many is an argument of its own
@@ -94,8 +95,8 @@ CALL(11, PROCESS_KILL, process_kill, OWN(process, PROCESS, ABI_RIGHT_MANAGE), U3
 
 // A thread that starts at once with RIP = entry, RSP = stack, RDI = argument. `cpu` ABI_CPU_ANY: it
 // shares the CPUs that its group may use; else it is pinned to that CPU, which must be one that the
-// group has reserved. Errors: MEMORY, CLOSED (the process has ended), EXISTS (another thread of the
-// group is pinned there).
+// group has reserved. Errors: MEMORY, CLOSED (the process has ended, or has 128 threads), EXISTS
+// (another thread of the group is pinned there).
 CALL(12, THREAD_CREATE, thread_create, OWN(process, PROCESS, ABI_RIGHT_CREATE), U64(entry),
      U64(stack), U64(argument), U32(cpu))
 
@@ -115,8 +116,7 @@ CALL(16, EVENT_SIGNAL, event_signal, SIGNAL(event), U64(mask))
 
 // Waits until a bit of `mask` is set or the TSC reaches `deadline` (a past one: polls), then takes
 // these bits and clears them. Other bits stay as they are: they wait for who asks for them, and
-// wake nobody. One waiter at a time. `*bits` is 0 when none was taken. Errors: TIMEOUT, AGAIN
-// (somebody waits already).
+// wake nobody. One waiter at a time. Errors: TIMEOUT, AGAIN (somebody waits already).
 CALL(17, EVENT_WAIT, event_wait, HANDLE(event, EVENT, ABI_RIGHT_WAIT), U64(mask), U64(deadline),
      OUT(bits, uint64_t))
 

@@ -239,6 +239,7 @@ int handle_get(struct process *process, uint64_t number, uint32_t type, uint64_t
     } else if ((handle->rights & rights) != rights) {
         error = ABI_ERROR_RIGHTS;
     } else {
+        x86_lfence(); // what is not so must not be used in what the processor only supposes, either
         *has = *handle;
         object_ref(has->object);
     }

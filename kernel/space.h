@@ -4,7 +4,7 @@
 // which never change after space_init.
 //
 // In call order: space_init (boot, switches CR3), then the rest. Locks: one for the kernel's tables
-// (rank LOCK_FRAMES, the frame allocator's own: pool growth maps).
+// (rank LOCK_SPACE).
 #pragma once
 
 #include "arch/cpu.h"

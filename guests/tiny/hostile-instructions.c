@@ -51,8 +51,8 @@ static bool is_port_io(uint8_t byte) {
     return (byte >= 0x6c && byte <= 0x6f) || (byte & 0xf4) == 0xe4;
 }
 
-// A string instruction with the address-size prefix stops the emulator where it is repeated in 64-bit
-// mode (docs/testing.md): it loses the prefix.
+// A string instruction with the address-size prefix stops the emulator where it is repeated in
+// 64-bit mode (docs/testing.md): it loses the prefix.
 static void spare_emulator(uint8_t *code, const uint8_t *end) {
     for (; code < end; code++) {
         const uint8_t *next = code + 1;

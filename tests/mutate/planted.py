@@ -32,6 +32,7 @@ PLANTED = [
     ("handle-of-any-type", "kernel/process.c",
      "(type != OBJECT_NONE && handle->object->kind->type != type)",
      "(type == OBJECT_NONE && handle->object->kind->type == type)"),
+    ("handle-on-supposition", "kernel/process.c", "x86_lfence();", ""),
     ("handle-of-what-is-gone", "kernel/process.c", "handle->object = NULL;", ""),
     ("write-in-a-read-only-region", "kernel/process.c",
      "region != NULL && (region->rights & right) != 0",

@@ -27,8 +27,10 @@ extern bool host_audits;
 struct cpu *host_cpu_current(void);
 uint64_t host_rdtsc(void);
 void host_pause(void);
+void host_lfence(void);
 #define cpu_current() host_cpu_current()
 #define x86_rdtsc()   host_rdtsc()
 #define x86_pause()   host_pause()
+#define x86_lfence()  host_lfence()
 // The host's stacks are not the kernel's.
 #define x86_leave_stack(top, run) run()

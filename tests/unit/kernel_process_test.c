@@ -50,6 +50,17 @@ Test(kernel_process, handles_start_at_1_and_refer) {
     cr_expect_eq(event->object.ref_count, 4, "the caller has one of its own");
 }
 
+// Nothing reads an object on the supposition that its handle is good.
+Test(kernel_process, fence_stands_behind_the_checks) {
+    cr_assert_eq(give(ABI_RIGHT_SIGNAL), 1);
+    host_fences = 0;
+    cr_expect_eq(get(1, OBJECT_EVENT, ABI_RIGHT_WAIT), ABI_ERROR_RIGHTS);
+    cr_expect_eq(get(1, OBJECT_MEMORY, 0), ABI_ERROR_HANDLE);
+    cr_expect_eq(host_fences, 0);
+    cr_expect_eq(get(1, OBJECT_EVENT, ABI_RIGHT_SIGNAL), ABI_OK);
+    cr_expect_eq(host_fences, 1);
+}
+
 Test(kernel_process, rights_must_all_be_there) {
     cr_assert_eq(give(ABI_RIGHT_SIGNAL | ABI_RIGHT_COPY), 1);
     cr_expect_eq(get(1, OBJECT_EVENT, ABI_RIGHT_SIGNAL), ABI_OK);

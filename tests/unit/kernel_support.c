@@ -33,7 +33,7 @@ void (*host_look)(void);
 void (*host_block)(void);
 void (*host_preempt)(void);
 uint32_t host_preempts;
-uint32_t host_wakes, host_interrupts, host_flushes, host_flushes_of_all, host_posts,
+uint32_t host_wakes, host_interrupts, host_flushes, host_flushes_of_all, host_posts, host_fences,
     host_timer_writes;
 struct thread *host_last_woken;
 const struct vcpu *host_notified;
@@ -72,6 +72,9 @@ uint64_t host_rdtsc(void) {
     if (host_look != NULL)
         host_look();
     return host_now;
+}
+void host_lfence(void) {
+    host_fences++;
 }
 void host_pause(void) {
     __builtin_ia32_pause();

@@ -41,6 +41,7 @@ extern struct thread *host_unparked[HOST_UNPARKED_MAX];
 extern uint32_t host_interrupts;          // calls of thread_interrupt
 extern uint32_t host_flushes;             // calls of smp_flush_root
 extern uint32_t host_flushes_of_all;      // calls of smp_flush_all
+extern uint32_t host_fences;              // LFENCEs
 extern uint32_t host_posts;               // calls of vcpu_post
 extern const struct vcpu *host_notified;  // by the last call of vcpu_notify
 extern uint64_t host_timeout;             // thread_set_timeout; 0: cleared
