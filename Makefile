@@ -33,7 +33,7 @@ KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S drivers/*.
               lib/fmt.c lib/heap.c lib/pagetable.c lib/ring.c lib/string.c
 USER_LIB   := lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/start.S
 SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB)
-VMM_SRC    := $(wildcard vmm/*.c vmm/acpi/*.c vmm/firmware/*.c vmm/load/*.c) $(USER_LIB)
+VMM_SRC    := $(wildcard vmm/*.c vmm/*/*.c) $(USER_LIB)
 BOOT_SRC   := $(wildcard boot/*.c) lib/crc32.c lib/elf.c lib/fmt.c lib/string.c
 
 objects = $(patsubst %,$(BUILD)/$(1)/%.o,$(2))

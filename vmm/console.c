@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VM's serial console; the interface is told in console.h.
-#include "console.h"
+#include "vmm/console.h"
 
 #include "lib/string.h"
 

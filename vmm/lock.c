@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The slow path of the lock; the interface is told in lock.h.
-#include "lock.h"
+#include "vmm/lock.h"
 
 #include "lib/syscall.h"
 

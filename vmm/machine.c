@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The virtual PC as one value; the interface is told in machine.h. First the callbacks that the
 // board gets, then power-on, then save and restore.
-#include "machine.h"
+#include "vmm/machine.h"
 
-#include "clock.h"
-#include "firmware/firmware.h"
 #include "lib/string.h"
+#include "vmm/device/clock.h"
+#include "vmm/firmware/firmware.h"
 
 // ---- between the board and the backend ----------------------------------------------------------
 

@@ -10,11 +10,11 @@
 // after machine_init.
 #pragma once
 
-#include "board.h"
 #include "include/abi.h"
-#include "lock.h"
-#include "memory.h"
-#include "msr.h"
+#include "vmm/cpu/msr.h"
+#include "vmm/device/board.h"
+#include "vmm/lock.h"
+#include "vmm/memory.h"
 
 #define MACHINE_VCPUS_MAX 64u
 

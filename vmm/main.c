@@ -2,18 +2,18 @@
 // The VMM: one process, one VM. main makes the VM in the order below and then becomes its I/O
 // thread. Whatever is wrong with the manifest, the images or the machine ends in report_end, which
 // tells the supervisor why.
-#include "acpi/acpi.h"
-#include "cpuid.h"
-#include "firmware/firmware.h"
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "lib/types.h"
-#include "load/load.h"
-#include "pc.h"
-#include "process.h"
-#include "report.h"
-#include "run.h"
-#include "timer.h"
+#include "vmm/acpi/acpi.h"
+#include "vmm/cpu/cpuid.h"
+#include "vmm/cpu/run.h"
+#include "vmm/device/pc.h"
+#include "vmm/firmware/firmware.h"
+#include "vmm/io_thread.h"
+#include "vmm/load/load.h"
+#include "vmm/process.h"
+#include "vmm/report.h"
 
 int main(void *start_page);
 

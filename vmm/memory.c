@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The guest's RAM; the interface is told in memory.h.
-#include "memory.h"
+#include "vmm/memory.h"
 
-#include "pc.h"
+#include "vmm/device/pc.h"
 
 static bool lies_within(uint64_t gpa, uint64_t length, uint64_t low, uint64_t high) {
     return gpa >= low && gpa <= high && length <= high - gpa;

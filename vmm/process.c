@@ -2,10 +2,10 @@
 // What joins the virtual PC to the kernel and the supervisor; the interface is told in process.h.
 // Interrupts go out at once, under the lock, so that levels arrive in order; whoever else is to be
 // told, is told after the lock was released (process_do_after).
-#include "process.h"
+#include "vmm/process.h"
 
 #include "lib/syscall.h"
-#include "report.h"
+#include "vmm/report.h"
 
 #define NS_PER_MS 1000000ULL
 // How long the first bytes of a line may wait for the rest.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VMM as a process: one VM, the handles it is made of, and the threads that share it. One
-// thread a vCPU runs the guest (run.h); the first thread becomes the I/O thread (timer.c).
+// thread a vCPU runs the guest (run.h); the first thread becomes the I/O thread (io_thread.c).
 //
 // Ownership: [l] fields are protected by machine.lock, [v] belong to the vCPU's thread, [c] are
 // constant once the threads run.
@@ -8,12 +8,12 @@
 
 #include <stdatomic.h>
 
-#include "clock.h"
-#include "console.h"
 #include "include/vmm.h"
-#include "load/load.h"
-#include "machine.h"
-#include "step.h"
+#include "vmm/console.h"
+#include "vmm/cpu/step.h"
+#include "vmm/device/clock.h"
+#include "vmm/load/load.h"
+#include "vmm/machine.h"
 
 // Our own bit of start->wakeup: the I/O thread has an earlier deadline.
 #define PROCESS_WAKEUP_DEADLINE (1ULL << 16)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Messages to the supervisor; the interface is told in report.h.
-#include "report.h"
+#include "vmm/report.h"
 
 #include "lib/fmt.h"
 #include "lib/string.h"

@@ -2,7 +2,7 @@
 // What the VMM says to the supervisor: lines for the host's console, and how the VM ended.
 #pragma once
 
-#include "process.h"
+#include "vmm/process.h"
 
 // One line, printf-like.
 void report_log(struct vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));

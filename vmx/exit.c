@@ -39,7 +39,7 @@ static unsigned long long hex(enum vmcs_field_natural field) {
 void vmx_dump(const struct vcpu *vcpu, const char *headline) {
     // A VMM can come here as often as it likes, with interrupts off: one dump a second, of few
     // lines, which the console always has room for (drivers/console.c). Registers are the VMM's to
-    // tell (vmm/dump.c).
+    // tell (vmm/cpu/dump.c).
     static uint64_t next_dump; // TSC
     uint64_t now = x86_rdtsc(), next = __atomic_load_n(&next_dump, __ATOMIC_RELAXED);
     if (next > now || !__atomic_compare_exchange_n(&next_dump, &next, now + tsc_hz, false,

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/decode.h"
+#include "vmm/emulate/decode.h"
 
 #define MOST_CODE 64u
 

@@ -9,8 +9,8 @@
 // guests that write wherever they can: one vCPU at a time has pages, no page is mapped twice, none
 // is found otherwise than full of ones, and behind the end of a step there is none.
 #include "tests/fuzz/input.h"
-#include "vmm/emulate.h"
-#include "vmm/step.h"
+#include "vmm/cpu/step.h"
+#include "vmm/emulate/emulate.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 // never written.
 #include "tests/fuzz/input.h"
 #include "tests/unit/vmm_task_support.h"
-#include "vmm/task.h"
+#include "vmm/cpu/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -172,15 +172,15 @@ PLANTED = [
     ("guest-memory-one-too-far", "vmm/memory.c", "length <= high - gpa;", "length <= high - gpa + 1;"),
     ("rom-writable", "vmm/memory.c", "memory_is_rom(gpa, length) ? NULL : memory_pointer", "0 ? NULL : memory_pointer"),
     ("rom-alias-writable", "vmm/memory.c", "last >= MEMORY_ROM_BASE) || (", "last >= MEMORY_ROM_BASE) || (0 && "),
-    ("exit-kind-trusted", "vmm/emulate_operand.c", "ctx->exit_access & needed &&", "needed &&"),
-    ("exit-page-trusted", "vmm/emulate_operand.c", "&& PAGE_OFFSET(gva) + insn->memory_size <= PAGE_SIZE", ""),
-    ("fetch-not-wrapped", "vmm/walk.c", "is_64bit ? UINT64_MAX : UINT32_MAX;", "is_64bit ? UINT64_MAX : UINT64_MAX;"),
-    ("dirty-before-allowed", "vmm/walk.c", "if (status == WALK_OK && !is_allowed(w)) {", "if (status == WALK_OK && mark(w) && !is_allowed(w)) {"),
-    ("time-in-a-record", "vmm/rtc.c", "if (!record_is_valid(&r, device_now(device)))", "if (0)"),
-    ("pic-record", "vmm/pic.c", "if (!chip_record_is_valid(&r.chip[0], true) || !chip", "if (!chip"),
+    ("exit-kind-trusted", "vmm/emulate/operand.c", "ctx->exit_access & needed &&", "needed &&"),
+    ("exit-page-trusted", "vmm/emulate/operand.c", "&& PAGE_OFFSET(gva) + insn->memory_size <= PAGE_SIZE", ""),
+    ("fetch-not-wrapped", "vmm/cpu/walk.c", "is_64bit ? UINT64_MAX : UINT32_MAX;", "is_64bit ? UINT64_MAX : UINT64_MAX;"),
+    ("dirty-before-allowed", "vmm/cpu/walk.c", "if (status == WALK_OK && !is_allowed(w)) {", "if (status == WALK_OK && mark(w) && !is_allowed(w)) {"),
+    ("time-in-a-record", "vmm/device/rtc.c", "if (!record_is_valid(&r, device_now(device)))", "if (0)"),
+    ("pic-record", "vmm/device/pic.c", "if (!chip_record_is_valid(&r.chip[0], true) || !chip", "if (!chip"),
     ("segment-below-1-mib", "vmm/load/exec.c", "if (base < LOAD_KERNEL_MIN)", "if (0)"),
     ("segment-beyond-memory", "vmm/load/exec.c", "if (range_exceeds(base, segment.memory_size, memory->low_size))", "if (0)"),
-    ("ins-to-a-read-only-page", "vmm/exit_io.c", "io->is_in ? WALK_WRITE : WALK_READ", "WALK_READ"),
+    ("ins-to-a-read-only-page", "vmm/cpu/exit_io.c", "io->is_in ? WALK_WRITE : WALK_READ", "WALK_READ"),
 ]
 
 

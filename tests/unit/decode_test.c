@@ -6,7 +6,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "vmm/decode.h"
+#include "vmm/emulate/decode.h"
 
 #define CODE(...)                                                                                  \
     (const uint8_t[DECODE_BYTES]){__VA_ARGS__}, (unsigned)sizeof((const uint8_t[]){__VA_ARGS__})

@@ -5,8 +5,8 @@
 
 #include "../../vmm/acpi/acpi.h"
 #include "../../vmm/acpi/tables.h"
-#include "../../vmm/pc.h"
-#include "../../vmm/pm.h"
+#include "../../vmm/device/pc.h"
+#include "../../vmm/device/pm.h"
 
 static uint8_t space[ACPI_SPACE_BYTES];
 static const uint64_t gpa = ACPI_DEFAULT_GPA;

@@ -3,8 +3,8 @@
 // restore, and a hostile guest that writes anything anywhere.
 #include "dev_harness.h"
 
-#include "../../vmm/board.h"
-#include "../../vmm/pc.h"
+#include "../../vmm/device/board.h"
+#include "../../vmm/device/pc.h"
 
 #define BOARD_RECORD_MAX 4096u
 

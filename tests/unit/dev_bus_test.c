@@ -2,7 +2,7 @@
 // The bus: registration, and how accesses are cut.
 #include "dev_harness.h"
 
-#include "../../vmm/bus.h"
+#include "../../vmm/device/bus.h"
 
 struct recorder {
     struct device device;

@@ -2,10 +2,10 @@
 // The IOAPIC, from the data sheet, and the wiring of the PC's interrupt lines.
 #include "dev_harness.h"
 
-#include "../../vmm/bus.h"
-#include "../../vmm/ioapic.h"
-#include "../../vmm/irq.h"
-#include "../../vmm/pc.h"
+#include "../../vmm/device/bus.h"
+#include "../../vmm/device/ioapic.h"
+#include "../../vmm/device/irq.h"
+#include "../../vmm/device/pc.h"
 
 static struct dev_world world;
 static struct bus bus;

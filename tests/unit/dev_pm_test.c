@@ -2,10 +2,10 @@
 // ACPI fixed hardware, the debug-exit port, and the keyboard controller: what ends or resets a VM.
 #include "dev_harness.h"
 
-#include "../../vmm/debugexit.h"
-#include "../../vmm/keyboard.h"
-#include "../../vmm/pm.h"
-#include "../../vmm/ticks.h"
+#include "../../vmm/device/debugexit.h"
+#include "../../vmm/device/keyboard.h"
+#include "../../vmm/device/pm.h"
+#include "../../vmm/device/ticks.h"
 
 static struct dev_world world;
 static struct dev_line line;

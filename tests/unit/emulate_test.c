@@ -9,8 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "vmm/emulate.h"
-#include "vmm/emulate_alu.h"
+#include "vmm/emulate/alu.h"
+#include "vmm/emulate/emulate.h"
 
 #define RAM_SIZE    0x8000u
 #define CODE        0x1000u

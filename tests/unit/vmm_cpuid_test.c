@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // vmm/cpuid: the policy against a host that has every feature there is, and against a bare one.
-#include "vmm/cpuid.h"
+#include "vmm/cpu/cpuid.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

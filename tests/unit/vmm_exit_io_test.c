@@ -4,7 +4,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "vmm/run.h"
+#include "vmm/cpu/run.h"
 
 #define MIB           (1ULL << 20)
 #define RAM           (8 * MIB)

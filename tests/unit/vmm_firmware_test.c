@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "vmm/acpi/acpi.h"
-#include "vmm/pc.h"
+#include "vmm/device/pc.h"
 
 #define MIB (1ULL << 20)
 

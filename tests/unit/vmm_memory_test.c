@@ -5,8 +5,8 @@
 
 #include <criterion/criterion.h>
 
-#include "vmm/clock.h"
-#include "vmm/pc.h"
+#include "vmm/device/clock.h"
+#include "vmm/device/pc.h"
 
 #define GIB (1ULL << 30)
 

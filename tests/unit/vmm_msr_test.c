@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // vmm/msr: the table is sorted and fits its storage; unknown registers fault; each kind of write.
-#include "vmm/msr.h"
+#include "vmm/cpu/msr.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmm/exit_memory.c: what becomes of a vCPU for whose address the kernel had no tables.
+// vmm/cpu/exit_memory.c: what becomes of a vCPU for whose address the kernel had no tables.
 #define exit_memory       shortage_test_memory
 #define exit_refused      shortage_test_refused
 #define exit_shortage     shortage_test_shortage
 #define run_guest_pointer shortage_test_pointer
 #define run_emulate_init  shortage_test_emulate_init
-#include "vmm/run.h"
+#include "vmm/cpu/run.h"
 
 #include "lib/syscall.h"
 
@@ -16,7 +16,7 @@
 
 static unsigned yields;
 #define sys_thread_yield() ((void)yields++)
-#include "vmm/exit_memory.c"
+#include "vmm/cpu/exit_memory.c"
 
 static struct vmm paper_vmm;
 static struct vcpu paper_vcpu;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Steps on pages of ones: who may have them, what is mapped when, and that nothing that was written
 // is found later.
-#include "vmm/step.h"
+#include "vmm/cpu/step.h"
 
 #include "include/abi.h"
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "tests/unit/vmm_task_support.h"
-#include "vmm/task.h"
+#include "vmm/cpu/task.h"
 
 #define RAM_SIZE 0x8000u
 #define PAGE     0x1000u

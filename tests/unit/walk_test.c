@@ -5,7 +5,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "vmm/walk.h"
+#include "vmm/cpu/walk.h"
 
 #define RAM_SIZE  0x10000u
 #define ROM_START 0xc000u // read-only from here on

@@ -5,15 +5,15 @@
 //
 // The fixed hardware is that of an ordinary PC in ACPI mode: SCI on IRQ 9, no SMI command port (the
 // machine cannot leave ACPI mode), S5 as the only sleep state.
-#include "acpi.h"
+#include "vmm/acpi/acpi.h"
 
 #include <stdbool.h>
 
-#include "../../lib/string.h"
-#include "../pc.h"
-#include "../pm.h"
-#include "../rtc.h"
-#include "tables.h"
+#include "lib/string.h"
+#include "vmm/acpi/tables.h"
+#include "vmm/device/pc.h"
+#include "vmm/device/pm.h"
+#include "vmm/device/rtc.h"
 
 #include "vmm/acpi/cpus.h"
 #include "vmm/acpi/dsdt.h"

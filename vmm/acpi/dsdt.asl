@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The DSDT of the virtual PC: what is the same in every VM. Processors are in cpus.asl, and
-// everything that depends on the VM is built by acpi.c. Numbers are those of vmm/pc.h and vmm/pm.h.
+// everything that depends on the VM is built by acpi.c. Numbers are those of vmm/device/pc.h and
+// vmm/device/pm.h.
 DefinitionBlock ("", "DSDT", 2, "BULKHD", "BULKHEAD", 0x00000001)
 {
     // S5 is the only sleep state: SLP_TYP 5 (PM_SLP_TYP_S5).

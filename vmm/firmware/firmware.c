@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is left of a firmware: the interface is told in firmware.h.
-#include "firmware.h"
+#include "vmm/firmware/firmware.h"
 
 #include "lib/string.h"
-#include "vmm/pc.h"
+#include "vmm/device/pc.h"
 
 // ---- ROM ----------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@
 #include <stdbool.h>
 
 #include "include/abi.h"
-#include "vmm/board.h"
+#include "vmm/device/board.h"
 #include "vmm/memory.h"
 
 #define FIRMWARE_SMBIOS_OFFSET 0x0000u // in the ROM, as the others

@@ -6,9 +6,9 @@
 // Says the same as the MADT and the _PRT (vmm/acpi/); a unit test compares them.
 #include <assert.h>
 
-#include "firmware.h"
 #include "lib/string.h"
-#include "vmm/pc.h"
+#include "vmm/device/pc.h"
+#include "vmm/firmware/firmware.h"
 
 struct mp_floating {
     char signature[4]; // "_MP_"

@@ -5,9 +5,9 @@
 // names as there. What is unknown is 0 or what the specification has for "unknown".
 #include <assert.h>
 
-#include "firmware.h"
 #include "lib/string.h"
-#include "vmm/pc.h"
+#include "vmm/device/pc.h"
+#include "vmm/firmware/firmware.h"
 
 struct smbios_entry {
     char anchor[4]; // "_SM_"

@@ -2,8 +2,8 @@
 // ELF64 executables that name no other protocol, started like a Linux kernel: each PT_LOAD at its
 // p_paddr, RSI = a zero page with as much of the setup header as a kernel reads that was not packed
 // as a bzImage.
-#include "exec.h"
 #include "include/vmm.h"
+#include "vmm/load/exec.h"
 
 // The protocol whose fields are filled.
 #define PROTOCOL_2_12 0x20cu

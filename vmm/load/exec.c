@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Executables as rows of segments; the interface is told in exec.h. ELF64 is lib/elf.c's.
-#include "exec.h"
+#include "vmm/load/exec.h"
 
 #include "lib/string.h"
 #include "lib/types.h"

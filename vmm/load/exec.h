@@ -11,7 +11,7 @@
 #pragma once
 
 #include "lib/elf.h"
-#include "load.h"
+#include "vmm/load/load.h"
 
 enum exec_format { EXEC_ELF64 = 0, EXEC_ELF32, EXEC_FLAT };
 

@@ -3,7 +3,7 @@
 // "64-bit Boot Protocol"; offsets are those of the file, and of the zero page as well.
 #include "lib/string.h"
 #include "lib/types.h"
-#include "load.h"
+#include "vmm/load/load.h"
 
 enum setup_header {
     SETUP_SECTS = 0x1f1,

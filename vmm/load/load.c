@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The common part of the loader: which protocol, initrd and command line. The interface is told in
 // load.h.
-#include "load.h"
+#include "vmm/load/load.h"
 
 #include "lib/fmt.h"
 #include "lib/string.h"

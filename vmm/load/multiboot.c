@@ -2,10 +2,10 @@
 // Multiboot 1. Source: "Multiboot Specification version 0.6.96" (Free Software Foundation, 2009),
 // chapter 3; names as there. A kernel that asks for a video mode starts without one, as with other
 // loaders: there is no screen.
-#include "exec.h"
 #include "include/vmm.h"
 #include "lib/string.h"
 #include "lib/types.h"
+#include "vmm/load/exec.h"
 
 #define HEADER_MAGIC   0x1badb002u
 #define HEADER_SEARCH  8192u // "completely within the first 8192 bytes"

@@ -2,10 +2,10 @@
 // Multiboot 2. Source: "Multiboot2 Specification version 2.0" (Free Software Foundation, 2016),
 // chapter 3; names as there. Its header is a row of tags; one that is not known and not optional is
 // refused. Wishes for a screen stay unfulfilled, but who cannot go without one is refused.
-#include "exec.h"
 #include "include/vmm.h"
 #include "lib/string.h"
 #include "lib/types.h"
+#include "vmm/load/exec.h"
 
 #define HEADER_MAGIC  0xe85250d6u
 #define HEADER_SEARCH 32768u // "contained completely within the first 32768 bytes"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The PVH entry of ELF kernels. Source: Xen, docs/misc/pvh.pandoc "PVH Specification", "x86/HVM
 // direct boot ABI" and xen/include/public/arch-x86/hvm/start_info.h; xen/include/public/elfnote.h.
-#include "exec.h"
 #include "include/vmm.h"
+#include "vmm/load/exec.h"
 
 #define NOTE_OWNER        "Xen"
 #define NOTE_PHYS32_ENTRY 18u

@@ -4,7 +4,7 @@
 // "I386 machine state"; Xen, "x86/HVM direct boot ABI".
 #include "lib/string.h"
 #include "lib/types.h"
-#include "load.h"
+#include "vmm/load/load.h"
 
 // SDM 3A 3.4.5 "Segment Descriptors". Selectors as the Linux protocol names them; the task state
 // segment is there because VM entry wants one.

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+// The I/O thread: everything in a VMM that no vCPU asked for just now.
+#pragma once
+
+#include "vmm/process.h"
+
+// Serves device deadlines, console input and the supervisor's messages until the process ends.
+_Noreturn void timer_loop(struct vmm *vmm);
