@@ -83,6 +83,7 @@ struct cpu {
     uint32_t cache_generation;
     struct thread *current;
     struct vcpu *loaded_vcpu; // whose FPU, debug registers, MSRs and VMCS are in this processor
+    bool has_forgotten;       // no vCPU was loaded since its registers were last emptied
     struct tss *tss;          // of the tables
     uint64_t *stack;          // where entries from ring 3 find the top of the running thread's
     uint64_t root;            // CR3's table, for who wants it flushed (atomic)

@@ -28,7 +28,7 @@ struct mitigation {
     bool fills_returns;  // the return stack is filled before a return that others may have trained
     uint64_t spec_ctrl;  // IA32_SPEC_CTRL, while the kernel runs
     bool clears_history; // the history of branches can steer ours, and no bit says stop
-    bool empties_for_users; // VERW before ring 3, which splits_tables has in its own way out
+    bool empties_for_users; // VERW before ring 3 in arch/traps.S; arch/split.S has it always
     uint64_t capabilities;  // IA32_ARCH_CAPABILITIES; 0: there is none
     bool is_off;            // all of this, by the command line
 };

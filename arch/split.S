@@ -20,6 +20,7 @@ trap_entries_split:
     trap_table trap_split, trap_split_ist
 
 // VERW's operand: a selector that may be written (SELECTOR_KERNEL_DATA).
+.globl entry_selector
 .balign 8
 entry_selector:
     .quad   0x10
@@ -118,6 +119,7 @@ iret_split_ist:
     movq    $0, -8(%rsp)
     movq    $0, -16(%rsp)
     add     $16, %rsp
+    verw    entry_selector(%rip)
     iretq
 
 // void split_flush_user(uint64_t user_cr3, uint64_t kernel_cr3)

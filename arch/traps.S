@@ -8,6 +8,14 @@
 .code64
 .section .text
 
+// The last thing before ring 3 that loads or stores anything of the kernel's.
+.macro empty_buffers
+    cmpb    $0, traps_empty_buffers(%rip)
+    je      1f
+    verw    entry_selector(%rip)
+1:
+.endm
+
 // SYSENTER: SYSENTER_ESP is the address of this CPU's tss.rsp[0], which holds the top of the
 // current thread's stack. The stub passed its RSP in RCX; the return address is the stub's and
 // constant. What ring 3 may have put into RCX only harms itself: bits 47 to 63 are cleared, since
@@ -46,6 +54,7 @@ entry_sysenter:
     mov     (%rsp), %rsp
     system_call
     xor     %r11d, %r11d
+    empty_buffers
     sti                         // takes effect after SYSEXIT
 .globl sysexit_whole
 sysexit_whole:
@@ -103,6 +112,7 @@ trap_return:
 .globl trap_return_whole
 trap_return_whole:
     add     $16, %rsp
+    empty_buffers               // into ring 0, too: an NMI comes behind the VERW of others
     iretq
 
 // Where a new thread's first switch_stack returns to: RSP is its struct trap_frame.
@@ -152,3 +162,5 @@ usercopy_move:
 usercopy_fault:
     mov     %rcx, %rax
     ret
+
+.section .note.GNU-stack, "", @progbits

@@ -51,7 +51,7 @@ void trap_dispatch(struct trap_frame *frame);
 static struct idt_gate idt[PAGE_SIZE / sizeof(struct idt_gate)] __attribute__((aligned(PAGE_SIZE)));
 _Static_assert(ARRAY_COUNT(idt) == 256, "each vector");
 
-uint8_t traps_are_split; // for arch/traps.S
+uint8_t traps_are_split, traps_empty_buffers; // for arch/traps.S
 
 const void *traps_idt(void) {
     return idt;
@@ -59,6 +59,7 @@ const void *traps_idt(void) {
 
 void traps_init(void) {
     traps_are_split = mitigation.splits_tables;
+    traps_empty_buffers = mitigation.empties_for_users;
     const uint8_t *entries = traps_are_split ? trap_entries_split : trap_entries;
     for (unsigned i = 0; i < ARRAY_COUNT(idt); i++) {
         uint64_t entry = (uint64_t)entries + (uint64_t)i * GATE_BYTES;

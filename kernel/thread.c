@@ -3,7 +3,6 @@
 #include "kernel/thread.h"
 
 #include "arch/lapic.h"
-#include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "include/abi.h"
 #include "kernel/group.h"
@@ -154,8 +153,6 @@ void trap_after_call(void) {
         scheduler_check();
     if (thread_is_doomed(self))
         thread_exit();
-    if (__builtin_expect(mitigation.empties_for_users, 0))
-        mitigation_empty_buffers();
 }
 
 void trap_before_user(void) {

@@ -62,12 +62,11 @@ static enum exit_action write_cr4(struct vcpu *vcpu, uint64_t value) {
 }
 
 // Not done, be it that it faulted or that an event came first: then it exits again.
-bool vmx_end_cr4_trial(struct vmx_vcpu *x) {
+void vmx_end_cr4_trial(struct vmx_vcpu *x) {
     bool is_trial = x->cr4_before != x->cr4_shadow;
     if (is_trial && ((vmcs_read(VMCS_GUEST_CR4) ^ x->cr4_shadow) & ~x->cr4_mask))
         set_cr4_shadow(x, x->cr4_before);
     x->cr4_before = x->cr4_shadow;
-    return is_trial;
 }
 
 static enum exit_action write_cr8(struct vcpu *vcpu, uint64_t value) {

@@ -109,7 +109,8 @@ bool vmx_step(struct vcpu *vcpu) {
 enum exit_action exit_monitor_trap(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     set_primary(x, x->primary & ~(uint32_t)PRIMARY_MONITOR_TRAP_FLAG);
-    if (vmx_end_cr4_trial(x) && !vcpu->is_stepping)
+    vmx_end_cr4_trial(x);
+    if (!vcpu->is_stepping) // the VMM asked for none, or has been told of it where the vCPU halted
         return EXIT_RETRY;
     vcpu->is_stepping = false;
     vcpu->page->exit = VCPU_EXIT_STEPPED;
@@ -214,14 +215,17 @@ bool inject_is_valid(const struct vcpu_inject *event, bool is_protected) {
     return type == EVENT_EXTERNAL_INTERRUPT;
 }
 
-void inject_reset(struct vmx_vcpu *x) {
+void inject_reset(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
+    uint64_t none = PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING;
+    if (!vcpu->is_stepping)
+        none |= PRIMARY_MONITOR_TRAP_FLAG;
     vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, 0);
-    set_primary(x, x->primary &
-                       ~(uint32_t)(PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING));
+    set_primary(x, x->primary & ~(uint32_t)none);
 }
 
-void inject_restore(struct vmx_vcpu *x, const struct vcpu_inject *event, bool has_event) {
-    inject_reset(x);
+void inject_restore(struct vcpu *vcpu, const struct vcpu_inject *event, bool has_event) {
+    inject_reset(vcpu);
     if (!has_event)
         return;
     uint32_t info = EVENT_VALID | (uint32_t)event->type << EVENT_TYPE_SHIFT | event->vector;

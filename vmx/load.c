@@ -94,7 +94,7 @@ void load_reload_registers(const struct vcpu *vcpu) {
     load_msrs(vcpu);
 }
 
-void vmx_forget(void) {
+static void forget_last_guest(void) {
     static const uint8_t initial[PAGE_SIZE] __attribute__((aligned(64))) = {
         [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; // FCW, MXCSR; no feature in use
     bool was_closed = open_fpu();
@@ -103,15 +103,22 @@ void vmx_forget(void) {
     else
         x86_fxrstor(initial);
     close_fpu(was_closed);
-    if (vmx_caps.has_rdtscp)
-        x86_wrmsr(MSR_TSC_AUX, 0);
-    // No instruction of ring 3 reads these, but its speculation may (rogue system register read,
-    // CVE-2018-3640), and no bit says which processors are free of that.
-    if (!mitigation.is_off) {
-        static const struct vcpu nobody;
+    // No instruction of ring 3 reads these but TSC_AUX, but its speculation may (rogue system
+    // register read, CVE-2018-3640), and no bit says which processors are free of that.
+    static const struct vcpu nobody;
+    if (!mitigation.is_off)
         load_reload_registers(&nobody);
-        x86_write_cr2(0);
-    }
+    else if (vmx_caps.has_rdtscp)
+        x86_wrmsr(MSR_TSC_AUX, 0);
+}
+
+void vmx_forget(void) {
+    struct cpu *cpu = cpu_current();
+    if (!cpu->has_forgotten)
+        forget_last_guest();
+    cpu->has_forgotten = true;
+    if (!mitigation.is_off)
+        x86_write_cr2(0); // of page faults of ring 3, too
 }
 
 struct __attribute__((packed)) table_register {
@@ -139,6 +146,7 @@ static void write_cpu_host_state(const struct cpu *cpu) {
 void vmx_load(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     struct cpu *cpu = cpu_current();
+    cpu->has_forgotten = false;
     vmcs_make_current(x->vmcs);
     if (x->last_cpu != cpu) {
         write_cpu_host_state(cpu);

@@ -197,7 +197,7 @@ int vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *register
     vmx_flush_vpid(x->vpid); // of what the registers before led to
     vmcs_write(VMCS_GUEST_PENDING_DEBUG, registers->pending_debug);
     vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, registers->interruptibility);
-    inject_restore(x, &registers->pending, registers->has_pending != 0);
+    inject_restore(vcpu, &registers->pending, registers->has_pending != 0);
     x->entry_work |= WORK_CR2 | WORK_IS_LEFT;
     return ABI_OK;
 }

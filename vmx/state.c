@@ -212,7 +212,7 @@ static void reset_common(struct vcpu *vcpu, uint64_t cr0) {
     vmcs_write(VMCS_GUEST_PENDING_DEBUG, 0);
     vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, 0);
     vmcs_write32(VMCS_GUEST_ACTIVITY, 0);
-    inject_reset(x);
+    inject_reset(vcpu);
     vcpu->cr2 = 0;
     vcpu->dr6 = RESET_DR6;
     for (unsigned i = 0; i < ARRAY_COUNT(vcpu->dr); i++)

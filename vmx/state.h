@@ -33,6 +33,6 @@ void load_reload_registers(const struct vcpu *vcpu);
 // The event queued for the next entry, as in vcpu_registers. save: false when there is none.
 bool inject_save(struct vcpu_inject *event);
 bool inject_is_valid(const struct vcpu_inject *event, bool is_protected);
-// No event, no window; restore: and then the one given.
-void inject_reset(struct vmx_vcpu *x);
-void inject_restore(struct vmx_vcpu *x, const struct vcpu_inject *event, bool has_event);
+// No event, no window, no step but one that was asked for; restore: and then the event given.
+void inject_reset(struct vcpu *vcpu);
+void inject_restore(struct vcpu *vcpu, const struct vcpu_inject *event, bool has_event);

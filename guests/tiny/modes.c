@@ -2,7 +2,7 @@
 // All modes of a processor, in one trip from long mode and back: compatibility mode, protected mode
 // without paging, PAE paging, 32-bit paging with 4 MiB pages, real mode with its interrupts. In
 // each, exits of several kinds (CPUID, a port, a device's register), and that memory is what the
-// mode's page tables say.
+// mode's page tables say. With PAE paging, also a MOV to CR4 that has bad tables loaded.
 #include "lib/string.h"
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
@@ -18,7 +18,7 @@
 // What the trip wrote on its way, one word a step: MARKER when all was right, else what was seen.
 struct steps {
     uint32_t compatibility, protected, pae, pae_after_exit, pae_device, pse, pse_device, real,
-        real_interrupt, back;
+        real_interrupt, back, cr4_fault, cr4_kept, cr4_no_fault, cr4_taken, cr4_memory;
 };
 
 static volatile struct steps *const steps = (struct steps *)0x1f000;
@@ -27,7 +27,7 @@ static volatile uint64_t directory_low[512] __attribute__((aligned(4096)));
 static volatile uint64_t directory_window[512] __attribute__((aligned(4096)));
 static volatile uint32_t directory_32[1024] __attribute__((aligned(4096)));
 
-extern const uint8_t trip_begin[], trip_end[];
+extern const uint8_t trip_begin[], trip_end[], trip_fault[];
 
 // Parameters of the trip, for its 32-bit code. In low memory.
 struct trip {
@@ -37,8 +37,12 @@ struct trip {
     uint16_t ivt_limit;
     uint32_t ivt_base;
     uint64_t gdt[8];
+    uint16_t idt_limit;
+    uint32_t idt_base;
+    uint64_t idt[14]; // up to #GP
 } __attribute__((packed));
 _Static_assert(offsetof(struct trip, ivt_limit) == 26, "the trip's code knows it");
+_Static_assert(offsetof(struct trip, idt_limit) == 96, "and this");
 static volatile struct trip *const trip = (struct trip *)0x1e000;
 
 __asm__(".set LOW, 0x20000\n"
@@ -83,6 +87,26 @@ __asm__(".set LOW, 0x20000\n"
         "    xor %eax, %eax; out %al, $0x80\n"
         "    mov 0xc0000000 + STEPS, %eax; mov %eax, STEPS + 12\n"
         "    movl $1, 0xfec00000; mov 0xfec00010, %eax; mov %eax, STEPS + 16\n"
+        // MCE and PGE change at once, with a reserved bit in an entry: #GP, and nothing changed.
+        // Then without it.
+        "    lidt TRIP + 96\n"
+        "    mov TRIP + 4, %ebx\n"
+        "    mov %cr4, %edi\n"
+        "    mov %edi, %eax; xor $0xc0, %eax\n"
+        "    movl $3, 8(%ebx)\n"
+        "    xor %edx, %edx; mov $(LOW + cr4_refused - trip_begin), %esi\n"
+        "    mov %eax, %cr4\n"
+        "cr4_refused:\n"
+        "    mov %edx, STEPS + 40\n"
+        "    mov %cr4, %ecx; xor %edi, %ecx; add $MARKER, %ecx; mov %ecx, STEPS + 44\n"
+        "    movl $0, 8(%ebx)\n"
+        "    mov $MARKER, %edx; mov $(LOW + cr4_taken - trip_begin), %esi\n"
+        "    mov %eax, %cr4\n"
+        "    mov %edx, STEPS + 48\n"
+        "cr4_taken:\n"
+        "    mov %cr4, %ecx; xor %eax, %ecx; add $MARKER, %ecx; mov %ecx, STEPS + 52\n"
+        "    mov 0xc0000000 + STEPS, %ecx; mov %ecx, STEPS + 56\n"
+        "    mov %edi, %cr4\n"
         "    mov %cr0, %eax; and $0x7fffffff, %eax; mov %eax, %cr0\n"
         // 32-bit paging with large pages.
         "    mov %cr4, %eax; and $~0x20, %eax; or $0x10, %eax; mov %eax, %cr4\n"
@@ -115,6 +139,8 @@ __asm__(".set LOW, 0x20000\n"
         "    movl $MARKER, 32\n"
         "    iret\n"
         ".code32\n"
+        "trip_fault:\n" // goes on at ESI
+        "    pop %edx; add $MARKER, %edx; mov %esi, (%esp); iret\n"
         "in_protected:\n"
         "    mov $0x10, %eax; mov %eax, %ds; mov %eax, %es; mov %eax, %ss\n"
         "    mov %cr4, %eax; and $~0x10, %eax; or $0x20, %eax; mov %eax, %cr4\n"
@@ -162,6 +188,10 @@ static void prepare(void) {
     trip->gdt[5] = 0x000093000000ffffULL; // 0x28: 16-bit data
     trip->gdt_limit = sizeof(trip->gdt) - 1;
     trip->gdt_base = (uintptr_t)trip + offsetof(struct trip, gdt);
+    uint32_t fault = LOW + (uint32_t)(trip_fault - trip_begin);
+    trip->idt[13] = (fault & 0xffff) | 0x18u << 16 | (fault & 0xffff0000ULL) << 32 | 0x8eULL << 40;
+    trip->idt_limit = sizeof(trip->idt) - 1;
+    trip->idt_base = (uint32_t)(uintptr_t)trip + offsetof(struct trip, idt);
     trip->ivt_limit = 0x3ff;
     trip->ivt_base = 0;
     trip->cr3_long = (uint32_t)read_cr3();
@@ -181,6 +211,11 @@ void test(void) {
     CHECK_EQ(steps->pae, MARKER);
     CHECK_EQ(steps->pae_after_exit, MARKER);
     CHECK_EQ(version & 0xff, 0x11);
+    CHECK_EQ(steps->cr4_fault, MARKER); // the error code is 0
+    CHECK_EQ(steps->cr4_kept, MARKER);
+    CHECK_EQ(steps->cr4_no_fault, MARKER);
+    CHECK_EQ(steps->cr4_taken, MARKER);
+    CHECK_EQ(steps->cr4_memory, MARKER);
     CHECK_EQ(steps->pse, MARKER);
     CHECK_EQ(steps->pse_device, version);
     CHECK_EQ(steps->real, MARKER);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/split.S, instruction by instruction: the entries' own code runs here, one step at a time,
+// arch/split.S and arch/traps.S, instruction by instruction: the entries' own code runs here, one step at a time,
 // and what ring 3 must not do (CR3, IRETQ, interrupts) is done for it. At each boundary between two
 // instructions an NMI, a machine check and a #DB come, at each boundary of theirs another one, and
 // everything must go on as if nothing had been.
@@ -22,14 +22,10 @@ extern const uint8_t trap_return_split[];
 void trap_dispatch(struct trap_frame *frame); // the real one, which is not run
 void split_flush_user(uint64_t user_cr3, uint64_t kernel_cr3);
 
-// Where the rest of the kernel begins; never run.
-__asm__(".section .text\n"
-        ".globl trap_common, trap_common_pushed, sysenter_split, trap_return_whole\n"
-        "trap_common: ud2\n"
-        "trap_common_pushed: ud2\n"
-        "sysenter_split: ud2\n"
-        "trap_return_whole: ud2\n"
-        ".previous");
+// Of arch/traps.S, which runs where a scene below says so.
+extern const uint8_t trap_entries[], entry_sysenter[], sysexit_whole[];
+extern uint8_t traps_empty_buffers;
+void thread_first_run(void) {}
 extern const uint8_t trap_common[], trap_common_pushed[], sysenter_split[], trap_return_whole[];
 
 #define STACKS       5u // the thread's, and one for each of NMI, #DF, #MC, #DB
@@ -46,6 +42,7 @@ struct kernel_memory {
 };
 static struct kernel_memory *kernel;
 static struct cpu_tables *tables;
+static const uint8_t *entries; // where events come in
 static uint64_t cr3, flushes;
 static bool has_pcid;
 
@@ -108,6 +105,9 @@ static bool is_iretq(void) {
 static bool is_sysexit(void) {
     return code()[0] == 0x48 && code()[1] == 0x0f && code()[2] == 0x35;
 }
+static bool is_verw(void) { // of memory: the other form empties nothing
+    return code()[0] == 0x0f && code()[1] == 0x00 && (code()[2] & 0x38) == 0x28 && code()[2] < 0xc0;
+}
 
 // What ring 3 cannot run, or must not see. False: it is none of that.
 static bool emulate(void) {
@@ -132,6 +132,9 @@ static bool emulate(void) {
     return true;
 }
 
+// The last instruction, but for STI, was VERW: nothing of the kernel's came into a buffer behind it.
+static bool is_emptied, wants_emptied;
+
 static void step(void) {
     bool is_entry = code() >= entry_begin && code() < entry_end;
     cr_assert(is_entry || !is_user_root(), "code of the kernel runs on the user's root: %p",
@@ -139,6 +142,7 @@ static void step(void) {
     if (emulate())
         return;
     const void *at = code();
+    is_emptied = is_verw();
     raise(SIGUSR1);
     cr_assert_not(has_faulted, "fault at %p: user's root %d", at, is_user_root());
 }
@@ -164,6 +168,11 @@ static void check_clean(unsigned stack) {
         cr_expect_neq(words[i], 0x2222222222222222, "RCX is left on entry stack %u", stack);
 }
 
+static void return_from_c(void) {
+    machine.r[REG_RIP] = *(const greg_t *)machine.r[REG_RSP];
+    machine.r[REG_RSP] += 8;
+}
+
 // A handler of C: it sees the frame, loses what the ABI lets it lose, and returns.
 static void handle(unsigned vector, const struct machine *before) {
     struct trap_frame *frame = (struct trap_frame *)machine.r[REG_RDI];
@@ -181,8 +190,7 @@ static void handle(unsigned vector, const struct machine *before) {
     cr_assert_eq(frame->r15, (uint64_t)before->r[REG_R15]);
     machine.r[REG_RAX] = machine.r[REG_RCX] = machine.r[REG_RDX] = machine.r[REG_R11] = 0x5a5a;
     machine.r[REG_RDI] = machine.r[REG_RSI] = machine.r[REG_R8] = machine.r[REG_R9] = 0x5a5a;
-    machine.r[REG_RIP] = *(const greg_t *)machine.r[REG_RSP];
-    machine.r[REG_RSP] += 8;
+    return_from_c();
 }
 
 static const struct {
@@ -204,6 +212,7 @@ static void interrupt_all(unsigned mask) {
 static void interrupt(unsigned event, unsigned mask) {
     struct machine before = machine;
     uint64_t cr3_before = cr3;
+    bool was_emptied = is_emptied;
     unsigned vector = events[event].vector;
     machine.r[REG_RSP] = (greg_t)tables->tss.ist[events[event].stack - ENTRY_NMI];
     push(0x33);
@@ -211,7 +220,7 @@ static void interrupt(unsigned event, unsigned mask) {
     push((uint64_t)before.r[REG_EFL]);
     push(frame_cs((const uint8_t *)before.r[REG_RIP]));
     push((uint64_t)before.r[REG_RIP]);
-    machine.r[REG_RIP] = (greg_t)(trap_entries_split + 16 * vector);
+    machine.r[REG_RIP] = (greg_t)(entries + 16 * vector);
     mask |= 1u << event;
     bool is_nested = __builtin_popcount(mask) <= (int)nested_limit;
     while (!is_iretq()) {
@@ -222,6 +231,9 @@ static void interrupt(unsigned event, unsigned mask) {
         else
             step();
     }
+    // In the kernel, too: it may be between its own VERW and SYSEXIT.
+    cr_assert_eq(is_emptied, wants_emptied, "VERW before the IRETQ of vector %u", vector);
+    is_emptied = was_emptied; // no thanks to the event
     const greg_t *frame = (const greg_t *)machine.r[REG_RSP];
     machine.r[REG_RIP] = frame[0];
     machine.r[REG_EFL] = frame[2];
@@ -284,6 +296,8 @@ static void set_up(bool is_pcid) {
     machine.r[REG_EFL] = 0x246;
     boundaries = 0;
     nested_limit = 0;
+    entries = trap_entries_split;
+    wants_emptied = true;
 }
 
 static void check_kept(const struct machine *before, unsigned but, unsigned or_but) {
@@ -316,6 +330,7 @@ static void system_call(bool is_pcid) {
     }
     interrupt_all(0);
     cr_expect(is_user_root() && machine.r[REG_R11] == 0);
+    cr_expect(is_emptied, "VERW before SYSEXIT");
     check_kept(&before, REG_R11, REG_R11);
     cr_expect_gt(boundaries, 5);
 }
@@ -366,6 +381,7 @@ static void trap(unsigned vector, bool is_pcid) {
     }
     interrupt_all(0);
     cr_expect(is_user_root());
+    cr_expect(is_emptied, "VERW before IRETQ");
     check_kept(&before, REG_RIP, REG_RIP);
     check_clean(ENTRY_NORMAL);
     cr_expect_arr_eq((const void *)machine.r[REG_RSP], &expected[3], 5 * sizeof(expected[0]));
@@ -466,4 +482,63 @@ Test(split, flushes_are_where_the_space_changes) {
         cr_expect_geq(flushes, 2);
         cr_expect_eq(cr3, KERNEL_ROOT_);
     }
+}
+
+// ---- arch/traps.S, where tables are not split ---------------------------------------------------
+
+static void set_up_whole(bool leaks) {
+    set_up(false);
+    entries = trap_entries;
+    wants_emptied = leaks;
+    traps_empty_buffers = leaks;
+    for (unsigned i = 0; i < 4; i++)
+        tables->tss.ist[i] = tables->stacks[ENTRY_NMI + i].kernel_stack;
+}
+
+// C that returns at once, and events at each boundary, up to the last instruction in ring 0.
+static void run_whole(bool (*is_end)(void)) {
+    while (!is_end()) {
+        interrupt_all(0);
+        if (is_at((const uint8_t *)syscall_dispatch) || is_at((const uint8_t *)trap_dispatch) ||
+            is_at((const uint8_t *)thread_first_run)) {
+            return_from_c();
+            is_emptied = false;
+        } else {
+            step();
+        }
+    }
+    interrupt_all(0);
+}
+
+// VERW is behind all that the way out loads, and only where buffers leak.
+Test(split, whole_ways_to_ring_3_end_with_verw_where_buffers_leak) {
+    for (unsigned leaks = 0; leaks < 2; leaks++) {
+        set_up_whole(leaks != 0);
+        machine.r[REG_RSP] = (greg_t)&tables->stack;
+        machine.r[REG_RIP] = (greg_t)entry_sysenter;
+        run_whole(is_sysexit);
+        cr_expect(is_at(sysexit_whole) && sysexit_whole[-1] == 0xfb && machine.r[REG_R11] == 0);
+        cr_expect_eq(is_emptied, leaks, "SYSEXIT");
+
+        for (unsigned is_kernel = 0; is_kernel < 2; is_kernel++) {
+            set_up_whole(leaks != 0);
+            struct machine before = machine;
+            machine.r[REG_RSP] = (greg_t)thread_stack();
+            push_user_frame(true);
+            uint64_t *frame = (uint64_t *)machine.r[REG_RSP];
+            frame[2] = is_kernel ? KERNEL_CS : USER_CS;
+            machine.r[REG_RIP] = (greg_t)(trap_entries + 16 * EXC_PF);
+            run_whole(is_iretq);
+            cr_expect_eq((uint64_t)machine.r[REG_RSP], (uint64_t)&frame[1]);
+            check_kept(&before, REG_RIP, REG_RIP);
+            cr_expect_eq(is_emptied, leaks, "IRETQ");
+        }
+
+        set_up_whole(leaks != 0);
+        machine.r[REG_RSP] = (greg_t)(thread_stack() - sizeof(struct trap_frame));
+        machine.r[REG_RIP] = (greg_t)thread_first_return;
+        run_whole(is_iretq);
+        cr_expect_eq(is_emptied, leaks, "a new thread");
+    }
+    traps_empty_buffers = false;
 }

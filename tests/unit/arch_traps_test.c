@@ -306,6 +306,16 @@ Test(traps_origin, history_of_ring_3_is_cleared_before_a_handler_is_called) {
     mitigation.clears_history = false;
 }
 
+Test(traps, ways_out_empty_buffers_where_they_leak) {
+    for (unsigned leaks = 0; leaks < 2; leaks++) {
+        mitigation = (struct mitigation){.empties_for_users = leaks != 0};
+        traps_init();
+        cr_expect_eq(traps_empty_buffers, leaks);
+    }
+    mitigation = (struct mitigation){0};
+    traps_init();
+}
+
 // The first page is nobody's, so that a NULL with an offset is no address, and behind the last one
 // is the kernel's.
 Test(traps_origin, user_memory_has_two_ends) {

@@ -624,29 +624,6 @@ static uint64_t manager(struct job *job) {
     return machine_random(1000);
 }
 
-// On processors whose buffers ring 3 could sample, where tables are not split.
-static uint32_t empties[2];
-static uint64_t leave_the_kernel(struct job *job) {
-    (void)job;
-    for (unsigned i = 0; i < 2; i++) {
-        mitigation.empties_for_users = i != 0;
-        uint32_t before = machine_empties;
-        trap_after_call();
-        empties[i] = machine_empties - before;
-    }
-    mitigation.empties_for_users = false;
-    return 1000 * MACHINE_MS;
-}
-
-Test(kernel_scheduler, buffers_are_emptied_on_the_way_to_ring_3_where_they_leak) {
-    machine_start(1, false, 1);
-    struct abi_group values = plain(100);
-    (void)machine_add_job(add_vm(&values), leave_the_kernel, ABI_CPU_ANY);
-    machine_run(10 * MACHINE_MS);
-    machine_end();
-    cr_expect(empties[0] == 0 && empties[1] == 1, "%u, %u", empties[0], empties[1]);
-}
-
 static void run_any(uint32_t cpus, bool has_siblings, uint64_t seed) {
     machine_start(cpus, has_siblings, seed);
     machine.stalls = seed % 2 * 500;

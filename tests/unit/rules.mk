@@ -6,7 +6,7 @@ UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c bitmap.c channel.
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
 
 # arch_split_test.c steps through the entries, as they are.
-$(UNIT)/unit-kernel: $(BUILD)/host/arch/split.S.o
+$(UNIT)/unit-kernel: $(BUILD)/host/arch/split.S.o $(BUILD)/host/arch/traps.S.o
 $(BUILD)/host/%.S.o: %.S
 	$(call say,HOSTAS,$<)mkdir -p $(@D) && $(CC) -I. -MMD -MP -D__ASSEMBLY__ -c $< -o $@
 # The kernel's image has addresses of its own there.

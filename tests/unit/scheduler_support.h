@@ -123,4 +123,3 @@ uint64_t job_ran(const struct job *job);
 void machine_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void machine_check(void);
 void machine_reset_scheduler(void);
-extern uint32_t machine_empties; // calls of mitigation_empty_buffers

@@ -66,9 +66,7 @@ void vcpu_evict(void) {
     self->loaded_domain = 0;
 }
 struct mitigation mitigation;
-uint32_t machine_empties;
 void mitigation_empty_buffers(void) {
-    machine_empties++;
     struct processor *self = CONTAINER_OF(host_cpu_current(), struct processor, cpu);
     if (self->loaded_domain != 0)
         machine_complain("CPU %u forgets, and evicts its vCPU later", self->cpu.index);

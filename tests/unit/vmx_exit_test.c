@@ -221,6 +221,18 @@ Test(vmx_exit_cr, cr4_write_in_a_step_of_the_vmms_is_looked_at_too) {
     cr_expect_eq(vmx_get_cr4(&exit_x), CR4_PAE);
 }
 
+// Else a step ends for a VMM that asked for none.
+Test(vmx_exit_cr, cr4_write_that_a_reset_overtakes_is_not_stepped_on) {
+    const uint32_t stepped = (uint32_t)PRIMARY_MONITOR_TRAP_FLAG;
+    try_pge_and_mce();
+    inject_reset(&exit_vcpu);
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS) & stepped, 0);
+    cr_expect(vmx_step(&exit_vcpu));
+    exit_vcpu.is_stepping = true;
+    inject_reset(&exit_vcpu);
+    cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS) & stepped, stepped, "the VMM's");
+}
+
 // Long mode, no paging, no PAE, or no bit that has them loaded.
 Test(vmx_exit_cr, cr4_write_that_cannot_fault_is_not_stepped) {
     const uint64_t loads = CR4_PAE | CR4_PGE, paging = CR0_PE | CR0_PG;
@@ -420,6 +432,14 @@ Test(vmx_step, ends_behind_one_instruction) {
     cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), before);
 }
 
+Test(vmx_step, that_was_told_of_is_not_told_of_again) {
+    vmx_caps.allowed[CONTROL_PRIMARY].may1 = (uint32_t)PRIMARY_MONITOR_TRAP_FLAG;
+    cr_expect(vmx_step(&exit_vcpu)); // and then the vCPU halts, and kernel/vcpu.c says so
+    exit_page.exit = VCPU_EXIT_NONE;
+    cr_expect_eq(exit_monitor_trap(&exit_vcpu), EXIT_RETRY);
+    cr_expect_eq(exit_page.exit, VCPU_EXIT_NONE);
+}
+
 Test(vmx_step, is_refused_where_the_processor_cannot) {
     uint32_t before = vmcs_read32(VMCS_PRIMARY_CONTROLS);
     vmx_caps.allowed[CONTROL_PRIMARY].may1 = 0;
@@ -567,14 +587,14 @@ Test(vmx_inject, restored_events_are_checked) {
     for (size_t i = 0; i < ARRAY_COUNT(good); i++) {
         cr_expect(inject_is_valid(&good[i], true), "good %zu", i);
         struct vcpu_inject event;
-        inject_restore(&exit_x, &good[i], true);
+        inject_restore(&exit_vcpu, &good[i], true);
         cr_expect(inject_save(&event));
         cr_expect_eq(memcmp(&event, &good[i], sizeof event), 0, "good %zu", i);
     }
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         cr_expect_not(inject_is_valid(&bad[i], true), "bad %zu", i);
     cr_expect(inject_is_valid(&(struct vcpu_inject){.vector = 14, .type = 3}, false));
-    inject_restore(&exit_x, &good[0], false);
+    inject_restore(&exit_vcpu, &good[0], false);
     struct vcpu_inject none;
     cr_expect_not(inject_save(&none));
 }
