@@ -342,7 +342,8 @@ void scheduler_init_cpu(struct cpu *cpu) {
     cpu->current = &s->idle;
 }
 
-// A thread that ended cannot free the stack it stood on; who comes after it does.
+// A thread that ended cannot free the stack it stood on; who comes after it does. The room for it
+// is made (kernel/thread.c).
 static void free_dead(struct scheduler *s) {
     struct thread *dead = s->dead;
     if (dead == NULL)
