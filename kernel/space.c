@@ -26,8 +26,8 @@ static struct spinlock lock = {.rank = LOCK_SPACE};
 static uint64_t device_next = KERNEL_DEVICES; // [lock]
 static uint64_t stack_next = KERNEL_STACKS;   // [lock]
 static uint64_t stack_free;                   // tops, linked through their first word [lock]
-static uint32_t stack_count;                  // of them, and of those on their way back [lock]
-static uint64_t slot_free;                    // tops without pages, linked by their entries [lock]
+static uint32_t stack_count; // of them, on their way back, and about to come [lock]
+static uint64_t slot_free;   // tops without pages, linked by their entries [lock]
 
 static bool table_alloc(void *opaque, hpa_t *frame) {
     (void)opaque;
@@ -184,14 +184,11 @@ uint64_t space_stack_alloc(struct quota *quota) {
     return top;
 }
 
-static bool stack_keep(uint64_t top) {
+// Whether one more may be kept: then its place is taken.
+static bool place_take(void) {
     lock_take(&lock);
     bool has_room = stack_count < SPACE_STACKS_KEPT;
-    if (has_room) {
-        *(uint64_t *)(top - 8) = stack_free;
-        stack_free = top;
-        stack_count++;
-    }
+    stack_count += has_room;
     lock_drop(&lock);
     return has_room;
 }
@@ -211,7 +208,7 @@ static void stacks_give_back(void) {
     }
     lock_drop(&lock);
     if (count == 0) {
-        smp_interrupt(); // who gives back waits for us
+        smp_interrupt(); // who gives back waits for us, or a CPU is yet to leave its stack
         return;
     }
     smp_flush_all();
@@ -227,9 +224,16 @@ static void stacks_give_back(void) {
     lock_drop(&lock);
 }
 
-void space_stack_free(struct quota *quota, uint64_t top) {
-    while (!stack_keep(top))
+void space_stack_make_room(void) {
+    while (!place_take())
         stacks_give_back();
+}
+
+void space_stack_free(struct quota *quota, uint64_t top) {
+    lock_take(&lock);
+    *(uint64_t *)(top - 8) = stack_free;
+    stack_free = top;
+    lock_drop(&lock);
     quota_release_kernel(quota, CPU_STACK_SIZE);
     quota_tell(quota);
 }

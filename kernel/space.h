@@ -25,9 +25,12 @@ void *space_map_device(hpa_t base, uint64_t size);
 
 // A kernel stack of CPU_STACK_SIZE with an unmapped guard below. Returns its top, or 0.
 uint64_t space_stack_alloc(struct quota *quota);
-// The caller holds no lock. So many in all are kept for who comes next; the root quota leaves their
-// memory aside. The others go back to the pool, once no CPU remembers their mapping.
+// So many in all are kept for who comes next; the root quota leaves their memory aside. The others
+// go back to the pool, once no CPU remembers their mapping: a flush of all TLBs, on the account of
+// who makes room for one more, which the same CPU frees before it does anything else. Who frees it
+// may be another thread, which pays for no flush. The caller holds no lock.
 #define SPACE_STACKS_KEPT ((uint32_t)(QUOTA_STACKS_ASIDE / CPU_STACK_SIZE))
+void space_stack_make_room(void);
 void space_stack_free(struct quota *quota, uint64_t top);
 
 // Maps the page of GDT and TSS and the window of a CPU. False: no memory.

@@ -110,6 +110,7 @@ int thread_create(struct process *process, uint64_t entry, uint64_t stack, uint6
         if (cpu != ABI_CPU_ANY)
             group_unpin(process->group, cpu);
     }
+    space_stack_make_room();
     space_stack_free(process->quota, top);
     return error;
 }
@@ -125,6 +126,7 @@ static _Noreturn void leave(void) {
     object_finish();
     scheduler_leave_space();
     process_leave(self->process, self);
+    space_stack_make_room(); // on our account; the next thread frees ours
     scheduler_exit();
 }
 

@@ -4,6 +4,7 @@
 //   signals   its bit of the supervisor's event, without a pause
 //   foreign   all bits of the event, of which the kernel lets no other pass: each call is refused
 //   reports   messages, as many as the channel holds
+//   threads   made in bursts, each of which ends at once: more stacks than the kernel keeps
 //   prints    a console ring that is always full of `text=`: 0 letters without a line's end, 1
 //             newlines, 2 escapes
 #include "lib/string.h"
@@ -22,6 +23,28 @@ static struct vmm_console *map_rings(void) {
     return (struct vmm_console *)RINGS;
 }
 
+#define BURST 32u
+static uint8_t thread_stack[4096] __attribute__((aligned(16))); // nobody comes back to it
+
+_Noreturn static void thread_end(uint64_t event) {
+    if (event != 0)
+        (void)sys_event_signal((uint32_t)event, 1);
+    sys_thread_end();
+}
+
+// Waits for the last of them only, so that it is not sleep that costs.
+static uint64_t make_threads(void) {
+    static uint32_t event;
+    if (event == 0)
+        event = must(sys_event_create(wall_start->quota), "an event");
+    uint64_t top = (uintptr_t)thread_stack + sizeof(thread_stack) - 8, count = 0, bits;
+    while (count < BURST && sys_thread_create(0, (uintptr_t)thread_end, top,
+                                              count == BURST - 1 ? event : 0, ABI_CPU_ANY) >= 0)
+        count++;
+    (void)sys_event_wait(event, UINT64_MAX, wall_tsc() + wall_ticks(1000), &bits);
+    return count;
+}
+
 static void signal_foreign(void) {
     uint64_t own = wall_start->supervisor_mask;
     int64_t result = sys_event_signal(wall_start->supervisor_event, UINT64_MAX);
@@ -35,6 +58,8 @@ void wall_main(void) {
     uint64_t end = wall_tsc() + wall_ticks(wall_number("seconds", 1) * 1000000);
     bool has_signals = wall_has("signals"), has_foreign = wall_has("foreign");
     bool has_reports = wall_has("reports"), has_prints = wall_has("prints");
+    bool has_threads = wall_has("threads");
+    uint64_t threads = 0;
     struct vmm_console *console = map_rings();
     uint32_t begin = console->out_head;
     message.type = VMM_MESSAGE_DUMP;
@@ -51,7 +76,10 @@ void wall_main(void) {
             (void)sys_event_signal(wall_start->supervisor_event, wall_start->supervisor_mask);
         if (has_reports)
             (void)sys_channel_send(wall_start->report, &message, sizeof(message));
+        if (has_threads)
+            threads += make_threads();
     }
+    CHECK(!has_threads || threads > BURST, "%lu threads were made", threads);
     if (has_prints) { // the ring is as its writer left it
         while (__atomic_load_n(&console->out_tail, __ATOMIC_ACQUIRE) != console->out_head)
             wall_nap(10000);

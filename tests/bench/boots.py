@@ -217,10 +217,10 @@ def measure_realtime():
 
 
 def measure_flood():
-    """A busy VM, and a process in a VMM's place that may have 5 % of the CPU: it signals, prints and reports
-    as fast as it can, and what the supervisor does then is not charged to it."""
+    """A busy VM, and a process in a VMM's place that may have 5 % of the CPU: it signals, prints, reports
+    and makes threads as fast as it can, and what the supervisor does then is not charged to it."""
     storm = str(BUILD / "guests" / "wall" / "storm.elf")
-    words = f"seconds={FLOOD_SECONDS} signals foreign reports prints"
+    words = f"seconds={FLOOD_SECONDS} signals foreign reports threads prints"
     attacker = {**guest("flood", "share", words, cap=FLOOD_CAP), "kernel": storm, "vmm": storm}
     run = boot("flood", [guest("victim", "share", WINDOW), attacker], 1, "--test-keys")
     return {"flood_beside": math.ceil(1000 - 1000 * share_of(run, "victim"))}

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the mutants' runner keeps from run to run: only what would come out again."""
+"""The mutants' runner: what it keeps from run to run, only what would come out again; and when all is well."""
 
+import contextlib
+import importlib.machinery
+import importlib.util
+import io
 import subprocess
 import sys
 import unittest
+from types import SimpleNamespace
 
 from support import ROOT, DirectoryCase
 
@@ -87,6 +92,50 @@ class Kept(DirectoryCase):
         kept.common = kept.shared_parts(self.work)
         kept.read_keys(self.work, ["x"])
         self.assertFalse(kept.known(b"mutant", ["x"], False)[0])
+
+
+def load_runner():
+    loader = importlib.machinery.SourceFileLoader("mutate_run", str(ROOT / "tests" / "mutate" / "run"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
+
+
+class Verdict(unittest.TestCase):
+    def setUp(self):
+        self.run = load_runner()
+        self.judged = {}
+
+    def judge(self, dead, alive=0, unbuilt=0, only=None):
+        """(status of a run in which so many came out so, what it printed)"""
+        killers = ["unit-x"] * dead + [None] * alive + ["does not build"] * unbuilt
+        mutants = [SimpleNamespace(name=f"lib/x.c:f:{i}", file="lib/x.c", line=i, shown="x", killer=killer)
+                   for i, killer in enumerate(killers)]
+        options = SimpleNamespace(list=False, only=only, jobs=1)
+        self.run.parse = lambda: options
+        self.run.collect = lambda _options: mutants
+        self.run.Runner = lambda _options, _mutants: SimpleNamespace(judge=lambda mutant: (mutant, mutant.killer))
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            status = self.run.main()
+        return status, out.getvalue()
+
+    def test_the_whole_list_has_to_make_enough(self):
+        self.assertEqual(self.judge(self.run.FEWEST)[0], 0)
+        status, out = self.judge(self.run.FEWEST - 1, unbuilt=10)
+        self.assertEqual(status, 1)
+        self.assertIn(f"too few mutants were built: {self.run.FEWEST - 1}, not {self.run.FEWEST}", out)
+
+    def test_a_part_of_it_may_be_one(self):
+        self.assertEqual(self.judge(1, only=["x"])[0], 0)
+        self.assertEqual(self.judge(0, unbuilt=1, only=["x"])[0], 1)
+
+    def test_a_survivor_is_to_be_judged(self):
+        self.assertEqual(self.judge(self.run.FEWEST, alive=1)[0], 1)
+
+    def test_nine_of_ten_have_to_die(self):
+        self.run.tomllib = SimpleNamespace(loads=lambda _text: {"harmless": {f"lib/x.c:f:{i}": "why" for i in range(1000)}})
+        self.assertEqual(self.judge(180, alive=20)[0], 0)
+        self.assertEqual(self.judge(179, alive=21)[0], 1)
 
 
 if __name__ == "__main__":

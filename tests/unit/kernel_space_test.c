@@ -15,6 +15,7 @@
 #define space_map_device      space_test_map_device
 #define space_stack_alloc     space_test_stack_alloc
 #define space_stack_free      space_test_stack_free
+#define space_stack_make_room space_test_stack_make_room
 #define space_cpu_init        space_test_cpu_init
 #define space_clear           space_test_clear
 #define space_window          space_test_window
@@ -178,7 +179,7 @@ static struct {
     uint64_t kernel; // frame_totals().kernel
     unsigned mapped; // of tops
     unsigned count, interrupts;
-    void (*meanwhile)(void);
+    void (*meanwhile)(void), (*answer)(void);
 } flush;
 
 static unsigned count_mapped(void) {
@@ -196,6 +197,14 @@ void space_test_flush_all(void) {
 }
 void space_test_interrupt(void) {
     flush.interrupts++;
+    if (flush.answer != NULL)
+        flush.answer();
+}
+
+static struct quota *payer;
+static void end_thread(struct quota *quota, uint64_t top) {
+    space_stack_make_room();
+    space_stack_free(quota, top);
 }
 
 static struct quota *make_stacks(void) {
@@ -214,7 +223,7 @@ Test(space, stacks_that_a_quota_freed_are_not_the_kernels) {
     struct quota *quota = make_stacks();
     uint64_t full = frame_totals().kernel, tables = full - before - STACKS * CPU_STACK_SIZE;
     for (unsigned i = 0; i < STACKS; i++)
-        space_stack_free(quota, tops[i]);
+        end_thread(quota, tops[i]);
     uint64_t kept = SPACE_STACKS_KEPT * CPU_STACK_SIZE;
     cr_expect_eq(quota_read(quota).used, 0);
     cr_expect_leq(frame_totals().kernel, before + tables + kept);
@@ -226,7 +235,7 @@ Test(space, stack_goes_back_only_when_no_cpu_remembers_it) {
     struct quota *quota = make_stacks();
     uint64_t full = frame_totals().kernel;
     for (unsigned i = 0; i <= SPACE_STACKS_KEPT; i++)
-        space_stack_free(quota, tops[i]);
+        end_thread(quota, tops[i]);
     cr_expect_eq(flush.count, 1);
     cr_expect_eq(flush.kernel, full, "given back before the flush");
     cr_expect_eq(flush.mapped, STACKS - SPACE_STACKS_KEPT, "mapped at the flush");
@@ -237,7 +246,7 @@ Test(space, stacks_come_again_in_the_same_slots) {
     struct quota *quota = make_stacks();
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < STACKS; i++)
-            space_stack_free(quota, tops[i]);
+            end_thread(quota, tops[i]);
         for (unsigned i = 0; i < STACKS; i++) {
             cr_assert_neq(tops[i] = space_stack_alloc(quota), 0);
             cr_assert_leq(tops[i] - KERNEL_STACKS, STACKS * STACK_SLOT, "a new slot");
@@ -252,21 +261,44 @@ Test(space, stacks_come_again_in_the_same_slots) {
     cr_expect_eq(count_mapped(), STACKS);
 }
 
+// Who comes after a thread that ended pays for no flush, however many CPUs are at it at a time.
+static void leave_stack(void) {
+    unsigned count = flush.count;
+    space_stack_free(payer, tops[0]);
+    cr_expect_eq(flush.count, count, "a flush without one who makes room");
+}
+Test(space, place_is_filled_without_a_flush) {
+    payer = make_stacks();
+    for (unsigned i = 0; i < SPACE_STACKS_KEPT; i++)
+        space_stack_make_room(); // all end at a time
+    cr_expect_eq(flush.count + flush.interrupts, 0);
+    cr_expect_not(place_take(), "more are on their way than the root quota leaves aside");
+    flush.answer = leave_stack;
+    space_stack_make_room(); // one more has to wait for one of them
+    cr_expect_eq(flush.interrupts, 1);
+    cr_expect_eq(flush.count, 1);
+    cr_expect_eq(count_mapped(), STACKS - 1);
+    for (unsigned i = 1; i <= SPACE_STACKS_KEPT; i++)
+        space_stack_free(payer, tops[i]);
+    cr_expect_eq(flush.count, 1);
+    cr_expect_eq(quota_read(payer).used, (STACKS - 1 - SPACE_STACKS_KEPT) * CPU_STACK_SIZE);
+    cr_expect_eq(count_mapped(), STACKS - 1, "kept");
+}
+
 // Another CPU, whose stacks find no room while this one's are on their way: it waits, and answers.
-static struct quota *payer;
 static void finish(void) {
     flush.meanwhile = NULL;
     for (unsigned i = 0; i < STACKS && flush.interrupts == 0; i++) {
         stacks_give_back();
         cr_expect_eq(flush.count, 1, "nothing is left for a second flush");
     }
-    cr_expect_not(stack_keep(tops[STACKS - 1]), "more are kept than the root quota leaves aside");
+    cr_expect_not(place_take(), "more are kept than the root quota leaves aside");
 }
 Test(space, stacks_on_their_way_count_as_kept) {
     payer = make_stacks();
     flush.meanwhile = finish;
     for (unsigned i = 0; i <= SPACE_STACKS_KEPT; i++)
-        space_stack_free(payer, tops[i]);
+        end_thread(payer, tops[i]);
     cr_expect_eq(flush.interrupts, 1);
 }
 

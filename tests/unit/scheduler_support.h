@@ -62,6 +62,8 @@ struct processor {
     uint32_t loaded_domain; // whose vCPU is in its registers; 0: nobody's
     uint32_t stored_domain; // whose bytes its buffers may hold; 0: nobody's
     uint64_t unfair_since;  // it idles while somebody waits who could run here; 0: it does not
+    bool has_room;          // for the stack that it frees next
+    const struct thread *makes_room; // who paid for that
     uint64_t rsp;
     uint8_t *stack;
     jmp_buf exited;

@@ -27,8 +27,24 @@ uint64_t space_stack_alloc(struct quota *payer) {
     machine.stacks++;
     return (uint64_t)aligned_alloc(CPU_STACK_SIZE, CPU_STACK_SIZE) + CPU_STACK_SIZE;
 }
+// A flush of all CPUs may be due, which the next thread does not pay for.
+void space_stack_make_room(void) {
+    struct processor *self = CONTAINER_OF(host_cpu_current(), struct processor, cpu);
+    if (self->has_room)
+        machine_complain("CPU %u makes room for a second stack", self->cpu.index);
+    if (self->cpu.current->state != THREAD_RUNNING)
+        machine_complain("CPU %u makes room for a stack on nobody's account", self->cpu.index);
+    self->has_room = true;
+    self->makes_room = self->cpu.current;
+}
 void space_stack_free(struct quota *payer, uint64_t top) {
     (void)payer;
+    struct processor *self = CONTAINER_OF(host_cpu_current(), struct processor, cpu);
+    const struct thread *owner = (const struct thread *)align_down(top - 8 - sizeof(*owner), 16);
+    if (!self->has_room ||
+        self->makes_room != (owner->state == THREAD_DEAD ? owner : self->cpu.current))
+        machine_complain("CPU %u frees a stack that another pays for", self->cpu.index);
+    self->has_room = false;
     machine.stacks--;
     free((void *)(top - CPU_STACK_SIZE));
 }
