@@ -45,8 +45,16 @@ bool boot_clock_begin(struct boot_clock *clock, uint64_t hz, uint64_t mask,
                       struct boot_clock_sample first, struct boot_clock_sample second) {
     uint64_t ticks = (second.ticks - first.ticks) & mask;
     second.ticks = first.ticks + ticks;
-    *clock = (struct boot_clock){hz, mask, first, second, second};
+    *clock = (struct boot_clock){hz, mask, first, second, second, 0};
     return ticks > 0 && second.tsc > first.tsc;
+}
+
+bool boot_clock_again(struct boot_clock *clock, struct boot_clock_sample first,
+                      struct boot_clock_sample second) {
+    uint32_t again = clock->again + 1;
+    bool is_good = boot_clock_begin(clock, clock->hz, clock->mask, first, second);
+    clock->again = again;
+    return is_good && again <= BOOT_CLOCK_AGAIN_MAX;
 }
 
 uint64_t boot_clock_rate(const struct boot_clock *clock, uint64_t *error) {
