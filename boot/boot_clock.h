@@ -53,7 +53,8 @@ uint64_t boot_clock_rate(const struct boot_clock *clock, uint64_t *error);
 uint64_t boot_clock_told(const uint32_t leaf15[3], uint32_t base_mhz);
 // How far what CPUID tells is from what was measured, in ppb of that.
 uint64_t boot_clock_apart(uint64_t told, uint64_t measured);
-// Is that within the error of the measurement, and 200 ppm that crystals may be off?
+// Is that within the error of the measurement? Leaf 16H has whole MHz and tells what was meant, and
+// crystals are off: what was measured is the better one where it can tell them apart.
 bool boot_clock_agrees(uint64_t told, uint64_t measured, uint64_t error);
 
 // As EFI_TIME has it (UEFI 2.10 8.3 "Time Services"); `zone` in minutes west of Greenwich, or 2047

@@ -241,8 +241,8 @@ static void read_date(struct boot_info *info) {
         info->utc_tsc = info->utc_seconds = 0;
 }
 
-// CPUID's word holds unless what was measured contradicts it: emulators and outer hypervisors are
-// known to say one thing and do another.
+// CPUID's word holds unless what was measured contradicts it: a base frequency is rounded to MHz,
+// and emulators and outer hypervisors are known to say one thing and do another.
 static void choose_rate(struct boot_info *info) {
     uint64_t told = read_told(), error = 0;
     uint64_t measured = measure(&error);

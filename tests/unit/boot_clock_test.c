@@ -207,13 +207,16 @@ Test(boot_clock, cpuid_tells_when_it_is_whole) {
 }
 
 Test(boot_clock, cpuid_is_believed_within_the_error) {
-    cr_assert(boot_clock_agrees(2400000000, 2400000123, 0));
-    cr_assert(boot_clock_agrees(2400000000, 2400400000, 0));
-    cr_assert_not(boot_clock_agrees(2400000000, 2400600000, 0)); // 250 ppm
-    cr_assert(boot_clock_agrees(2400000000, 2400600000, 100000));
+    cr_assert(boot_clock_agrees(2400000000, 2400000000, 0));
+    cr_assert(boot_clock_agrees(2400000000, 2400004800, 2000)); // 2 ppm
+    cr_assert_not(boot_clock_agrees(2400000000, 2400007200, 2000));
+    cr_assert_not(boot_clock_agrees(2400007200, 2400000000, 2000));
+    cr_assert(boot_clock_agrees(2400000000, 2400600000, 250000));
     cr_assert_not(boot_clock_agrees(3504000000, 50000000, 20000)); // an emulator's
     // A base frequency in whole MHz, of a TSC that runs with 2095 MHz.
     cr_assert_not(boot_clock_agrees(2100000000, 2095078000, 2000));
+    // The same, rounded by less than 200 ppm.
+    cr_assert_not(boot_clock_agrees(2496000000, 2495700000, 3000));
 }
 
 static bool read_date(const struct tm *date, int32_t zone, uint64_t *seconds) {
