@@ -2,6 +2,7 @@
 // Arithmetic of clocks; the interface is told in boot_clock.h.
 #include "boot/boot_clock.h"
 
+#include "include/boot.h"
 #include "lib/types.h"
 
 #define BILLION          1000000000ull
@@ -96,12 +97,17 @@ bool boot_clock_add(struct boot_clock *clock, struct boot_clock_sample sample) {
     return true;
 }
 
+// mul_div saturates where the counter all but stands still.
+bool boot_clock_is_rate(uint64_t hz) {
+    return hz >= BOOT_TSC_HZ_MIN && hz != UINT64_MAX;
+}
+
 uint64_t boot_clock_told(const uint32_t leaf15[3], uint32_t base_mhz) {
     uint64_t denominator = leaf15[0], numerator = leaf15[1], crystal = leaf15[2];
     // Without the crystal's rate the base frequency is that of the TSC, in whole MHz.
-    if (denominator != 0 && numerator != 0 && crystal != 0)
-        return crystal * numerator / denominator;
-    return base_mhz * MEGA;
+    bool is_whole = denominator != 0 && numerator != 0 && crystal != 0;
+    uint64_t hz = is_whole ? crystal * numerator / denominator : base_mhz * MEGA;
+    return boot_clock_is_rate(hz) ? hz : 0;
 }
 
 uint64_t boot_clock_apart(uint64_t told, uint64_t measured) {

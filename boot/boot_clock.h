@@ -8,6 +8,7 @@
 //                      idea
 //   boot_clock_again   anew with the same counter, where those came apart; not without end
 //   boot_clock_rate    the rate, and what it may be wrong by
+//   boot_clock_is_rate whether the kernel takes it
 //   boot_clock_told    the rate that CPUID tells
 //   boot_clock_apart, boot_clock_agrees   whether that holds
 //   boot_clock_utc     a date in seconds since 1970
@@ -48,8 +49,11 @@ bool boot_clock_again(struct boot_clock *clock, struct boot_clock_sample first,
 // and after the middle are apart than that explains. The counter's own error is not in it.
 uint64_t boot_clock_rate(const struct boot_clock *clock, uint64_t *error);
 
+// Is that a rate that include/boot.h allows?
+bool boot_clock_is_rate(uint64_t hz);
+
 // What CPUID says: leaf 15H (eax, ebx, ecx) and the base frequency of leaf 16H (in MHz), 0 where a
-// leaf is not there. 0: not told. SDM 3B 18.7.3 "Determining the Processor Base Frequency".
+// leaf is not there. 0: not told, or none that the kernel takes. SDM 3B 18.7.3 "Determining the Processor Base Frequency".
 uint64_t boot_clock_told(const uint32_t leaf15[3], uint32_t base_mhz);
 // How far what CPUID tells is from what was measured, in ppb of that.
 uint64_t boot_clock_apart(uint64_t told, uint64_t measured);

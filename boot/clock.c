@@ -35,6 +35,7 @@
 
 #define SAMPLE_TRIES 3u
 #define STUCK_READS  (1u << 16) // one tick of the PM timer is 280 ns
+#define WAIT_READS   (1u << 20) // a read takes some 100 ns at least
 #define FIRST_WINDOW 200u       // 1/200 s: 5 ms
 #define LAST_WINDOW  4u         // 1/4 s, at least
 #define ATTEMPTS     3u
@@ -112,10 +113,10 @@ static struct boot_clock_sample take_sample(void) {
     return best;
 }
 
-// False when the counter stands still.
+// False when the counter stands still, or all but does.
 static bool wait_ticks(uint64_t start, uint64_t wanted) {
     uint64_t last = start;
-    for (uint32_t same = 0; same < STUCK_READS;) {
+    for (uint32_t same = 0, reads = 0; same < STUCK_READS && reads < WAIT_READS; reads++) {
         uint64_t now = counter.read() & counter.mask;
         if (((now - start) & counter.mask) >= wanted)
             return true;
@@ -125,7 +126,7 @@ static bool wait_ticks(uint64_t start, uint64_t wanted) {
     return false;
 }
 
-// False when the counter stands still.
+// False when the counter stands still, or all but does.
 static bool take_two(struct boot_clock_sample two[2]) {
     two[0] = take_sample();
     bool is_running = wait_ticks(two[0].ticks, counter.hz / FIRST_WINDOW);
@@ -208,14 +209,20 @@ static void wait_window(void) {
     }
 }
 
+// 0: no counter is left that gives a rate which the kernel takes.
 static uint64_t measure(uint64_t *error) {
     for (uint32_t i = 1;; i++) {
         clock_look();
         wait_window();
-        uint64_t rate = is_measuring ? boot_clock_rate(&clock, error) : 0;
-        if (rate == 0 || *error <= ERROR_MAX || i == ATTEMPTS)
+        if (!is_measuring)
+            return 0;
+        uint64_t rate = boot_clock_rate(&clock, error);
+        if (!boot_clock_is_rate(rate))
+            give_up();
+        else if (*error <= ERROR_MAX || i >= ATTEMPTS)
             return rate;
-        begin_again();
+        else
+            begin_again();
     }
 }
 
