@@ -138,3 +138,16 @@ uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max) {
     }
     return count;
 }
+
+bool boot_map_drop_ioapic(const struct boot_memory *map, uint32_t count, struct boot_info *info,
+                          uint64_t *address) {
+    uint32_t i = 0;
+    while (i < info->ioapic_count && boot_ioapic_is_apart(info->ioapic[i].address, map, count))
+        i++;
+    if (i == info->ioapic_count)
+        return false;
+    *address = info->ioapic[i].address;
+    for (info->ioapic_count--; i < info->ioapic_count; i++)
+        info->ioapic[i] = info->ioapic[i + 1];
+    return true;
+}

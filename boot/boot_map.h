@@ -7,6 +7,7 @@
 //   boot_map_build  sorts and merges
 //   boot_map_nodes  cuts ranges where memory of another node begins
 //   boot_map_bound  leaves off what is too much
+//   boot_map_drop_ioapic  leaves off an I/O APIC that would be RAM
 #pragma once
 
 #include <stdbool.h>
@@ -42,3 +43,8 @@ uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
 // Leaves off the smallest FREE ranges until at most `max` ranges are left; then, if all else is not
 // enough, the last ones. Returns the number of ranges.
 uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max);
+
+// Leaves off the first I/O APIC of `info` that is not where one can stand (include/boot.h), and
+// tells its address. False: all are good.
+bool boot_map_drop_ioapic(const struct boot_memory *map, uint32_t count, struct boot_info *info,
+                          uint64_t *address);

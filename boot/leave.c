@@ -98,10 +98,18 @@ static uint32_t cut_map(const struct loader *loader, const struct work *work,
     return boot_map_nodes(memory, count, 2 * work->ranges_max, &loader->acpi);
 }
 
+// The kernel writes to each: what a damaged table places in RAM must not be one.
+static void drop_ioapics(struct loader *loader, const struct boot_memory *memory, uint32_t count) {
+    uint64_t address;
+    while (boot_map_drop_ioapic(memory, count, &loader->info, &address))
+        console_print("bulkhead: 0x%llx is no place for an I/O APIC (RAM, or not "
+                      "aligned): left off; update the firmware\r\n",
+                      (unsigned long long)address);
+}
+
 // Page tables for the memory that there is. Later allocations change types in the map, never its
 // extent, so the map of now will do.
-static EFI_STATUS make_tables(const struct loader *loader, struct work *work,
-                              struct handover *handover) {
+static EFI_STATUS make_tables(struct loader *loader, struct work *work, struct handover *handover) {
     EFI_STATUS status = get_map(&work->map);
     if (EFI_ERROR(status))
         return console_fail(status, "the firmware's memory map keeps growing: update the firmware");
@@ -111,6 +119,7 @@ static EFI_STATUS make_tables(const struct loader *loader, struct work *work,
         console_print("bulkhead: %u ranges of the memory map beyond %u are left off\r\n",
                       more - BOOT_MEMORY_MAX, BOOT_MEMORY_MAX);
     count = convert_map(work, handover->memory);
+    drop_ioapics(loader, handover->memory, count);
     uint64_t tables = boot_paging_count(handover->memory, count, loader->kernel.size);
     uint64_t base = memory_alloc(tables, BOOT_PAGE_SIZE, BOOT_MEMORY_LOADER);
     if (base == 0)

@@ -211,7 +211,7 @@ Test(boot_clock, a_rate_that_the_kernel_refuses_is_none) {
     cr_assert_not(boot_clock_is_rate(0));
     cr_assert_not(boot_clock_is_rate(999999));
     cr_assert(boot_clock_is_rate(1000000));
-    cr_assert_not(boot_clock_is_rate(UINT64_MAX)); // does not fit
+    cr_assert_not(boot_clock_is_rate(UINT64_MAX));                             // does not fit
     cr_assert_eq(boot_clock_told((const uint32_t[]){200, 2, 24000000}, 0), 0); // 240 kHz
     cr_assert_eq(boot_clock_told((const uint32_t[]){1, 1, 1000000}, 0), 1000000);
 }

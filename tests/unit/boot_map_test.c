@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/types.h"
+
 #define RANGES 24
 #define PAGES  64
 
@@ -152,4 +154,31 @@ Test(boot_map, smallest_free_ranges_are_left_off) {
     cr_assert_eq(map[3].base, 12 * BOOT_PAGE_SIZE);
     cr_assert_eq(boot_map_bound(map, 4, 1), 1);
     cr_assert_eq(map[0].type, BOOT_MEMORY_LOADER);
+}
+
+// A damaged MADT: only what lies in no page of RAM is left, in its order.
+Test(boot_map, ioapics_in_ram_are_left_off) {
+    const struct boot_memory map[] = {
+        range(1, 7, BOOT_MEMORY_FREE),   range(8, 1, BOOT_MEMORY_LOADER),
+        range(9, 1, BOOT_MEMORY_KERNEL), range(10, 1, BOOT_MEMORY_MODULE),
+        range(11, 1, BOOT_MEMORY_ACPI),  range(12, 1, BOOT_MEMORY_FIRMWARE),
+        range(13, 1, BOOT_MEMORY_DEVICE)};
+    static struct boot_info info;
+    static const uint64_t pages[] = {12, 1, 7, 8, 14, 9, 10, 13, 11};
+    static const uint64_t dropped[] = {1, 7, 8, 9, 10, 11}, kept[] = {12, 14, 13};
+    uint64_t address;
+    for (uint32_t i = 0; i < ARRAY_COUNT(pages); i++)
+        info.ioapic[i].address = (pages[i] + 1) * BOOT_PAGE_SIZE - BOOT_IOAPIC_SIZE;
+    info.ioapic_count = ARRAY_COUNT(pages);
+    for (uint32_t i = 0; i < ARRAY_COUNT(dropped); i++) {
+        cr_assert(boot_map_drop_ioapic(map, ARRAY_COUNT(map), &info, &address));
+        cr_assert_eq(address / BOOT_PAGE_SIZE, dropped[i]);
+    }
+    cr_assert_not(boot_map_drop_ioapic(map, ARRAY_COUNT(map), &info, &address));
+    cr_assert_eq(info.ioapic_count, ARRAY_COUNT(kept));
+    for (uint32_t i = 0; i < ARRAY_COUNT(kept); i++)
+        cr_assert_eq(info.ioapic[i].address / BOOT_PAGE_SIZE, kept[i]);
+    info.ioapic[1].address += 4;
+    cr_assert(boot_map_drop_ioapic(map, ARRAY_COUNT(map), &info, &address));
+    cr_assert_eq(info.ioapic_count, ARRAY_COUNT(kept) - 1);
 }
