@@ -126,13 +126,15 @@ uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
 
 uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max) {
     while (count > max) {
-        uint32_t victim = count - 1;
+        uint32_t victim = count;
         uint64_t least = UINT64_MAX;
         for (uint32_t i = 0; i < count; i++)
             if (map[i].type == BOOT_MEMORY_FREE && map[i].length < least) {
                 victim = i;
                 least = map[i].length;
             }
+        if (victim == count)
+            return 0;
         for (count--; victim < count; victim++)
             map[victim] = map[victim + 1];
     }

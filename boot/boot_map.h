@@ -40,8 +40,8 @@ uint32_t boot_map_build(const struct boot_memory *ranges, uint32_t count, uint64
 uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
                         const struct boot_acpi *acpi);
 
-// Leaves off the smallest FREE ranges until at most `max` ranges are left; then, if all else is not
-// enough, the last ones. Returns the number of ranges.
+// Leaves off the smallest FREE ranges until at most `max` ranges are left. Returns the number of
+// ranges; 0 when those that are not FREE are more than `max`: none of them can be missed.
 uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max);
 
 // Leaves off the first I/O APIC of `info` that is not where one can stand (include/boot.h), and

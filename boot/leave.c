@@ -108,7 +108,8 @@ static void drop_ioapics(struct loader *loader, const struct boot_memory *memory
 }
 
 // Page tables for the memory that there is. Later allocations change types in the map, never its
-// extent, so the map of now will do.
+// extent, so the map of now will do; that the final one can be bounded is asked here, with room for
+// such changes, since later nothing can be said.
 static EFI_STATUS make_tables(struct loader *loader, struct work *work, struct handover *handover) {
     EFI_STATUS status = get_map(&work->map);
     if (EFI_ERROR(status))
@@ -118,6 +119,11 @@ static EFI_STATUS make_tables(struct loader *loader, struct work *work, struct h
     if (more > BOOT_MEMORY_MAX)
         console_print("bulkhead: %u ranges of the memory map beyond %u are left off\r\n",
                       more - BOOT_MEMORY_MAX, BOOT_MEMORY_MAX);
+    if (boot_map_bound(handover->memory, more, BOOT_MEMORY_MAX - MAP_SLACK) == 0)
+        return console_fail(EFI_UNSUPPORTED,
+                            "the firmware keeps more than %u pieces of memory for itself: update "
+                            "the firmware",
+                            BOOT_MEMORY_MAX - MAP_SLACK);
     count = convert_map(work, handover->memory);
     drop_ioapics(loader, handover->memory, count);
     uint64_t tables = boot_paging_count(handover->memory, count, loader->kernel.size);

@@ -152,8 +152,21 @@ Test(boot_map, smallest_free_ranges_are_left_off) {
     cr_assert_eq(map[1].base, 2 * BOOT_PAGE_SIZE);
     cr_assert_eq(map[2].type, BOOT_MEMORY_ACPI);
     cr_assert_eq(map[3].base, 12 * BOOT_PAGE_SIZE);
-    cr_assert_eq(boot_map_bound(map, 4, 1), 1);
+    cr_assert_eq(boot_map_bound(map, 4, 2), 2);
     cr_assert_eq(map[0].type, BOOT_MEMORY_LOADER);
+    cr_assert_eq(map[1].type, BOOT_MEMORY_ACPI);
+}
+
+Test(boot_map, only_free_ranges_are_left_off) {
+    static const uint32_t types[] = {BOOT_MEMORY_LOADER, BOOT_MEMORY_KERNEL,   BOOT_MEMORY_MODULE,
+                                     BOOT_MEMORY_ACPI,   BOOT_MEMORY_FIRMWARE, BOOT_MEMORY_DEVICE};
+    for (uint32_t i = 0; i < ARRAY_COUNT(types); i++) {
+        struct boot_memory map[] = {range(0, 9, BOOT_MEMORY_LOADER), range(10, 1, types[i]),
+                                    range(12, 1, BOOT_MEMORY_FREE), range(14, 1, types[i])};
+        cr_assert_eq(boot_map_bound(map, 4, 3), 3);
+        cr_assert_eq(map[2].base, 14 * BOOT_PAGE_SIZE);
+        cr_assert_eq(boot_map_bound(map, 3, 2), 0, "type %u", types[i]);
+    }
 }
 
 // A damaged MADT: only what lies in no page of RAM is left, in its order.
