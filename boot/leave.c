@@ -92,10 +92,11 @@ static uint32_t convert_map(struct work *work, struct boot_memory *memory) {
     return boot_map_build(work->ranges, count, work->points, memory);
 }
 
-// By node; there is room for it.
+// Below 1 MiB, and by node; there is room for it.
 static uint32_t cut_map(const struct loader *loader, const struct work *work,
                         struct boot_memory *memory, uint32_t count) {
-    return boot_map_nodes(memory, count, 2 * work->ranges_max, &loader->acpi);
+    const uint32_t max = 2 * work->ranges_max;
+    return boot_map_nodes(memory, boot_map_low(memory, count, max), max, &loader->acpi);
 }
 
 // The kernel writes to each: what a damaged table places in RAM must not be one.

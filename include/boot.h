@@ -51,6 +51,7 @@
 
 #define BOOT_TSC_HZ_MIN  1000000u // slower ones do not exist
 #define BOOT_PAGE        4096u
+#define BOOT_LOW_END     0x100000u
 #define BOOT_IOAPIC_SIZE 32u // bytes of its registers
 
 #define BOOT_NODE_NONE UINT32_MAX // the firmware's tables name no node
@@ -66,7 +67,8 @@ enum boot_memory_type {
 };
 
 // One range of physical memory. Sorted by base, page-aligned, without overlap; a range has one type
-// and is of one node.
+// and is of one node. Below BOOT_LOW_END firmwares write, whatever their maps say: RAM there is
+// called FIRMWARE, but for at most one page that is FREE, for the CPUs' first instructions.
 struct boot_memory {
     uint64_t base;
     uint64_t length;
@@ -256,6 +258,8 @@ static inline bool boot_info_is_ordered(const struct boot_info *info,
         is_good &= base >= end && base < limit && length > 0 && length <= limit - base &&
                    (base | length) % BOOT_PAGE == 0 && memory[i].type >= BOOT_MEMORY_FREE &&
                    memory[i].type <= BOOT_MEMORY_DEVICE;
+        if (base < BOOT_LOW_END && memory[i].type <= BOOT_MEMORY_LOADER)
+            is_good &= memory[i].type == BOOT_MEMORY_FREE && base > 0 && length == BOOT_PAGE;
     }
     for (uint32_t i = 1; i < info->cpu_count; i++)
         is_good &= cpu[i].apic_id > cpu[i - 1].apic_id;

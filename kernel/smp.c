@@ -209,7 +209,7 @@ struct trampoline {
 };
 
 static bool trampoline_make(struct trampoline *t) {
-    if (!frame_alloc_low(&t->frame) || !space_process_init(&t->pt, quota_root()))
+    if (!frame_low(&t->frame) || !space_process_init(&t->pt, quota_root()))
         return false;
     return t->pt.root.v < (1ULL << 32) &&
            pt_map(&t->pt, t->frame.v, t->frame, PAGE_SIZE, PT_READ | PT_WRITE | PT_EXECUTE);
@@ -290,7 +290,6 @@ void smp_start(const struct boot_cpu *cpus, uint32_t count) {
     if (left > 0)
         log_line("%u CPUs beyond the first %u are left off", left, CPU_COUNT_MAX);
     (void)space_process_destroy(&trampoline.pt, UINT64_MAX);
-    frame_free(trampoline.frame, PAGE_SIZE);
 }
 
 void smp_stop_others(void) {
