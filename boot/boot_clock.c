@@ -2,11 +2,11 @@
 // Arithmetic of clocks; the interface is told in boot_clock.h.
 #include "boot/boot_clock.h"
 
+#include "include/boot.h"
 #include "lib/types.h"
 
 #define BILLION          1000000000ull
 #define MEGA             1000000ull
-#define CONFIRM          200000u // ppb: crystals that are sold for this are better than 100 ppm
 #define TICKS_UNCERTAIN  8u // one at each end; emulators count in microseconds, of up to four ticks
 #define ZONE_UNSPECIFIED 2047
 #define MINUTES_A_DAY    1440
@@ -45,8 +45,16 @@ bool boot_clock_begin(struct boot_clock *clock, uint64_t hz, uint64_t mask,
                       struct boot_clock_sample first, struct boot_clock_sample second) {
     uint64_t ticks = (second.ticks - first.ticks) & mask;
     second.ticks = first.ticks + ticks;
-    *clock = (struct boot_clock){hz, mask, first, second, second};
+    *clock = (struct boot_clock){hz, mask, first, second, second, 0};
     return ticks > 0 && second.tsc > first.tsc;
+}
+
+bool boot_clock_again(struct boot_clock *clock, struct boot_clock_sample first,
+                      struct boot_clock_sample second) {
+    uint32_t again = clock->again + 1;
+    bool is_good = boot_clock_begin(clock, clock->hz, clock->mask, first, second);
+    clock->again = again;
+    return is_good && again <= BOOT_CLOCK_AGAIN_MAX;
 }
 
 uint64_t boot_clock_rate(const struct boot_clock *clock, uint64_t *error) {
@@ -89,12 +97,17 @@ bool boot_clock_add(struct boot_clock *clock, struct boot_clock_sample sample) {
     return true;
 }
 
+// mul_div saturates where the counter all but stands still.
+bool boot_clock_is_rate(uint64_t hz) {
+    return hz >= BOOT_TSC_HZ_MIN && hz != UINT64_MAX;
+}
+
 uint64_t boot_clock_told(const uint32_t leaf15[3], uint32_t base_mhz) {
     uint64_t denominator = leaf15[0], numerator = leaf15[1], crystal = leaf15[2];
     // Without the crystal's rate the base frequency is that of the TSC, in whole MHz.
-    if (denominator != 0 && numerator != 0 && crystal != 0)
-        return crystal * numerator / denominator;
-    return base_mhz * MEGA;
+    bool is_whole = denominator != 0 && numerator != 0 && crystal != 0;
+    uint64_t hz = is_whole ? crystal * numerator / denominator : base_mhz * MEGA;
+    return boot_clock_is_rate(hz) ? hz : 0;
 }
 
 uint64_t boot_clock_apart(uint64_t told, uint64_t measured) {
@@ -102,7 +115,7 @@ uint64_t boot_clock_apart(uint64_t told, uint64_t measured) {
 }
 
 bool boot_clock_agrees(uint64_t told, uint64_t measured, uint64_t error) {
-    return boot_clock_apart(told, measured) <= error + CONFIRM;
+    return boot_clock_apart(told, measured) <= error;
 }
 
 // Days since 1970-01-01; the year starts in March, so that the leap day is its last.

@@ -6,7 +6,9 @@
 //   boot_clock_begin   two samples some milliseconds apart: a first idea of the rate
 //   boot_clock_add     one more, any time later: how often the counter wrapped is known from the
 //                      idea
+//   boot_clock_again   anew with the same counter, where those came apart; not without end
 //   boot_clock_rate    the rate, and what it may be wrong by
+//   boot_clock_is_rate whether the kernel takes it
 //   boot_clock_told    the rate that CPUID tells
 //   boot_clock_apart, boot_clock_agrees   whether that holds
 //   boot_clock_utc     a date in seconds since 1970
@@ -26,7 +28,10 @@ struct boot_clock {
     uint64_t hz;                                  // of the counter, known
     uint64_t mask;                                // the counter wraps behind it: 2^n - 1
     struct boot_clock_sample first, middle, last; // their ticks go on where the counter wraps
+    uint32_t again;                               // how often boot_clock_again was called
 };
+
+#define BOOT_CLOCK_AGAIN_MAX 16u
 
 // Starts anew with a counter that ticks `hz` times a second. Between both samples the counter must
 // have wrapped less than once. False: it stands still, or the TSC does.
@@ -35,17 +40,25 @@ bool boot_clock_begin(struct boot_clock *clock, uint64_t hz, uint64_t mask,
 // False, with the clock unchanged: so long after the last one that it is not known how often the
 // counter wrapped, or the counter and the TSC have come apart.
 bool boot_clock_add(struct boot_clock *clock, struct boot_clock_sample sample);
+// Starts anew with the same counter. False: it stands still, or this happened more often than
+// BOOT_CLOCK_AGAIN_MAX since boot_clock_begin: what it reads is noise.
+bool boot_clock_again(struct boot_clock *clock, struct boot_clock_sample first,
+                      struct boot_clock_sample second);
 // The TSC's rate in Hz between the first sample and the last. `*error` is the bound of its error in
 // parts per billion: what reading the counters may have cost, and how much further the rates before
 // and after the middle are apart than that explains. The counter's own error is not in it.
 uint64_t boot_clock_rate(const struct boot_clock *clock, uint64_t *error);
 
+// Is that a rate that include/boot.h allows?
+bool boot_clock_is_rate(uint64_t hz);
+
 // What CPUID says: leaf 15H (eax, ebx, ecx) and the base frequency of leaf 16H (in MHz), 0 where a
-// leaf is not there. 0: not told. SDM 3B 18.7.3 "Determining the Processor Base Frequency".
+// leaf is not there. 0: not told, or none that the kernel takes. SDM 3B 18.7.3 "Determining the Processor Base Frequency".
 uint64_t boot_clock_told(const uint32_t leaf15[3], uint32_t base_mhz);
 // How far what CPUID tells is from what was measured, in ppb of that.
 uint64_t boot_clock_apart(uint64_t told, uint64_t measured);
-// Is that within the error of the measurement, and 200 ppm that crystals may be off?
+// Is that within the error of the measurement? Leaf 16H has whole MHz and tells what was meant, and
+// crystals are off: what was measured is the better one where it can tell them apart.
 bool boot_clock_agrees(uint64_t told, uint64_t measured, uint64_t error);
 
 // As EFI_TIME has it (UEFI 2.10 8.3 "Time Services"); `zone` in minutes west of Greenwich, or 2047

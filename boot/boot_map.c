@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+#define START_END     0xa0000ull // SDM 3A 11.4.4 "MP Initialization Example": no vectors A0H to BFH
 #define PHYSICAL_BITS 52 // SDM 3A 4.5 "4-Level Paging and 5-Level Paging": MAXPHYADDR is at most 52
 
 uint32_t boot_map_type(uint32_t efi_type) {
@@ -108,6 +109,47 @@ static void cut(struct boot_memory *map, uint32_t count, uint32_t index, uint64_
     map[index + 1].base = at;
 }
 
+// Makes neighbours of one type one range.
+static uint32_t join(struct boot_memory *map, uint32_t count) {
+    uint32_t joined = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct boot_memory *last = joined > 0 ? &map[joined - 1] : NULL;
+        if (last != NULL && last->type == map[i].type && last->base + last->length == map[i].base)
+            last->length += map[i].length;
+        else
+            map[joined++] = map[i];
+    }
+    return joined;
+}
+
+uint32_t boot_map_low(struct boot_memory *map, uint32_t count, uint32_t max) {
+    uint64_t page = 0;
+    uint32_t at = 0; // the range that the page is in
+    for (uint32_t i = 0; i < count && map[i].base < BOOT_LOW_END; i++) {
+        bool is_free = map[i].type == BOOT_MEMORY_FREE;
+        if (map[i].type > BOOT_MEMORY_LOADER)
+            continue;
+        if (map[i].base + map[i].length > BOOT_LOW_END && count < max)
+            cut(map, count++, i, BOOT_LOW_END);
+        uint64_t end = map[i].base + map[i].length;
+        uint64_t last = (end < START_END ? end : START_END) - BOOT_PAGE_SIZE;
+        map[i].type = BOOT_MEMORY_FIRMWARE;
+        if (is_free && last >= map[i].base)
+            page = last;
+    }
+    count = join(map, count);
+    if (page == 0 || count + 2 > max)
+        return count;
+    while (page - map[at].base >= map[at].length)
+        at++;
+    if (page > map[at].base)
+        cut(map, count++, at++, page);
+    if (map[at].length > BOOT_PAGE_SIZE)
+        cut(map, count++, at, page + BOOT_PAGE_SIZE);
+    map[at].type = BOOT_MEMORY_FREE;
+    return count;
+}
+
 uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
                         const struct boot_acpi *acpi) {
     for (uint32_t i = 0; i < count; i++) {
@@ -126,15 +168,31 @@ uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
 
 uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max) {
     while (count > max) {
-        uint32_t victim = count - 1;
+        uint32_t victim = count;
         uint64_t least = UINT64_MAX;
         for (uint32_t i = 0; i < count; i++)
-            if (map[i].type == BOOT_MEMORY_FREE && map[i].length < least) {
+            if (map[i].type == BOOT_MEMORY_FREE && map[i].base >= BOOT_LOW_END &&
+                map[i].length < least) {
                 victim = i;
                 least = map[i].length;
             }
+        if (victim == count)
+            return 0;
         for (count--; victim < count; victim++)
             map[victim] = map[victim + 1];
     }
     return count;
+}
+
+bool boot_map_drop_ioapic(const struct boot_memory *map, uint32_t count, struct boot_info *info,
+                          uint64_t *address) {
+    uint32_t i = 0;
+    while (i < info->ioapic_count && boot_ioapic_is_apart(info->ioapic[i].address, map, count))
+        i++;
+    if (i == info->ioapic_count)
+        return false;
+    *address = info->ioapic[i].address;
+    for (info->ioapic_count--; i < info->ioapic_count; i++)
+        info->ioapic[i] = info->ioapic[i + 1];
+    return true;
 }

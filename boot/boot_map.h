@@ -5,8 +5,10 @@
 //   boot_map_type   what a UEFI memory type is for the kernel
 //   boot_map_range  a range of pages, safe against nonsense
 //   boot_map_build  sorts and merges
+//   boot_map_low    keeps what lies below 1 MiB from the kernel
 //   boot_map_nodes  cuts ranges where memory of another node begins
 //   boot_map_bound  leaves off what is too much
+//   boot_map_drop_ioapic  leaves off an I/O APIC that would be RAM
 #pragma once
 
 #include <stdbool.h>
@@ -33,12 +35,22 @@ bool boot_map_range(struct boot_memory *range, uint64_t base, uint64_t pages, ui
 uint32_t boot_map_build(const struct boot_memory *ranges, uint32_t count, uint64_t *points,
                         struct boot_memory *out);
 
+// Calls what is FREE or LOADER below BOOT_LOW_END the firmware's, but for the last FREE page that a
+// CPU can start in; `map` has room for `max` ranges. What cannot be cut for lack of room is the
+// firmware's as a whole. Returns the number of ranges.
+uint32_t boot_map_low(struct boot_memory *map, uint32_t count, uint32_t max);
+
 // Sets the node of each of the `count` ranges of RAM in `map`, cutting them where it changes, and
 // only at pages; `map` has room for `max`. A range that would need more room stays whole, with the
 // node of its begin. Returns the number of ranges.
 uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
                         const struct boot_acpi *acpi);
 
-// Leaves off the smallest FREE ranges until at most `max` ranges are left; then, if all else is not
-// enough, the last ones. Returns the number of ranges.
+// Leaves off the smallest FREE ranges above BOOT_LOW_END until at most `max` ranges are left. Returns the number of
+// ranges; 0 when the others are more than `max`: none of them can be missed.
 uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max);
+
+// Leaves off the first I/O APIC of `info` that is not where one can stand (include/boot.h), and
+// tells its address. False: all are good.
+bool boot_map_drop_ioapic(const struct boot_memory *map, uint32_t count, struct boot_info *info,
+                          uint64_t *address);

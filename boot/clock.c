@@ -35,6 +35,7 @@
 
 #define SAMPLE_TRIES 3u
 #define STUCK_READS  (1u << 16) // one tick of the PM timer is 280 ns
+#define WAIT_READS   (1u << 20) // a read takes some 100 ns at least
 #define FIRST_WINDOW 200u       // 1/200 s: 5 ms
 #define LAST_WINDOW  4u         // 1/4 s, at least
 #define ATTEMPTS     3u
@@ -53,6 +54,8 @@ static uint16_t pm_timer_port;
 static uint64_t hpet_base;
 static struct counter counter;
 static struct boot_clock clock;
+static const struct loader *machine; // its tables name the counters
+static uint32_t begun_count;         // counters that were tried
 static bool is_measuring;
 
 static uint8_t in8(uint16_t port) {
@@ -110,10 +113,10 @@ static struct boot_clock_sample take_sample(void) {
     return best;
 }
 
-// False when the counter stands still.
+// False when the counter stands still, or all but does.
 static bool wait_ticks(uint64_t start, uint64_t wanted) {
     uint64_t last = start;
-    for (uint32_t same = 0; same < STUCK_READS;) {
+    for (uint32_t same = 0, reads = 0; same < STUCK_READS && reads < WAIT_READS; reads++) {
         uint64_t now = counter.read() & counter.mask;
         if (((now - start) & counter.mask) >= wanted)
             return true;
@@ -123,21 +126,28 @@ static bool wait_ticks(uint64_t start, uint64_t wanted) {
     return false;
 }
 
-static bool begin(void) {
-    struct boot_clock_sample first = take_sample();
-    return wait_ticks(first.ticks, counter.hz / FIRST_WINDOW) &&
-           boot_clock_begin(&clock, counter.hz, counter.mask, first, take_sample());
+// False when the counter stands still, or all but does.
+static bool take_two(struct boot_clock_sample two[2]) {
+    two[0] = take_sample();
+    bool is_running = wait_ticks(two[0].ticks, counter.hz / FIRST_WINDOW);
+    two[1] = take_sample();
+    return is_running;
 }
 
-static bool begin_pm_timer(const struct boot_acpi *acpi) {
-    uint32_t bits = acpi->pm_timer_is_32bit ? 32 : PM_TIMER_BITS;
-    pm_timer_port = acpi->pm_timer_port;
+static bool begin(void) {
+    struct boot_clock_sample two[2];
+    return take_two(two) && boot_clock_begin(&clock, counter.hz, counter.mask, two[0], two[1]);
+}
+
+static bool begin_pm_timer(void) {
+    uint32_t bits = machine->acpi.pm_timer_is_32bit ? 32 : PM_TIMER_BITS;
+    pm_timer_port = machine->acpi.pm_timer_port;
     counter = (struct counter){BOOT_CLOCK_PM_TIMER, pm_timer_read, BIT(bits) - 1, PM_TIMER_HZ};
     return pm_timer_port != 0 && begin();
 }
 
-static bool begin_hpet(const struct boot_info *info) {
-    hpet_base = info->hpet;
+static bool begin_hpet(void) {
+    hpet_base = machine->info.hpet;
     if (hpet_base == 0 || hpet_base >= HPET_BELOW)
         return false;
     uint32_t period = hpet_read_at(HPET_CAPABILITIES + sizeof(uint32_t));
@@ -154,16 +164,42 @@ static bool begin_pit(void) {
     return begin();
 }
 
+// With the next counter that runs. False: there is none left.
+static bool begin_next(void) {
+    static bool (*const begins[])(void) = {begin_pm_timer, begin_hpet, begin_pit};
+    while (begun_count < ARRAY_COUNT(begins))
+        if (begins[begun_count++]())
+            return true;
+    return false;
+}
+
+static void give_up(void) {
+    static const char *const names[] = {[BOOT_CLOCK_PM_TIMER] = "ACPI PM timer",
+                                        [BOOT_CLOCK_HPET] = "HPET",
+                                        [BOOT_CLOCK_PIT] = "8254"};
+    console_print("bulkhead: the %s does not count steadily, so it is not used\r\n",
+                  names[counter.source]);
+    is_measuring = begin_next();
+}
+
+static void begin_again(void) {
+    struct boot_clock_sample two[2];
+    if (!take_two(two) || !boot_clock_again(&clock, two[0], two[1]))
+        give_up();
+}
+
 void clock_begin(const struct loader *loader) {
-    is_measuring = begin_pm_timer(&loader->acpi) || begin_hpet(&loader->info) || begin_pit();
+    machine = loader;
+    is_measuring = begin_next();
 }
 
 void clock_look(void) {
     if (is_measuring && !boot_clock_add(&clock, take_sample()))
-        is_measuring = begin();
+        begin_again();
 }
 
-// Until the first look is long enough ago; looks often enough for the shortest counter.
+// Until the first look is long enough ago; looks often enough for the shortest counter. Ends
+// since every counter is begun anew a bounded number of times.
 static void wait_window(void) {
     uint64_t error;
     while (is_measuring &&
@@ -173,17 +209,21 @@ static void wait_window(void) {
     }
 }
 
+// 0: no counter is left that gives a rate which the kernel takes.
 static uint64_t measure(uint64_t *error) {
-    uint64_t rate = 0;
-    for (uint32_t i = 0; i < ATTEMPTS; i++) {
+    for (uint32_t i = 1;; i++) {
         clock_look();
         wait_window();
-        rate = is_measuring ? boot_clock_rate(&clock, error) : 0;
-        if (rate == 0 || *error <= ERROR_MAX)
-            break;
-        is_measuring = begin();
+        if (!is_measuring)
+            return 0;
+        uint64_t rate = boot_clock_rate(&clock, error);
+        if (!boot_clock_is_rate(rate))
+            give_up();
+        else if (*error <= ERROR_MAX || i >= ATTEMPTS)
+            return rate;
+        else
+            begin_again();
     }
-    return rate;
 }
 
 static uint64_t read_told(void) {
@@ -208,8 +248,8 @@ static void read_date(struct boot_info *info) {
         info->utc_tsc = info->utc_seconds = 0;
 }
 
-// CPUID's word holds unless what was measured contradicts it: emulators and outer hypervisors are
-// known to say one thing and do another.
+// CPUID's word holds unless what was measured contradicts it: a base frequency is rounded to MHz,
+// and emulators and outer hypervisors are known to say one thing and do another.
 static void choose_rate(struct boot_info *info) {
     uint64_t told = read_told(), error = 0;
     uint64_t measured = measure(&error);

@@ -92,16 +92,26 @@ static uint32_t convert_map(struct work *work, struct boot_memory *memory) {
     return boot_map_build(work->ranges, count, work->points, memory);
 }
 
-// By node; there is room for it.
+// Below 1 MiB, and by node; there is room for it.
 static uint32_t cut_map(const struct loader *loader, const struct work *work,
                         struct boot_memory *memory, uint32_t count) {
-    return boot_map_nodes(memory, count, 2 * work->ranges_max, &loader->acpi);
+    const uint32_t max = 2 * work->ranges_max;
+    return boot_map_nodes(memory, boot_map_low(memory, count, max), max, &loader->acpi);
+}
+
+// The kernel writes to each: what a damaged table places in RAM must not be one.
+static void drop_ioapics(struct loader *loader, const struct boot_memory *memory, uint32_t count) {
+    uint64_t address;
+    while (boot_map_drop_ioapic(memory, count, &loader->info, &address))
+        console_print("bulkhead: 0x%llx is no place for an I/O APIC (RAM, or not "
+                      "aligned): left off; update the firmware\r\n",
+                      (unsigned long long)address);
 }
 
 // Page tables for the memory that there is. Later allocations change types in the map, never its
-// extent, so the map of now will do.
-static EFI_STATUS make_tables(const struct loader *loader, struct work *work,
-                              struct handover *handover) {
+// extent, so the map of now will do; that the final one can be bounded is asked here, with room for
+// such changes, since later nothing can be said.
+static EFI_STATUS make_tables(struct loader *loader, struct work *work, struct handover *handover) {
     EFI_STATUS status = get_map(&work->map);
     if (EFI_ERROR(status))
         return console_fail(status, "the firmware's memory map keeps growing: update the firmware");
@@ -110,7 +120,13 @@ static EFI_STATUS make_tables(const struct loader *loader, struct work *work,
     if (more > BOOT_MEMORY_MAX)
         console_print("bulkhead: %u ranges of the memory map beyond %u are left off\r\n",
                       more - BOOT_MEMORY_MAX, BOOT_MEMORY_MAX);
+    if (boot_map_bound(handover->memory, more, BOOT_MEMORY_MAX - MAP_SLACK) == 0)
+        return console_fail(EFI_UNSUPPORTED,
+                            "the firmware keeps more than %u pieces of memory for itself: update "
+                            "the firmware",
+                            BOOT_MEMORY_MAX - MAP_SLACK);
     count = convert_map(work, handover->memory);
+    drop_ioapics(loader, handover->memory, count);
     uint64_t tables = boot_paging_count(handover->memory, count, loader->kernel.size);
     uint64_t base = memory_alloc(tables, BOOT_PAGE_SIZE, BOOT_MEMORY_LOADER);
     if (base == 0)

@@ -10,8 +10,8 @@
 static struct boot_memory blocks[MEMORY_BLOCKS_MAX];
 static uint32_t blocks_count;
 
-// Pages above 1 MiB. Memory below is left to the kernel, which needs a page there to start CPUs; a
-// low block is kept until a higher one was found, so that the firmware can not give it twice.
+// Pages above 1 MiB. Firmwares write below, and the kernel needs a page there to start CPUs; a low
+// block is kept until a higher one was found, so that the firmware can not give it twice.
 static uint64_t alloc_high(uint64_t pages) {
     EFI_PHYSICAL_ADDRESS base = 0;
     if (EFI_ERROR(

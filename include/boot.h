@@ -49,7 +49,10 @@
 #define BOOT_ISA_IRQS     16
 #define BOOT_SEGMENTS_MAX 8 // a supervisor with more is refused
 
-#define BOOT_TSC_HZ_MIN 1000000u // slower ones do not exist
+#define BOOT_TSC_HZ_MIN  1000000u // slower ones do not exist
+#define BOOT_PAGE        4096u
+#define BOOT_LOW_END     0x100000u
+#define BOOT_IOAPIC_SIZE 32u // bytes of its registers
 
 #define BOOT_NODE_NONE UINT32_MAX // the firmware's tables name no node
 
@@ -64,7 +67,8 @@ enum boot_memory_type {
 };
 
 // One range of physical memory. Sorted by base, page-aligned, without overlap; a range has one type
-// and is of one node.
+// and is of one node. Below BOOT_LOW_END firmwares write, whatever their maps say: RAM there is
+// called FIRMWARE, but for at most one page that is FREE, for the CPUs' first instructions.
 struct boot_memory {
     uint64_t base;
     uint64_t length;
@@ -106,9 +110,9 @@ struct boot_cpu {
     uint32_t node; // below node_count, or BOOT_NODE_NONE
 };
 
-// One I/O APIC. Sorted by gsi_base, no address twice.
+// One I/O APIC, not in a page of RAM. Sorted by gsi_base, no address twice.
 struct boot_ioapic {
-    uint64_t address; // never 0
+    uint64_t address; // never 0, aligned to BOOT_IOAPIC_SIZE
     uint32_t id;
     uint32_t gsi_base;
 };
@@ -228,6 +232,41 @@ static inline bool boot_info_is_bounded(const struct boot_info *info) {
            info->ioapic_count <= BOOT_IOAPICS_MAX && info->console_count <= BOOT_CONSOLES_MAX &&
            info->ecam_count <= BOOT_ECAMS_MAX && info->segment_count <= BOOT_SEGMENTS_MAX &&
            info->thread_bits < 32 && info->tsc_hz >= BOOT_TSC_HZ_MIN;
+}
+
+// Can an I/O APIC stand there: aligned, and in no page that the map calls RAM?
+static inline bool boot_ioapic_is_apart(uint64_t address, const struct boot_memory *memory,
+                                        uint32_t count) {
+    bool is_apart = address != 0 && address % BOOT_IOAPIC_SIZE == 0;
+    for (uint32_t i = 0; i < count; i++)
+        is_apart &= memory[i].type > BOOT_MEMORY_ACPI || address < memory[i].base ||
+                    address - memory[i].base >= memory[i].length;
+    return is_apart;
+}
+
+// Are the memory map (`memory` is a copy of it), CPUs and I/O APICs in the order and aligned as is
+// promised here? The counts are within their bounds.
+static inline bool boot_info_is_ordered(const struct boot_info *info,
+                                        const struct boot_memory *memory) {
+    const struct boot_cpu *cpu = info->cpu;
+    const struct boot_ioapic *ioapic = info->ioapic;
+    const uint64_t limit = 1ull << 52; // of a physical address
+    bool is_good = info->memory_count > 0;
+    for (uint32_t i = 0; i < info->memory_count; i++) {
+        uint64_t base = memory[i].base, length = memory[i].length;
+        uint64_t end = i == 0 ? 0 : memory[i - 1].base + memory[i - 1].length;
+        is_good &= base >= end && base < limit && length > 0 && length <= limit - base &&
+                   (base | length) % BOOT_PAGE == 0 && memory[i].type >= BOOT_MEMORY_FREE &&
+                   memory[i].type <= BOOT_MEMORY_DEVICE;
+        if (base < BOOT_LOW_END && memory[i].type <= BOOT_MEMORY_LOADER)
+            is_good &= memory[i].type == BOOT_MEMORY_FREE && base > 0 && length == BOOT_PAGE;
+    }
+    for (uint32_t i = 1; i < info->cpu_count; i++)
+        is_good &= cpu[i].apic_id > cpu[i - 1].apic_id;
+    for (uint32_t i = 0; i < info->ioapic_count; i++)
+        is_good &= (i == 0 || ioapic[i].gsi_base >= ioapic[i - 1].gsi_base) &&
+                   boot_ioapic_is_apart(ioapic[i].address, memory, info->memory_count);
+    return is_good;
 }
 
 _Static_assert(sizeof(struct boot_memory) == 24, "layout of struct boot_memory");

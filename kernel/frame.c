@@ -44,6 +44,7 @@ static struct {
     uint64_t pool_count;      // pages in both [lock]
     uint32_t reclaims;        // CPUs that are about to give back some of them [lock]
     uint16_t *chunk_free;     // by chunk: how many of its pages are in either [lock]
+    hpa_t low;                // below 1 MiB, nobody's; 0: none
     hpa_t boot_run;
     uint64_t boot_run_size;
 } frames = {.lock = {.rank = LOCK_FRAMES}};
@@ -69,11 +70,6 @@ static void mark(uint64_t first, uint64_t count, bool is_free) {
 
 // How much became free.
 static uint64_t release_range(uint64_t base, uint64_t size) {
-    // Frame 0 is nobody's: a null pointer must never be memory.
-    if (base == 0) {
-        base += PAGE_SIZE;
-        size -= PAGE_SIZE;
-    }
     mark(base >> PAGE_SHIFT, size >> PAGE_SHIFT, true);
     frames.free += size;
     return size;
@@ -172,19 +168,9 @@ void frame_add(hpa_t base, uint64_t size) {
     lock_drop(&frames.lock);
 }
 
-bool frame_alloc_low(hpa_t *page) {
-    bool is_found = false;
-    lock_take(&frames.lock);
-    for (uint64_t i = 1; i < SIZE_1M >> PAGE_SHIFT && !is_found; i++) {
-        if (bitmap_run(&frames.map, i, i + 1) == i)
-            continue;
-        mark(i, 1, false);
-        frames.free -= PAGE_SIZE;
-        page->v = i << PAGE_SHIFT;
-        is_found = true;
-    }
-    lock_drop(&frames.lock);
-    return is_found;
+bool frame_low(hpa_t *page) {
+    *page = frames.low;
+    return page->v != 0;
 }
 
 static void list_put(struct pool_page **list, struct pool_page *entry) {
@@ -422,7 +408,10 @@ void frame_init(const struct boot_memory *map, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         if (!is_usable(&map[i]))
             continue;
-        frames.total += release_range(map[i].base, map[i].length);
+        if (map[i].base < BOOT_LOW_END)
+            frames.low.v = map[i].base;
+        else
+            frames.total += release_range(map[i].base, map[i].length);
     }
     mark(base.v >> PAGE_SHIFT, run >> PAGE_SHIFT, false);
     frames.free -= run;

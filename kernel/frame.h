@@ -34,8 +34,9 @@ void frame_free(hpa_t base, uint64_t size);
 bool frame_reclaim(void);
 // The same, and single pages when there is no run.
 bool frame_reclaim_pages(void);
-// A free page below 1 MiB for the APs' first instructions. False: none.
-bool frame_alloc_low(hpa_t *page);
+// The page below 1 MiB for the APs' first instructions; nothing else there is given out. False: the
+// map had none.
+bool frame_low(hpa_t *page);
 
 // One zeroed page of kernel memory; NULL: none left. Not charged: use quota_alloc_page.
 void *kernel_page_alloc(void);

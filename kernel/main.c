@@ -56,9 +56,11 @@ static void copy_boot_info(const struct boot_info *info) {
     log_panic_mode = console_panic_mode;
     if (boot.magic != BOOT_MAGIC || boot.version != BOOT_VERSION || boot.size != sizeof(boot))
         halt_machine("the boot application is of another version: copy the whole image again");
-    if (!boot_info_is_bounded(&boot))
+    bool is_good = boot_info_is_bounded(&boot);
+    if (is_good)
+        memcpy(memory_map, (const void *)boot.memory, boot.memory_count * sizeof(memory_map[0]));
+    if (!is_good || !boot_info_is_ordered(&boot, memory_map))
         halt_machine("what the boot application found is damaged: copy the whole image again");
-    memcpy(memory_map, (const void *)boot.memory, boot.memory_count * sizeof(memory_map[0]));
 }
 
 static void init_memory(void) {

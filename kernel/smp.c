@@ -209,7 +209,7 @@ struct trampoline {
 };
 
 static bool trampoline_make(struct trampoline *t) {
-    if (!frame_alloc_low(&t->frame) || !space_process_init(&t->pt, quota_root()))
+    if (!frame_low(&t->frame) || !space_process_init(&t->pt, quota_root()))
         return false;
     return t->pt.root.v < (1ULL << 32) &&
            pt_map(&t->pt, t->frame.v, t->frame, PAGE_SIZE, PT_READ | PT_WRITE | PT_EXECUTE);
@@ -281,14 +281,15 @@ void smp_start(const struct boot_cpu *cpus, uint32_t count) {
         log_line("no memory below 1 MiB to start other CPUs: going on with one");
         return;
     }
-    uint32_t next = 0;
-    for (; next < count && cpu_count < CPU_COUNT_MAX; next++)
-        if (cpus[next].apic_id != boot_cpu.apic_id)
-            start_one(&trampoline, cpus[next].apic_id);
-    if (next < count)
-        log_line("%u CPUs beyond the first %u are left off", count - next, CPU_COUNT_MAX);
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (cpus[i].apic_id != boot_cpu.apic_id && cpu_count == CPU_COUNT_MAX)
+            left++;
+        else if (cpus[i].apic_id != boot_cpu.apic_id)
+            start_one(&trampoline, cpus[i].apic_id);
+    if (left > 0)
+        log_line("%u CPUs beyond the first %u are left off", left, CPU_COUNT_MAX);
     (void)space_process_destroy(&trampoline.pt, UINT64_MAX);
-    frame_free(trampoline.frame, PAGE_SIZE);
 }
 
 void smp_stop_others(void) {

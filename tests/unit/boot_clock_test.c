@@ -133,6 +133,36 @@ Test(boot_clock, what_stands_still_is_told) {
     cr_assert_not(boot_clock_add(&clock, look(4 * MS))); // backwards
 }
 
+// A port without a device: two reads differ, so it seems to run, and soon nothing fits any more.
+Test(boot_clock, noise_is_given_up) {
+    struct boot_clock clock;
+    uint32_t state = 1, rounds = 0;
+    bool is_used = begin(&clock);
+    for (uint64_t ms = 10; is_used; ms += 5, rounds++) {
+        struct boot_clock_sample sample = look(ms * MS);
+        state = state * 1664525u + 1013904223u;
+        sample.ticks = state >> 8 & sim.mask;
+        if (!boot_clock_add(&clock, sample))
+            is_used = boot_clock_again(&clock, sample, look((ms + 5) * MS));
+        cr_assert_lt(rounds, 1000);
+    }
+    cr_assert_gt(rounds, BOOT_CLOCK_AGAIN_MAX);
+}
+
+// A few gaps in a long load are forgiven, and the next counter starts without this one's.
+Test(boot_clock, beginning_again_is_counted_by_counter) {
+    struct boot_clock clock;
+    cr_assert(begin(&clock));
+    for (uint32_t i = 0; i < BOOT_CLOCK_AGAIN_MAX; i++)
+        cr_assert(boot_clock_again(&clock, look(i * 9000 * MS), look((i * 9000 + 5) * MS)));
+    cr_assert(boot_clock_add(&clock, look((BOOT_CLOCK_AGAIN_MAX - 1) * 9000 * MS + 2000 * MS)));
+    cr_assert_leq(error_of(&clock), 2000);
+    cr_assert_not(boot_clock_again(&clock, look(0), look(5 * MS)));
+    cr_assert(begin(&clock));
+    cr_assert_not(boot_clock_again(&clock, look(0), look(0))); // stands still
+    cr_assert(boot_clock_again(&clock, look(0), look(5 * MS)));
+}
+
 // A TSC that changes its speed half way shows in the error, not in silence.
 Test(boot_clock, what_disagrees_with_itself_is_told) {
     struct boot_clock clock;
@@ -176,14 +206,27 @@ Test(boot_clock, cpuid_tells_when_it_is_whole) {
                  (uint64_t)UINT32_MAX * UINT32_MAX);
 }
 
+// The kernel would call the hand-over damaged.
+Test(boot_clock, a_rate_that_the_kernel_refuses_is_none) {
+    cr_assert_not(boot_clock_is_rate(0));
+    cr_assert_not(boot_clock_is_rate(999999));
+    cr_assert(boot_clock_is_rate(1000000));
+    cr_assert_not(boot_clock_is_rate(UINT64_MAX));                             // does not fit
+    cr_assert_eq(boot_clock_told((const uint32_t[]){200, 2, 24000000}, 0), 0); // 240 kHz
+    cr_assert_eq(boot_clock_told((const uint32_t[]){1, 1, 1000000}, 0), 1000000);
+}
+
 Test(boot_clock, cpuid_is_believed_within_the_error) {
-    cr_assert(boot_clock_agrees(2400000000, 2400000123, 0));
-    cr_assert(boot_clock_agrees(2400000000, 2400400000, 0));
-    cr_assert_not(boot_clock_agrees(2400000000, 2400600000, 0)); // 250 ppm
-    cr_assert(boot_clock_agrees(2400000000, 2400600000, 100000));
+    cr_assert(boot_clock_agrees(2400000000, 2400000000, 0));
+    cr_assert(boot_clock_agrees(2400000000, 2400004800, 2000)); // 2 ppm
+    cr_assert_not(boot_clock_agrees(2400000000, 2400007200, 2000));
+    cr_assert_not(boot_clock_agrees(2400007200, 2400000000, 2000));
+    cr_assert(boot_clock_agrees(2400000000, 2400600000, 250000));
     cr_assert_not(boot_clock_agrees(3504000000, 50000000, 20000)); // an emulator's
     // A base frequency in whole MHz, of a TSC that runs with 2095 MHz.
     cr_assert_not(boot_clock_agrees(2100000000, 2095078000, 2000));
+    // The same, rounded by less than 200 ppm.
+    cr_assert_not(boot_clock_agrees(2496000000, 2495700000, 3000));
 }
 
 static bool read_date(const struct tm *date, int32_t zone, uint64_t *seconds) {

@@ -32,3 +32,88 @@ Test(boot_info, counts_beyond_their_arrays_are_refused) {
     info.tsc_hz = BOOT_TSC_HZ_MIN - 1;
     cr_assert_not(boot_info_is_bounded(&info));
 }
+
+#define PAGE 4096ull
+
+static struct boot_info info;
+static struct boot_memory memory[3];
+
+static bool is_ordered(void) {
+    return boot_info_is_ordered(&info, memory);
+}
+
+static void set_up_ordered(void) {
+    memory[0] = (struct boot_memory){256 * PAGE, 16 * PAGE, BOOT_MEMORY_FREE, BOOT_NODE_NONE};
+    memory[1] = (struct boot_memory){272 * PAGE, PAGE, BOOT_MEMORY_ACPI, BOOT_NODE_NONE};
+    memory[2] = (struct boot_memory){288 * PAGE, PAGE, BOOT_MEMORY_DEVICE, BOOT_NODE_NONE};
+    info.memory_count = 3;
+    info.cpu[0].apic_id = 2;
+    info.cpu[1].apic_id = 4;
+    info.cpu_count = 2;
+    info.ioapic[0].address = 288 * PAGE;
+    info.ioapic[1] = (struct boot_ioapic){.address = 0xfec00000, .gsi_base = 24};
+    info.ioapic_count = 2;
+    cr_assert(is_ordered());
+}
+
+TestSuite(boot_info_order, .init = set_up_ordered);
+
+Test(boot_info_order, memory_is_sorted_and_of_whole_pages) {
+    static const struct boot_memory bad[] = {
+        {271 * PAGE, PAGE, BOOT_MEMORY_FREE, 0},    // overlaps
+        {16 * PAGE, PAGE, BOOT_MEMORY_FIRMWARE, 0}, // before the first
+        {272 * PAGE, 0, BOOT_MEMORY_FREE, 0},
+        {272 * PAGE, PAGE + 1, BOOT_MEMORY_FREE, 0},
+        {272 * PAGE + 1, PAGE, BOOT_MEMORY_FREE, 0},
+        {272 * PAGE, PAGE, 0, 0},
+        {272 * PAGE, PAGE, BOOT_MEMORY_DEVICE + 1, 0},
+        {1ull << 52, PAGE, BOOT_MEMORY_FREE, 0},
+        {(1ull << 52) - PAGE, 2 * PAGE, BOOT_MEMORY_FREE, 0},
+        {272 * PAGE, -PAGE, BOOT_MEMORY_FREE, 0}, // wraps
+    };
+    info.memory_count = 2;
+    info.ioapic_count = 0;
+    cr_assert(is_ordered());
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        memory[1] = bad[i];
+        cr_expect_not(is_ordered(), "range %zu", i);
+    }
+    info.memory_count = 0;
+    cr_assert_not(is_ordered());
+}
+
+Test(boot_info_order, cpus_ascend) {
+    info.cpu[1].apic_id = 2;
+    cr_assert_not(is_ordered());
+    info.cpu[1].apic_id = 1;
+    cr_assert_not(is_ordered());
+    info.cpu_count = 0;
+    cr_assert(is_ordered());
+}
+
+Test(boot_info_order, ioapics_ascend_and_are_no_ram) {
+    static const uint64_t bad[] = {0, 256 * PAGE, 272 * PAGE, 273 * PAGE - BOOT_IOAPIC_SIZE,
+                                   0xfec00000 + BOOT_IOAPIC_SIZE / 2};
+    info.ioapic[0].gsi_base = 25;
+    cr_assert_not(is_ordered());
+    info.ioapic[0].gsi_base = 24;
+    cr_assert(is_ordered());
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        info.ioapic[1].address = bad[i];
+        cr_expect_not(is_ordered(), "I/O APIC %zu", i);
+    }
+}
+
+// RAM below 1 MiB that the kernel would give out.
+Test(boot_info_order, low_memory_is_one_page_or_not_ours) {
+    memory[0] = (struct boot_memory){PAGE, PAGE, BOOT_MEMORY_FREE, 0};
+    cr_assert(is_ordered());
+    memory[0].type = BOOT_MEMORY_LOADER;
+    cr_assert_not(is_ordered());
+    memory[0] = (struct boot_memory){PAGE, 2 * PAGE, BOOT_MEMORY_FREE, 0};
+    cr_assert_not(is_ordered());
+    memory[0].type = BOOT_MEMORY_FIRMWARE;
+    cr_assert(is_ordered());
+    memory[0] = (struct boot_memory){0, PAGE, BOOT_MEMORY_FREE, 0};
+    cr_assert_not(is_ordered());
+}

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/types.h"
+
 #define RANGES 24
 #define PAGES  64
 
@@ -141,15 +143,101 @@ Test(boot_map, nodes_change_at_pages_and_within_the_room) {
     expect_range(&map[1], 2, 14, BOOT_NODE_NONE);
 }
 
+// Of all RAM below 1 MiB one page is the kernel's: the last FREE one below 640 KiB.
+Test(boot_map, low_memory_is_the_firmwares) {
+    struct boot_memory map[8] = {range(0, 0x9f, BOOT_MEMORY_FREE),
+                                 range(0x9f, 2, BOOT_MEMORY_LOADER),
+                                 range(0xb0, 8, BOOT_MEMORY_FREE), range(0xe0, 1, BOOT_MEMORY_ACPI),
+                                 range(0xf0, 0x20, BOOT_MEMORY_FREE)};
+    static const struct {
+        uint64_t base, pages;
+        uint32_t type;
+    } wanted[] = {{0, 0x9e, BOOT_MEMORY_FIRMWARE}, {0x9e, 1, BOOT_MEMORY_FREE},
+                  {0x9f, 2, BOOT_MEMORY_FIRMWARE}, {0xb0, 8, BOOT_MEMORY_FIRMWARE},
+                  {0xe0, 1, BOOT_MEMORY_ACPI},     {0xf0, 0x10, BOOT_MEMORY_FIRMWARE},
+                  {0x100, 0x10, BOOT_MEMORY_FREE}};
+    cr_assert_eq(boot_map_low(map, 5, ARRAY_COUNT(map)), ARRAY_COUNT(wanted));
+    for (uint32_t i = 0; i < ARRAY_COUNT(wanted); i++) {
+        cr_expect_eq(map[i].base, wanted[i].base * BOOT_PAGE_SIZE, "range %u", i);
+        cr_expect_eq(map[i].length, wanted[i].pages * BOOT_PAGE_SIZE, "range %u", i);
+        cr_expect_eq(map[i].type, wanted[i].type, "range %u", i);
+    }
+    // The smallest FREE range, but not one that can be missed.
+    cr_assert_eq(boot_map_bound(map, ARRAY_COUNT(wanted), 6), 6);
+    cr_assert_eq(map[1].type, BOOT_MEMORY_FREE);
+    cr_assert_eq(boot_map_bound(map, 6, 5), 0);
+}
+
+Test(boot_map, the_low_page_is_never_page_0_and_may_be_a_whole_range) {
+    struct boot_memory map[6] = {range(0, 1, BOOT_MEMORY_FREE), range(0x200, 1, BOOT_MEMORY_FREE)};
+    cr_assert_eq(boot_map_low(map, 2, 6), 2);
+    cr_assert_eq(map[0].type, BOOT_MEMORY_FIRMWARE);
+    cr_assert_eq(map[1].type, BOOT_MEMORY_FREE);
+    map[0] = range(1, 1, BOOT_MEMORY_FREE);
+    cr_assert_eq(boot_map_low(map, 2, 6), 2);
+    cr_assert_eq(map[0].type, BOOT_MEMORY_FREE);
+    map[0] = range(1, 0x1ff, BOOT_MEMORY_FREE); // over both bounds
+    cr_assert_eq(boot_map_low(map, 2, 6), 4);
+    cr_assert_eq(map[1].base, 0x9f * BOOT_PAGE_SIZE);
+    cr_assert_eq(map[1].type, BOOT_MEMORY_FREE);
+    cr_assert_eq(map[2].base, 0xa0 * BOOT_PAGE_SIZE);
+    cr_assert_eq(map[2].type, BOOT_MEMORY_FIRMWARE);
+    cr_assert_eq(map[3].base, BOOT_LOW_END);
+    map[0] = range(1, 0x1ff, BOOT_MEMORY_FREE);
+    map[1] = range(0x200, 1, BOOT_MEMORY_FREE);
+    cr_assert_eq(boot_map_low(map, 2, 2), 2); // no room
+    cr_assert_eq(map[0].type, BOOT_MEMORY_FIRMWARE);
+}
+
 Test(boot_map, smallest_free_ranges_are_left_off) {
-    struct boot_memory map[] = {range(0, 1, BOOT_MEMORY_LOADER), range(2, 3, BOOT_MEMORY_FREE),
-                                range(8, 1, BOOT_MEMORY_FREE),   range(10, 1, BOOT_MEMORY_ACPI),
-                                range(12, 9, BOOT_MEMORY_FREE),  range(30, 2, BOOT_MEMORY_FREE)};
+    struct boot_memory map[] = {range(256, 1, BOOT_MEMORY_LOADER), range(258, 3, BOOT_MEMORY_FREE),
+                                range(264, 1, BOOT_MEMORY_FREE),   range(266, 1, BOOT_MEMORY_ACPI),
+                                range(268, 9, BOOT_MEMORY_FREE),   range(286, 2, BOOT_MEMORY_FREE)};
     cr_assert_eq(boot_map_bound(map, 6, 6), 6);
     cr_assert_eq(boot_map_bound(map, 6, 4), 4);
-    cr_assert_eq(map[1].base, 2 * BOOT_PAGE_SIZE);
+    cr_assert_eq(map[1].base, 258 * BOOT_PAGE_SIZE);
     cr_assert_eq(map[2].type, BOOT_MEMORY_ACPI);
-    cr_assert_eq(map[3].base, 12 * BOOT_PAGE_SIZE);
-    cr_assert_eq(boot_map_bound(map, 4, 1), 1);
+    cr_assert_eq(map[3].base, 268 * BOOT_PAGE_SIZE);
+    cr_assert_eq(boot_map_bound(map, 4, 2), 2);
     cr_assert_eq(map[0].type, BOOT_MEMORY_LOADER);
+    cr_assert_eq(map[1].type, BOOT_MEMORY_ACPI);
+}
+
+Test(boot_map, only_free_ranges_are_left_off) {
+    static const uint32_t types[] = {BOOT_MEMORY_LOADER, BOOT_MEMORY_KERNEL,   BOOT_MEMORY_MODULE,
+                                     BOOT_MEMORY_ACPI,   BOOT_MEMORY_FIRMWARE, BOOT_MEMORY_DEVICE};
+    for (uint32_t i = 0; i < ARRAY_COUNT(types); i++) {
+        struct boot_memory map[] = {range(256, 9, BOOT_MEMORY_LOADER), range(266, 1, types[i]),
+                                    range(268, 1, BOOT_MEMORY_FREE), range(270, 1, types[i])};
+        cr_assert_eq(boot_map_bound(map, 4, 3), 3);
+        cr_assert_eq(map[2].base, 270 * BOOT_PAGE_SIZE);
+        cr_assert_eq(boot_map_bound(map, 3, 2), 0, "type %u", types[i]);
+    }
+}
+
+// A damaged MADT: only what lies in no page of RAM is left, in its order.
+Test(boot_map, ioapics_in_ram_are_left_off) {
+    const struct boot_memory map[] = {
+        range(1, 7, BOOT_MEMORY_FREE),   range(8, 1, BOOT_MEMORY_LOADER),
+        range(9, 1, BOOT_MEMORY_KERNEL), range(10, 1, BOOT_MEMORY_MODULE),
+        range(11, 1, BOOT_MEMORY_ACPI),  range(12, 1, BOOT_MEMORY_FIRMWARE),
+        range(13, 1, BOOT_MEMORY_DEVICE)};
+    static struct boot_info info;
+    static const uint64_t pages[] = {12, 1, 7, 8, 14, 9, 10, 13, 11};
+    static const uint64_t dropped[] = {1, 7, 8, 9, 10, 11}, kept[] = {12, 14, 13};
+    uint64_t address;
+    for (uint32_t i = 0; i < ARRAY_COUNT(pages); i++)
+        info.ioapic[i].address = (pages[i] + 1) * BOOT_PAGE_SIZE - BOOT_IOAPIC_SIZE;
+    info.ioapic_count = ARRAY_COUNT(pages);
+    for (uint32_t i = 0; i < ARRAY_COUNT(dropped); i++) {
+        cr_assert(boot_map_drop_ioapic(map, ARRAY_COUNT(map), &info, &address));
+        cr_assert_eq(address / BOOT_PAGE_SIZE, dropped[i]);
+    }
+    cr_assert_not(boot_map_drop_ioapic(map, ARRAY_COUNT(map), &info, &address));
+    cr_assert_eq(info.ioapic_count, ARRAY_COUNT(kept));
+    for (uint32_t i = 0; i < ARRAY_COUNT(kept); i++)
+        cr_assert_eq(info.ioapic[i].address / BOOT_PAGE_SIZE, kept[i]);
+    info.ioapic[1].address += 4;
+    cr_assert(boot_map_drop_ioapic(map, ARRAY_COUNT(map), &info, &address));
+    cr_assert_eq(info.ioapic_count, ARRAY_COUNT(kept) - 1);
 }

@@ -12,7 +12,7 @@
 
 // RAM with a hole and odd ends; the kernel can touch the first 64 MiB of it.
 static const struct boot_memory odd_map[] = {
-    {.base = 0, .length = 0x9f000, .type = BOOT_MEMORY_FREE},
+    {.base = 0x9e000, .length = 0x1000, .type = BOOT_MEMORY_FREE},
     {.base = HOST_RAM_BASE, .length = 40ULL << 20, .type = BOOT_MEMORY_FREE},
     {.base = HOST_RAM_BASE + (48ULL << 20),
      .length = (8ULL << 20) - 0x3000,
@@ -60,9 +60,8 @@ static bool model_has_run(uint64_t size, uint64_t align) {
 static void set_up_odd(void) {
     host_init(odd_map, ARRAY_COUNT(odd_map));
     for (uint32_t i = 0; i < ARRAY_COUNT(odd_map); i++)
-        if (odd_map[i].type == BOOT_MEMORY_FREE)
+        if (odd_map[i].type == BOOT_MEMORY_FREE && odd_map[i].base >= BOOT_LOW_END)
             model_set(odd_map[i].base, odd_map[i].length, 1);
-    model_set(0, PAGE_SIZE, 0);
     model_set(HOST_RAM_BASE, RUN, 0);
 }
 
@@ -125,7 +124,7 @@ Test(kernel_frame, small_from_the_bottom_large_from_the_top) {
     hpa_t small, large;
     cr_assert(take(PAGE_SIZE, PAGE_SIZE, &small));
     cr_assert(take(SIZE_2M, SIZE_2M, &large));
-    cr_expect_eq(small.v, PAGE_SIZE);
+    cr_expect_eq(small.v, HOST_RAM_BASE + RUN);
     cr_expect_eq(large.v, HOST_RAM_BASE + (52ULL << 20));
 }
 
@@ -161,25 +160,20 @@ Test(kernel_frame, added_memory_is_given) {
     cr_expect_eq(model_free(), 0);
 }
 
-Test(kernel_frame, frame_0_is_not_added_either) {
-    frame_free((hpa_t){0}, PAGE_SIZE);
+// It is in no total either, and never given, to whoever takes all there is.
+Test(kernel_frame, the_low_page_is_for_starting_cpus_alone) {
     hpa_t page;
-    cr_assert(frame_alloc(PAGE_SIZE, PAGE_SIZE, &page));
-    cr_expect_eq(page.v, PAGE_SIZE);
+    cr_expect_eq(frame_totals().free, model_free());
+    cr_expect_eq(frame_totals().total, model_free() + RUN);
+    while (frame_alloc(PAGE_SIZE, PAGE_SIZE, &page))
+        cr_assert_geq(page.v, BOOT_LOW_END);
+    cr_assert(frame_low(&page));
+    cr_expect_eq(page.v, 0x9e000);
 }
 
-Test(kernel_frame, low_pages_lie_below_1m) {
-    hpa_t page, last = {0};
-    unsigned count = 0;
-    while (frame_alloc_low(&page)) {
-        cr_assert_gt(page.v, last.v);
-        cr_assert_lt(page.v, 0x9f000);
-        model_set(page.v, PAGE_SIZE, 0);
-        last = page;
-        count++;
-    }
-    cr_expect_eq(count, 0x9e);
-    cr_expect_eq(frame_totals().free, model_free());
+Test(kernel_frame_large, without_a_low_page_no_cpu_is_started) {
+    hpa_t page;
+    cr_expect_not(frame_low(&page));
 }
 
 static void random_operations(uint64_t seed, const uint64_t *sizes, uint64_t size_count) {

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 static _Thread_local struct cpu *own_cpu;
 #undef cpu_current
@@ -188,4 +189,26 @@ Test(kernel_smp, root_is_flushed_where_it_is_loaded) {
     loaded_root.v = 0x2000;
     smp_flush_root((hpa_t){0x1000});
     cr_expect_eq(flushes, 1, "it is on its way to another one");
+}
+
+static char said[256];
+static void keep_line(const char *text, size_t size) {
+    memcpy(said, text, MIN(size, sizeof(said) - 1));
+}
+
+// There is room for no more, and of those that are beyond one is up already.
+Test(kernel_smp, the_boot_cpu_is_not_left_off) {
+    static const struct boot_memory map[] = {
+        {.base = 0x1000, .length = 0x1000, .type = BOOT_MEMORY_FREE},
+        {.base = HOST_RAM_BASE, .length = HOST_RAM_SIZE, .type = BOOT_MEMORY_FREE},
+    };
+    static const struct boot_cpu cpus[] = {{.apic_id = 1}, {.apic_id = 2}, {.apic_id = 7}};
+    host_init(map, ARRAY_COUNT(map));
+    quota_init_root(frame_totals().free);
+    own_cpu = &test_cpus[0];
+    boot_cpu.apic_id = 7;
+    cpu_count = CPU_COUNT_MAX;
+    log_set_sink(keep_line);
+    smp_start(cpus, ARRAY_COUNT(cpus));
+    cr_expect(strstr(said, "2 CPUs beyond the first 256 are left off") != NULL, "%s", said);
 }

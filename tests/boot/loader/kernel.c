@@ -189,7 +189,8 @@ static void check_memory(const struct boot_info *info) {
             free_low += range->length;
         *(volatile uint64_t *)last = *(volatile uint64_t *)last;
     }
-    expect(free_low >= 4096, "no free page below 1 MiB", free_low);
+    expect(free_low == 4096, "not one free page below 1 MiB", free_low);
+    expect(boot_info_is_ordered(info, memory), "order", 0);
     print("loader-memory: %u ranges, %llu KiB free\n", info->memory_count,
           (unsigned long long)free_all / 1024);
 }
