@@ -53,7 +53,8 @@ uint64_t boot_clock_rate(const struct boot_clock *clock, uint64_t *error);
 bool boot_clock_is_rate(uint64_t hz);
 
 // What CPUID says: leaf 15H (eax, ebx, ecx) and the base frequency of leaf 16H (in MHz), 0 where a
-// leaf is not there. 0: not told, or none that the kernel takes. SDM 3B 18.7.3 "Determining the Processor Base Frequency".
+// leaf is not there. 0: not told, or none that the kernel takes. SDM 3B 18.7.3 "Determining the
+// Processor Base Frequency".
 uint64_t boot_clock_told(const uint32_t leaf15[3], uint32_t base_mhz);
 // How far what CPUID tells is from what was measured, in ppb of that.
 uint64_t boot_clock_apart(uint64_t told, uint64_t measured);

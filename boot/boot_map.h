@@ -46,8 +46,8 @@ uint32_t boot_map_low(struct boot_memory *map, uint32_t count, uint32_t max);
 uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
                         const struct boot_acpi *acpi);
 
-// Leaves off the smallest FREE ranges above BOOT_LOW_END until at most `max` ranges are left. Returns the number of
-// ranges; 0 when the others are more than `max`: none of them can be missed.
+// Leaves off the smallest FREE ranges above BOOT_LOW_END until at most `max` ranges are left.
+// Returns the number of ranges; 0 when the others are more than `max`: none of them can be missed.
 uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max);
 
 // Leaves off the first I/O APIC of `info` that is not where one can stand (include/boot.h), and

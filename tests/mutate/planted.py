@@ -135,7 +135,7 @@ PLANTED = [
     ("spec-ctrl-of-another-cpu", "vmx/load.c", "write_cpu_host_state(cpu); speculation_load(x);", "write_cpu_host_state(cpu);"),
     ("spec-ctrl-open-to-all", "vmx/policy.c", "if (is_spec_open) msr", "if (1) msr"),
     ("cr4-written-in-part", "vmx/exit_cr.c", "if (!cr4_write_is_valid(", "x->cr4_shadow = value; if (!cr4_write_is_valid("),
-    ("event-twice-after-reset", "vmx/inject.c", "{ vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, 0);", "{"),
+    ("event-twice-after-reset", "vmx/inject.c", "none |= PRIMARY_MONITOR_TRAP_FLAG; vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, 0);", "none |= PRIMARY_MONITOR_TRAP_FLAG;"),
     ("event-over-a-queued-one", "vmx/inject.c", "return (vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO) & EVENT_VALID) ||", "return"),
     ("nmi-merged-over-an-exit", "vmx/inject.c", "|| queued == (EVENT_VALID | EVENT_NMI);", ";"),
     ("nmi-blocks-itself", "vmx/inject.c", "if ((info & EVENT_TYPE) == EVENT_NMI) vmcs", "if (0) vmcs"),
