@@ -114,7 +114,7 @@ int vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *register
 // Control registers as the guest sees them. VMCS current.
 uint64_t vmx_get_cr0(const struct vmx_vcpu *x);
 uint64_t vmx_get_cr4(const struct vmx_vcpu *x);
-// Behind the step over a MOV to CR4: what was not done leaves no trace. Nothing where there was none.
+// Behind the step over a MOV to CR4: what was not done leaves no trace.
 void vmx_end_cr4_trial(struct vmx_vcpu *x);
 // Everything the VMM needs to walk the guest's page tables and decode: page->walk. VMCS current.
 void vmx_fill_walk(struct vcpu *vcpu);

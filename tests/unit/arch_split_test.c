@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/split.S and arch/traps.S, instruction by instruction: the entries' own code runs here, one step at a time,
-// and what ring 3 must not do (CR3, IRETQ, interrupts) is done for it. At each boundary between two
-// instructions an NMI, a machine check and a #DB come, at each boundary of theirs another one, and
-// everything must go on as if nothing had been.
+// arch/split.S and arch/traps.S, instruction by instruction: the entries' own code runs here, one
+// step at a time, and what ring 3 must not do (CR3, IRETQ, interrupts) is done for it. At each
+// boundary between two instructions an NMI, a machine check and a #DB come, at each boundary of
+// theirs another one, and everything must go on as if nothing had been.
 //
 // While the user's root is loaded the kernel's memory cannot be touched, and no instruction outside
 // of the entries' pages can run.
@@ -132,7 +132,7 @@ static bool emulate(void) {
     return true;
 }
 
-// The last instruction, but for STI, was VERW: nothing of the kernel's came into a buffer behind it.
+// The last instruction, but for STI, was VERW: nothing came into a buffer behind it.
 static bool is_emptied, wants_emptied;
 
 static void step(void) {

@@ -274,8 +274,8 @@ bool user_write(uint64_t to, const void *from, size_t size) {
 
 // ---- threads, other CPUs, vCPUs -----------------------------------------------------------------
 
-// One object with two names: stub_end is where stub_begin ends. Where arch/traps.S is linked, its own
-// are taken.
+// One object with two names: stub_end is where stub_begin ends. Where arch/traps.S is linked,
+// it has them.
 __asm__(".section .rodata\n"
         ".weak stub_begin, stub_end\n"
         "stub_begin: ret\n"
