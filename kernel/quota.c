@@ -18,7 +18,8 @@ struct quota *quota_root(void) {
 void quota_init_root(uint64_t bytes) {
     object_init(&root.object, &quota_kind);
     object_list(&root.object);
-    root.limit = (bytes - MIN(bytes, QUOTA_STACKS_ASIDE)) / TABLES_SHARE * (TABLES_SHARE - 1);
+    uint64_t left = bytes > QUOTA_STACKS_ASIDE ? bytes - QUOTA_STACKS_ASIDE : 0;
+    root.limit = left / TABLES_SHARE * (TABLES_SHARE - 1);
 }
 
 // `kernel` is how much of it is in kernel pages.

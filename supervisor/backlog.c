@@ -23,9 +23,12 @@ void backlog_add(struct backlog *backlog, const char *bytes, size_t count) {
 }
 
 static void drop_line(struct backlog *backlog) {
-    bool is_end = false;
-    while (!is_end && backlog->dropped < backlog->added) {
-        is_end = backlog->bytes[backlog->dropped++ % BACKLOG_SIZE] == '\n';
+    size_t count;
+    const char *text = backlog_peek(backlog, 0, &count), *end = NULL;
+    while (text != NULL && end == NULL) {
+        end = memchr(text, '\n', count);
+        backlog_drop(backlog, end != NULL ? (size_t)(end - text) + 1 : count);
+        text = backlog_peek(backlog, 0, &count);
     }
 }
 

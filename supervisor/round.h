@@ -17,16 +17,16 @@
 
 #define ROUND_NS 5000000ULL // 5 ms
 
-// So much at once, and then so much a second. A VM's console ring at once, then twice what
+// So much at once, and then so much a second. A VM's console ring at once, then several times what
 // a serial line of 115200 baud carries; a long crash dump at once, then as many lines as people
 // read.
 enum rate_kind { RATE_OUTPUT = 0, RATE_REPORTS, RATE_KINDS, RATE_ROUNDS = RATE_KINDS };
 #define RATE_OUTPUT_BURST   32768u // bytes
-#define RATE_OUTPUT_SECOND  8192u
+#define RATE_OUTPUT_SECOND  65536u
 #define RATE_REPORTS_BURST  96u // messages
 #define RATE_REPORTS_SECOND 10u
 #define RATE_ROUNDS_BURST   100u // of all VMs together
-#define RATE_ROUNDS_SECOND  20u
+#define RATE_ROUNDS_SECOND  12u
 
 // All zero: nothing was taken yet.
 struct rate {

@@ -35,8 +35,8 @@ void lock_drop(struct spinlock *lock) {
     lock->is_taken = 0;
 }
 
-void object_init(struct object *object, enum object_type type) {
-    *object = (struct object){.type = (uint32_t)type, .ref_count = 1};
+void object_init(struct object *object, const struct object_kind *kind) {
+    *object = (struct object){.kind = kind, .ref_count = 1};
 }
 
 void object_unref(struct object *object) {
@@ -103,7 +103,7 @@ static void create_and_destroy(uint64_t used, uint64_t kernel, uint64_t bytes) {
     set_books(used, kernel);
     if (bytes <= UINT64_MAX - PAGE_SIZE && bytes + PAGE_SIZE <= used - kernel) {
         made = (struct quota){.parent = &parent, .limit = bytes};
-        quota_destroy(&made.object);
+        (void)quota_kind.destroy(&made.object);
     }
 }
 

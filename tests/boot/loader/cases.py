@@ -174,7 +174,7 @@ class Cases:
         case("kernel-machine", "kernel.elf is not for x86-64", header(18, "H", 183))
         case("kernel-class", "kernel.elf is not 64-bit", header(4, "B", 1))
         case("kernel-type", "kernel.elf is not a fixed-address", header(16, "H", 3))
-        case("kernel-entry", "has its entry point outside", header(24, "Q", 0xFFFFFFFF80107000))
+        case("kernel-entry", "has its entry point outside", header(24, "Q", 0xFFFFFFFF8FFFF000))
         case("kernel-writable-code", "has a segment both writable", segment(0, 4, "I", 7))
         case("kernel-low", "has a segment outside", segment(0, 16, "Q", 0xFFFFFFFF00000000))
         case("kernel-overlap", "has segments that overlap", segment(0, 40, "Q", 0x8000))
