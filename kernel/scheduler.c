@@ -412,8 +412,8 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
     end_switch();
 }
 
-// With the lock. What the running thread used, until now, which it returns; it stays `running`.
-static uint64_t account(struct scheduler *s) {
+// With the lock. What the running thread used; it stays `running`.
+static void account(struct scheduler *s) {
     struct thread *self = s->running;
     uint64_t now = x86_rdtsc(), ticks = now - self->since;
     if (is_idle(self)) {
@@ -424,7 +424,6 @@ static uint64_t account(struct scheduler *s) {
             group_charge(self->group, ticks);
     }
     self->since = now;
-    return now;
 }
 
 // With the lock, which is dropped for a moment where a thread cannot run here: the CPU is another's
@@ -517,16 +516,14 @@ static uint64_t get_slice(const struct scheduler *s, const struct thread *next) 
     return slice;
 }
 
-// The search for it, from `begun` on, is on its account: threads that come and go would else have
-// that for nothing, whatever their cap.
-static void begin_run(struct scheduler *s, struct thread *next, uint64_t begun) {
+static void begin_run(struct scheduler *s, struct thread *next) {
     uint64_t now = x86_rdtsc();
     if (!is_idle(next)) {
         next->wait += now - next->since;
         next->switches += next != s->running;
         next->is_on_cpu = 1;
     }
-    next->since = begun;
+    next->since = now;
     next->state = THREAD_RUNNING;
     s->running = next;
     __atomic_store_n(&s->running_load, is_idle(next) ? 0 : next->share, __ATOMIC_RELAXED);
@@ -540,7 +537,7 @@ static void schedule(enum runqueue_place place) {
     struct thread *self = s->running;
     __atomic_fetch_and(&cpu->pending, ~(uint32_t)CPU_PENDING_RESCHEDULE, __ATOMIC_ACQUIRE);
     lock_take(&s->lock);
-    uint64_t begun = account(s);
+    account(s);
     if (self->state == THREAD_RUNNING && !is_idle(self)) {
         self->state = THREAD_RUNNABLE;
         put(s, self, place);
@@ -559,7 +556,7 @@ static void schedule(enum runqueue_place place) {
     mark_idle(cpu, next == NULL && retry == 0);
     if (next == NULL)
         next = &s->idle;
-    begin_run(s, next, begun);
+    begin_run(s, next);
     uint64_t slice = get_slice(s, next);
     lock_drop(&s->lock);
     if (next == &s->idle && retry != 0)

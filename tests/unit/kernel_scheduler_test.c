@@ -166,22 +166,6 @@ Test(kernel_scheduler, relays_share_by_weight) {
     machine_end();
 }
 
-// Turns so short that much of the time goes into the switches: each is on somebody's account.
-Test(kernel_scheduler, no_time_is_on_nobodys_account) {
-    struct abi_group values = plain(100);
-    uint64_t sum = 0, ticks = 100 * MACHINE_MS;
-    machine_start(1, false, 1);
-    (void)add_relay(add_vm(&values), 4, 20);
-    machine_run(ticks);
-    for (uint32_t i = 0; i < machine.job_count; i++)
-        sum -= job_ran(&machine.jobs[i]);
-    machine_run(ticks);
-    for (uint32_t i = 0; i < machine.job_count; i++)
-        sum += job_ran(&machine.jobs[i]);
-    cr_expect_leq(error_permil(sum, ticks, 1000), 2, "%lu of %lu", sum, ticks);
-    machine_end();
-}
-
 // A new thread takes over just before the quantum of the last one ends.
 static uint64_t mortal(struct job *job) {
     if (job->step++ == 0)
