@@ -85,7 +85,7 @@ def figures():
         Figure("realtime_worst", "ticks", "from a release to the job's end, at most"),
         Figure("realtime_begun", "ticks", "from a release to the handler, at most"),
         Figure("flood_beside", "permil", "of a CPU, lost to a VMM with a cap of 5 % that floods us", 70),
-        Figure("threads_beside", "permil", "likewise, to one that makes threads and signals", 70),
+        Figure("threads_beside", "permil", "likewise, to one that makes threads and signals", 80),
         Figure("boot_to_guest", "ticks", "kernel's entry to the first guest instruction"),
         Figure("memory_overhead", "bytes", "all but the guest's own, 1 VM, 2 CPUs", 8 << 20),
         Figure("kernel_lines", "lines", "code that runs in ring 0", target="source"),
