@@ -3,15 +3,14 @@
 // (MCFG). Their specifications are named in boot_acpi.h.
 #include "boot/boot_acpi_table.h"
 
-#define SPCR_TYPE          36u
-#define SPCR_BASE          40u
-#define SPCR_INTERRUPTS    52u
-#define SPCR_IRQ           53u
-#define SPCR_GSI           54u
-#define SPCR_BAUD          58u
-#define SPCR_HAS_IRQ       BIT(0) // of a pair of 8259s
-#define SPCR_HAS_GSI       BIT(1)
-#define SPCR_TYPES_OF_DBG2 2u // from this revision on
+#define SPCR_TYPE       36u
+#define SPCR_BASE       40u
+#define SPCR_INTERRUPTS 52u
+#define SPCR_IRQ        53u
+#define SPCR_GSI        54u
+#define SPCR_BAUD       58u
+#define SPCR_HAS_IRQ    BIT(0) // of a pair of 8259s
+#define SPCR_HAS_GSI    BIT(1)
 
 #define DBG2_OFFSET 36u
 #define DBG2_COUNT  40u

@@ -10,9 +10,10 @@
 
 struct call {
     uint64_t a[6]; // the arguments, each of them checked
-    struct handle
-        handle[6]; // of those that are handles: as they stand. The object is referenced while
-                   // the call runs; NULL: the caller named none
+    // Of those that are handles: as they stand. The object is referenced while the call runs; NULL:
+    // the caller named none.
+    struct handle handle[6];
+    // Of the argument IN or OUT; of no other one: free for the call's own use.
     union {
         uint64_t bits;
         struct abi_channel_ends ends;
@@ -25,7 +26,7 @@ struct call {
         struct abi_audit audit;
         uint8_t message[ABI_MESSAGE_MAX];
         char text[ABI_CONSOLE_MAX];
-    } data; // of the argument IN or OUT; of no other one: free for the call's own use
+    } data;
 };
 
 // The object of an argument.

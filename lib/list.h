@@ -21,10 +21,6 @@ static inline bool list_is_empty(const struct list *list) {
     return list->head.next == &list->head;
 }
 
-static inline bool link_is_in_list(const struct link *link) {
-    return link->next != NULL;
-}
-
 static inline void link_insert_behind(struct link *link, struct link *where) {
     link->previous = where;
     link->next = where->next;
@@ -49,10 +45,6 @@ static inline void link_remove(struct link *link) {
 // NULL: the list is empty.
 static inline struct link *list_first(struct list *list) {
     return list_is_empty(list) ? NULL : list->head.next;
-}
-
-static inline struct link *list_last(struct list *list) {
-    return list_is_empty(list) ? NULL : list->head.previous;
 }
 
 static inline struct link *list_take_first(struct list *list) {

@@ -7,8 +7,8 @@
 // fills in what changes: OSXSAVE, the size of the current XSAVE area, the APIC IDs (abi.h,
 // ABI_VM_CPUID).
 //
-// Sources: SDM 2A 3.3 "CPUID—CPU Identification"; AMD APM 3 Appendix E; for leaves from 0x40000000
-// on Linux, Documentation/virt/kvm/x86/cpuid.rst.
+// Sources: SDM 2A 3.3 "CPUID—CPU Identification"; AMD APM 3 Appendix E; for leaves from
+// 0x40000000 on Linux, Documentation/virt/kvm/x86/cpuid.rst.
 #pragma once
 
 #include <stdbool.h>
