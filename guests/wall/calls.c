@@ -8,6 +8,7 @@
 #include "runtime/wall.h"
 
 #define LIVES         (2 * MANY) // a round: every second one has a favourite call
+#define LIVES_MORE    20u        // at most, for a call that never worked
 #define THREADS       4u
 #define THREADS_MAX   12u  // with those that they make
 #define CALLS         300u // of a thread
@@ -144,6 +145,7 @@ static uint32_t made_by(uint32_t number) {
 // At CHILD_OWN; a page behind it for what the kernel copies, then stacks.
 struct own {
     uint64_t seed;
+    uint64_t mapped[2][3];           // what a PROCESS_MAP and a VM_MAP named: handle, address, size
     uint32_t favourite;              // call; MANY: none
     uint32_t thread_count;           // ever started (atomic)
     uint32_t handle[KINDS][HANDLES]; // atomic each, in their way: threads take what they find
@@ -267,6 +269,39 @@ static void spoil_buffer(struct dice *dice) {
         words[dice_below(dice, ABI_PAGE / sizeof(*words))] = dice_value(dice);
 }
 
+static uint64_t *mapped_by(struct own *self, uint32_t number) {
+    switch (number) {
+    case ABI_PROCESS_MAP:
+    case ABI_PROCESS_UNMAP:
+        return self->mapped[0];
+    case ABI_VM_MAP:
+    case ABI_VM_UNMAP:
+        return self->mapped[1];
+    default:
+        return NULL;
+    }
+}
+
+// By chance alone, an unmap would rarely name what is mapped, nor a write a whole state.
+static void fit(struct own *self, struct dice *dice, uint32_t number, uint64_t a[6]) {
+    const uint64_t *mapped = mapped_by(self, number);
+    if (!dice_one_in(dice, 2))
+        return;
+    if (number == ABI_PROCESS_UNMAP || number == ABI_VM_UNMAP)
+        memcpy(a, mapped, sizeof(self->mapped[0]));
+    if (number == ABI_VCPU_WRITE && syscall_6(ABI_VCPU_READ, a[0], a[1], a[2], a[3], 0, 0) == 0)
+        spoil_buffer(dice);
+}
+
+static void keep_mapped(struct own *self, uint32_t number, const uint64_t a[6]) {
+    uint64_t *mapped = mapped_by(self, number);
+    if (number != ABI_PROCESS_MAP && number != ABI_VM_MAP)
+        return;
+    mapped[0] = a[0];
+    mapped[1] = a[2];
+    mapped[2] = a[4];
+}
+
 // Whatever its argument is.
 static void attack(void) {
     struct own *self = (struct own *)CHILD_OWN;
@@ -279,11 +314,13 @@ static void attack(void) {
         for (uint32_t k = 0; k < ARRAY_COUNT(a); k++)
             a[k] = choose(self, &dice, row->argument[k].is, row->argument[k].kind);
         spoil_buffer(&dice);
+        fit(self, &dice, number, a);
         __atomic_fetch_add(&self->calls[number], 1, __ATOMIC_RELAXED);
         int64_t result = syscall_6((enum abi_call)number, a[0], a[1], a[2], a[3], a[4], a[5]);
         if (result < 0)
             continue;
         __atomic_fetch_add(&self->good[number], 1, __ATOMIC_RELAXED);
+        keep_mapped(self, number, a);
         if (number == ABI_CHANNEL_CREATE && a[1] >= BUFFER && a[1] < BUFFER + 64)
             for (uint32_t k = 0; k < 2; k++)
                 keep_handle(self, &dice, CHANNEL, ((volatile uint32_t *)a[1])[k]);
@@ -341,15 +378,20 @@ static void live(struct dice *dice, const struct area *area, uint32_t event, uin
     }
 }
 
-// An attack that the kernel refuses at the door tests the door only.
-static void check_reach(void) {
+// An attack that the kernel refuses at the door tests the door only. Some calls do not return; the
+// local APIC's only work between two runs of the thread that runs the vCPU: vcpus.c's affair.
+static bool has_reached(uint32_t call) {
+    bool returns = call != ABI_PROCESS_KILL && call != ABI_THREAD_EXIT &&
+                   call != ABI_PROCESS_CREATE && call != ABI_VCPU_APIC_READ &&
+                   call != ABI_VCPU_APIC_WRITE;
+    return calls[call] > 0 && (good[call] > 0 || !returns);
+}
+
+static void check_reach(struct dice *dice, const struct area *area, uint32_t event) {
     for (uint32_t i = 0; i < ABI_SYSTEM_INFO; i++) {
-        // The last two only work between two runs of the thread that runs the vCPU: vcpus.c's
-        // affair.
-        bool returns = i != ABI_PROCESS_KILL && i != ABI_THREAD_EXIT && i != ABI_PROCESS_CREATE &&
-                       i != ABI_VCPU_APIC_READ && i != ABI_VCPU_APIC_WRITE;
-        CHECK(calls[i] > 0 && (good[i] > 0 || !returns),
-              "call %u: made %lu times, worked %lu times", i, calls[i], good[i]);
+        for (uint32_t life = 0; life < LIVES_MORE && !has_reached(i); life++)
+            live(dice, area, event, i);
+        CHECK(has_reached(i), "call %u: made %lu times, worked %lu times", i, calls[i], good[i]);
     }
 }
 
@@ -365,5 +407,5 @@ void wall_main(void) {
         sum_good += good[i];
     }
     say("calls %lu, of which %lu worked", sum, sum_good);
-    check_reach();
+    check_reach(&dice, &area, event);
 }
