@@ -142,7 +142,7 @@ unit_of = $(filter $(addprefix tests/unit/,$(addsuffix _test.c,$(1))),$(wildcard
 UNIT_SUPPORT = $(wildcard tests/unit/$(1)_support*.c)
 TESTS_lib        := $(call unit_of,boot_% crc32 elf fmt heap index ring lib_string pagetable)
 PARTS_lib        := $(wildcard boot/boot_*.c) $(LIB)
-TESTS_vmm        := $(call unit_of,decode emulate walk dev_% vmm_%)
+TESTS_vmm        := $(call unit_of,decode emulate_% walk dev_% vmm_%)
 PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
 TESTS_supervisor := $(call unit_of,supervisor_%)
 include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS
