@@ -216,6 +216,14 @@ static inline uint16_t x86_inw(uint16_t port) {
 static inline void x86_outw(uint16_t port, uint16_t value) {
     __asm__ volatile("outw %0, %1" ::"a"(value), "Nd"(port));
 }
+static inline uint32_t x86_inl(uint16_t port) {
+    uint32_t value;
+    __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+static inline void x86_outl(uint16_t port, uint32_t value) {
+    __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port));
+}
 
 // No instruction behind it begins, not even in what the processor only supposes, before those in
 // front of it are done.

@@ -60,8 +60,8 @@ enum abi_error {
 };
 
 enum abi_rights {
-    ABI_RIGHT_READ = 1u << 0,    // memory: map readable; others: query state
-    ABI_RIGHT_WRITE = 1u << 1,   // memory: map writable; others: change state
+    ABI_RIGHT_READ = 1u << 0,    // memory: map readable; ports: read; others: query state
+    ABI_RIGHT_WRITE = 1u << 1,   // memory: map writable; ports: write; others: change state
     ABI_RIGHT_EXECUTE = 1u << 2, // memory: map executable
     ABI_RIGHT_SIGNAL = 1u << 3,  // event: signal; channel: send
     ABI_RIGHT_WAIT = 1u << 4,    // event: wait; channel: receive
@@ -87,6 +87,12 @@ enum abi_call {
 
 struct abi_channel_ends {
     uint32_t handle[2];
+};
+
+// Of an interrupt's line, as I/O APICs have it; else by edges, active high.
+enum abi_trigger {
+    ABI_TRIGGER_LOW = 1u << 13, // active low
+    ABI_TRIGGER_LEVEL = 1u << 15,
 };
 
 enum abi_power { ABI_POWER_OFF = 0, ABI_POWER_RESET = 1 };

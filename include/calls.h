@@ -261,5 +261,39 @@ CALL(44, SYSTEM_CPU, system_cpu, HANDLE(system, SYSTEM, ABI_RIGHT_READ), U32(cpu
 CALL(45, SYSTEM_AUDIT, system_audit, HANDLE(system, SYSTEM, ABI_RIGHT_READ),
      OUT(audit, struct abi_audit))
 
+// ---- devices (only the supervisor makes them) ---------------------------------------------------
+
+// An input of the machine's I/O APICs, by its number among all of them (GSI): when it fires, `mask`
+// is signalled on `event`. Nobody else may have it. It fires again, after the first time, once it
+// is acknowledged; an edge that comes before is told then. Returns: a handle. Errors: EXISTS
+// (somebody has it), AGAIN (all vectors are taken), MEMORY, UNSUPPORTED (the machine has no such
+// input).
+CALL(46, INTERRUPT_CREATE, interrupt_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+     HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), U32(input), ENUM(trigger, enum abi_trigger),
+     SIGNAL(event), U64(mask))
+
+// The interrupt may come again. To be done before the device is looked at, so that nothing which
+// comes while it is looked at is missed.
+CALL(47, INTERRUPT_ACKNOWLEDGE, interrupt_acknowledge,
+     HANDLE(interrupt, INTERRUPT, ABI_RIGHT_WRITE))
+
+// The I/O ports [first, first+count), without those of the 8259s, which are the kernel's. Returns:
+// a handle. Errors: MEMORY.
+CALL(48, PORTS_CREATE, ports_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+     HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), U16(first), U32(count))
+
+// IN of 1, 2 or 4 bytes from the port `offset` behind the first. Returns: the value.
+CALL(49, PORTS_READ, ports_read, HANDLE(ports, PORTS, ABI_RIGHT_READ), U16(offset), U32(width))
+
+// The same with OUT; of `value` the lowest bytes.
+CALL(50, PORTS_WRITE, ports_write, HANDLE(ports, PORTS, ABI_RIGHT_WRITE), U16(offset), U32(width),
+     U32(value))
+
+// A memory object of the physical addresses [device, device+size), which processes map uncached.
+// None of them may be RAM (the firmware's neither), or of the local APIC or an I/O APIC. It can
+// neither be executed nor mapped into a VM. Returns: a handle. Errors: MEMORY.
+CALL(51, MEMORY_CREATE_DEVICE, memory_create_device, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+     HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), PAGES(device), PAGES(size))
+
 #undef CALL
 #undef HOT_CALL

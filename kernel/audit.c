@@ -103,6 +103,8 @@ static void claim_direct(void *opaque, uint64_t address, const struct pt_mapping
 
 static void claim_memory(struct audit *audit, const struct memory *memory) {
     struct memory_run run;
+    if (memory->kind == MEMORY_DEVICE)
+        return; // whose frames nobody has: judge_leaf
     if (memory->kind == MEMORY_PAGE) {
         if (owner_of(audit, memory->base.v) != OWNER_SHOWN)
             claim(audit, memory->base, PAGE_SIZE, OWNER_KERNEL, OWNER_SHOWN, 0);
@@ -166,12 +168,22 @@ static struct audit_place find_place(struct audit *audit, uint64_t address) {
     return audit_find_place(&shown, &run);
 }
 
+// What a device's region shows is no RAM, and so shown to who maps it; RAM there would be an error.
+static uint8_t owner_at(const struct audit *audit, uint64_t address, uint64_t frame) {
+    uint8_t owner = owner_of(audit, frame);
+    const struct region *region = region_find(audit->regions, address);
+    if (audit->owners == NULL || region == NULL || region->memory->kind != MEMORY_DEVICE)
+        return owner;
+    return owner == OWNER_NONE ? OWNER_SHOWN : OWNER_KERNEL;
+}
+
 static void judge_leaf(void *opaque, uint64_t address, const struct pt_mapping *mapping) {
     struct audit *audit = opaque;
     const struct audit_leaf leaf = {address, mapping->size, mapping->frame.v, mapping->rights};
     struct audit_place place = find_place(audit, address);
     audit->report.mappings++;
-    tell(audit, audit_judge(&leaf, &place, owner_of(audit, leaf.frame)), leaf.frame, address);
+    tell(audit, audit_judge(&leaf, &place, owner_at(audit, address, leaf.frame)), leaf.frame,
+         address);
 }
 
 static void judge_host_leaf(void *opaque, uint64_t address, const struct pt_mapping *mapping) {

@@ -10,14 +10,16 @@
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "drivers/console.h"
-#include "drivers/ioapic.h"
 #include "drivers/power.h"
 #include "drivers/system.h"
 #include "drivers/uart.h"
+#include "include/abi.h"
 #include "include/boot.h"
+#include "kernel/device.h"
 #include "kernel/frame.h"
 #include "kernel/group.h"
 #include "kernel/interrupt.h"
+#include "kernel/ioapic.h"
 #include "kernel/log.h"
 #include "kernel/pvtime.h"
 #include "kernel/quota.h"
@@ -80,9 +82,13 @@ static void init_interrupts(void) {
     lapic_init(is_xapic ? space_map_device((hpa_t){LAPIC_PAGE}, PAGE_SIZE) : NULL);
     lapic_init_cpu();
     ioapic_init(&boot);
+    device_init(&boot, memory_map);
     interrupt_init();
     interrupt_set_handler(VECTOR_CONSOLE, console_interrupt);
-    if (console_has_uart() && !ioapic_route(UART_ISA_IRQ, VECTOR_CONSOLE, lapic_get_id()))
+    const struct boot_isa_irq *irq = &boot.isa_irq[UART_ISA_IRQ];
+    uint32_t trigger = (irq->is_active_low != 0 ? (uint32_t)ABI_TRIGGER_LOW : 0) |
+                       (irq->is_level != 0 ? (uint32_t)ABI_TRIGGER_LEVEL : 0);
+    if (console_has_uart() && !ioapic_write(irq->gsi, VECTOR_CONSOLE | trigger))
         log_line("COM1's interrupt cannot be routed: no typing at this console");
     if (!lapic_timer_init(tsc_hz))
         halt_machine("the local APIC's timer stands still");

@@ -172,11 +172,20 @@ struct memory *memory_create(struct quota *quota, uint64_t size) {
     return NULL;
 }
 
-struct memory *memory_create_module(struct quota *quota, hpa_t base, uint64_t size) {
-    struct memory *memory = memory_new(quota, size, MEMORY_MODULE);
+static struct memory *create_at(struct quota *quota, hpa_t base, uint64_t size,
+                                enum memory_kind kind) {
+    struct memory *memory = memory_new(quota, size, kind);
     if (memory != NULL)
         memory->base = base;
     return memory;
+}
+
+struct memory *memory_create_module(struct quota *quota, hpa_t base, uint64_t size) {
+    return create_at(quota, base, size, MEMORY_MODULE);
+}
+
+struct memory *memory_create_device(struct quota *quota, hpa_t base, uint64_t size) {
+    return create_at(quota, base, size, MEMORY_DEVICE);
 }
 
 struct memory *memory_create_page(struct quota *quota, void *page, struct object *owner) {
@@ -199,6 +208,8 @@ static bool memory_destroy(struct object *object) {
     case MEMORY_MODULE:
         frame_add(memory->base, memory->size);
         quota_grow_root(memory->size);
+        break;
+    case MEMORY_DEVICE:
         break;
     case MEMORY_PAGE:
         object_unref(memory->page_owner);

@@ -4,7 +4,8 @@
 // aligned, so that large pages can map it; where the machine has nothing in one piece any more, in
 // pages. A chunk is cleared when it is first used: no one ever sees what an earlier owner left.
 //
-// An object may also name memory that stands where it stands: a boot module, a vCPU's page.
+// An object may also name memory that stands where it stands: a boot module, a vCPU's page, a
+// device's registers.
 //
 // Locks: memory->lock (rank LOCK_MEMORY) protects the chunks' cleared state.
 #pragma once
@@ -19,6 +20,7 @@ struct quota;
 enum memory_kind {
     MEMORY_RAM,    // frames of its own, charged to the quota
     MEMORY_MODULE, // a boot module: frames become free memory with it
+    MEMORY_DEVICE, // registers of a device, which are no RAM: mapped uncached
     MEMORY_PAGE,   // a kernel page of another object, which is referenced
 };
 
@@ -28,7 +30,7 @@ struct memory {
     struct quota *quota; // referenced; NULL: not charged
     uint64_t size;       // bytes, whole pages
     enum memory_kind kind;
-    hpa_t base;                // MODULE, PAGE
+    hpa_t base;                // MODULE, DEVICE, PAGE
     struct object *page_owner; // PAGE: referenced
     uint64_t **directory;      // RAM: one page of pointers to pages of 512 chunk words [lock]
 };
@@ -43,6 +45,7 @@ struct memory_run {
 // NULL: the quota or the machine has not enough. Has preemption points: the caller holds no lock.
 struct memory *memory_create(struct quota *quota, uint64_t size);
 struct memory *memory_create_module(struct quota *quota, hpa_t base, uint64_t size);
+struct memory *memory_create_device(struct quota *quota, hpa_t base, uint64_t size);
 struct memory *memory_create_page(struct quota *quota, void *page, struct object *owner);
 extern const struct object_kind memory_kind;
 

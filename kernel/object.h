@@ -27,6 +27,8 @@ enum object_type {
     OBJECT_VCPU,
     OBJECT_SYSTEM,
     OBJECT_GROUP,
+    OBJECT_INTERRUPT,
+    OBJECT_PORTS,
 };
 
 struct object;

@@ -181,7 +181,8 @@ bool region_drop(struct region_list *list) {
 
 uint32_t region_rights(const struct region *region) {
     return PT_READ | ((region->rights & ABI_RIGHT_WRITE) != 0 ? PT_WRITE : 0u) |
-           ((region->rights & ABI_RIGHT_EXECUTE) != 0 ? PT_EXECUTE : 0u);
+           ((region->rights & ABI_RIGHT_EXECUTE) != 0 ? PT_EXECUTE : 0u) |
+           (region->memory->kind == MEMORY_DEVICE ? PT_UNCACHED : 0u);
 }
 
 bool region_populate(const struct region *region, struct pagetable *pt, uint64_t address,

@@ -17,8 +17,10 @@ int64_t call_vm_create(struct call *c) {
 }
 
 int64_t call_vm_map(struct call *c) {
-    return -vm_map(CALL_OBJECT(c, 0, vm), CALL_OBJECT(c, 1, memory), c->a[2], c->a[3], c->a[4],
-                   c->a[5]);
+    struct memory *memory = CALL_OBJECT(c, 1, memory);
+    if (memory->kind == MEMORY_DEVICE)
+        return -ABI_ERROR_ARGUMENT;
+    return -vm_map(CALL_OBJECT(c, 0, vm), memory, c->a[2], c->a[3], c->a[4], c->a[5]);
 }
 
 int64_t call_vm_unmap(struct call *c) {

@@ -2,6 +2,7 @@
 // What the kernel makes of interrupts, and of exceptions in ring 3 (arch/traps.h).
 #include "arch/lapic.h"
 #include "arch/traps.h"
+#include "kernel/device.h"
 #include "kernel/interrupt.h"
 #include "kernel/log.h"
 #include "kernel/smp.h"
@@ -26,6 +27,11 @@ void interrupt_init(void) {
 void interrupt_dispatch(uint8_t vector) {
     if (vector == VECTOR_SPURIOUS)
         return;
+    if (vector >= VECTOR_DEVICE && vector < VECTOR_DEVICE + DEVICE_INTERRUPTS_MAX) {
+        device_interrupt(vector - VECTOR_DEVICE); // masks its source before the EOI lets it again
+        lapic_eoi();
+        return;
+    }
     lapic_eoi();
     if (handlers[vector] != NULL)
         handlers[vector]();

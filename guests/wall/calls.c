@@ -24,7 +24,7 @@
 
 enum kind { QUOTA, MEMORY, EVENT, CHANNEL, VM, VCPU, PROCESS, KINDS };
 // A VMM has no handle of these: any of its others has to be refused.
-enum { SYSTEM = KINDS, GROUP = KINDS };
+enum { SYSTEM = KINDS, GROUP = KINDS, INTERRUPT = KINDS, PORTS = KINDS };
 
 // What an argument is.
 enum argument {
@@ -68,6 +68,11 @@ enum {
     IS_count = SMALL,
     IS_data = VALUE,
     IS_port = SMALL,
+    IS_input = SMALL,
+    IS_trigger = VALUE,
+    IS_first = SMALL,
+    IS_width = SMALL,
+    IS_device = GPA,
     IS_index = SMALL,
     IS_signal = SMALL,
     IS_value = VALUE,

@@ -32,5 +32,13 @@ void host_lfence(void);
 #define x86_rdtsc()   host_rdtsc()
 #define x86_pause()   host_pause()
 #define x86_lfence()  host_lfence()
+uint32_t host_in(uint16_t port, uint32_t width);
+void host_out(uint16_t port, uint32_t width, uint32_t value);
+#define x86_inb(port)         ((uint8_t)host_in(port, 1))
+#define x86_inw(port)         ((uint16_t)host_in(port, 2))
+#define x86_inl(port)         host_in(port, 4)
+#define x86_outb(port, value) host_out(port, 1, value)
+#define x86_outw(port, value) host_out(port, 2, value)
+#define x86_outl(port, value) host_out(port, 4, value)
 // The host's stacks are not the kernel's.
 #define x86_leave_stack(top, run) run()

@@ -14,7 +14,7 @@
 
 static struct process *process;
 static struct quota *quota;
-static uint32_t number[OBJECT_GROUP + 1]; // by type: a handle of it with all rights
+static uint32_t number[OBJECT_PORTS + 1]; // by type: a handle of it with all rights
 static struct object system_one;
 static const struct object_kind system_one_kind = {OBJECT_SYSTEM, NULL};
 static struct vcpu vcpu;
@@ -23,6 +23,13 @@ static void add(struct object *object) {
     int64_t handle = handle_insert(process, object, ABI_RIGHTS_ALL);
     cr_assert_gt(handle, 0);
     number[object->kind->type] = (uint32_t)handle;
+}
+
+static void add_device(uint32_t call, uint64_t c, uint64_t d, uint64_t e, uint64_t f) {
+    int64_t handle =
+        syscall_dispatch(number[OBJECT_SYSTEM], number[OBJECT_QUOTA], c, d, e, f, call);
+    cr_assert_gt(handle, 0);
+    number[call == ABI_PORTS_CREATE ? OBJECT_PORTS : OBJECT_INTERRUPT] = (uint32_t)handle;
 }
 
 static void set_up(void) {
@@ -51,6 +58,8 @@ static void set_up(void) {
     add(&vm->object);
     add(&vcpu.object);
     add(&system_one);
+    add_device(ABI_INTERRUPT_CREATE, 8, ABI_TRIGGER_LEVEL, number[OBJECT_EVENT], 1);
+    add_device(ABI_PORTS_CREATE, 0x3f8, 8, 0, 0);
 }
 
 TestSuite(kernel_rights, .init = set_up);
@@ -121,6 +130,36 @@ static const struct demand demands[] = {
     {ABI_VCPU_WRITE, 0, OBJECT_VCPU, ABI_RIGHT_WRITE, {0, VCPU_STATE_FPU, USER, ABI_XSAVE_SIZE}},
     {ABI_VCPU_APIC_READ, 0, OBJECT_VCPU, ABI_RIGHT_RUN, {0, 0x20}},
     {ABI_VCPU_APIC_WRITE, 0, OBJECT_VCPU, ABI_RIGHT_RUN, {0, 0x20}},
+    {ABI_INTERRUPT_CREATE,
+     0,
+     OBJECT_SYSTEM,
+     ABI_RIGHT_MANAGE,
+     {0, OF(OBJECT_QUOTA), 9, 0, OF(OBJECT_EVENT), 1}},
+    {ABI_INTERRUPT_CREATE,
+     1,
+     OBJECT_QUOTA,
+     ABI_RIGHT_CREATE,
+     {OF(OBJECT_SYSTEM), 0, 9, 0, OF(OBJECT_EVENT), 1}},
+    {ABI_INTERRUPT_CREATE,
+     4,
+     OBJECT_EVENT,
+     ABI_RIGHT_SIGNAL,
+     {OF(OBJECT_SYSTEM), OF(OBJECT_QUOTA), 9, 0, 0, 1}},
+    {ABI_INTERRUPT_ACKNOWLEDGE, 0, OBJECT_INTERRUPT, ABI_RIGHT_WRITE, {0}},
+    {ABI_PORTS_CREATE, 0, OBJECT_SYSTEM, ABI_RIGHT_MANAGE, {0, OF(OBJECT_QUOTA), 8, 8}},
+    {ABI_PORTS_CREATE, 1, OBJECT_QUOTA, ABI_RIGHT_CREATE, {OF(OBJECT_SYSTEM), 0, 8, 8}},
+    {ABI_PORTS_READ, 0, OBJECT_PORTS, ABI_RIGHT_READ, {0, 0, 1}},
+    {ABI_PORTS_WRITE, 0, OBJECT_PORTS, ABI_RIGHT_WRITE, {0, 0, 1, 0}},
+    {ABI_MEMORY_CREATE_DEVICE,
+     0,
+     OBJECT_SYSTEM,
+     ABI_RIGHT_MANAGE,
+     {0, OF(OBJECT_QUOTA), 0xe0000000, PAGE_SIZE}},
+    {ABI_MEMORY_CREATE_DEVICE,
+     1,
+     OBJECT_QUOTA,
+     ABI_RIGHT_CREATE,
+     {OF(OBJECT_SYSTEM), 0, 0xe0000000, PAGE_SIZE}},
 };
 
 static int64_t call(const struct demand *d, uint64_t handle) {
@@ -162,7 +201,7 @@ Test(kernel_rights, one_right_less_is_not_enough) {
 Test(kernel_rights, handle_of_another_type_is_none) {
     uint64_t before = quota_read(quota).used;
     for (unsigned i = 0; i < ARRAY_COUNT(demands); i++)
-        for (uint32_t type = OBJECT_NONE + 1; type <= OBJECT_GROUP; type++)
+        for (uint32_t type = OBJECT_NONE + 1; type <= OBJECT_PORTS; type++)
             if (type != demands[i].type && demands[i].type != OBJECT_NONE)
                 cr_expect_eq(call(&demands[i], number[type]), -ABI_ERROR_HANDLE,
                              "call %u, argument %u, type %u", demands[i].call, demands[i].at, type);

@@ -7,6 +7,7 @@
 #include "arch/tsc.h"
 #include "kernel/frame.h"
 #include "kernel/group.h"
+#include "kernel/ioapic.h"
 #include "kernel/log.h"
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
@@ -79,6 +80,32 @@ void host_lfence(void) {
 void host_pause(void) {
     __builtin_ia32_pause();
 }
+
+// ---- ports and I/O APICs ------------------------------------------------------------------------
+
+uint32_t host_port_value;
+struct host_port host_port;
+uint32_t host_entry[HOST_INPUTS];
+static bool is_written[HOST_INPUTS];
+
+uint32_t host_in(uint16_t port, uint32_t width) {
+    host_port = (struct host_port){port, width, 0, host_port.count + 1};
+    return host_port_value;
+}
+void host_out(uint16_t port, uint32_t width, uint32_t value) {
+    host_port = (struct host_port){port, width, value, host_port.count + 1};
+}
+bool ioapic_write(uint32_t gsi, uint32_t entry) {
+    if (gsi >= HOST_INPUTS)
+        return false;
+    host_entry[gsi] = entry;
+    is_written[gsi] = true;
+    return true;
+}
+bool host_is_open(uint32_t input) {
+    return is_written[input] && (host_entry[input] & IOAPIC_MASKED) == 0;
+}
+
 void lapic_timer_set(uint64_t deadline) {
     host_deadline[current] = deadline;
     host_timer_writes++;

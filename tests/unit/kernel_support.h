@@ -51,6 +51,17 @@ extern uint32_t host_timer_writes;
 // The process's memory: only this may be read and written.
 extern uint8_t host_user[4 * PAGE_SIZE];
 
+// The last access to a port, how many there were, and what is read.
+struct host_port {
+    uint32_t port, width, value, count;
+};
+extern struct host_port host_port;
+extern uint32_t host_port_value;
+// Entries of the I/O APICs' inputs; whether one would interrupt.
+#define HOST_INPUTS 24u
+extern uint32_t host_entry[HOST_INPUTS];
+bool host_is_open(uint32_t input);
+
 // How often space_clear cleared the frame.
 uint32_t host_times_cleared(hpa_t frame);
 // A leaf of the kernel's own tables, beside those of its direct map; NULL: none.

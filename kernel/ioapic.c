@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// See drivers/ioapic.h.
-#include "drivers/ioapic.h"
+// See kernel/ioapic.h.
+#include "kernel/ioapic.h"
 
-#include "arch/x86.h"
+#include "arch/lapic.h"
 #include "kernel/space.h"
 
-#define PIC1_COMMAND 0x20u
-#define PIC1_DATA    0x21u
-#define PIC2_COMMAND 0xa0u
-#define PIC2_DATA    0xa1u
+#define PIC1_COMMAND IOAPIC_PIC1
+#define PIC1_DATA    (IOAPIC_PIC1 + 1)
+#define PIC2_COMMAND IOAPIC_PIC2
+#define PIC2_DATA    (IOAPIC_PIC2 + 1)
 #define ICW1_INIT    0x11u // with ICW4
 #define ICW4_8086    0x01u
-#define PIC1_VECTOR  0x20u // below VECTOR_CONSOLE: even a spurious one hits nobody
+#define PIC1_VECTOR  0x20u // below VECTOR_DEVICE: even a spurious one hits nobody
 #define PIC2_VECTOR  0x28u
 #define PIC2_INPUT   2u // of the first 8259
 #define OCW1_ALL     0xffu
@@ -22,9 +22,6 @@
 #define REG_VERSION   1u
 #define REG_REDTBL    0x10u
 #define INPUTS_MAX    240u
-#define REDIR_LOW     BIT(13) // active low
-#define REDIR_LEVEL   BIT(15)
-#define REDIR_MASKED  BIT(16)
 #define APIC_ID_SHIFT 24
 #define APIC_ID_MAX   254u // 255 is everybody
 
@@ -33,6 +30,7 @@ static struct {
     uint32_t input_count;
 } ioapics[BOOT_IOAPICS_MAX];
 static const struct boot_info *info;
+static uint32_t apic_id; // where interrupts go
 
 static uint32_t read_register(uint32_t index, uint32_t reg) {
     ioapics[index].registers[IOREGSEL] = reg;
@@ -59,6 +57,7 @@ static void pic8259_init(void) {
 
 void ioapic_init(const struct boot_info *boot) {
     info = boot;
+    apic_id = lapic_get_id();
     pic8259_init();
     for (uint32_t i = 0; i < info->ioapic_count; i++) {
         ioapics[i].registers = space_map_device((hpa_t){info->ioapic[i].address}, IOAPIC_SIZE);
@@ -66,23 +65,18 @@ void ioapic_init(const struct boot_info *boot) {
         uint32_t highest = read_register(i, REG_VERSION) >> 16 & 0xff;
         ioapics[i].input_count = highest < INPUTS_MAX ? highest + 1 : 0;
         for (uint32_t input = 0; input < ioapics[i].input_count; input++)
-            write_register(i, REG_REDTBL + 2 * input, REDIR_MASKED);
+            write_register(i, REG_REDTBL + 2 * input, IOAPIC_MASKED);
     }
 }
 
-bool ioapic_route(uint32_t isa_irq, uint8_t vector, uint32_t apic_id) {
-    if (isa_irq >= BOOT_ISA_IRQS || apic_id > APIC_ID_MAX)
-        return false;
-    const struct boot_isa_irq *irq = &info->isa_irq[isa_irq];
-    for (uint32_t i = 0; i < info->ioapic_count; i++) {
+bool ioapic_write(uint32_t gsi, uint32_t entry) {
+    for (uint32_t i = 0; i < info->ioapic_count && apic_id <= APIC_ID_MAX; i++) {
         uint32_t base = info->ioapic[i].gsi_base;
-        if (irq->gsi < base || irq->gsi - base >= ioapics[i].input_count)
+        if (gsi < base || gsi - base >= ioapics[i].input_count)
             continue;
-        uint32_t reg = REG_REDTBL + 2 * (irq->gsi - base);
+        uint32_t reg = REG_REDTBL + 2 * (gsi - base);
         write_register(i, reg + 1, (uint64_t)apic_id << APIC_ID_SHIFT);
-        write_register(i, reg,
-                       vector | (irq->is_active_low ? REDIR_LOW : 0) |
-                           (irq->is_level ? REDIR_LEVEL : 0));
+        write_register(i, reg, entry);
         return true;
     }
     return false;

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a driver in ring 3 gets of the machine: interrupts, ports, and device memory, which is a
+// memory object (kernel/memory.h). Their system calls (include/calls.h) are in device.c.
+//
+// An interrupt is masked from when it fires until it is acknowledged. One that comes by edges is
+// masked only by the second, as an I/O APIC forgets the edges of a masked input; with the
+// acknowledgement the second is told. So a device that never stops costs two interrupts an
+// acknowledgement.
+//
+// Locks: one, rank LOCK_DEVICE, for the interrupts and the I/O APICs.
+#pragma once
+
+#include "include/boot.h"
+#include "kernel/event.h"
+
+#define DEVICE_INTERRUPTS_MAX 16u // vectors from VECTOR_DEVICE on
+
+struct interrupt {
+    struct object object;
+    struct quota *quota; // referenced
+    struct event_binding binding;
+    uint32_t input;
+    uint32_t entry; // of the I/O APIC [lock]
+    bool is_asked;  // it fired, and was not acknowledged since [lock]
+};
+
+struct ports {
+    struct object object;
+    struct quota *quota; // referenced
+    uint32_t first, count;
+};
+
+extern const struct object_kind interrupt_kind, ports_kind;
+
+// Both stay: what is RAM, and where the I/O APICs are.
+void device_init(const struct boot_info *boot, const struct boot_memory *map);
+// The vector VECTOR_DEVICE + `number` arrived; the EOI is yet to come. No lock is held.
+void device_interrupt(uint32_t number);
