@@ -119,7 +119,7 @@ static void run_end(const struct command_line *line) {
 static void run_dump(const struct command_line *line) {
     const struct vm *vm = find(line->argument[0]);
     if (vm != NULL) {
-        diary_print(&vm->diary, vm->config->name);
+        reports_print(&vm->reports, vm->config->name);
     }
 }
 

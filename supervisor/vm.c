@@ -4,8 +4,8 @@
 // can have sent nothing after what is then read.
 //
 // Nothing that a VMM writes is trusted: its texts go through line_sanitize where they enter
-// (set_end, and the diary), its ring indices through lib/ring, its message types through one
-// switch.
+// (set_end, and supervisor/reports.c), its ring indices through lib/ring, its message types through
+// one switch.
 #include "supervisor/vm.h"
 
 #include "lib/fmt.h"
@@ -147,7 +147,7 @@ static void say_end(struct vm *vm, const struct restart *restart) {
         break; // a line of its own: this is how it ended for good
     }
     console_say("vm %s: %s", vm->config->name, text);
-    diary_note(&vm->diary, text);
+    reports_note(&vm->reports, text);
     if (restart->action == RESTART_EXHAUSTED) {
         console_say("vm %s: no restart: the limit of %u in a row is reached", vm->config->name,
                     vm->config->restart_limit);
@@ -238,7 +238,7 @@ static void begin(struct vm *vm) {
     vm->stopped = vm->started;
     vm->starts++;
     line_open(&vm->line, vm->config->name);
-    diary_begin(&vm->diary);
+    reports_begin(&vm->reports);
     char why[PARTITION_WHY_MAX] = "";
     if (!launch_carve(vm, why)) {
         set_end(vm, VMM_END_REFUSED, 0, why);
@@ -284,10 +284,10 @@ static void take_report(struct vm *vm, struct vmm_message *message) {
     message->text[sizeof(message->text) - 1] = '\0';
     switch (message->type) {
     case VMM_MESSAGE_LOG:
-        diary_log(&vm->diary, vm->config->name, message->text);
+        reports_log(&vm->reports, vm->config->name, message->text);
         break;
     case VMM_MESSAGE_DUMP:
-        diary_dump(&vm->diary, vm->config->name, message->text);
+        reports_dump(&vm->reports, vm->config->name, message->text);
         break;
     case VMM_MESSAGE_RUNNING:
         vm->has_entered = true;

@@ -16,10 +16,10 @@
 #include "include/vmm.h"
 #include "lib/ring.h"
 #include "supervisor/backlog.h"
-#include "supervisor/diary.h"
 #include "supervisor/line.h"
 #include "supervisor/manifest.h"
 #include "supervisor/partition.h"
+#include "supervisor/reports.h"
 #include "supervisor/round.h"
 
 #include <stdbool.h>
@@ -58,7 +58,7 @@ struct vm {
     struct ring_reader out;
     struct ring_writer in;
     struct line line; // batch mode
-    struct diary diary;
+    struct reports reports;
     struct backlog *backlog; // interactive mode: output that nobody has seen yet; NULL: no memory
 };
 
