@@ -4,14 +4,13 @@
 // found out itself.
 #include "supervisor/reports.h"
 
-#include "include/abi.h"
 #include "supervisor/console.h"
 #include "supervisor/line.h"
 #include "supervisor/machine.h"
 
 #define QUOTE "| "
-#define PRINTABLE_MAX                                                                              \
-    ABI_MESSAGE_MAX // of what becomes \xNN the end is left out: it is no work for nothing
+// Of what becomes \xNN the end is left out: it is no work for nothing.
+#define PRINTABLE_MAX VMM_MESSAGE_SIZE
 
 void reports_begin(struct reports *reports) {
     reports->credit = REPORTS_BURST;
@@ -20,9 +19,20 @@ void reports_begin(struct reports *reports) {
     reports->is_muted = false;
 }
 
+void reports_open(struct reports *reports, struct vmm_reports *shared) {
+    ring_reader_open(&reports->ring, shared->ring, VMM_REPORTS_RING, &shared->head, &shared->tail);
+}
+
+// A VMM puts in whole messages; a part of one is the nonsense of one that is hostile.
+bool reports_take(struct reports *reports, struct vmm_message *message) {
+    uint32_t count = ring_read(&reports->ring, (uint8_t *)message, sizeof(*message));
+    message->text[sizeof(message->text) - 1] = '\0';
+    return count == sizeof(*message);
+}
+
 static void keep(struct reports *reports, const char *before, const char *text) {
     static char printable[PRINTABLE_MAX];
-    line_sanitize(printable, sizeof(printable), text, ABI_MESSAGE_MAX);
+    line_sanitize(printable, sizeof(printable), text, VMM_MESSAGE_SIZE);
     backlog_add_line(&reports->kept, before, printable);
 }
 

@@ -92,7 +92,7 @@ static void set_end(struct vm *vm, enum vmm_end kind, uint32_t code, const char 
     vm->has_end = true;
     vm->end.kind = kind;
     vm->end.code = code;
-    line_sanitize(vm->end.text, sizeof(vm->end.text), text, ABI_MESSAGE_MAX);
+    line_sanitize(vm->end.text, sizeof(vm->end.text), text, VMM_MESSAGE_SIZE);
 }
 
 void vm_end_text(const struct vm *vm, char *out, size_t size) {
@@ -247,9 +247,10 @@ static void begin(struct vm *vm) {
         rest(vm);
         return;
     }
-    struct vmm_console *shared = vm->partition.shared;
+    struct vmm_console *shared = vm->partition.console.at;
     ring_reader_open(&vm->out, shared->out, VMM_CONSOLE_OUT, &shared->out_head, &shared->out_tail);
     ring_writer_open(&vm->in, shared->in, VMM_CONSOLE_IN, &shared->in_head, &shared->in_tail);
+    reports_open(&vm->reports, vm->partition.reports.at);
     vm->state = VM_RUNNING;
     mux_vm_started(vm);
 }
@@ -280,8 +281,7 @@ int64_t vm_set_share(struct vm *vm, uint32_t weight, uint32_t cap) {
 
 // ---- serving ------------------------------------------------------------------------------------
 
-static void take_report(struct vm *vm, struct vmm_message *message) {
-    message->text[sizeof(message->text) - 1] = '\0';
+static void hear_report(struct vm *vm, const struct vmm_message *message) {
     switch (message->type) {
     case VMM_MESSAGE_LOG:
         reports_log(&vm->reports, vm->config->name, message->text);
@@ -334,19 +334,18 @@ static bool is_within_rate(const struct vm *vm, enum rate_kind kind) {
 
 // True: there is no further report.
 static bool drain_reports(struct vm *vm) {
-    static struct vmm_message message;
+    struct vmm_message message;
     for (uint32_t i = 0; i < REPORTS_A_TURN; i++) {
         if (!is_within_rate(vm, RATE_REPORTS) || !has_room(vm)) {
             return false;
         }
-        memset(&message, 0, sizeof(message));
-        if (sys_channel_receive(vm->partition.report, &message, sizeof(message)) < 0) {
+        if (!reports_take(&vm->reports, &message)) {
             return true;
         }
         rate_take(&vm->rate[RATE_REPORTS], RATE_REPORTS, 1);
         got_room(vm);
         if (!vm->has_end) {
-            take_report(vm, &message);
+            hear_report(vm, &message);
         }
     }
     unfinished |= machine_vm_mask(vm->index);
@@ -433,16 +432,13 @@ uint32_t vm_input(struct vm *vm, const uint8_t *bytes, uint32_t count) {
     return taken;
 }
 
-static bool send(struct vm *vm, enum vmm_message_type type) {
-    struct vmm_message message = {.type = type};
-    return vm->state == VM_RUNNING &&
-           sys_channel_send(vm->partition.report, &message, sizeof(message)) >= 0;
-}
-
 bool vm_press_power_button(struct vm *vm) {
-    bool is_sent = send(vm, VMM_MESSAGE_POWER_BUTTON);
-    vm->is_power_button_pressed = vm->is_power_button_pressed || is_sent;
-    return is_sent;
+    if (vm->state != VM_RUNNING) {
+        return false;
+    }
+    vm->is_power_button_pressed = true;
+    (void)sys_event_signal(vm->partition.wakeup, VMM_WAKEUP_POWER_BUTTON);
+    return true;
 }
 
 static void give_up(struct vm *vm) {
@@ -468,7 +464,7 @@ void vm_end(struct vm *vm) {
     }
     vm->is_asked_to_end = true;
     vm->deadline = machine_tsc() + END_PATIENCE_SECONDS * machine.tsc_hz;
-    (void)send(vm, VMM_MESSAGE_END);
+    (void)sys_event_signal(vm->partition.wakeup, VMM_WAKEUP_END);
 }
 
 uint64_t vm_next_deadline(void) {

@@ -134,6 +134,7 @@ static bool restart_script_reset(unsigned int step) {
                   "cvm\rpower-button web\r");
         return true;
     case 2:
+        cr_assert_eq(life.wanted, VMM_WAKEUP_POWER_BUTTON);
         life_report(1, VMM_MESSAGE_ENDED, VMM_END_POWERED_OFF, 0, "");
         return true;
     default:
@@ -198,13 +199,13 @@ static bool reports_script_flood(unsigned int step) {
     static uint32_t lines;
     (void)step;
     if (lines < 3000) {
-        while (life.mail_count < ABI_CHANNEL_DEPTH) {
+        while (life_may_report(0)) {
             life_report(0, lines++ % 2 == 0 ? VMM_MESSAGE_LOG : VMM_MESSAGE_DUMP, 0, 0, "blah");
         }
         life.bits |= life.vmm[0].start.supervisor_mask;
         return true;
     }
-    if (life.mail_count < ABI_CHANNEL_DEPTH && lines < UINT32_MAX) {
+    if (life_may_report(0) && lines < UINT32_MAX) {
         lines = UINT32_MAX;
         life_report(0, VMM_MESSAGE_ENDED, VMM_END_CRASHED, 0, "triple fault");
         return true;
