@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the supervisor and a VMM agree on: how a VMM starts, its console, and how its VM ended.
+// What the supervisor and a VMM agree on: how a VMM starts, its console, what it reports.
 //
 // The supervisor makes a process of vmm.elf (segments at their p_vaddr, a stack), maps read-only at
 // ABI_START_ADDRESS one page with struct vmm_start, puts the handles named in it into the process's
@@ -8,7 +8,7 @@
 
 #include "abi.h"
 
-#define VMM_VERSION     1u
+#define VMM_VERSION     2u
 #define VMM_CMDLINE_MAX 2048u
 #define VMM_NAME_MAX    32u
 
@@ -27,12 +27,12 @@ struct vmm_start {
     uint32_t physical_bits;
     uint32_t has_unrestricted_guest;
     // Handles in the VMM's own table.
-    uint32_t quota;   // READ|CREATE: what this VM may use, guest RAM included
-    uint32_t kernel;  // memory, READ
-    uint32_t initrd;  // memory, READ; 0: none
-    uint32_t console; // memory, READ|WRITE: struct vmm_console
-    uint32_t report;  // channel, SIGNAL|WAIT: struct vmm_message to and from the supervisor
-    uint32_t wakeup;  // event, SIGNAL|WAIT: bits VMM_WAKEUP_* from the supervisor
+    uint32_t quota;            // READ|CREATE: what this VM may use, guest RAM included
+    uint32_t kernel;           // memory, READ
+    uint32_t initrd;           // memory, READ; 0: none
+    uint32_t console;          // memory, READ|WRITE: struct vmm_console
+    uint32_t reports;          // memory, READ|WRITE: struct vmm_reports
+    uint32_t wakeup;           // event, SIGNAL|WAIT: bits VMM_WAKEUP_* from the supervisor
     uint32_t supervisor_event; // event, SIGNAL of supervisor_mask only: the supervisor's
     uint32_t has_tsc_scaling;
     uint64_t supervisor_mask; // what to signal on it when there is console output or a report
@@ -45,9 +45,10 @@ struct vmm_start {
 
 _Static_assert(sizeof(struct vmm_start) <= ABI_PAGE, "one page");
 
-// Bits of `wakeup`. Bits from 16 on are the VMM's own.
-#define VMM_WAKEUP_INPUT  (1ULL << 0) // console input, or room for console output again
-#define VMM_WAKEUP_REPORT (1ULL << 1) // a message in the channel
+// Bits of `wakeup`: all that the supervisor ever wants of a VMM. Bits from 16 on are the VMM's own.
+#define VMM_WAKEUP_INPUT        (1ULL << 0) // console input, or room for console output again
+#define VMM_WAKEUP_POWER_BUTTON (1ULL << 1) // somebody pressed it
+#define VMM_WAKEUP_END          (1ULL << 2) // power off now: answer with VMM_MESSAGE_ENDED
 
 // A console: two byte rings (lib/ring.h) in one shared memory object. Each side treats the other's
 // index as untrusted: it is taken modulo the size, so that nonsense garbles text and nothing else.
@@ -65,14 +66,10 @@ struct vmm_console {
 };
 
 enum vmm_message_type {
-    // VMM to supervisor.
     VMM_MESSAGE_LOG = 1,     // text: one line for the host's console, said in the VM's name
     VMM_MESSAGE_ENDED = 2,   // end, code, text; the last message; the VMM then exits
     VMM_MESSAGE_RUNNING = 3, // the first vCPU is about to run
     VMM_MESSAGE_DUMP = 4,    // text: one line about a crash, kept for who asks
-    // Supervisor to VMM.
-    VMM_MESSAGE_POWER_BUTTON = 16,
-    VMM_MESSAGE_END = 17, // power off now: answer with VMM_MESSAGE_ENDED
 };
 
 enum vmm_end {
@@ -83,12 +80,28 @@ enum vmm_end {
     VMM_END_REFUSED = 4,    // text: what in the manifest or the images does not work, and the fix
 };
 
+#define VMM_MESSAGE_SIZE 256u
+
 struct vmm_message {
     uint32_t type; // enum vmm_message_type
     uint32_t end;  // enum vmm_end
     uint32_t code;
     uint32_t reserved;
-    char text[ABI_MESSAGE_MAX - 16]; // NUL-terminated
+    char text[VMM_MESSAGE_SIZE - 16]; // NUL-terminated
 };
 
-_Static_assert(sizeof(struct vmm_message) == ABI_MESSAGE_MAX, "fills a message");
+_Static_assert(sizeof(struct vmm_message) == VMM_MESSAGE_SIZE, "as said");
+
+// What the VMM reports: a byte ring (lib/ring.h) of whole messages, in a page of its own. The
+// supervisor copies each of them before it looks at it. A VMM that writes nonsense there, or writes
+// while it is read, reports nonsense and does nothing else.
+#define VMM_REPORTS_RING (8 * VMM_MESSAGE_SIZE) // bytes; a power of two
+
+struct vmm_reports {
+    uint32_t head; // written by the VMM: bytes ever put in
+    uint32_t tail; // written by the supervisor: bytes ever taken out
+    uint32_t reserved[14];
+    uint8_t ring[VMM_REPORTS_RING];
+};
+
+_Static_assert(sizeof(struct vmm_reports) <= ABI_PAGE, "one page");

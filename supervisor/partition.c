@@ -18,6 +18,8 @@
 #define VCPU_OVERHEAD (192ULL << 10)
 #define VM_OVERHEAD   (2 * MIB)
 
+_Static_assert(sizeof(struct vmm_console) <= PROCESS_SLOT_REPORTS, "a slot holds both");
+
 uint64_t partition_size(const struct vm_config *config) {
     return config->memory + process_pages(config->memory / TABLES_SHARE) +
            config->vcpus * VCPU_OVERHEAD + VM_OVERHEAD;
@@ -84,39 +86,26 @@ static bool keep(uint32_t *handle, int64_t result, int64_t *error) {
     return true;
 }
 
-static bool make_channel(struct partition *partition, uint64_t mask, uint32_t *vmm_end,
-                         int64_t *error) {
-    struct abi_channel_ends ends = {{0, 0}};
-    *error = sys_channel_create(partition->quota, &ends);
-    if (*error < 0) {
+static bool make_shared(struct partition_shared *shared, uint32_t quota, uint64_t address,
+                        uint64_t size, int64_t *error) {
+    if (!keep(&shared->memory, sys_memory_create(quota, process_pages(size)), error)) {
         return false;
     }
-    partition->report = ends.handle[0];
-    *vmm_end = ends.handle[1];
-    *error = sys_channel_bind(partition->report, machine.event, mask);
-    if (*error >= 0) {
-        *error = sys_channel_bind(*vmm_end, partition->wakeup, VMM_WAKEUP_REPORT);
-    }
-    return *error >= 0;
+    shared->at = process_map_own(shared->memory, address, size, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
+    *error = shared->at == NULL ? -ABI_ERROR_MEMORY : 0;
+    return shared->at != NULL;
 }
 
-static bool make_parts(struct partition *partition, uint32_t index, uint64_t size,
-                       uint32_t *vmm_end, int64_t *error) {
-    if (!keep(&partition->quota,
-              sys_quota_create(machine.start->quota, size, machine.event, machine_vm_mask(index)),
-              error) ||
-        !keep(&partition->wakeup, sys_event_create(partition->quota), error) ||
-        !keep(&partition->console,
-              sys_memory_create(partition->quota, process_pages(sizeof(struct vmm_console))),
-              error) ||
-        !make_channel(partition, machine_vm_mask(index), vmm_end, error)) {
-        return false;
-    }
-    uint64_t slot = PROCESS_OWN_CONSOLES + (uint64_t)index * PROCESS_CONSOLE_SLOT;
-    partition->shared = process_map_own(partition->console, slot, sizeof(struct vmm_console),
-                                        ABI_RIGHT_READ | ABI_RIGHT_WRITE);
-    *error = partition->shared == NULL ? -ABI_ERROR_MEMORY : 0;
-    return partition->shared != NULL;
+static bool make_parts(struct partition *partition, uint32_t index, uint64_t size, int64_t *error) {
+    uint64_t slot = PROCESS_OWN_SLOTS + (uint64_t)index * PROCESS_SLOT_SIZE;
+    return keep(&partition->quota,
+                sys_quota_create(machine.start->quota, size, machine.event, machine_vm_mask(index)),
+                error) &&
+           keep(&partition->wakeup, sys_event_create(partition->quota), error) &&
+           make_shared(&partition->console, partition->quota, slot + PROCESS_SLOT_CONSOLE,
+                       sizeof(struct vmm_console), error) &&
+           make_shared(&partition->reports, partition->quota, slot + PROCESS_SLOT_REPORTS,
+                       sizeof(struct vmm_reports), error);
 }
 
 // ---- the VMM's start page -----------------------------------------------------------------------
@@ -139,7 +128,7 @@ static bool give_own_event(const struct partition *partition, struct vmm_start *
 }
 
 static bool give_handles(const struct partition *partition, const struct vm_config *config,
-                         uint32_t vmm_end, struct vmm_start *start, int64_t *error) {
+                         struct vmm_start *start, int64_t *error) {
     const struct abi_start_module *kernel = machine_module(config->kernel);
     const struct abi_start_module *initrd =
         config->initrd != NULL ? machine_module(config->initrd) : NULL;
@@ -153,9 +142,10 @@ static bool give_handles(const struct partition *partition, const struct vm_conf
     return give(partition, &start->quota, partition->quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE,
                 error) &&
            give(partition, &start->kernel, kernel->memory, ABI_RIGHT_READ, error) &&
-           give(partition, &start->console, partition->console, ABI_RIGHT_READ | ABI_RIGHT_WRITE,
-                error) &&
-           give(partition, &start->report, vmm_end, ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT, error) &&
+           give(partition, &start->console, partition->console.memory,
+                ABI_RIGHT_READ | ABI_RIGHT_WRITE, error) &&
+           give(partition, &start->reports, partition->reports.memory,
+                ABI_RIGHT_READ | ABI_RIGHT_WRITE, error) &&
            give(partition, &start->wakeup, partition->wakeup, ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT,
                 error) &&
            give_own_event(partition, start, error);
@@ -197,10 +187,10 @@ static void describe(struct vmm_start *start, const struct partition_plan *plan)
 }
 
 static bool start_vmm(const struct partition *partition, const struct partition_plan *plan,
-                      uint32_t vmm_end, int64_t *error) {
+                      int64_t *error) {
     static struct vmm_start start; // a page: too large for the stack
     describe(&start, plan);
-    if (!give_handles(partition, plan->config, vmm_end, &start, error)) {
+    if (!give_handles(partition, plan->config, &start, error)) {
         return false;
     }
     *error = process_put(&partition->process, partition->quota, ABI_START_ADDRESS, &start,
@@ -228,10 +218,9 @@ static const char *make_group(struct partition *partition, const struct abi_grou
 
 static const char *carve(struct partition *partition, const struct partition_plan *plan) {
     int64_t error = 0;
-    uint32_t vmm_end = 0;
     const char *wrong = NULL;
     uint64_t mask = machine_vm_mask(plan->index);
-    if (!make_parts(partition, plan->index, partition_size(plan->config), &vmm_end, &error)) {
+    if (!make_parts(partition, plan->index, partition_size(plan->config), &error)) {
         wrong = machine_error_text(error);
     }
     wrong = wrong != NULL ? wrong : make_group(partition, &plan->group);
@@ -239,11 +228,8 @@ static const char *carve(struct partition *partition, const struct partition_pla
         wrong = process_create(&partition->process, partition->quota, mask, partition->group,
                                machine_module(vmm_module(plan->config)));
     }
-    if (wrong == NULL && !start_vmm(partition, plan, vmm_end, &error)) {
+    if (wrong == NULL && !start_vmm(partition, plan, &error)) {
         wrong = machine_error_text(error);
-    }
-    if (vmm_end != 0) {
-        (void)sys_handle_close(vmm_end);
     }
     return wrong;
 }
@@ -288,18 +274,22 @@ static void close_handle(uint32_t *handle) {
     }
 }
 
+static void close_shared(struct partition_shared *shared, uint64_t size) {
+    if (shared->at != NULL) {
+        process_unmap_own(shared->at, size);
+        shared->at = NULL;
+    }
+    close_handle(&shared->memory);
+}
+
 void partition_close(struct partition *partition) {
     if (partition->process.handle != 0) {
         (void)sys_process_kill(partition->process.handle, 0);
     }
-    if (partition->shared != NULL) {
-        process_unmap_own(partition->shared, sizeof(struct vmm_console));
-        partition->shared = NULL;
-    }
+    close_shared(&partition->console, sizeof(struct vmm_console));
+    close_shared(&partition->reports, sizeof(struct vmm_reports));
     close_handle(&partition->process.handle);
     close_handle(&partition->group);
-    close_handle(&partition->report);
-    close_handle(&partition->console);
     close_handle(&partition->wakeup);
 }
 

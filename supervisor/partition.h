@@ -12,18 +12,23 @@
 
 #define PARTITION_WHY_MAX PLACEMENT_WHY_MAX
 
+// Memory that the VMM maps, too.
+struct partition_shared {
+    uint32_t memory; // handle; 0: none
+    void *at;        // where the supervisor sees it; NULL: nowhere
+};
+
 struct partition {
     // The supervisor's handles; 0: none.
     uint32_t quota;
     uint32_t group;
     struct abi_group share; // what the group has
-    uint32_t console;       // memory
-    uint32_t report;        // the supervisor's end of the channel
     uint32_t wakeup;        // the VMM's event
     uint32_t more_rights;   // of each of the VMM's handles; none but for a program of a test image
     struct process process;
-    struct vmm_console *shared; // the console, mapped; NULL: not
-    uint64_t cost;              // bytes that the supervisor's quota lost to all this
+    struct partition_shared console; // struct vmm_console
+    struct partition_shared reports; // struct vmm_reports
+    uint64_t cost;                   // bytes that the supervisor's quota lost to all this
 };
 
 // What there is to know beforehand.

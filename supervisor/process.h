@@ -18,11 +18,13 @@
 
 #define PROCESS_OWN_BASE     0x100000000ULL
 #define PROCESS_OWN_WINDOW   (PROCESS_OWN_BASE)               // a temporary mapping, up to 32 MiB
-#define PROCESS_OWN_CONSOLES (PROCESS_OWN_BASE + 0x02000000u) // one slot a VM, 64 KiB each
+#define PROCESS_OWN_SLOTS    (PROCESS_OWN_BASE + 0x02000000u) // one a VM: what its VMM maps, too
 #define PROCESS_OWN_MANIFEST (PROCESS_OWN_BASE + 0x04000000u) // up to 64 MiB
 #define PROCESS_OWN_PROGRAM  (PROCESS_OWN_BASE + 0x08000000u) // a program's file, up to 64 MiB
 #define PROCESS_OWN_HEAP     (PROCESS_OWN_BASE + 0x0c000000u) // process_allocate, up to 64 MiB
-#define PROCESS_CONSOLE_SLOT 0x10000u
+#define PROCESS_SLOT_SIZE    0x10000u
+#define PROCESS_SLOT_CONSOLE 0u // in a slot
+#define PROCESS_SLOT_REPORTS 0xf000u
 #define PROCESS_WINDOW_MAX   0x02000000u
 #define PROCESS_FILE_MAX     0x04000000u
 

@@ -104,8 +104,7 @@ static void run_start(const struct command_line *line) {
 static void run_power_button(const struct command_line *line) {
     struct vm *vm = find_busy(line->argument[0]);
     if (vm != NULL && !vm_press_power_button(vm)) {
-        console_print("its VMM takes no messages right now; try again, or \"end %s\"\n",
-                      line->argument[0]);
+        console_print("%s is not running right now\n", line->argument[0]);
     }
 }
 
@@ -119,7 +118,7 @@ static void run_end(const struct command_line *line) {
 static void run_dump(const struct command_line *line) {
     const struct vm *vm = find(line->argument[0]);
     if (vm != NULL) {
-        diary_print(&vm->diary, vm->config->name);
+        reports_print(&vm->reports, vm->config->name);
     }
 }
 

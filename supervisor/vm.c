@@ -4,8 +4,8 @@
 // can have sent nothing after what is then read.
 //
 // Nothing that a VMM writes is trusted: its texts go through line_sanitize where they enter
-// (set_end, and the diary), its ring indices through lib/ring, its message types through one
-// switch.
+// (set_end, and supervisor/reports.c), its ring indices through lib/ring, its message types through
+// one switch.
 #include "supervisor/vm.h"
 
 #include "lib/fmt.h"
@@ -92,7 +92,7 @@ static void set_end(struct vm *vm, enum vmm_end kind, uint32_t code, const char 
     vm->has_end = true;
     vm->end.kind = kind;
     vm->end.code = code;
-    line_sanitize(vm->end.text, sizeof(vm->end.text), text, ABI_MESSAGE_MAX);
+    line_sanitize(vm->end.text, sizeof(vm->end.text), text, VMM_MESSAGE_SIZE);
 }
 
 void vm_end_text(const struct vm *vm, char *out, size_t size) {
@@ -147,7 +147,7 @@ static void say_end(struct vm *vm, const struct restart *restart) {
         break; // a line of its own: this is how it ended for good
     }
     console_say("vm %s: %s", vm->config->name, text);
-    diary_note(&vm->diary, text);
+    reports_note(&vm->reports, text);
     if (restart->action == RESTART_EXHAUSTED) {
         console_say("vm %s: no restart: the limit of %u in a row is reached", vm->config->name,
                     vm->config->restart_limit);
@@ -238,7 +238,7 @@ static void begin(struct vm *vm) {
     vm->stopped = vm->started;
     vm->starts++;
     line_open(&vm->line, vm->config->name);
-    diary_begin(&vm->diary);
+    reports_begin(&vm->reports);
     char why[PARTITION_WHY_MAX] = "";
     if (!launch_carve(vm, why)) {
         set_end(vm, VMM_END_REFUSED, 0, why);
@@ -247,9 +247,10 @@ static void begin(struct vm *vm) {
         rest(vm);
         return;
     }
-    struct vmm_console *shared = vm->partition.shared;
+    struct vmm_console *shared = vm->partition.console.at;
     ring_reader_open(&vm->out, shared->out, VMM_CONSOLE_OUT, &shared->out_head, &shared->out_tail);
     ring_writer_open(&vm->in, shared->in, VMM_CONSOLE_IN, &shared->in_head, &shared->in_tail);
+    reports_open(&vm->reports, vm->partition.reports.at);
     vm->state = VM_RUNNING;
     mux_vm_started(vm);
 }
@@ -280,14 +281,13 @@ int64_t vm_set_share(struct vm *vm, uint32_t weight, uint32_t cap) {
 
 // ---- serving ------------------------------------------------------------------------------------
 
-static void take_report(struct vm *vm, struct vmm_message *message) {
-    message->text[sizeof(message->text) - 1] = '\0';
+static void hear_report(struct vm *vm, const struct vmm_message *message) {
     switch (message->type) {
     case VMM_MESSAGE_LOG:
-        diary_log(&vm->diary, vm->config->name, message->text);
+        reports_log(&vm->reports, vm->config->name, message->text);
         break;
     case VMM_MESSAGE_DUMP:
-        diary_dump(&vm->diary, vm->config->name, message->text);
+        reports_dump(&vm->reports, vm->config->name, message->text);
         break;
     case VMM_MESSAGE_RUNNING:
         vm->has_entered = true;
@@ -334,19 +334,18 @@ static bool is_within_rate(const struct vm *vm, enum rate_kind kind) {
 
 // True: there is no further report.
 static bool drain_reports(struct vm *vm) {
-    static struct vmm_message message;
+    struct vmm_message message;
     for (uint32_t i = 0; i < REPORTS_A_TURN; i++) {
         if (!is_within_rate(vm, RATE_REPORTS) || !has_room(vm)) {
             return false;
         }
-        memset(&message, 0, sizeof(message));
-        if (sys_channel_receive(vm->partition.report, &message, sizeof(message)) < 0) {
+        if (!reports_take(&vm->reports, &message)) {
             return true;
         }
         rate_take(&vm->rate[RATE_REPORTS], RATE_REPORTS, 1);
         got_room(vm);
         if (!vm->has_end) {
-            take_report(vm, &message);
+            hear_report(vm, &message);
         }
     }
     unfinished |= machine_vm_mask(vm->index);
@@ -433,16 +432,13 @@ uint32_t vm_input(struct vm *vm, const uint8_t *bytes, uint32_t count) {
     return taken;
 }
 
-static bool send(struct vm *vm, enum vmm_message_type type) {
-    struct vmm_message message = {.type = type};
-    return vm->state == VM_RUNNING &&
-           sys_channel_send(vm->partition.report, &message, sizeof(message)) >= 0;
-}
-
 bool vm_press_power_button(struct vm *vm) {
-    bool is_sent = send(vm, VMM_MESSAGE_POWER_BUTTON);
-    vm->is_power_button_pressed = vm->is_power_button_pressed || is_sent;
-    return is_sent;
+    if (vm->state != VM_RUNNING) {
+        return false;
+    }
+    vm->is_power_button_pressed = true;
+    (void)sys_event_signal(vm->partition.wakeup, VMM_WAKEUP_POWER_BUTTON);
+    return true;
 }
 
 static void give_up(struct vm *vm) {
@@ -468,7 +464,7 @@ void vm_end(struct vm *vm) {
     }
     vm->is_asked_to_end = true;
     vm->deadline = machine_tsc() + END_PATIENCE_SECONDS * machine.tsc_hz;
-    (void)send(vm, VMM_MESSAGE_END);
+    (void)sys_event_signal(vm->partition.wakeup, VMM_WAKEUP_END);
 }
 
 uint64_t vm_next_deadline(void) {

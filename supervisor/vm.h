@@ -16,10 +16,10 @@
 #include "include/vmm.h"
 #include "lib/ring.h"
 #include "supervisor/backlog.h"
-#include "supervisor/diary.h"
 #include "supervisor/line.h"
 #include "supervisor/manifest.h"
 #include "supervisor/partition.h"
+#include "supervisor/reports.h"
 #include "supervisor/round.h"
 
 #include <stdbool.h>
@@ -58,7 +58,7 @@ struct vm {
     struct ring_reader out;
     struct ring_writer in;
     struct line line; // batch mode
-    struct diary diary;
+    struct reports reports;
     struct backlog *backlog; // interactive mode: output that nobody has seen yet; NULL: no memory
 };
 
@@ -84,7 +84,7 @@ bool vm_has_work(void); // left by the last service, for the next round
 // Bytes typed for it; what does not fit its ring is lost. Returns how many were taken.
 uint32_t vm_input(struct vm *vm, const uint8_t *bytes, uint32_t count);
 
-// False: it is not running, or does not take messages right now.
+// False: it is not running right now.
 bool vm_press_power_button(struct vm *vm);
 
 // Asks its VMM to end it; when that does not happen within seconds, or when asked again, ends the

@@ -61,28 +61,15 @@ static void press_power_button(struct vmm *vmm) {
     process_do_after(vmm, NULL, machine_unlock(&vmm->machine));
 }
 
-static void receive_messages(struct vmm *vmm) {
-    struct vmm_message message;
-    for (;;) {
-        int64_t result = sys_channel_receive(vmm->start->report, &message, sizeof(message));
-        if (result == -ABI_ERROR_AGAIN)
-            return;
-        if (result < 0) // the supervisor is gone, and nobody will hear how the VM ends
-            sys_process_exit(1);
-        if (message.type == VMM_MESSAGE_POWER_BUTTON)
-            press_power_button(vmm);
-        if (message.type == VMM_MESSAGE_END)
-            report_end(vmm, VMM_END_POWERED_OFF, 0, "ended by the supervisor");
-    }
-}
-
 _Noreturn void timer_loop(struct vmm *vmm) {
     for (;;) {
         uint64_t deadline = serve(vmm);
         uint64_t deadline_tsc = clock_tsc(&vmm->clock, clock_read_tsc(), deadline);
         uint64_t bits = 0;
         (void)sys_event_wait(vmm->start->wakeup, UINT64_MAX, deadline_tsc, &bits);
-        if (bits & VMM_WAKEUP_REPORT)
-            receive_messages(vmm);
+        if (bits & VMM_WAKEUP_POWER_BUTTON)
+            press_power_button(vmm);
+        if (bits & VMM_WAKEUP_END)
+            report_end(vmm, VMM_END_POWERED_OFF, 0, "ended by the supervisor");
     }
 }

@@ -53,14 +53,13 @@ static void map_own(uint32_t memory, uint64_t address, uint64_t size, uint32_t r
 
 // ---- the parts of the VM ------------------------------------------------------------------------
 
-static void open_channels(const struct vmm_start *start) {
+static void open_shared(const struct vmm_start *start) {
     vmm.start = start;
-    if (start->version != VMM_VERSION)
-        sys_process_exit(1); // nobody would understand us
+    if (start->version != VMM_VERSION || !report_open(&vmm))
+        sys_process_exit(1); // nobody would understand, or hear, us
     map_own(start->console, PROCESS_CONSOLE_BASE, sizeof(struct vmm_console), READ_WRITE,
             "the console");
     console_open(&vmm.console, (struct vmm_console *)PROCESS_CONSOLE_BASE);
-    must(sys_channel_bind(start->report, start->wakeup, VMM_WAKEUP_REPORT), "the report channel");
 }
 
 // The rate of the guest's TSC.
@@ -263,7 +262,7 @@ static void start_vcpu(const struct vmm_start *start, uint32_t index) {
 
 int main(void *start_page) {
     const struct vmm_start *start = start_page;
-    open_channels(start);
+    open_shared(start);
     check_shape(start);
     uint32_t memory = make_memory(start);
     process_init_machine(&vmm);

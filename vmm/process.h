@@ -23,6 +23,7 @@
 #define PROCESS_KERNEL_BASE  0x200000000000ULL // the guest's kernel's image, while it is loaded
 #define PROCESS_INITRD_BASE  0x300000000000ULL
 #define PROCESS_CONSOLE_BASE 0x700000000000ULL
+#define PROCESS_REPORTS_BASE 0x708000000000ULL
 #define PROCESS_PAGES_BASE   0x710000000000ULL // the vCPUs' pages, with gaps
 #define PROCESS_ONES_BASE    0x718000000000ULL // what a step finds where nothing is
 #define PROCESS_STACKS_BASE  0x720000000000ULL // the vCPUs' stacks, with gaps
@@ -61,6 +62,7 @@ struct vmm {
     uint64_t tell_deadline;              // ns by which the supervisor is to be told [l]
     uint64_t room_waiters;               // vCPUs that wait for room in the console, as bits [l]
     struct console console;              // [l]
+    struct ring_writer reports;          // to the supervisor [l]
     struct machine machine;              // see there
     struct vcpu vcpu[MACHINE_VCPUS_MAX]; // see there
     struct step step;                    // see there

@@ -6,16 +6,32 @@
 #include "lib/string.h"
 #include "lib/syscall.h"
 
-// The supervisor takes messages as fast as it runs; its being gone ends the process.
+bool report_open(struct vmm *vmm) {
+    struct vmm_reports *shared = (struct vmm_reports *)PROCESS_REPORTS_BASE;
+    if (sys_process_map(0, vmm->start->reports, PROCESS_REPORTS_BASE, 0, ABI_PAGE,
+                        ABI_RIGHT_READ | ABI_RIGHT_WRITE) < 0)
+        return false;
+    ring_writer_open(&vmm->reports, shared->ring, VMM_REPORTS_RING, &shared->head, &shared->tail);
+    return true;
+}
+
+// A message goes in whole, or not at all.
+static bool put(struct vmm *vmm, const struct vmm_message *message) {
+    lock_acquire(&vmm->machine.lock);
+    bool has_room = ring_writer_room(&vmm->reports) >= sizeof(*message);
+    if (has_room)
+        (void)ring_write(&vmm->reports, (const uint8_t *)message, sizeof(*message));
+    lock_release(&vmm->machine.lock);
+    return has_room;
+}
+
+// While there is no room, others of this VM run: the supervisor takes as many as it wants to.
 static void send(struct vmm *vmm, const struct vmm_message *message) {
     for (;;) {
-        int64_t result = sys_channel_send(vmm->start->report, message, sizeof(*message));
-        sys_event_signal(vmm->start->supervisor_event, vmm->start->supervisor_mask);
-        if (result != -ABI_ERROR_AGAIN) {
-            if (result < 0)
-                sys_process_exit(1);
+        bool is_sent = put(vmm, message);
+        (void)sys_event_signal(vmm->start->supervisor_event, vmm->start->supervisor_mask);
+        if (is_sent)
             return;
-        }
         sys_thread_yield();
     }
 }

@@ -4,6 +4,9 @@
 
 #include "vmm/process.h"
 
+// Before anything else is reported. False: nobody can be told anything.
+bool report_open(struct vmm *vmm);
+
 // One line, printf-like.
 void report_log(struct vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -19,13 +19,14 @@ enum role { SIGNALS, MESSAGES, TIMERS, PING, PONG, THREADS, OBJECTS, SPACE, ROLE
 struct own {
     uint64_t seed;
     uint32_t quota, event, ping, pong;
-    uint32_t report, supervisor_event;
+    uint32_t supervisor_event;
     uint64_t mask;
     uint32_t is_awake[SPARE]; // whose stack is in use (atomic)
     uint64_t done[ROLES];
 };
 
-#define STACKS_AT (CHILD_OWN + ABI_PAGE)
+#define STACKS_AT  (CHILD_OWN + ABI_PAGE)
+#define REPORTS_AT 0x5000000000ULL
 
 static struct own *self(void) {
     return (struct own *)CHILD_OWN;
@@ -39,13 +40,19 @@ static void send_signals(struct dice *dice) {
     (void)sys_event_signal(self()->event, dice_roll(dice));
 }
 
-// Of types that the supervisor does not know, and of one that it does.
+// Of types that the supervisor does not know, and of one that it does; mostly where it reads next.
 static void send_messages(struct dice *dice) {
-    struct vmm_message message = {.type = dice_one_in(dice, 2) ? VMM_MESSAGE_RUNNING : 99};
-    for (uint32_t i = 0; i < sizeof(message.text); i++)
-        message.text[i] = (char)dice_roll(dice);
-    (void)sys_channel_send(self()->report, &message, sizeof(message));
-    (void)sys_channel_receive(self()->report, &message, sizeof(message));
+    struct vmm_reports *reports = (struct vmm_reports *)REPORTS_AT;
+    uint32_t head = __atomic_load_n(&reports->head, __ATOMIC_RELAXED);
+    uint32_t slot = head % VMM_REPORTS_RING / VMM_MESSAGE_SIZE;
+    struct vmm_message *message =
+        (struct vmm_message *)(void *)&reports->ring[slot * VMM_MESSAGE_SIZE];
+    message->type = dice_one_in(dice, 2) ? VMM_MESSAGE_RUNNING : 99;
+    for (uint32_t i = 0; i < sizeof(message->text); i++)
+        message->text[i] = (char)(dice_roll(dice) | 4); // nowhere is VMM_MESSAGE_ENDED
+    head = dice_one_in(dice, 8) ? (uint32_t)dice_value(dice) : head + VMM_MESSAGE_SIZE;
+    __atomic_store_n(&reports->head, head, __ATOMIC_RELEASE);
+    (void)sys_event_signal(self()->supervisor_event, self()->mask);
 }
 
 static void set_timers(struct dice *dice) {
@@ -78,17 +85,12 @@ static void make_threads(struct dice *dice) {
 
 static void make_objects(struct dice *dice) {
     uint32_t handles[32], count = 0;
-    struct abi_channel_ends ends;
     while (count < 30) {
         int64_t result = dice_one_in(dice, 2) ? sys_event_create(self()->quota)
                                               : sys_quota_create(self()->quota, ABI_PAGE, 0, 0);
-        if (result > 0)
-            handles[count++] = (uint32_t)result;
-        else if (sys_channel_create(self()->quota, &ends) < 0)
+        if (result <= 0)
             break;
-        else
-            for (uint32_t i = 0; i < 2; i++)
-                handles[count++] = ends.handle[i];
+        handles[count++] = (uint32_t)result;
         if (dice_one_in(dice, 16))
             break;
     }
@@ -158,12 +160,13 @@ static void live(struct dice *dice, const struct area *area, const uint32_t even
     memset(area->at, 0, area->size);
     child_open(&child, QUOTA);
     child_map(&child, area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
+    const struct area reports = {wall_start->reports, (uint8_t *)wall_reports(), ABI_PAGE};
+    child_map(&child, &reports, REPORTS_AT, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     own->seed = dice_roll(dice);
     own->quota = child_give(&child, child.quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE);
     own->event = child_give(&child, events[0], ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT);
     own->ping = child_give(&child, events[1], ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT);
     own->pong = child_give(&child, events[2], ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT);
-    own->report = child_give(&child, wall_start->report, ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT);
     own->supervisor_event = child_give(&child, wall_start->supervisor_event, ABI_RIGHT_SIGNAL);
     own->mask = wall_start->supervisor_mask;
     for (uint64_t role = 0; role < ROLES; role++)
@@ -186,6 +189,7 @@ void wall_main(void) {
           "the supervisor can be told of another VM");
     for (uint64_t life = 0; life < wall_rounds * LIVES; life++)
         live(&dice, &area, events);
+    wall_resume_reports();
     say("signals %lu messages %lu timers %lu wakes %lu threads %lu objects %lu maps %lu",
         done[SIGNALS], done[MESSAGES], done[TIMERS], done[PING] + done[PONG], done[THREADS],
         done[OBJECTS], done[SPACE]);

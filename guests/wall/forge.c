@@ -30,12 +30,8 @@ static char line[LONG + 64];
 static void send(uint32_t type, const char *text, size_t size) {
     struct vmm_message message = {.type = type};
     memcpy(message.text, text, MIN(size, sizeof(message.text)));
-    int64_t result;
-    while ((result = sys_channel_send(wall_start->report, &message, sizeof(message))) ==
-           -ABI_ERROR_AGAIN)
+    while (!wall_report(&message))
         wall_nap(1000);
-    CHECK(result >= 0, "a message: error %ld", (long)-result);
-    (void)sys_event_signal(wall_start->supervisor_event, wall_start->supervisor_mask);
 }
 
 static void claim(const char *text) {
@@ -55,8 +51,6 @@ static void claim_behind(size_t filler, const char *text) {
 }
 
 static void claim_too_much(void) {
-    int64_t result = sys_channel_send(wall_start->report, line, LONG);
-    CHECK(result == -ABI_ERROR_ARGUMENT, "a message of %u bytes: %ld", LONG, (long)result);
     memset(line, '\x1b', LONG);
     send(VMM_MESSAGE_LOG, line, LONG);
     wall_put(line, LONG);

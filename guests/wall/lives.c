@@ -10,12 +10,13 @@
 #define RINGS 0x4000000000ULL // a second mapping of them
 
 static void lie(struct dice *dice, struct vmm_console *console) {
-    struct vmm_message message = {.type = (uint32_t)dice_roll(dice) | 0x100};
-    for (uint32_t i = 0; i < sizeof(message.text); i++)
-        message.text[i] = (char)dice_roll(dice);
+    struct vmm_reports *reports = wall_reports();
+    for (uint32_t i = 0; i < sizeof(reports->ring); i++)
+        reports->ring[i] = (uint8_t)(dice_roll(dice) | 4); // never VMM_MESSAGE_ENDED
+    reports->head = (uint32_t)dice_value(dice);
+    reports->tail = (uint32_t)dice_value(dice);
     console->out_head = (uint32_t)dice_value(dice);
     console->in_tail = (uint32_t)dice_value(dice);
-    (void)sys_channel_send(wall_start->report, &message, sizeof(message));
     (void)sys_event_signal(wall_start->supervisor_event,
                            dice_one_in(dice, 2) ? wall_start->supervisor_mask : UINT64_MAX);
 }

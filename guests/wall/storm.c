@@ -3,7 +3,7 @@
 // not charged to who wants it. For `seconds` of the TSC, by the words
 //   signals   its bit of the supervisor's event, without a pause
 //   foreign   all bits of the event, of which the kernel lets no other pass: each call is refused
-//   reports   messages, as many as the channel holds
+//   reports   messages, as many as their ring holds
 //   threads   made in bursts, each of which ends at once: more stacks than the kernel keeps
 //   prints    a console ring that is always full of `text=`: 0 letters without a line's end, 1
 //             newlines, 2 escapes
@@ -75,7 +75,7 @@ void wall_main(void) {
         if (has_signals)
             (void)sys_event_signal(wall_start->supervisor_event, wall_start->supervisor_mask);
         if (has_reports)
-            (void)sys_channel_send(wall_start->report, &message, sizeof(message));
+            (void)wall_report(&message);
         if (has_threads)
             threads += make_threads();
     }

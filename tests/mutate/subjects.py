@@ -85,7 +85,7 @@ FUNCTIONS = {
     "supervisor/placement.c": "leaves_enough is_trusted placement_release",
     "supervisor/partition.c": "check partition_close",
     "supervisor/backlog.c": "backlog_add backlog_add_line backlog_drop",
-    "supervisor/diary.c": "keep count_credit diary_log diary_dump diary_print",
+    "supervisor/reports.c": "reports_take keep count_credit reports_log reports_dump reports_print",
     # The virtual PC.
     "vmm/device/bus.c": "range_takes bus_mmio_read bus_mmio_write",
     "vmm/cpu/walk.c": "is_allowed access_error walk_tables is_canonical walk_fetch",

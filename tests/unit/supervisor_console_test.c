@@ -39,7 +39,7 @@ Test(supervisor_console, terminal_follows_the_focus) {
     life_expect("\r\n[bulkhead] the terminal is now vm other's (Ctrl-A h: help)\r\nunseen\r\n");
     life_expect("the hypervisor's (help: commands)\r\nbulkhead> vm\r\n");
     life_expect("  1  demo              3 vCPU      8 MiB  starting\r\n");
-    cr_assert_eq(life.last_sent, VMM_MESSAGE_END);
+    cr_assert_neq(life.wanted & VMM_WAKEUP_END, 0);
     // It does not answer: its patience being over, it is ended.
     life_expect("[bulkhead] vm demo: crashed: its VMM did not end it when asked to, and was ended");
 }
@@ -230,7 +230,9 @@ Test(supervisor_console, vm_is_started_twice_by_hand) {
 }
 
 static bool life_script_end_one(unsigned int step) {
-    life_report(0, VMM_MESSAGE_ENDED, VMM_END_RESET, 0, "");
+    if (step == 0) {
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_RESET, 0, "");
+    }
     return step == 0;
 }
 

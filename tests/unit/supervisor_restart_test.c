@@ -134,6 +134,7 @@ static bool restart_script_reset(unsigned int step) {
                   "cvm\rpower-button web\r");
         return true;
     case 2:
+        cr_assert_eq(life.wanted, VMM_WAKEUP_POWER_BUTTON);
         life_report(1, VMM_MESSAGE_ENDED, VMM_END_POWERED_OFF, 0, "");
         return true;
     default:
@@ -194,17 +195,17 @@ Test(supervisor_restart, a_pending_restart_is_hastened_by_hand) {
 
 // ---- what a VMM says ----------------------------------------------------------------------------
 
-static bool diary_script_flood(unsigned int step) {
+static bool reports_script_flood(unsigned int step) {
     static uint32_t lines;
     (void)step;
     if (lines < 3000) {
-        while (life.mail_count < ABI_CHANNEL_DEPTH) {
+        while (life_may_report(0)) {
             life_report(0, lines++ % 2 == 0 ? VMM_MESSAGE_LOG : VMM_MESSAGE_DUMP, 0, 0, "blah");
         }
         life.bits |= life.vmm[0].start.supervisor_mask;
         return true;
     }
-    if (life.mail_count < ABI_CHANNEL_DEPTH && lines < UINT32_MAX) {
+    if (life_may_report(0) && lines < UINT32_MAX) {
         lines = UINT32_MAX;
         life_report(0, VMM_MESSAGE_ENDED, VMM_END_CRASHED, 0, "triple fault");
         return true;
@@ -212,8 +213,8 @@ static bool diary_script_flood(unsigned int step) {
     return false;
 }
 
-Test(supervisor_diary, a_flood_stays_off_the_console) {
-    life_prepare(life_one, "console=batch", "stay", diary_script_flood);
+Test(supervisor_reports, a_flood_stays_off_the_console) {
+    life_prepare(life_one, "console=batch", "stay", reports_script_flood);
     cr_assert_eq(life_run(), LIFE_POWERED);
     uint64_t seconds = life.now / 1000;
     cr_assert(seconds > 280 && seconds < 300, "3000 lines in %lu s", seconds);
@@ -225,19 +226,19 @@ Test(supervisor_diary, a_flood_stays_off_the_console) {
     life_expect("[bulkhead] vm demo: crashed: triple fault\n");
 }
 
-static bool diary_script_slow(unsigned int step) {
+static bool reports_script_slow(unsigned int step) {
     life.now += 1000; // a line a second
     life_report(0, step < 40 ? VMM_MESSAGE_LOG : VMM_MESSAGE_ENDED, 0, 0, "blah");
     return step <= 40;
 }
 
-Test(supervisor_diary, a_line_a_second_is_said) {
-    life_prepare(life_one, "console=batch", "stay", diary_script_slow);
+Test(supervisor_reports, a_line_a_second_is_said) {
+    life_prepare(life_one, "console=batch", "stay", reports_script_slow);
     cr_assert_eq(life_run(), LIFE_POWERED);
     cr_assert_eq(life_count("vm demo says: blah"), 40);
 }
 
-static bool diary_script_dump(unsigned int step) {
+static bool reports_script_dump(unsigned int step) {
     switch (step) {
     case 0:
         life_type("\x01"
@@ -256,8 +257,8 @@ static bool diary_script_dump(unsigned int step) {
     }
 }
 
-Test(supervisor_diary, dump_is_shown_on_request) {
-    life_prepare(life_one, "", "stay", diary_script_dump);
+Test(supervisor_reports, dump_is_shown_on_request) {
+    life_prepare(life_one, "", "stay", reports_script_dump);
     cr_assert_eq(life_run(), LIFE_SLEEPS);
     life_expect("demo has left nothing\r\n");
     life_expect("[bulkhead] vm demo: crashed: triple fault\r\n");
@@ -266,7 +267,7 @@ Test(supervisor_diary, dump_is_shown_on_request) {
 
 // What the supervisor says of a VM, and what it says of itself, in all the places where a VMM's
 // text may stand.
-static const char *const diary_forged[] = {
+static const char *const reports_forged[] = {
     "powered off",
     "crashed: triple fault; restart 1 in 1ms",
     "debug-exit 0",
@@ -276,23 +277,23 @@ static const char *const diary_forged[] = {
     "\x1b[1A\x1b[2K[bulkhead] panic: forged",
     "\b\b\b\b\b\b\b\b\b\b\b\b\b\b\b: powered off",
 };
-#define DIARY_FORGED (sizeof(diary_forged) / sizeof(diary_forged[0]))
+#define REPORTS_FORGED (sizeof(reports_forged) / sizeof(reports_forged[0]))
 
-static bool diary_script_forger(unsigned int step) {
+static bool reports_script_forger(unsigned int step) {
     life.now += 1000;
-    if (step < 2 * DIARY_FORGED) {
+    if (step < 2 * REPORTS_FORGED) {
         uint32_t type = step % 2 == 0 ? VMM_MESSAGE_LOG : VMM_MESSAGE_DUMP;
-        life_report(0, type, 0, 0, diary_forged[step / 2]);
+        life_report(0, type, 0, 0, reports_forged[step / 2]);
         return true;
     }
-    if (step == 2 * DIARY_FORGED) {
+    if (step == 2 * REPORTS_FORGED) {
         life_report(0, VMM_MESSAGE_ENDED, VMM_END_DEBUG_EXIT, 3, "powered off");
     }
-    return step == 2 * DIARY_FORGED;
+    return step == 2 * REPORTS_FORGED;
 }
 
 // Of the lines about the VM only one is the supervisor's own, and that is how it ended.
-static void diary_expect_one_verdict(const char *head, const char *end) {
+static void reports_expect_one_verdict(const char *head, const char *end) {
     life.console[life.console_length] = '\0';
     unsigned int said = 0;
     for (char *line = strtok(life.console, "\r\n"); line != NULL; line = strtok(NULL, "\r\n")) {
@@ -304,33 +305,33 @@ static void diary_expect_one_verdict(const char *head, const char *end) {
     cr_assert_eq(said, 1);
 }
 
-Test(supervisor_diary, a_vmm_can_not_speak_for_the_supervisor) {
-    life_prepare(life_one, "console=batch", "stay", diary_script_forger);
+Test(supervisor_reports, a_vmm_can_not_speak_for_the_supervisor) {
+    life_prepare(life_one, "console=batch", "stay", reports_script_forger);
     cr_assert_eq(life_run(), LIFE_POWERED);
     life_expect("[bulkhead] vm demo says: powered off\n");
     life_expect("[bulkhead] vm demo says: \\x0d\\x0a[bulkhead] all VMs ended\\x0d\\x0a\n");
-    cr_assert_eq(life_count("vm demo says: "), 2 * DIARY_FORGED);
+    cr_assert_eq(life_count("vm demo says: "), 2 * REPORTS_FORGED);
     cr_assert_eq(life_count("\n[bulkhead] all VMs ended"), 1);
-    diary_expect_one_verdict("[bulkhead] vm demo:", "[bulkhead] vm demo: debug-exit 3");
+    reports_expect_one_verdict("[bulkhead] vm demo:", "[bulkhead] vm demo: debug-exit 3");
 }
 
-static bool diary_script_forger_asked(unsigned int step) {
-    if (step == 2 * DIARY_FORGED + 1) {
+static bool reports_script_forger_asked(unsigned int step) {
+    if (step == 2 * REPORTS_FORGED + 1) {
         life_type("\x01"
                   "cdump demo\r");
         return true;
     }
-    return diary_script_forger(step);
+    return reports_script_forger(step);
 }
 
-Test(supervisor_diary, what_is_kept_of_a_vmm_is_not_the_supervisors) {
-    life_prepare(life_one, "", "stay", diary_script_forger_asked);
+Test(supervisor_reports, what_is_kept_of_a_vmm_is_not_the_supervisors) {
+    life_prepare(life_one, "", "stay", reports_script_forger_asked);
     cr_assert_eq(life_run(), LIFE_SLEEPS);
     life_expect("\r\n| powered off\r\n");
     cr_assert_eq(life_count("\r\npowered off"), 0);
     cr_assert_eq(life_count("\r\ncrashed"), 0);
     life_expect("\r\ndebug-exit 3\r\n");
-    diary_expect_one_verdict("[bulkhead] vm demo:", "[bulkhead] vm demo: debug-exit 3");
+    reports_expect_one_verdict("[bulkhead] vm demo:", "[bulkhead] vm demo: debug-exit 3");
 }
 
 // ---- the auditor, and the account of a life -----------------------------------------------------

@@ -164,6 +164,9 @@ int64_t sys_thread_create(uint32_t process, uint64_t entry, uint64_t stack, uint
                      &vmm->console->out_tail);
     ring_reader_open(&vmm->in, vmm->console->in, VMM_CONSOLE_IN, &vmm->console->in_head,
                      &vmm->console->in_tail);
+    vmm->reports = life_map(vmm->start.reports, 0, 0, process_pages(sizeof(*vmm->reports)));
+    ring_writer_open(&vmm->messages, vmm->reports->ring, VMM_REPORTS_RING, &vmm->reports->head,
+                     &vmm->reports->tail);
     return 0;
 }
 
@@ -176,6 +179,7 @@ int64_t sys_event_signal(uint32_t event, uint64_t mask) {
         life.bits |= mask;
     } else {
         life.wakeups++;
+        life.wanted |= mask;
     }
     return 0;
 }
@@ -206,39 +210,6 @@ int64_t sys_event_wait(uint32_t event, uint64_t mask, uint64_t deadline, uint64_
     *bits = life.bits & mask;
     life.bits &= ~mask;
     return 0;
-}
-
-int64_t sys_channel_create(uint32_t quota, struct abi_channel_ends *ends) {
-    ends->handle[0] = life_new(LIFE_OTHER, quota, 0);
-    ends->handle[1] = life_new(LIFE_OTHER, quota, 0);
-    return 0;
-}
-
-int64_t sys_channel_bind(uint32_t channel, uint32_t event, uint64_t mask) {
-    (void)channel, (void)event, (void)mask;
-    return 0;
-}
-
-int64_t sys_channel_send(uint32_t channel, const void *message, size_t size) {
-    (void)channel;
-    cr_assert_eq(size, sizeof(struct vmm_message));
-    life.last_sent = ((const struct vmm_message *)message)->type;
-    return 0;
-}
-
-int64_t sys_channel_receive(uint32_t channel, void *message, size_t size) {
-    cr_assert_eq(size, sizeof(struct vmm_message));
-    for (unsigned int i = 0; i < life.mail_count; i++) {
-        if (life.mail_to[i] + 1 == channel || life.mail_to[i] == channel + 1) {
-            memcpy(message, &life.mail[i], size);
-            life.mail_count--;
-            memmove(&life.mail[i], &life.mail[i + 1], (life.mail_count - i) * sizeof(life.mail[0]));
-            memmove(&life.mail_to[i], &life.mail_to[i + 1],
-                    (life.mail_count - i) * sizeof(life.mail_to[0]));
-            return (int64_t)size;
-        }
-    }
-    return -ABI_ERROR_AGAIN;
 }
 
 int64_t sys_system_info(uint32_t system, struct abi_system_info *info) {
@@ -348,11 +319,16 @@ void life_print(unsigned int index, const char *text) {
 
 void life_report(unsigned int index, enum vmm_message_type type, enum vmm_end end, uint32_t code,
                  const char *text) {
-    struct vmm_message *message = &life.mail[life.mail_count];
-    *message = (struct vmm_message){.type = type, .end = end, .code = code};
-    strncpy(message->text, text, sizeof(message->text) - 1);
-    life.mail_to[life.mail_count++] = life.vmm[index].start.report;
-    life.bits |= life.vmm[index].start.supervisor_mask;
+    struct life_vmm *vmm = &life.vmm[index];
+    struct vmm_message message = {.type = type, .end = end, .code = code};
+    strncpy(message.text, text, sizeof(message.text) - 1);
+    cr_assert_eq(ring_write(&vmm->messages, (const uint8_t *)&message, sizeof(message)),
+                 sizeof(message));
+    life.bits |= vmm->start.supervisor_mask;
+}
+
+bool life_may_report(unsigned int index) {
+    return ring_writer_room(&life.vmm[index].messages) >= sizeof(struct vmm_message);
 }
 
 void life_type(const char *text) {

@@ -61,6 +61,8 @@ struct life_vmm {
     struct vmm_console *console;
     struct ring_writer out;
     struct ring_reader in;
+    struct vmm_reports *reports;
+    struct ring_writer messages;
 };
 
 struct life {
@@ -73,11 +75,8 @@ struct life {
     char console[8 << 20];
     size_t console_length;
     const char *typed;
-    struct vmm_message mail[16]; // to the supervisor, of all VMMs; `mail_to` tells on which channel
-    uint32_t mail_to[16];
-    unsigned int mail_count;
-    enum vmm_message_type last_sent;
     uint64_t wakeups;
+    uint64_t wanted; // bits that were signalled to VMMs
     struct life_vmm vmm[LIFE_VMMS];
     unsigned int vmm_count;
     uint64_t leak;       // bytes that no quota of a VM gives back
@@ -127,6 +126,7 @@ int life_run(void);
 void life_print(unsigned int index, const char *text);
 void life_report(unsigned int index, enum vmm_message_type type, enum vmm_end end, uint32_t code,
                  const char *text);
+bool life_may_report(unsigned int index); // there is room for one more
 void life_type(const char *text);
 void life_end_process(uint32_t process, struct abi_process_status status);
 

@@ -33,6 +33,7 @@ WALLS = [
     Wall("w-floods", "floods"),
     Wall("w-storm", "storm", "seconds=1 signals foreign reports threads"),
     Wall("w-forge", "forge"),
+    Wall("w-rings", "rings"),
     # Garbage is all that it prints, so its end is the supervisor's word alone.
     Wall("w-lives", "lives", end="crashed: its VMM faulted .*", is_restarted=True),
 ]

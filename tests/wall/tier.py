@@ -10,6 +10,7 @@ from .cases import SEED, WALLS, wall_vm, witness_vm, witnesses
 
 TIER = "wall"
 TIMEOUT = 900
+FORGERS = ("forge", "rings")
 TEST_IMAGE = "test image: programs of its manifest run in the VMM's place; not for use"
 
 
@@ -29,20 +30,23 @@ def boot_walls(context, walls, seed, options, rounds=None, beats=None, timeout=T
     problems = [(case.name, judge(case, boot)) for case in [*walls, *cases]]
     problems.append(("host", boot.host_problem([0, 1])))
     problems.append(("audit", audit_problem(boot, len(vms))))
-    if any(wall.program == "forge" for wall in walls):
-        problems.append(("belief", belief_problem(boot)))
+    forgers = [wall.name for wall in walls if wall.program in FORGERS]
+    if forgers:
+        problems.append(("belief", belief_problem(boot, forgers)))
     problems.append(("told", None if TEST_IMAGE in boot.host else "no line says that it is a test image"))
     return boot, problems
 
 
-def belief_problem(boot):
-    """What of the words of guests/wall/forge.c was taken for the hypervisor's own, or None."""
-    claims = [line for line in boot.host if line.startswith("vm w-forge says: ")]
-    if not {"vm w-forge says: powered off", "vm w-forge says: [bulkhead] panic: forged"} <= set(claims):
+def belief_problem(boot, forgers):
+    """What of the words of guests/wall/forge.c and rings.c was taken for the hypervisor's own, or None."""
+    claims = [line for line in boot.host if line.startswith(tuple(f"vm {name} says: " for name in forgers))]
+    wanted = {"vm w-forge says: powered off", "vm w-forge says: [bulkhead] panic: forged"}
+    if "w-forge" in forgers and not wanted <= set(claims):
         return "the supervisor does not tell what the VMM says"
-    told = [line for line in boot.host if line.startswith("vm w-forge: ")]
-    if told != ["vm w-forge: debug-exit 0"]:
-        return f"the supervisor seems to say {told}"
+    for name in forgers:
+        told = [line for line in boot.host if line.startswith(f"vm {name}: ")]
+        if told != [f"vm {name}: debug-exit 0"]:
+            return f"the supervisor seems to say {told}"
     forged = [line for line in boot.host if "forged" in line and line not in claims]
     if forged or boot.host.count("all VMs ended") != 1:
         return f"the hypervisor seems to say {forged or 'that all VMs ended, not once'}"

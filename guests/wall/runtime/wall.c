@@ -9,6 +9,7 @@
 
 #define READ_WRITE (ABI_RIGHT_READ | ABI_RIGHT_WRITE)
 #define CONSOLE_AT 0x800000000ULL
+#define REPORTS_AT 0x810000000ULL
 #define AREAS_AT   0x1000000000ULL
 #define AREA_GAP   0x10000000ULL
 #define SHOWN_MAX  10u // failures
@@ -21,7 +22,7 @@ int main(void *start);
 const struct vmm_start *wall_start;
 uint64_t wall_seed, wall_rounds;
 
-static struct ring_writer out;
+static struct ring_writer out, messages;
 static uint32_t nap_event;
 static uint32_t checks, failures;
 
@@ -90,6 +91,30 @@ void wall_resume_lines(void) {
     out.position = *out.head;
 }
 
+bool wall_report(const struct vmm_message *message) {
+    if (ring_writer_room(&messages) < sizeof(*message))
+        return false;
+    (void)ring_write(&messages, (const uint8_t *)message, sizeof(*message));
+    tell();
+    return true;
+}
+
+struct vmm_reports *wall_reports(void) {
+    return (struct vmm_reports *)REPORTS_AT;
+}
+
+// A head that the supervisor is far from: it reads a ring at the most, and is there.
+void wall_resume_reports(void) {
+    struct vmm_reports *shared = wall_reports();
+    memset(shared->ring, 0xff, sizeof(shared->ring));
+    messages.position = __atomic_load_n(&shared->tail, __ATOMIC_ACQUIRE) ^ 1u << 31;
+    __atomic_store_n(&shared->head, messages.position, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&shared->tail, __ATOMIC_ACQUIRE) != messages.position) {
+        tell();
+        wall_nap(10000);
+    }
+}
+
 void wall_check(bool is_good, const char *file, int line, const char *format, ...) {
     char what[LINE_MAX];
     va_list arguments;
@@ -107,9 +132,8 @@ _Noreturn static void end(enum vmm_end kind, uint32_t code, const char *text) {
     memcpy(message.text, text, MIN(strlen(text), sizeof(message.text) - 1));
     while (ring_writer_room(&out) < VMM_CONSOLE_OUT)
         wall_nap(1000);
-    while (sys_channel_send(wall_start->report, &message, sizeof(message)) == -ABI_ERROR_AGAIN)
+    while (!wall_report(&message))
         wall_nap(1000);
-    tell();
     sys_process_exit(0);
 }
 
@@ -156,6 +180,10 @@ int main(void *start) {
          "the console");
     struct vmm_console *console = (struct vmm_console *)CONSOLE_AT;
     ring_writer_open(&out, console->out, VMM_CONSOLE_OUT, &console->out_head, &console->out_tail);
+    must(sys_process_map(0, wall_start->reports, REPORTS_AT, 0, ABI_PAGE, READ_WRITE),
+         "the reports");
+    struct vmm_reports *reports = wall_reports();
+    ring_writer_open(&messages, reports->ring, VMM_REPORTS_RING, &reports->head, &reports->tail);
     nap_event = must(sys_event_create(wall_start->quota), "an event");
     wall_seed = wall_number("seed", 1);
     wall_rounds = wall_number("rounds", ROUNDS);

@@ -24,6 +24,12 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void wall_put(const char *text, size_t size);
 // After the program itself has moved its console's out_head.
 void wall_resume_lines(void);
+// A message to the supervisor. False: there is no room for it.
+bool wall_report(const struct vmm_message *message);
+// Where the supervisor reads them: the program may write anything there.
+struct vmm_reports *wall_reports(void);
+// After it did: waits until the supervisor has read it all.
+void wall_resume_reports(void);
 
 // A check that fails says so in a line `FAIL file:line: what` and makes the program end with
 // debug-exit 1; the first few are told.
