@@ -30,13 +30,9 @@ static bool mask_has(const uint64_t *mask, uint32_t cpu) {
     return (__atomic_load_n(&mask[cpu / 64], __ATOMIC_RELAXED) >> (cpu % 64) & 1) != 0;
 }
 
-static void refill(struct timer *timer);
-
 static void group_init_one(struct group *group) {
     object_init(&group->object, &group_kind);
-    lock_init(&group->lock, LOCK_GROUP);
-    list_init(&group->parked);
-    group->refill.run = refill;
+    budget_init(&group->cap, 0, tsc_hz / GROUP_PERIODS_A_SECOND, 0);
 }
 
 void group_init(void) {
@@ -149,7 +145,7 @@ static bool is_valid(const struct abi_group *values) {
 
 static void take_values(struct group *group, const struct abi_group *values) {
     __atomic_store_n(&group->weight, values->weight, __ATOMIC_RELAXED);
-    __atomic_store_n(&group->cap, values->cap, __ATOMIC_RELAXED);
+    __atomic_store_n(&group->cap.amount, group->cap.period * values->cap / 100, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < GROUP_CPU_WORDS; i++)
         __atomic_store_n(&group->cpus[i], values->cpus[i], __ATOMIC_RELAXED);
     if (values->domain != 0)
@@ -215,8 +211,7 @@ static bool group_destroy(struct object *object) {
     struct group *group = CONTAINER_OF(object, struct group, object);
     struct quota *quota = group->quota;
     const struct abi_group values = {.budget = group->budget, .period = group->period};
-    timer_cancel(&group->refill);
-    timer_cancel(&group->refill); // the first may have met refill() before it armed again
+    budget_destroy(&group->cap);
     lock_take(&reservations.lock);
     reserve(group->reserved, permil_of(&values), false);
     cache_drop(group->cache_class);
@@ -227,77 +222,3 @@ static bool group_destroy(struct object *object) {
 }
 
 const struct object_kind group_kind = {OBJECT_GROUP, group_destroy};
-
-// ---- the cap ------------------------------------------------------------------------------------
-
-static uint64_t period_ticks(void) {
-    return tsc_hz / GROUP_PERIODS_A_SECOND;
-}
-
-// With the lock: what of the periods since the last look is the group's.
-static void count_up(struct group *group, uint64_t now) {
-    uint64_t period = period_ticks();
-    if (now < group->period_end)
-        return;
-    int64_t budget = (int64_t)(period * __atomic_load_n(&group->cap, __ATOMIC_RELAXED) / 100);
-    uint64_t periods = (now - group->period_end) / period + 1;
-    group->period_end += periods * period;
-    int64_t left = __atomic_load_n(&group->left, __ATOMIC_RELAXED);
-    // A debt is paid off by as many periods as it takes; what was not used is gone.
-    int64_t added = periods > 1000 ? budget - left : (int64_t)periods * budget;
-    if (left + added > budget)
-        added = budget - left;
-    __atomic_fetch_add(&group->left, added, __ATOMIC_RELAXED);
-}
-
-static bool has_left(const struct group *group) {
-    return __atomic_load_n(&group->left, __ATOMIC_RELAXED) > 0;
-}
-
-bool group_has_budget(struct group *group, uint64_t now) {
-    if (__atomic_load_n(&group->cap, __ATOMIC_RELAXED) == 0 || has_left(group))
-        return true;
-    lock_take(&group->lock);
-    count_up(group, now);
-    lock_drop(&group->lock);
-    return has_left(group);
-}
-
-bool group_park(struct group *group, struct thread *thread, uint64_t now) {
-    lock_take(&group->lock);
-    count_up(group, now);
-    bool is_out = !has_left(group);
-    if (is_out)
-        list_push_last(&group->parked, &thread->link);
-    lock_drop(&group->lock);
-    return is_out;
-}
-
-void group_charge(struct group *group, uint64_t ticks) {
-    if (__atomic_load_n(&group->cap, __ATOMIC_RELAXED) != 0)
-        __atomic_fetch_sub(&group->left, (int64_t)ticks, __ATOMIC_RELAXED);
-}
-
-void group_arm_refill(struct group *group) {
-    if (__atomic_exchange_n(&group->is_armed, 1, __ATOMIC_ACQUIRE) == 0)
-        timer_arm(&group->refill, __atomic_load_n(&group->period_end, __ATOMIC_RELAXED));
-}
-
-// A period is over: all that were parked go on, or wait for the next one.
-static void refill(struct timer *timer) {
-    struct group *group = CONTAINER_OF(timer, struct group, refill);
-    struct list back;
-    list_init(&back);
-    __atomic_store_n(&group->is_armed, 0, __ATOMIC_RELEASE);
-    lock_take(&group->lock);
-    count_up(group, x86_rdtsc());
-    bool is_parked = !list_is_empty(&group->parked);
-    bool is_capped = __atomic_load_n(&group->cap, __ATOMIC_RELAXED) != 0;
-    if (has_left(group) || !is_capped)
-        list_move_all(&back, &group->parked);
-    lock_drop(&group->lock);
-    if (is_parked && list_is_empty(&back))
-        group_arm_refill(group);
-    for (struct link *link = list_take_first(&back); link != NULL; link = list_take_first(&back))
-        scheduler_unpark(CONTAINER_OF(link, struct thread, link));
-}

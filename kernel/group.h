@@ -2,25 +2,20 @@
 // Scheduling groups: how the threads of one or more processes, which is to say a VM, are scheduled,
 // and what part of the machine they may use. The values are those of struct abi_group.
 //
-// The cap: in each period of GROUP_PERIODS_A_SECOND the group has cap percent of it as a budget,
-// all CPUs together; what a thread overruns is missing in the next period, so the cap holds over
-// time. A thread of a group that has nothing left is parked; the refill timer brings all of them
-// back. Periods that nobody waited for are counted up when somebody looks, so that an idle group
-// costs nothing.
+// The cap is a budget (kernel/budget.h) of so many percent of each of GROUP_PERIODS_A_SECOND, all CPUs
+// together.
 //
 // Reservations: one table for the machine says of each CPU whether it is dedicated, and how much of
 // it is reserved for real-time threads. A CPU is dedicated as long as the group exists.
 //
-// Locks: group->lock (rank LOCK_GROUP) protects [g], that of a CPU's queue the CPU's words in [q];
-// the table of reservations has one of rank LOCK_GROUP, too. Fields marked [a] are atomic: what
-// ABI_GROUP_WRITE changes is read without a lock, word by word.
+// Locks: that of a CPU's queue protects the CPU's words in [q]; the table of reservations has one
+// of rank LOCK_GROUP. Fields marked [a] are atomic: what ABI_GROUP_WRITE changes is read without a
+// lock, word by word.
 #pragma once
 
 #include "include/abi.h"
-#include "kernel/lock.h"
+#include "kernel/budget.h"
 #include "kernel/object.h"
-#include "kernel/timer.h"
-#include "lib/list.h"
 
 #define GROUP_PERIODS_A_SECOND 50u
 #define GROUP_CPU_WORDS        (ABI_CPUS_MAX / 64)
@@ -35,20 +30,15 @@ struct thread;
 struct group {
     struct object object;
     struct quota *quota;            // referenced; NULL: the first group
-    uint32_t weight, cap;           // [a]
+    uint32_t weight;                // [a]
     uint64_t cpus[GROUP_CPU_WORDS]; // [a]
     uint64_t reserved[GROUP_CPU_WORDS];
     uint64_t pinned[GROUP_CPU_WORDS]; // of `reserved`: a thread is there [a]
-    uint64_t budget, period;
-    uint32_t domain;     // never 0 [a]
-    int32_t cache_class; // of service, see arch/cache.h [a]
-    uint32_t runnable;   // shared threads that run or want to [a]
-    struct spinlock lock;
-    int64_t left;        // of this period's budget; below 0: overrun [a]
-    uint64_t period_end; // TSC [g]
-    struct list parked;  // of threads, by thread->link [g]
-    uint32_t is_armed;   // the refill timer is, or somebody is about to arm it [a]
-    struct timer refill;
+    uint64_t budget, period;          // of each pinned thread
+    uint32_t domain;                  // never 0 [a]
+    int32_t cache_class;              // of service, see arch/cache.h [a]
+    uint32_t runnable;                // shared threads that run or want to [a]
+    struct budget cap;                // of all its shared threads
     // By CPU, see kernel/runqueue.h [q]
     int64_t credit[ABI_CPUS_MAX]; // ticks of the round's quantum that its threads have left
     uint32_t round[ABI_CPUS_MAX]; // of the queue's, when it got its last quantum
@@ -73,11 +63,3 @@ uint32_t group_reserved_permil(const struct cpu *cpu);
 // (taken).
 int group_pin(struct group *group, uint32_t cpu);
 void group_unpin(struct group *group, uint32_t cpu);
-
-// The cap. True: the group may run now. Else the caller parks its thread: group_park says whether
-// it did, false when the budget came back meanwhile.
-bool group_has_budget(struct group *group, uint64_t now);
-bool group_park(struct group *group, struct thread *thread, uint64_t now);
-void group_charge(struct group *group, uint64_t ticks);
-// After group_park, when no lock is held.
-void group_arm_refill(struct group *group);

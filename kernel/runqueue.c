@@ -85,47 +85,6 @@ static void defer(struct runqueue *queue, struct thread *thread) {
     list_push_last(&queue->deferred, &thread->link);
 }
 
-// ---- real-time ----------------------------------------------------------------------------------
-
-static bool is_due(const struct thread *thread, uint64_t now) {
-    return now >= thread->deadline.key;
-}
-
-// Would what is left, used before the deadline, be more than its share?
-static bool is_ahead(const struct thread *thread, uint64_t now) {
-    __extension__ typedef unsigned __int128 wide;
-    const struct group *group = thread->group;
-    return (wide)(uint64_t)thread->credit * group->period >
-           (wide)(thread->deadline.key - now) * group->budget;
-}
-
-static void begin_period(struct thread *thread, uint64_t begin) {
-    int64_t budget = (int64_t)thread->group->budget;
-    thread->deadline.key = begin + thread->group->period;
-    thread->credit = MIN(thread->credit, 0) + budget;
-}
-
-void runqueue_replenish(struct thread *thread, uint64_t now) {
-    uint64_t begin = thread->deadline.key;
-    if (now - begin > thread->group->period)
-        begin = now; // nobody looked for whole periods
-    begin_period(thread, begin);
-}
-
-static bool put_realtime(struct runqueue *queue, struct thread *thread, enum runqueue_place place,
-                         uint64_t now) {
-    if (place == RUNQUEUE_WOKEN) {
-        if (is_due(thread, now) || (thread->credit > 0 && is_ahead(thread, now)))
-            begin_period(thread, now);
-    }
-    if (thread->credit <= 0)
-        return false;
-    heap_insert(&queue->realtime, &thread->deadline, thread->deadline.key);
-    return true;
-}
-
-// ---- all ----------------------------------------------------------------------------------------
-
 static void put_shared(struct runqueue *queue, struct thread *thread, enum runqueue_place place) {
     refresh(queue, thread);
     queue->load += thread->share;
@@ -143,17 +102,13 @@ static void put_shared(struct runqueue *queue, struct thread *thread, enum runqu
         list_push_last(&queue->expired, &thread->link);
 }
 
-bool runqueue_put(struct runqueue *queue, struct thread *thread, enum runqueue_place place,
-                  uint64_t now) {
-    if (thread->class == THREAD_REALTIME) {
-        if (!put_realtime(queue, thread, place, now))
-            return false;
-    } else {
+void runqueue_put(struct runqueue *queue, struct thread *thread, enum runqueue_place place) {
+    if (thread->class == THREAD_REALTIME)
+        heap_insert(&queue->realtime, &thread->deadline, thread->budget->end);
+    else
         put_shared(queue, thread, place);
-    }
     queue->count++;
     thread->is_queued = true;
-    return true;
 }
 
 void runqueue_remove(struct runqueue *queue, struct thread *thread) {
@@ -204,29 +159,19 @@ struct thread *runqueue_take(struct runqueue *queue) {
 bool runqueue_preempts(const struct runqueue *queue, const struct thread *thread,
                        const struct thread *running) {
     if (running->class == THREAD_REALTIME)
-        return thread->class == THREAD_REALTIME && thread->deadline.key < running->deadline.key;
+        return thread->class == THREAD_REALTIME && thread->budget->end < running->budget->end;
     return thread->class == THREAD_REALTIME || (get_left(queue, thread) > 0 && !running->is_woken);
 }
 
-void runqueue_charge(const struct runqueue *queue, struct thread *thread, uint64_t ticks,
-                     bool is_contended, uint64_t now) {
-    thread->run += ticks;
-    if (thread->class == THREAD_REALTIME && thread->credit > 0 && is_due(thread, now)) {
-        // It wanted to run all the time, and has not had its budget by its deadline.
-        thread->deadline_misses++;
-        begin_period(thread, now - ticks);
-    }
+void runqueue_charge(const struct runqueue *queue, struct thread *thread, uint64_t ticks) {
     // In debt it runs only where the CPU would idle instead, as the others wait for the core.
-    bool is_turn = thread->class == THREAD_SHARED && is_contended && get_left(queue, thread) > 0;
-    if (is_turn)
-        thread->group->credit[queue->cpu] -= (int64_t)ticks;
-    if (is_turn || thread->class == THREAD_REALTIME)
-        thread->credit -= (int64_t)ticks;
+    if (get_left(queue, thread) <= 0)
+        return;
+    thread->group->credit[queue->cpu] -= (int64_t)ticks;
+    thread->credit -= (int64_t)ticks;
 }
 
 uint64_t runqueue_slice(const struct runqueue *queue, const struct thread *thread) {
-    if (thread->class == THREAD_REALTIME)
-        return thread->credit > 0 ? (uint64_t)thread->credit : 1;
     // In debt it runs where the others wait for the core.
     int64_t left = get_left(queue, thread);
     return left > 0 ? MIN((uint64_t)left, queue->slice) : queue->slice;

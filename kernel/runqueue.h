@@ -3,11 +3,8 @@
 // out. Everything costs the same however many threads there are (the heap of deadlines: its
 // logarithm).
 //
-// Real-time threads first, earliest deadline first. Each has a budget in each period; a thread that
-// wakes goes on with what is left of both, or begins a new period where that would give it more
-// than its share (Abeni, Buttazzo: "Integrating Multimedia Applications in Hard Real-Time Systems",
-// 1998: constant-bandwidth server). One whose budget is used up is not put in: it waits for its
-// deadline.
+// Real-time threads first, earliest deadline first: the end of their budgets' periods. Whose budget
+// is used up is not put in (kernel/budget.h).
 //
 // Shared threads in rounds (deficit round robin: Shreedhar, Varghese: "Efficient Fair Queueing
 // using Deficit Round Robin", 1995): in each round each may run for its quantum, which is its part
@@ -57,9 +54,7 @@ enum runqueue_place {
     RUNQUEUE_BEHIND, // it ran, or comes from another CPU
     RUNQUEUE_FIRST,  // somebody lets it go first
 };
-// False: a real-time thread whose budget is used up; it is not in the queue.
-bool runqueue_put(struct runqueue *queue, struct thread *thread, enum runqueue_place place,
-                  uint64_t now);
+void runqueue_put(struct runqueue *queue, struct thread *thread, enum runqueue_place place);
 void runqueue_remove(struct runqueue *queue, struct thread *thread);
 // Takes the next one out; NULL: there is none.
 struct thread *runqueue_take(struct runqueue *queue);
@@ -67,14 +62,10 @@ struct thread *runqueue_take(struct runqueue *queue);
 bool runqueue_preempts(const struct runqueue *queue, const struct thread *thread,
                        const struct thread *running);
 
-// A thread ran for so long until now. `is_contended`: while others were waiting; alone, it uses up
-// nothing.
-void runqueue_charge(const struct runqueue *queue, struct thread *thread, uint64_t ticks,
-                     bool is_contended, uint64_t now);
-// How long it may run now.
+// A shared thread ran for so long while others were waiting; alone, it uses up nothing.
+void runqueue_charge(const struct runqueue *queue, struct thread *thread, uint64_t ticks);
+// How long it may run now, beside others.
 uint64_t runqueue_slice(const struct runqueue *queue, const struct thread *thread);
-// A real-time thread's next period begins: its deadline has come.
-void runqueue_replenish(struct thread *thread, uint64_t now);
 
 // A thread to move to another CPU, for which `is_movable` says yes; it stays in the queue. Looks at
 // the last few only. NULL: none.

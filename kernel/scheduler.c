@@ -152,29 +152,34 @@ static bool is_wanted_now(const struct scheduler *s, const struct thread *thread
            runqueue_preempts(&s->queue, thread, s->running);
 }
 
-// With the lock of the thread's CPU, which is dropped. The thread is runnable and in no queue.
+// With the lock of the thread's CPU, which is dropped. The thread waits for its budget. A refill
+// elsewhere may let it run, and end, before this one arms.
+static void park(struct scheduler *s, struct thread *thread) {
+    struct budget *budget = thread->budget;
+    struct group *group = thread->group;
+    // Who was given an idle CPU and does not come leaves it to others.
+    if (is_idle(s->running))
+        mark_idle(thread->cpu, true);
+    object_ref(&group->object);
+    lock_drop(&s->lock);
+    budget_arm(budget);
+    object_unref(&group->object);
+}
+
+// The same. The thread is runnable and in no queue.
 static void put(struct scheduler *s, struct thread *thread, enum runqueue_place place) {
     struct cpu *cpu = thread->cpu;
     uint64_t now = x86_rdtsc();
-    bool is_shared = thread->class == THREAD_SHARED;
-    bool is_parked = is_shared && !group_has_budget(thread->group, now) &&
-                     group_park(thread->group, thread, now);
-    bool is_in = !is_parked && runqueue_put(&s->queue, thread, place, now);
-    bool is_requested = is_in && thread != s->running && is_wanted_now(s, thread);
-    // Who was given an idle CPU and does not come leaves it to others.
-    if (is_parked && is_idle(s->running))
-        mark_idle(cpu, true);
-    // A refill elsewhere may let a parked one run, and end, from here on.
-    struct group *group = is_parked ? thread->group : NULL;
-    if (group != NULL)
-        object_ref(&group->object);
-    lock_drop(&s->lock);
-    if (group != NULL) {
-        group_arm_refill(group);
-        object_unref(&group->object);
-    } else if (!is_in) {
-        timer_arm(&thread->replenish, thread->deadline.key);
+    struct budget *budget = thread->budget;
+    if (thread->class == THREAD_REALTIME && place == RUNQUEUE_WOKEN)
+        budget_wake(budget, now);
+    if (!budget_is_left(budget, now) && budget_park(budget, thread, now)) {
+        park(s, thread);
+        return;
     }
+    runqueue_put(&s->queue, thread, place);
+    bool is_requested = thread != s->running && is_wanted_now(s, thread);
+    lock_drop(&s->lock);
     if (is_requested)
         request(cpu);
 }
@@ -210,7 +215,8 @@ void thread_wake(struct thread *thread) {
     put_somewhere(s, thread, RUNQUEUE_WOKEN);
 }
 
-static void end_throttling(struct scheduler *s, struct thread *thread) {
+void scheduler_unpark(struct thread *thread) {
+    struct scheduler *s = lock_thread(thread);
     uint64_t now = x86_rdtsc();
     thread->throttled += now - thread->since;
     thread->wait += now - thread->since;
@@ -218,20 +224,8 @@ static void end_throttling(struct scheduler *s, struct thread *thread) {
     put_somewhere(s, thread, RUNQUEUE_BEHIND);
 }
 
-void scheduler_unpark(struct thread *thread) {
-    end_throttling(lock_thread(thread), thread);
-}
-
-static void replenish(struct timer *timer) {
-    struct thread *thread = CONTAINER_OF(timer, struct thread, replenish);
-    struct scheduler *s = lock_thread(thread);
-    runqueue_replenish(thread, x86_rdtsc());
-    end_throttling(s, thread);
-}
-
 void scheduler_start(struct thread *thread) {
     static uint32_t next;
-    thread->replenish.run = replenish;
     // The first time anywhere; later the load decides.
     if (thread->cpu == NULL)
         thread->cpu = find_allowed(thread, __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED));
@@ -416,13 +410,14 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
 static void account(struct scheduler *s) {
     struct thread *self = s->running;
     uint64_t now = x86_rdtsc(), ticks = now - self->since;
-    if (is_idle(self)) {
-        self->run += ticks;
-    } else {
-        runqueue_charge(&s->queue, self, ticks, s->is_contended, now);
-        if (self->class == THREAD_SHARED)
-            group_charge(self->group, ticks);
+    if (!is_idle(self)) {
+        if (self->class == THREAD_SHARED && s->is_contended)
+            runqueue_charge(&s->queue, self, ticks);
+        if (self->class == THREAD_REALTIME)
+            self->deadline_misses += budget_miss(self->budget, self->since, now);
+        budget_charge(self->budget, ticks);
     }
+    self->run += ticks;
     self->since = now;
 }
 
@@ -432,14 +427,13 @@ static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
     struct thread *thread, *next = NULL, *stuck = NULL;
     bool is_dedicated = group_is_dedicated(cpu);
     while ((next == NULL || is_dedicated) && (thread = runqueue_take(&s->queue)) != NULL) {
-        bool is_shared = thread->class == THREAD_SHARED;
-        bool may_stay = !is_shared || group_may_use(thread->group, cpu);
+        bool may_stay = thread->class != THREAD_SHARED || group_may_use(thread->group, cpu);
         if (may_stay && next != NULL) {
             // Everybody's again, since the look above: one is enough.
-            (void)runqueue_put(&s->queue, thread, RUNQUEUE_BEHIND, x86_rdtsc());
+            runqueue_put(&s->queue, thread, RUNQUEUE_BEHIND);
             break;
         }
-        if (may_stay && (!is_shared || group_has_budget(thread->group, x86_rdtsc()))) {
+        if (may_stay && budget_is_left(thread->budget, x86_rdtsc())) {
             next = thread;
         } else if (!may_stay && is_on_cpu(thread)) {
             stuck = thread; // we stand on its stack: the next time
@@ -449,7 +443,7 @@ static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
         }
     }
     if (stuck != NULL) {
-        (void)runqueue_put(&s->queue, stuck, RUNQUEUE_BEHIND, x86_rdtsc());
+        runqueue_put(&s->queue, stuck, RUNQUEUE_BEHIND);
         request(cpu);
     }
     return next;
@@ -463,7 +457,7 @@ struct beside {
 static bool may_run_beside(const struct thread *thread, const void *opaque) {
     const struct beside *beside = opaque;
     return thread->group->domain == beside->domain && group_may_use(thread->group, beside->cpu) &&
-           group_has_budget(thread->group, x86_rdtsc());
+           budget_is_left(thread->budget, x86_rdtsc());
 }
 
 static enum core_answer ask_core(const struct scheduler *s, struct cpu *cpu,
@@ -489,7 +483,7 @@ static struct thread *admit(struct scheduler *s, struct cpu *cpu, struct thread 
     enum core_answer answer = ask_core(s, cpu, next, retry);
     if (answer == CORE_ENTERED)
         return next;
-    (void)runqueue_put(&s->queue, next, RUNQUEUE_FIRST, x86_rdtsc());
+    runqueue_put(&s->queue, next, RUNQUEUE_FIRST);
     if (answer == CORE_TELL)
         tell_siblings(cpu);
     const struct beside beside = {cpu, core_get_domain(cpu)};
@@ -506,10 +500,10 @@ static uint64_t get_slice(const struct scheduler *s, const struct thread *next) 
     if (is_idle(next) || next->class == THREAD_DEDICATED)
         return 0;
     uint64_t slice = 0;
-    if (s->is_contended || next->class == THREAD_REALTIME)
+    if (s->is_contended && next->class == THREAD_SHARED)
         slice = runqueue_slice(&s->queue, next);
-    if (next->class == THREAD_SHARED && next->group->cap != 0) {
-        int64_t left = __atomic_load_n(&next->group->left, __ATOMIC_RELAXED);
+    if (budget_is_limited(next->budget)) {
+        int64_t left = __atomic_load_n(&next->budget->left, __ATOMIC_RELAXED);
         uint64_t budget = left > 0 ? (uint64_t)left : 1;
         slice = slice == 0 ? budget : MIN(slice, budget);
     }
@@ -641,7 +635,7 @@ bool thread_let_go_first(struct thread *thread) {
     bool is_here = s == of(cpu_current()) && thread->is_queued && thread->class == THREAD_SHARED;
     if (is_here) {
         runqueue_remove(&s->queue, thread);
-        (void)runqueue_put(&s->queue, thread, RUNQUEUE_FIRST, x86_rdtsc());
+        runqueue_put(&s->queue, thread, RUNQUEUE_FIRST);
     }
     lock_drop(&s->lock);
     return is_here;

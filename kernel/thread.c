@@ -74,19 +74,20 @@ static struct thread *thread_lay_out(uint64_t top, uint64_t entry, uint64_t stac
 }
 
 // A thread that names a CPU is what its group reserved that for.
-static int take_class(struct thread *thread, const struct group *group, uint32_t cpu) {
+static int take_class(struct thread *thread, struct group *group, uint32_t cpu) {
     thread->class = THREAD_SHARED;
+    thread->budget = &group->cap;
     if (cpu == ABI_CPU_ANY)
         return ABI_OK;
-    int error = group_pin(thread->group, cpu);
-    if (error == ABI_OK) {
-        thread->class = group->budget != 0 ? THREAD_REALTIME : THREAD_DEDICATED;
-        thread->cpu = cpu_table[index_mask(cpu, CPU_COUNT_MAX)];
-        // Its first budget comes a period later: who ends and begins anew gains nothing.
-        if (thread->class == THREAD_REALTIME)
-            thread->deadline.key = x86_rdtsc() + group->period;
-    }
-    return error;
+    int error = group_pin(group, cpu);
+    if (error != ABI_OK)
+        return error;
+    thread->class = group->budget != 0 ? THREAD_REALTIME : THREAD_DEDICATED;
+    thread->cpu = cpu_table[index_mask(cpu, CPU_COUNT_MAX)];
+    // Its first budget comes a period later: who ends and begins anew gains nothing.
+    thread->budget = &thread->own;
+    budget_init(&thread->own, group->budget, group->period, x86_rdtsc() + group->period);
+    return ABI_OK;
 }
 
 int thread_create(struct process *process, uint64_t entry, uint64_t stack, uint64_t argument,

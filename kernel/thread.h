@@ -13,7 +13,7 @@
 #pragma once
 
 #include "arch/cpu.h"
-#include "kernel/lock.h"
+#include "kernel/budget.h"
 #include "kernel/process.h"
 #include "kernel/timer.h"
 #include "lib/heap.h"
@@ -46,10 +46,11 @@ struct thread {
     struct vcpu *vcpu; // that this thread runs; referenced; written with process->lock
 
     // Scheduling, see kernel/runqueue.h [q]
-    struct link link;          // in a list of the queue, or the group's of parked ones
-    struct heap_node deadline; // real-time: in the queue's heap; the key is the deadline, always
-    struct timer replenish;    // real-time: at the deadline, when the budget is used up
-    int64_t credit;            // ticks: of the quantum, or of the budget
+    struct link link;          // in a list of the queue, or the budget's of parked ones
+    struct heap_node deadline; // real-time: in the queue's heap
+    struct budget *budget;     // its group's cap, or its own
+    struct budget own;         // of a pinned thread: dedicated ones have no limit
+    int64_t credit;            // ticks of the quantum
     uint64_t round;            // of the queue's, when it got its last quantum
     uint64_t share;            // of its group's weight
     uint64_t since;            // TSC when it began to wait, or to run

@@ -15,9 +15,11 @@
 static struct runqueue queue;
 static struct group groups[THREADS];
 static struct thread threads[THREADS];
+static struct budget budgets[THREADS];
 static uint64_t now;
 
 static void set_up(void) {
+    host_init_all();
     runqueue_init(&queue, 3);
     queue.slice = SLICE;
     now = 0;
@@ -25,21 +27,46 @@ static void set_up(void) {
 
 TestSuite(kernel_runqueue, .init = set_up);
 
+// Here as below the scheduler's part is played. False: its budget is used up.
+static bool put(struct thread *thread, enum runqueue_place place) {
+    if (thread->class == THREAD_REALTIME && place == RUNQUEUE_WOKEN)
+        budget_wake(thread->budget, now);
+    if (!budget_is_left(thread->budget, now))
+        return false;
+    runqueue_put(&queue, thread, place);
+    return true;
+}
+
+static void charge(struct thread *thread, uint64_t ticks, bool is_contended) {
+    thread->run += ticks;
+    if (thread->class == THREAD_REALTIME)
+        thread->deadline_misses += budget_miss(thread->budget, now - ticks, now);
+    else if (is_contended)
+        runqueue_charge(&queue, thread, ticks);
+    budget_charge(thread->budget, ticks);
+}
+
 static struct thread *add(unsigned i, struct group *group, uint32_t weight) {
     group->weight = weight;
     threads[i].group = group;
+    threads[i].budget = &group->cap;
     runqueue_join(&threads[i]);
-    cr_assert(runqueue_put(&queue, &threads[i], RUNQUEUE_BEHIND, now));
+    cr_assert(put(&threads[i], RUNQUEUE_BEHIND));
     return &threads[i];
 }
 
 static struct thread *add_realtime(unsigned i, uint64_t budget, uint64_t period) {
-    groups[i].budget = budget;
-    groups[i].period = period;
+    budget_init(&budgets[i], budget, period, 0);
     threads[i].class = THREAD_REALTIME;
     threads[i].group = &groups[i];
-    cr_assert(runqueue_put(&queue, &threads[i], RUNQUEUE_WOKEN, now));
+    threads[i].budget = &budgets[i];
+    cr_assert(put(&threads[i], RUNQUEUE_WOKEN));
     return &threads[i];
+}
+
+static uint64_t get_slice(const struct thread *thread) {
+    return thread->class == THREAD_REALTIME ? (uint64_t)thread->budget->left
+                                            : runqueue_slice(&queue, thread);
 }
 
 // Lets the next thread run for what it may, `late` ticks longer. Returns it; it is out of the
@@ -47,16 +74,16 @@ static struct thread *add_realtime(unsigned i, uint64_t budget, uint64_t period)
 static struct thread *step(uint64_t late) {
     struct thread *thread = runqueue_take(&queue);
     bool is_contended = queue.count > 0;
-    uint64_t ticks = runqueue_slice(&queue, thread) + late;
+    uint64_t ticks = get_slice(thread) + late;
     now += ticks;
-    runqueue_charge(&queue, thread, ticks, is_contended, now);
+    charge(thread, ticks, is_contended);
     return thread;
 }
 
 // All are hogs.
 static void run_until(uint64_t end, uint64_t late) {
     while (now < end)
-        cr_assert(runqueue_put(&queue, step(late), RUNQUEUE_BEHIND, now));
+        cr_assert(put(step(late), RUNQUEUE_BEHIND));
 }
 
 // |part / whole - expected| in permil.
@@ -104,17 +131,18 @@ Test(kernel_runqueue, a_sleeper_waits_for_nobody_but_earlier_sleepers) {
         add(i, &groups[i], 100);
     struct thread *sleeper = add(50, &groups[50], 100);
     for (struct thread *thread = step(0); thread != sleeper; thread = step(0))
-        runqueue_put(&queue, thread, RUNQUEUE_BEHIND, now);
+        put(thread, RUNQUEUE_BEHIND);
     runqueue_leave(sleeper);
     for (unsigned round = 0; round < 500; round++) {
-        cr_assert(runqueue_put(&queue, step(0), RUNQUEUE_BEHIND, now));
+        cr_assert(put(step(0), RUNQUEUE_BEHIND));
         runqueue_join(sleeper);
-        cr_assert(runqueue_put(&queue, sleeper, RUNQUEUE_WOKEN, now));
+        cr_assert(put(sleeper, RUNQUEUE_WOKEN));
         if (sleeper->credit <= 0)
             continue; // it has used its share of the round: below
         cr_assert(sleeper->is_woken);
         cr_assert_eq(runqueue_take(&queue), sleeper);
-        runqueue_charge(&queue, sleeper, SLICE / 100, true, now += SLICE / 100);
+        now += SLICE / 100;
+        charge(sleeper, SLICE / 100, true);
         runqueue_leave(sleeper);
     }
     cr_expect_gt(sleeper->credit, 0,
@@ -129,10 +157,9 @@ Test(kernel_runqueue, waking_often_gives_no_more_than_the_share) {
         uint64_t slice = runqueue_slice(&queue, thread);
         uint64_t ticks = thread == restless ? MIN(slice, SLICE / 10) : slice;
         now += ticks;
-        runqueue_charge(&queue, thread, ticks, true, now);
+        charge(thread, ticks, true);
         bool is_restless = thread == restless;
-        cr_assert(
-            runqueue_put(&queue, thread, is_restless ? RUNQUEUE_WOKEN : RUNQUEUE_BEHIND, now));
+        cr_assert(put(thread, is_restless ? RUNQUEUE_WOKEN : RUNQUEUE_BEHIND));
     }
     cr_expect_leq(error_permil(restless->run, now, 500), 5);
 }
@@ -141,11 +168,11 @@ Test(kernel_runqueue, a_woken_thread_does_not_preempt_another) {
     struct thread *a = add(0, &groups[0], 100), *b = add(1, &groups[1], 100);
     runqueue_remove(&queue, a);
     runqueue_remove(&queue, b);
-    runqueue_put(&queue, a, RUNQUEUE_WOKEN, now);
-    runqueue_put(&queue, b, RUNQUEUE_WOKEN, now);
+    put(a, RUNQUEUE_WOKEN);
+    put(b, RUNQUEUE_WOKEN);
     cr_expect_eq(runqueue_take(&queue), a);
     cr_expect_not(runqueue_preempts(&queue, b, a));
-    runqueue_put(&queue, a, RUNQUEUE_BEHIND, now);
+    put(a, RUNQUEUE_BEHIND);
     cr_expect(runqueue_preempts(&queue, b, a), "but one that had its turn");
 }
 
@@ -157,8 +184,9 @@ static void use_up(unsigned count) {
     runqueue_leave(first);
     for (unsigned i = 1; i <= count; i++) {
         threads[i].group = &groups[0];
+        threads[i].budget = &groups[0].cap;
         runqueue_join(&threads[i]);
-        cr_assert(runqueue_put(&queue, &threads[i], RUNQUEUE_WOKEN, now));
+        cr_assert(put(&threads[i], RUNQUEUE_WOKEN));
     }
 }
 
@@ -171,9 +199,9 @@ Test(kernel_runqueue, who_wakes_borrows_one_quantum_from_its_groups_next) {
 
 Test(kernel_runqueue, who_was_passed_over_goes_first_in_the_next_round) {
     use_up(2);
-    runqueue_put(&queue, step(0), RUNQUEUE_BEHIND, now);
+    put(step(0), RUNQUEUE_BEHIND);
     cr_expect_not(runqueue_preempts(&queue, &threads[2], &threads[9]));
-    runqueue_put(&queue, step(0), RUNQUEUE_BEHIND, now);
+    put(step(0), RUNQUEUE_BEHIND);
     cr_expect_eq(runqueue_take(&queue), &threads[2]);
     cr_expect(threads[2].is_woken, "nobody who wakes preempts it");
 }
@@ -190,14 +218,14 @@ Test(kernel_runqueue, who_is_let_go_first_goes_first) {
     for (unsigned i = 0; i < 5; i++)
         add(i, &groups[i], 100);
     runqueue_remove(&queue, &threads[3]);
-    runqueue_put(&queue, &threads[3], RUNQUEUE_FIRST, now);
+    put(&threads[3], RUNQUEUE_FIRST);
     cr_expect_eq(runqueue_take(&queue), &threads[3]);
 }
 
 Test(kernel_runqueue, running_alone_uses_nothing_up) {
     struct thread *thread = add(0, &groups[0], 100);
     for (unsigned i = 0; i < 100; i++)
-        runqueue_put(&queue, step(1000 * SLICE), RUNQUEUE_BEHIND, now);
+        put(step(1000 * SLICE), RUNQUEUE_BEHIND);
     cr_expect_gt(thread->credit, 0);
 }
 
@@ -216,11 +244,11 @@ Test(kernel_runqueue, load_is_the_sum_of_what_waits) {
 Test(kernel_runqueue, in_debt_it_runs_for_a_slice_not_for_a_tick) {
     struct thread *thread = add(0, &groups[0], 100);
     runqueue_remove(&queue, thread);
-    runqueue_charge(&queue, thread, 3 * SLICE, true, now);
+    charge(thread, 3 * SLICE, true);
     cr_assert_lt(thread->credit, 0);
     cr_expect_eq(runqueue_slice(&queue, thread), SLICE);
     int64_t credit = thread->credit;
-    runqueue_charge(&queue, thread, SLICE, true, now);
+    charge(thread, SLICE, true);
     cr_expect_eq(thread->credit, credit, "nobody else could have run");
 }
 
@@ -238,21 +266,21 @@ Test(kernel_runqueue, realtime_meets_every_deadline_beside_hogs) {
             if (done[i] == budget[i] && now >= release[i] + period[i]) {
                 release[i] += period[i];
                 done[i] = 0;
-                cr_assert(runqueue_put(&queue, &threads[i], RUNQUEUE_WOKEN, now));
+                cr_assert(put(&threads[i], RUNQUEUE_WOKEN));
             }
         struct thread *thread = runqueue_take(&queue);
-        uint64_t ticks = MIN(runqueue_slice(&queue, thread), SLICE / 4);
+        uint64_t ticks = MIN(get_slice(thread), SLICE / 4);
         now += ticks;
-        runqueue_charge(&queue, thread, ticks, true, now);
+        charge(thread, ticks, true);
         if (thread->class == THREAD_SHARED) {
-            runqueue_put(&queue, thread, RUNQUEUE_BEHIND, now);
+            put(thread, RUNQUEUE_BEHIND);
             continue;
         }
         unsigned i = (unsigned)(thread - threads);
         done[i] += ticks;
         cr_assert_leq(now, release[i] + period[i] + SLICE / 4, "job of %u late", i);
         if (done[i] < budget[i])
-            cr_assert(runqueue_put(&queue, thread, RUNQUEUE_BEHIND, now));
+            cr_assert(put(thread, RUNQUEUE_BEHIND));
     }
     cr_expect_eq(threads[0].deadline_misses + threads[1].deadline_misses, 0);
     cr_expect_gt(threads[5].run, 0);
@@ -261,16 +289,12 @@ Test(kernel_runqueue, realtime_meets_every_deadline_beside_hogs) {
 Test(kernel_runqueue, realtime_gets_no_more_than_its_budget) {
     struct thread *thread = add_realtime(0, 3 * SLICE, 10 * SLICE);
     add(1, &groups[1], 100);
-    uint64_t back_at = UINT64_MAX;
+    bool is_out = false;
     while (now < 10000 * SLICE) {
-        if (now >= back_at) {
-            runqueue_replenish(thread, now);
-            cr_assert(runqueue_put(&queue, thread, RUNQUEUE_BEHIND, now));
-            back_at = UINT64_MAX;
-        }
+        if (is_out)
+            is_out = !put(thread, RUNQUEUE_BEHIND);
         struct thread *next = step(0);
-        if (!runqueue_put(&queue, next, RUNQUEUE_BEHIND, now))
-            back_at = next->deadline.key;
+        is_out = !put(next, RUNQUEUE_BEHIND) || is_out;
     }
     cr_expect_leq(error_permil(thread->run, now, 300), 5);
     cr_expect_eq(thread->deadline_misses, 0);
@@ -281,16 +305,16 @@ Test(kernel_runqueue, realtime_that_slept_on_its_budget_begins_anew) {
     cr_expect_eq(runqueue_take(&queue), thread);
     // At 9 of 10 with all of it left: used now it would be 2 in 1.
     now = 9 * SLICE;
-    cr_assert(runqueue_put(&queue, thread, RUNQUEUE_WOKEN, now));
+    cr_assert(put(thread, RUNQUEUE_WOKEN));
     cr_expect_eq(thread->deadline.key, 19 * SLICE);
-    cr_expect_eq(thread->credit, 2 * SLICE);
+    cr_expect_eq(thread->budget->left, 2 * SLICE);
 }
 
 Test(kernel_runqueue, realtime_that_came_too_late_is_counted) {
     struct thread *thread = add_realtime(0, 2 * SLICE, 10 * SLICE);
     cr_expect_eq(runqueue_take(&queue), thread);
     now = 11 * SLICE;
-    runqueue_charge(&queue, thread, SLICE, true, now);
+    charge(thread, SLICE, true);
     cr_expect_eq(thread->deadline_misses, 1);
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What unit-kernel links of the kernel itself, as opposed to what its tests include. These see a
 # processor of paper (kernel_host.h) and check the ranks of their locks.
-UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c bitmap.c channel.c device.c event.c frame.c group.c lock.c log.c memory.c object.c process.c \
+UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c bitmap.c budget.c channel.c device.c event.c frame.c group.c lock.c log.c memory.c object.c process.c \
                        quota.c region.c runqueue.c syscall.c syscall_event.c syscall_process.c syscall_vm.c timer.c vm.c vmtime.c) arch/paging.c
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
 
@@ -15,7 +15,7 @@ $(BUILD)/host/tests/unit/kernel_space_test.c.o: HOST_FLAGS += -fPIC
 # The scheduler on a simulated machine (scheduler_support.h): a binary of its own, as the modules of
 # unit-kernel have none. scheduler_support_check.c includes kernel/scheduler.c.
 TESTS_scheduler := $(call unit_of,kernel_scheduler kernel_thread)
-PARTS_scheduler := $(addprefix kernel/,core.c group.c runqueue.c thread.c timer.c) lib/heap.c lib/string.c
+PARTS_scheduler := $(addprefix kernel/,budget.c core.c group.c runqueue.c thread.c timer.c) lib/heap.c lib/string.c
 
 # The supervisor, whole, on a kernel of paper whose time is the tests'.
 UNIT_SUPERVISOR_PARTS := $(filter-out supervisor/stack_check.c,$(wildcard supervisor/*.c))

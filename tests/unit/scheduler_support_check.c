@@ -119,7 +119,7 @@ static bool may_not_know(bool is_calm) {
 // ---- while no CPU is in the kernel --------------------------------------------------------------
 
 struct place {
-    uint32_t running, queued, parked, replenished;
+    uint32_t running, queued, parked;
 };
 static struct place places[JOBS_MAX + 1]; // by job
 
@@ -174,11 +174,10 @@ static void count_places(void) {
         struct thread *thread = machine.jobs[i].thread;
         if (thread == NULL)
             continue;
-        places[i].replenished = thread->replenish.cpu != NULL;
-        const struct list *parked = &thread->group->parked;
+        const struct list *parked = &thread->budget->parked;
         for (struct link *link = parked->head.next; link != &parked->head; link = link->next)
             places[i].parked += link == &thread->link;
-        if (places[i].parked != 0 && thread->group->refill.cpu == NULL)
+        if (places[i].parked != 0 && thread->budget->refill.cpu == NULL)
             machine_complain("job %u is parked and nobody will wake it", i);
     }
 }
@@ -205,13 +204,12 @@ static void check_job(uint32_t i) {
     const struct thread *thread = job->thread;
     const struct place *place = &places[i];
     uint32_t expected[] = {[THREAD_RUNNABLE] = 1, [THREAD_RUNNING] = 1, [THREAD_BLOCKED] = 0};
-    uint32_t sum = place->running + place->queued + place->parked + place->replenished;
+    uint32_t sum = place->running + place->queued + place->parked;
     if (thread->state == THREAD_DEAD || sum != expected[thread->state] ||
         (place->running != 0) != (thread->state == THREAD_RUNNING) ||
         (place->queued != 0) != thread->is_queued)
-        machine_complain("job %u in state %u: runs on %u, is queued in %u, parked in %u, at %u", i,
-                         thread->state, place->running, place->queued, place->parked,
-                         place->replenished);
+        machine_complain("job %u in state %u: runs on %u, is queued in %u, parked in %u", i,
+                         thread->state, place->running, place->queued, place->parked);
     if (thread->state == THREAD_BLOCKED && (thread->has_wake || job->mail != 0))
         machine_complain("the wake of job %u was lost", i);
     // The timeout may be late, and behind another interrupt.
@@ -253,7 +251,7 @@ static bool is_unfair(const struct cpu *cpu) {
         if (thread == NULL || places[i].queued == 0 || !may_move_to(thread, cpu) ||
             !is_core_free_for(cpu, thread))
             continue;
-        if (thread->group->cap == 0 || thread->group->left > 0)
+        if (!budget_is_limited(thread->budget) || thread->budget->left > 0)
             return true;
     }
     return false;
