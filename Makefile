@@ -31,7 +31,7 @@ HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE $(
 LIB        := $(wildcard lib/*.c)
 KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S drivers/*.c) \
               lib/fmt.c lib/heap.c lib/pagetable.c lib/ring.c lib/string.c
-USER_LIB   := lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/start.S
+USER_LIB   := lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/text.c lib/start.S
 SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB)
 VMM_SRC    := $(wildcard vmm/*.c vmm/*/*.c) $(USER_LIB)
 BOOT_SRC   := $(wildcard boot/*.c) lib/crc32.c lib/elf.c lib/fmt.c lib/string.c

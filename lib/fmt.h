@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text from a printf format, without allocation and without floating point.
 //
-// Understood: flags `-` and `0`, a width (digits or `*`), a precision (digits or `*`; for %s the
-// most bytes taken, for numbers the fewest digits), lengths hh h l ll z j t, and the conversions %d
-// %i %u %x %X %c %s %p %%. %p prints 0x and 16 digits; a NULL for %s prints "(null)". Anything else
-// is printed as it stands in the format and takes no argument.
+// Understood: flags `-` and `0`, a width (digits or `*`; a negative one is none), lengths l ll z
+// (all of 64 bits), and the conversions %d %u %x %c %s %p %%. %p prints 0x and 16 digits; a NULL
+// for %s prints "(null)". Anything else is printed as it stands and takes no argument.
 //
 // Stateless: for any context, the kernel's panic path included.
 #pragma once
@@ -23,7 +22,5 @@ size_t fmt_format_va(char *out, size_t size, const char *format, va_list argumen
     __attribute__((format(printf, 3, 0)));
 
 // Formats to `sink`, in several calls. Returns the number of bytes given to it.
-size_t fmt_write(fmt_sink *sink, void *context, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 size_t fmt_write_va(fmt_sink *sink, void *context, const char *format, va_list arguments)
     __attribute__((format(printf, 3, 0)));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory and strings: the part of ISO C's <string.h> (and strtoul of <stdlib.h>) that freestanding
 // programs of ours and libfdt need, under the standard names and contracts. In a hosted build (the
-// unit tests) this is <string.h> itself, and lib/string.c defines its functions as lib_memcpy and
-// so on.
+// unit tests) this is <string.h> itself, and ours are lib_memcpy and so on (lib/string_hosted.h).
+// lib/string.c has what every program needs, lib/text.c (from strnlen on) what the kernel does not.
 #pragma once
 
 #include <stddef.h>
@@ -20,10 +20,11 @@ void *memset(void *to, int value, size_t size);
 int memcmp(const void *a, const void *b, size_t size);
 void *memchr(const void *data, int value, size_t size);
 size_t strlen(const char *text);
-size_t strnlen(const char *text, size_t max);
 int strcmp(const char *a, const char *b);
-int strncmp(const char *a, const char *b, size_t max);
 char *strchr(const char *text, int value);
+
+size_t strnlen(const char *text, size_t max);
+int strncmp(const char *a, const char *b, size_t max);
 char *strrchr(const char *text, int value);
 unsigned long strtoul(const char *restrict text, char **restrict end, int base);
 

@@ -8,7 +8,7 @@ TINY_FLAGS := -std=c17 -O2 -I. -Iguests/tiny -MMD -MP -ffreestanding -fno-stack-
 TINY_LINK = $(LD) -T guests/tiny/tiny.ld -z max-page-size=4096 -z noexecstack --build-id=none
 TINY_NAMES   := $(patsubst guests/tiny/%.c,%,$(wildcard guests/tiny/*.c))
 TINY_RUNTIME := $(patsubst %,$(BUILD)/tiny/%.o,$(wildcard guests/tiny/runtime/*.c guests/tiny/runtime/*.S) \
-        lib/fmt.c lib/string.c)
+        lib/fmt.c lib/string.c lib/text.c)
 $(BUILD)/guests/tiny/entry-%.elf: TINY_LINK += -e entry_32
 
 .PHONY: tiny

@@ -3,7 +3,7 @@
 # ring-3 program that a test image runs in the VMM's place. Included by the Makefile.
 
 WALL_NAMES   := $(patsubst guests/wall/%.c,%,$(wildcard guests/wall/*.c))
-WALL_RUNTIME := $(call objects,ring3,$(wildcard guests/wall/runtime/*.c) lib/elf.c lib/fmt.c lib/ring.c lib/string.c \
+WALL_RUNTIME := $(call objects,ring3,$(wildcard guests/wall/runtime/*.c) lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/text.c \
         lib/start.S)
 
 .PHONY: wall

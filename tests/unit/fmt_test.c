@@ -19,29 +19,26 @@
     } while (0)
 
 Test(fmt, integers_are_as_printf) {
-    SAME("%d %i %u", -5, 42, 7u);
+    SAME("%d %d %u", -5, 42, 7u);
     SAME("%d %d", INT_MIN, INT_MAX);
     SAME("%ld %lld %lu %llu", LONG_MIN, LLONG_MIN, ULONG_MAX, ULLONG_MAX);
-    SAME("%x %X %lx %llX", 0xbeefu, 0xbeefu, 0x123456789abcdefUL, ULLONG_MAX);
-    SAME("%zu %zx %jd %td", (size_t)9, SIZE_MAX, (intmax_t)-3, (ptrdiff_t)-4);
+    SAME("%x %lx %llx", 0xbeefu, 0x123456789abcdefUL, ULLONG_MAX);
+    SAME("%zu %zx", (size_t)9, SIZE_MAX);
     SAME("%d %u %x", 0, 0u, 0u);
 }
 
-Test(fmt, widths_and_precisions_are_as_printf) {
+Test(fmt, widths_are_as_printf) {
     SAME("|%8d|%-8d|%08d|%08x|%2d|", -42, -42, -42, 0xffu, 12345);
-    SAME("|%.3d|%8.3d|%-8.3d|%.0d|", 5, -5, 5, 0);
-    SAME("|%*d|%-*d|%.*d|", 6, 1, 6, 2, 4, 3);
-    SAME("|%*d|", -6, 1);
-    SAME("|%8s|%-8s|%.2s|%8.2s|%.*s|", "abc", "abc", "abc", "abc", 1, "abc");
+    SAME("|%*d|%-*d|", 6, 1, 6, 2);
+    SAME("|%8s|%-8s|%2s|", "abc", "abc", "abc");
     SAME("|%3c|%-3c|%c|", 'a', 'b', 'c');
     SAME("%016lx %5u%%", 0xfee00000UL, 50u);
 }
 
-Test(fmt, small_lengths_are_cut_as_printf) {
+Test(fmt, negative_width_is_none) {
     char text[32];
-    int large = 0x12345;
-    fmt_format(text, sizeof(text), "%hhx %hx", (unsigned char)large, (unsigned short)large);
-    cr_assert_str_eq(text, "45 2345");
+    fmt_format(text, sizeof(text), "|%*d|", -6, 1);
+    cr_assert_str_eq(text, "|1|");
 }
 
 Test(fmt, pointers_have_16_digits) {
@@ -78,17 +75,10 @@ static size_t format_unchecked(char *out, size_t size, const char *format, ...) 
 
 Test(fmt, unknown_directives_are_printed) {
     char text[32];
-    format_unchecked(text, sizeof(text), "%q %5k 100%");
-    cr_assert_str_eq(text, "%q %5k 100%");
+    format_unchecked(text, sizeof(text), "%q %5k %.3d 100%");
+    cr_assert_str_eq(text, "%q %5k %.3d 100%");
     format_unchecked(text, sizeof(text), "%y%d", 7);
     cr_assert_str_eq(text, "%y7");
-}
-
-Test(fmt, precision_bounds_reading) {
-    char unterminated[3] = {'a', 'b', 'c'};
-    char text[8];
-    fmt_format(text, sizeof(text), "%.3s", unterminated);
-    cr_assert_str_eq(text, "abc");
 }
 
 Test(fmt, huge_widths_are_capped) {
@@ -105,9 +95,17 @@ static void fmt_test_sink(void *context, const char *text, size_t length) {
     strncat(context, text, length);
 }
 
+static size_t write_to_sink(void *context, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    size_t length = fmt_write_va(fmt_test_sink, context, format, arguments);
+    va_end(arguments);
+    return length;
+}
+
 Test(fmt, sink_gets_everything) {
     char text[64] = "";
-    size_t length = fmt_write(fmt_test_sink, text, "%s-%05d-%x", "vm", 42, 0xabcu);
+    size_t length = write_to_sink(text, "%s-%05d-%x", "vm", 42, 0xabcu);
     cr_assert_str_eq(text, "vm-00042-abc");
     cr_assert_eq(length, strlen(text));
 }
