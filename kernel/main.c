@@ -15,6 +15,7 @@
 #include "drivers/system.h"
 #include "drivers/uart.h"
 #include "include/boot.h"
+#include "kernel/first.h"
 #include "kernel/frame.h"
 #include "kernel/group.h"
 #include "kernel/interrupt.h"
@@ -24,7 +25,6 @@
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
 #include "kernel/space.h"
-#include "kernel/supervisor.h"
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
 #include "lib/string.h"
@@ -157,6 +157,6 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     log_line("%u of %u CPUs are up, on %u cores", cpu_count, MAX(boot.cpu_count, 1),
              topology_core_count());
     system_init(&boot, entry_tsc);
-    supervisor_start(&boot, &system_object);
+    first_start(&boot, &system_object);
     scheduler_run();
 }
