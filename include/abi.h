@@ -63,8 +63,8 @@ enum abi_rights {
     ABI_RIGHT_READ = 1u << 0,    // memory: map readable; ports: read; others: query state
     ABI_RIGHT_WRITE = 1u << 1,   // memory: map writable; ports: write; others: change state
     ABI_RIGHT_EXECUTE = 1u << 2, // memory: map executable
-    ABI_RIGHT_SIGNAL = 1u << 3,  // event: signal; channel: send
-    ABI_RIGHT_WAIT = 1u << 4,    // event: wait; channel: receive
+    ABI_RIGHT_SIGNAL = 1u << 3,  // event: signal
+    ABI_RIGHT_WAIT = 1u << 4,    // event: wait
     ABI_RIGHT_CREATE = 1u << 5,  // quota: charge to it; process: threads; vm: vcpus
     ABI_RIGHT_MANAGE = 1u << 6,  // process: map, give handles, kill; vm: map, configure
     ABI_RIGHT_RUN = 1u << 7,     // vcpu: run it
@@ -80,14 +80,8 @@ enum abi_call {
     ABI_CALL_COUNT
 };
 
-#define ABI_CHANNEL_DEPTH 16u
-#define ABI_MESSAGE_MAX   256u
 #define ABI_CPUID_MAX     80u
 #define ABI_DOORBELLS_MAX 64u
-
-struct abi_channel_ends {
-    uint32_t handle[2];
-};
 
 // Of an interrupt's line, as I/O APICs have it; else by edges, active high.
 enum abi_trigger {

@@ -111,7 +111,7 @@ CALL(13, THREAD_EXIT, thread_exit, NONE)
 // Lets another runnable thread of this CPU go first.
 CALL(14, THREAD_YIELD, thread_yield, NONE)
 
-// ---- events and channels ------------------------------------------------------------------------
+// ---- events -------------------------------------------------------------------------------------
 
 // 64 bits, all clear. Returns: a handle. Errors: MEMORY.
 CALL(15, EVENT_CREATE, event_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE))
@@ -125,113 +125,94 @@ CALL(16, EVENT_SIGNAL, event_signal, SIGNAL(event), U64(mask))
 CALL(17, EVENT_WAIT, event_wait, HANDLE(event, EVENT, ABI_RIGHT_WAIT), U64(mask), U64(deadline),
      OUT(bits, uint64_t))
 
-// A pair of ends. Each holds up to ABI_CHANNEL_DEPTH messages of up to ABI_MESSAGE_MAX bytes for
-// its reader. Errors: MEMORY.
-CALL(18, CHANNEL_CREATE, channel_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE),
-     OUT(ends, struct abi_channel_ends))
-
-// From now on `mask` is signalled on `event` when a message arrives or the other end closes.
-CALL(19, CHANNEL_BIND, channel_bind, HANDLE(channel, CHANNEL, ABI_RIGHT_WAIT), NOTIFY(event),
-     U64(mask))
-
-// Never waits. Errors: AGAIN (full), CLOSED (the other end is gone).
-CALL(20, CHANNEL_SEND, channel_send, HANDLE(channel, CHANNEL, ABI_RIGHT_SIGNAL),
-     BYTES_IN(message, void), U64(length))
-
-// Takes the oldest message; `length` must be at least ABI_MESSAGE_MAX, and as much is written,
-// zeroes behind the message. Never waits. Returns: its size. Errors: AGAIN (empty), CLOSED (empty,
-// and the other end is gone).
-CALL(21, CHANNEL_RECEIVE, channel_receive, HANDLE(channel, CHANNEL, ABI_RIGHT_WAIT),
-     BYTES_OUT(message, void), U64(length))
-
 // ---- virtual machines ---------------------------------------------------------------------------
 
 // A VM: a guest-physical address space, a CPUID table, doorbells; its TSCs count at tsc_hz, or, for
 // 0, as the host's. Returns: a handle. Errors: MEMORY, ARGUMENT (a rate not from 1/256 to 256 times
 // the host's), UNSUPPORTED (no virtualization on this machine, or a rate other than the host's
 // without abi_system_info.has_tsc_scaling).
-CALL(22, VM_CREATE, vm_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), U64(tsc_hz))
+CALL(18, VM_CREATE, vm_create, HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), U64(tsc_hz))
 
 // As PROCESS_MAP, with any of READ, WRITE, EXECUTE that includes READ. An access without its right
 // becomes VCPU_EXIT_MEMORY. Errors: EXISTS, MEMORY.
-CALL(23, VM_MAP, vm_map, HANDLE(vm, VM, ABI_RIGHT_MANAGE), MAPPED(memory), U64(gpa), U64(offset),
+CALL(19, VM_MAP, vm_map, HANDLE(vm, VM, ABI_RIGHT_MANAGE), MAPPED(memory), U64(gpa), U64(offset),
      U64(size), U64(rights))
 
 // Undoes one earlier map call, named exactly; no vCPU sees it afterwards.
-CALL(24, VM_UNMAP, vm_unmap, HANDLE(vm, VM, ABI_RIGHT_MANAGE), U64(gpa), U64(size))
+CALL(20, VM_UNMAP, vm_unmap, HANDLE(vm, VM, ABI_RIGHT_MANAGE), U64(gpa), U64(size))
 
 // What CPUID tells the guest, sorted by leaf and subleaf, at most ABI_CPUID_MAX rows. Once, before
 // the first vCPU. The kernel itself keeps OSXSAVE, the current XSAVE size and the APIC IDs up to
 // date. Errors: AGAIN (too late), MEMORY.
-CALL(25, VM_CPUID, vm_cpuid, HANDLE(vm, VM, ABI_RIGHT_MANAGE), BYTES_IN(table, struct abi_cpuid),
+CALL(21, VM_CPUID, vm_cpuid, HANDLE(vm, VM, ABI_RIGHT_MANAGE), BYTES_IN(table, struct abi_cpuid),
      U64(count))
 
 // An interrupt message as on the bus (SDM 3A 11.11 "Message Signalled Interrupts"), delivered to
 // the local APICs. Returns: how many CPUs took it.
-CALL(26, VM_INTERRUPT, vm_interrupt, HANDLE(vm, VM, ABI_RIGHT_WRITE), U64(address), U32(data))
+CALL(22, VM_INTERRUPT, vm_interrupt, HANDLE(vm, VM, ABI_RIGHT_WRITE), U64(address), U32(data))
 
 // OUT to `port` no longer exits: it signals `mask` on `event` (0: unbinds). Errors: EXISTS, MEMORY.
-CALL(27, VM_DOORBELL, vm_doorbell, HANDLE(vm, VM, ABI_RIGHT_MANAGE), U16(port), NOTIFY(event),
+CALL(23, VM_DOORBELL, vm_doorbell, HANDLE(vm, VM, ABI_RIGHT_MANAGE), U16(port), NOTIFY(event),
      U64(mask))
 
 // vCPU number `index` with that APIC ID, in reset state; 0 is the boot processor, the others wait
 // for INIT and SIPI. Returns: a handle. Errors: EXISTS, MEMORY.
-CALL(28, VCPU_CREATE, vcpu_create, HANDLE(vm, VM, ABI_RIGHT_CREATE), U32(index))
+CALL(24, VCPU_CREATE, vcpu_create, HANDLE(vm, VM, ABI_RIGHT_CREATE), U32(index))
 
 // The vCPU's page (struct vcpu_page) as a memory object of one page. Returns: a handle. Errors:
 // MEMORY.
-CALL(29, VCPU_PAGE, vcpu_page, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN))
+CALL(25, VCPU_PAGE, vcpu_page, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN))
 
 // Runs the guest on the calling thread until something is the VMM's to do, which vcpu_page.exit
 // tells. The same thread must call it each time. Errors: AGAIN (another thread's), MEMORY,
 // UNSUPPORTED (see VCPU_DIRTY_STEP).
-HOT_CALL(30, VCPU_RUN, vcpu_run, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN))
+HOT_CALL(26, VCPU_RUN, vcpu_run, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN))
 
 // Errors: AGAIN.
-CALL(31, VCPU_SIGNAL, vcpu_signal, HANDLE(vcpu, VCPU, ABI_RIGHT_WRITE),
+CALL(27, VCPU_SIGNAL, vcpu_signal, HANDLE(vcpu, VCPU, ABI_RIGHT_WRITE),
      ENUM(signal, enum vcpu_signal), U64(value))
 
 // Writes out the group's state; the vCPU must not be running. `length` must be the group's. Errors:
 // AGAIN (it runs), MEMORY.
-CALL(32, VCPU_READ, vcpu_read, HANDLE(vcpu, VCPU, ABI_RIGHT_READ),
+CALL(28, VCPU_READ, vcpu_read, HANDLE(vcpu, VCPU, ABI_RIGHT_READ),
      ENUM(group, enum vcpu_state_group), BYTES_OUT(state, void), U64(length))
 
 // The reverse. Values that no processor could hold are refused (ARGUMENT) and nothing changes.
 // Errors: AGAIN (it runs), MEMORY.
-CALL(33, VCPU_WRITE, vcpu_write, HANDLE(vcpu, VCPU, ABI_RIGHT_WRITE),
+CALL(29, VCPU_WRITE, vcpu_write, HANDLE(vcpu, VCPU, ABI_RIGHT_WRITE),
      ENUM(group, enum vcpu_state_group), BYTES_IN(state, void), U64(length))
 
 // Reads the local APIC's register page as a 32-bit load would, for the VMM that decoded it.
 // `offset` is a multiple of 16 below 0x400. For the thread that runs the vCPU. Returns: the value.
 // Errors: AGAIN (another thread's).
-CALL(34, VCPU_APIC_READ, vcpu_apic_read, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN), U32(offset))
+CALL(30, VCPU_APIC_READ, vcpu_apic_read, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN), U32(offset))
 
 // The same for a 32-bit store. Errors: AGAIN (another thread's).
-CALL(35, VCPU_APIC_WRITE, vcpu_apic_write, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN), U32(offset),
+CALL(31, VCPU_APIC_WRITE, vcpu_apic_write, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN), U32(offset),
      U32(value))
 
 // ---- the machine (the supervisor holds the one `system` handle) ---------------------------------
 
 // What the machine has.
-CALL(36, SYSTEM_INFO, system_info, HANDLE(system, SYSTEM, ABI_RIGHT_READ),
+CALL(32, SYSTEM_INFO, system_info, HANDLE(system, SYSTEM, ABI_RIGHT_READ),
      OUT(info, struct abi_system_info))
 
 // Text for the host's console. Takes what fits its buffer without waiting, ABI_CONSOLE_MAX at most;
 // a line of the kernel's own may come between two calls, and not into what one takes. Returns:
 // bytes taken, 0 when full.
-CALL(37, CONSOLE_WRITE, console_write, HANDLE(system, SYSTEM, ABI_RIGHT_WRITE),
+CALL(33, CONSOLE_WRITE, console_write, HANDLE(system, SYSTEM, ABI_RIGHT_WRITE),
      BYTES_IN(text, char), U64(length))
 
 // What was typed. Returns: bytes, 0 when none.
-CALL(38, CONSOLE_READ, console_read, HANDLE(system, SYSTEM, ABI_RIGHT_READ), BYTES_OUT(text, char),
+CALL(34, CONSOLE_READ, console_read, HANDLE(system, SYSTEM, ABI_RIGHT_READ), BYTES_OUT(text, char),
      U64(length))
 
 // `mask` is signalled when there is input, or room for output again.
-CALL(39, CONSOLE_BIND, console_bind, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE), NOTIFY(event),
+CALL(35, CONSOLE_BIND, console_bind, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE), NOTIFY(event),
      U64(mask))
 
 // Ends everything. Returns only on failure. Errors: UNSUPPORTED (the machine offers no such way).
-CALL(40, SYSTEM_POWER, system_power, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+CALL(36, SYSTEM_POWER, system_power, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
      ENUM(power, enum abi_power))
 
 // ---- scheduling and accounting ------------------------------------------------------------------
@@ -240,25 +221,25 @@ CALL(40, SYSTEM_POWER, system_power, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
 // Errors: ARGUMENT (a value outside what struct abi_group says), MEMORY, AGAIN (no room: a reserved
 // CPU is dedicated already, or has real-time reservations that this one does not fit beside, or no
 // CPU would be left for shared threads; the CPU has no other class of service for cache_mask).
-CALL(41, GROUP_CREATE, group_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+CALL(37, GROUP_CREATE, group_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
      HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), IN(values, struct abi_group))
 
 // From now on it has this weight, cap, domain and these CPUs for shared threads; what is reserved
 // stays as it was created. Errors: ARGUMENT, AGAIN (cache_mask, as above).
-CALL(42, GROUP_WRITE, group_write, HANDLE(group, GROUP, ABI_RIGHT_MANAGE),
+CALL(38, GROUP_WRITE, group_write, HANDLE(group, GROUP, ABI_RIGHT_MANAGE),
      IN(values, struct abi_group))
 
 // What the threads of a process used, those that ended included.
-CALL(43, PROCESS_USAGE, process_usage, OWN(process, PROCESS, ABI_RIGHT_READ),
+CALL(39, PROCESS_USAGE, process_usage, OWN(process, PROCESS, ABI_RIGHT_READ),
      OUT(usage, struct abi_usage))
 
 // What a CPU is, and did.
-CALL(44, SYSTEM_CPU, system_cpu, HANDLE(system, SYSTEM, ABI_RIGHT_READ), U32(cpu),
+CALL(40, SYSTEM_CPU, system_cpu, HANDLE(system, SYSTEM, ABI_RIGHT_READ), U32(cpu),
      OUT(info, struct abi_cpu_info))
 
 // Looks at every table of every process and VM, and judges each frame of the machine. All CPUs
 // stand still meanwhile. Returns: 0, whatever it found.
-CALL(45, SYSTEM_AUDIT, system_audit, HANDLE(system, SYSTEM, ABI_RIGHT_READ),
+CALL(41, SYSTEM_AUDIT, system_audit, HANDLE(system, SYSTEM, ABI_RIGHT_READ),
      OUT(audit, struct abi_audit))
 
 // ---- devices (only the supervisor makes them) ---------------------------------------------------

@@ -11,9 +11,8 @@ enum lock_rank {
     LOCK_PROCESS = 1, // handle table and mappings of a process
     LOCK_VM,          // mappings, doorbells and vCPU list of a VM
     LOCK_MEMORY,      // a memory object's state of its pages
-    LOCK_CHANNEL,
-    LOCK_VCPU,   // a vCPU's local APIC state
-    LOCK_DEVICE, // who has which interrupt, and the I/O APICs
+    LOCK_VCPU,        // a vCPU's local APIC state
+    LOCK_DEVICE,      // who has which interrupt, and the I/O APICs
     LOCK_EVENT,
     LOCK_SCHEDULER, // a CPU's run queue
     LOCK_CORE,      // whose domain runs on a core

@@ -16,6 +16,7 @@
 #include "include/abi.h"
 #include "include/boot.h"
 #include "kernel/device.h"
+#include "kernel/first.h"
 #include "kernel/frame.h"
 #include "kernel/group.h"
 #include "kernel/interrupt.h"
@@ -26,7 +27,6 @@
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
 #include "kernel/space.h"
-#include "kernel/supervisor.h"
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
 #include "lib/string.h"
@@ -163,6 +163,6 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     log_line("%u of %u CPUs are up, on %u cores", cpu_count, MAX(boot.cpu_count, 1),
              topology_core_count());
     system_init(&boot, entry_tsc);
-    supervisor_start(&boot, &system_object);
+    first_start(&boot, &system_object);
     scheduler_run();
 }

@@ -22,7 +22,6 @@ enum object_type {
     OBJECT_MEMORY,
     OBJECT_PROCESS,
     OBJECT_EVENT,
-    OBJECT_CHANNEL,
     OBJECT_VM,
     OBJECT_VCPU,
     OBJECT_SYSTEM,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel's side of include/calls.h. `kernel/syscall.c` checks the arguments of a call by its
 // description and gets what they name; then one function does the call, call_NAME: those on
-// handles, memory, processes and threads are in syscall_process.c, on events and channels in
-// syscall_event.c, on VMs and vCPUs in syscall_vm.c, on devices in device.c, on the machine in
+// handles, memory, processes and threads are in syscall_process.c, on events in syscall_event.c, on
+// VMs and vCPUs in syscall_vm.c, on devices in device.c, on the machine in
 // drivers/syscall_system.c.
 #pragma once
 
@@ -17,7 +17,6 @@ struct call {
     // Of the argument IN or OUT; of no other one: free for the call's own use.
     union {
         uint64_t bits;
-        struct abi_channel_ends ends;
         struct abi_quota_info quota;
         struct abi_process_status status;
         struct abi_system_info info;
@@ -25,7 +24,6 @@ struct call {
         struct abi_usage usage;
         struct abi_cpu_info cpu;
         struct abi_audit audit;
-        uint8_t message[ABI_MESSAGE_MAX];
         char text[ABI_CONSOLE_MAX];
     } data;
 };

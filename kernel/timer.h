@@ -2,7 +2,7 @@
 // One-shot timers on the host's TSC, one queue a CPU, tickless: the local APIC is programmed for
 // the earliest deadline only, and for nothing when there is none. A guest's local APIC timer is one
 // of them (kernel/vlapic_timer.c); its PIT, RTC and PM timer are deadlines in its VMM
-// (vmm/io_thread.c).
+// (vmm/io.c).
 //
 // A timer fires on the CPU that armed it, with interrupts off, in interrupt context: its function
 // may post to vCPUs and signal events, no more.

@@ -10,7 +10,7 @@
 #include "vmm/cpu/run.h"
 #include "vmm/device/pc.h"
 #include "vmm/firmware/firmware.h"
-#include "vmm/io_thread.h"
+#include "vmm/io.h"
 #include "vmm/load/load.h"
 #include "vmm/process.h"
 #include "vmm/report.h"
@@ -280,5 +280,5 @@ int main(void *start_page) {
     report_running(&vmm);
     for (uint32_t i = 0; i < vmm.vcpu_count; i++)
         start_vcpu(start, i);
-    timer_loop(&vmm);
+    io_loop(&vmm);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VMM as a process: one VM, the handles it is made of, and the threads that share it. One
-// thread a vCPU runs the guest (run.h); the first thread becomes the I/O thread (io_thread.c).
+// thread a vCPU runs the guest (run.h); the first thread becomes the I/O thread (io.c).
 //
 // Ownership: [l] fields are protected by machine.lock, [v] belong to the vCPU's thread, [c] are
 // constant once the threads run.

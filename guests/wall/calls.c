@@ -22,7 +22,7 @@
 #define PLACES        3u
 #define MANY          (ABI_CALL_COUNT + 3) // some that are no calls
 
-enum kind { QUOTA, MEMORY, EVENT, CHANNEL, VM, VCPU, PROCESS, KINDS };
+enum kind { QUOTA, MEMORY, EVENT, VM, VCPU, PROCESS, KINDS };
 // A VMM has no handle of these: any of its others has to be refused.
 enum { SYSTEM = KINDS, GROUP = KINDS, INTERRUPT = KINDS, PORTS = KINDS };
 
@@ -35,7 +35,7 @@ enum argument {
     SIZE,    // in pages, mostly
     SMALL,   // a small number
     STATE,   // enum vcpu_state_group
-    LENGTH,  // of a message, or of vCPU state
+    LENGTH,  // of text, or of vCPU state
     RIGHTS,
     PLACE, // where something may be mapped
     GPA,
@@ -232,9 +232,8 @@ static uint64_t choose(struct own *self, struct dice *dice, uint32_t argument, u
     case STATE:
         return dice_below(dice, ARRAY_COUNT(states));
     case LENGTH:
-        return dice_one_in(dice, 3)   ? states[dice_below(dice, ARRAY_COUNT(states))]
-               : dice_one_in(dice, 3) ? dice_below(dice, 300)
-                                      : ABI_MESSAGE_MAX;
+        return dice_one_in(dice, 3) ? dice_below(dice, 300)
+                                    : states[dice_below(dice, ARRAY_COUNT(states))];
     case RIGHTS:
         return dice_one_in(dice, 3) ? dice_below(dice, 0x400)
                                     : ABI_RIGHT_READ | dice_below(dice, 8);
@@ -326,10 +325,7 @@ static void attack(void) {
             continue;
         __atomic_fetch_add(&self->good[number], 1, __ATOMIC_RELAXED);
         keep_mapped(self, number, a);
-        if (number == ABI_CHANNEL_CREATE && a[1] >= BUFFER && a[1] < BUFFER + 64)
-            for (uint32_t k = 0; k < 2; k++)
-                keep_handle(self, &dice, CHANNEL, ((volatile uint32_t *)a[1])[k]);
-        else if (number == ABI_HANDLE_COPY)
+        if (number == ABI_HANDLE_COPY)
             keep_handle(self, &dice, dice_below(&dice, KINDS), result);
         else if (made != KINDS)
             keep_handle(self, &dice, made, result);
@@ -351,20 +347,16 @@ static void give(struct own *own, const struct child *child, enum kind kind, uin
 // thread, or killed.
 static void live(struct dice *dice, const struct area *area, uint32_t event, uint32_t favourite) {
     struct child child;
-    struct abi_channel_ends channel;
     struct abi_process_status status;
     struct own *own = (struct own *)(void *)area->at;
     memset(area->at, 0, area->size);
     child_open(&child, QUOTA_BYTES);
-    must(sys_channel_create(wall_start->quota, &channel), "a channel");
     child_map(&child, area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     own->seed = dice_roll(dice);
     own->favourite = favourite;
     own->thread_count = THREADS;
     give(own, &child, QUOTA, child.quota, ABI_RIGHT_READ | ABI_RIGHT_CREATE);
     give(own, &child, EVENT, event, ABI_RIGHTS_ALL);
-    give(own, &child, CHANNEL, channel.handle[0], ABI_RIGHTS_ALL);
-    give(own, &child, CHANNEL, channel.handle[1], ABI_RIGHT_SIGNAL | ABI_RIGHT_WAIT);
     for (uint32_t i = 0; i < THREADS; i++)
         (void)sys_thread_create(child.process, (uintptr_t)attack,
                                 BUFFER + ABI_PAGE + (i + 1) * STACK_SIZE - 8, CHILD_OWN,
@@ -373,9 +365,6 @@ static void live(struct dice *dice, const struct area *area, uint32_t event, uin
                      favourite < MANY || dice_one_in(dice, 2) ? dice_below(dice, LIFE_US_MAX)
                                                               : LIFE_US_WHOLE,
                      &status);
-    // An event of the child's may be bound to them.
-    (void)sys_handle_close(channel.handle[0]);
-    (void)sys_handle_close(channel.handle[1]);
     child_close(&child);
     for (uint32_t i = 0; i < MANY; i++) {
         calls[i] += own->calls[i];

@@ -95,7 +95,7 @@ static uint64_t argument(struct input *input) {
                                      1ULL << 32,
                                      UINT32_MAX,
                                      ABI_CPUID_MAX,
-                                     ABI_MESSAGE_MAX,
+                                     ABI_CONSOLE_MAX,
                                      0xfee00000};
     uint8_t kind = input_byte(input);
     switch (kind >> 5) {
@@ -121,7 +121,7 @@ static uint64_t argument(struct input *input) {
 // Every other call makes or copies something, so that the others find it.
 static uint64_t number(struct input *input) {
     static const uint8_t fertile[] = {ABI_EVENT_CREATE, ABI_MEMORY_CREATE, ABI_HANDLE_COPY,
-                                      ABI_HANDLE_COPY,  ABI_QUOTA_CREATE,  ABI_CHANNEL_CREATE};
+                                      ABI_HANDLE_COPY, ABI_QUOTA_CREATE};
     uint8_t byte = input_byte(input);
     return byte & 1 ? fertile[(byte >> 1) % ARRAY_COUNT(fertile)]
                     : (byte >> 1) % (ABI_CALL_COUNT + 1);

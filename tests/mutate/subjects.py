@@ -21,7 +21,6 @@ FUNCTIONS = {
     # Ring 0: what a handle may do, what a quota holds, whose a page is.
     "kernel/syscall.c": "syscall_dispatch get_named get run_by_rules run_vcpu",
     "kernel/syscall_process.c": "call_handle_copy call_quota_create call_memory_create call_memory_commit",
-    "kernel/syscall_event.c": "call_channel_create call_channel_send call_channel_receive",
     "kernel/syscall_vm.c": "call_vm_cpuid call_vcpu_create state_page claim_own",
     "kernel/process.c": "process_unmap process_fault handle_slot handle_get handle_reserve handle_close process_leave",
     "kernel/quota.c": "charge release quota_alloc_page",
@@ -29,7 +28,6 @@ FUNCTIONS = {
     "kernel/region.c": "find_place region_insert region_remove region_find region_drop",
     "kernel/object.c": "object_unref destroy_step",
     "kernel/event.c": "event_signal take_bits event_bind",
-    "kernel/channel.c": "channel_send channel_receive",
     "kernel/vm.c": "vm_unmap wait_flushed vm_set_cpuid vm_find_cpuid doorbell_insert vm_ring_doorbell",
     "kernel/vcpu.c": "vcpu_create load unload vcpu_evict take_injection start_up take_pending claim_for_thread vcpu_release "
                      "vcpu_signal write_registers write_fpu vcpu_write_state",

@@ -1,25 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/event.c and kernel/channel.c: no signal is lost, no message is lost, doubled or out of
-// order, and the end of one side is told to the other.
+// kernel/event.c: no signal is lost.
 #include "kernel_support.h"
 
-#include "kernel/channel.h"
 #include "kernel/event.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
 
 static struct event *event;
-static struct channel *ends[2];
 
 static void set_up(void) {
     host_init_all();
     event = event_create(quota_root());
-    cr_assert(event != NULL && channel_create(quota_root(), ends));
+    cr_assert_not_null(event);
 }
 
 TestSuite(kernel_event, .init = set_up);
-TestSuite(kernel_channel, .init = set_up);
 
 static uint64_t poll_bits(void) {
     uint64_t bits = 0;
@@ -185,153 +181,4 @@ Test(kernel_event, binding_refers_and_lets_go) {
     cr_expect_eq(event->object.ref_count, 1);
     event_notify(&binding);
     cr_expect_eq(poll_bits(), 0);
-}
-
-// ---- channels -----------------------------------------------------------------------------------
-
-static int send(unsigned end, uint32_t value, uint32_t size) {
-    uint8_t message[ABI_MESSAGE_MAX];
-    memset(message, (int)(value & 0xff), sizeof(message));
-    memcpy(message, &value, MIN(size, sizeof(value)));
-    return channel_send(ends[end], message, size);
-}
-
-static int receive(unsigned end, uint32_t *value, uint32_t *size) {
-    uint8_t message[ABI_MESSAGE_MAX];
-    int error = channel_receive(ends[end], message, size);
-    if (error != ABI_OK)
-        return error;
-    *value = 0;
-    memcpy(value, message, MIN(*size, sizeof(*value)));
-    for (uint32_t i = sizeof(*value); i < *size; i++)
-        cr_assert_eq(message[i], (uint8_t)*value);
-    return ABI_OK;
-}
-
-Test(kernel_channel, messages_cross_in_order) {
-    uint32_t value, size;
-    cr_assert_eq(send(0, 11, 4), ABI_OK);
-    cr_assert_eq(send(0, 12, ABI_MESSAGE_MAX), ABI_OK);
-    cr_assert_eq(send(1, 13, 5), ABI_OK);
-    cr_assert_eq(receive(1, &value, &size), ABI_OK);
-    cr_expect(value == 11 && size == 4);
-    cr_assert_eq(receive(1, &value, &size), ABI_OK);
-    cr_expect(value == 12 && size == ABI_MESSAGE_MAX);
-    cr_expect_eq(receive(1, &value, &size), ABI_ERROR_AGAIN);
-    cr_assert_eq(receive(0, &value, &size), ABI_OK);
-    cr_expect(value == 13 && size == 5);
-    cr_expect_eq(receive(0, &value, &size), ABI_ERROR_AGAIN);
-}
-
-Test(kernel_channel, depth_is_what_the_abi_says_for_each_side) {
-    uint32_t value, size;
-    for (uint32_t i = 0; i < ABI_CHANNEL_DEPTH; i++)
-        cr_assert_eq(send(0, i, 4), ABI_OK);
-    cr_expect_eq(send(0, 99, 4), ABI_ERROR_AGAIN);
-    cr_expect_eq(send(1, 1, 4), ABI_OK, "the other way has room");
-    cr_assert_eq(receive(1, &value, &size), ABI_OK);
-    cr_expect_eq(value, 0);
-    cr_expect_eq(send(0, 16, 4), ABI_OK);
-    cr_expect_eq(send(0, 17, 4), ABI_ERROR_AGAIN);
-    for (uint32_t i = 1; i <= ABI_CHANNEL_DEPTH; i++) {
-        cr_assert_eq(receive(1, &value, &size), ABI_OK);
-        cr_expect_eq(value, i);
-    }
-}
-
-Test(kernel_channel, random_traffic_keeps_order_and_size) {
-    uint32_t next[2] = {0, 0}, expected[2] = {0, 0};
-    uint64_t seed = 1442695040888963407ULL;
-    ends[0]->first = ends[1]->first = UINT32_MAX - 5; // the counters wrap
-    for (unsigned round = 0; round < 20000; round++) {
-        unsigned end = host_random(&seed) % 2;
-        uint32_t value, size;
-        if (host_random(&seed) % 2) {
-            size = next[end] % (ABI_MESSAGE_MAX - 3) + 4;
-            bool is_full = next[end] - expected[1 - end] == ABI_CHANNEL_DEPTH;
-            cr_assert_eq(send(end, next[end], size), is_full ? ABI_ERROR_AGAIN : ABI_OK);
-            next[end] += !is_full;
-        } else {
-            bool is_empty = next[1 - end] == expected[end];
-            cr_assert_eq(receive(end, &value, &size), is_empty ? ABI_ERROR_AGAIN : ABI_OK);
-            if (is_empty)
-                continue;
-            cr_assert_eq(value, expected[end]);
-            cr_assert_eq(size, value % (ABI_MESSAGE_MAX - 3) + 4);
-            expected[end]++;
-        }
-    }
-}
-
-Test(kernel_channel, close_leaves_what_was_sent) {
-    uint32_t value, size;
-    cr_assert_eq(send(0, 5, 4), ABI_OK);
-    object_unref(&ends[0]->object);
-    cr_expect_eq(send(1, 6, 4), ABI_ERROR_CLOSED);
-    cr_assert_eq(receive(1, &value, &size), ABI_OK);
-    cr_expect_eq(value, 5);
-    cr_expect_eq(receive(1, &value, &size), ABI_ERROR_CLOSED);
-}
-
-Test(kernel_channel, arrival_and_close_are_signalled) {
-    channel_bind(ends[1], event, 0x4);
-    cr_expect_eq(poll_bits(), 0);
-    send(0, 1, 4);
-    cr_expect_eq(poll_bits(), 0x4);
-    send(1, 1, 4);
-    cr_expect_eq(poll_bits(), 0, "what goes out is no arrival");
-    object_unref(&ends[0]->object);
-    cr_expect_eq(poll_bits(), 0x4);
-}
-
-Test(kernel_channel, late_binding_is_told_what_it_missed) {
-    send(0, 1, 4);
-    channel_bind(ends[1], event, 0x4);
-    cr_expect_eq(poll_bits(), 0x4);
-    channel_bind(ends[0], event, 0x8);
-    cr_expect_eq(poll_bits(), 0);
-    object_unref(&ends[1]->object);
-    cr_expect_eq(poll_bits(), 0x8);
-    channel_bind(ends[0], event, 0x10);
-    cr_expect_eq(poll_bits(), 0x10, "closed before");
-}
-
-Test(kernel_channel, rebinding_lets_the_old_event_go) {
-    struct event *other = event_create(quota_root());
-    channel_bind(ends[0], event, 1);
-    channel_bind(ends[0], other, 1);
-    cr_expect_eq(event->object.ref_count, 1);
-    cr_expect_eq(other->object.ref_count, 2);
-    channel_bind(ends[0], NULL, 0);
-    cr_expect_eq(other->object.ref_count, 1);
-    send(1, 1, 4);
-    channel_bind(ends[0], event, 1);
-    object_unref(&ends[0]->object);
-    cr_expect_eq(event->object.ref_count, 1);
-}
-
-Test(kernel_channel, everything_comes_back_in_either_order) {
-    for (unsigned first = 0; first < 2; first++) {
-        struct quota *q = quota_create(quota_root(), 100 * PAGE_SIZE);
-        struct channel *pair[2];
-        cr_assert(channel_create(q, pair));
-        channel_bind(pair[0], event, 1);
-        channel_bind(pair[1], event, 2);
-        object_unref(&pair[first]->object);
-        object_unref(&pair[1 - first]->object);
-        cr_expect_eq(quota_read(q).used, 0);
-        cr_expect_eq(q->object.ref_count, 1);
-        cr_expect_eq(event->object.ref_count, 1);
-    }
-}
-
-Test(kernel_channel, creation_may_fail_at_any_page) {
-    for (uint64_t pages = 0; pages < 9; pages++) {
-        struct quota *q = quota_create(quota_root(), pages * PAGE_SIZE);
-        struct channel *pair[2];
-        bool is_made = channel_create(q, pair);
-        cr_expect_eq(is_made, pages >= 7, "%lu pages", pages);
-        if (!is_made)
-            cr_expect(quota_read(q).used == 0 && q->object.ref_count == 1);
-    }
 }

@@ -4,7 +4,6 @@
 #include "kernel_support.h"
 
 #include "arch/traps.h"
-#include "kernel/channel.h"
 #include "kernel/memory.h"
 #include "kernel/syscall.h"
 #include "kernel/vcpu.h"
@@ -35,12 +34,11 @@ static void add_device(uint32_t call, uint64_t c, uint64_t d, uint64_t e, uint64
 static void set_up(void) {
     host_init_all();
     vcpu_backend = &host_backend;
-    struct channel *ends[2];
     int error;
     struct abi_group values = {.weight = ABI_WEIGHT_DEFAULT, .cpus = {1}};
     quota = quota_create(quota_root(), 16ULL << 20);
     process = process_create(quota, &group_root, NULL, 0);
-    cr_assert(quota != NULL && process != NULL && channel_create(quota, ends));
+    cr_assert(quota != NULL && process != NULL);
     thread_current()->process = process;
     struct vm *vm = vm_create(quota, 0, &error);
     struct group *group = group_create(quota, &values, &error);
@@ -54,7 +52,6 @@ static void set_up(void) {
     add(&memory_create(quota, PAGE_SIZE)->object);
     add(&group->object);
     add(&event_create(quota)->object);
-    add(&ends[0]->object);
     add(&vm->object);
     add(&vcpu.object);
     add(&system_one);
@@ -104,11 +101,6 @@ static const struct demand demands[] = {
     {ABI_EVENT_CREATE, 0, OBJECT_QUOTA, ABI_RIGHT_CREATE, {0}},
     {ABI_EVENT_SIGNAL, 0, OBJECT_EVENT, ABI_RIGHT_SIGNAL, {0, 1}},
     {ABI_EVENT_WAIT, 0, OBJECT_EVENT, ABI_RIGHT_WAIT, {0, 1, 0, USER}},
-    {ABI_CHANNEL_CREATE, 0, OBJECT_QUOTA, ABI_RIGHT_CREATE, {0, USER}},
-    {ABI_CHANNEL_BIND, 0, OBJECT_CHANNEL, ABI_RIGHT_WAIT, {0, OF(OBJECT_EVENT), 1}},
-    {ABI_CHANNEL_BIND, 1, OBJECT_EVENT, ABI_RIGHT_SIGNAL, {OF(OBJECT_CHANNEL), 0, 1}},
-    {ABI_CHANNEL_SEND, 0, OBJECT_CHANNEL, ABI_RIGHT_SIGNAL, {0, USER, 1}},
-    {ABI_CHANNEL_RECEIVE, 0, OBJECT_CHANNEL, ABI_RIGHT_WAIT, {0, USER, ABI_MESSAGE_MAX}},
     {ABI_GROUP_CREATE, 0, OBJECT_SYSTEM, ABI_RIGHT_MANAGE, {0, OF(OBJECT_QUOTA), USER}},
     {ABI_GROUP_CREATE, 1, OBJECT_QUOTA, ABI_RIGHT_CREATE, {OF(OBJECT_SYSTEM), 0, USER}},
     {ABI_GROUP_WRITE, 0, OBJECT_GROUP, ABI_RIGHT_MANAGE, {0, USER}},

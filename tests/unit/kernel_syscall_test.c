@@ -5,7 +5,6 @@
 #include "kernel_support.h"
 
 #include "arch/traps.h"
-#include "kernel/channel.h"
 #include "kernel/frame.h"
 #include "kernel/memory.h"
 #include "kernel/syscall.h"
@@ -172,15 +171,13 @@ Test(kernel_syscall, copies_signal_no_more_bits) {
 }
 
 Test(kernel_syscall, event_without_the_right_is_signalled_by_no_call) {
-    uint32_t *ends = (uint32_t *)(user + 64);
     int64_t event = CALL(ABI_EVENT_CREATE, 1);
     uint64_t deaf = (uint64_t)CALL(ABI_HANDLE_COPY, 0, (uint64_t)event, ABI_RIGHT_WAIT, UINT64_MAX);
     int64_t vm = CALL(ABI_VM_CREATE, 1, 0);
-    cr_assert(vm > 0 && CALL(ABI_CHANNEL_CREATE, 1, (uint64_t)ends) == 0);
+    cr_assert_gt(vm, 0);
     int64_t maker = handle_insert(process, &quota->object, ABI_RIGHTS_ALL);
     uint64_t before = quota_read(quota).used;
     cr_expect_eq(CALL(ABI_EVENT_SIGNAL, deaf, 1), -ABI_ERROR_RIGHTS);
-    cr_expect_eq(CALL(ABI_CHANNEL_BIND, ends[0], deaf, 1), -ABI_ERROR_RIGHTS);
     cr_expect_eq(CALL(ABI_VM_DOORBELL, (uint64_t)vm, 0x1234, deaf, 1), -ABI_ERROR_RIGHTS);
     cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, SIZE_2M, deaf, 1), -ABI_ERROR_RIGHTS);
     cr_expect_eq(CALL(ABI_PROCESS_CREATE, (uint64_t)maker, deaf, 1, 0), -ABI_ERROR_RIGHTS);
@@ -192,18 +189,15 @@ Test(kernel_syscall, event_without_the_right_is_signalled_by_no_call) {
 
 // Who may not signal a bit may not have it signalled by the kernel either.
 Test(kernel_syscall, bindings_signal_no_more_bits) {
-    uint32_t *ends = (uint32_t *)(user + 64);
     int64_t event = CALL(ABI_EVENT_CREATE, 1);
     uint64_t less = copy_of_event((uint64_t)event, 0x2);
-    cr_assert_eq(CALL(ABI_CHANNEL_CREATE, 1, (uint64_t)ends), 0);
-    cr_expect_eq(CALL(ABI_CHANNEL_BIND, ends[0], less, 0x3), -ABI_ERROR_RIGHTS);
-    cr_expect_eq(CALL(ABI_CHANNEL_BIND, ends[0], less, 0x2), 0);
     int64_t vm = CALL(ABI_VM_CREATE, 1, 0);
     cr_assert_gt(vm, 0);
     cr_expect_eq(CALL(ABI_VM_DOORBELL, (uint64_t)vm, 0x1234, less, 0x4), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_VM_DOORBELL, (uint64_t)vm, 0x1234, less, 0x3), -ABI_ERROR_RIGHTS);
     cr_expect_eq(CALL(ABI_VM_DOORBELL, (uint64_t)vm, 0x1234, less, 0x2), 0);
     uint64_t references = handle_of(event).object->ref_count;
-    cr_expect_eq(CALL(ABI_CHANNEL_BIND, ends[0], less, UINT64_MAX), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_VM_DOORBELL, (uint64_t)vm, 0x1235, less, UINT64_MAX), -ABI_ERROR_RIGHTS);
     cr_expect_eq(handle_of(event).object->ref_count, references, "a refusal keeps no reference");
 }
 
@@ -295,38 +289,25 @@ Test(kernel_syscall, pointers_must_be_the_callers) {
                             KERNEL_IMAGE,
                             (uint64_t)process};
     uint64_t event = (uint64_t)CALL(ABI_EVENT_CREATE, 1);
-    cr_assert_eq(CALL(ABI_CHANNEL_CREATE, 1, (uint64_t)user), 0);
-    uint32_t ends[2];
-    memcpy(ends, user, sizeof(ends));
-    uint64_t before = quota_read(quota).used;
+    uint64_t vm = (uint64_t)CALL(ABI_VM_CREATE, 1, 0);
     for (unsigned i = 0; i < ARRAY_COUNT(bad); i++) {
         CALL(ABI_EVENT_SIGNAL, event, 1);
         cr_expect_eq(CALL(ABI_EVENT_WAIT, event, UINT64_MAX, 0, bad[i]), -ABI_ERROR_ADDRESS);
         cr_expect_eq(CALL(ABI_QUOTA_READ, 1, bad[i]), -ABI_ERROR_ADDRESS);
         cr_expect_eq(CALL(ABI_PROCESS_STATUS, 0, bad[i]), -ABI_ERROR_ADDRESS);
-        cr_expect_eq(CALL(ABI_CHANNEL_CREATE, 1, bad[i]), -ABI_ERROR_ADDRESS);
-        cr_expect_eq(CALL(ABI_CHANNEL_SEND, ends[0], bad[i], 16), -ABI_ERROR_ADDRESS);
+        cr_expect_eq(CALL(ABI_VM_CPUID, vm, bad[i], 1), -ABI_ERROR_ADDRESS);
     }
-    cr_expect_eq(quota_read(quota).used, before, "channels that nobody got are gone");
 }
 
 // What was taken and could not be told were lost.
-Test(kernel_syscall, bad_pointers_lose_neither_bits_nor_messages) {
+Test(kernel_syscall, bad_pointers_lose_no_bits) {
     const uint64_t bad = (uint64_t)user + sizeof(user) - 7;
     uint64_t event = (uint64_t)CALL(ABI_EVENT_CREATE, 1), bits;
-    uint32_t ends[2];
-    cr_assert_eq(CALL(ABI_CHANNEL_CREATE, 1, (uint64_t)user), 0);
-    memcpy(ends, user, sizeof(ends));
-    memset(user, 7, 16);
     CALL(ABI_EVENT_SIGNAL, event, 5);
-    CALL(ABI_CHANNEL_SEND, ends[0], (uint64_t)user, 16);
     cr_expect_eq(CALL(ABI_EVENT_WAIT, event, UINT64_MAX, 0, bad), -ABI_ERROR_ADDRESS);
-    cr_expect_eq(CALL(ABI_CHANNEL_RECEIVE, ends[1], bad, ABI_MESSAGE_MAX), -ABI_ERROR_ADDRESS);
     cr_expect_eq(CALL(ABI_EVENT_WAIT, event, UINT64_MAX, 0, (uint64_t)user), 0);
     memcpy(&bits, user, sizeof(bits));
     cr_expect_eq(bits, 5);
-    cr_expect_eq(CALL(ABI_CHANNEL_RECEIVE, ends[1], (uint64_t)user, ABI_MESSAGE_MAX), 16);
-    cr_expect_eq(user[15], 7);
 }
 
 Test(kernel_syscall, numbers_are_not_cut) {
@@ -334,22 +315,6 @@ Test(kernel_syscall, numbers_are_not_cut) {
     cr_expect_eq(CALL(ABI_PROCESS_KILL, 0, 1ULL << 32), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(process_get_status(process).state, ABI_PROCESS_RUNNING);
     cr_expect_eq(CALL(ABI_VM_INTERRUPT, vm, 0xfee00000, 1ULL << 32), -ABI_ERROR_ARGUMENT);
-}
-
-Test(kernel_syscall, messages_have_a_largest_size) {
-    cr_assert_eq(CALL(ABI_CHANNEL_CREATE, 1, (uint64_t)user), 0);
-    uint32_t ends[2];
-    memcpy(ends, user, sizeof(ends));
-    cr_expect_eq(CALL(ABI_CHANNEL_SEND, ends[0], (uint64_t)user, 0), -ABI_ERROR_ARGUMENT);
-    cr_expect_eq(CALL(ABI_CHANNEL_SEND, ends[0], (uint64_t)user, ABI_MESSAGE_MAX + 1),
-                 -ABI_ERROR_ARGUMENT);
-    cr_expect_eq(CALL(ABI_CHANNEL_SEND, ends[0], (uint64_t)user, (1ULL << 32) + 1),
-                 -ABI_ERROR_ARGUMENT);
-    cr_expect_eq(CALL(ABI_CHANNEL_SEND, ends[0], (uint64_t)user, ABI_MESSAGE_MAX), 0);
-    cr_expect_eq(CALL(ABI_CHANNEL_RECEIVE, ends[1], (uint64_t)user, ABI_MESSAGE_MAX - 1),
-                 -ABI_ERROR_ARGUMENT);
-    cr_expect_eq(CALL(ABI_CHANNEL_RECEIVE, ends[1], (uint64_t)user, ABI_MESSAGE_MAX),
-                 ABI_MESSAGE_MAX);
 }
 
 // ---- random calls -------------------------------------------------------------------------------

@@ -1,8 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 # What unit-kernel links of the kernel itself, as opposed to what its tests include. These see a
 # processor of paper (kernel_host.h) and check the ranks of their locks.
-UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c bitmap.c budget.c channel.c device.c event.c frame.c group.c lock.c log.c memory.c object.c process.c \
-                       quota.c region.c runqueue.c syscall.c syscall_event.c syscall_process.c syscall_vm.c timer.c vm.c vmtime.c) arch/paging.c
+UNIT_KERNEL_PARTS := arch/paging.c $(addprefix kernel/, \
+    audit.c \
+    audit_judge.c \
+    bitmap.c \
+    budget.c \
+    device.c \
+    event.c \
+    frame.c \
+    group.c \
+    lock.c \
+    log.c \
+    memory.c \
+    object.c \
+    process.c \
+    quota.c \
+    region.c \
+    runqueue.c \
+    syscall.c \
+    syscall_event.c \
+    syscall_process.c \
+    syscall_vm.c \
+    timer.c \
+    vm.c \
+    vmtime.c \
+)
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
 
 # arch_split_test.c steps through the entries, as they are.

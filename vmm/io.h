@@ -5,4 +5,4 @@
 #include "vmm/process.h"
 
 // Serves device deadlines, console input and what the supervisor wants until the process ends.
-_Noreturn void timer_loop(struct vmm *vmm);
+_Noreturn void io_loop(struct vmm *vmm);

@@ -7,4 +7,4 @@
 #include "kernel/object.h"
 
 // `boot` within its bounds. Halts the machine when a segment cannot be mapped.
-void supervisor_start(const struct boot_info *boot, struct object *system);
+void first_start(const struct boot_info *boot, struct object *system);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/supervisor.h. The kernel starts this one program; every other is the supervisor's to
+// See kernel/first.h. The kernel starts this one program; every other is the supervisor's to
 // load.
-#include "kernel/supervisor.h"
+#include "kernel/first.h"
 
 #include "include/abi.h"
 #include "kernel/group.h"
@@ -76,7 +76,7 @@ static void give_modules(struct process *process, const struct boot_info *boot,
     }
 }
 
-void supervisor_start(const struct boot_info *boot, struct object *system) {
+void first_start(const struct boot_info *boot, struct object *system) {
     static struct abi_start start = {.version = ABI_VERSION};
     struct process *process = process_create(quota_root(), &group_root, NULL, 0);
     must(process != NULL, no_memory);

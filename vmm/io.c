@@ -4,7 +4,7 @@
 //
 // While it is awake io_deadline is 0, so that nobody wakes it in vain; before it sleeps, it
 // computes the deadline anew under the lock.
-#include "vmm/io_thread.h"
+#include "vmm/io.h"
 
 #include "lib/syscall.h"
 #include "vmm/report.h"
@@ -61,7 +61,7 @@ static void press_power_button(struct vmm *vmm) {
     process_do_after(vmm, NULL, machine_unlock(&vmm->machine));
 }
 
-_Noreturn void timer_loop(struct vmm *vmm) {
+_Noreturn void io_loop(struct vmm *vmm) {
     for (;;) {
         uint64_t deadline = serve(vmm);
         uint64_t deadline_tsc = clock_tsc(&vmm->clock, clock_read_tsc(), deadline);
