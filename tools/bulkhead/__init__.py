@@ -3,6 +3,9 @@
 
     command     exits, messages, sizes and command lines that all tools treat alike
     tomllines   where each key of a TOML file stands
+    rows        a description: a header of macros that C and Python read
+    schema      the keys of the manifest, as they are described; quantities: numbers with a unit
+    table       the keys of one table, each checked by what it is
     manifest    the manifest, read and checked
     compiler    the manifest, compiled to manifest.dtb and the files of the image
     gpt, image  the disk image
