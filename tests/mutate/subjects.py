@@ -74,6 +74,7 @@ FUNCTIONS = {
     "boot/boot_acpi_nodes.c": "add_domain next_affinity boot_acpi_read_slit",
     "boot/boot_acpi_power.c": "read_integer read_s5",
     "boot/boot_clock.c": "boot_clock_add boot_clock_agrees",
+    "boot/boot_sections.c": "read read_header boot_sections_find boot_sections_next",
     # Shared.
     "lib/pagetable.c": "pt_map pt_unmap_some leaf_split pt_destroy",
     "lib/elf.c": "check_identity check_program_header",

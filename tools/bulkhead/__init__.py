@@ -8,7 +8,7 @@
     table       the keys of one table, each checked by what it is
     manifest    the manifest, read and checked
     compiler    the manifest, compiled to manifest.dtb and the files of the image
-    gpt, image  the disk image
+    gpt, pe     partition tables, sections of a boot application; image: the images
     firmware    takes the firmware's noise out of the serial output
     outcome     what the lines of a batch run say about each VM
     machine     a machine and its serial port; bochs, qemu: the emulators; target: the choice
