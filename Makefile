@@ -82,9 +82,10 @@ soak: setup ## hostile guests with new seeds for an hour; SOAK="--minutes 600 --
 	$(Q)$(MAKE) --no-print-directory image-parts tiny wall fuzz
 	$(Q)tests/soak/run $(SOAK)
 
-image: setup ## a disk image of the Debian guest, for a USB stick: build/bulkhead.img
+image: setup ## images with the Debian guest: build/bulkhead.img (USB stick), .iso (CD), .efi (PXE, HTTP boot)
 	$(Q)$(MAKE) --no-print-directory image-parts debian
-	$(Q)tools/image --manifest $(BUILD)/guests/debian/manifest.toml --out $(BUILD)/bulkhead.img
+	$(Q)for form in img iso efi; do \
+	    tools/image --manifest $(BUILD)/guests/debian/manifest.toml --out $(BUILD)/bulkhead.$$form || exit; done
 
 setup: ## bring what this machine lacks (the other targets do it by themselves)
 	$(Q)scripts/setup --quiet

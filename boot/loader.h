@@ -13,6 +13,7 @@
 #include "boot/boot_acpi.h"
 #include "boot/boot_manifest.h"
 #include "boot/boot_paging.h"
+#include "boot/boot_sections.h"
 #include "include/boot.h"
 #include "lib/elf.h"
 
@@ -26,9 +27,16 @@ struct loader_kernel {
     uint64_t size;          // bytes, whole pages
 };
 
+// What our own image brings.
+struct loader_own {
+    bool is_there;
+    struct boot_section manifest, files;
+};
+
 // Everything that main.c collects; one static object.
 struct loader {
     EFI_HANDLE image;
+    struct loader_own own;
     EFI_FILE_HANDLE volume;         // root directory, NULL when closed
     bool was_shell;                 // started by a shell, which stays on the screen
     char options[BOOT_CMDLINE_MAX]; // load options, "" when they are no text
@@ -58,11 +66,12 @@ void memory_release(void);
 uint32_t memory_list(struct boot_memory *ranges);
 #define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + BOOT_SEGMENTS_MAX + 8)
 
-// file.c: files of our own volume.
-EFI_STATUS file_open_volume(struct loader *loader);
+// file.c: files of our own image, or of the volume that it came from.
+EFI_STATUS file_open(struct loader *loader);
 void file_close_volume(struct loader *loader);
 // Reads a whole file into new pages of `type`, the rest of the last page zero. With `module`, its
-// size and CRC must be those; without, any size up to FILE_SIZE_MAX is fine.
+// size and CRC must be those; without, it is the manifest, and any size up to FILE_SIZE_MAX is
+// fine. `module` is one of loader->manifest.
 struct file_contents {
     void *data;
     uint64_t size;

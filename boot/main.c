@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The boot application of Bulkhead: EFI/BOOT/BOOTX64.EFI. It reads the compiled manifest and the
-// modules that it names from its own volume, and hands the machine over to the kernel as
+// modules that it names from its own image or volume, and hands the machine over to the kernel as
 // include/boot.h says.
 //
 // Reading order: this file, then its steps in call order: machine.c, tables.c, clock.c, file.c,
@@ -20,7 +20,7 @@ static EFI_STATUS run(void) {
         status = tables_read(&loader);
     if (!EFI_ERROR(status)) {
         clock_begin(&loader);
-        status = file_open_volume(&loader);
+        status = file_open(&loader);
     }
     if (!EFI_ERROR(status))
         status = modules_read_manifest(&loader);

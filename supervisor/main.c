@@ -94,7 +94,7 @@ static void all_ended(void) {
         }
         console_say("all VMs ended");
     }
-    bool stays = manifest.stays_when_all_ended || !goal.has_manifest;
+    bool stays = manifest.host.when_all_ended == HOST_STAY || !goal.has_manifest;
     if (!goal.has_said_ended && (console_is_batch() || !stays)) {
         goal.is_ending = true;
     }

@@ -11,45 +11,50 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum vm_schedule { VM_SHARED = 0, VM_DEDICATED, VM_REALTIME };
+// What the keys become, of each kind of value: include/manifest_keys.h. A size is in bytes, a time
+// in nanoseconds, a rate in Hz; what is absent is 0 or NULL. Strings point into the device tree,
+// which must outlive this.
+#define MEMBER(member)      member;
+#define MEMBER_NAME         const char *MEMBER
+#define MEMBER_WORD         const char *MEMBER
+#define MEMBER_TEXT(...)    const char *MEMBER
+#define MEMBER_FLAG         bool MEMBER
+#define MEMBER_CHOICE(type) enum type MEMBER
+#define MEMBER_NUMBER(...)  uint32_t MEMBER
+#define MEMBER_SIZE(...)    uint64_t MEMBER
+#define MEMBER_TIME(...)    uint64_t MEMBER
+#define MEMBER_RATE(...)    uint64_t MEMBER
+#define MEMBER_CPUS(member) uint64_t member[MANIFEST_CPU_WORDS];
+// The name of a module, and the user's own name of the file.
+#define MEMBER_FILE(member) const char *member, *member##_file;
 
-enum vm_restart { VM_RESTART_NEVER = 0, VM_RESTART_ON_FAILURE, VM_RESTART_ALWAYS };
+#define WORD_IS(constant, word, meaning) constant
+#define CHOICES(type, ...)               enum type { __VA_ARGS__ };
+#include "include/manifest_keys.h"
+#undef WORD_IS
 
-// How the vCPUs get CPU time: docs/manifest.md.
-struct vm_scheduling {
-    enum vm_schedule schedule;
-    uint32_t weight;
-    uint32_t cap;                      // percent of one CPU; 0: none
-    uint64_t cpus[MANIFEST_CPU_WORDS]; // bit mask: where vCPUs may run
-    uint64_t budget;                   // nanoseconds; VM_REALTIME
-    uint64_t period;                   // nanoseconds; VM_REALTIME
-    uint32_t domain;                   // equal for VMs that trust each other; 0: nobody
-    uint32_t cache;                    // ways of the last-level cache; 0: says nothing
+struct host_config {
+#define HOST_KEY(member, key, value, ...) MEMBER_##value(member)
+#include "include/manifest_keys.h"
 };
 
-// Strings point into the device tree, which must outlive this.
+// How the vCPUs get CPU time.
+struct vm_scheduling {
+#define SCHEDULING_KEY(member, key, value, ...) MEMBER_##value(member)
+#include "include/manifest_keys.h"
+    uint32_t domain; // equal for VMs that trust each other; 0: nobody
+};
+
 struct vm_config {
-    const char *name;
-    const char *kernel;                    // name of a module
-    const char *initrd;                    // likewise; NULL: none
-    const char *kernel_file, *initrd_file; // the user's names of both, for messages
-    const char *vmm;                       // likewise; NULL: ours. Only in a test image
-    const char *cmdline;                   // at most MANIFEST_CMDLINE_MAX characters
-    uint64_t memory;                       // bytes
-    uint64_t tsc_frequency;                // Hz of its TSCs; 0: the host's
-    uint32_t vcpus;
-    bool is_autostart;
+#define VM_KEY(member, key, value, ...) MEMBER_##value(member)
+#include "include/manifest_keys.h"
     struct vm_scheduling scheduling;
-    const char *trust; // the word that `scheduling.domain` stands for; NULL: none
-    enum vm_restart restart;
-    uint64_t restart_delay; // nanoseconds
-    uint32_t restart_limit; // in a row; 0: without end
-    const char *refusal;    // why this VM cannot run, with the remedy; NULL: it can
+    const char *refusal; // why this VM cannot run, with the remedy; NULL: it can
 };
 
 struct manifest {
-    bool stays_when_all_ended; // else the machine powers off
-    bool is_test_image;        // it may name programs in the VMM's place
+    struct host_config host;
+    bool is_test_image; // its VMs may have keys that are for tests
     uint32_t vm_count;
     struct vm_config vm[MANIFEST_VMS_MAX];
 };

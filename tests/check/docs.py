@@ -144,11 +144,11 @@ def check_words():
     return f"{len(gone)} words that are gone are in no name"
 
 
-# ---- the system calls ----------------------------------------------------------------------------
+# ---- what is made from descriptions --------------------------------------------------------------
 
 def check_abi():
-    """Whether what describes the calls is whole, and the manual of them is made from it."""
+    """Whether what describes the calls and the manifest's keys is whole, and the manual is made from it."""
     made = subprocess.run([tree.ROOT / "scripts" / "manual", "--check"], text=True, capture_output=True, check=False)
     if made.returncode != 0:
-        raise Problem(made.stderr.strip().split("\n"), "each system call has a number, a name and a text, and a page in the manual")
+        raise Problem(made.stderr.strip().split("\n"), "each system call and each key has a name and a text, and its place in the manual")
     return made.stdout.strip()

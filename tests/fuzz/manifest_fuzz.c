@@ -21,6 +21,28 @@ static void expect(bool is_true) {
         abort();
 }
 
+// All keys that a VM of that kind may have.
+static void add_more(bool is_realtime) {
+    fdt_property_string(good, "schedule", is_realtime ? "realtime" : "shared");
+    if (is_realtime) {
+        fdt_property_u64(good, "budget", 2000000);
+        fdt_property_u64(good, "period", 10000000);
+    } else {
+        fdt_property_u32(good, "cap", 50);
+    }
+    uint64_t cpus[MANIFEST_CPU_WORDS] = {cpu_to_fdt64(255)};
+    fdt_property(good, "cpus", cpus, sizeof(cpus));
+    fdt_property_u32(good, "weight", 7);
+    fdt_property_u32(good, "cache", 3);
+    fdt_property_u64(good, "tsc-frequency", 1000000000);
+    fdt_property_string(good, "trust", "us");
+    fdt_property_string(good, "restart", "always");
+    fdt_property_u64(good, "restart-delay", 5000000);
+    fdt_property_u32(good, "restart-limit", 9);
+    fdt_property_string(good, "kernel-file", "my kernel");
+    fdt_property_string(good, "vmm", "calls.elf-2");
+}
+
 static void add_vm(const char *node, const char *name, uint32_t vcpus) {
     fdt_begin_node(good, node);
     fdt_property_string(good, "vm-name", name);
@@ -30,6 +52,7 @@ static void add_vm(const char *node, const char *name, uint32_t vcpus) {
     fdt_property_string(good, "initrd", "initrd-0");
     fdt_property_string(good, "cmdline", "console=ttyS0");
     fdt_property(good, "autostart", NULL, 0);
+    add_more(vcpus != 1);
     fdt_end_node(good);
 }
 
@@ -41,6 +64,7 @@ static void make_good(void) {
     fdt_begin_node(good, "host");
     fdt_property_string(good, "cmdline", "");
     fdt_property_string(good, "when-all-ended", "stay");
+    fdt_property(good, "test-image", NULL, 0);
     fdt_end_node(good);
     fdt_begin_node(good, "vms");
     add_vm("vm@0", "first", 1);
@@ -83,18 +107,37 @@ static void check_name(const char *name) {
         expect((*name >= 'a' && *name <= 'z') || (*name >= '0' && *name <= '9') || *name == '-');
 }
 
+// Of each kind of value what whoever uses it relies on, even in a VM that is refused.
+#define CHECK_NAME(it)      check_string(it, tree, size, MANIFEST_NAME_MAX), check_name(it)
+#define CHECK_WORD(it)      (void)(it == NULL || (CHECK_NAME(it), true))
+#define CHECK_TEXT(most)    CHECK_EACH_TEXT
+#define CHECK_EACH_TEXT(it) (void)(*it == '\0' || (check_string(it, tree, size, size), true))
+#define CHECK_FILE(it)                                                                             \
+    (void)(it == NULL || (check_string(it, tree, size, size), true));                              \
+    expect((it == NULL) == (it##_file == NULL));                                                   \
+    (void)(it == NULL || (check_string(it##_file, tree, size, size), true))
+#define CHECK_CHOICE(type)  CHECK_EACH_WORD
+#define CHECK_EACH_WORD(it) expect(it < 3)
+#define CHECK_FLAG          (void)
+#define CHECK_CPUS          (void)
+#define CHECK_NUMBER(...)   (void)
+#define CHECK_SIZE(...)     (void)
+#define CHECK_TIME(...)     (void)
+#define CHECK_RATE(...)     (void)
+
 static void check_vm(const struct vm_config *vm, const char *tree, size_t size) {
-    check_string(vm->name, tree, size, MANIFEST_NAME_MAX);
-    check_string(vm->kernel, tree, size, size);
-    check_string(vm->cmdline, tree, size, MANIFEST_CMDLINE_MAX);
-    check_name(vm->name);
-    if (vm->initrd != NULL)
-        check_string(vm->initrd, tree, size, size);
+#define VM_KEY(member, key, value, ...)         CHECK_##value(vm->member);
+#define SCHEDULING_KEY(member, key, value, ...) CHECK_##value(vm->scheduling.member);
+#include "include/manifest_keys.h"
+    expect(strlen(vm->cmdline) <= MANIFEST_CMDLINE_MAX);
     if (vm->refusal != NULL)
         return;
     expect(vm->vcpus >= 1 && vm->vcpus <= MANIFEST_VCPUS_MAX);
     expect(vm->memory != 0 && vm->memory % (2u << 20) == 0);
     expect(strcmp(vm->name, "bulkhead") != 0);
+    expect(vm->scheduling.weight != 0 && vm->restart_delay != 0);
+    bool is_realtime = vm->scheduling.schedule == VM_REALTIME;
+    expect(!is_realtime || vm->scheduling.budget < vm->scheduling.period);
     for (uint32_t i = 0; &manifest.vm[i] < vm; i++)
         expect(strcmp(manifest.vm[i].name, vm->name) != 0);
 }

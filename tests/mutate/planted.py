@@ -166,7 +166,7 @@ PLANTED = [
     ("foreign-vm-on-the-terminal", "supervisor/mux.c", "} else if (vm == focus) { console", "} else if (1) { console"),
     ("event-with-all-bits", "supervisor/partition.c", "start->supervisor_mask); return keep", "UINT64_MAX); return keep"),
     ("initrd-writable", "supervisor/partition.c", "initrd->memory, ABI_RIGHT_READ,", "initrd->memory, ABI_RIGHT_READ | ABI_RIGHT_WRITE,"),
-    ("test-key-in-a-release", "supervisor/manifest.c", "if (vm->vmm != NULL && !manifest->is_test_image)", "if (0)"),
+    ("test-key-in-a-release", "supervisor/manifest_keys.c", "if (key->is_for_tests && !reader->is_test_image)", "if (0)"),
     # The virtual PC.
     ("guest-memory-one-too-far", "vmm/memory.c", "length <= high - gpa;", "length <= high - gpa + 1;"),
     ("rom-writable", "vmm/memory.c", "memory_is_rom(gpa, length) ? NULL : memory_pointer", "0 ? NULL : memory_pointer"),

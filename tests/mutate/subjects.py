@@ -73,12 +73,14 @@ FUNCTIONS = {
     "boot/boot_acpi_nodes.c": "add_domain next_affinity boot_acpi_read_slit",
     "boot/boot_acpi_power.c": "read_integer read_s5",
     "boot/boot_clock.c": "boot_clock_add boot_clock_agrees",
+    "boot/boot_sections.c": "read read_header boot_sections_find boot_sections_next",
     # Shared.
     "lib/pagetable.c": "pt_map pt_unmap_some leaf_split pt_destroy",
     "lib/elf.c": "check_identity check_program_header",
     "lib/ring.c": "ring_writer_room ring_reader_count ring_read ring_write",
     # The supervisor: who gets what, and who says what.
-    "supervisor/manifest.c": "is_name parse_restart is_safe_to_check manifest_parse",
+    "supervisor/manifest.c": "check_scheduling is_safe_to_check manifest_parse",
+    "supervisor/manifest_keys.c": "is_name is_in_range read_key read_file manifest_keys_string",
     "supervisor/line.c": "line_add line_take line_sanitize",
     "supervisor/restart.c": "next_delay",
     "supervisor/placement.c": "leaves_enough is_trusted placement_release",

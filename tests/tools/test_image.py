@@ -3,7 +3,10 @@
 
 import os
 import random
+import re
+import shutil
 import stat
+import struct
 import subprocess
 import unittest
 
@@ -73,6 +76,48 @@ class Image(DirectoryCase):
         fsck = program("fsck.fat", "dosfstools")
         done = subprocess.run([fsck, "-n", partition], capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_iso(self):
+        image = self.make("a.iso")
+        options = ["-indev", image, "-report_el_torito", "plain", "-report_system_area", "plain"]
+        argv = [program("xorriso", "xorriso"), *options]
+        report = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        self.assertRegex(report, r"El Torito boot img : +1 +UEFI +y +none")
+        where = re.search(r"GPT start and size : +2 +(\d+) +(\d+)", report)
+        self.assertIn("GPT type GUID      :   2  28732ac11ff8d211ba4b00a0c93ec93b", report)
+        first = int(where[1]) * SECTOR
+        partition = self.file("p.img", image.read_bytes()[first : first + int(where[2]) * SECTOR])
+        argv = [program("mcopy", "mtools"), "-n", "-i", partition, "::/bulkhead/vmlinuz-0", "-"]
+        self.assertEqual(subprocess.run(argv, capture_output=True, check=True).stdout, self.kernel)
+        again = self.make("b.iso", TZ="Asia/Tokyo").read_bytes()
+        self.assertTrue(image.read_bytes() == again)
+
+    def test_efi(self):
+        loader = ROOT / "build/boot/BOOTX64.EFI"
+        if not loader.is_file():
+            self.skipTest("build/boot/BOOTX64.EFI is missing: make image-parts")
+        shutil.copy(loader, self.build / "boot/BOOTX64.EFI")
+        image = self.make("a.efi").read_bytes()
+        self.assertEqual(image, self.make("b.efi").read_bytes())
+        argv = [program("llvm-readobj", "llvm"), "--sections", self.work / "a.efi"]
+        text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        number = r".*?{}: (0x[0-9A-F]+|\d+)"
+        pattern = r"Name: (\S+)" + "".join(map(number.format, ("VirtualSize", "VirtualAddress", "RawDataSize",
+                                                               "PointerToRawData")))
+        rows = [(name, *(int(n, 0) for n in row)) for name, *row in re.findall(pattern, text, re.DOTALL)]
+        ends = [address + size for _, size, address, *_ in rows]
+        self.assertTrue(all(end <= row[2] for end, row in zip(ends, rows[1:])), "they overlap")
+        sections = {name: image[at : at + size] for name, size, _, _, at in rows}
+        self.assertEqual(sections[".bhdtb"][:4], b"\xd0\x0d\xfe\xed")
+        parts = [(self.build / name).read_bytes() for name in ("kernel.elf", "supervisor.elf", "vmm.elf")]
+        wanted = b"".join(data + bytes(-len(data) % 4096) for data in [*parts, self.kernel])
+        self.assertEqual(sections[".bhfiles"], wanted)
+        self.assertEqual(max(ends) + -max(ends) % 4096, self.size_of_image(image))
+
+    @staticmethod
+    def size_of_image(image):
+        at = struct.unpack_from("<I", image, 0x3C)[0]
+        return struct.unpack_from("<I", image, at + 24 + 56)[0]
 
     def test_a_refused_manifest_leaves_no_image(self):
         self.file("m.toml", DEMO.replace("= 1", "= 0"))

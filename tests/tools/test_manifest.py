@@ -38,7 +38,7 @@ class Keys(Case):
         (vm,) = manifest.vms
         self.assertEqual((vm.name, vm.vcpus, vm.memory), ("demo", 1, GIB // 4))
         self.assertEqual((vm.initrd, vm.cmdline, vm.autostart), (None, "", True))
-        self.assertEqual((manifest.cmdline, manifest.when_all_ended), ("", "power-off"))
+        self.assertEqual((manifest.host.cmdline, manifest.host.when_all_ended), ("", "power-off"))
 
     def test_all_keys(self):
         text = '[host]\ncmdline = "x"\nwhen-all-ended = "stay"\n' + DEMO
@@ -47,7 +47,7 @@ class Keys(Case):
         (vm,) = manifest.vms
         self.assertEqual(vm.initrd, self.work / "initrd.img")
         self.assertEqual((vm.cmdline, vm.autostart), ("console=ttyS0", False))
-        self.assertEqual((manifest.cmdline, manifest.when_all_ended), ("x", "stay"))
+        self.assertEqual((manifest.host.cmdline, manifest.host.when_all_ended), ("x", "stay"))
 
     def test_unknown_key_with_a_near_one(self):
         error = 'm.toml:4: vm.memroy: unknown key; did you mean "memory"?'
@@ -56,8 +56,8 @@ class Keys(Case):
         self.assertEqual(self.errors(text), [missing, error])
 
     def test_unknown_key_without(self):
-        known = "name, vcpus, memory, kernel, initrd, cmdline, autostart, tsc-frequency, weight, cap"
-        known += ", cpus, schedule, budget, period, trust, cache, restart, restart-delay, restart-limit"
+        known = "name, vcpus, memory, kernel, initrd, cmdline, autostart, tsc-frequency, schedule, weight"
+        known += ", cap, cpus, budget, period, trust, cache, restart, restart-delay, restart-limit"
         error = f"m.toml:6: vm.xyz: unknown key; known keys: {known}"
         self.assertEqual(self.errors(DEMO + "xyz = 1\n"), [error])
         error = 'm.toml:6: vms: unknown key; did you mean "vm"?'
@@ -261,7 +261,7 @@ class Values(Case):
 
 class Scheduling(Case):
     def scheduling(self, lines, vcpus=1):
-        return self.load(DEMO.replace("vcpus = 1", f"vcpus = {vcpus}") + lines).vms[0].scheduling
+        return self.load(DEMO.replace("vcpus = 1", f"vcpus = {vcpus}") + lines).vms[0]
 
     def assert_refused(self, lines, error, vcpus=1):
         """DEMO with these lines below gives just this error."""
@@ -318,7 +318,7 @@ class Scheduling(Case):
             self.assert_refused(f'{text}budget = "{budget}"\n', error)
 
     def test_realtime_wants_both_times(self):
-        remedy = 'a real-time VM wants a line such as budget = "2ms"'
+        remedy = 'with schedule = "realtime" add a line such as budget = "2ms"'
         self.assert_refused(
             'schedule = "realtime"\nperiod = "10ms"\n', f"1: vm.budget: is missing; {remedy}"
         )
@@ -332,16 +332,20 @@ class Scheduling(Case):
         ):
             self.assert_refused(both.format(budget), f"7: vm.budget: {words}; {remedy}")
         self.assertEqual(self.scheduling(both.format("9ms")).budget, 9_000_000)
+        meanings = {
+            "shared": "its vCPUs share CPUs with others",
+            "dedicated": "each vCPU has a core for itself",
+            "realtime": "each vCPU runs for its budget in each period",
+        }
         for schedule in ("shared", "dedicated"):
-            words = f'means nothing with schedule = "{schedule}"'
+            words = f'means nothing with schedule = "{schedule}" ({meanings[schedule]})'
             words += '; write schedule = "realtime" as well, or remove it'
             lines = f'schedule = "{schedule}"\nperiod = "10ms"\n'
             self.assert_refused(lines, f"7: vm.period: {words}")
-        for lines, schedule, reason in (
-            ('schedule = "dedicated"\n', "dedicated", "has its CPUs for itself"),
-            (both.format("1ms"), "realtime", "is bounded by its budget"),
-        ):
-            words = f'contradicts schedule = "{schedule}": such a VM {reason}; remove one of them'
+        for schedule, lines in (("dedicated", ""), ("realtime", 'budget = "1ms"\nperiod = "10ms"\n')):
+            words = f'means nothing with schedule = "{schedule}" ({meanings[schedule]})'
+            words += '; write schedule = "shared" as well, or remove it'
+            lines = f'schedule = "{schedule}"\n{lines}'
             line = 6 + lines.count("\n")
             self.assert_refused(lines + "cap = 50\n", f"{line}: vm.cap: {words}")
         words = "3 CPUs for 4 vCPUs that want one each; name more CPUs, or lower vcpus"
@@ -352,17 +356,17 @@ class Scheduling(Case):
 
 class Restarting(Case):
     def restart(self, lines):
-        found = self.load(DEMO + lines).vms[0].restart
-        return found.policy, found.delay, found.limit
+        found = self.load(DEMO + lines).vms[0]
+        return found.restart, found.restart_delay, found.restart_limit
 
     def test_values(self):
-        self.assertEqual(self.restart(""), ("never", 10**9, 0))
+        self.assertEqual(self.restart(""), ("never", None, None))
         self.assertEqual(self.restart('restart = "always"\n'), ("always", 10**9, 0))
         lines = 'restart = "on-failure"\nrestart-delay = "5ms"\nrestart-limit = 3\n'
         self.assertEqual(self.restart(lines), ("on-failure", 5_000_000, 3))
 
     def test_errors(self):
-        words = "means nothing without a restart"
+        words = 'means nothing with restart = "never" (it is not started again)'
         words += '; write restart = "on-failure" or "always" as well, or remove it'
         remedy = 'write a time from "1ms" to "60s"'
         for lines, error in (

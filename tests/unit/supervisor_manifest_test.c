@@ -102,7 +102,8 @@ Test(supervisor_manifest, program_in_the_vmms_place_needs_a_test_image) {
 
 Test(supervisor_manifest, good_tree_is_read) {
     cr_assert_null(manifest_parse(&manifest_test, tree_test, tree_test_two_vms()));
-    cr_assert(manifest_test.stays_when_all_ended);
+    cr_assert_eq(manifest_test.host.when_all_ended, HOST_STAY);
+    cr_assert_str_eq(manifest_test.host.cmdline, "");
     cr_assert_eq(manifest_test.vm_count, 2);
     const struct vm_config *vm = &manifest_test.vm[0];
     cr_assert_str_eq(vm->name, "demo");
@@ -324,7 +325,7 @@ Test(supervisor_manifest, no_vms_is_no_error) {
     tree_test_begin(MANIFEST_VERSION, "power-off");
     cr_assert_null(manifest_parse(&manifest_test, tree_test, tree_test_end()));
     cr_assert_eq(manifest_test.vm_count, 0);
-    cr_assert_not(manifest_test.stays_when_all_ended);
+    cr_assert_eq(manifest_test.host.when_all_ended, HOST_POWER_OFF);
 }
 
 Test(supervisor_manifest, wrong_version_is_refused) {
@@ -461,6 +462,8 @@ Test(supervisor_manifest, too_many_vms_are_refused) {
     fdt_begin_node(tree, "");
     fdt_property_string(tree, "compatible", MANIFEST_COMPATIBLE);
     fdt_property_u32(tree, "version", MANIFEST_VERSION);
+    fdt_begin_node(tree, "host");
+    fdt_end_node(tree);
     fdt_begin_node(tree, "vms");
     for (unsigned int i = 0; i <= MANIFEST_VMS_MAX; i++) {
         char text[16];
@@ -477,7 +480,8 @@ Test(supervisor_manifest, too_many_vms_are_refused) {
     fdt_end_node(tree);
     fdt_end_node(tree);
     cr_assert_eq(fdt_finish(tree), 0);
-    cr_assert_not_null(manifest_parse(&manifest_test, tree, fdt_totalsize(tree)));
+    const char *wrong = manifest_parse(&manifest_test, tree, fdt_totalsize(tree));
+    cr_assert_str_eq(wrong, "it names more than 256 VMs");
     cr_assert_eq(manifest_test.vm_count, 0);
     free(tree);
 }

@@ -27,14 +27,14 @@ static void share_small(void *tree) {
 
 static void share_realtime_10(void *tree) {
     fdt_property_string(tree, "schedule", "realtime");
-    fdt_property_u64(tree, "budget", 1000000000);
-    fdt_property_u64(tree, "period", 10000000000);
+    fdt_property_u64(tree, "budget", 100000000);
+    fdt_property_u64(tree, "period", 1000000000);
 }
 
 static void share_realtime_80(void *tree) {
     fdt_property_string(tree, "schedule", "realtime");
-    fdt_property_u64(tree, "budget", 8000000000);
-    fdt_property_u64(tree, "period", 10000000000);
+    fdt_property_u64(tree, "budget", 800000000);
+    fdt_property_u64(tree, "period", 1000000000);
 }
 
 static const struct life_config share_plain[] = {
@@ -71,8 +71,8 @@ Test(supervisor_share, hardest_to_place_comes_first) {
     cr_assert_str_eq(life.vmm[0].start.name, "tenth", "they start in the manifest's order");
     cr_assert_eq(life_group(0)->reserved[0], 1, "first fit decreasing: beside the larger one");
     cr_assert_eq(life_group(1)->reserved[0], 1);
-    cr_assert_eq(life_group(0)->budget, 1000, "ticks");
-    cr_assert_eq(life_group(0)->period, 10000);
+    cr_assert_eq(life_group(0)->budget, 100, "ticks");
+    cr_assert_eq(life_group(0)->period, 1000);
     cr_assert_eq(life_group(2)->reserved[0], 0xc);
     cr_assert_eq(life_group(2)->budget, 0);
     cr_assert_eq(life_group(2)->cpus[0], 0xf);

@@ -3,9 +3,12 @@
 
     command     exits, messages, sizes and command lines that all tools treat alike
     tomllines   where each key of a TOML file stands
+    rows        a description: a header of macros that C and Python read
+    schema      the keys of the manifest, as they are described; quantities: numbers with a unit
+    table       the keys of one table, each checked by what it is
     manifest    the manifest, read and checked
     compiler    the manifest, compiled to manifest.dtb and the files of the image
-    gpt, image  the disk image
+    gpt, pe     partition tables, sections of a boot application; image: the images
     firmware    takes the firmware's noise out of the serial output
     outcome     what the lines of a batch run say about each VM
     machine     a machine and its serial port; bochs, qemu: the emulators; target: the choice

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles a checked manifest to the device tree that include/manifest.h describes.
+"""Compiles a checked manifest to the device tree that include/manifest.h and manifest_keys.h describe.
 
     compiled = compile_manifest(manifest, build, append_cmdline)
     compiled.dtb, compiled.modules      the device tree, and the files it names, in its order
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .command import Failure, execute, program
-from .manifest import HOST_CMDLINE_MAX, Refused
+from .manifest import Refused
+from .schema import HOST_KEYS, VM_KEYS
 from .table import CPUS_MAX
 
 # include/manifest.h and include/boot.h
@@ -23,6 +24,7 @@ COMPATIBLE = "bulkhead,manifest"
 VERSION = 1
 MODULES_MAX = 128  # with manifest.dtb itself
 FILE_NAME_MAX = 63
+HOST_CMDLINE_MAX = next(key.value[1][0] for key in HOST_KEYS if key.name == "cmdline")
 
 # The hypervisor's own parts, each as its name among the modules and its place below the build
 # directory. They come first, in this order.
@@ -54,17 +56,20 @@ def compile_manifest(manifest, build, append_cmdline=""):
     modules = _Modules()
     for part in PARTS:
         modules.add_part(part, Path(build) / part)
-    vms = [_vm_node(index, vm, modules) for index, vm in enumerate(manifest.vms)]
+    vms = [_node(f"vm@{index:x}", _key_lines(VM_KEYS, vars(vm), modules)) for index, vm in enumerate(manifest.vms)]
     if len(modules.list) + 1 > MODULES_MAX:
         count = len(modules.list) - len(PARTS)
         what = f"{count} different kernels and initrds are named, the most is"
         what = f"{manifest.path}:1: vm: {what} {MODULES_MAX - 1 - len(PARTS)}; share some"
         raise Refused([what])
-    cmdline = " ".join(filter(None, (manifest.cmdline, append_cmdline)))
+    cmdline = " ".join(filter(None, (manifest.host.cmdline, append_cmdline)))
     if len(cmdline) > HOST_CMDLINE_MAX:
         what = f"{len(cmdline)} characters with what was appended, the most is {HOST_CMDLINE_MAX}"
         raise Refused([f"{manifest.path}:1: host.cmdline: {what}; shorten it"])
-    source = _tree(cmdline, manifest, modules.list, vms)
+    host = _key_lines(HOST_KEYS, {**vars(manifest.host), "cmdline": cmdline}, modules)
+    if manifest.is_test:
+        host.append("test-image;")
+    source = _tree(host, modules.list, vms)
     dtc = program("dtc", "device-tree-compiler")
     quiet = ["-W", "no-unit_address_vs_reg"]  # modules and VMs are counted, not addressed
     dtb = execute([dtc, "-I", "dts", "-O", "dtb", *quiet, "-"], data=source.encode("ascii"))
@@ -99,48 +104,26 @@ class _Modules:
         self.list.append(Module(name, source, len(data), zlib.crc32(data)))
 
 
-def _vm_node(index, vm, modules):
-    lines = [
-        f"vm-name = {_quote(vm.name)};",
-        f"vcpus = {_u32(vm.vcpus)};",
-        f"memory = {_u64(vm.memory)};",
-        f"kernel = {_quote(modules.add(vm.kernel))};",
-        f"kernel-file = {_quote(_file_name(vm.kernel))};",
-    ]
-    if vm.initrd:
-        lines.append(f"initrd = {_quote(modules.add(vm.initrd))};")
-        lines.append(f"initrd-file = {_quote(_file_name(vm.initrd))};")
-    if vm.vmm:
-        lines.append(f"vmm = {_quote(modules.add(vm.vmm))};")
-    lines.append(f"cmdline = {_quote(vm.cmdline)};")
-    if vm.autostart:
-        lines.append("autostart;")
-    if vm.tsc_frequency is not None:
-        lines.append(f"tsc-frequency = {_u64(vm.tsc_frequency)};")
-    lines += _scheduling_lines(vm.scheduling)
-    if vm.restart.policy != "never":
-        lines.append(f"restart = {_quote(vm.restart.policy)};")
-        lines.append(f"restart-delay = {_u64(vm.restart.delay)};")
-        lines.append(f"restart-limit = {_u32(vm.restart.limit)};")
-    return _node(f"vm@{index:x}", lines)
+def _key_lines(keys, values, modules):
+    """The properties of what has a value, said or by default."""
+    return [line for key in keys for line in _properties(key, values[key.attribute], modules)]
 
 
-def _scheduling_lines(scheduling):
-    """What is not said in the manifest is not in the tree: the supervisor knows the defaults."""
-    lines = [
-        f"schedule = {_quote(scheduling.schedule)};",
-        f"weight = {_u32(scheduling.weight)};",
-    ]
-    if scheduling.cpus is not None:
-        mask = sum(1 << cpu for cpu in scheduling.cpus)
+def _properties(key, value, modules):
+    if value is None or value is False:
+        return
+    if key.kind == "FILE":
+        yield f"{key.tree_name} = {_quote(modules.add(value))};"
+        yield f"{key.tree_name}-file = {_quote(_file_name(value))};"
+    elif key.kind == "FLAG":
+        yield f"{key.tree_name};"
+    elif key.kind == "CPUS":
+        mask = sum(1 << cpu for cpu in value)
         words = [_u64(mask >> shift & (1 << 64) - 1) for shift in range(0, CPUS_MAX, 64)]
-        lines.append(f"cpus = {', '.join(words)};")
-    for key, cells in (("cap", _u32), ("cache", _u32), ("budget", _u64), ("period", _u64)):
-        if (value := getattr(scheduling, key)) is not None:
-            lines.append(f"{key} = {cells(value)};")
-    if scheduling.trust is not None:
-        lines.append(f"trust = {_quote(scheduling.trust)};")
-    return lines
+        yield f"{key.tree_name} = {', '.join(words)};"
+    else:
+        form = {"NUMBER": _u32, "SIZE": _u64, "TIME": _u64, "RATE": _u64}.get(key.kind, _quote)
+        yield f"{key.tree_name} = {form(value)};"
 
 
 def _module_node(index, module):
@@ -154,10 +137,7 @@ def _module_node(index, module):
     return _node(f"module@{index:x}", lines)
 
 
-def _tree(cmdline, manifest, modules, vms):
-    host = [f"cmdline = {_quote(cmdline)};", f"when-all-ended = {_quote(manifest.when_all_ended)};"]
-    if manifest.is_test:
-        host.append("test-image;")
+def _tree(host, modules, vms):
     lines = [
         f"compatible = {_quote(COMPATIBLE)};",
         f"version = {_u32(VERSION)};",

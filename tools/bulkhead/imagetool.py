@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tools/image: makes the disk image of a manifest, reproducibly.
+"""tools/image: makes the image of a manifest, reproducibly.
 
-The image boots from a disk or from a USB stick: name the stick's device, or copy the file to it with dd.
+It boots from a disk or from a USB stick: name the stick's device, or copy the file to it with dd. Called NAME.iso it
+is one for a compact disc (and a USB stick), called NAME.efi a single file for PXE and HTTP boot.
 """
 
 import sys
 from pathlib import Path
 
 from .command import EXIT_USAGE, MIB, Failure, Parser
-from .image import build_image, device_size, is_device
+from .image import build_image, device_size, form_of, is_device
 from .manifesttool import STATUS, add_compile_options, compile_from
 
 
@@ -26,7 +27,9 @@ def main():
     if is_device(arguments.out) and not arguments.yes:
         ask(arguments.out)
     compiled = compile_from(arguments)
-    written = build_image(compiled, arguments.build / "boot" / "BOOTX64.EFI", arguments.out)
+    application = arguments.build / "boot" / "BOOTX64.EFI"
+    form = "disk" if is_device(arguments.out) else form_of(arguments.out)
+    written = build_image(compiled, application, arguments.out, form)
     if not arguments.quiet:
         for place, size in written:
             print(f"{size:>12,}  {place}")

@@ -3,8 +3,8 @@
 
     manifest = load(path, Checks(...))      raises Refused with every error at once
 
-An error is a line `FILE:LINE: KEY: what is wrong; remedy`. The limits are those of
-include/manifest.h and include/boot.h. docs/manifest.md is the manual.
+An error is a line `FILE:LINE: KEY: what is wrong; remedy`. The keys are those of include/manifest_keys.h; here is what
+stands around them, and what several say together. docs/manifest.md is the manual.
 """
 
 import difflib
@@ -13,18 +13,15 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import restart, scheduling
 from .command import EXIT_MANIFEST, MIB, Failure, format_size, printable
 from .kernelfile import compression
-from .table import CMDLINE_MAX, Table, kind_of
+from .schema import HOST_KEYS, VM_KEYS
+from .table import Table, kind_of
 from .tomllines import key_lines
 
-HOST_CMDLINE_MAX = 511  # include/boot.h
+TABLES = ("vm", "host")
 VMS_MAX = 256  # include/manifest.h
-
-VM_KEYS = ("name", "vcpus", "memory", "kernel", "initrd", "cmdline", "autostart", "tsc-frequency")
-TEST_KEYS = ("vmm",)  # only in images for tests
-WHEN_ALL_ENDED = ("power-off", "stay")
+SHARE_MAX = 90  # percent of a CPU that real-time vCPUs may reserve: MANIFEST_SHARE_MAX
 
 
 @dataclass
@@ -37,31 +34,22 @@ class Checks:
     test_keys: bool = False  # what no image for use may say is let through
 
 
-@dataclass
-class Vm:
-    name: str
-    vcpus: int
-    memory: int  # bytes
-    kernel: Path
-    initrd: Path | None
-    vmm: Path | None  # a program in the VMM's place: for tests
-    cmdline: str
-    autostart: bool
-    tsc_frequency: int | None  # Hz; None: the host's
-    scheduling: scheduling.Scheduling
-    restart: restart.Restart
+class Values:
+    """What the keys of one table say: values.memory, values.tsc_frequency. None: nothing, and there is no default."""
+
+    def __init__(self, keys, values):
+        self.__dict__.update({key.attribute: values[key.name] for key in keys})
 
 
 @dataclass
 class Manifest:
     path: Path
-    vms: list[Vm]
-    cmdline: str = ""
-    when_all_ended: str = "power-off"
+    host: Values
+    vms: list[Values]
 
     @property
     def is_test(self):
-        return any(vm.vmm for vm in self.vms)
+        return any(getattr(vm, key.attribute) for vm in self.vms for key in VM_KEYS if key.is_for_tests)
 
 
 class Refused(Failure):
@@ -109,13 +97,12 @@ class _Reader:
         document = self.parse()
         if document is None:
             return None
-        self.unknown_keys((), document, ("vm", "host"), "")
+        self.unknown_tables(document)
         host = self.read_host(document.get("host", {}))
         vms = self.read_vms(document.get("vm"))
         self.check_names(vms)
         self.check_total(vms)
-        cmdline = host.get("cmdline", "")
-        return Manifest(self.path, vms, cmdline, host.get("when-all-ended", "power-off"))
+        return Manifest(self.path, host, vms)
 
     def parse(self):
         try:
@@ -141,16 +128,17 @@ class _Reader:
 
     # Tables
 
+    def unknown_tables(self, document):
+        for name in document:
+            if name not in TABLES:
+                self.unknown((name,), name, TABLES)
+
     def read_host(self, table):
         if not isinstance(table, dict):
             self.error(("host",), "host", f"is {kind_of(table)}, not a table", "write [host]")
-            return {}
-        self.unknown_keys(("host",), table, ("cmdline", "when-all-ended"), "host.")
-        at = Table(self, ("host",), table, "host.")
-        host = {"cmdline": at.cmdline("cmdline", HOST_CMDLINE_MAX)}
-        if "when-all-ended" in table:
-            host["when-all-ended"] = at.choice("when-all-ended", WHEN_ALL_ENDED)
-        return host
+            return None
+        self.unknown_keys(("host",), table, HOST_KEYS, "host.")
+        return Values(HOST_KEYS, Table(self, ("host",), table, "host.").read(HOST_KEYS))
 
     def read_vms(self, tables):
         if tables is None or tables == []:
@@ -168,40 +156,43 @@ class _Reader:
         return [self.read_vm(("vm", index), table) for index, table in enumerate(tables)]
 
     def read_vm(self, path, table):
-        self.unknown_keys(path, table, VM_KEYS + scheduling.KEYS + restart.KEYS, "vm.", TEST_KEYS)
-        self.refuse_test_keys(path, table)
+        self.unknown_keys(path, table, VM_KEYS, "vm.")
         at = Table(self, path, table, "vm.")
-        vm = Vm(
-            name=at.name("name"),
-            vcpus=(vcpus := at.vcpus("vcpus")),
-            memory=at.memory("memory"),
-            kernel=at.file("kernel", 'add a line such as kernel = "vmlinuz"'),
-            initrd=at.file("initrd"),
-            vmm=at.file("vmm") if self.checks.test_keys else None,
-            cmdline=at.cmdline("cmdline", CMDLINE_MAX),
-            autostart=at.boolean("autostart", True),
-            tsc_frequency=at.frequency("tsc-frequency", "1MHz", "8GHz"),
-            scheduling=scheduling.read(at, vcpus),
-            restart=restart.read(at),
-        )
+        vm = Values(VM_KEYS, at.read(VM_KEYS))
+        self.check_cpus(at, vm)
+        self.check_budget(at, vm)
         if self.checks.sizes:
             self.check_files_fit(at, vm)
             self.check_kernel(at, vm)
         return vm
 
-    def refuse_test_keys(self, path, table):
-        for key in TEST_KEYS:
-            if key in table and not self.checks.test_keys:
-                what = "is for tests of the hypervisor: such an image is not for use"
-                self.error(path + (key,), f"vm.{key}", what, "remove the line, or give --test-keys")
+    def unknown_keys(self, path, table, keys, prefix):
+        all_names = [key.name for key in keys]
+        known = [key.name for key in keys if not key.is_for_tests]
+        for name in table:
+            if name not in all_names:
+                self.unknown(path + (name,), prefix + name, known)
 
-    def unknown_keys(self, path, table, known, prefix, hidden=()):
-        for key in table:
-            if key in known or key in hidden:
-                continue
-            near = difflib.get_close_matches(key, known, 1, 0.6)
-            remedy = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(known)}"
-            self.error(path + (key,), prefix + key, "unknown key", remedy)
+    def unknown(self, path, key, known):
+        near = difflib.get_close_matches(path[-1], known, 1, 0.6)
+        remedy = f'did you mean "{near[0]}"?' if near else f"known keys: {', '.join(known)}"
+        self.error(path, key, "unknown key", remedy)
+
+    # Across the keys of a VM
+
+    def check_cpus(self, at, vm):
+        if vm.schedule not in (None, "shared") and vm.cpus and vm.vcpus and len(vm.cpus) < vm.vcpus:
+            what = f"{len(vm.cpus)} CPUs for {vm.vcpus} vCPUs that want one each"
+            at.error("cpus", what, "name more CPUs, or lower vcpus")
+
+    def check_budget(self, at, vm):
+        if not vm.budget or not vm.period:
+            return
+        remedy = "shorten it, or lengthen the period"
+        if vm.budget > vm.period:
+            at.error("budget", "is longer than the period", remedy)
+        elif vm.budget * 100 > vm.period * SHARE_MAX:
+            at.error("budget", f"is more than {SHARE_MAX} % of the period, which no CPU can promise", remedy)
 
     def check_files_fit(self, at, vm):
         if vm.memory is None:

@@ -194,7 +194,7 @@ def choose_key(arguments, manifest):
     """The key that stands before the hypervisor's lines; the first one on its command line counts."""
     if arguments.image:
         return arguments.verdict
-    given = key_in(f"{manifest.cmdline} {arguments.append_cmdline}")
+    given = key_in(f"{manifest.host.cmdline} {arguments.append_cmdline}")
     if given is None:
         given = arguments.verdict or make_key()
         arguments.append_cmdline = f"{KEY_WORD}{given} {arguments.append_cmdline}".strip()

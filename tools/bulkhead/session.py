@@ -32,7 +32,7 @@ class Session:
         self.outcome = Outcome(manifest.vms, arguments.verdict)
         self.screen_hider, self.log_hider = Hider(arguments.verdict), Hider(arguments.verdict)
         # An interactive machine may stay though all its VMs have ended.
-        self.ends_with_vms = arguments.batch or manifest.when_all_ended == "power-off"
+        self.ends_with_vms = arguments.batch or manifest.host.when_all_ended == "power-off"
         self.started = self.last_output = time.monotonic()
         self.timeout = arguments.timeout
         self.fault = None

@@ -1,49 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys of one TOML table, each checked by what it is: a name, a size, a file and so on.
+"""The keys of one TOML table, each checked by what it is (include/manifest_keys.h): a name, a size, a file and so on.
 
-    at = Table(reader, path, table, "vm.")
-    at.number("vcpus", 1, 64)       the value; or None, after reader.error(path, key, what, remedy)
+    values = Table(reader, path, table, "vm.").read(VM_KEYS)
 
-The reader is manifest.py's.
+A value that is refused, after reader.error(path, key, what, remedy), is None. The reader is manifest.py's.
 """
 
 import re
 
-from .command import MIB, TIB, format_size, parse_size
+from .command import format_size
+from .quantities import parse, quantity
 
-# include/manifest.h and include/boot.h
-CMDLINE_MAX = 2047
-VCPUS_MAX = 64
 NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,30}"
+NAME_REMEDY = "use 1 to 31 of a-z, 0-9 and -, not starting with -"
 HOST_NAME = "bulkhead"  # the hypervisor's own in every log, so no VM may be called so
+CPUS_MAX = 256  # 64 * MANIFEST_CPU_WORDS
 
-MEMORY_STEP = 2 * MIB
-MEMORY_MAX = 16 * TIB
-CPUS_MAX = 256
-
-_NANOSECONDS = {"us": 1000, "ms": 1000_000, "s": 1000_000_000}
-
-_HERTZ = {"Hz": 0, "kHz": 3, "MHz": 6, "GHz": 9}  # powers of ten
-
-
-def parse_duration(text):
-    """Nanoseconds of "500us", "2ms" or "1s"; None when it is no such time."""
-    match = re.fullmatch(r"([0-9]{1,9})(us|ms|s)", text)
-    return int(match[1]) * _NANOSECONDS[match[2]] if match else None
-
-
-def parse_frequency(text):
-    """Hertz of "2.4GHz", "2400MHz" or "2400000000Hz"; None when it is no such rate."""
-    match = re.fullmatch(r"([0-9]{1,10})(?:\.([0-9]{1,9}))?(Hz|kHz|MHz|GHz)", text)
-    if match is None:
-        return None
-    decimals = match[2] or ""
-    exponent = _HERTZ[match[3]] - len(decimals)
-    return int(match[1] + decimals) * 10**exponent if exponent >= 0 else None
+_QUANTITIES = {  # what it is, what it has to be, its units
+    "TIME": ("time", "time", "us, ms or s"),
+    "RATE": ("rate", "rate in whole Hz", "Hz, kHz, MHz or GHz"),
+}
 
 
 class Table:
-    """The keys of one table: each method returns the checked value, or None after an error."""
+    """Of each kind of value the method of that name reads it: (key, *what it may be)."""
 
     def __init__(self, reader, path, table, prefix):
         self.reader = reader
@@ -54,12 +34,44 @@ class Table:
     def error(self, key, what, remedy):
         self.reader.error(self.path + (key,), self.prefix + key, what, remedy)
 
-    def value(self, key, kind, remedy, required=None):
-        """The value where it has the type; `required` is the remedy when it is missing."""
-        if key not in self.table:
-            if required:
-                self.error(key, "is missing", required)
+    def read(self, keys):
+        """The value of each key, by its name."""
+        values = {}
+        for key in keys:
+            values[key.name] = self._read_key(key, values, keys)
+        return values
+
+    def _read_key(self, key, values, keys):
+        if key.companion and values[key.companion] is None:
+            return None  # that was refused already
+        is_at_place = key.is_at_place(values)
+        if key.name not in self.table:
+            if key.required and is_at_place:
+                where = f'with {key.companion} = "{values[key.companion]}" ' if key.companion else ""
+                self.error(key.name, "is missing", f"{where}add a line such as {key.required}")
+            return key.default if is_at_place else None
+        if key.is_for_tests and not self.reader.checks.test_keys:
+            what = "is for tests of the hypervisor: such an image is not for use"
+            self.error(key.name, what, "remove the line, or give --test-keys")
             return None
+        if not is_at_place:
+            self._refuse_place(key, values[key.companion], keys)
+            return None
+        if key.kind == "CHOICE":
+            return self.choice(key.name, [word.word for word in key.words])
+        return getattr(self, key.kind.lower())(key.name, *key.value[1])
+
+    def _refuse_place(self, key, word, keys):
+        companion = next(other for other in keys if other.name == key.companion)
+        meaning = next(it.meaning for it in companion.words if it.word == word)
+        wanted = " or ".join(f'"{it}"' for it in key.companion_words)
+        what = f'means nothing with {companion.name} = "{word}" ({meaning})'
+        self.error(key.name, what, f"write {companion.name} = {wanted} as well, or remove it")
+
+    # Kinds of values
+
+    def typed(self, key, kind, remedy):
+        """The value where it has the type; else None."""
         value = self.table[key]
         if type(value) is not kind:  # a bool is no int here
             self.error(key, f"is {kind_of(value)}, not {KINDS[kind]}", remedy)
@@ -67,81 +79,82 @@ class Table:
         return value
 
     def name(self, key):
-        example = 'such as name = "demo"'
-        name = self.value(key, str, f"write it {example}", f"add a line {example}")
+        name = self.typed(key, str, 'write it such as name = "demo"')
         if name is None or not self.reader.checks.names:
             return name
         if name == HOST_NAME:
             self.error(key, f'"{name}" is the hypervisor\'s own name', "choose another")
             return None
-        if not re.fullmatch(NAME_PATTERN, name):
-            remedy = "use 1 to 31 of a-z, 0-9 and -, not starting with -"
-            self.error(key, f'"{name}" is no name for a VM', remedy)
-            return None
-        return name
+        return self._named(key, name, "name for a VM")
 
-    def number(self, key, low, high, required=None):
+    def word(self, key):
+        return self._named(key, self.typed(key, str, NAME_REMEDY), "word")
+
+    def _named(self, key, text, what):
+        if text is not None and not re.fullmatch(NAME_PATTERN, text):
+            self.error(key, f'"{text}" is no {what}', NAME_REMEDY)
+            return None
+        return text
+
+    def number(self, key, low, high):
         remedy = f"write a number from {low} to {high}"
-        number = self.value(key, int, remedy, required)
+        number = self.typed(key, int, remedy)
         if number is not None and not low <= number <= high:
             self.error(key, f"{number} is out of range", remedy)
             return None
         return number
 
-    def vcpus(self, key):
-        return self.number(key, 1, VCPUS_MAX, "add a line such as vcpus = 1")
-
-    def memory(self, key):
+    def size(self, key, step, step_unit, most, most_unit):
+        """Bytes of "256M"."""
+        step, most = quantity(step, step_unit), quantity(most, most_unit)
         remedy = 'write it like "256M" or "1G"'
-        text = self.value(key, str, remedy, 'add a line such as memory = "256M"')
+        text = self.typed(key, str, remedy)
         if text is None:
             return None
-        memory = parse_size(text)
-        if memory is None:
+        size = parse("SIZE", text)
+        if size is None:
             self.error(key, f'"{text}" is no size', remedy)
-        elif memory == 0:
-            self.error(key, "is zero", 'give it at least "2M"')
-        elif memory % MEMORY_STEP:
-            low = memory // MEMORY_STEP * MEMORY_STEP
-            near = f'"{format_size(low + MEMORY_STEP)}"'
+        elif size == 0:
+            self.error(key, "is zero", f'give it at least "{format_size(step)}"')
+        elif size % step:
+            low = size // step * step
+            near = f'"{format_size(low + step)}"'
             near = f'"{format_size(low)}" or {near}' if low else near
-            self.error(key, f'"{text}" is not a multiple of 2M', f"write {near}")
-        elif memory > MEMORY_MAX:
+            self.error(key, f'"{text}" is not a multiple of {format_size(step)}', f"write {near}")
+        elif size > most:
             what = f'"{text}" is more than any machine has'
-            self.error(key, what, f'the most is "{format_size(MEMORY_MAX)}"')
+            self.error(key, what, f'the most is "{format_size(most)}"')
         else:
-            return memory
+            return size
         return None
 
-    def duration(self, key, low, high, required=None):
-        """Nanoseconds of "2ms"; `low` and `high` are written so, too."""
-        names = "time", "time", "us, ms or s"
-        return self._quantity(key, parse_duration, names, low, high, required)
+    def time(self, key, *limits):
+        """Nanoseconds of "2ms"."""
+        return self._quantity(key, "TIME", *limits)
 
-    def frequency(self, key, low, high):
-        """Hertz of "2.4GHz"; `low` and `high` are written so, too."""
-        names = "rate", "rate in whole Hz", "Hz, kHz, MHz or GHz"
-        return self._quantity(key, parse_frequency, names, low, high)
+    def rate(self, key, *limits):
+        """Hertz of "2.4GHz"."""
+        return self._quantity(key, "RATE", *limits)
 
-    def _quantity(self, key, parse, names, low, high, required=None):
-        name, proper, units = names
-        remedy = f'write a {name} from "{low}" to "{high}"'
-        text = self.value(key, str, remedy, required)
+    def _quantity(self, key, kind, low, low_unit, high, high_unit):
+        name, proper, units = _QUANTITIES[kind]
+        remedy = f'write a {name} from "{low}{low_unit}" to "{high}{high_unit}"'
+        text = self.typed(key, str, remedy)
         if text is None:
             return None
-        quantity = parse(text)
-        if quantity is None:
+        value = parse(kind, text)
+        if value is None:
             self.error(key, f'"{text}" is no {proper}', f"{remedy}, in {units}")
-        elif not parse(low) <= quantity <= parse(high):
+        elif not quantity(low, low_unit) <= value <= quantity(high, high_unit):
             self.error(key, f'"{text}" is out of range', remedy)
         else:
-            return quantity
+            return value
         return None
 
     def cpus(self, key):
         """The set of the CPUs that "0-3,6" names."""
         remedy = f'write numbers from 0 to {CPUS_MAX - 1}, such as "0-3,6"'
-        text = self.value(key, str, remedy)
+        text = self.typed(key, str, remedy)
         if text is None:
             return None
         cpus = set()
@@ -154,10 +167,9 @@ class Table:
             cpus.update(range(first, last + 1))
         return frozenset(cpus)
 
-    def file(self, key, required=None):
+    def file(self, key):
         """The path of a file that can be read and is not empty."""
-        remedy = "write the path of a file, relative to the manifest"
-        text = self.value(key, str, remedy, required)
+        text = self.typed(key, str, "write the path of a file, relative to the manifest")
         if text is None:
             return None
         path = self.reader.path.parent / text
@@ -175,29 +187,28 @@ class Table:
             self.error(key, f'"{text}" can not be read ({reason})', f"check the rights of {path}")
         return None
 
-    def cmdline(self, key, most):
-        text = self.value(key, str, "write it in quotes")
+    def text(self, key, most):
+        text = self.typed(key, str, "write it in quotes")
         if text is None:
-            return ""
+            return None
         if not re.fullmatch(r"[ -~]*", text):
             self.error(key, "holds characters other than printable ASCII", "remove them")
         elif len(text) > most:
             self.error(key, f"has {len(text)} characters, the most is {most}", "shorten it")
         else:
             return text
-        return ""
+        return None
 
-    def boolean(self, key, default):
-        value = self.value(key, bool, "write true or false, without quotes")
-        return default if value is None else value
+    def flag(self, key):
+        return self.typed(key, bool, "write true or false, without quotes")
 
-    def choice(self, key, choices):
-        remedy = "write " + " or ".join(f'"{choice}"' for choice in choices)
-        value = self.value(key, str, remedy)
-        if value is not None and value not in choices:
-            self.error(key, f'"{value}" is not known', remedy)
-            return choices[0]
-        return choices[0] if value is None else value
+    def choice(self, key, words):
+        remedy = "write " + " or ".join(f'"{word}"' for word in words)
+        word = self.typed(key, str, remedy)
+        if word is not None and word not in words:
+            self.error(key, f'"{word}" is not known', remedy)
+            return None
+        return word
 
 
 KINDS = {

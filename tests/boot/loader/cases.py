@@ -5,6 +5,7 @@ loader must say about it."""
 import struct
 
 import disk
+from bulkhead.pe import append_sections
 from disk import module
 
 MIB = 1 << 20
@@ -185,6 +186,17 @@ class Cases:
         large = segment(2, 40, "Q", 400 * MIB)
         case("memory-kernel", f"too little memory to lay out {path} (410", large)
 
+    def add_own(self, loader):
+        """Images that bring their files: one is damaged, one holds less than its manifest names."""
+        for name, expected, cut in (("own-crc", "\\x\\vmm.elf is damaged (CRC 0x", 0),
+                                    ("own-cut", "\\x\\vmm.elf is cut off in this image: make", 1)):
+            contents = [("kernel.elf", self.kernel), ("supervisor.elf", self.supervisor), ("vmm.elf", pattern(5000, 5))]
+            nodes = [module(file, f"\\x\\{file}", data) for file, data in contents]
+            files = b"".join(data + bytes(-len(data) % 4096) for _, data in contents[:2]) + pattern(5000, 4)
+            sections = [(".bhdtb", disk.manifest(nodes)), (".bhfiles", files[: len(files) - cut])]
+            self.files[f"cases/{name}/own.efi"] = append_sections(loader, sections)
+            self.expected.append((name, expected))
+
     def startup(self):
         """The shell's script: all cases, then a good boot with options."""
         lines = ["@echo -off", "memmap"]
@@ -192,7 +204,8 @@ class Cases:
             lines.append(f"echo CASE {name}")
             if f"cases/{name}/manifest.dtb" in self.files:
                 lines.append(f"cp -q \\cases\\{name}\\manifest.dtb \\bulkhead\\manifest.dtb")
-            lines += ["loader.efi", "echo STATUS %lasterror%"]
+            own = f"cases/{name}/own.efi" in self.files
+            lines += [f"\\cases\\{name}\\own.efi" if own else "loader.efi", "echo STATUS %lasterror%"]
         lines += ["echo CASE end", "memmap", "echo CASE good"]
         lines += ["cp -q \\cases\\good\\manifest.dtb \\bulkhead\\manifest.dtb"]
         lines += ["loader.efi from=shell two"]

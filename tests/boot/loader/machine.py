@@ -58,7 +58,8 @@ def _watch(process, stream, until, reply, timeout):
 
 
 def boot_qemu(volume, work, memory=512, cpu=CPU, until=(), reply=None, timeout=120, extra=()):
-    """Boots `volume` and returns what came out of COM1. Ends at power-off, a reset, or `until`."""
+    """Boots `volume` (None: what `extra` has) and returns what came out of COM1. Ends at power-off, a reset, or
+    `until`."""
     variables = f"{work}/vars.fd"
     shutil.copy(f"{FIRMWARE}/OVMF_VARS_4M.fd", variables)
     command = ["qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", cpu]
@@ -67,8 +68,10 @@ def boot_qemu(volume, work, memory=512, cpu=CPU, until=(), reply=None, timeout=1
     flash = "if=pflash,format=raw"
     command += ["-drive", f"{flash},readonly=on,file={FIRMWARE}/OVMF_CODE_4M.fd"]
     command += ["-drive", f"{flash},file={variables}"]
-    command += ["-drive", f"file={volume},format=raw,if=none,id=disk"]
-    command += ["-device", "virtio-blk-pci,drive=disk,bootindex=0", *extra]
+    if volume:
+        command += ["-drive", f"file={volume},format=raw,if=none,id=disk"]
+        command += ["-device", "virtio-blk-pci,drive=disk,bootindex=0"]
+    command += extra
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
     try:
@@ -83,6 +86,16 @@ def boot_bochs(volume, work, timeout=150):
     cylinders = os.path.getsize(volume) // CYLINDER
     with open(volume, "ab") as disk:
         disk.truncate((cylinders + 1) * CYLINDER)
+    geometry = f"mode=flat, cylinders={cylinders + 1}, heads=16, spt=63"
+    return _run_bochs([f"ata0-master: type=disk, path={volume}, {geometry}", "boot: disk"], work, timeout)
+
+
+def boot_bochs_cd(image, work, timeout=300):
+    """The same of the image of a compact disc."""
+    return _run_bochs([f"ata0-master: type=cdrom, path={image}, status=inserted", "boot: cdrom"], work, timeout)
+
+
+def _run_bochs(medium, work, timeout):
     serial = f"{work}/serial"
     lines = [
         "plugin_ctrl: unmapped=1, biosdev=1, speaker=0, parallel=0, serial=1, iodebug=1, fw_cfg=1",
@@ -97,9 +110,7 @@ def boot_bochs(volume, work, timeout=150):
         "fw_cfg: enabled=1",
         "clock: sync=none, time0=1700000000",
         "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14",
-        f"ata0-master: type=disk, path={volume}, mode=flat, "
-        f"cylinders={cylinders + 1}, heads=16, spt=63",
-        "boot: disk",
+        *medium,
         f"com1: enabled=1, mode=file, dev={serial}",
         f"log: {work}/bochs.log",
     ]
