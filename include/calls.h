@@ -237,14 +237,13 @@ CALL(40, SYSTEM_POWER, system_power, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
 // ---- scheduling and accounting ------------------------------------------------------------------
 
 // A scheduling group; the processes that are made in it share its CPU time. Returns: a handle.
-// Errors: ARGUMENT (a value outside what struct abi_group says), MEMORY, AGAIN (no room: a reserved
-// CPU is dedicated already, or has real-time reservations that this one does not fit beside, or no
-// CPU would be left for shared threads; the CPU has no other class of service for cache_mask).
+// Errors: ARGUMENT (a value outside what struct abi_group says, or that this CPU's cache does not
+// have), MEMORY.
 CALL(41, GROUP_CREATE, group_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
      HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), IN(values, struct abi_group))
 
-// From now on it has this weight, cap, domain and these CPUs for shared threads; what is reserved
-// stays as it was created. Errors: ARGUMENT, AGAIN (cache_mask, as above).
+// From now on it has this weight, cap, domain and cache, and these CPUs for shared threads; what is
+// reserved stays as it was created. Errors: ARGUMENT.
 CALL(42, GROUP_WRITE, group_write, HANDLE(group, GROUP, ABI_RIGHT_MANAGE),
      IN(values, struct abi_group))
 

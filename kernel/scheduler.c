@@ -117,8 +117,7 @@ static struct cpu *find_idle(const struct thread *thread) {
     return NULL;
 }
 
-// CPUs may become dedicated and shared again while we look; one is always left for it
-// (kernel/group.c).
+// There is one (kernel/group.c), though not at each moment, as masks change word by word.
 static struct cpu *find_allowed(const struct thread *thread, uint32_t from) {
     for (;; from++)
         if (group_may_use(thread->group, cpu_table[from % cpu_count]))
@@ -257,12 +256,13 @@ static bool can_be_stolen(const struct thread *thread, const void *opaque) {
     return may_move_to(thread, opaque);
 }
 
-// The least loaded of some CPUs, others each time.
+// The least loaded of some CPUs, others each time, that who runs here may use, too.
 static struct cpu *find_least_loaded(struct scheduler *s, const struct cpu *self) {
+    const struct group *group = is_idle(s->running) ? &group_root : s->running->group;
     struct cpu *least = NULL;
     for (uint32_t n = 0; n < MIN(cpu_count, LOOKS_MAX); n++) {
         struct cpu *cpu = cpu_table[s->next_look++ % cpu_count];
-        if (cpu == self || group_is_dedicated(cpu))
+        if (cpu == self || !group_may_use(group, cpu))
             continue;
         if (least == NULL || load_of(of(cpu)) < load_of(of(least)))
             least = cpu;
@@ -292,8 +292,6 @@ static void give_away(struct scheduler *s, struct cpu *self) {
 
 // True: a thread that waited elsewhere is in our queue now.
 static bool steal(struct cpu *self) {
-    if (group_is_dedicated(self))
-        return false;
     for (uint32_t n = 1; n < cpu_count; n++) {
         struct scheduler *from = of(cpu_table[(self->index + n) % cpu_count]);
         if (__atomic_load_n(&from->queue.count, __ATOMIC_RELAXED) == 0)
@@ -425,11 +423,11 @@ static void account(struct scheduler *s) {
 // by now, or other threads of its group used up the budget. NULL: idle.
 static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
     struct thread *thread, *next = NULL, *stuck = NULL;
-    bool is_dedicated = group_is_dedicated(cpu);
-    while ((next == NULL || is_dedicated) && (thread = runqueue_take(&s->queue)) != NULL) {
+    // Beside a dedicated one there are no turns: all who may not stay leave at once.
+    while ((next == NULL || next->class == THREAD_DEDICATED) &&
+           (thread = runqueue_take(&s->queue)) != NULL) {
         bool may_stay = thread->class != THREAD_SHARED || group_may_use(thread->group, cpu);
         if (may_stay && next != NULL) {
-            // Everybody's again, since the look above: one is enough.
             runqueue_put(&s->queue, thread, RUNQUEUE_BEHIND);
             break;
         }
@@ -497,10 +495,10 @@ static struct thread *admit(struct scheduler *s, struct cpu *cpu, struct thread 
 
 // How long `next` may run; 0: until somebody else comes.
 static uint64_t get_slice(const struct scheduler *s, const struct thread *next) {
-    if (is_idle(next) || next->class == THREAD_DEDICATED)
+    if (is_idle(next))
         return 0;
     uint64_t slice = 0;
-    if (s->is_contended && next->class == THREAD_SHARED)
+    if (s->is_contended && next->class != THREAD_REALTIME)
         slice = runqueue_slice(&s->queue, next);
     if (budget_is_limited(next->budget)) {
         int64_t left = __atomic_load_n(&next->budget->left, __ATOMIC_RELAXED);
@@ -643,8 +641,6 @@ bool thread_let_go_first(struct thread *thread) {
 
 void scheduler_read_cpu(const struct cpu *cpu, struct abi_cpu_info *info) {
     const struct scheduler *s = of(cpu);
-    info->class = group_is_dedicated(cpu) ? ABI_CPU_DEDICATED : ABI_CPU_SHARED;
-    info->reserved_permil = MIN(group_reserved_permil(cpu), 1000);
     lock_take((struct spinlock *)&s->lock);
     uint64_t ticks = x86_rdtsc() - s->running->since;
     bool is_idle_now = is_idle(s->running);

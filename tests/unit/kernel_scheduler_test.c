@@ -14,6 +14,8 @@
 
 #define SEEDS 10u
 
+static bool is_reckless; // the supervisor that reserves
+
 static struct abi_group plain(uint32_t weight) {
     return (struct abi_group){.weight = weight, .cpus = {BIT(MACHINE_CPUS) - 1}};
 }
@@ -296,6 +298,17 @@ Test(kernel_scheduler, caps_hold) {
 
 // ---- reservations -------------------------------------------------------------------------------
 
+// The supervisor: from now on the shared threads of all groups may run there only.
+static void write_cpus(uint64_t cpus) {
+    for (uint32_t i = 0; i < machine.process_count; i++) {
+        struct group *group = machine.processes[i]->group;
+        struct abi_group values = plain(group->weight);
+        values.cap = (uint32_t)(group->cap.amount * 100 / group->cap.period);
+        values.cpus[0] = cpus;
+        machine_write_group(group, &values);
+    }
+}
+
 Test(kernel_scheduler, a_dedicated_cpu_is_its_threads_alone) {
     struct abi_group values = plain(100);
     machine_start(2, false, 1);
@@ -303,6 +316,7 @@ Test(kernel_scheduler, a_dedicated_cpu_is_its_threads_alone) {
         (void)add_hog(100);
     machine_run(100 * MACHINE_MS);
     values.reserved[0] = BIT(1);
+    write_cpus(BIT(0));
     const struct job *job = machine_add_job(add_vm(&values), hog, 1);
     machine_run(MACHINE_MS);
     uint64_t timers = machine.processor[1].cpu.timers, ran = job_ran(job);
@@ -312,16 +326,25 @@ Test(kernel_scheduler, a_dedicated_cpu_is_its_threads_alone) {
     machine_end();
 }
 
-// Takes CPU 1 for itself, and gives it back before those who are there have gone.
+// Takes CPU 1 from all others, and gives it back before those who are there have gone.
 static uint64_t taker(struct job *job) {
-    struct abi_group values = plain(100);
-    values.reserved[0] = BIT(1);
     if (job->step++ % 2 == 0)
         return job_sleep(job, machine_random(MACHINE_MS));
-    struct group *group = machine_add_group(&values);
-    if (group != NULL)
-        object_unref(&group->object);
+    write_cpus(BIT(0));
+    write_cpus(BIT(0) | BIT(1));
     return 1 + machine_random(100);
+}
+
+// The supervisor does not ask that; nobody but these two suffers.
+Test(kernel_scheduler, a_dedicated_cpu_that_others_may_use_is_shared) {
+    struct abi_group values = plain(100);
+    machine_start(1, false, 1);
+    values.reserved[0] = BIT(0);
+    const struct job *job = machine_add_job(add_vm(&values), hog, 0), *other = add_hog(100);
+    machine_run(1000 * MACHINE_MS);
+    cr_expect_leq(error_permil(job_ran(job), 1000 * MACHINE_MS, 500), 20, "%lu", job_ran(job));
+    cr_expect_leq(error_permil(job_ran(other), 1000 * MACHINE_MS, 500), 20, "%lu", job_ran(other));
+    machine_end();
 }
 
 Test(kernel_scheduler, a_cpu_that_is_dedicated_for_a_moment_loses_nobody) {
@@ -557,37 +580,68 @@ static uint64_t anything(struct job *job) {
     }
 }
 
+// As the supervisor counts; of those that end now, as of none.
+static uint32_t reserved_permil(uint32_t cpu) {
+    uint64_t permil = 0;
+    for (uint32_t i = 0; i < machine.process_count; i++) {
+        const struct group *group = machine.processes[i]->group;
+        if ((group->reserved[0] >> cpu & 1) != 0)
+            permil += group->budget != 0 ? group->budget * 1000 / group->period + 1 : 1000;
+    }
+    return (uint32_t)permil;
+}
+
+static uint64_t shared_cpus(void) {
+    uint64_t cpus = 0;
+    for (uint32_t i = 0; i < machine.cpu_count; i++)
+        if (is_reckless || reserved_permil(i) < 1000)
+            cpus |= BIT(i);
+    return cpus;
+}
+
 static void draw_shared(struct abi_group *values) {
     const uint64_t all = BIT(machine.cpu_count) - 1;
     *values = plain(50u << machine_random(4));
+    values->cpus[0] = shared_cpus();
     if (machine_random(3) == 0)
-        values->cpus[0] = 1 + machine_random(all);
+        values->cpus[0] &= 1 + machine_random(all);
+    if (values->cpus[0] == 0)
+        values->cpus[0] = shared_cpus();
     if (machine_random(3) == 0)
         values->cap = 5 + (uint32_t)machine_random(150);
     values->domain = (uint32_t)machine_random(4); // 0: its own
 }
 
-static void draw_reserved(struct abi_group *values) {
+// False: it does not fit.
+static bool draw_reserved(struct abi_group *values) {
+    uint32_t cpu = (uint32_t)machine_random(machine.cpu_count);
     *values = plain(100);
-    values->reserved[0] = BIT(machine_random(machine.cpu_count));
-    if (machine_random(2) == 0)
-        return;
+    values->reserved[0] = BIT(cpu);
+    values->cpus[0] = shared_cpus();
+    if (machine_random(2) == 0) {
+        values->cpus[0] &= ~BIT(cpu);
+        if (is_reckless)
+            values->cpus[0] = shared_cpus();
+        else if (values->cpus[0] == 0 || reserved_permil(cpu) != 0)
+            return false;
+        else
+            write_cpus(values->cpus[0]);
+        return true;
+    }
     values->period = MACHINE_MS * (5 + machine_random(40));
-    values->budget = values->period / (3 + machine_random(10));
+    values->budget = values->period / (is_reckless ? 1 : 3 + machine_random(10));
+    return is_reckless || reserved_permil(cpu) + values->budget * 1000 / values->period < 900;
 }
 
 // One to three threads; reserved CPUs are the first one's.
 static void add_any_vm(uint64_t life) {
     struct abi_group values;
     bool has_reserved = machine_random(4) == 0;
-    if (has_reserved)
-        draw_reserved(&values);
-    else
+    if (!has_reserved)
         draw_shared(&values);
-    struct group *group = machine_add_group(&values);
-    if (group == NULL)
+    else if (!draw_reserved(&values))
         return;
-    struct process *vm = machine_add_process(group);
+    struct process *vm = add_vm(&values);
     uint32_t cpu = has_reserved ? (uint32_t)__builtin_ctzll(values.reserved[0]) : ABI_CPU_ANY;
     struct job *first = machine_add_job(vm, anything, cpu), *last = first;
     first->a = life;
@@ -611,7 +665,7 @@ static uint64_t manager(struct job *job) {
         if (!machine.changes_domains)
             values.domain = 0; // stays what it is
         if (vm != job->process)
-            (void)group_write(vm->group, &values);
+            machine_write_group(vm->group, &values);
         break;
     case 1:
         if (vm != job->process && machine.process_count > 3)
@@ -632,6 +686,9 @@ static void run_any(uint32_t cpus, bool has_siblings, uint64_t seed) {
         machine.patience = 4;
         machine.idle_max = 20 * MACHINE_SLICE;
     }
+    machine.shares_dedicated = is_reckless;
+    if (is_reckless)
+        machine.patience = 100000; // who is left no time waits
     struct abi_group values = plain(400);
     (void)machine_add_job(add_vm(&values), manager, ABI_CPU_ANY);
     for (uint32_t i = 0; i < cpus + 2; i++)
@@ -661,5 +718,14 @@ Test(kernel_scheduler, random_on_four_cpus) {
     run_seeds(4, false);
 }
 Test(kernel_scheduler, random_on_two_cores) {
+    run_seeds(4, true);
+}
+// Groups are written with anything, and no sum is looked at: the kernel loses nobody.
+Test(kernel_scheduler, random_reservations_on_two_cpus) {
+    is_reckless = true;
+    run_seeds(2, false);
+}
+Test(kernel_scheduler, random_reservations_on_two_cores) {
+    is_reckless = true;
     run_seeds(4, true);
 }

@@ -511,6 +511,12 @@ struct group *machine_add_group(const struct abi_group *values) {
     return group;
 }
 
+void machine_write_group(struct group *group, const struct abi_group *values) {
+    begin_call();
+    cr_assert_eq(group_write(group, values), ABI_OK);
+    end_call();
+}
+
 struct process *machine_add_process(struct group *group) {
     struct process *process = calloc(1, sizeof(*process));
     object_init(&process->object, &process_kind);

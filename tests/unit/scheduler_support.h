@@ -78,6 +78,7 @@ struct machine {
     uint64_t patience; // rounds of all threads, as on one CPU, that a runnable one waits at most
     uint32_t interrupts_max; // of a CPU in a slice
     uint64_t idle_max;       // a CPU idles no longer beside one who waits
+    bool shares_dedicated;   // others may use dedicated CPUs, too
     bool changes_domains;    // of groups that run: sibling CPUs learn of it by an interrupt
     // The worst that was seen.
     uint64_t worst_wait;       // permil of a round
@@ -102,8 +103,8 @@ void machine_run(uint64_t ticks);
 void machine_end(void);
 uint64_t machine_random(uint64_t below);
 
-// NULL: not admitted.
 struct group *machine_add_group(const struct abi_group *values);
+void machine_write_group(struct group *group, const struct abi_group *values);
 // A process of that group; the group goes with it, as the handle of it is closed.
 struct process *machine_add_process(struct group *group);
 // A new thread of the process, on `cpu` or ABI_CPU_ANY.

@@ -292,7 +292,8 @@ static void check_cpu(struct processor *self) {
     if (s->queue.count != 0 && !is_armed)
         machine_complain("%u wait for CPU %u, and nothing ends the turn of who runs",
                          s->queue.count, i);
-    if (!is_halted && s->running->class == THREAD_DEDICATED && is_armed)
+    if (!is_halted && s->running->class == THREAD_DEDICATED && s->queue.count == 0 && is_armed &&
+        !machine.shares_dedicated)
         machine_complain("dedicated CPU %u has a slice timer", i);
 }
 

@@ -312,7 +312,7 @@ int64_t sys_group_create(uint32_t system, uint32_t quota, const struct abi_group
 }
 
 int64_t sys_group_write(uint32_t group, const struct abi_group *values) {
-    cr_assert_eq(life.object[group].type, LIFE_GROUP);
+    cr_assert(group == LIFE_OWN || life.object[group].type == LIFE_GROUP);
     life.object[group].group = *values;
     life.last_group = group;
     return 0;
@@ -444,6 +444,7 @@ void life_prepare(const struct life_config *vm, const char *cmdline, const char 
     life_start.version = ABI_VERSION;
     life_start.quota = LIFE_QUOTA;
     life_start.system = LIFE_SYSTEM;
+    life_start.group = LIFE_OWN;
     strcpy(life_start.cmdline, cmdline);
     life_module("vmlinuz-0", "kernel", 6);
     life_vmm_module();
