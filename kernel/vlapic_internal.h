@@ -67,7 +67,6 @@ uint32_t vlapic_processor_priority(const struct vcpu *vcpu);
 
 // ID, LDR and the fixed registers, as the mode wants them.
 void vlapic_enter_mode(struct vcpu *vcpu);
-void vlapic_clear_registers(struct vcpu *vcpu);
 
 // ---- vlapic_register.c --------------------------------------------------------------------------
 

@@ -248,7 +248,7 @@ static __attribute__((noinline)) bool write_base(struct vcpu *vcpu, uint64_t val
         return false;
     set_base(vcpu, value);
     if (was_on != is_on)
-        vlapic_clear_registers(vcpu);
+        vlapic_reset(vcpu);
     else if (was_wide != is_wide)
         vlapic_enter_mode(vcpu);
     vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
