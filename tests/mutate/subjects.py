@@ -11,7 +11,7 @@ RULES = ["no-check", "no-call", "mask", "shift", "index", "compare", "logic", "r
 UNITS = {
     "vmx": ("vmx/",),
     "kernel": ("kernel/", "vmx/", "arch/", "drivers/"),
-    "scheduler": ("kernel/scheduler.c", "kernel/budget.c", "kernel/core.c", "kernel/group.c", "kernel/runqueue.c", "kernel/thread.c"),
+    "scheduler": ("kernel/scheduler.c", "kernel/balance.c", "kernel/budget.c", "kernel/core.c", "kernel/group.c", "kernel/runqueue.c", "kernel/thread.c"),
     "vmm": ("vmm/",),
     "supervisor": ("supervisor/",),
     "lib": ("lib/", "boot/"),
@@ -42,7 +42,8 @@ FUNCTIONS = {
     "kernel/vlapic_timer.c": "fire find_expiry vlapic_timer_write_deadline",
     "kernel/pvtime.c": "pvtime_is_valid write_clock",
     "kernel/core.c": "leave core_leave ask change_domain clean_up",
-    "kernel/scheduler.c": "change_owner may_move_to end_switch account",
+    "kernel/scheduler.c": "change_owner end_switch account",
+    "kernel/balance.c": "balance_may_move",
     "kernel/runqueue.c": "get_left runqueue_charge",
     "kernel/budget.c": "count_up budget_park budget_charge begin_period is_ahead",
     "kernel/thread.c": "thread_is_doomed thread_create leave",

@@ -112,6 +112,11 @@ struct job *machine_add_job(struct process *process, uint64_t (*next)(struct job
 // It ends, and its handle is closed.
 void machine_kill(struct process *process);
 
+// Around a call of the kernel. The test's own come from CPU 0, when no CPU is in the kernel. A
+// job's are its CPU's.
+void machine_begin_call(void);
+void machine_end_call(void);
+
 // For next().
 uint64_t job_sleep(struct job *job, uint64_t ticks); // or until mail comes
 uint64_t job_wait(struct job *job);                  // for mail

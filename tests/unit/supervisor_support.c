@@ -18,7 +18,8 @@
 int supervisor_main(void *start);
 
 struct life life;
-struct abi_start life_start;
+struct abi_start life_start = {
+    .version = ABI_VERSION, .quota = LIFE_QUOTA, .system = LIFE_SYSTEM, .group = LIFE_OWN};
 
 static uint64_t memory_size(void) {
     return life.memory != 0 ? life.memory : LIFE_MEMORY;
@@ -441,10 +442,6 @@ static void life_manifest(const struct life_config *vm, const char *when_all_end
 
 void life_prepare(const struct life_config *vm, const char *cmdline, const char *when_all_ended,
                   bool (*script)(unsigned int step)) {
-    life_start.version = ABI_VERSION;
-    life_start.quota = LIFE_QUOTA;
-    life_start.system = LIFE_SYSTEM;
-    life_start.group = LIFE_OWN;
     strcpy(life_start.cmdline, cmdline);
     life_module("vmlinuz-0", "kernel", 6);
     life_vmm_module();
