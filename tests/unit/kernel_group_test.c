@@ -130,3 +130,68 @@ Test(kernel_group, a_cap_is_so_many_percent_of_a_period) {
     cr_expect_not(budget_is_limited(&group->cap));
     drop(group);
 }
+
+// ---- anything -----------------------------------------------------------------------------------
+
+static uint64_t draw(void) {
+    static uint64_t state = 1;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+// The supervisor's call, of a supervisor that has lost its mind: edges and noise in any field.
+static void draw_values(struct abi_group *wild) {
+    const uint64_t edges[] = {0, 1, 2, 0xf, tsc_hz / 1000, tsc_hz / 100, BIT(31), BIT(32), BIT(63)};
+    uint8_t *bytes = (uint8_t *)wild;
+    *wild = (struct abi_group){.weight = 100, .cpus = {0xf}, .reserved = {draw() & 0xf}};
+    if (draw() % 2 != 0) {
+        wild->period = tsc_hz / 1000 + draw() % tsc_hz;
+        wild->budget = wild->period / (1 + draw() % 20);
+    }
+    for (uint64_t n = draw() % 4; n != 0; n--) {
+        uint64_t value = draw() % 2 != 0 ? edges[draw() % ARRAY_COUNT(edges)] : draw();
+        size_t size = draw() % 2 != 0 ? 8 : 4;
+        memcpy(bytes + draw() % (sizeof(*wild) / size) * size, &value, size);
+    }
+}
+
+// What the rest of the kernel relies on.
+static void expect_sound(const struct group *group) {
+    bool has_cpu = false;
+    for (uint32_t i = 0; i < cpu_count; i++)
+        has_cpu = has_cpu || group_may_use(group, cpu_table[i]);
+    cr_assert(has_cpu, "its threads would look for a CPU for ever");
+    cr_assert(group->weight >= 1 && group->weight <= ABI_WEIGHT_MAX && group->domain != 0);
+    cr_assert_leq(group->cap.amount, group->cap.period * (ABI_CAP_MAX / 100));
+    cr_assert_leq(group->cache_class, 2);
+    cr_assert(group->budget == 0 ? group->period == 0
+                                 : group->budget <= group->period && group->period <= tsc_hz * 10 &&
+                                       group->budget >= tsc_hz / 100000);
+}
+
+Test(kernel_group, whatever_is_written_the_kernel_can_run) {
+    unsigned taken = 0, refused = 0;
+    host_has_cache(8, 2);
+    for (unsigned n = 0; n < 20000; n++) {
+        draw_values(&values);
+        uint64_t used = quota_read(quota_root()).used;
+        struct group *group = create();
+        if (group == NULL) {
+            cr_assert_eq(error, ABI_ERROR_ARGUMENT);
+            refused++;
+            continue;
+        }
+        taken++;
+        expect_sound(group);
+        for (unsigned i = 0; i < 4; i++) {
+            draw_values(&values);
+            (void)group_write(group, &values);
+            expect_sound(group);
+        }
+        drop(group);
+        cr_assert_eq(quota_read(quota_root()).used, used);
+    }
+    cr_expect(taken > 1000 && refused > 1000, "%u, %u", taken, refused);
+}
