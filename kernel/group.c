@@ -102,7 +102,6 @@ struct group *group_create(struct quota *quota, const struct abi_group *values, 
     group->period = values->period;
     group->quota = quota;
     object_ref(&quota->object);
-    scheduler_recheck();
     return group;
 }
 
