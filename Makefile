@@ -150,7 +150,7 @@ include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS
 PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c
 TESTS_vmx        := $(call unit_of,backend_%)
 PARTS_vmx        := $(UNIT_VMX_PARTS) lib/fmt.c
-TESTS_kernel     := $(filter-out $(TESTS_scheduler),$(call unit_of,arch_% kernel_% drivers_% vmx_% vlapic))
+TESTS_kernel     := $(filter-out $(TESTS_scheduler),$(call unit_of,arch_% kernel_% drivers_% vmx_% vlapic vlapic_%))
 PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
 UNITS := $(foreach u,lib vmm supervisor kernel scheduler vmx,$(if $(TESTS_$(u)),$(u)))
 

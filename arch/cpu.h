@@ -76,11 +76,11 @@ struct cpu {
     // Written by this CPU alone.
     uint32_t index;
     uint32_t apic_id;
-    uint32_t core;       // number of its physical core, see arch/topology.h
-    struct cpu *sibling; // the next hardware thread of that core, in a ring; NULL: it is alone
-    uint64_t domain;     // of its last barrier; 0: another ran on the core since (kernel/core.c)
-    uint64_t barriers;   // between two domains
-    int32_t cache_class; // of service, see arch/cache.h
+    uint32_t core;        // number of its physical core, see arch/topology.h
+    struct cpu *sibling;  // the next hardware thread of that core, in a ring; NULL: it is alone
+    uint64_t domain;      // of its last barrier; 0: another ran on the core since (kernel/core.c)
+    uint64_t barriers;    // between two domains
+    uint32_t cache_class; // of service, see arch/cache.h
     uint32_t cache_generation;
     struct thread *current;
     struct vcpu *loaded_vcpu; // whose FPU, debug registers, MSRs and VMCS are in this processor

@@ -147,7 +147,7 @@ struct abi_start {
     uint32_t process; // handle of the supervisor itself
     uint32_t quota;   // handle of the quota that holds all free memory
     uint32_t system;  // handle of the machine
-    uint32_t reserved;
+    uint32_t group;   // handle of the supervisor's own group
     char cmdline[512];
     struct abi_start_module module[ABI_START_MODULES_MAX];
 };
@@ -159,25 +159,28 @@ struct abi_start {
 #define ABI_CAP_MAX        25600u // percent: 256 CPUs
 #define ABI_EXIT_REASONS   80u
 
-// How the threads of a group are scheduled. Three classes: a *dedicated* thread has its CPU for
-// itself; a *real-time* one runs for `budget` ticks in each `period`, before all others, earliest
-// deadline first; the rest are *shared*: among them CPU time is divided by the weight of their
-// groups.
+// How the threads of a group are scheduled. Three classes: a *dedicated* thread stays on its CPU,
+// from which whoever makes groups keeps the others; a *real-time* one runs for `budget` ticks in
+// each `period`, before all others, earliest deadline first; the rest are *shared*: among them CPU
+// time is divided by the weight of their groups. What fits beside what, the kernel does not ask.
 struct abi_group {
     uint32_t weight; // 1 to ABI_WEIGHT_MAX, of all its shared threads together
     uint32_t cap;    // percent of one CPU that its shared threads may use together;
                      // 0: no cap; at most ABI_CAP_MAX
     uint64_t
         cpus[ABI_CPUS_MAX / 64]; // bit mask: where its shared threads may run; at least one that
-                                 // this machine has. Dedicated CPUs of others do not count.
+                                 // this machine has
     uint64_t reserved[ABI_CPUS_MAX / 64]; // bit mask: CPUs for its pinned threads, one on each
-    uint64_t budget;     // TSC ticks; 0: the reserved CPUs are dedicated to the group
+    uint64_t budget;                      // TSC ticks; 0: its pinned threads are dedicated
     uint64_t period;     // TSC ticks; with budget: its pinned threads are real-time
     uint32_t domain;     // groups of different domains never run on hardware threads of
                          // one core at the same time, and the predictors are
                          // flushed between them. 0: a domain of its own
-    uint32_t cache_mask; // ways of the last-level cache it may fill (SDM 3B 18.19.4
-                         // "Cache Allocation Technology"); 0: all
+    uint32_t cache_mask; // ways of the last-level cache that its class of service may fill from
+                         // now on (SDM 3B 18.19.4 "Cache Allocation Technology"); 0: of class 0,
+                         // which may fill all
+    uint32_t cache_class;
+    uint32_t zero;
 };
 
 // TSC ticks and counts since the process began.
@@ -194,14 +197,10 @@ struct abi_usage {
         exit[ABI_EXIT_REASONS]; // VM exits by reason (SDM 3D Appendix C "VMX Basic Exit Reasons")
 };
 
-enum abi_cpu_class { ABI_CPU_SHARED = 0, ABI_CPU_DEDICATED = 1 };
-
 struct abi_cpu_info {
     uint32_t apic_id;
-    uint32_t core;            // number of its physical core: equal for hardware threads of one
-    uint32_t class;           // enum abi_cpu_class
-    uint32_t reserved_permil; // of its time, for real-time threads
-    uint32_t runnable;        // threads that wait for it or run on it now
+    uint32_t core;     // number of its physical core: equal for hardware threads of one
+    uint32_t runnable; // threads that wait for it or run on it now
     uint32_t reserved;
     uint64_t idle;     // TSC ticks
     uint64_t run;      // TSC ticks of threads

@@ -218,14 +218,13 @@ CALL(36, SYSTEM_POWER, system_power, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
 // ---- scheduling and accounting ------------------------------------------------------------------
 
 // A scheduling group; the processes that are made in it share its CPU time. Returns: a handle.
-// Errors: ARGUMENT (a value outside what struct abi_group says), MEMORY, AGAIN (no room: a reserved
-// CPU is dedicated already, or has real-time reservations that this one does not fit beside, or no
-// CPU would be left for shared threads; the CPU has no other class of service for cache_mask).
+// Errors: ARGUMENT (a value outside what struct abi_group says, or that this CPU's cache does not
+// have), MEMORY.
 CALL(37, GROUP_CREATE, group_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
      HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), IN(values, struct abi_group))
 
-// From now on it has this weight, cap, domain and these CPUs for shared threads; what is reserved
-// stays as it was created. Errors: ARGUMENT, AGAIN (cache_mask, as above).
+// From now on it has this weight, cap, domain and cache, and these CPUs for shared threads; what is
+// reserved stays as it was created. Errors: ARGUMENT.
 CALL(38, GROUP_WRITE, group_write, HANDLE(group, GROUP, ABI_RIGHT_MANAGE),
      IN(values, struct abi_group))
 
@@ -249,31 +248,31 @@ CALL(41, SYSTEM_AUDIT, system_audit, HANDLE(system, SYSTEM, ABI_RIGHT_READ),
 // is acknowledged; an edge that comes before is told then. Returns: a handle. Errors: EXISTS
 // (somebody has it), AGAIN (all vectors are taken), MEMORY, UNSUPPORTED (the machine has no such
 // input).
-CALL(46, INTERRUPT_CREATE, interrupt_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+CALL(42, INTERRUPT_CREATE, interrupt_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
      HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), U32(input), ENUM(trigger, enum abi_trigger),
      SIGNAL(event), U64(mask))
 
 // The interrupt may come again. To be done before the device is looked at, so that nothing which
 // comes while it is looked at is missed.
-CALL(47, INTERRUPT_ACKNOWLEDGE, interrupt_acknowledge,
+CALL(43, INTERRUPT_ACKNOWLEDGE, interrupt_acknowledge,
      HANDLE(interrupt, INTERRUPT, ABI_RIGHT_WRITE))
 
 // The I/O ports [first, first+count), without those of the 8259s, which are the kernel's. Returns:
 // a handle. Errors: MEMORY.
-CALL(48, PORTS_CREATE, ports_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+CALL(44, PORTS_CREATE, ports_create, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
      HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), U16(first), U32(count))
 
 // IN of 1, 2 or 4 bytes from the port `offset` behind the first. Returns: the value.
-CALL(49, PORTS_READ, ports_read, HANDLE(ports, PORTS, ABI_RIGHT_READ), U16(offset), U32(width))
+CALL(45, PORTS_READ, ports_read, HANDLE(ports, PORTS, ABI_RIGHT_READ), U16(offset), U32(width))
 
 // The same with OUT; of `value` the lowest bytes.
-CALL(50, PORTS_WRITE, ports_write, HANDLE(ports, PORTS, ABI_RIGHT_WRITE), U16(offset), U32(width),
+CALL(46, PORTS_WRITE, ports_write, HANDLE(ports, PORTS, ABI_RIGHT_WRITE), U16(offset), U32(width),
      U32(value))
 
 // A memory object of the physical addresses [device, device+size), which processes map uncached.
 // None of them may be RAM (the firmware's neither), or of the local APIC or an I/O APIC. It can
 // neither be executed nor mapped into a VM. Returns: a handle. Errors: MEMORY.
-CALL(51, MEMORY_CREATE_DEVICE, memory_create_device, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+CALL(47, MEMORY_CREATE_DEVICE, memory_create_device, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
      HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), PAGES(device), PAGES(size))
 
 #undef CALL

@@ -87,9 +87,11 @@ void first_start(const struct boot_info *boot, struct object *system) {
     object_ref(&process->object);
     object_ref(&quota_root()->object);
     object_ref(system);
+    object_ref(&group_root.object);
     start.process = give(process, &process->object);
     start.quota = give(process, &quota_root()->object);
     start.system = give(process, system);
+    start.group = give(process, &group_root.object);
     memcpy(start.cmdline, boot->cmdline, sizeof(start.cmdline));
     give_modules(process, boot, &start);
     struct memory *page =

@@ -2,15 +2,15 @@
 // Scheduling groups: how the threads of one or more processes, which is to say a VM, are scheduled,
 // and what part of the machine they may use. The values are those of struct abi_group.
 //
-// The cap is a budget (kernel/budget.h) of so many percent of each of GROUP_PERIODS_A_SECOND, all CPUs
-// together.
+// The cap is a budget (kernel/budget.h) of so many percent of each of GROUP_PERIODS_A_SECOND, all
+// CPUs together.
 //
-// Reservations: one table for the machine says of each CPU whether it is dedicated, and how much of
-// it is reserved for real-time threads. A CPU is dedicated as long as the group exists.
+// What is reserved is where its pinned threads may be, one on each CPU: so no process has more
+// budgets than its group was given. Whether they fit beside others', and who else may use a
+// dedicated CPU, is the supervisor's to decide (supervisor/placement.h).
 //
-// Locks: that of a CPU's queue protects the CPU's words in [q]; the table of reservations has one
-// of rank LOCK_GROUP. Fields marked [a] are atomic: what ABI_GROUP_WRITE changes is read without a
-// lock, word by word.
+// Locks: that of a CPU's queue protects the CPU's words in [q]. Fields marked [a] are atomic: what
+// ABI_GROUP_WRITE changes is read without a lock, word by word.
 #pragma once
 
 #include "include/abi.h"
@@ -19,9 +19,6 @@
 
 #define GROUP_PERIODS_A_SECOND 50u
 #define GROUP_CPU_WORDS        (ABI_CPUS_MAX / 64)
-// Of a CPU's time, how much admission gives to real-time threads at most; the rest is for those who
-// must answer for them, and for an overrun.
-#define GROUP_RESERVED_PERMIL_MAX 900u
 
 struct cpu;
 struct quota;
@@ -36,7 +33,7 @@ struct group {
     uint64_t pinned[GROUP_CPU_WORDS]; // of `reserved`: a thread is there [a]
     uint64_t budget, period;          // of each pinned thread
     uint32_t domain;                  // never 0 [a]
-    int32_t cache_class;              // of service, see arch/cache.h [a]
+    uint32_t cache_class;             // of service, see arch/cache.h [a]
     uint32_t runnable;                // shared threads that run or want to [a]
     struct budget cap;                // of all its shared threads
     // By CPU, see kernel/runqueue.h [q]
@@ -44,8 +41,7 @@ struct group {
     uint32_t round[ABI_CPUS_MAX]; // of the queue's, when it got its last quantum
 };
 
-// The group of the supervisor, and of all who were given none: all CPUs, twenty times the default
-// weight, no cap.
+// The group of the supervisor, and of all who were given none: all CPUs, no cap.
 extern struct group group_root;
 void group_init(void);
 
@@ -56,8 +52,6 @@ extern const struct object_kind group_kind;
 
 // Whether its shared threads may run there.
 bool group_may_use(const struct group *group, const struct cpu *cpu);
-bool group_is_dedicated(const struct cpu *cpu);
-uint32_t group_reserved_permil(const struct cpu *cpu);
 
 // The CPU is the thread's that asks: 0, ABI_ERROR_ARGUMENT (not reserved) or ABI_ERROR_EXISTS
 // (taken).

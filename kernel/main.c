@@ -22,7 +22,6 @@
 #include "kernel/interrupt.h"
 #include "kernel/ioapic.h"
 #include "kernel/log.h"
-#include "kernel/pvtime.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
@@ -92,7 +91,6 @@ static void init_interrupts(void) {
         log_line("COM1's interrupt cannot be routed: no typing at this console");
     if (!lapic_timer_init(tsc_hz))
         halt_machine("the local APIC's timer stands still");
-    pvtime_init();
 }
 
 static void init_clock(void) {

@@ -26,16 +26,9 @@ void pvtime_scale(uint64_t hz, uint32_t *multiplier, int8_t *shift) {
     *shift = (int8_t)(left > 0 ? (int)left : -(int)right);
 }
 
-static uint32_t tick_multiplier; // of the TSC, as pvtime_scale gives them
-static int8_t tick_shift;
-
-void pvtime_init(void) {
-    pvtime_scale(tsc_hz, &tick_multiplier, &tick_shift);
-}
-
 static uint64_t ns_of(uint64_t ticks) {
-    uint64_t shifted = tick_shift >= 0 ? ticks << tick_shift : ticks >> -tick_shift;
-    return (uint64_t)((unsigned __int128)shifted * tick_multiplier >> 32);
+    vmtime_wide product = (vmtime_wide)ticks * NS_PER_SECOND;
+    return x86_div((uint64_t)(product >> 64), (uint64_t)product, tsc_hz);
 }
 
 // The structure at `gpa`, in this CPU's window, good as long as vm->lock is held. NULL: the guest

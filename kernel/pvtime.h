@@ -56,8 +56,6 @@ _Static_assert(sizeof(struct pvtime_steal) == 64, "msr.rst, MSR_KVM_STEAL_TIME")
 
 #define PVTIME_ENABLE BIT(0)
 
-// Boot, once tsc_hz is known.
-void pvtime_init(void);
 // Pure: ns = (ticks shifted by *shift) * *multiplier >> 32. hz is below 8 GHz.
 void pvtime_scale(uint64_t hz, uint32_t *multiplier, int8_t *shift);
 

@@ -14,49 +14,18 @@
 #include "kernel/log.h"
 #include "kernel/process.h"
 #include "kernel/quota.h"
-#include "kernel/runqueue.h"
+#include "kernel/scheduler_internal.h"
 #include "kernel/space.h"
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
 
 #define SLICES_A_SECOND 200u // a slice is 5 ms, when somebody else waits
-#define LOOKS_MAX       16u  // at other CPUs, at the end of a slice
-// Slices after which a thread changes sides although nothing gets more equal: from 12 to 27, drawn
-// anew each time, so that it is not always the turn of the same one.
-#define ROTATION_MIN   12u
-#define ROTATION_SHIFT 28u // leaves 4 bits of chance
-
-struct scheduler {
-    struct spinlock lock;
-    struct runqueue queue;   // [lock]
-    struct thread *running;  // [lock]
-    uint64_t running_load;   // its share; 0: idle [a]
-    struct thread *previous; // whose stack was left last
-    struct thread *dead;     // left the CPU for good: its stack is free after the next switch
-    bool is_contended;       // others wait while `running` runs
-    uint32_t rotation;       // slices until a thread changes sides
-    uint32_t chance;         // a linear congruential generator's state
-    uint32_t next_look;      // at which CPU
-    uint64_t switches;
-    uint64_t born; // TSC
-    struct timer slice;
-    struct thread idle;
-};
 
 // Allocated with each CPU.
-static struct scheduler *schedulers[CPU_COUNT_MAX];
+struct scheduler *schedulers[CPU_COUNT_MAX];
 static struct scheduler boot_scheduler;
-static uint64_t idle_cpus[CPU_COUNT_MAX / 64]; // atomic
 
-static struct scheduler *of(const struct cpu *cpu) {
-    return schedulers[cpu->index];
-}
-
-static bool is_idle(const struct thread *thread) {
-    return thread->process == NULL;
-}
-
-static void request(struct cpu *cpu) {
+void scheduler_request(struct cpu *cpu) {
     __atomic_fetch_or(&cpu->pending, CPU_PENDING_RESCHEDULE, __ATOMIC_RELEASE);
     if (cpu != cpu_current())
         lapic_send_vector(cpu->apic_id, VECTOR_WAKE);
@@ -64,14 +33,14 @@ static void request(struct cpu *cpu) {
 
 void scheduler_recheck(void) {
     for (uint32_t i = 0; i < cpu_count; i++)
-        request(cpu_table[i]);
+        scheduler_request(cpu_table[i]);
 }
 
 // The lock of the queue that the thread belongs to, which may change until it is held.
 static struct scheduler *lock_thread(const struct thread *thread) {
     for (;;) {
         const struct cpu *cpu = __atomic_load_n(&thread->cpu, __ATOMIC_ACQUIRE);
-        struct scheduler *s = of(cpu);
+        struct scheduler *s = scheduler_of(cpu);
         lock_take(&s->lock);
         if (__atomic_load_n(&thread->cpu, __ATOMIC_RELAXED) == cpu)
             return s;
@@ -79,64 +48,7 @@ static struct scheduler *lock_thread(const struct thread *thread) {
     }
 }
 
-// ---- where --------------------------------------------------------------------------------------
-
-static bool is_on_cpu(const struct thread *thread) {
-    return __atomic_load_n(&thread->is_on_cpu, __ATOMIC_ACQUIRE) != 0;
-}
-
-static bool may_move_to(const struct thread *thread, const struct cpu *cpu) {
-    return thread->class == THREAD_SHARED && !is_on_cpu(thread) &&
-           group_may_use(thread->group, cpu);
-}
-
-static void mark_idle(const struct cpu *cpu, bool is_idle_now) {
-    uint64_t bit = BIT(cpu->index % 64), *word = &idle_cpus[cpu->index / 64];
-    if (is_idle_now)
-        __atomic_fetch_or(word, bit, __ATOMIC_ACQ_REL);
-    else if ((__atomic_load_n(word, __ATOMIC_RELAXED) & bit) != 0)
-        __atomic_fetch_and(word, ~bit, __ATOMIC_ACQ_REL);
-}
-
-// Whoever gets true is the one that gives the CPU something to do.
-static bool claim_idle(uint32_t cpu) {
-    uint64_t bit = BIT(cpu % 64), *word = &idle_cpus[cpu / 64];
-    return (__atomic_load_n(word, __ATOMIC_RELAXED) & bit) != 0 &&
-           (__atomic_fetch_and(word, ~bit, __ATOMIC_ACQ_REL) & bit) != 0;
-}
-
-static struct cpu *find_idle(const struct thread *thread) {
-    for (uint32_t word = 0; word <= (cpu_count - 1) / 64; word++) {
-        uint64_t bits = __atomic_load_n(&idle_cpus[word], __ATOMIC_RELAXED);
-        for (; bits != 0; bits &= bits - 1) {
-            uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(bits);
-            if (group_may_use(thread->group, cpu_table[i]) && claim_idle(i))
-                return cpu_table[i];
-        }
-    }
-    return NULL;
-}
-
-// CPUs may become dedicated and shared again while we look; one is always left for it
-// (kernel/group.c).
-static struct cpu *find_allowed(const struct thread *thread, uint32_t from) {
-    for (;; from++)
-        if (group_may_use(thread->group, cpu_table[from % cpu_count]))
-            return cpu_table[from % cpu_count];
-}
-
-static struct cpu *choose_cpu(const struct thread *thread) {
-    struct cpu *last = thread->cpu;
-    if (thread->class != THREAD_SHARED || is_on_cpu(thread))
-        return last;
-    bool may_stay = group_may_use(thread->group, last);
-    if (may_stay && claim_idle(last->index))
-        return last;
-    struct cpu *idle = find_idle(thread);
-    if (idle != NULL || may_stay)
-        return idle != NULL ? idle : last;
-    return find_allowed(thread, 0);
-}
+// ---- putting in ---------------------------------------------------------------------------------
 
 // With the lock of the queue that it leaves.
 static void set_cpu(struct thread *thread, struct cpu *cpu) {
@@ -145,10 +57,8 @@ static void set_cpu(struct thread *thread, struct cpu *cpu) {
     __atomic_store_n(&thread->cpu, cpu, __ATOMIC_RELEASE);
 }
 
-// ---- putting in ---------------------------------------------------------------------------------
-
 static bool is_wanted_now(const struct scheduler *s, const struct thread *thread) {
-    return is_idle(s->running) || !s->is_contended ||
+    return scheduler_is_idle(s->running) || !s->is_contended ||
            runqueue_preempts(&s->queue, thread, s->running);
 }
 
@@ -158,8 +68,8 @@ static void park(struct scheduler *s, struct thread *thread) {
     struct budget *budget = thread->budget;
     struct group *group = thread->group;
     // Who was given an idle CPU and does not come leaves it to others.
-    if (is_idle(s->running))
-        mark_idle(thread->cpu, true);
+    if (scheduler_is_idle(s->running))
+        balance_mark_idle(thread->cpu, true);
     object_ref(&group->object);
     lock_drop(&s->lock);
     budget_arm(budget);
@@ -181,23 +91,22 @@ static void put(struct scheduler *s, struct thread *thread, enum runqueue_place 
     bool is_requested = thread != s->running && is_wanted_now(s, thread);
     lock_drop(&s->lock);
     if (is_requested)
-        request(cpu);
+        scheduler_request(cpu);
 }
 
-// The same, on another CPU.
-static void put_on(struct scheduler *s, struct thread *thread, struct cpu *cpu,
-                   enum runqueue_place place) {
+void scheduler_put_on(struct scheduler *s, struct thread *thread, struct cpu *cpu,
+                      enum runqueue_place place) {
     set_cpu(thread, cpu);
     lock_drop(&s->lock);
-    s = of(cpu);
+    s = scheduler_of(cpu);
     lock_take(&s->lock);
     put(s, thread, place);
 }
 
 static void put_somewhere(struct scheduler *s, struct thread *thread, enum runqueue_place place) {
-    struct cpu *cpu = choose_cpu(thread);
+    struct cpu *cpu = balance_choose_cpu(thread);
     if (cpu != thread->cpu)
-        put_on(s, thread, cpu, place);
+        scheduler_put_on(s, thread, cpu, place);
     else
         put(s, thread, place);
 }
@@ -228,94 +137,16 @@ void scheduler_start(struct thread *thread) {
     static uint32_t next;
     // The first time anywhere; later the load decides.
     if (thread->cpu == NULL)
-        thread->cpu = find_allowed(thread, __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED));
+        thread->cpu = balance_find_cpu(thread, __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED));
     *(struct cpu **)(thread->stack_top - sizeof(struct cpu *)) = thread->cpu;
-}
-
-// ---- balance ------------------------------------------------------------------------------------
-
-// Of any CPU, without its lock: a hint.
-static uint64_t load_of(const struct scheduler *s) {
-    return __atomic_load_n(&s->queue.load, __ATOMIC_RELAXED) +
-           __atomic_load_n(&s->running_load, __ATOMIC_RELAXED);
-}
-
-struct move {
-    struct cpu *to;
-    uint64_t difference; // of the loads
-    bool may_rotate;
-};
-
-static bool is_worth_it(const struct thread *thread, const void *opaque) {
-    const struct move *move = opaque;
-    bool is_better =
-        thread->share < move->difference || (move->may_rotate && thread->share == move->difference);
-    return is_better && may_move_to(thread, move->to);
-}
-
-static bool can_be_stolen(const struct thread *thread, const void *opaque) {
-    return may_move_to(thread, opaque);
-}
-
-// The least loaded of some CPUs, others each time.
-static struct cpu *find_least_loaded(struct scheduler *s, const struct cpu *self) {
-    struct cpu *least = NULL;
-    for (uint32_t n = 0; n < MIN(cpu_count, LOOKS_MAX); n++) {
-        struct cpu *cpu = cpu_table[s->next_look++ % cpu_count];
-        if (cpu == self || group_is_dedicated(cpu))
-            continue;
-        if (least == NULL || load_of(of(cpu)) < load_of(of(least)))
-            least = cpu;
-    }
-    s->next_look++; // where several are the least, another one the next time
-    return least;
-}
-
-static void give_away(struct scheduler *s, struct cpu *self) {
-    struct cpu *to = find_least_loaded(s, self);
-    if (to == NULL)
-        return;
-    lock_take(&s->lock);
-    uint64_t here = load_of(s), there = load_of(of(to));
-    s->rotation -= s->rotation != 0;
-    struct move move = {to, here > there ? here - there : 0, s->rotation == 0};
-    struct thread *thread = runqueue_find_movable(&s->queue, is_worth_it, &move);
-    if (thread == NULL) {
-        lock_drop(&s->lock);
-        return;
-    }
-    s->chance = s->chance * 1664525 + 1013904223;
-    s->rotation = ROTATION_MIN + (s->chance >> ROTATION_SHIFT);
-    runqueue_remove(&s->queue, thread);
-    put_on(s, thread, to, RUNQUEUE_BEHIND);
-}
-
-// True: a thread that waited elsewhere is in our queue now.
-static bool steal(struct cpu *self) {
-    if (group_is_dedicated(self))
-        return false;
-    for (uint32_t n = 1; n < cpu_count; n++) {
-        struct scheduler *from = of(cpu_table[(self->index + n) % cpu_count]);
-        if (__atomic_load_n(&from->queue.count, __ATOMIC_RELAXED) == 0)
-            continue;
-        lock_take(&from->lock);
-        struct thread *thread = runqueue_find_movable(&from->queue, can_be_stolen, self);
-        if (thread != NULL) {
-            runqueue_remove(&from->queue, thread);
-            put_on(from, thread, self, RUNQUEUE_BEHIND);
-            return true;
-        }
-        lock_drop(&from->lock);
-    }
-    return false;
 }
 
 static void slice_end(struct timer *timer) {
     struct cpu *cpu = cpu_current();
     struct scheduler *s = CONTAINER_OF(timer, struct scheduler, slice);
     if (s->is_contended && cpu_count > 1)
-        give_away(s, cpu);
-    request(cpu);
+        balance_give_away(s, cpu);
+    scheduler_request(cpu);
 }
 
 // ---- switching ----------------------------------------------------------------------------------
@@ -363,15 +194,15 @@ void scheduler_leave_space(void) {
 
 // On the stack of the thread that goes on; the one before has left its own.
 static void end_switch(void) {
-    struct scheduler *s = of(cpu_current());
+    struct scheduler *s = scheduler_of(cpu_current());
     struct thread *previous = s->previous;
     // One that would run on waits here now: an idle CPU may take it, once nobody stands on its
     // stack.
     bool is_waiting = previous->is_queued && previous->class == THREAD_SHARED;
-    struct cpu *idle = is_waiting ? find_idle(previous) : NULL;
+    struct cpu *idle = is_waiting ? balance_find_idle(previous) : NULL;
     __atomic_store_n(&previous->is_on_cpu, 0, __ATOMIC_RELEASE);
     if (idle != NULL)
-        request(idle);
+        scheduler_request(idle);
     free_dead(s);
 }
 
@@ -387,16 +218,16 @@ static void change_owner(struct cpu *cpu, const struct group *group) {
 }
 
 static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
-    of(cpu)->previous = from;
-    of(cpu)->switches++;
+    scheduler_of(cpu)->previous = from;
+    scheduler_of(cpu)->switches++;
     cpu->current = to;
     // Of a process that is torn down only its last thread runs.
-    bool has_space = !is_idle(to) && !to->process->is_torn_down;
+    bool has_space = !scheduler_is_idle(to) && !to->process->is_torn_down;
     if (has_space)
         load_root(cpu, to->process->pt.root, to->process->user_root);
     else
         load_root(cpu, space_kernel_root(), (hpa_t){0});
-    if (!is_idle(to)) {
+    if (!scheduler_is_idle(to)) {
         *cpu->stack = (uint64_t)to;
         x86_wrmsr(MSR_FS_BASE, ABI_STUB_ADDRESS);
         change_owner(cpu, to->group);
@@ -410,7 +241,7 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
 static void account(struct scheduler *s) {
     struct thread *self = s->running;
     uint64_t now = x86_rdtsc(), ticks = now - self->since;
-    if (!is_idle(self)) {
+    if (!scheduler_is_idle(self)) {
         if (self->class == THREAD_SHARED && s->is_contended)
             runqueue_charge(&s->queue, self, ticks);
         if (self->class == THREAD_REALTIME)
@@ -425,17 +256,17 @@ static void account(struct scheduler *s) {
 // by now, or other threads of its group used up the budget. NULL: idle.
 static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
     struct thread *thread, *next = NULL, *stuck = NULL;
-    bool is_dedicated = group_is_dedicated(cpu);
-    while ((next == NULL || is_dedicated) && (thread = runqueue_take(&s->queue)) != NULL) {
+    // Beside a dedicated one there are no turns: all who may not stay leave at once.
+    while ((next == NULL || next->class == THREAD_DEDICATED) &&
+           (thread = runqueue_take(&s->queue)) != NULL) {
         bool may_stay = thread->class != THREAD_SHARED || group_may_use(thread->group, cpu);
         if (may_stay && next != NULL) {
-            // Everybody's again, since the look above: one is enough.
             runqueue_put(&s->queue, thread, RUNQUEUE_BEHIND);
             break;
         }
         if (may_stay && budget_is_left(thread->budget, x86_rdtsc())) {
             next = thread;
-        } else if (!may_stay && is_on_cpu(thread)) {
+        } else if (!may_stay && balance_is_on_cpu(thread)) {
             stuck = thread; // we stand on its stack: the next time
         } else {
             put_somewhere(s, thread, RUNQUEUE_BEHIND);
@@ -444,7 +275,7 @@ static struct thread *take_next(struct scheduler *s, struct cpu *cpu) {
     }
     if (stuck != NULL) {
         runqueue_put(&s->queue, stuck, RUNQUEUE_BEHIND);
-        request(cpu);
+        scheduler_request(cpu);
     }
     return next;
 }
@@ -468,7 +299,7 @@ static enum core_answer ask_core(const struct scheduler *s, struct cpu *cpu,
 
 static void tell_siblings(const struct cpu *cpu) {
     for (struct cpu *other = cpu->sibling; other != NULL && other != cpu; other = other->sibling)
-        request(other);
+        scheduler_request(other);
 }
 
 // With the lock. Whether `next` may run beside what runs on the core's other CPUs; if not, somebody
@@ -497,10 +328,10 @@ static struct thread *admit(struct scheduler *s, struct cpu *cpu, struct thread 
 
 // How long `next` may run; 0: until somebody else comes.
 static uint64_t get_slice(const struct scheduler *s, const struct thread *next) {
-    if (is_idle(next) || next->class == THREAD_DEDICATED)
+    if (scheduler_is_idle(next))
         return 0;
     uint64_t slice = 0;
-    if (s->is_contended && next->class == THREAD_SHARED)
+    if (s->is_contended && next->class != THREAD_REALTIME)
         slice = runqueue_slice(&s->queue, next);
     if (budget_is_limited(next->budget)) {
         int64_t left = __atomic_load_n(&next->budget->left, __ATOMIC_RELAXED);
@@ -512,7 +343,7 @@ static uint64_t get_slice(const struct scheduler *s, const struct thread *next) 
 
 static void begin_run(struct scheduler *s, struct thread *next) {
     uint64_t now = x86_rdtsc();
-    if (!is_idle(next)) {
+    if (!scheduler_is_idle(next)) {
         next->wait += now - next->since;
         next->switches += next != s->running;
         next->is_on_cpu = 1;
@@ -520,19 +351,19 @@ static void begin_run(struct scheduler *s, struct thread *next) {
     next->since = now;
     next->state = THREAD_RUNNING;
     s->running = next;
-    __atomic_store_n(&s->running_load, is_idle(next) ? 0 : next->share, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->running_load, scheduler_is_idle(next) ? 0 : next->share, __ATOMIC_RELAXED);
     s->is_contended = s->queue.count > 0;
 }
 
 // Gives the CPU to who is next, the current thread included when it is runnable.
 static void schedule(enum runqueue_place place) {
     struct cpu *cpu = cpu_current();
-    struct scheduler *s = of(cpu);
+    struct scheduler *s = scheduler_of(cpu);
     struct thread *self = s->running;
     __atomic_fetch_and(&cpu->pending, ~(uint32_t)CPU_PENDING_RESCHEDULE, __ATOMIC_ACQUIRE);
     lock_take(&s->lock);
     account(s);
-    if (self->state == THREAD_RUNNING && !is_idle(self)) {
+    if (self->state == THREAD_RUNNING && !scheduler_is_idle(self)) {
         self->state = THREAD_RUNNABLE;
         put(s, self, place);
         lock_take(&s->lock);
@@ -540,14 +371,14 @@ static void schedule(enum runqueue_place place) {
     struct thread *next = take_next(s, cpu);
     if (next == NULL && cpu_count > 1) {
         lock_drop(&s->lock);
-        bool has_taken = steal(cpu);
+        bool has_taken = balance_steal(cpu);
         lock_take(&s->lock);
         if (has_taken || s->queue.count > 0)
             next = take_next(s, cpu);
     }
     uint64_t retry = 0;
     next = admit(s, cpu, next, &retry);
-    mark_idle(cpu, next == NULL && retry == 0);
+    balance_mark_idle(cpu, next == NULL && retry == 0);
     if (next == NULL)
         next = &s->idle;
     begin_run(s, next);
@@ -561,7 +392,7 @@ static void schedule(enum runqueue_place place) {
         timer_cancel(&s->slice);
     if (next != self)
         switch_to(cpu, self, next);
-    else if (!is_idle(next))
+    else if (!scheduler_is_idle(next))
         change_owner(cpu, next->group); // of another domain or class of service, perhaps, by now
 }
 
@@ -572,7 +403,7 @@ void scheduler_check(void) {
 }
 
 _Noreturn void scheduler_run(void) {
-    of(cpu_current())->queue.slice = tsc_hz / SLICES_A_SECOND;
+    scheduler_of(cpu_current())->queue.slice = tsc_hz / SLICES_A_SECOND;
     for (;;) {
         schedule(RUNQUEUE_BEHIND);
         object_finish();
@@ -588,7 +419,7 @@ void scheduler_first_run(void) {
 
 _Noreturn void scheduler_exit(void) {
     struct thread *self = thread_current();
-    struct scheduler *s = of(self->cpu);
+    struct scheduler *s = scheduler_of(self->cpu);
     lock_take(&s->lock);
     account(s);
     self->state = THREAD_DEAD;
@@ -604,7 +435,7 @@ _Noreturn void scheduler_exit(void) {
 
 void thread_block(void) {
     struct thread *self = thread_current();
-    struct scheduler *s = of(self->cpu);
+    struct scheduler *s = scheduler_of(self->cpu);
     lock_take(&s->lock);
     bool is_woken = self->has_wake;
     self->has_wake = false;
@@ -623,7 +454,7 @@ void thread_yield(void) {
 }
 
 void thread_preempt(void) {
-    if (is_idle(thread_current()))
+    if (scheduler_is_idle(thread_current()))
         return;
     x86_sti_nop_cli();
     scheduler_check();
@@ -632,7 +463,8 @@ void thread_preempt(void) {
 // Of one that waits for this CPU: it goes before all other shared ones.
 bool thread_let_go_first(struct thread *thread) {
     struct scheduler *s = lock_thread(thread);
-    bool is_here = s == of(cpu_current()) && thread->is_queued && thread->class == THREAD_SHARED;
+    bool is_here =
+        s == scheduler_of(cpu_current()) && thread->is_queued && thread->class == THREAD_SHARED;
     if (is_here) {
         runqueue_remove(&s->queue, thread);
         runqueue_put(&s->queue, thread, RUNQUEUE_FIRST);
@@ -642,12 +474,10 @@ bool thread_let_go_first(struct thread *thread) {
 }
 
 void scheduler_read_cpu(const struct cpu *cpu, struct abi_cpu_info *info) {
-    const struct scheduler *s = of(cpu);
-    info->class = group_is_dedicated(cpu) ? ABI_CPU_DEDICATED : ABI_CPU_SHARED;
-    info->reserved_permil = MIN(group_reserved_permil(cpu), 1000);
+    const struct scheduler *s = scheduler_of(cpu);
     lock_take((struct spinlock *)&s->lock);
     uint64_t ticks = x86_rdtsc() - s->running->since;
-    bool is_idle_now = is_idle(s->running);
+    bool is_idle_now = scheduler_is_idle(s->running);
     info->runnable = s->queue.count + !is_idle_now;
     info->idle = s->idle.run + (is_idle_now ? ticks : 0);
     info->switches = s->switches;

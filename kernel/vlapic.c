@@ -48,20 +48,28 @@ static int32_t highest_vector(const struct vcpu *vcpu, uint32_t base) {
     return -1;
 }
 
+uint8_t vlapic_get_request(const struct vcpu *vcpu) {
+    int32_t vector = highest_vector(vcpu, VLAPIC_IRR);
+    return vector < 0 || !vlapic_is_software_enabled(vcpu) ? 0 : (uint8_t)vector;
+}
+
+uint8_t vlapic_get_service(const struct vcpu *vcpu) {
+    int32_t vector = highest_vector(vcpu, VLAPIC_ISR);
+    return vector < 0 ? 0 : (uint8_t)vector;
+}
+
 uint32_t vlapic_processor_priority(const struct vcpu *vcpu) {
     uint32_t task = vlapic_get(vcpu, VLAPIC_TPR);
-    int32_t in_service = highest_vector(vcpu, VLAPIC_ISR);
-    uint32_t service = in_service < 0 ? 0 : (uint32_t)in_service & PRIORITY_CLASS;
+    uint32_t service = vlapic_get_service(vcpu) & PRIORITY_CLASS;
     return (task & PRIORITY_CLASS) >= service ? task : service;
 }
 
 int vlapic_pending(const struct vcpu *vcpu) {
-    int32_t vector = highest_vector(vcpu, VLAPIC_IRR);
-    if (vector < 0 || !vlapic_is_software_enabled(vcpu))
+    uint32_t vector = vlapic_get_request(vcpu);
+    if (vector == 0) // so that ISR need not be searched
         return -1;
-    bool is_above =
-        ((uint32_t)vector & PRIORITY_CLASS) > (vlapic_processor_priority(vcpu) & PRIORITY_CLASS);
-    return is_above ? vector : -1;
+    bool is_above = (vector & PRIORITY_CLASS) > (vlapic_processor_priority(vcpu) & PRIORITY_CLASS);
+    return is_above ? (int)vector : -1;
 }
 
 void vlapic_acknowledge(struct vcpu *vcpu, uint8_t vector) {
@@ -186,16 +194,6 @@ void vlapic_set_cr8(struct vcpu *vcpu, uint8_t cr8) {
 
 bool vlapic_is_open(const struct vcpu *vcpu) {
     return vlapic_is_x2apic(vcpu) && vlapic_is_software_enabled(vcpu);
-}
-
-uint8_t vlapic_get_request(const struct vcpu *vcpu) {
-    int32_t vector = highest_vector(vcpu, VLAPIC_IRR);
-    return vector < 0 || !vlapic_is_software_enabled(vcpu) ? 0 : (uint8_t)vector;
-}
-
-uint8_t vlapic_get_service(const struct vcpu *vcpu) {
-    int32_t vector = highest_vector(vcpu, VLAPIC_ISR);
-    return vector < 0 ? 0 : (uint8_t)vector;
 }
 
 uint32_t vlapic_get_held_class(const struct vcpu *vcpu) {

@@ -67,7 +67,6 @@ uint32_t vlapic_processor_priority(const struct vcpu *vcpu);
 
 // ID, LDR and the fixed registers, as the mode wants them.
 void vlapic_enter_mode(struct vcpu *vcpu);
-void vlapic_clear_registers(struct vcpu *vcpu);
 
 // ---- vlapic_register.c --------------------------------------------------------------------------
 
@@ -80,14 +79,14 @@ void vlapic_timer_init(struct vcpu *vcpu);
 void vlapic_timer_stop(struct vcpu *vcpu);
 uint32_t vlapic_timer_get_current(const struct vcpu *vcpu);
 void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value);
-void vlapic_timer_write_initial(struct vcpu *vcpu, uint32_t value);
-void vlapic_timer_write_divide(struct vcpu *vcpu, uint32_t value);
+// The initial count, or the divider.
+void vlapic_timer_write_count(struct vcpu *vcpu, uint32_t offset, uint32_t value);
 uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu);
 void vlapic_timer_write_deadline(struct vcpu *vcpu, uint64_t guest_tsc);
 // Goes on with `remaining` timer ticks of the current period.
 void vlapic_timer_restore(struct vcpu *vcpu, uint64_t remaining);
-// As vlapic.tsc_deadline and the guest's TSC are now.
-void vlapic_timer_restore_deadline(struct vcpu *vcpu);
+// For the registers, vlapic.tsc_deadline and the guest's TSC as they are now.
+void vlapic_timer_arm(struct vcpu *vcpu);
 
 // ---- vlapic_ipi.c -------------------------------------------------------------------------------
 

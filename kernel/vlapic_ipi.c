@@ -70,7 +70,6 @@ static bool matches_logical_x2apic(const struct vcpu *vcpu, uint32_t destination
     return (destination >> 16) == (logical_id >> 16) && (destination & logical_id & 0xffff) != 0;
 }
 
-// `is_wide`: the destination has 32 bits, as an x2APIC sends it.
 static bool is_addressed(const struct vcpu *vcpu, const struct delivery *d, bool is_wide) {
     if (!vlapic_is_on(vcpu))
         return false;
@@ -123,9 +122,15 @@ static struct vcpu *prefer(struct vcpu *a, struct vcpu *b) {
     return vlapic_get(b, VLAPIC_TPR) < vlapic_get(a, VLAPIC_TPR) ? b : a;
 }
 
-// `except`: not to this one (NULL: to all that are addressed).
+// `is_wide`: the destination has 32 bits, as an x2APIC sends it. `except`: not to this one (NULL:
+// to all that are addressed).
 static uint32_t deliver(struct vm *vm, const struct delivery *d, bool is_wide,
                         const struct vcpu *except) {
+    // One vCPU by its ID, the case of nearly all interrupts, needs no search.
+    if (!d->is_logical && d->destination < VM_VCPUS_MAX) {
+        struct vcpu *vcpu = get_vcpu(vm, d->destination);
+        return vcpu && vlapic_is_on(vcpu) && deliver_to(vcpu, d);
+    }
     uint32_t taken = 0;
     struct vcpu *preferred = NULL;
     for (uint32_t i = 0; i < VM_VCPUS_MAX; i++) {
@@ -140,48 +145,27 @@ static uint32_t deliver(struct vm *vm, const struct delivery *d, bool is_wide,
     return preferred ? deliver_to(preferred, d) : taken;
 }
 
-// One vCPU by its ID, the case of nearly all interrupts, needs no search.
-static bool is_single(const struct delivery *d) {
-    return !d->is_logical && d->destination < VM_VCPUS_MAX;
-}
-
-static uint32_t deliver_single(struct vm *vm, const struct delivery *d) {
-    struct vcpu *vcpu = get_vcpu(vm, d->destination);
-    return vcpu && vlapic_is_on(vcpu) && deliver_to(vcpu, d);
-}
-
 void vlapic_send_ipi(struct vcpu *sender, uint32_t icr, uint32_t destination) {
     struct delivery d = delivery_decode(icr, destination, (icr & ICR_LOGICAL) != 0);
     bool is_wide = vlapic_is_x2apic(sender);
     bool has_vector = d.mode == DELIVERY_FIXED || d.mode == DELIVERY_LOWEST_PRIORITY;
+    uint32_t shorthand = (icr >> ICR_SHORTHAND_SHIFT) & ICR_SHORTHAND_MASK;
     d.is_level &= d.mode == DELIVERY_INIT; // IPIs are edges (SDM 3A 11.6.1), but for INIT
     if (has_vector && d.vector < APIC_VECTOR_MIN) {
         vlapic_raise_error(sender, ESR_SEND_VECTOR);
         return;
     }
-    switch ((icr >> ICR_SHORTHAND_SHIFT) & ICR_SHORTHAND_MASK) {
-    case SHORTHAND_SELF:
+    if (shorthand == SHORTHAND_SELF) {
         deliver_to(sender, &d);
         return;
-    case SHORTHAND_ALL:
-        d.destination = is_wide ? BROADCAST_X2APIC : BROADCAST_XAPIC;
-        deliver(sender->vm, &d, is_wide, NULL);
-        return;
-    case SHORTHAND_OTHERS:
-        d.destination = is_wide ? BROADCAST_X2APIC : BROADCAST_XAPIC;
-        deliver(sender->vm, &d, is_wide, sender);
-        return;
-    default:
-        break;
     }
-    if (is_single(&d))
-        deliver_single(sender->vm, &d);
-    else
-        deliver(sender->vm, &d, is_wide, NULL);
+    if (shorthand != SHORTHAND_NONE)
+        d.destination = is_wide ? BROADCAST_X2APIC : BROADCAST_XAPIC;
+    deliver(sender->vm, &d, is_wide, shorthand == SHORTHAND_OTHERS ? sender : NULL);
 }
 
 uint32_t vlapic_deliver_message(struct vm *vm, uint64_t address, uint32_t data) {
     uint32_t destination = (uint32_t)(address >> MESSAGE_DESTINATION_SHIFT) & BROADCAST_XAPIC;
     struct delivery d = delivery_decode(data, destination, (address & MESSAGE_LOGICAL) != 0);
-    return is_single(&d) ? deliver_single(vm, &d) : deliver(vm, &d, false, NULL);
+    return deliver(vm, &d, false, NULL);
 }

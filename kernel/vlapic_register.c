@@ -20,6 +20,8 @@ struct register_rule {
     uint8_t access;       // enum register_access
     uint32_t writable;    // bits that a write changes
     uint32_t ignored; // bits that a write may have set; any other is reserved, #GP in x2APIC mode
+    // With writable bits only; NULL: the register holds them, and that is all.
+    void (*write)(struct vcpu *vcpu, uint32_t offset, uint32_t value);
 };
 
 #define LVT_COMMON   (APIC_VECTOR | (uint32_t)LVT_MASKED)
@@ -28,29 +30,92 @@ struct register_rule {
 #define LVT_PIN      (LVT_DELIVERS | (uint32_t)(LVT_POLARITY | LVT_LEVEL))
 #define ICR_WRITABLE 0xccfffu // vector, mode, logical, assert, level, shorthand
 
+// ---- writes that do something -------------------------------------------------------------------
+
+static void write_id(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    (void)vcpu, (void)offset, (void)value; // fixed
+}
+
+static void write_tpr(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    vlapic_set(vcpu, offset, value);
+    vlapic_recheck(vcpu);
+}
+
+static void write_eoi(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    (void)offset, (void)value;
+    vlapic_end_interrupt(vcpu);
+}
+
+static void write_dfr(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    vlapic_set(vcpu, offset, value | 0x0fffffff);
+}
+
+// Turning the APIC off by software masks all local interrupts (SDM 3A 11.4.7.2 "Local APIC State
+// After It Has Been Software Disabled").
+static void write_svr(struct vcpu *vcpu, uint32_t svr, uint32_t value) {
+    vlapic_set(vcpu, svr, value);
+    vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
+    if (value & SVR_ENABLED)
+        return;
+    for (uint32_t offset = VLAPIC_LVT_TIMER; offset <= VLAPIC_LVT_ERROR; offset += 16)
+        vlapic_set(vcpu, offset, vlapic_get(vcpu, offset) | (uint32_t)LVT_MASKED);
+    vlapic_timer_write_lvt(vcpu, vlapic_get(vcpu, VLAPIC_LVT_TIMER));
+}
+
+static void write_esr(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    (void)value;
+    vlapic_set(vcpu, offset, __atomic_exchange_n(&vcpu->vlapic.esr_pending, 0, __ATOMIC_RELAXED));
+}
+
+static void write_icr(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    uint32_t destination = vlapic_get(vcpu, VLAPIC_ICR2);
+    vlapic_set(vcpu, offset, value);
+    vlapic_send_ipi(vcpu, value, vlapic_is_x2apic(vcpu) ? destination : destination >> 24);
+}
+
+static void write_lvt(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    if (!(vlapic_get(vcpu, VLAPIC_SVR) & SVR_ENABLED))
+        value |= (uint32_t)LVT_MASKED;
+    if (offset == VLAPIC_LVT_TIMER)
+        vlapic_timer_write_lvt(vcpu, value);
+    else
+        vlapic_set(vcpu, offset, value);
+    // The 8259 may be waiting for this.
+    if (offset == VLAPIC_LVT_LINT0)
+        vlapic_post_to_self(vcpu, VCPU_PENDING_EXTINT);
+}
+
+static void write_self_ipi(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    (void)offset;
+    vlapic_accept(vcpu, (uint8_t)value, false);
+}
+
 static const struct register_rule register_rules[] = {
-    {VLAPIC_ID, VLAPIC_ID, XRW | X2R, 0, 0},
-    {VLAPIC_VERSION, VLAPIC_VERSION, XR | X2R, 0, 0},
-    {VLAPIC_TPR, VLAPIC_TPR, XRW | X2RW, 0xff, 0},
-    {VLAPIC_PPR, VLAPIC_PPR, XR | X2R, 0, 0},
-    {VLAPIC_EOI, VLAPIC_EOI, XW | X2W, 0, 0},
-    {VLAPIC_LDR, VLAPIC_LDR, XRW | X2R, 0xff000000, 0},
-    {VLAPIC_DFR, VLAPIC_DFR, XRW, 0xf0000000, 0},
-    {VLAPIC_SVR, VLAPIC_SVR, XRW | X2RW, SVR_WRITABLE, 0},
-    {VLAPIC_ISR, VLAPIC_ISR + 0x70, XR | X2R, 0, 0},
-    {VLAPIC_TMR, VLAPIC_TMR + 0x70, XR | X2R, 0, 0},
-    {VLAPIC_IRR, VLAPIC_IRR + 0x70, XR | X2R, 0, 0},
-    {VLAPIC_ESR, VLAPIC_ESR, XRW | X2RW, 0, 0},
-    {VLAPIC_ICR, VLAPIC_ICR, XRW | X2RW, ICR_WRITABLE, LVT_STATUS},
-    {VLAPIC_ICR2, VLAPIC_ICR2, XRW, 0xff000000, 0},
-    {VLAPIC_LVT_TIMER, VLAPIC_LVT_TIMER, XRW | X2RW, LVT_COMMON | LVT_TIMER_MODE, LVT_STATUS},
-    {VLAPIC_LVT_THERMAL, VLAPIC_LVT_PERF, XRW | X2RW, LVT_DELIVERS, LVT_STATUS},
-    {VLAPIC_LVT_LINT0, VLAPIC_LVT_LINT1, XRW | X2RW, LVT_PIN, LVT_STATUS | LVT_REMOTE_IRR},
-    {VLAPIC_LVT_ERROR, VLAPIC_LVT_ERROR, XRW | X2RW, LVT_COMMON, LVT_STATUS},
-    {VLAPIC_TIMER_INITIAL, VLAPIC_TIMER_INITIAL, XRW | X2RW, UINT32_MAX, 0},
-    {VLAPIC_TIMER_CURRENT, VLAPIC_TIMER_CURRENT, XR | X2R, 0, 0},
-    {VLAPIC_TIMER_DIVIDE, VLAPIC_TIMER_DIVIDE, XRW | X2RW, 0xb, 0},
-    {VLAPIC_SELF_IPI, VLAPIC_SELF_IPI, X2W, APIC_VECTOR, 0},
+    {VLAPIC_ID, VLAPIC_ID, XRW | X2R, 0, 0, write_id},
+    {VLAPIC_VERSION, VLAPIC_VERSION, XR | X2R, 0, 0, NULL},
+    {VLAPIC_TPR, VLAPIC_TPR, XRW | X2RW, 0xff, 0, write_tpr},
+    {VLAPIC_PPR, VLAPIC_PPR, XR | X2R, 0, 0, NULL},
+    {VLAPIC_EOI, VLAPIC_EOI, XW | X2W, 0, 0, write_eoi},
+    {VLAPIC_LDR, VLAPIC_LDR, XRW | X2R, 0xff000000, 0, NULL},
+    {VLAPIC_DFR, VLAPIC_DFR, XRW, 0xf0000000, 0, write_dfr},
+    {VLAPIC_SVR, VLAPIC_SVR, XRW | X2RW, SVR_WRITABLE, 0, write_svr},
+    {VLAPIC_ISR, VLAPIC_ISR + 0x70, XR | X2R, 0, 0, NULL},
+    {VLAPIC_TMR, VLAPIC_TMR + 0x70, XR | X2R, 0, 0, NULL},
+    {VLAPIC_IRR, VLAPIC_IRR + 0x70, XR | X2R, 0, 0, NULL},
+    {VLAPIC_ESR, VLAPIC_ESR, XRW | X2RW, 0, 0, write_esr},
+    {VLAPIC_ICR, VLAPIC_ICR, XRW | X2RW, ICR_WRITABLE, LVT_STATUS, write_icr},
+    {VLAPIC_ICR2, VLAPIC_ICR2, XRW, 0xff000000, 0, NULL},
+    {VLAPIC_LVT_TIMER, VLAPIC_LVT_TIMER, XRW | X2RW, LVT_COMMON | LVT_TIMER_MODE, LVT_STATUS,
+     write_lvt},
+    {VLAPIC_LVT_THERMAL, VLAPIC_LVT_PERF, XRW | X2RW, LVT_DELIVERS, LVT_STATUS, write_lvt},
+    {VLAPIC_LVT_LINT0, VLAPIC_LVT_LINT1, XRW | X2RW, LVT_PIN, LVT_STATUS | LVT_REMOTE_IRR,
+     write_lvt},
+    {VLAPIC_LVT_ERROR, VLAPIC_LVT_ERROR, XRW | X2RW, LVT_COMMON, LVT_STATUS, write_lvt},
+    {VLAPIC_TIMER_INITIAL, VLAPIC_TIMER_INITIAL, XRW | X2RW, UINT32_MAX, 0,
+     vlapic_timer_write_count},
+    {VLAPIC_TIMER_CURRENT, VLAPIC_TIMER_CURRENT, XR | X2R, 0, 0, NULL},
+    {VLAPIC_TIMER_DIVIDE, VLAPIC_TIMER_DIVIDE, XRW | X2RW, 0xb, 0, vlapic_timer_write_count},
+    {VLAPIC_SELF_IPI, VLAPIC_SELF_IPI, X2W, APIC_VECTOR, 0, write_self_ipi},
 };
 
 static const struct register_rule *find_rule(uint32_t offset) {
@@ -72,7 +137,7 @@ uint32_t vlapic_clean_register(uint32_t offset, uint32_t value) {
     return is_kept ? value : value & rule->writable;
 }
 
-// ---- reads --------------------------------------------------------------------------------------
+// ---- memory-mapped ------------------------------------------------------------------------------
 
 static uint32_t read_register(const struct vcpu *vcpu, uint32_t offset) {
     switch (offset) {
@@ -96,95 +161,23 @@ uint32_t vlapic_mmio_read(struct vcpu *vcpu, uint32_t offset) {
     return rule->access & XR ? read_register(vcpu, offset) : 0;
 }
 
-// ---- writes -------------------------------------------------------------------------------------
-
-// Turning the APIC off by software masks all local interrupts (SDM 3A 11.4.7.2 "Local APIC State
-// After It Has Been Software Disabled").
-static void write_svr(struct vcpu *vcpu, uint32_t value) {
-    vlapic_set(vcpu, VLAPIC_SVR, value);
-    vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
-    if (value & SVR_ENABLED)
-        return;
-    for (uint32_t offset = VLAPIC_LVT_TIMER; offset <= VLAPIC_LVT_ERROR; offset += 16)
-        vlapic_set(vcpu, offset, vlapic_get(vcpu, offset) | (uint32_t)LVT_MASKED);
-    vlapic_timer_write_lvt(vcpu, vlapic_get(vcpu, VLAPIC_LVT_TIMER));
-}
-
-static void write_lvt(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
-    if (!(vlapic_get(vcpu, VLAPIC_SVR) & SVR_ENABLED))
-        value |= (uint32_t)LVT_MASKED;
-    if (offset == VLAPIC_LVT_TIMER)
-        vlapic_timer_write_lvt(vcpu, value);
+static void write_register(struct vcpu *vcpu, const struct register_rule *rule, uint32_t offset,
+                           uint32_t value) {
+    value &= rule->writable;
+    if (rule->write)
+        rule->write(vcpu, offset, value);
     else
         vlapic_set(vcpu, offset, value);
-    // The 8259 may be waiting for this.
-    if (offset == VLAPIC_LVT_LINT0)
-        vlapic_post_to_self(vcpu, VCPU_PENDING_EXTINT);
-}
-
-static void write_esr(struct vcpu *vcpu) {
-    vlapic_set(vcpu, VLAPIC_ESR,
-               __atomic_exchange_n(&vcpu->vlapic.esr_pending, 0, __ATOMIC_RELAXED));
-}
-
-// `value` has writable bits only. ICR in xAPIC mode; x2APIC's is wider and stands in
-// write_icr_wide.
-static void write_register(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
-    switch (offset) {
-    case VLAPIC_ID:
-        break; // fixed
-    case VLAPIC_EOI:
-        vlapic_end_interrupt(vcpu);
-        break;
-    case VLAPIC_TPR:
-        vlapic_set(vcpu, offset, value);
-        vlapic_recheck(vcpu);
-        break;
-    case VLAPIC_DFR:
-        vlapic_set(vcpu, offset, value | 0x0fffffff);
-        break;
-    case VLAPIC_SVR:
-        write_svr(vcpu, value);
-        break;
-    case VLAPIC_ESR:
-        write_esr(vcpu);
-        break;
-    case VLAPIC_ICR:
-        vlapic_set(vcpu, offset, value);
-        vlapic_send_ipi(vcpu, value, vlapic_get(vcpu, VLAPIC_ICR2) >> 24);
-        break;
-    case VLAPIC_LVT_TIMER:
-    case VLAPIC_LVT_THERMAL:
-    case VLAPIC_LVT_PERF:
-    case VLAPIC_LVT_LINT0:
-    case VLAPIC_LVT_LINT1:
-    case VLAPIC_LVT_ERROR:
-        write_lvt(vcpu, offset, value);
-        break;
-    case VLAPIC_TIMER_INITIAL:
-        vlapic_timer_write_initial(vcpu, value);
-        break;
-    case VLAPIC_TIMER_DIVIDE:
-        vlapic_timer_write_divide(vcpu, value);
-        break;
-    case VLAPIC_SELF_IPI:
-        vlapic_accept(vcpu, (uint8_t)value, false);
-        break;
-    default:
-        vlapic_set(vcpu, offset, value);
-        break;
-    }
 }
 
 void vlapic_mmio_write(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
     if (!vlapic_is_on(vcpu) || vlapic_is_x2apic(vcpu))
         return;
     const struct register_rule *rule = find_rule(offset);
-    if (!rule || !(rule->access & XW)) {
+    if (rule && (rule->access & XW))
+        write_register(vcpu, rule, offset, value);
+    else
         vlapic_raise_error(vcpu, ESR_ILLEGAL_REGISTER);
-        return;
-    }
-    write_register(vcpu, offset, value & rule->writable);
 }
 
 // ---- model-specific registers -------------------------------------------------------------------
@@ -193,28 +186,19 @@ static uint32_t msr_offset(uint32_t msr) {
     return (msr - MSR_X2APIC_FIRST) * 16;
 }
 
-static bool write_icr_wide(struct vcpu *vcpu, uint64_t value) {
-    uint32_t low = (uint32_t)value;
-    if (low & ~(ICR_WRITABLE | LVT_STATUS))
-        return false;
-    low &= ICR_WRITABLE;
-    vlapic_set(vcpu, VLAPIC_ICR, low);
-    vlapic_set(vcpu, VLAPIC_ICR2, (uint32_t)(value >> 32));
-    vlapic_send_ipi(vcpu, low, (uint32_t)(value >> 32));
-    return true;
-}
-
+// Of ICR alone there are 64 bits: the upper half has a place of its own.
 static __attribute__((noinline)) bool write_x2apic(struct vcpu *vcpu, uint32_t msr,
                                                    uint64_t value) {
     uint32_t offset = msr_offset(msr);
-    if (!vlapic_is_x2apic(vcpu))
+    const struct register_rule *rule = find_rule(offset);
+    if (!vlapic_is_x2apic(vcpu) || !rule || !(rule->access & X2W) ||
+        ((uint32_t)value & ~(rule->writable | rule->ignored)))
         return false;
     if (offset == VLAPIC_ICR)
-        return write_icr_wide(vcpu, value);
-    const struct register_rule *rule = find_rule(offset);
-    if (!rule || !(rule->access & X2W) || (value & ~(uint64_t)(rule->writable | rule->ignored)))
+        vlapic_set(vcpu, VLAPIC_ICR2, (uint32_t)(value >> 32));
+    else if (value >> 32)
         return false;
-    write_register(vcpu, offset, (uint32_t)value & rule->writable);
+    write_register(vcpu, rule, offset, (uint32_t)value);
     return true;
 }
 
@@ -264,7 +248,7 @@ static __attribute__((noinline)) bool write_base(struct vcpu *vcpu, uint64_t val
         return false;
     set_base(vcpu, value);
     if (was_on != is_on)
-        vlapic_clear_registers(vcpu);
+        vlapic_reset(vcpu);
     else if (was_wide != is_wide)
         vlapic_enter_mode(vcpu);
     vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
@@ -299,6 +283,6 @@ void vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_dea
     set_base(vcpu, apic_base);
     vlapic_enter_mode(vcpu);
     vcpu->vlapic.tsc_deadline = tsc_deadline;
-    vlapic_timer_restore_deadline(vcpu);
+    vlapic_timer_arm(vcpu);
     vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
 }

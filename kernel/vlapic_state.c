@@ -25,7 +25,7 @@ void vlapic_enter_mode(struct vcpu *vcpu) {
     }
 }
 
-void vlapic_clear_registers(struct vcpu *vcpu) {
+void vlapic_reset(struct vcpu *vcpu) {
     vlapic_timer_stop(vcpu);
     vlapic_take_requests(vcpu); // so that they are gone with IRR
     for (uint32_t offset = 0; offset < VLAPIC_REGISTER_COUNT * 16; offset += 16)
@@ -43,11 +43,7 @@ void vlapic_clear_registers(struct vcpu *vcpu) {
 void vlapic_init(struct vcpu *vcpu) {
     vlapic_timer_init(vcpu);
     vcpu->vlapic.base_msr = VLAPIC_BASE | APIC_BASE_ENABLE | (vcpu->index == 0 ? APIC_BASE_BSP : 0);
-    vlapic_clear_registers(vcpu);
-}
-
-void vlapic_reset(struct vcpu *vcpu) {
-    vlapic_clear_registers(vcpu);
+    vlapic_reset(vcpu);
 }
 
 void vlapic_destroy(struct vcpu *vcpu) {

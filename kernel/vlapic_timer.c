@@ -36,12 +36,36 @@ static uint64_t get_now(const struct vcpu *vcpu) {
     return vmtime_at(vcpu->vm, x86_rdtsc());
 }
 
-static void arm(struct vcpu *vcpu, uint64_t at) {
-    timer_arm(&vcpu->vlapic.timer, vmtime_host(vcpu->vm, at));
-}
-
 static uint64_t get_period(const struct vcpu *vcpu) {
     return __atomic_load_n(&vcpu->vlapic.timer_period, __ATOMIC_RELAXED);
+}
+
+// When the counter expires next, seen from `now`, or false: not at all.
+static bool find_expiry(const struct vcpu *vcpu, uint64_t now, uint64_t *at) {
+    const struct vlapic *vlapic = &vcpu->vlapic;
+    uint64_t period = get_period(vcpu), deadline = vlapic->tsc_deadline;
+    if (is_masked(vcpu))
+        return false;
+    if (is_deadline_mode(vcpu)) {
+        // One that has passed fires at once; one that nobody lives to see may be a little nearer.
+        uint64_t guest = now + vcpu->tsc_offset;
+        *at = now + (deadline > guest ? MIN(deadline - guest, AHEAD_MAX) : 0);
+        return deadline != 0;
+    }
+    uint64_t elapsed = now - vlapic->timer_start;
+    if (period == 0 || (!is_periodic(vcpu) && elapsed >= period))
+        return false;
+    *at = vlapic->timer_start + (elapsed / period + 1) * period;
+    return true;
+}
+
+// Arms the host's timer, or stops it, for the registers as they stand at `now`.
+static void arm(struct vcpu *vcpu, uint64_t now) {
+    uint64_t at;
+    if (find_expiry(vcpu, now, &at))
+        timer_arm(&vcpu->vlapic.timer, vmtime_host(vcpu->vm, at));
+    else
+        timer_cancel(&vcpu->vlapic.timer);
 }
 
 // A vCPU that does not run and has not taken the last period's interrupt needs no other: its
@@ -65,8 +89,9 @@ static void fire(struct timer *timer) {
     if (!(lvt & LVT_TIMER_PERIODIC) || period == 0 || may_rest(vcpu, is_waiting))
         return;
     // Periods that passed while this CPU could not look are gone, as on a processor in SMM.
-    uint64_t elapsed = get_now(vcpu) - vlapic->timer_start;
-    arm(vcpu, vlapic->timer_start + (elapsed / period + 1) * period);
+    uint64_t at;
+    if (find_expiry(vcpu, get_now(vcpu), &at))
+        timer_arm(timer, vmtime_host(vcpu->vm, at));
 }
 
 // What has expired is delivered before a register changes: the host's timer interrupt may be a few
@@ -82,35 +107,8 @@ static uint64_t settle(struct vcpu *vcpu) {
     return vmtime_at(vcpu->vm, host);
 }
 
-// Arms or stops the host timer for the counter as it stands at `now`.
-static void arm_counter(struct vcpu *vcpu, uint64_t now) {
-    struct vlapic *vlapic = &vcpu->vlapic;
-    uint64_t period = get_period(vcpu);
-    uint64_t elapsed = now - vlapic->timer_start;
-    bool is_over = !is_periodic(vcpu) && elapsed >= period;
-    if (period == 0 || is_over || is_masked(vcpu)) {
-        timer_cancel(&vlapic->timer);
-        return;
-    }
-    arm(vcpu, vlapic->timer_start + (elapsed / period + 1) * period);
-}
-
-static void arm_deadline(struct vcpu *vcpu) {
-    struct vlapic *vlapic = &vcpu->vlapic;
-    if (vlapic->tsc_deadline == 0 || is_masked(vcpu)) {
-        timer_cancel(&vlapic->timer);
-        return;
-    }
-    // One that has passed fires at once; one that nobody lives to see may be a little nearer.
-    uint64_t now = get_now(vcpu), guest = now + vcpu->tsc_offset;
-    uint64_t ahead = vlapic->tsc_deadline > guest ? vlapic->tsc_deadline - guest : 0;
-    arm(vcpu, now + MIN(ahead, AHEAD_MAX));
-}
-
-void vlapic_timer_wake(struct vcpu *vcpu) {
-    if (__atomic_exchange_n(&vcpu->vlapic.is_timer_resting, 0, __ATOMIC_SEQ_CST) != 0 &&
-        is_periodic(vcpu))
-        arm_counter(vcpu, get_now(vcpu));
+void vlapic_timer_arm(struct vcpu *vcpu) {
+    arm(vcpu, settle(vcpu));
 }
 
 static void set_period(struct vcpu *vcpu, uint32_t initial) {
@@ -159,13 +157,19 @@ uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu) {
     return deadline_at(vcpu, get_now(vcpu));
 }
 
+void vlapic_timer_wake(struct vcpu *vcpu) {
+    if (__atomic_exchange_n(&vcpu->vlapic.is_timer_resting, 0, __ATOMIC_SEQ_CST) != 0 &&
+        is_periodic(vcpu))
+        vlapic_timer_arm(vcpu);
+}
+
 // Goes on at `now` with `remaining` timer ticks of the current period; 0: it has stopped.
 static void go_on(struct vcpu *vcpu, uint64_t remaining, uint64_t now) {
     set_period(vcpu, remaining != 0 ? vlapic_get(vcpu, VLAPIC_TIMER_INITIAL) : 0);
-    uint64_t period = get_period(vcpu);
-    uint64_t left = remaining << divide_shift(vcpu);
-    vcpu->vlapic.timer_start = now - (left < period ? period - left : 0);
-    arm_counter(vcpu, now);
+    uint64_t period = get_period(vcpu), left = remaining << divide_shift(vcpu);
+    bool is_whole = remaining == vlapic_get(vcpu, VLAPIC_TIMER_INITIAL) || left > period;
+    vcpu->vlapic.timer_start = now - (is_whole ? 0 : period - left);
+    arm(vcpu, now);
 }
 
 void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
@@ -177,41 +181,34 @@ void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
     if ((old ^ value) & LVT_TIMER_DEADLINE) {
         vlapic_timer_stop(vcpu);
         vlapic_set(vcpu, VLAPIC_TIMER_INITIAL, 0);
-    } else if (value & LVT_TIMER_DEADLINE) {
-        // One that has passed has fired or was masked when it did: it is gone.
-        vcpu->vlapic.tsc_deadline = deadline_at(vcpu, now);
-        arm_deadline(vcpu);
-    } else {
-        // A count that has reached 0 stays there until it is written again (SDM 3A 11.5.4).
-        set_period(vcpu, current != 0 ? vlapic_get(vcpu, VLAPIC_TIMER_INITIAL) : 0);
-        arm_counter(vcpu, now);
+        return;
     }
+    // A deadline that has passed has fired, or was masked when it did: it is gone. A count that has
+    // reached 0 stays there until it is written again (SDM 3A 11.5.4).
+    if (value & LVT_TIMER_DEADLINE)
+        vcpu->vlapic.tsc_deadline = deadline_at(vcpu, now);
+    else
+        set_period(vcpu, current != 0 ? vlapic_get(vcpu, VLAPIC_TIMER_INITIAL) : 0);
+    arm(vcpu, now);
 }
 
-void vlapic_timer_write_initial(struct vcpu *vcpu, uint32_t value) {
-    if (is_deadline_mode(vcpu))
+void vlapic_timer_write_count(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
+    bool is_initial = offset == VLAPIC_TIMER_INITIAL;
+    if (is_deadline_mode(vcpu) && is_initial)
         return;
     uint64_t now = settle(vcpu);
-    vlapic_set(vcpu, VLAPIC_TIMER_INITIAL, value);
-    vcpu->vlapic.timer_start = now;
-    set_period(vcpu, value);
-    arm_counter(vcpu, now);
-}
-
-void vlapic_timer_write_divide(struct vcpu *vcpu, uint32_t value) {
-    uint64_t now = settle(vcpu);
-    uint32_t current = current_at(vcpu, now);
-    vlapic_set(vcpu, VLAPIC_TIMER_DIVIDE, value);
-    if (!is_deadline_mode(vcpu) && get_period(vcpu) != 0)
+    uint32_t current = is_initial ? value : current_at(vcpu, now);
+    vlapic_set(vcpu, offset, value);
+    if (!is_deadline_mode(vcpu))
         go_on(vcpu, current, now);
 }
 
 void vlapic_timer_write_deadline(struct vcpu *vcpu, uint64_t guest_tsc) {
     if (!is_deadline_mode(vcpu))
         return;
-    settle(vcpu);
+    uint64_t now = settle(vcpu);
     vcpu->vlapic.tsc_deadline = guest_tsc;
-    arm_deadline(vcpu);
+    arm(vcpu, now);
 }
 
 void vlapic_move_tsc(struct vcpu *vcpu, uint64_t by) {
@@ -219,17 +216,13 @@ void vlapic_move_tsc(struct vcpu *vcpu, uint64_t by) {
     if (is_deadline_mode(vcpu))
         vcpu->vlapic.tsc_deadline = deadline_at(vcpu, now); // gone, if it has passed
     vcpu->tsc_offset += by;
-    vlapic_timer_restore_deadline(vcpu);
-}
-
-void vlapic_timer_restore_deadline(struct vcpu *vcpu) {
-    if (is_deadline_mode(vcpu))
-        arm_deadline(vcpu);
+    arm(vcpu, now);
 }
 
 void vlapic_timer_restore(struct vcpu *vcpu, uint64_t remaining) {
+    uint64_t now = get_now(vcpu);
     if (is_deadline_mode(vcpu))
-        arm_deadline(vcpu);
+        arm(vcpu, now);
     else
-        go_on(vcpu, remaining, get_now(vcpu));
+        go_on(vcpu, remaining, now);
 }

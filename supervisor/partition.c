@@ -203,17 +203,11 @@ static bool start_vmm(const struct partition *partition, const struct partition_
 
 // ---- whole partitions ---------------------------------------------------------------------------
 
-// The supervisor's own test was stricter than the kernel's, so a refusal is no matter of the
-// manifest.
 static const char *make_group(struct partition *partition, const struct abi_group *group) {
     int64_t error = 0;
     partition->share = *group;
     int64_t result = sys_group_create(machine.start->system, partition->quota, group);
-    if (keep(&partition->group, result, &error)) {
-        return NULL;
-    }
-    return error == -ABI_ERROR_AGAIN ? "the kernel has no room for what it reserves of the CPUs"
-                                     : machine_error_text(error);
+    return keep(&partition->group, result, &error) ? NULL : machine_error_text(error);
 }
 
 static const char *carve(struct partition *partition, const struct partition_plan *plan) {
@@ -265,6 +259,13 @@ int64_t partition_set_share(struct partition *partition, uint32_t weight, uint32
         partition->share = share;
     }
     return result;
+}
+
+void partition_set_cpus(struct partition *partition, struct cpuset cpus) {
+    if (partition->group != 0) {
+        memcpy(partition->share.cpus, cpus.word, sizeof(partition->share.cpus));
+        (void)sys_group_write(partition->group, &partition->share);
+    }
 }
 
 static void close_handle(uint32_t *handle) {

@@ -47,6 +47,9 @@ bool partition_carve(struct partition *partition, const struct partition_plan *p
 // Returns the kernel's answer; nothing changes when that is an error.
 int64_t partition_set_share(struct partition *partition, uint32_t weight, uint32_t cap);
 
+// Where its shared threads may run; nothing where it has no group.
+void partition_set_cpus(struct partition *partition, struct cpuset cpus);
+
 // Ends the process and gives back everything but the quota itself, which the kernel may need a
 // moment longer: until its last thread has left the CPU that it ran on.
 void partition_close(struct partition *partition);

@@ -259,6 +259,19 @@ void placement_release(struct placement *placement) {
     placement->is_taken = false;
 }
 
+struct cpuset placement_shared(void) {
+    return cpuset_without(host.all, dedicated_cpus());
+}
+
+uint32_t placement_reserved_permil(uint32_t cpu) {
+    struct cpuset shared = placement_shared();
+    uint32_t permil = 0;
+    for (const struct placement *p = host.taken; p != NULL; p = p->next) {
+        permil += cpuset_has(&p->reserved, cpu) ? p->permil : 0;
+    }
+    return cpuset_has(&shared, cpu) ? permil : 1000;
+}
+
 uint32_t placement_cpu(const struct placement *placement, uint32_t index) {
     bool is_pinned = placement->config->scheduling.schedule != VM_SHARED;
     return is_pinned ? placement->cpu[index] : ABI_CPU_ANY;

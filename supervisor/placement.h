@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which CPUs of the host the vCPUs of a VM get: the choice for dedicated and real-time VMs, and the
-// test that lets them in or not. The kernel does what was reserved and checks it once more; the
-// policy stands here.
+// test that lets them in or not. The kernel runs what was placed and asks nothing: the policy
+// stands here.
 //
 //   placement_open       once: reads the machine's CPUs and cores
 //   placement_take       reserves; again for what has already reserved: nothing
 //   placement_release
+//   placement_shared     after both: where shared threads may run from now on
 //
 // Invariants. A dedicated CPU has no other reservation, and neither have the other hardware threads
 // of its core, which are reserved with it. Real-time reservations of a CPU, and of a core on which
@@ -34,6 +35,11 @@ void placement_open(void);
 bool placement_take(struct placement *placement, const struct vm_config *config,
                     char why[PLACEMENT_WHY_MAX]);
 void placement_release(struct placement *placement);
+
+// The CPUs that are dedicated to nobody.
+struct cpuset placement_shared(void);
+// How much of a CPU is reserved: 1000 when it is dedicated.
+uint32_t placement_reserved_permil(uint32_t cpu);
 
 // Of vCPU number `index`: for struct vmm_start.
 uint32_t placement_cpu(const struct placement *placement, uint32_t index);

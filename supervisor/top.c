@@ -123,11 +123,11 @@ static void print_cpu(uint32_t cpu) {
     uint64_t ticks = mark->time != 0 ? time - mark->time : now.run + now.idle;
     unsigned long long run = permil(now.run - mark->info.run, ticks);
     unsigned long long idle = permil(now.idle - mark->info.idle, ticks);
+    uint32_t reserved = placement_reserved_permil(cpu);
     console_print("%3u  %-9s %4llu.%llu  %4llu.%llu %8llu %8llu %6u.%u\n", cpu,
-                  now.class == ABI_CPU_DEDICATED ? "dedicated" : "shared", run / 10, run % 10,
-                  idle / 10, idle % 10, rate(now.switches - mark->info.switches, ticks),
-                  rate(now.timers - mark->info.timers, ticks), now.reserved_permil / 10,
-                  now.reserved_permil % 10);
+                  reserved == 1000 ? "dedicated" : "shared", run / 10, run % 10, idle / 10,
+                  idle % 10, rate(now.switches - mark->info.switches, ticks),
+                  rate(now.timers - mark->info.timers, ticks), reserved / 10, reserved % 10);
     mark->info = now;
     mark->time = time;
 }

@@ -158,7 +158,7 @@ static void say_end(struct vm *vm, const struct restart *restart) {
 static void rest(struct vm *vm) {
     vm->state = VM_ENDED;
     vm->deadline = ABI_FOREVER;
-    placement_release(&vm->placement);
+    launch_release(vm);
     mux_vm_ended(vm);
 }
 

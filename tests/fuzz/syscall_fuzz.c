@@ -236,12 +236,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 // A machine without cache allocation.
-bool cache_is_mask(uint32_t mask) {
-    return mask == 0;
+bool cache_is_valid(uint32_t class, uint32_t mask) {
+    return class == 0 && mask == 0;
 }
-int32_t cache_take(uint32_t mask) {
-    return mask == 0 ? 0 : -1;
-}
-void cache_drop(int32_t class) {
-    (void)class;
+void cache_set(uint32_t class, uint32_t mask) {
+    (void)class, (void)mask;
 }

@@ -95,8 +95,8 @@ PLANTED = [
      "return deadline > now + vcpu->tsc_offset ? deadline : 0;",
      "return deadline;"),
     ("reserved-bits-of-x2apic", "kernel/vlapic_register.c",
-     "(value & ~(uint64_t)(rule->writable | rule->ignored))",
-     "(value & ~(uint64_t)UINT32_MAX)"),
+     "((uint32_t)value & ~(rule->writable | rule->ignored))",
+     "((uint32_t)value & 0)"),
     # The way into the kernel.
     ("users-end-a-page-late", "arch/traps.c",
      "!range_exceeds(address, size, ABI_USER_END)",

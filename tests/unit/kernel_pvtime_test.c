@@ -35,7 +35,6 @@ static struct vcpu *const vcpu = &pv_vcpu;
 static void set_up(void) {
     int error;
     host_init_all();
-    pvtime_init();
     vcpu_backend = &host_backend;
     cpu_features.has_tsc_invariant = true;
     vm = vm_create(quota_root(), 0, &error);

@@ -3,7 +3,7 @@
 // docs/scheduler.md promises of shares, caps, reservations, cores and latency; and that under
 // schedules drawn at random no wake is lost, nobody starves, no CPU idles while somebody waits, and
 // all that end are freed.
-#include "scheduler_support.h"
+#include "scheduler_jobs.h"
 
 #include "arch/mitigation.h"
 #include "arch/traps.h"
@@ -11,41 +11,6 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define SEEDS 10u
-
-static struct abi_group plain(uint32_t weight) {
-    return (struct abi_group){.weight = weight, .cpus = {BIT(MACHINE_CPUS) - 1}};
-}
-
-static struct process *add_vm(const struct abi_group *values) {
-    struct group *group = machine_add_group(values);
-    cr_assert_not_null(group);
-    return machine_add_process(group);
-}
-
-static uint64_t hog(struct job *job) {
-    (void)job;
-    return 1000 * MACHINE_MS;
-}
-
-static struct job *add_hog(uint32_t weight) {
-    struct abi_group values = plain(weight);
-    return machine_add_job(add_vm(&values), hog, ABI_CPU_ANY);
-}
-
-// Runs for about `a`, sleeps for about `b`.
-static uint64_t sleeper(struct job *job) {
-    bool has_slept = job->step++ % 2 != 0;
-    return has_slept ? job->a / 2 + machine_random(job->a + 1)
-                     : job_sleep(job, job->b / 2 + machine_random(job->b + 1));
-}
-
-// |part - whole * expected / 1000| in permil of what is expected.
-static uint64_t error_permil(uint64_t part, uint64_t whole, uint64_t expected) {
-    uint64_t wanted = whole * expected / 1000;
-    return (part > wanted ? part - wanted : wanted - part) * 1000 / wanted;
-}
 
 // ---- shares -------------------------------------------------------------------------------------
 
@@ -303,6 +268,7 @@ Test(kernel_scheduler, a_dedicated_cpu_is_its_threads_alone) {
         (void)add_hog(100);
     machine_run(100 * MACHINE_MS);
     values.reserved[0] = BIT(1);
+    write_cpus(BIT(0));
     const struct job *job = machine_add_job(add_vm(&values), hog, 1);
     machine_run(MACHINE_MS);
     uint64_t timers = machine.processor[1].cpu.timers, ran = job_ran(job);
@@ -312,16 +278,25 @@ Test(kernel_scheduler, a_dedicated_cpu_is_its_threads_alone) {
     machine_end();
 }
 
-// Takes CPU 1 for itself, and gives it back before those who are there have gone.
+// Takes CPU 1 from all others, and gives it back before those who are there have gone.
 static uint64_t taker(struct job *job) {
-    struct abi_group values = plain(100);
-    values.reserved[0] = BIT(1);
     if (job->step++ % 2 == 0)
         return job_sleep(job, machine_random(MACHINE_MS));
-    struct group *group = machine_add_group(&values);
-    if (group != NULL)
-        object_unref(&group->object);
+    write_cpus(BIT(0));
+    write_cpus(BIT(0) | BIT(1));
     return 1 + machine_random(100);
+}
+
+// The supervisor does not ask that; nobody but these two suffers.
+Test(kernel_scheduler, a_dedicated_cpu_that_others_may_use_is_shared) {
+    struct abi_group values = plain(100);
+    machine_start(1, false, 1);
+    values.reserved[0] = BIT(0);
+    const struct job *job = machine_add_job(add_vm(&values), hog, 0), *other = add_hog(100);
+    machine_run(1000 * MACHINE_MS);
+    cr_expect_leq(error_permil(job_ran(job), 1000 * MACHINE_MS, 500), 20, "%lu", job_ran(job));
+    cr_expect_leq(error_permil(job_ran(other), 1000 * MACHINE_MS, 500), 20, "%lu", job_ran(other));
+    machine_end();
 }
 
 Test(kernel_scheduler, a_cpu_that_is_dedicated_for_a_moment_loses_nobody) {
@@ -333,18 +308,6 @@ Test(kernel_scheduler, a_cpu_that_is_dedicated_for_a_moment_loses_nobody) {
     (void)machine_add_job(add_vm(&values), taker, ABI_CPU_ANY);
     machine_run(2000 * MACHINE_MS);
     machine_end();
-}
-
-// A job of nearly the whole budget in each period; `b` is when it is due.
-static uint64_t periodic(struct job *job) {
-    const struct group *group = job->thread->group;
-    if (job->step++ % 2 == 0) {
-        job->b = MAX(job->due, machine.now) + group->period;
-        return group->budget - 10 * machine.lateness;
-    }
-    if (machine.now > job->b + 10 * machine.lateness)
-        job->complaint = "it is late";
-    return machine.now < job->b ? job_sleep(job, job->b - machine.now) : 0;
 }
 
 static struct job *add_realtime(uint64_t (*next)(struct job *), uint32_t cpu, uint64_t budget,
@@ -526,140 +489,4 @@ Test(kernel_scheduler, one_domain_has_all_of_its_cores) {
     for (unsigned i = 0; i < 4; i++)
         cr_expect_leq(error_permil(job_ran(jobs[i]), 1000 * MACHINE_MS, 1000), 2);
     machine_end();
-}
-
-// ---- at random ----------------------------------------------------------------------------------
-
-// Any of what threads do.
-static uint64_t anything(struct job *job) {
-    switch (machine_random(64) % 12) {
-    case 0:
-        return job_sleep(job, machine_random(4 * MACHINE_SLICE));
-    case 1:
-        return job_sleep(job, machine_random(200));
-    case 2:
-        job->wants_yield = true;
-        return 0;
-    case 3:
-        job_post(job);
-        return machine_random(100);
-    case 4:
-        job_post(job);
-        return job_sleep(job, 20 * MACHINE_SLICE);
-    case 5:
-        job_let_go_first(job);
-        return 0;
-    case 6:
-        job->wants_exit = job->a != 0 && machine_random(job->a) == 0;
-        return 1;
-    default:
-        return machine_random(machine_random(4) == 0 ? 4 * MACHINE_SLICE : MACHINE_MS);
-    }
-}
-
-static void draw_shared(struct abi_group *values) {
-    const uint64_t all = BIT(machine.cpu_count) - 1;
-    *values = plain(50u << machine_random(4));
-    if (machine_random(3) == 0)
-        values->cpus[0] = 1 + machine_random(all);
-    if (machine_random(3) == 0)
-        values->cap = 5 + (uint32_t)machine_random(150);
-    values->domain = (uint32_t)machine_random(4); // 0: its own
-}
-
-static void draw_reserved(struct abi_group *values) {
-    *values = plain(100);
-    values->reserved[0] = BIT(machine_random(machine.cpu_count));
-    if (machine_random(2) == 0)
-        return;
-    values->period = MACHINE_MS * (5 + machine_random(40));
-    values->budget = values->period / (3 + machine_random(10));
-}
-
-// One to three threads; reserved CPUs are the first one's.
-static void add_any_vm(uint64_t life) {
-    struct abi_group values;
-    bool has_reserved = machine_random(4) == 0;
-    if (has_reserved)
-        draw_reserved(&values);
-    else
-        draw_shared(&values);
-    struct group *group = machine_add_group(&values);
-    if (group == NULL)
-        return;
-    struct process *vm = machine_add_process(group);
-    uint32_t cpu = has_reserved ? (uint32_t)__builtin_ctzll(values.reserved[0]) : ABI_CPU_ANY;
-    struct job *first = machine_add_job(vm, anything, cpu), *last = first;
-    first->a = life;
-    for (uint64_t n = machine_random(3); n != 0; n--) {
-        struct job *job = machine_add_job(vm, machine_random(4) == 0 ? hog : anything, ABI_CPU_ANY);
-        job->partner = last;
-        job->a = life;
-        first->partner = last = job;
-    }
-}
-
-// The supervisor: changes groups, ends VMs, makes others.
-static uint64_t manager(struct job *job) {
-    struct process *vm = machine.processes[machine_random(machine.process_count)];
-    struct abi_group values;
-    if (machine_random(3) != 0)
-        return job_sleep(job, machine_random(4 * MACHINE_SLICE));
-    switch (machine_random(3)) {
-    case 0:
-        draw_shared(&values);
-        if (!machine.changes_domains)
-            values.domain = 0; // stays what it is
-        if (vm != job->process)
-            (void)group_write(vm->group, &values);
-        break;
-    case 1:
-        if (vm != job->process && machine.process_count > 3)
-            machine_kill(vm);
-        break;
-    default:
-        if (machine.process_count < JOBS_MAX / 4)
-            add_any_vm(machine_random(2) * 100);
-    }
-    return machine_random(1000);
-}
-
-static void run_any(uint32_t cpus, bool has_siblings, uint64_t seed) {
-    machine_start(cpus, has_siblings, seed);
-    machine.stalls = seed % 2 * 500;
-    machine.changes_domains = seed % 4 == 0;
-    if (has_siblings) {
-        machine.patience = 4;
-        machine.idle_max = 20 * MACHINE_SLICE;
-    }
-    struct abi_group values = plain(400);
-    (void)machine_add_job(add_vm(&values), manager, ABI_CPU_ANY);
-    for (uint32_t i = 0; i < cpus + 2; i++)
-        add_any_vm(0);
-    machine_run(4000 * MACHINE_MS);
-    machine_end();
-    if (getenv("SIMULATION_FIGURES") != NULL)
-        fprintf(stderr, "%u %d seed %lu: %lu steps, wait %lu, idle %lu us, interrupts %u\n", cpus,
-                has_siblings, seed, machine.steps, machine.worst_wait,
-                machine.worst_idle * 1000 / MACHINE_MS, machine.worst_interrupts);
-}
-
-static void run_seeds(uint32_t cpus, bool has_siblings) {
-    const char *first = getenv("SIMULATION_SEED");
-    uint64_t seed = first != NULL ? strtoul(first, NULL, 0) : 1;
-    for (uint64_t n = 0; n < SEEDS; n++)
-        run_any(cpus, has_siblings, seed + n);
-}
-
-Test(kernel_scheduler, random_on_one_cpu) {
-    run_seeds(1, false);
-}
-Test(kernel_scheduler, random_on_two_cpus) {
-    run_seeds(2, false);
-}
-Test(kernel_scheduler, random_on_four_cpus) {
-    run_seeds(4, false);
-}
-Test(kernel_scheduler, random_on_two_cores) {
-    run_seeds(4, true);
 }

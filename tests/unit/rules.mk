@@ -36,8 +36,8 @@ $(BUILD)/host/%.S.o: %.S
 $(BUILD)/host/tests/unit/kernel_space_test.c.o: HOST_FLAGS += -fPIC
 
 # The scheduler on a simulated machine (scheduler_support.h): a binary of its own, as the modules of
-# unit-kernel have none. scheduler_support_check.c includes kernel/scheduler.c.
-TESTS_scheduler := $(call unit_of,kernel_scheduler kernel_thread)
+# unit-kernel have none. scheduler_support_check.c includes kernel/scheduler.c and kernel/balance.c.
+TESTS_scheduler := $(call unit_of,kernel_scheduler kernel_scheduler_random kernel_thread)
 PARTS_scheduler := $(addprefix kernel/,budget.c core.c group.c runqueue.c thread.c timer.c) lib/heap.c lib/string.c
 
 # The supervisor, whole, on a kernel of paper whose time is the tests'.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// See scheduler_support.h: CPUs, their clock, interrupts and locks, and jobs.
+// See scheduler_support.h: CPUs, their clock, interrupts and locks, and how they run jobs.
 #include "scheduler_support.h"
 
 #include "arch/lapic.h"
@@ -263,41 +263,6 @@ void thread_first_return(void) {}
 
 // ---- jobs ---------------------------------------------------------------------------------------
 
-uint64_t job_sleep(struct job *job, uint64_t ticks) {
-    job->is_waiting = true;
-    job->due = machine.now + ticks;
-    thread_set_timeout(job->thread, job->due);
-    return 0;
-}
-
-uint64_t job_wait(struct job *job) {
-    job->is_waiting = true;
-    job->due = FOREVER;
-    return 0;
-}
-
-// The partner may have ended, and its place be another's by now.
-void job_post(struct job *job) {
-    struct process *process = job->process;
-    struct job *to = job->partner;
-    lock_take(&process->lock);
-    if (to->process == process && to->thread != NULL) {
-        to->mail++;
-        thread_wake(to->thread);
-    }
-    lock_drop(&process->lock);
-}
-
-void job_let_go_first(struct job *job) {
-    struct process *process = job->process;
-    const struct job *to = job->partner;
-    lock_take(&process->lock);
-    if (to->process == process && to->thread != NULL)
-        (void)thread_let_go_first(to->thread);
-    lock_drop(&process->lock);
-    job->wants_yield = true;
-}
-
 // In the kernel, between two turns in ring 3. False: another thread may be on this CPU by now.
 static bool do_kernel_part(struct job *job) {
     struct thread *self = job->thread;
@@ -440,8 +405,7 @@ static bool is_calm(void) {
     return true;
 }
 
-// The test's own calls come from CPU 0, when no CPU is in the kernel. A job's are its CPU's.
-static void begin_call(void) {
+void machine_begin_call(void) {
     if (machine.inside != NULL)
         return;
     while (complaint[0] == 0 && !is_calm())
@@ -449,7 +413,7 @@ static void begin_call(void) {
     expect_no_complaint();
 }
 
-static void end_call(void) {
+void machine_end_call(void) {
     struct processor *self = &machine.processor[0];
     if (machine.inside == NULL && self->cpu.pending != 0 && self->wake_at == 0)
         self->wake_at = machine.now + 1;
@@ -482,14 +446,14 @@ void machine_start(uint32_t count, bool has_siblings, uint64_t seed) {
         scheduler_init_cpu(cpu);
         start_coroutine(processor);
     }
-    begin_call();
+    machine_begin_call();
 }
 
 void machine_end(void) {
     while (machine.process_count != 0)
         machine_kill(machine.processes[0]);
     machine_run(1000 * MACHINE_MS);
-    begin_call();
+    machine_begin_call();
     for (uint32_t i = 0; i < machine.job_count; i++)
         cr_assert_null(machine.jobs[i].thread, "job %u is still there", i);
     cr_assert_eq(machine.stacks, 0, "%u stacks are left", machine.stacks);
@@ -500,61 +464,4 @@ void machine_end(void) {
         cr_assert_eq(machine.processor[i].deadline, 0, "a timer is left on CPU %u", i);
         free(machine.processor[i].stack);
     }
-}
-
-struct group *machine_add_group(const struct abi_group *values) {
-    int error;
-    begin_call();
-    struct group *group = group_create(&machine.quota, values, &error);
-    end_call();
-    machine.groups += group != NULL;
-    return group;
-}
-
-struct process *machine_add_process(struct group *group) {
-    struct process *process = calloc(1, sizeof(*process));
-    object_init(&process->object, &process_kind);
-    lock_init(&process->lock, LOCK_PROCESS);
-    process->quota = &machine.quota;
-    process->group = group;
-    machine.processes[machine.process_count++] = process;
-    return process;
-}
-
-static struct job *take_job(void) {
-    for (uint32_t i = 0; i < JOBS_MAX; i++) {
-        struct job *job = &machine.jobs[i];
-        if (job->thread != NULL || job->is_starting)
-            continue;
-        machine.job_count = MAX(machine.job_count, i + 1);
-        return job;
-    }
-    panic("too many jobs");
-}
-
-struct job *machine_add_job(struct process *process, uint64_t (*next)(struct job *), uint32_t cpu) {
-    struct job *job = take_job();
-    *job = (struct job){.process = process, .next = next, .partner = job, .is_starting = true};
-    begin_call();
-    int error = thread_create(process, 0, 0, (uint64_t)job, cpu);
-    cr_assert_eq(error, ABI_OK, "thread_create: %d", error);
-    end_call();
-    job->is_starting = false;
-    return job;
-}
-
-void machine_kill(struct process *process) {
-    begin_call();
-    lock_take(&process->lock);
-    process->is_ending = 1;
-    for (uint32_t i = 0; i < machine.job_count; i++)
-        if (machine.jobs[i].process == process && machine.jobs[i].thread != NULL)
-            thread_interrupt(machine.jobs[i].thread);
-    lock_drop(&process->lock);
-    uint32_t i = 0;
-    while (machine.processes[i] != process)
-        i++;
-    machine.processes[i] = machine.processes[--machine.process_count];
-    object_unref(&process->object);
-    end_call();
 }

@@ -78,6 +78,7 @@ struct machine {
     uint64_t patience; // rounds of all threads, as on one CPU, that a runnable one waits at most
     uint32_t interrupts_max; // of a CPU in a slice
     uint64_t idle_max;       // a CPU idles no longer beside one who waits
+    bool shares_dedicated;   // others may use dedicated CPUs, too
     bool changes_domains;    // of groups that run: sibling CPUs learn of it by an interrupt
     // The worst that was seen.
     uint64_t worst_wait;       // permil of a round
@@ -102,14 +103,19 @@ void machine_run(uint64_t ticks);
 void machine_end(void);
 uint64_t machine_random(uint64_t below);
 
-// NULL: not admitted.
 struct group *machine_add_group(const struct abi_group *values);
+void machine_write_group(struct group *group, const struct abi_group *values);
 // A process of that group; the group goes with it, as the handle of it is closed.
 struct process *machine_add_process(struct group *group);
 // A new thread of the process, on `cpu` or ABI_CPU_ANY.
 struct job *machine_add_job(struct process *process, uint64_t (*next)(struct job *), uint32_t cpu);
 // It ends, and its handle is closed.
 void machine_kill(struct process *process);
+
+// Around a call of the kernel. The test's own come from CPU 0, when no CPU is in the kernel. A
+// job's are its CPU's.
+void machine_begin_call(void);
+void machine_end_call(void);
 
 // For next().
 uint64_t job_sleep(struct job *job, uint64_t ticks); // or until mail comes

@@ -10,6 +10,7 @@ void machine_let_in(void);
 #define x86_sti_hlt_cli()     machine_halt()
 #define x86_sti_nop_cli()     machine_let_in()
 #define x86_wrmsr(msr, value) ((void)(value))
+#include "kernel/balance.c"
 #include "kernel/scheduler.c"
 
 // By core: whose domain runs on it, or did last; 0: nobody's yet.
@@ -162,7 +163,7 @@ static void count_queue(uint32_t cpu) {
                          sums.count, sums.load, s->queue.count, s->queue.load);
     if (s->lock.is_taken != 0)
         machine_complain("the lock of CPU %u was not given back", cpu);
-    if (!is_idle(s->running))
+    if (!scheduler_is_idle(s->running))
         places[job_number(s->running)].running++;
 }
 
@@ -241,14 +242,15 @@ static void check_groups(void) {
 
 static bool is_core_free_for(const struct cpu *cpu, const struct thread *thread) {
     const struct thread *beside = cpu->sibling != NULL ? cpu->sibling->current : NULL;
-    return beside == NULL || is_idle(beside) || beside->group->domain == thread->group->domain;
+    return beside == NULL || scheduler_is_idle(beside) ||
+           beside->group->domain == thread->group->domain;
 }
 
 // Somebody waits elsewhere who could run on this CPU, which is idle.
 static bool is_unfair(const struct cpu *cpu) {
     for (uint32_t i = 0; i < machine.job_count; i++) {
         const struct thread *thread = machine.jobs[i].thread;
-        if (thread == NULL || places[i].queued == 0 || !may_move_to(thread, cpu) ||
+        if (thread == NULL || places[i].queued == 0 || !balance_may_move(thread, cpu) ||
             !is_core_free_for(cpu, thread))
             continue;
         if (!budget_is_limited(thread->budget) || thread->budget->left > 0)
@@ -283,7 +285,7 @@ static void check_cpu(struct processor *self) {
         self->unfair_since = 0;
     if (self->wake_at != 0)
         return; // it will look
-    if (is_halted != is_idle(s->running) || self->cpu.locks_held != 0)
+    if (is_halted != scheduler_is_idle(s->running) || self->cpu.locks_held != 0)
         machine_complain("CPU %u idles while it runs somebody, or holds locks", i);
     if (is_halted)
         check_idle(self, is_armed);
@@ -292,7 +294,8 @@ static void check_cpu(struct processor *self) {
     if (s->queue.count != 0 && !is_armed)
         machine_complain("%u wait for CPU %u, and nothing ends the turn of who runs",
                          s->queue.count, i);
-    if (!is_halted && s->running->class == THREAD_DEDICATED && is_armed)
+    if (!is_halted && s->running->class == THREAD_DEDICATED && s->queue.count == 0 && is_armed &&
+        !machine.shares_dedicated)
         machine_complain("dedicated CPU %u has a slice timer", i);
 }
 

@@ -61,16 +61,13 @@ void quota_free_page(struct quota *payer, void *page) {
     free(page);
 }
 
-bool cache_is_mask(uint32_t mask) {
-    return mask == 0;
+bool cache_is_valid(uint32_t class, uint32_t mask) {
+    return class == 0 && mask == 0;
 }
-int32_t cache_take(uint32_t mask) {
-    return (int32_t)mask;
+void cache_set(uint32_t class, uint32_t mask) {
+    (void)class, (void)mask;
 }
-void cache_drop(int32_t class) {
-    (void)class;
-}
-void cache_switch(struct cpu *cpu, int32_t class) {
+void cache_switch(struct cpu *cpu, uint32_t class) {
     cpu->cache_class = class;
 }
 

@@ -3,6 +3,7 @@
 #include "supervisor_support.h"
 
 #include <criterion/criterion.h>
+#include <libfdt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -253,12 +254,8 @@ static bool top_script(unsigned int step) {
         life.usage.exits = 70000;
         life.usage.exit[10] = 20000;
         life.usage.exit[48] = 50000;
-        life.cpu[1] = (struct abi_cpu_info){.core = 1,
-                                            .class = ABI_CPU_DEDICATED,
-                                            .idle = 5000,
-                                            .run = 5000,
-                                            .switches = 30000,
-                                            .timers = 10};
+        life.cpu[1] = (struct abi_cpu_info){
+            .core = 1, .idle = 5000, .run = 5000, .switches = 30000, .timers = 10};
         life_type("\x01"
                   "cvm top\r");
         return true;
@@ -268,7 +265,6 @@ static bool top_script(unsigned int step) {
         life.usage.exits = 70100;
         life.usage.exit[10] = 20100;
         life.cpu[1].run = 7000;
-        life.cpu[1].reserved_permil = 305;
         life_type("vm exits other\rvm top\rvm exits demo\rvm exits off\rvm exits nobody\r");
         return true;
     default:
@@ -276,10 +272,15 @@ static bool top_script(unsigned int step) {
     }
 }
 
-static const struct life_config top_vms[] = {{.name = "demo", .mib = 8},
-                                             {.name = "other", .mib = 8},
-                                             {.name = "off", .mib = 8, .is_manual = true},
-                                             {.name = NULL}};
+static void top_dedicated(void *tree) {
+    fdt_property_string(tree, "schedule", "dedicated");
+}
+
+static const struct life_config top_vms[] = {
+    {.name = "demo", .mib = 8},
+    {.name = "other", .mib = 8, .vcpus = 1, .more = top_dedicated},
+    {.name = "off", .mib = 8, .is_manual = true},
+    {.name = NULL}};
 
 Test(supervisor_console, top_tells_who_uses_the_cpus) {
     life_prepare(top_vms, "", "stay", top_script);
@@ -287,10 +288,10 @@ Test(supervisor_console, top_tells_who_uses_the_cpus) {
     life_expect("VM               vCPU   run %  wait %  exits/s  most of them\r\n");
     life_expect("demo                3    50.0     1.2     7000  EPT violation\r\n");
     life_expect("  0  shared       0.0     0.0        0        0      0.0\r\n");
-    life_expect("  1  dedicated   50.0    50.0     3000        1      0.0\r\n");
+    life_expect("  1  dedicated   50.0    50.0     3000        1    100.0\r\n");
     life_expect("         100       50/s  CPUID\r\n         100       50/s  in all\r\n");
     life_expect("demo                3   100.0     0.0       50  CPUID\r\n");
-    life_expect("  1  dedicated  100.0     0.0        0        0     30.5\r\n");
+    life_expect("  1  dedicated  100.0     0.0        0        0    100.0\r\n");
     life_expect("           0        0/s  in all\r\n"); // since the table before
     life_expect("off is not running\r\n");
     life_expect("there is no VM \"nobody\"");
@@ -317,7 +318,7 @@ Test(supervisor_console, weight_and_cap_change) {
     const struct abi_group *group = &life.object[life.last_group].group;
     cr_assert_eq(group->weight, 300);
     cr_assert_eq(group->cap, 50);
-    cr_assert_eq(group->cpus[0], 3, "the rest is as before");
+    cr_assert_eq(group->cpus[0], 1, "the rest is as before, CPU 1 is dedicated");
     cr_assert_eq(life_group(2)->weight, 7, "kept until it starts");
     cr_assert_eq(life_count("a weight is a number from 1 to 10000\r\n"), 2);
     life_expect("a cap is a number of percent from 1 to 25600, or 0 for none\r\n");

@@ -173,6 +173,9 @@ Test(supervisor_placement, realtime_and_dedicated_do_not_mix) {
     place_expect(1, 0x3);
     place_realtime(2, 1, 1, 2);
     place_expect_refusal(2, "free: CPU 0 40 %, CPU 1 40 %, CPU 2 0 %;");
+    cr_assert_eq(placement_reserved_permil(0), 500);
+    cr_assert_eq(placement_reserved_permil(2), 1000);
+    cr_assert_eq(placement_shared().word[0], 0x3);
     place_config(3, VM_DEDICATED, 1);
     place_expect_refusal(3, "CPUs none of 3");
 }
@@ -223,14 +226,15 @@ Test(supervisor_cpuset, text_has_ranges) {
 
 static void ways_expect(const struct manifest *manifest, uint32_t index, uint32_t ways,
                         uint32_t expected) {
-    uint32_t mask = 0;
-    cr_assert(cache_mask(manifest, index, ways, &mask));
-    cr_assert_eq(mask, expected, "VM %u has 0x%x", index, mask);
+    struct cache_part part;
+    cr_assert(cache_divide(manifest, index, (struct cache){ways, 16}, &part));
+    cr_assert_eq(part.mask, expected, "VM %u has 0x%x", index, part.mask);
+    cr_assert_eq(part.class != 0, expected != 0);
 }
 
 Test(supervisor_cache, ways_are_exclusive) {
     static struct manifest manifest;
-    uint32_t mask;
+    struct cache_part part;
     manifest.vm_count = 4;
     ways_expect(&manifest, 0, 11, 0);
     manifest.vm[1].scheduling.cache = 4;
@@ -238,13 +242,28 @@ Test(supervisor_cache, ways_are_exclusive) {
     manifest.vm[3].scheduling.cache = 2;
     ways_expect(&manifest, 0, 11, 0x01f);
     ways_expect(&manifest, 1, 11, 0x780);
-    cr_assert_not(cache_mask(&manifest, 2, 11, &mask));
+    cr_assert_not(cache_divide(&manifest, 2, (struct cache){11, 16}, &part));
     ways_expect(&manifest, 3, 11, 0x060);
     for (uint32_t i = 0; i < 4; i++) {
         ways_expect(&manifest, i, 0, 0); // a CPU without
     }
     manifest.vm[2].scheduling.cache = 31;
-    cr_assert_not(cache_mask(&manifest, 2, 32, &mask));
+    cr_assert_not(cache_divide(&manifest, 2, (struct cache){32, 16}, &part));
     manifest.vm[1].scheduling.cache = 0;
     ways_expect(&manifest, 2, 32, 0xfffffffe);
+}
+
+Test(supervisor_cache, who_has_ways_has_a_class) {
+    static struct manifest manifest;
+    struct cache_part part;
+    const struct cache cache = {20, 4}; // class 0, the rest's and two more
+    manifest.vm_count = 4;
+    for (uint32_t i = 1; i < 4; i++) {
+        manifest.vm[i].scheduling.cache = 2;
+        cr_assert_eq(cache_divide(&manifest, i, cache, &part), i < 3, "VM %u", i);
+        cr_assert(i == 3 || part.class == i + 1);
+    }
+    cr_assert(cache_divide(&manifest, 0, cache, &part));
+    cr_assert_eq(part.class, 1);
+    cr_assert_eq(part.mask, 0xffff, "who was refused has nothing");
 }

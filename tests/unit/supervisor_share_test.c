@@ -75,7 +75,10 @@ Test(supervisor_share, hardest_to_place_comes_first) {
     cr_assert_eq(life_group(0)->period, 1000);
     cr_assert_eq(life_group(2)->reserved[0], 0xc);
     cr_assert_eq(life_group(2)->budget, 0);
-    cr_assert_eq(life_group(2)->cpus[0], 0xf);
+    cr_assert_eq(life_group(2)->cpus[0], 0x3, "its I/O thread");
+    cr_assert_eq(life_group(0)->cpus[0], 0x3, "all keep off what is dedicated, from the start");
+    cr_assert_eq(life.object[LIFE_OWN].group.cpus[0], 0xf, "and come back in the end");
+    cr_assert_eq(life.object[LIFE_OWN].group.weight, 20 * ABI_WEIGHT_DEFAULT);
     cr_assert_eq(life.vmm[2].start.cpu[0], 3);
     cr_assert_eq(life.vmm[2].start.cpu[1], 2);
     cr_assert_eq(life.vmm[0].start.cpu[0], 0);
@@ -114,12 +117,12 @@ Test(supervisor_share, overload_is_refused_in_words) {
 }
 
 Test(supervisor_share, refusal_of_the_kernel_is_told) {
-    life.group_result = -ABI_ERROR_AGAIN;
+    life.group_result = -ABI_ERROR_MEMORY;
     life_prepare(share_plain, "console=batch", "stay", share_script_off);
     unsigned int handles = life_open_handles();
     cr_assert_eq(life_run(), LIFE_POWERED);
     life_expect(
-        "[bulkhead] vm plain: refused: its virtual machine monitor could not be started: the "
-        "kernel has no room for what it reserves of the CPUs\n");
+        "[bulkhead] vm plain: refused: its virtual machine monitor could not be started: not "
+        "enough memory\n");
     cr_assert_eq(life_open_handles(), handles + 1);
 }

@@ -18,7 +18,8 @@
 int supervisor_main(void *start);
 
 struct life life;
-struct abi_start life_start;
+struct abi_start life_start = {
+    .version = ABI_VERSION, .quota = LIFE_QUOTA, .system = LIFE_SYSTEM, .group = LIFE_OWN};
 
 static uint64_t memory_size(void) {
     return life.memory != 0 ? life.memory : LIFE_MEMORY;
@@ -283,7 +284,7 @@ int64_t sys_group_create(uint32_t system, uint32_t quota, const struct abi_group
 }
 
 int64_t sys_group_write(uint32_t group, const struct abi_group *values) {
-    cr_assert_eq(life.object[group].type, LIFE_GROUP);
+    cr_assert(group == LIFE_OWN || life.object[group].type == LIFE_GROUP);
     life.object[group].group = *values;
     life.last_group = group;
     return 0;
@@ -417,9 +418,6 @@ static void life_manifest(const struct life_config *vm, const char *when_all_end
 
 void life_prepare(const struct life_config *vm, const char *cmdline, const char *when_all_ended,
                   bool (*script)(unsigned int step)) {
-    life_start.version = ABI_VERSION;
-    life_start.quota = LIFE_QUOTA;
-    life_start.system = LIFE_SYSTEM;
     strcpy(life_start.cmdline, cmdline);
     life_module("vmlinuz-0", "kernel", 6);
     life_vmm_module();

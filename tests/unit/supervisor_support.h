@@ -25,6 +25,7 @@
 #define LIFE_CPUS    8
 #define LIFE_QUOTA   1u // handles of the start page
 #define LIFE_SYSTEM  2u
+#define LIFE_OWN     3u // the supervisor's group
 #define LIFE_NEVER   0
 #define LIFE_POWERED 1
 #define LIFE_SLEEPS  2
