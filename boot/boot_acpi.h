@@ -37,10 +37,19 @@ struct boot_acpi_found {
     uint32_t size;
 };
 
+// Status and enable registers of events, as ports.
+struct boot_event_block {
+    uint16_t port; // 0: there is none
+    uint16_t size; // bytes, of both halves
+};
+
 // What the boot application itself needs, and what there was to complain about.
 struct boot_acpi {
     uint16_t pm_timer_port; // 0: none
     bool pm_timer_is_32bit; // else 24 bits
+    uint16_t smi_command;   // takes acpi_enable to leave legacy mode; 0: there is no other mode
+    uint8_t acpi_enable;
+    struct boot_event_block event[4]; // PM1a, PM1b, GPE0, GPE1
     struct boot_acpi_found dmar, ivrs;
     uint32_t affinity_count;
     struct boot_affinity affinity[BOOT_AFFINITIES_MAX];

@@ -7,16 +7,27 @@
 #define FADT_DSDT          40u
 #define FADT_SMI_CMD       48u
 #define FADT_ACPI_ENABLE   52u
+#define FADT_PM1A_EVT      56u
+#define FADT_PM1B_EVT      60u
 #define FADT_PM1A_CNT      64u
 #define FADT_PM1B_CNT      68u
 #define FADT_PM_TMR        76u
+#define FADT_GPE0          80u
+#define FADT_GPE1          84u
+#define FADT_PM1_EVT_LEN   88u
+#define FADT_GPE0_LEN      92u
+#define FADT_GPE1_LEN      93u
 #define FADT_FLAGS         112u
 #define FADT_RESET_REG     116u
 #define FADT_RESET_VALUE   128u
 #define FADT_X_DSDT        140u
+#define FADT_X_PM1A_EVT    148u
+#define FADT_X_PM1B_EVT    160u
 #define FADT_X_PM1A_CNT    172u
 #define FADT_X_PM1B_CNT    184u
 #define FADT_X_PM_TMR      208u
+#define FADT_X_GPE0        220u
+#define FADT_X_GPE1        232u
 #define FADT_SLEEP_CONTROL 244u
 #define FADT_TMR_VAL_EXT   BIT(8)
 #define FADT_RESET_SUP     BIT(10)
@@ -123,8 +134,23 @@ static void read_pm1(struct boot_acpi_parser *parser, struct boot_acpi_bytes fad
         (boot_acpi_field32(fadt, FADT_FLAGS) & FADT_TMR_VAL_EXT) != 0;
     power->pm1a_control = read_port(fadt, FADT_PM1A_CNT, FADT_X_PM1A_CNT);
     power->pm1b_control = read_port(fadt, FADT_PM1B_CNT, FADT_X_PM1B_CNT);
-    power->smi_command = smi <= UINT16_MAX ? (uint16_t)smi : 0;
-    power->acpi_enable = boot_acpi_field8(fadt, FADT_ACPI_ENABLE);
+    parser->found->smi_command = smi <= UINT16_MAX ? (uint16_t)smi : 0;
+    parser->found->acpi_enable = boot_acpi_field8(fadt, FADT_ACPI_ENABLE);
+}
+
+static void read_events(struct boot_acpi *found, struct boot_acpi_bytes fadt) {
+    static const struct {
+        uint32_t legacy, extended, size;
+    } blocks[ARRAY_COUNT(found->event)] = {
+        {FADT_PM1A_EVT, FADT_X_PM1A_EVT, FADT_PM1_EVT_LEN},
+        {FADT_PM1B_EVT, FADT_X_PM1B_EVT, FADT_PM1_EVT_LEN},
+        {FADT_GPE0, FADT_X_GPE0, FADT_GPE0_LEN},
+        {FADT_GPE1, FADT_X_GPE1, FADT_GPE1_LEN},
+    };
+    for (uint32_t i = 0; i < ARRAY_COUNT(blocks); i++)
+        found->event[i] =
+            (struct boot_event_block){.port = read_port(fadt, blocks[i].legacy, blocks[i].extended),
+                                      .size = boot_acpi_field8(fadt, blocks[i].size)};
 }
 
 void boot_acpi_read_fadt(struct boot_acpi_parser *parser, struct boot_acpi_bytes fadt) {
@@ -137,6 +163,7 @@ void boot_acpi_read_fadt(struct boot_acpi_parser *parser, struct boot_acpi_bytes
         power->sleep_control = boot_acpi_register(fadt, FADT_SLEEP_CONTROL);
     } else {
         read_pm1(parser, fadt);
+        read_events(parser->found, fadt);
     }
     struct boot_register reset = boot_acpi_register(fadt, FADT_RESET_REG);
     if ((flags & FADT_RESET_SUP) != 0 && reset.address != 0 &&

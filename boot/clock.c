@@ -44,6 +44,10 @@
 #define CPUID_TSC    0x15u
 #define CPUID_BASE   0x16u
 
+#define CPUID_STRUCTURED 0x7u
+#define EBX_TSC_ADJUST   BIT(1)
+#define MSR_TSC_ADJUST   0x3bu
+
 struct counter {
     uint32_t source; // enum boot_clock_source
     uint32_t (*read)(void);
@@ -269,4 +273,17 @@ EFI_STATUS clock_end(struct loader *loader) {
                             "or an 8254");
     read_date(&loader->info);
     return EFI_SUCCESS;
+}
+
+void clock_zero_adjust(struct boot_info *info) {
+    uint32_t eax, ebx = 0, ecx, edx, low, high;
+    __get_cpuid_count(CPUID_STRUCTURED, 0, &eax, &ebx, &ecx, &edx);
+    if ((ebx & EBX_TSC_ADJUST) == 0)
+        return;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(MSR_TSC_ADJUST));
+    __asm__ volatile("wrmsr" ::"a"(0), "d"(0), "c"(MSR_TSC_ADJUST));
+    uint64_t adjust = (uint64_t)high << 32 | low;
+    info->entry_tsc -= adjust;
+    if (info->utc_tsc != 0)
+        info->utc_tsc -= adjust;
 }

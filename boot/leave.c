@@ -4,7 +4,8 @@
 // Two blocks are allocated before the end, since the last steps may not allocate. `work` has room
 // for the firmware's map and for sorting it; `handover` holds what the kernel reads: boot_info,
 // memory map, stack and page tables. Both are BOOT_MEMORY_LOADER. After the boot services are left
-// nothing can fail any more, and nothing is printed.
+// nothing can fail any more, and nothing is printed: what is found then
+// stands in the preflight report.
 #include "boot/boot_map.h"
 #include "boot/boot_paging.h"
 #include "boot/loader.h"
@@ -15,6 +16,7 @@
 
 #define CR0_WP   (1ull << 16)
 #define CR4_PGE  (1ull << 7)
+#define CR4_CET  (1ull << 23)
 #define MSR_EFER 0xc0000080u
 #define EFER_NXE (1ull << 11)
 
@@ -171,7 +173,8 @@ static EFI_STATUS exit_boot_services(const struct loader *loader, struct work *w
     return status;
 }
 
-// Loads CR3, with global entries of the firmware dropped first, and the stack, and jumps.
+// Loads CR3, with global entries of the firmware dropped first, and the stack, and jumps. Shadow
+// stacks end here: the new tables have none.
 _Noreturn static void enter_kernel(const struct handover *handover, uint64_t entry) {
     uint32_t low;
     uint32_t high;
@@ -180,7 +183,7 @@ _Noreturn static void enter_kernel(const struct handover *handover, uint64_t ent
     __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(MSR_EFER));
     __asm__ volatile("wrmsr" ::"a"(low | (uint32_t)EFER_NXE), "d"(high), "c"(MSR_EFER));
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
-    __asm__ volatile("mov %0, %%cr4" ::"r"(cr4 & ~CR4_PGE) : "memory");
+    __asm__ volatile("mov %0, %%cr4" ::"r"(cr4 & ~(CR4_PGE | CR4_CET)) : "memory");
     __asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
     __asm__ volatile("mov %[cr3], %%cr3\n\t"
                      "mov %[cr0], %%cr0\n\t"
@@ -212,6 +215,8 @@ EFI_STATUS leave_to_kernel(struct loader *loader) {
                             "update the firmware",
                             status & ~EFI_ERROR_MASK);
     __asm__ volatile("cli" ::: "memory");
+    quiet_all(loader);
+    clock_zero_adjust(&loader->info);
     uint32_t count = convert_map(&work, handover.memory);
     count = cut_map(loader, &work, handover.memory, count);
     loader->info.memory_count = boot_map_bound(handover.memory, count, BOOT_MEMORY_MAX);

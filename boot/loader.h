@@ -107,6 +107,12 @@ EFI_STATUS tables_read(struct loader *loader);
 void clock_begin(const struct loader *loader);
 void clock_look(void);
 EFI_STATUS clock_end(struct loader *loader);
+// What the firmware added to this CPU's TSC (IA32_TSC_ADJUST) is taken away again, and the times in
+// `info` with it. Behind the boot services: they may wait by that TSC.
+void clock_zero_adjust(struct boot_info *info);
+
+// quiet.c: what the firmware left working is stopped. Behind the boot services.
+void quiet_all(struct loader *loader);
 
 // leave.c: page tables, memory map, out of the boot services and into the kernel. Returns only on
 // errors.

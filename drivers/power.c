@@ -6,7 +6,6 @@
 #include "arch/x86.h"
 #include "drivers/console.h"
 
-#define PM1_SCI_EN        BIT(0)
 #define PM1_SLP_TYP_SHIFT 10
 #define PM1_SLP_TYP_MASK  (7u << PM1_SLP_TYP_SHIFT)
 #define PM1_SLP_EN        BIT(13)
@@ -32,17 +31,6 @@ static void wait(void) {
         (void)x86_inb(PORT_DELAY);
 }
 
-// Firmware may have left the machine in legacy mode, where SLP_EN does nothing.
-static void enter_acpi_mode(void) {
-    uint16_t port = registers->pm1a_control;
-    if ((x86_inw(port) & PM1_SCI_EN) != 0 || registers->smi_command == 0 ||
-        registers->acpi_enable == 0)
-        return;
-    x86_outb(registers->smi_command, registers->acpi_enable);
-    for (uint32_t i = 0; i < WAIT_READS && (x86_inw(port) & PM1_SCI_EN) == 0; i++)
-        x86_pause();
-}
-
 static uint16_t sleep_value(uint16_t port, uint8_t type) {
     uint32_t keep = x86_inw(port) & ~(PM1_SLP_TYP_MASK | (uint32_t)PM1_SLP_EN);
     return (uint16_t)(keep | (uint32_t)type << PM1_SLP_TYP_SHIFT);
@@ -53,7 +41,6 @@ bool power_off(void) {
     console_drain();
     if (!registers->has_s5 || a == 0)
         return false;
-    enter_acpi_mode();
     uint16_t value_a = sleep_value(a, registers->s5_type_a);
     uint16_t value_b = b != 0 ? sleep_value(b, registers->s5_type_b) : 0;
     x86_outw(a, value_a);

@@ -10,6 +10,8 @@
 //     clear)
 //   - GDT, IDT and segment registers are still the firmware's, in memory that the map calls FREE:
 //     the kernel loads its own before it uses such memory
+//   - the machine is quiet: no PCI function masters the bus, but those named by keep-dma, no IOMMU
+//     is on, and in ACPI mode no event is
 //   - RDI: physical (= virtual) address of struct boot_info
 //   - RSP: a stack of 16 KiB in memory of type BOOT_MEMORY_LOADER
 //
@@ -26,7 +28,7 @@
 #include <stdint.h>
 
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
-#define BOOT_VERSION    2u
+#define BOOT_VERSION    3u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
 
 // The ELF note (in a PT_NOTE segment) with which kernel.elf tells the BOOT_VERSION that it was
@@ -48,6 +50,7 @@
 #define BOOT_ECAMS_MAX    64
 #define BOOT_ISA_IRQS     16
 #define BOOT_SEGMENTS_MAX 8 // a supervisor with more is refused
+#define BOOT_REPORT_MAX   2048
 
 #define BOOT_TSC_HZ_MIN  1000000u // slower ones do not exist
 #define BOOT_PAGE        4096u
@@ -151,13 +154,11 @@ struct boot_power {
     struct boot_register reset;         // takes reset_value
     struct boot_register sleep_control; // of machines without PM1 registers
     uint16_t pm1a_control, pm1b_control;
-    uint16_t smi_command; // takes acpi_enable to leave legacy mode
-    uint8_t acpi_enable;
     uint8_t reset_value;
     uint8_t has_s5;
     uint8_t s5_type_a, s5_type_b; // SLP_TYPa, SLP_TYPb of soft off, below 8
-    uint8_t is_hardware_reduced;  // no PM1 registers, no SMI command
-    uint32_t reserved;
+    uint8_t is_hardware_reduced;  // no PM1 registers
+    uint8_t reserved[7];
 };
 
 // Configuration space in memory, of the buses [first_bus, last_bus] of a PCI segment. Sorted by
@@ -214,6 +215,7 @@ struct boot_info {
     struct boot_table dmar, ivrs; // IOMMUs
     uint64_t hpet;                // physical address of its registers, 0: none
     struct boot_power power;
+    char report[BOOT_REPORT_MAX];   // lines of the preflight report, each with a NUL; then one more
     char cmdline[BOOT_CMDLINE_MAX]; // NUL-terminated: the manifest's, then what the firmware passed
     struct boot_module module[BOOT_MODULES_MAX];
     struct boot_cpu cpu[BOOT_CPUS_MAX];
@@ -231,6 +233,7 @@ static inline bool boot_info_is_bounded(const struct boot_info *info) {
            info->cpu_count <= BOOT_CPUS_MAX && info->node_count <= BOOT_NODES_MAX &&
            info->ioapic_count <= BOOT_IOAPICS_MAX && info->console_count <= BOOT_CONSOLES_MAX &&
            info->ecam_count <= BOOT_ECAMS_MAX && info->segment_count <= BOOT_SEGMENTS_MAX &&
+           info->report[BOOT_REPORT_MAX - 2] == '\0' && info->report[BOOT_REPORT_MAX - 1] == '\0' &&
            info->thread_bits < 32 && info->tsc_hz >= BOOT_TSC_HZ_MIN;
 }
 

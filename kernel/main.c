@@ -103,6 +103,8 @@ static void init_clock(void) {
 
 // The preflight report: what is there, what is missing, and what that costs.
 static void report(void) {
+    for (const char *line = boot.report; *line != '\0'; line += strlen(line) + 1)
+        log_line("%s", line);
     log_line("CPU: %s, %u MHz", cpu_features.brand[0] != '\0' ? cpu_features.brand : "?",
              (uint32_t)((tsc_hz + 500000) / 1000000));
     struct frame_totals totals = frame_totals();

@@ -156,8 +156,8 @@ static void print_machine(void) {
     for (uint32_t i = 0; i < info.console_count; i++)
         printf("console %u %" PRIx64 " %u %u\n", info.console[i].base.space,
                info.console[i].base.address, info.console[i].base.bits, info.console[i].type);
-    printf("power %x %x %x %x\n", power->pm1a_control, power->pm1b_control, power->smi_command,
-           power->acpi_enable);
+    printf("power %x %x %x %x\n", power->pm1a_control, power->pm1b_control, found.smi_command,
+           found.acpi_enable);
     printf("sleep %" PRIx64 "\n", power->sleep_control.address);
     printf("timer %x %d\n", found.pm_timer_port, found.pm_timer_is_32bit);
     printf("s5 %u %u %u\n", power->has_s5, power->s5_type_a, power->s5_type_b);

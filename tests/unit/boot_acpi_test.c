@@ -20,6 +20,10 @@
 #define FADT_DSDT        40u
 #define FADT_SMI_CMD     48u
 #define FADT_ACPI_ENABLE 52u
+#define FADT_PM1A_EVT    56u
+#define FADT_GPE0        80u
+#define FADT_PM1_EVT_LEN 88u
+#define FADT_GPE0_LEN    92u
 #define FADT_PM1A_CNT    64u
 #define FADT_PM1B_CNT    68u
 #define FADT_PM_TMR      76u
@@ -54,6 +58,10 @@ static void setup(void) {
     put_table(MADT_AT, "APIC", 44);
     put(FADT_AT + FADT_SMI_CMD, 0xb2, 4);
     put(FADT_AT + FADT_ACPI_ENABLE, 0xf1, 1);
+    put(FADT_AT + FADT_PM1A_EVT, 0xb000, 4);
+    put(FADT_AT + FADT_PM1_EVT_LEN, 4, 1);
+    put(FADT_AT + FADT_GPE0, 0xafe0, 4);
+    put(FADT_AT + FADT_GPE0_LEN, 8, 1);
     put(FADT_AT + FADT_DSDT, DSDT_AT, 4);
     put(FADT_AT + FADT_PM1A_CNT, 0xb004, 4);
     put(FADT_AT + FADT_PM_TMR, 0xb008, 4);
@@ -87,8 +95,12 @@ Test(boot_acpi, fadt_gives_ports) {
     cr_assert(found.pm_timer_is_32bit);
     cr_assert_eq(info.power.pm1a_control, 0xb004);
     cr_assert_eq(info.power.pm1b_control, 0);
-    cr_assert_eq(info.power.smi_command, 0xb2);
-    cr_assert_eq(info.power.acpi_enable, 0xf1);
+    cr_assert_eq(found.smi_command, 0xb2);
+    cr_assert_eq(found.acpi_enable, 0xf1);
+    cr_assert(found.event[0].port == 0xb000 && found.event[0].size == 4);
+    cr_assert(found.event[1].port == 0, "there is no PM1b");
+    cr_assert(found.event[2].port == 0xafe0 && found.event[2].size == 8);
+    cr_assert_eq(found.event[3].port, 0);
     cr_assert_eq(info.power.reset.address, 0xcf9);
     cr_assert_eq(info.power.reset_value, 6);
 }
@@ -160,7 +172,7 @@ Test(boot_acpi, fadt_hardware_reduced_has_a_sleep_register_only) {
     cr_assert_eq(info.power.sleep_control.address, 0x414);
     cr_assert_eq(info.power.sleep_control.access_size, 1);
     cr_assert_eq(info.power.pm1a_control, 0);
-    cr_assert_eq(info.power.smi_command, 0);
+    cr_assert_eq(found.smi_command, 0);
     cr_assert_eq(found.pm_timer_port, 0);
     cr_assert_eq(info.power.reset.address, 0xcf9);
     cr_assert(info.power.has_s5);

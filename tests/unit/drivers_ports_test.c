@@ -68,8 +68,6 @@ static void prt_test_outb(uint16_t port, uint8_t value) {
     record(port, value);
     if (ports.is_leaving)
         longjmp(left, 1);
-    if (port == power.smi_command && port != 0)
-        ports.pm1[0] |= PM1_SCI_EN;
     if (port < COM1 || port >= COM1 + 8)
         return;
     bool is_divisor = (ports.uart[UART_LCR] & LCR_DLAB) != 0 && port < COM1 + 2;
@@ -97,7 +95,7 @@ static void prt_test_setup(void) {
     power.s5_type_a = 5;
     power.s5_type_b = 3;
     power.pm1a_control = 0x604;
-    ports.pm1[0] = PM1_SCI_EN | PM1_SLP_TYP_MASK;
+    ports.pm1[0] = 1 | PM1_SLP_TYP_MASK;
     ports.has_uart = true;
     ports.uart[UART_LSR] = LSR_ROOM | LSR_IDLE;
 }
@@ -125,15 +123,6 @@ Test(drivers_ports, power_off_writes_both_registers) {
     expect_write(1, 0x704, 3 << 10);
     expect_write(2, 0x604, 1 | 5 << 10 | 1 << 13);
     expect_write(3, 0x704, 3 << 10 | 1 << 13);
-}
-
-Test(drivers_ports, power_off_leaves_legacy_mode) {
-    ports.pm1[0] = 0;
-    power.smi_command = 0xb2;
-    power.acpi_enable = 0xf1;
-    cr_assert_not(power_off());
-    expect_write(0, 0xb2, 0xf1);
-    expect_write(2, 0x604, 1 | 5 << 10 | 1 << 13);
 }
 
 Test(drivers_ports, power_off_without_tables_only_says_no) {

@@ -357,6 +357,54 @@ static void check_framebuffer(const struct boot_info *info) {
           framebuffer->height, framebuffer->stride, framebuffer->format);
 }
 
+static uint32_t config_read(uint32_t function, uint32_t offset) {
+    uint32_t value;
+    __asm__ volatile("outl %0, %1" ::"a"(0x80000000u | function << 8 | offset),
+                     "Nd"((uint16_t)0xcf8));
+    __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"((uint16_t)0xcfc));
+    return value;
+}
+
+// Of bus 0, every function by itself.
+static void check_quiet(const struct boot_info *info) {
+    uint32_t count = 0, masters = 0;
+    for (uint32_t function = 0; function < 256; function++) {
+        if (config_read(function, 0) == UINT32_MAX)
+            continue;
+        count++;
+        masters += (config_read(function, 4) & 4) != 0;
+    }
+    print("loader-pci: %u functions, %u master the bus\n", count, masters);
+    expect(masters == 0 || strchr(info->cmdline, 'K') != NULL, "a function masters the bus",
+           masters);
+    for (const char *line = info->report; *line != '\0'; line += strlen(line) + 1)
+        print("loader-report: %s\n", line);
+}
+
+// Descriptors that noisy.c's device has written to.
+static uint32_t count_written(const volatile uint8_t *ring) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < 4096; i++)
+        count += ring[16 * i + 12] & 1;
+    return count;
+}
+
+static void check_noise(const struct boot_info *info) {
+    static const char name[] = "noise=";
+    uint64_t ring = 0, end = __builtin_ia32_rdtsc() + info->tsc_hz;
+    for (const char *at = info->cmdline; at != NULL; at = strchr(at + 1, 'n'))
+        for (uint32_t i = sizeof(name) - 1; memcmp(at, name, sizeof(name) - 1) == 0 && i < 22; i++)
+            ring = ring << 4 | (uint64_t)(at[i] <= '9' ? at[i] - '0' : at[i] - 'a' + 10);
+    if (ring == 0)
+        return;
+    uint32_t before = count_written((const volatile uint8_t *)ring);
+    while (__builtin_ia32_rdtsc() < end)
+        __asm__ volatile("pause");
+    uint32_t more = count_written((const volatile uint8_t *)ring) - before;
+    print("loader-noise: %s before, %s after\n", before > 0 ? "some" : "none",
+          more > 0 ? "some" : "none");
+}
+
 _Noreturn void kernel_main(const struct boot_info *info, uint64_t stack, uint64_t flags) {
     uint64_t ticks = __builtin_ia32_rdtsc() - info->entry_tsc;
     print("\nloader-kernel: %llu ticks after the loader began\n", (unsigned long long)ticks);
@@ -369,6 +417,8 @@ _Noreturn void kernel_main(const struct boot_info *info, uint64_t stack, uint64_
     check_machine(info);
     check_clock(info);
     check_framebuffer(info);
+    check_quiet(info);
+    check_noise(info);
     print("loader-cmdline: [%s]\n", info->cmdline);
     print(bad_count == 0 ? "loader-ok\n" : "loader-failed: %u\n", bad_count);
     while (!(in8(COM1_LSR) & LSR_TEMT)) {

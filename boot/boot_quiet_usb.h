@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// USB controllers, with which the firmware plays a PS/2 keyboard by system management interrupts:
+// each is taken from it as its specification says, and stopped. See boot/boot_quiet.h.
+#pragma once
+
+#include "boot/boot_quiet.h"
+
+enum boot_usb_result {
+    BOOT_USB_FREE,   // it was not the firmware's
+    BOOT_USB_TAKEN,  // the firmware let go of it
+    BOOT_USB_FORCED, // the firmware did not, within a second
+};
+
+// `interface` is the last byte of the class code.
+enum boot_usb_result boot_usb_take(const struct boot_bus *bus, uint32_t function,
+                                   uint32_t interface);

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The machine made quiet (boot_quiet.h) on this machine's hardware, behind the boot services.
+#include "boot/boot_quiet.h"
+#include "boot/loader.h"
+#include "lib/types.h"
+
+#define CONFIG_ADDRESS 0xcf8u
+#define CONFIG_DATA    0xcfcu
+#define CONFIG_ENABLE  0x80000000u
+#define WAITS_SECOND   1000u
+
+static const struct boot_info *machine;
+
+// The function's configuration space in memory; 0: there is none.
+static uint64_t find_window(uint32_t function) {
+    for (uint32_t i = 0; i < machine->ecam_count; i++) {
+        const struct boot_ecam *ecam = &machine->ecam[i];
+        uint32_t bus = function >> 8 & 0xff;
+        if (ecam->segment == function >> 16 && bus >= ecam->first_bus && bus <= ecam->last_bus)
+            return ecam->base + ((uint64_t)(function & 0xffff) << 12);
+    }
+    return 0;
+}
+
+static void select(uint32_t function, uint32_t offset) {
+    uint32_t address = CONFIG_ENABLE | (function & 0xffff) << 8 | (offset & 0xfc);
+    __asm__ volatile("outl %0, %1" ::"a"(address), "Nd"((uint16_t)CONFIG_ADDRESS));
+}
+
+static uint32_t config_read(uint32_t function, uint32_t offset) {
+    uint64_t window = find_window(function);
+    uint32_t value;
+    if (window != 0)
+        return *(volatile uint32_t *)(uintptr_t)(window + offset);
+    select(function, offset);
+    __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"((uint16_t)CONFIG_DATA));
+    return value;
+}
+
+static void config_write(uint32_t function, uint32_t offset, uint32_t value) {
+    uint64_t window = find_window(function);
+    if (window != 0) {
+        *(volatile uint32_t *)(uintptr_t)(window + offset) = value;
+        return;
+    }
+    select(function, offset);
+    __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"((uint16_t)CONFIG_DATA));
+}
+
+static uint32_t memory_read(uint64_t address) {
+    return *(volatile uint32_t *)(uintptr_t)address;
+}
+
+static void memory_write(uint64_t address, uint32_t value) {
+    *(volatile uint32_t *)(uintptr_t)address = value;
+}
+
+static uint16_t port_read(uint16_t port) {
+    uint16_t value;
+    __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
+static void port_write(uint16_t port, uint16_t value) {
+    __asm__ volatile("outw %0, %1" ::"a"(value), "Nd"(port));
+}
+
+static void port_write8(uint16_t port, uint8_t value) {
+    __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port));
+}
+
+static void wait(void) {
+    uint64_t end = __builtin_ia32_rdtsc() + machine->tsc_hz / WAITS_SECOND;
+    while (__builtin_ia32_rdtsc() < end)
+        __asm__ volatile("pause");
+}
+
+void quiet_all(struct loader *loader) {
+    static const struct boot_bus bus = {
+        .config_read = config_read,
+        .config_write = config_write,
+        .memory_read = memory_read,
+        .memory_write = memory_write,
+        .port_read = port_read,
+        .port_write = port_write,
+        .port_write8 = port_write8,
+        .wait = wait,
+    };
+    struct boot_info *info = &loader->info;
+    machine = info;
+    boot_quiet_pci(&bus, info);
+    boot_quiet_iommu(&bus, (const uint8_t *)(uintptr_t)info->dmar.base, info->dmar.size,
+                     (const uint8_t *)(uintptr_t)info->ivrs.base, info->ivrs.size, info);
+    boot_quiet_events(&bus, &loader->acpi, info);
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// boot/boot_quiet: a machine of paper that the firmware left working is quiet afterwards, in order.
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "boot/boot_quiet.h"
+#include "boot/boot_quiet_usb.h"
+#include "boot/boot_report.h"
+
+#define FUNCTION(bus, device, number) ((uint32_t)(bus) << 8 | (device) << 3 | (number))
+#define MASTER                        4u
+#define MEMORY                        2u
+#define BRIDGE                        0x00010000u
+#define MULTI                         0x00800000u
+#define XHCI_BAR                      0x1000u
+#define OHCI_BAR                      0x2000u
+#define VTD_BASE                      0x4000u
+#define AMD_BASE                      0x5000u
+
+static struct {
+    uint32_t function;
+    uint32_t space[64];
+} functions[8];
+static uint32_t function_count;
+static uint8_t memory[0x8000] __attribute__((aligned(8)));
+static bool firmware_lets_go, iommu_obeys;
+static uint32_t cleared[8], cleared_count; // functions, in the order in which mastering ended
+static uint16_t ports[0x100];              // from 0x600
+static uint32_t events[16], event_count;   // ports, in the order of writes
+static uint32_t wait_count;
+static struct boot_info info;
+
+static uint32_t *space_of(uint32_t function) {
+    for (uint32_t i = 0; i < function_count; i++)
+        if (functions[i].function == function)
+            return functions[i].space;
+    return NULL;
+}
+
+static uint32_t paper_config_read(uint32_t function, uint32_t offset) {
+    const uint32_t *space = space_of(function);
+    cr_assert(offset % 4 == 0 && offset < 256);
+    return space == NULL ? UINT32_MAX : space[offset / 4];
+}
+
+static void paper_config_write(uint32_t function, uint32_t offset, uint32_t value) {
+    uint32_t *space = space_of(function);
+    cr_assert_not_null(space);
+    if (offset == 4 && (space[1] & ~value & MASTER) != 0)
+        cleared[cleared_count++] = function;
+    if (offset == 4)
+        value |= space[1] & 0xffff0000; // ones clear, zeroes keep
+    space[offset / 4] = value;
+}
+
+static uint32_t *word(uint64_t address) {
+    cr_assert(address % 4 == 0 && address < sizeof(memory));
+    return (uint32_t *)(void *)(memory + address);
+}
+
+static uint32_t paper_memory_read(uint64_t address) {
+    return *word(address);
+}
+
+static void paper_memory_write(uint64_t address, uint32_t value) {
+    if (address == VTD_BASE + 0x18 && iommu_obeys)
+        *word(VTD_BASE + 0x1c) = value;
+    if (address == VTD_BASE + 0x64 && iommu_obeys)
+        value = value >> 31 == 0 ? 0 : value;
+    if (address == OHCI_BAR + 8 && (value & 8) != 0 && firmware_lets_go)
+        *word(OHCI_BAR + 4) &= ~0x100u;
+    *word(address) = value;
+}
+
+static uint16_t paper_port_read(uint16_t port) {
+    return ports[port - 0x600];
+}
+
+static void paper_port_write(uint16_t port, uint16_t value) {
+    events[event_count++] = port;
+    if (port >= 0x600 && port < 0x700)
+        ports[port - 0x600] = value;
+}
+
+static void paper_port_write8(uint16_t port, uint8_t value) {
+    events[event_count++] = port;
+    if (port == 0xb2 && value == 0xa0)
+        ports[4] |= 1;
+}
+
+// The firmware works while somebody waits.
+static void paper_wait(void) {
+    wait_count++;
+    uint32_t *legacy = word(XHCI_BAR + 0x400);
+    if (firmware_lets_go && (*legacy & 1u << 24) != 0)
+        *legacy &= ~(1u << 16);
+}
+
+static const struct boot_bus bus = {
+    .config_read = paper_config_read,
+    .config_write = paper_config_write,
+    .memory_read = paper_memory_read,
+    .memory_write = paper_memory_write,
+    .port_read = paper_port_read,
+    .port_write = paper_port_write,
+    .port_write8 = paper_port_write8,
+    .wait = paper_wait,
+};
+
+static uint32_t *add(uint32_t function, uint32_t class, uint32_t header) {
+    uint32_t *space = functions[function_count].space;
+    functions[function_count++].function = function;
+    space[0] = 0x12348086;
+    space[1] = 0xffff0000 | MASTER | MEMORY;
+    space[2] = class << 8;
+    space[3] = header;
+    return space;
+}
+
+static bool masters(uint32_t function) {
+    return (space_of(function)[1] & MASTER) != 0;
+}
+
+static bool says(const char *text) {
+    bool is_said = false;
+    for (const char *line = info.report; *line != '\0'; line += strlen(line) + 1)
+        is_said |= strstr(line, text) != NULL;
+    return is_said;
+}
+
+// A NIC behind a bridge, a disk beside a USB controller.
+static void make_machine(void) {
+    add(FUNCTION(0, 1, 0), 0x060400, BRIDGE)[6] = 0x00030200; // buses 2 and 3 are behind it
+    add(FUNCTION(0, 2, 0), 0x010601, MULTI);
+    uint32_t *usb = add(FUNCTION(0, 2, 3), 0x0c0330, 0);
+    usb[4] = XHCI_BAR | 4;
+    add(FUNCTION(3, 0, 0), 0x020000, 0);
+    memory[XHCI_BAR] = 0x20;
+    *word(XHCI_BAR + 0x10) = 0x400 / 4 << 16;
+    *word(XHCI_BAR + 0x20) = 1;
+    *word(XHCI_BAR + 0x400) = 1 | 1u << 16;
+    *word(XHCI_BAR + 0x404) = 0xe011;
+    firmware_lets_go = true;
+    iommu_obeys = true;
+}
+
+TestSuite(boot_quiet, .init = make_machine);
+
+Test(boot_quiet, endpoints_end_before_bridges_and_status_is_kept) {
+    boot_quiet_pci(&bus, &info);
+    cr_assert_eq(cleared_count, 4);
+    cr_assert_eq(cleared[3], FUNCTION(0, 1, 0), "the bridge comes last");
+    for (uint32_t i = 0; i < function_count; i++)
+        cr_assert_eq(functions[i].space[1], 0xffff0000 | MEMORY);
+    cr_assert(says("4 of 4 functions mastered the bus, now none does"));
+}
+
+Test(boot_quiet, every_bus_of_the_windows_is_looked_at) {
+    add(FUNCTION(0x80, 0, 0), 0x020000, 0); // behind no bridge: a root of its own
+    boot_quiet_pci(&bus, &info);
+    cr_assert(masters(FUNCTION(0x80, 0, 0)), "nothing tells of it");
+    info.ecam_count = 1;
+    info.ecam[0] = (struct boot_ecam){.base = 0xe0000000, .first_bus = 0, .last_bus = 255};
+    boot_quiet_pci(&bus, &info);
+    cr_assert_not(masters(FUNCTION(0x80, 0, 0)));
+}
+
+Test(boot_quiet, named_function_keeps_its_way) {
+    strcpy(info.cmdline, "quiet keep-dma=03:00.0 x=1");
+    boot_quiet_pci(&bus, &info);
+    cr_assert(masters(FUNCTION(3, 0, 0)));
+    cr_assert(masters(FUNCTION(0, 1, 0)), "it leads there");
+    cr_assert_not(masters(FUNCTION(0, 2, 0)));
+    cr_assert(says("03:00.0 is left"));
+}
+
+Test(boot_quiet, other_names_keep_nothing) {
+    static const char *const words[] = {"keep-dma=03:00.01", "keep-dma=0003:00:00.0",
+                                        "xkeep-dma=03:00.0", "keep-dma=03:00", "keep-dma="};
+    for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        strcpy(info.cmdline, words[i]);
+        space_of(FUNCTION(3, 0, 0))[1] |= MASTER;
+        boot_quiet_pci(&bus, &info);
+        cr_assert_not(masters(FUNCTION(3, 0, 0)), "%s", words[i]);
+    }
+}
+
+Test(boot_quiet, usb_is_taken_and_stopped) {
+    boot_quiet_pci(&bus, &info);
+    cr_assert_eq(*word(XHCI_BAR + 0x400), 1 | 1u << 24);
+    cr_assert_eq(*word(XHCI_BAR + 0x404), 0xe0000000, "no SMI is on, events are cleared");
+    cr_assert_eq(*word(XHCI_BAR + 0x20) & 1, 0);
+    cr_assert(says("USB: 1 controllers taken"));
+}
+
+Test(boot_quiet, usb_is_taken_by_force_in_bounded_time) {
+    firmware_lets_go = false;
+    boot_quiet_pci(&bus, &info);
+    cr_assert_eq(*word(XHCI_BAR + 0x400), 1 | 1u << 24);
+    cr_assert_eq(wait_count, 1000);
+    cr_assert(says("does not let go of 00:02.3"));
+}
+
+Test(boot_quiet, capabilities_in_a_circle_end) {
+    *word(XHCI_BAR + 0x400) = 0x0102; // not ours, the next one is 4 bytes on
+    for (uint32_t i = 1; i < 100; i++)
+        *word(XHCI_BAR + 0x400 + 4 * i) = 0x0102;
+    cr_assert_eq(boot_usb_take(&bus, FUNCTION(0, 2, 3), 0x30), BOOT_USB_FREE);
+}
+
+Test(boot_quiet, ohci_is_asked_for) {
+    uint32_t *usb = add(FUNCTION(0, 3, 0), 0x0c0310, 0);
+    usb[4] = OHCI_BAR;
+    *word(OHCI_BAR + 4) = 0x180;
+    cr_assert_eq(boot_usb_take(&bus, FUNCTION(0, 3, 0), 0x10), BOOT_USB_TAKEN);
+    cr_assert_eq(*word(OHCI_BAR + 4), 0);
+    cr_assert_eq(*word(OHCI_BAR + 0x14), UINT32_MAX);
+}
+
+Test(boot_quiet, controller_without_memory_is_not_touched) {
+    space_of(FUNCTION(0, 2, 3))[1] &= ~MEMORY;
+    boot_quiet_pci(&bus, &info);
+    cr_assert_eq(*word(XHCI_BAR + 0x400), 1 | 1u << 16);
+}
+
+static uint8_t dmar[64], ivrs[80];
+
+static void put_dmar(bool is_claimed) {
+    dmar[37] = is_claimed ? 4 : 0;
+    dmar[50] = 16; // a DRHD
+    memcpy(dmar + 56, &(uint64_t){VTD_BASE}, 8);
+}
+
+Test(boot_quiet, vtd_is_turned_off_in_order) {
+    put_dmar(true);
+    *word(VTD_BASE + 0x1c) = 1u << 31 | 1u << 26 | 1u << 25;
+    *word(VTD_BASE + 0x64) = 1u << 31 | 1;
+    boot_quiet_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
+    cr_assert_eq(*word(VTD_BASE + 0x1c), 0);
+    cr_assert_eq(*word(VTD_BASE + 0x64), 0);
+    cr_assert(says("the firmware claims it, and 1 of 1 IOMMUs were on"));
+    cr_assert_not(says("can not"));
+}
+
+Test(boot_quiet, false_claim_and_stuck_unit_are_said) {
+    put_dmar(true);
+    boot_quiet_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
+    cr_assert(says("that was not true"));
+    iommu_obeys = false;
+    *word(VTD_BASE + 0x1c) = 1u << 31;
+    boot_quiet_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
+    cr_assert(says("1 IOMMUs can not be turned off"));
+}
+
+Test(boot_quiet, amd_iommu_is_turned_off) {
+    ivrs[48] = 0x10;
+    ivrs[50] = 24;
+    memcpy(ivrs + 56, &(uint64_t){AMD_BASE}, 8);
+    *word(AMD_BASE + 0x18) = 1 | 1 << 2 | 1 << 12 | 1 << 20;
+    boot_quiet_iommu(&bus, NULL, 0, ivrs, sizeof(ivrs), &info);
+    cr_assert_eq(*word(AMD_BASE + 0x18), 1 << 20);
+    cr_assert(says("does not claim it, and 1 of 1"));
+}
+
+Test(boot_quiet, damaged_tables_end) {
+    dmar[50] = 0; // a structure of no size
+    boot_quiet_iommu(&bus, dmar, sizeof(dmar), ivrs, sizeof(ivrs), &info);
+    cr_assert_str_eq(info.report, "");
+}
+
+Test(boot_quiet, events_are_off_before_acpi_mode) {
+    struct boot_acpi acpi = {.smi_command = 0xb2,
+                             .acpi_enable = 0xa0,
+                             .event = {{0x600, 4}, {0, 4}, {0x620, 4}, {0, 0}}};
+    info.power.pm1a_control = 0x604;
+    ports[2] = 0x121;
+    boot_quiet_events(&bus, &acpi, &info);
+    const uint32_t expected[] = {0x602, 0x600, 0x622, 0x623, 0x620, 0x621, 0xb2};
+    cr_assert_eq(event_count, sizeof(expected) / sizeof(expected[0]));
+    cr_assert_arr_eq(events, expected, sizeof(expected));
+    cr_assert(ports[2] == 0 && ports[0] == 0xffff && ports[4] == 1);
+    event_count = 0;
+    boot_quiet_events(&bus, &acpi, &info);
+    cr_assert_neq(events[event_count - 1], 0xb2, "once is enough");
+}
+
+Test(boot_quiet, firmware_that_stays_in_legacy_mode_is_named) {
+    struct boot_acpi acpi = {.smi_command = 0xb2, .acpi_enable = 1};
+    info.power.pm1a_control = 0x604;
+    boot_quiet_events(&bus, &acpi, &info);
+    cr_assert(says("does not change to ACPI mode"));
+}
+
+Test(boot_quiet, lines_that_do_not_fit_are_left_out_whole) {
+    for (uint32_t i = 0; i < BOOT_REPORT_MAX / 10; i++)
+        boot_report(&info, "line %015u", i);
+    uint32_t count = 0;
+    for (const char *line = info.report; *line != '\0'; line += strlen(line) + 1, count++)
+        cr_assert_eq(strlen(line), 20);
+    cr_assert_eq(count, (BOOT_REPORT_MAX - 1) / 21);
+    cr_assert(info.report[BOOT_REPORT_MAX - 2] == '\0' && info.report[BOOT_REPORT_MAX - 1] == '\0');
+}
