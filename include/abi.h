@@ -28,6 +28,8 @@
 // Words: "must" that is not met gives ABI_ERROR_ARGUMENT unless another error is named.
 #pragma once
 
+#include "include/console.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -154,6 +156,8 @@ struct abi_start {
     uint32_t quota;   // handle of the quota that holds all free memory
     uint32_t system;  // handle of the machine
     uint32_t reserved;
+    struct boot_uart uart; // for the console's driver
+    struct boot_framebuffer framebuffer;
     char cmdline[512];
     struct abi_start_module module[ABI_START_MODULES_MAX];
 };

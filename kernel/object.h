@@ -29,6 +29,7 @@ enum object_type {
     OBJECT_GROUP,
     OBJECT_INTERRUPT,
     OBJECT_PORTS,
+    OBJECT_LOG,
 };
 
 struct object;

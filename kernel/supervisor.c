@@ -90,6 +90,8 @@ void supervisor_start(const struct boot_info *boot, struct object *system) {
     start.process = give(process, &process->object);
     start.quota = give(process, &quota_root()->object);
     start.system = give(process, system);
+    start.uart = boot->uart;
+    start.framebuffer = boot->framebuffer;
     memcpy(start.cmdline, boot->cmdline, sizeof(start.cmdline));
     give_modules(process, boot, &start);
     struct memory *page =

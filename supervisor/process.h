@@ -22,6 +22,7 @@
 #define PROCESS_OWN_MANIFEST (PROCESS_OWN_BASE + 0x04000000u) // up to 64 MiB
 #define PROCESS_OWN_PROGRAM  (PROCESS_OWN_BASE + 0x08000000u) // a program's file, up to 64 MiB
 #define PROCESS_OWN_HEAP     (PROCESS_OWN_BASE + 0x0c000000u) // process_allocate, up to 64 MiB
+#define PROCESS_OWN_DRIVER   (PROCESS_OWN_BASE + 0x10000000u) // the rings of the console's driver
 #define PROCESS_CONSOLE_SLOT 0x10000u
 #define PROCESS_WINDOW_MAX   0x02000000u
 #define PROCESS_FILE_MAX     0x04000000u

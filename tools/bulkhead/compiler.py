@@ -26,7 +26,7 @@ FILE_NAME_MAX = 63
 
 # The hypervisor's own parts, each as its name among the modules and its place below the build
 # directory. They come first, in this order.
-PARTS = ("kernel.elf", "supervisor.elf", "vmm.elf")
+PARTS = ("kernel.elf", "supervisor.elf", "vmm.elf", "console.elf")
 FOLDER = "bulkhead"  # on the boot volume
 
 
