@@ -20,7 +20,7 @@ USER_FLAGS   := $(BASE) -Wframe-larger-than=2048 -mcmodel=small -static
 ifeq ($(DEBUG),1)
 KERNEL_FLAGS += -DBULKHEAD_DEBUG
 endif
-EFI_FLAGS := -target x86_64-unknown-windows -std=c17 -O2 -I. -MMD -MP -ffreestanding -fshort-wchar \
+EFI_FLAGS := -target x86_64-unknown-windows -std=c17 -O2 -I. -I$(BUILD)/include -MMD -MP -ffreestanding -fshort-wchar \
         -fno-stack-protector -mno-red-zone -mgeneral-regs-only $(WARN) \
         -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined # of the host tests
@@ -29,22 +29,25 @@ HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE $(
 
 # ---- what is built from what ---------------------------------------------------------------------
 LIB        := $(wildcard lib/*.c)
-KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S drivers/*.c) \
-              lib/fmt.c lib/heap.c lib/pagetable.c lib/ring.c lib/string.c
+KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S) \
+              lib/fmt.c lib/heap.c lib/pagetable.c lib/string.c
 USER_LIB   := lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/text.c lib/start.S
 SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB)
+CONSOLE_SRC := $(wildcard drivers/console/*.c) lib/string.c lib/start.S
 VMM_SRC    := $(wildcard vmm/*.c vmm/*/*.c) $(USER_LIB)
 BOOT_SRC   := $(wildcard boot/*.c) lib/crc32.c lib/elf.c lib/fmt.c lib/string.c
 
 objects = $(patsubst %,$(BUILD)/$(1)/%.o,$(2))
 KERNEL_OBJ := $(call objects,ring0,$(KERNEL_SRC))
 SUPER_OBJ  := $(call objects,ring3,$(SUPER_SRC))
+CONSOLE_OBJ := $(call objects,ring3,$(CONSOLE_SRC))
 VMM_OBJ    := $(call objects,ring3,$(VMM_SRC))
 BOOT_OBJ   := $(call objects,efi,$(BOOT_SRC))
 
 FONT := $(CACHE)/font/font.psf.gz
-GENERATED := $(BUILD)/include/drivers/font.h $(patsubst %.asl,$(BUILD)/include/%.h,$(wildcard vmm/acpi/*.asl))
-PARTS := $(BUILD)/boot/BOOTX64.EFI $(BUILD)/kernel.elf $(BUILD)/supervisor.elf $(BUILD)/vmm.elf
+GENERATED := $(BUILD)/include/include/font.h $(patsubst %.asl,$(BUILD)/include/%.h,$(wildcard vmm/acpi/*.asl))
+PARTS := $(BUILD)/boot/BOOTX64.EFI $(BUILD)/kernel.elf $(BUILD)/supervisor.elf $(BUILD)/vmm.elf \
+         $(BUILD)/console.elf
 DEBIAN := $(addprefix $(BUILD)/guests/debian/,manifest.toml selfcheck.toml selfcheck-2.toml \
           selfcheck-4.toml vmlinuz initrd.img)
 
@@ -108,7 +111,7 @@ $(BUILD)/ring3/%.c.o: %.c | $(GENERATED)
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(USER_FLAGS) -c $< -o $@
 $(BUILD)/ring3/%.S.o: %.S
 	$(call say,AS,$<)mkdir -p $(@D) && $(CC) $(USER_FLAGS) -c $< -o $@
-$(BUILD)/efi/%.c.o: %.c
+$(BUILD)/efi/%.c.o: %.c | $(GENERATED)
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(EFI_FLAGS) -c $< -o $@
 
 $(BUILD)/kernel.elf: $(KERNEL_OBJ) linker.ld
@@ -118,11 +121,13 @@ $(BUILD)/supervisor.elf: $(SUPER_OBJ)
 	$(call say,LD,$@)$(LD) $(USER_LINK) -o $@ $(SUPER_OBJ) /usr/lib/x86_64-linux-gnu/libfdt.a
 $(BUILD)/vmm.elf: $(VMM_OBJ)
 	$(call say,LD,$@)$(LD) $(USER_LINK) -o $@ $(VMM_OBJ)
+$(BUILD)/console.elf: $(CONSOLE_OBJ)
+	$(call say,LD,$@)$(LD) $(USER_LINK) -o $@ $(CONSOLE_OBJ)
 $(BUILD)/boot/BOOTX64.EFI: $(BOOT_OBJ)
 	$(call say,LD,$@)mkdir -p $(@D) && lld-link -subsystem:efi_application -entry:efi_main -nodefaultlib \
 	    -Brepro -out:$@ $(BOOT_OBJ)
 
-$(BUILD)/include/drivers/font.h: drivers/font/mkfont $(FONT)
+$(BUILD)/include/include/font.h: drivers/font/mkfont $(FONT)
 	$(call say,GEN,$@)mkdir -p $(@D) && python3 drivers/font/mkfont $(FONT) $@
 $(BUILD)/include/vmm/acpi/%.h: vmm/acpi/%.asl
 	$(call say,IASL,$<)mkdir -p $(@D) && iasl -we -vs -tc -p $(BUILD)/include/vmm/acpi/$* $< >$(@:.h=.log) || \
@@ -148,11 +153,13 @@ PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
 TESTS_supervisor := $(call unit_of,supervisor_%)
 include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS
 PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c
+TESTS_drivers    := $(call unit_of,drivers_%)
+PARTS_drivers    := lib/ring.c
 TESTS_vmx        := $(call unit_of,backend_%)
 PARTS_vmx        := $(UNIT_VMX_PARTS) lib/fmt.c
-TESTS_kernel     := $(filter-out $(TESTS_scheduler),$(call unit_of,arch_% kernel_% drivers_% vmx_% vlapic vlapic_%))
+TESTS_kernel     := $(filter-out $(TESTS_scheduler),$(call unit_of,arch_% kernel_% vmx_% vlapic vlapic_%))
 PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
-UNITS := $(foreach u,lib vmm supervisor kernel scheduler vmx,$(if $(TESTS_$(u)),$(u)))
+UNITS := $(foreach u,lib vmm supervisor drivers kernel scheduler vmx,$(if $(TESTS_$(u)),$(u)))
 
 .PHONY: unit
 unit: $(UNITS:%=$(UNIT)/unit-%)

@@ -19,8 +19,7 @@
 
 // Vectors from 32 up. The highest is the spurious one, as xAPIC wants its low four bits set.
 enum vector {
-    VECTOR_CONSOLE = 0x30,
-    VECTOR_DEVICE = 0x40, // and those behind it: interrupts of devices (kernel/device.h)
+    VECTOR_DEVICE = 0x30, // and those behind it: interrupts of devices (kernel/device.h)
     VECTOR_TIMER = 0xf0,
     VECTOR_WAKE = 0xf1,   // look at your run queue and your pending words again
     VECTOR_POSTED = 0xf2, // requests for the vCPU that runs: the processor takes them by itself

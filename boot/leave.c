@@ -6,9 +6,14 @@
 // memory map, stack and page tables. Both are BOOT_MEMORY_LOADER. After the boot services are left
 // nothing can fail any more, and nothing is printed: what is found then
 // stands in the preflight report.
+#include "boot/boot_console.h"
 #include "boot/boot_map.h"
 #include "boot/boot_paging.h"
 #include "boot/loader.h"
+#include "include/font.h"
+#include "lib/string.h"
+
+_Static_assert(sizeof(font_glyphs) == BOOT_GLYPHS * BOOT_GLYPH_HEIGHT, "the letters of boot_info");
 
 #define STACK_SIZE     (16ull << 10)
 #define MAP_SLACK      64u // descriptors that the map may grow by until it is final
@@ -198,9 +203,20 @@ _Noreturn static void enter_kernel(const struct handover *handover, uint64_t ent
     __builtin_unreachable();
 }
 
+static void choose_console(struct loader *loader) {
+    uint32_t length = 0;
+    const char *word = boot_console_choose(&loader->info, &length);
+    if (word != NULL)
+        console_print("bulkhead: %.*s is no console: com1 to com4, mmio:0xADDRESS, "
+                      "mmio:0xADDRESS,4, none or batch\r\n",
+                      (int)length, word);
+    memcpy(loader->info.font, font_glyphs, sizeof(loader->info.font));
+}
+
 EFI_STATUS leave_to_kernel(struct loader *loader) {
     struct work work = {.ranges = NULL};
     struct handover handover = {.info = NULL};
+    choose_console(loader);
     EFI_STATUS status = make_work(&work);
     if (!EFI_ERROR(status))
         status = make_handover(loader, &work, &handover);

@@ -28,6 +28,8 @@
 // Words: "must" that is not met gives ABI_ERROR_ARGUMENT unless another error is named.
 #pragma once
 
+#include "include/console.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -136,7 +138,6 @@ struct abi_start_module {
     char name[64];
     uint64_t size; // bytes of the file; the memory object is rounded up to pages
     uint32_t memory;
-    uint32_t reserved;
 };
 
 #define ABI_START_MODULES_MAX 128
@@ -148,6 +149,8 @@ struct abi_start {
     uint32_t quota;   // handle of the quota that holds all free memory
     uint32_t system;  // handle of the machine
     uint32_t group;   // handle of the supervisor's own group
+    struct boot_uart uart; // for the console's driver
+    struct boot_framebuffer framebuffer;
     char cmdline[512];
     struct abi_start_module module[ABI_START_MODULES_MAX];
 };
@@ -201,7 +204,6 @@ struct abi_cpu_info {
     uint32_t apic_id;
     uint32_t core;     // number of its physical core: equal for hardware threads of one
     uint32_t runnable; // threads that wait for it or run on it now
-    uint32_t reserved;
     uint64_t idle;     // TSC ticks
     uint64_t run;      // TSC ticks of threads
     uint64_t switches; // from one thread to another

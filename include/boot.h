@@ -23,6 +23,8 @@
 // in its last page is zero.
 #pragma once
 
+#include "include/console.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -56,6 +58,11 @@
 #define BOOT_PAGE        4096u
 #define BOOT_LOW_END     0x100000u
 #define BOOT_IOAPIC_SIZE 32u // bytes of its registers
+
+// The screen's letters, ASCII from the blank to the tilde: a row of pixels a byte, the leftmost in
+// bit 7.
+#define BOOT_GLYPHS       95
+#define BOOT_GLYPH_HEIGHT 16
 
 #define BOOT_NODE_NONE UINT32_MAX // the firmware's tables name no node
 
@@ -94,17 +101,6 @@ struct boot_segment {
     uint64_t base;
     uint64_t size;   // bytes
     uint64_t rights; // ABI_RIGHT_READ, and one of ABI_RIGHT_WRITE and ABI_RIGHT_EXECUTE or none
-};
-
-enum boot_pixel_format { BOOT_PIXEL_NONE = 0, BOOT_PIXEL_RGBX = 1, BOOT_PIXEL_BGRX = 2 };
-
-// 32 bits a pixel; BOOT_PIXEL_NONE where the machine has no framebuffer.
-struct boot_framebuffer {
-    uint64_t base;
-    uint32_t width;  // pixels
-    uint32_t height; // lines
-    uint32_t stride; // pixels a line
-    uint32_t format; // enum boot_pixel_format
 };
 
 // One processor that the firmware calls enabled. Sorted by APIC ID, without doubles.
@@ -216,6 +212,7 @@ struct boot_info {
     uint64_t hpet;                // physical address of its registers, 0: none
     struct boot_power power;
     char report[BOOT_REPORT_MAX];   // lines of the preflight report, each with a NUL; then one more
+    struct boot_uart uart;
     char cmdline[BOOT_CMDLINE_MAX]; // NUL-terminated: the manifest's, then what the firmware passed
     struct boot_module module[BOOT_MODULES_MAX];
     struct boot_cpu cpu[BOOT_CPUS_MAX];
@@ -223,7 +220,8 @@ struct boot_info {
     struct boot_isa_irq isa_irq[BOOT_ISA_IRQS];
     struct boot_console console[BOOT_CONSOLES_MAX];
     struct boot_ecam ecam[BOOT_ECAMS_MAX];
-    struct boot_segment segment[BOOT_SEGMENTS_MAX];   // the supervisor
+    struct boot_segment segment[BOOT_SEGMENTS_MAX]; // the supervisor
+    uint8_t font[BOOT_GLYPHS][BOOT_GLYPH_HEIGHT];
     uint8_t distance[BOOT_NODES_MAX][BOOT_NODES_MAX]; // between nodes; 10 is "here", 0 is not told
 };
 

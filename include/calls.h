@@ -197,19 +197,26 @@ CALL(31, VCPU_APIC_WRITE, vcpu_apic_write, HANDLE(vcpu, VCPU, ABI_RIGHT_RUN), U3
 CALL(32, SYSTEM_INFO, system_info, HANDLE(system, SYSTEM, ABI_RIGHT_READ),
      OUT(info, struct abi_system_info))
 
-// Text for the host's console. Takes what fits its buffer without waiting, ABI_CONSOLE_MAX at most;
-// a line of the kernel's own may come between two calls, and not into what one takes. Returns:
-// bytes taken, 0 when full.
-CALL(33, CONSOLE_WRITE, console_write, HANDLE(system, SYSTEM, ABI_RIGHT_WRITE),
-     BYTES_IN(text, char), U64(length))
-
-// What was typed. Returns: bytes, 0 when none.
-CALL(34, CONSOLE_READ, console_read, HANDLE(system, SYSTEM, ABI_RIGHT_READ), BYTES_OUT(text, char),
-     U64(length))
-
-// `mask` is signalled when there is input, or room for output again.
-CALL(35, CONSOLE_BIND, console_bind, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE), NOTIFY(event),
+// The kernel's lines are the holder's to print, until the handle goes, or somebody else takes them:
+// `mask` is signalled when there are new ones. `memory` is a struct console_rings
+// (include/console.h), what the holder has in hand, which the kernel prints in a panic. Returns: a
+// handle. Errors: MEMORY (the memory is not in one piece, too).
+CALL(33, LOG_TAKE, log_take, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+     HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), HANDLE(memory, MEMORY, ABI_RIGHT_READ), SIGNAL(event),
      U64(mask))
+
+// The kernel's lines from the oldest on that was not printed, each "KEY [bulkhead] TEXT\r\n". Of
+// what was read before, the first `done` bytes are printed, and are not told again. At most
+// ABI_CONSOLE_MAX bytes. Returns: bytes, 0 when there are none. Errors: CLOSED (somebody else, or
+// the kernel, prints by now).
+CALL(34, LOG_READ, log_read, HANDLE(log, LOG, ABI_RIGHT_READ), BYTES_OUT(text, char), U64(length),
+     U64(done))
+
+// A memory object of the physical addresses [device, device+size), which processes map uncached.
+// None of them may be RAM (the firmware's neither), or of the local APIC or an I/O APIC. It can
+// neither be executed nor mapped into a VM. Returns: a handle. Errors: MEMORY.
+CALL(35, MEMORY_CREATE_DEVICE, memory_create_device, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+     HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), PAGES(device), PAGES(size))
 
 // Ends everything. Returns only on failure. Errors: UNSUPPORTED (the machine offers no such way).
 CALL(36, SYSTEM_POWER, system_power, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
@@ -268,12 +275,6 @@ CALL(45, PORTS_READ, ports_read, HANDLE(ports, PORTS, ABI_RIGHT_READ), U16(offse
 // The same with OUT; of `value` the lowest bytes.
 CALL(46, PORTS_WRITE, ports_write, HANDLE(ports, PORTS, ABI_RIGHT_WRITE), U16(offset), U32(width),
      U32(value))
-
-// A memory object of the physical addresses [device, device+size), which processes map uncached.
-// None of them may be RAM (the firmware's neither), or of the local APIC or an I/O APIC. It can
-// neither be executed nor mapped into a VM. Returns: a handle. Errors: MEMORY.
-CALL(47, MEMORY_CREATE_DEVICE, memory_create_device, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
-     HANDLE(quota, QUOTA, ABI_RIGHT_CREATE), PAGES(device), PAGES(size))
 
 #undef CALL
 #undef HOT_CALL

@@ -13,7 +13,8 @@
 //                                       // have the keys that are FOR_TESTS
 //       };
 //       modules {                           // in loading order; the first two are always
-//           module@0 {                      // "kernel.elf" and "supervisor.elf", then "vmm.elf"
+//           module@0 {                      // "kernel.elf" and "supervisor.elf", then "vmm.elf",
+//                                           // "console.elf"
 //               name-in-boot = "kernel.elf";    // struct boot_module.name, unique
 //               path = "\\bulkhead\\kernel.elf"; // on the volume that held the boot application
 //               size = <u64>;               // bytes
@@ -51,4 +52,5 @@
 #define MANIFEST_MODULE_KERNEL     "kernel.elf"
 #define MANIFEST_MODULE_SUPERVISOR "supervisor.elf"
 #define MANIFEST_MODULE_VMM        "vmm.elf"
+#define MANIFEST_MODULE_CONSOLE    "console.elf"
 #define MANIFEST_MODULE_MANIFEST   "manifest.dtb"

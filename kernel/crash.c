@@ -5,14 +5,13 @@
 // CPU, registers, the stack's words, and how often each VM exit happened on this CPU.
 #include "arch/traps.h"
 #include "kernel/log.h"
+#include "kernel/power.h"
 #include "kernel/smp.h"
 #include "kernel/thread.h"
 #include "lib/fmt.h"
 #include <stdarg.h>
 
 extern const uint8_t image_text[], image_rodata[];
-
-void (*log_panic_mode)(void);
 
 static uint32_t is_panicking; // atomic
 
@@ -23,14 +22,13 @@ static _Noreturn void stop(void) {
 }
 
 static _Noreturn void end_machine(void) {
-    if (log_panic_mode != NULL)
-        log_panic_mode(); // what was said must reach the wire before all stands still
-    if (log_is_batch && log_power_off != NULL)
-        log_power_off();
+    if (log_is_batch)
+        power_off();
     stop();
 }
 
 _Noreturn void halt_machine(const char *reason) {
+    log_panic();
     log_line("halted: %s", reason);
     end_machine();
 }
@@ -41,8 +39,7 @@ static void begin(void) {
         stop();
     if (cpu_count > 1)
         smp_stop_others();
-    if (log_panic_mode != NULL)
-        log_panic_mode();
+    log_panic();
 }
 
 // The kernel keeps no frame pointers: words that point into its code are as good as a backtrace.

@@ -92,6 +92,8 @@ void first_start(const struct boot_info *boot, struct object *system) {
     start.quota = give(process, &quota_root()->object);
     start.system = give(process, system);
     start.group = give(process, &group_root.object);
+    start.uart = boot->uart;
+    start.framebuffer = boot->framebuffer;
     memcpy(start.cmdline, boot->cmdline, sizeof(start.cmdline));
     give_modules(process, boot, &start);
     struct memory *page =

@@ -13,6 +13,7 @@ enum lock_rank {
     LOCK_MEMORY,      // a memory object's state of its pages
     LOCK_VCPU,        // a vCPU's local APIC state
     LOCK_DEVICE,      // who has which interrupt, and the I/O APICs
+    LOCK_LOG,
     LOCK_EVENT,
     LOCK_SCHEDULER, // a CPU's run queue
     LOCK_CORE,      // whose domain runs on a core
@@ -21,7 +22,6 @@ enum lock_rank {
     LOCK_SPACE,     // the kernel's own windows and stacks
     LOCK_QUOTA,
     LOCK_FRAMES,
-    LOCK_CONSOLE,
     LOCK_OBJECTS, // the list of what the auditor looks at
 };
 

@@ -2,33 +2,101 @@
 // See kernel/log.h.
 #include "kernel/log.h"
 
-#include "arch/cpu.h"
+#include "arch/traps.h"
+#include "kernel/memory.h"
+#include "kernel/quota.h"
+#include "kernel/screen.h"
+#include "kernel/space.h"
+#include "kernel/syscall.h"
+#include "kernel/uart.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include <stdarg.h>
 
-#define PREFIX      "[bulkhead] "
-#define LINE_MAX    256u
-#define HISTORY_MAX 8192u
+#define PREFIX    "[bulkhead] "
+#define LINE_MAX  256u
+#define RING_SIZE 16384u
 
 bool log_is_batch;
-bool (*log_power_off)(void);
 char log_mark[LOG_MARK_MAX + 2];
 
-static log_sink_t sink;
-static char history[HISTORY_MAX]; // oldest first; when it is full, later lines are not kept
-static size_t history_size;       // atomic: lines of several CPUs come side by side
+static const struct boot_info *boot;
+static struct spinlock lock = {.rank = LOCK_LOG};
+static struct log *taker; // who prints; NULL: we [lock]
+static bool was_taken;    // and came back: lines are waited for [lock]
+static bool has_uart;     // [lock]
+static bool is_open;
+static bool is_panicking; // atomic
+static uint32_t row;      // of the screen: the next, in a panic
+static char ring[RING_SIZE];
+static uint32_t head; // bytes ever said [lock]
+static uint32_t tail; // bytes ever sent [lock]
 
-static void log_write(const char *text, size_t size) {
-    size_t at = __atomic_load_n(&history_size, __ATOMIC_RELAXED);
-    while (size <= HISTORY_MAX - at &&
-           !__atomic_compare_exchange_n(&history_size, &at, at + size, false, __ATOMIC_RELAXED,
-                                        __ATOMIC_RELAXED)) {
+// Returns what leave() wants back. In a panic the lock's holder may be stopped for ever.
+static bool enter(void) {
+    bool is_locked = !__atomic_load_n(&is_panicking, __ATOMIC_ACQUIRE);
+    if (is_locked)
+        lock_take(&lock);
+    return is_locked;
+}
+
+static void leave(bool is_locked) {
+    if (is_locked)
+        lock_drop(&lock);
+}
+
+static void send_some(void) {
+    for (uint32_t room = uart_send_room(); room > 0 && tail != head; room--)
+        uart_send(ring[tail++ % RING_SIZE]);
+}
+
+static void send_all(void) {
+    while (tail != head && has_uart) {
+        has_uart = uart_wait_room();
+        send_some();
     }
-    if (size <= HISTORY_MAX - at)
-        memcpy(history + at, text, size);
-    if (sink != NULL)
-        sink(text, size);
+    if (!has_uart)
+        tail = head;
+}
+
+// The UART is ours again, and the line that was being printed begins anew.
+static void take_back(void) {
+    taker = NULL;
+    was_taken = true;
+    has_uart = has_uart && uart_reset();
+    if (has_uart) {
+        uart_send('\r');
+        uart_send('\n');
+    }
+    while (head - tail < RING_SIZE && tail != 0 && ring[(tail - 1) % RING_SIZE] != '\n')
+        tail--;
+}
+
+static void put(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++)
+        ring[head++ % RING_SIZE] = text[i];
+}
+
+static void write_line(const char *text, size_t size) {
+    bool is_locked = enter();
+    if (head - tail > RING_SIZE - sizeof(log_mark) - LINE_MAX) {
+        if (taker != NULL && is_locked)
+            event_notify(&taker->binding); // it finds that it is no longer the one
+        if (taker != NULL)
+            take_back();
+        send_all();
+    }
+    put(log_mark, strlen(log_mark));
+    put(text, size);
+    if (!is_locked && row < screen_rows())
+        screen_draw(row++, text, size - 2);
+    if (taker != NULL)
+        event_notify(&taker->binding);
+    else if (was_taken || !is_locked)
+        send_all();
+    else if (has_uart)
+        send_some();
+    leave(is_locked);
 }
 
 void log_line(const char *format, ...) {
@@ -36,38 +104,141 @@ void log_line(const char *format, ...) {
     const size_t prefix = sizeof(PREFIX) - 1;
     va_list arguments;
     va_start(arguments, format);
-    size_t size = fmt_format_va(line + prefix, LINE_MAX - prefix - 1, format, arguments);
+    size_t size = fmt_format_va(line + prefix, LINE_MAX - prefix - 2, format, arguments);
     va_end(arguments);
-    size = MIN(size + prefix, LINE_MAX - 2);
+    size = MIN(size + prefix, LINE_MAX - 3);
     for (size_t i = prefix; i < size; i++)
         if (line[i] < ' ' || line[i] > '~')
             line[i] = '?'; // of the firmware's names, say
-    line[size] = '\n';
-    log_write(line, size + 1);
+    memcpy(line + size, "\r\n", 2);
+    write_line(line, size + 2);
 }
 
-void log_set_sink(log_sink_t new_sink) {
-    sink = new_sink;
-    log_replay(new_sink);
-}
-
-void log_replay(log_sink_t to) {
-    for (size_t i = 0, start = 0; i < history_size; i++) {
-        if (history[i] != '\n')
-            continue;
-        to(history + start, i + 1 - start);
-        start = i + 1;
-    }
-}
-
-void log_set_mark(const char *cmdline) {
+void log_init(const struct boot_info *info) {
     size_t size;
-    const char *key = cmdline_find(cmdline, "verdict=", &size);
+    boot = info;
+    log_is_batch = cmdline_has(boot->cmdline, "console=batch");
+    const char *key = cmdline_find(boot->cmdline, "verdict=", &size);
     if (key == NULL || size == 0 || size > LOG_MARK_MAX)
         return;
     memcpy(log_mark, key, size);
     log_mark[size] = ' ';
 }
+
+bool log_open(void) {
+    has_uart = uart_init(&boot->uart);
+    is_open = true;
+    screen_init(boot);
+    if (has_uart)
+        send_some();
+    return has_uart;
+}
+
+// ---- the end ------------------------------------------------------------------------------------
+
+// What the driver has not printed, whoever wrote it: quoted, each piece a line of ours.
+static void quote_rest(hpa_t rings) {
+    const struct console_rings *index = space_window(rings);
+    uint32_t at = index->out_tail, size = 0;
+    char line[LINE_MAX / 2];
+    for (uint32_t left = MIN(index->out_head - at, CONSOLE_OUT_SIZE); left > 0; left--, at++) {
+        uint64_t offset = offsetof(struct console_rings, out) + at % CONSOLE_OUT_SIZE;
+        const char *page = space_window((hpa_t){rings.v + align_down(offset, PAGE_SIZE)});
+        char byte = page[offset % PAGE_SIZE];
+        if (byte != '\n' && byte != '\r')
+            line[size++] = byte != '\0' ? byte : '?';
+        if (size == 0 || (byte != '\n' && left > 1 && size < sizeof(line) - 1))
+            continue;
+        line[size] = '\0';
+        log_line("| %s", line);
+        size = 0;
+    }
+}
+
+void log_panic(void) {
+    const struct log *log = taker;
+    if (__atomic_exchange_n(&is_panicking, true, __ATOMIC_ACQ_REL))
+        return;
+    if (!is_open && boot != NULL && boot->uart.is_memory == 0)
+        has_uart = uart_init(&boot->uart);
+    if (log != NULL) {
+        take_back();
+        quote_rest(log->rings);
+    }
+    send_all();
+}
+
+void log_drain(void) {
+    bool is_locked = enter();
+    if (taker != NULL)
+        event_notify(&taker->binding);
+    taker = NULL;
+    send_all();
+    if (has_uart)
+        has_uart = uart_wait_idle();
+    leave(is_locked);
+}
+
+// ---- the driver ---------------------------------------------------------------------------------
+
+static bool log_destroy(struct object *object) {
+    struct log *log = CONTAINER_OF(object, struct log, object);
+    struct quota *quota = log->quota;
+    bool is_locked = enter();
+    if (taker == log) {
+        take_back();
+        send_all();
+    }
+    leave(is_locked);
+    event_unbind(&log->binding);
+    object_unref(&log->memory->object);
+    quota_free_page(quota, log);
+    object_unref(&quota->object);
+    return true;
+}
+
+const struct object_kind log_kind = {OBJECT_LOG, log_destroy};
+
+int64_t call_log_take(struct call *c) {
+    struct quota *quota = CALL_OBJECT(c, 1, quota);
+    struct memory *memory = CALL_OBJECT(c, 2, memory);
+    if (memory->kind != MEMORY_RAM || memory->size != sizeof(struct console_rings))
+        return -ABI_ERROR_ARGUMENT;
+    // In one piece, so that a panic finds it without a lock.
+    struct memory_run run = memory_get(memory, 0);
+    struct log *log = run.size == memory->size ? quota_alloc_page(quota) : NULL;
+    if (log == NULL)
+        return -ABI_ERROR_MEMORY;
+    object_init(&log->object, &log_kind);
+    object_ref(&quota->object);
+    object_ref(&memory->object);
+    log->quota = quota;
+    log->memory = memory;
+    log->rings = run.frame;
+    event_bind(&log->binding, call_event(c, 3), c->a[4]);
+    bool is_locked = enter();
+    taker = log;
+    leave(is_locked);
+    return call_give(&log->object);
+}
+
+int64_t call_log_read(struct call *c) {
+    uint32_t size = 0;
+    bool is_locked = enter();
+    bool is_taker = taker == CALL_OBJECT(c, 0, log);
+    if (is_taker) {
+        tail += (uint32_t)MIN(c->a[3], head - tail);
+        size = (uint32_t)MIN(MIN(c->a[2], ABI_CONSOLE_MAX), head - tail);
+        for (uint32_t i = 0; i < size; i++)
+            c->data.text[i] = ring[(tail + i) % RING_SIZE];
+    }
+    leave(is_locked);
+    if (!is_taker)
+        return -ABI_ERROR_CLOSED;
+    return user_write(c->a[1], c->data.text, size) ? (int64_t)size : -ABI_ERROR_ADDRESS;
+}
+
+// ---- the command line ---------------------------------------------------------------------------
 
 const char *cmdline_find(const char *cmdline, const char *start, size_t *size) {
     size_t skip = strlen(start);

@@ -9,11 +9,6 @@
 #include "arch/topology.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
-#include "drivers/console.h"
-#include "drivers/power.h"
-#include "drivers/system.h"
-#include "drivers/uart.h"
-#include "include/abi.h"
 #include "include/boot.h"
 #include "kernel/device.h"
 #include "kernel/first.h"
@@ -22,15 +17,18 @@
 #include "kernel/interrupt.h"
 #include "kernel/ioapic.h"
 #include "kernel/log.h"
+#include "kernel/power.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
 #include "kernel/space.h"
+#include "kernel/system.h"
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
 #include "lib/string.h"
 
 #define LAPIC_PAGE 0xfee00000ULL
+#define COM1       0x3f8u
 
 _Noreturn void kernel_main(const struct boot_info *info);
 
@@ -50,12 +48,13 @@ static struct cpu early_cpu; // until the boot CPU has its own
 static void copy_boot_info(const struct boot_info *info) {
     memcpy(&boot, info, sizeof(boot));
     boot.cmdline[sizeof(boot.cmdline) - 1] = '\0';
-    log_is_batch = cmdline_has(boot.cmdline, "console=batch");
-    log_set_mark(boot.cmdline);
+    bool is_known =
+        boot.magic == BOOT_MAGIC && boot.version == BOOT_VERSION && boot.size == sizeof(boot);
+    if (!is_known) // it cannot tell where the console is either
+        boot.uart = (struct boot_uart){.base = COM1, .stride = 1, .width = 1};
+    log_init(&boot);
     power_init(&boot.power);
-    log_power_off = power_off;
-    log_panic_mode = console_panic_mode;
-    if (boot.magic != BOOT_MAGIC || boot.version != BOOT_VERSION || boot.size != sizeof(boot))
+    if (!is_known)
         halt_machine("the boot application is of another version: copy the whole image again");
     bool is_good = boot_info_is_bounded(&boot);
     if (is_good)
@@ -83,12 +82,6 @@ static void init_interrupts(void) {
     ioapic_init(&boot);
     device_init(&boot, memory_map);
     interrupt_init();
-    interrupt_set_handler(VECTOR_CONSOLE, console_interrupt);
-    const struct boot_isa_irq *irq = &boot.isa_irq[UART_ISA_IRQ];
-    uint32_t trigger = (irq->is_active_low != 0 ? (uint32_t)ABI_TRIGGER_LOW : 0) |
-                       (irq->is_level != 0 ? (uint32_t)ABI_TRIGGER_LEVEL : 0);
-    if (console_has_uart() && !ioapic_write(irq->gsi, VECTOR_CONSOLE | trigger))
-        log_line("COM1's interrupt cannot be routed: no typing at this console");
     if (!lapic_timer_init(tsc_hz))
         halt_machine("the local APIC's timer stands still");
 }
@@ -153,8 +146,10 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     topology_init(boot.thread_bits);
     smp_init_boot_cpu(boot.boot_apic_id);
     *(struct cpu **)(boot_stack_end - 8) = cpu_table[0];
-    console_init(&boot.framebuffer);
+    bool has_uart = log_open();
     log_line("Bulkhead %s", BULKHEAD_VERSION);
+    if (!has_uart)
+        log_line("no serial console answers (console=): the screen is all there is");
     init_clock();
     init_interrupts();
     report();

@@ -28,6 +28,7 @@ enum object_type {
     OBJECT_GROUP,
     OBJECT_INTERRUPT,
     OBJECT_PORTS,
+    OBJECT_LOG,
 };
 
 struct object;

@@ -19,6 +19,7 @@ const struct command command_table[COMMAND_COUNT] = {
     [COMMAND_CAP] = {"cap", "NAME N", "bound a VM to N percent of one CPU; 0: no bound"},
     [COMMAND_INFO] = {"info", "", "this machine: CPUs, memory, features"},
     [COMMAND_LOG] = {"log", "", "the hypervisor's last lines"},
+    [COMMAND_RESTART_CONSOLE] = {"restart-console", "", "start the console's driver anew"},
     [COMMAND_AUDIT] = {"audit", "", "prove for each page of memory that it has one owner"},
     [COMMAND_POWEROFF] = {"poweroff", "", "end all VMs and switch the machine off"},
     [COMMAND_RESET] = {"reset", "", "end all VMs and reset the machine"},

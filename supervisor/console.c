@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The console queue. In batch mode a newline is "\n", as a log wants it; in interactive mode
+// Into the driver's ring. In batch mode a newline is "\n", as a log wants it; in interactive mode
 // "\r\n", as the raw terminal at the other end wants it. Guests' bytes pass as they are.
 #include "supervisor/console.h"
 
@@ -7,11 +7,12 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "lib/syscall.h"
+#include "supervisor/driver.h"
 #include "supervisor/line.h"
 #include "supervisor/machine.h"
 
-#define QUEUE_SIZE 16384u // a power of two
 #define GUEST_ROOM 10240u // what console_has_room promises
+#define LINE_ROOM  512u
 #define PREFIX     "[bulkhead] "
 #define SAY_MAX    448u // characters of text
 #define MARK_MAX   (MACHINE_VERDICT_MAX + 1)
@@ -20,107 +21,107 @@
 // A piece of newlines only: each becomes "[NAME] \n". Then a partial line that was there before.
 _Static_assert(CONSOLE_PIECE *(MANIFEST_NAME_MAX + 4) + LINE_LENGTH_MAX < GUEST_ROOM,
                "a piece fits");
-// The kernel takes a line whole or not at all, so that none of its own comes into it.
-_Static_assert(LINE_PREFIX_MAX + LINE_LENGTH_MAX + NEWLINE <= ABI_CONSOLE_MAX,
-               "a guest's line is one call");
 _Static_assert(MANIFEST_NAME_MAX + 3 <= LINE_PREFIX_MAX, "a name fits");
-_Static_assert(MARK_MAX + sizeof(PREFIX) + SAY_MAX + NEWLINE <= ABI_CONSOLE_MAX,
-               "a line of ours is one call");
+_Static_assert(MARK_MAX + sizeof(PREFIX) + SAY_MAX + NEWLINE <= LINE_ROOM, "a line of ours fits");
+_Static_assert(LINE_PREFIX_MAX + LINE_LENGTH_MAX + NEWLINE <= LINE_ROOM, "a guest's line fits");
+_Static_assert(LINE_ROOM + GUEST_ROOM <= CONSOLE_OUT_SIZE, "beside what guests may fill");
 
 static struct {
     bool is_batch;
     bool is_inside_line; // the last byte was no newline
     bool has_said;
     bool is_terminal_changed; // perhaps, by a VM that has had it
-    bool is_blocked;          // the kernel has taken less than all: it signals when there is room
     char mark[MARK_MAX + 1];  // before each line of ours: no guest knows it
-    uint32_t head;            // bytes ever put in
-    uint32_t tail;            // bytes ever taken by the kernel
-    char queue[QUEUE_SIZE];
+    struct console_rings *rings;
+    uint32_t head; // bytes ever put in
+    uint32_t told; // of these the driver was told of
+    uint32_t in_position;
     struct backlog log;
 } console;
 
-void console_open(bool is_batch, const char *verdict) {
+bool console_open(bool is_batch, const char *verdict) {
+    if (!driver_open()) {
+        return false;
+    }
+    console.rings = driver_rings();
     console.is_batch = is_batch;
     if (*verdict != '\0') {
         fmt_format(console.mark, sizeof(console.mark), "%s ", verdict);
     }
+    return true;
 }
 
 bool console_is_batch(void) {
     return console.is_batch;
 }
 
-static void copy_out(char *bytes, uint32_t count) {
-    uint32_t at = console.tail % QUEUE_SIZE;
-    uint32_t first = count < QUEUE_SIZE - at ? count : QUEUE_SIZE - at;
-    memcpy(bytes, &console.queue[at], first);
-    memcpy(bytes + first, console.queue, count - first);
+// Bytes that the driver has not printed; of a tail that cannot be, the ring is full.
+static uint32_t used(void) {
+    uint32_t tail = __atomic_load_n(&console.rings->out_tail, __ATOMIC_ACQUIRE);
+    uint32_t count = console.head - tail;
+    return count <= CONSOLE_OUT_SIZE ? count : CONSOLE_OUT_SIZE;
 }
 
-// What goes out next, in whole lines where it has any: a line of the kernel's own may come behind
-// it.
-static uint32_t copy_lines(char piece[ABI_CONSOLE_MAX]) {
-    uint32_t count = console.head - console.tail;
-    count = count < ABI_CONSOLE_MAX ? count : ABI_CONSOLE_MAX;
-    copy_out(piece, count);
-    for (uint32_t i = count; i > 0; i--) {
-        if (piece[i - 1] == '\n') {
-            return i;
-        }
+void console_flush(void) {
+    if (console.head != console.told) {
+        __atomic_store_n(&console.rings->out_head, console.head, __ATOMIC_RELEASE);
+        console.told = console.head;
+        driver_signal();
     }
-    return count;
 }
 
-bool console_flush(void) {
-    static char piece[ABI_CONSOLE_MAX];
-    while (console.head != console.tail && !console.is_blocked) {
-        uint32_t count = copy_lines(piece);
-        int64_t taken = sys_console_write(machine.start->system, piece, count);
-        console.is_blocked = taken < (int64_t)count;
-        console.tail += taken > 0 ? (uint32_t)taken : 0;
+// True: there are fewer than `limit` bytes in the ring. Else the driver signals when it is so.
+static bool is_below(uint32_t limit) {
+    if (used() < limit || driver_is_gone()) {
+        return true;
     }
-    return console.head == console.tail;
+    __atomic_store_n(&console.rings->room_wanted, limit, __ATOMIC_RELEASE);
+    console_flush();
+    driver_signal();
+    return used() < limit;
 }
 
-bool console_wake(void) {
-    console.is_blocked = false;
-    return console_flush();
-}
-
-// Tries to flush before it says no: then the kernel is full, and signals when there is room again.
 bool console_has_room(void) {
-    return QUEUE_SIZE - (console.head - console.tail) >= GUEST_ROOM || console_flush() ||
-           QUEUE_SIZE - (console.head - console.tail) >= GUEST_ROOM;
+    return is_below(CONSOLE_OUT_SIZE - GUEST_ROOM + 1);
 }
 
-// The bit that it takes may have told of input, too: the main loop gets it again.
-void console_drain(void) {
+// The bits that it takes may have told of something else, too: the main loop gets them again.
+static void wait_below(uint32_t limit) {
+    const uint64_t mask = MACHINE_EVENT_CONSOLE | MACHINE_EVENT_DRIVER;
     uint64_t bits = 0;
-    while (!console_flush()) {
-        bits |= machine_wait(MACHINE_EVENT_CONSOLE, ABI_FOREVER);
-        console.is_blocked = false;
+    driver_start(); // if nobody did yet
+    while (!is_below(limit)) {
+        uint64_t got = machine_wait(mask, ABI_FOREVER);
+        if ((got & MACHINE_EVENT_DRIVER) != 0) {
+            driver_revive();
+        }
+        bits |= got;
     }
     if (bits != 0) {
-        (void)sys_event_signal(machine.event, MACHINE_EVENT_CONSOLE);
+        (void)sys_event_signal(machine.event, bits);
     }
+}
+
+void console_drain(void) {
+    console_flush();
+    wait_below(1);
 }
 
 // For what must not be torn: a line that waits for room in its middle would be open meanwhile.
 static void make_room(size_t count) {
-    if (QUEUE_SIZE - (console.head - console.tail) < count) {
-        console_drain();
+    if (CONSOLE_OUT_SIZE - used() < count) {
+        wait_below(CONSOLE_OUT_SIZE - (uint32_t)count + 1);
     }
 }
 
-// At most QUEUE_SIZE bytes.
+// At most CONSOLE_OUT_SIZE bytes.
 static void put(const char *bytes, size_t count) {
-    uint32_t at = console.head % QUEUE_SIZE;
-    size_t first = count < QUEUE_SIZE - at ? count : QUEUE_SIZE - at;
+    uint32_t at = console.head % CONSOLE_OUT_SIZE;
+    size_t first = count < CONSOLE_OUT_SIZE - at ? count : CONSOLE_OUT_SIZE - at;
     make_room(count);
-    memcpy(&console.queue[at], bytes, first);
+    memcpy(&console.rings->out[at], bytes, first);
     if (first < count) {
-        memcpy(console.queue, bytes + first, count - first);
+        memcpy(console.rings->out, bytes + first, count - first);
     }
     console.head += (uint32_t)count;
     if (count > 0) {
@@ -177,7 +178,7 @@ void console_reset_terminal(void) {
 }
 
 void console_guest_line(const char *text, size_t length) {
-    make_room(ABI_CONSOLE_MAX);
+    make_room(LINE_ROOM);
     put(text, length);
     put_newline();
 }
@@ -191,7 +192,7 @@ void console_say(const char *format, ...) {
     va_end(arguments);
     line_sanitize(printable, sizeof(printable), text, sizeof(text));
     console_fresh_line();
-    make_room(ABI_CONSOLE_MAX);
+    make_room(LINE_ROOM);
     put(console.mark, strlen(console.mark));
     put(PREFIX, sizeof(PREFIX) - 1);
     put(printable, strlen(printable));
@@ -231,8 +232,21 @@ void console_print(const char *format, ...) {
 }
 
 size_t console_read(uint8_t *bytes, size_t max) {
-    int64_t count = sys_console_read(machine.start->system, (char *)bytes, max);
-    return count > 0 ? (size_t)count : 0;
+    uint32_t head = __atomic_load_n(&console.rings->in_head, __ATOMIC_ACQUIRE);
+    uint32_t there = head - console.in_position;
+    size_t count = 0;
+    if (there > CONSOLE_IN_SIZE) { // of no honest driver
+        console.in_position = head;
+        there = 0;
+    }
+    for (; count < max && count < there; count++) {
+        bytes[count] = console.rings->in[console.in_position++ % CONSOLE_IN_SIZE];
+    }
+    __atomic_store_n(&console.rings->in_tail, console.in_position, __ATOMIC_RELEASE);
+    if (there == CONSOLE_IN_SIZE) { // it waits for room
+        driver_signal();
+    }
+    return count;
 }
 
 bool console_has_said(void) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host's console: one queue towards the kernel's (drivers/console.c), into which whole
-// pieces go.
+// The host's console: the ring of its driver (driver.h), into which whole pieces go.
 //
 //   console_open
 //   console_say              a line of the hypervisor's own
@@ -8,7 +7,6 @@
 //   console_raw              bytes as they are, in interactive mode
 //   console_reset_terminal   when the terminal gets another owner, and at the end
 //   console_flush            once a turn of the main loop; never waits
-//   console_wake             the same, once the kernel has signalled
 //   console_drain            waits until everything is out
 //   console_read             what was typed
 //
@@ -30,7 +28,8 @@
 
 // `verdict`: the key that stands before each line of the hypervisor's own, and that no guest knows;
 // "": none.
-void console_open(bool is_batch, const char *verdict);
+// False: no memory.
+bool console_open(bool is_batch, const char *verdict);
 bool console_is_batch(void);
 
 // "[bulkhead] " and the text, made printable, as one line of its own; also into the log.
@@ -58,10 +57,8 @@ void console_print(const char *format, ...) __attribute__((format(printf, 1, 2))
 // again.
 bool console_has_room(void);
 
-// Gives the kernel what it takes. True: nothing is left. After it took less than all it is not
-// asked again before console_wake: its bit of the event has come.
-bool console_flush(void);
-bool console_wake(void);
+// Tells the driver what was put in.
+void console_flush(void);
 void console_drain(void);
 
 // Returns how many bytes were typed and fit into bytes[0, max).

@@ -15,6 +15,7 @@
 // VMs.
 #define MACHINE_EVENT_CONSOLE (1ULL << 0)
 #define MACHINE_VM_BITS       62u
+#define MACHINE_EVENT_DRIVER  (1ULL << 63) // the console's ended
 
 struct machine {
     const struct abi_start *start;
@@ -24,7 +25,7 @@ struct machine {
 
 extern struct machine machine;
 
-// Checks the start page, creates the event and binds the console to it. False: this kernel and this
+// Checks the start page, creates the event. False: this kernel and this
 // supervisor do not fit together, and nothing can be said either.
 bool machine_open(const struct abi_start *start);
 

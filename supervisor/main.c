@@ -15,6 +15,7 @@
 
 #include "lib/syscall.h"
 #include "supervisor/console.h"
+#include "supervisor/driver.h"
 #include "supervisor/machine.h"
 #include "supervisor/manifest.h"
 #include "supervisor/mux.h"
@@ -110,8 +111,10 @@ static void all_ended(void) {
 // ---- the loop -----------------------------------------------------------------------------------
 
 static void serve(uint64_t bits) {
+    if ((bits & MACHINE_EVENT_DRIVER) != 0) {
+        driver_service();
+    }
     if ((bits & MACHINE_EVENT_CONSOLE) != 0) {
-        (void)console_wake();
         mux_input();
     }
     vm_service_mask(bits);
@@ -128,7 +131,7 @@ _Noreturn static void main_loop(void) {
             all_ended();
         }
         mux_refresh();
-        (void)console_flush();
+        console_flush();
         bits = round_wait(vm_next_deadline(), vm_has_work());
     }
 }
@@ -139,7 +142,10 @@ int main(void *start) {
     }
     char verdict[MACHINE_VERDICT_MAX + 1];
     machine_verdict(verdict);
-    console_open(machine_has_option("console=batch"), verdict);
+    if (!console_open(machine_has_option("console=batch"), verdict)) {
+        return STATUS_NO_MACHINE;
+    }
     start_vms();
+    driver_start();
     main_loop();
 }

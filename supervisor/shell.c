@@ -6,6 +6,7 @@
 #include "supervisor/audit.h"
 #include "supervisor/command.h"
 #include "supervisor/console.h"
+#include "supervisor/driver.h"
 #include "supervisor/machine.h"
 #include "supervisor/main.h"
 #include "supervisor/mux.h"
@@ -173,6 +174,11 @@ static void run_cap(const struct command_line *line) {
     }
 }
 
+static void run_restart_console(const struct command_line *line) {
+    (void)line;
+    driver_restart();
+}
+
 static void run_audit(const struct command_line *line) {
     (void)line;
     audit_print();
@@ -242,8 +248,8 @@ static void (*const run[COMMAND_COUNT])(const struct command_line *line) = {
     [COMMAND_END] = run_end,           [COMMAND_DUMP] = run_dump,
     [COMMAND_WEIGHT] = run_weight,     [COMMAND_CAP] = run_cap,
     [COMMAND_INFO] = run_info,         [COMMAND_LOG] = run_log,
-    [COMMAND_AUDIT] = run_audit,       [COMMAND_POWEROFF] = run_poweroff,
-    [COMMAND_RESET] = run_reset,
+    [COMMAND_AUDIT] = run_audit,       [COMMAND_RESTART_CONSOLE] = run_restart_console,
+    [COMMAND_POWEROFF] = run_poweroff, [COMMAND_RESET] = run_reset,
 };
 
 // ---- the line editor ----------------------------------------------------------------------------

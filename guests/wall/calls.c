@@ -24,7 +24,7 @@
 
 enum kind { QUOTA, MEMORY, EVENT, VM, VCPU, PROCESS, KINDS };
 // A VMM has no handle of these: any of its others has to be refused.
-enum { SYSTEM = KINDS, GROUP = KINDS, INTERRUPT = KINDS, PORTS = KINDS };
+enum { SYSTEM = KINDS, GROUP = KINDS, INTERRUPT = KINDS, PORTS = KINDS, LOG = KINDS };
 
 // What an argument is.
 enum argument {
@@ -73,6 +73,7 @@ enum {
     IS_first = SMALL,
     IS_width = SMALL,
     IS_device = GPA,
+    IS_done = SMALL,
     IS_index = SMALL,
     IS_signal = SMALL,
     IS_value = VALUE,

@@ -8,7 +8,7 @@ import layers
 import tree
 from tree import Problem, Skip
 
-LAYERS = ("lib", "arch", "kernel", "vmx", "svm", "drivers")
+LAYERS = ("lib", "arch", "kernel", "vmx", "svm")
 KIND = "ring0"
 
 # What still is called upwards, by the name called. This list only gets shorter: a name that nobody
@@ -21,11 +21,6 @@ UPWARDS = {
         "trap_before_user", "trap_kernel_exception", "trap_user_exception", "trap_user_page",
         # To go: logging belongs below arch/, the table of CPUs into it.
         "panic", "log_line", "cpu_count", "cpu_table",
-    },
-    # To go with the console in ring 3: the calls on the machine, reached by the table of calls.
-    "kernel": {
-        "call_console_bind", "call_console_read", "call_console_write", "call_system_audit", "call_system_cpu",
-        "call_system_info", "call_system_power",
     },
 }
 

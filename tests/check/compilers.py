@@ -111,7 +111,7 @@ def check_headers():
 
 # ---- the same bytes ------------------------------------------------------------------------------
 
-PARTS = ("kernel.elf", "supervisor.elf", "vmm.elf", "boot/BOOTX64.EFI")
+PARTS = ("kernel.elf", "supervisor.elf", "vmm.elf", "console.elf", "boot/BOOTX64.EFI")
 
 
 def digest(path):

@@ -10,7 +10,7 @@ RULES = ["no-check", "no-call", "mask", "shift", "index", "compare", "logic", "r
 # The unit-test programs, and the files that they hold (tests/unit/rules.mk).
 UNITS = {
     "vmx": ("vmx/",),
-    "kernel": ("kernel/", "vmx/", "arch/", "drivers/"),
+    "kernel": ("kernel/", "vmx/", "arch/"),
     "scheduler": ("kernel/scheduler.c", "kernel/balance.c", "kernel/budget.c", "kernel/core.c", "kernel/group.c", "kernel/runqueue.c", "kernel/thread.c"),
     "vmm": ("vmm/",),
     "supervisor": ("supervisor/",),
@@ -53,9 +53,10 @@ FUNCTIONS = {
     "kernel/trap.c": "fault_right trap_user_exception",
     "arch/traps.c": "is_user_range user_read trap_kernel trap_dispatch",
     "arch/mitigation.c": "mitigation_judge mitigation_switch",
-    # Drivers: what the operator sees, who may ask, and tables of the firmware's.
-    "drivers/console.c": "user_room fitting_size console_write",
-    "drivers/syscall_system.c": "call_system_cpu call_system_power call_console_write",
+    # What the operator sees, who may ask.
+    "kernel/log.c": "write_line take_back quote_rest call_log_take call_log_read",
+    "kernel/device.c": "device_interrupt connect find_port is_device call_ports_create",
+    "kernel/syscall_system.c": "call_system_cpu call_system_power",
     # VT-x.
     "vmx/registers.c": "are_segments_valid are_msrs_valid are_registers_valid write_msrs vmx_write_registers",
     "vmx/load.c": "load_fpu unload_fpu load_msrs vmx_load vmx_unload vmx_forget",

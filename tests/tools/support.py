@@ -66,7 +66,7 @@ class DirectoryCase(unittest.TestCase):
     def parts(self):
         """A build directory with the hypervisor's parts, of repeatable random bytes."""
         noise = random.Random(2)
-        sizes = {"kernel.elf": 70_000, "supervisor.elf": 40_001, "vmm.elf": 1}
+        sizes = {"kernel.elf": 70_000, "supervisor.elf": 40_001, "vmm.elf": 1, "console.elf": 9000}
         for name, size in {**sizes, "boot/BOOTX64.EFI": 30_000}.items():
             self.file(f"build/{name}", noise.randbytes(size))
         return self.work / "build"

@@ -55,6 +55,7 @@ class Image(DirectoryCase):
             ("bulkhead/kernel.elf", "kernel.elf"),
             ("bulkhead/supervisor.elf", "supervisor.elf"),
             ("bulkhead/vmm.elf", "vmm.elf"),
+            ("bulkhead/console.elf", "console.elf"),
         ):
             self.assertEqual(self.read(image, place), (self.build / source).read_bytes(), place)
         self.assertEqual(self.read(image, "bulkhead/manifest.dtb")[:4], b"\xd0\x0d\xfe\xed")

@@ -466,7 +466,7 @@ class Compiling(Case):
         text += DEMO.replace("demo", "two") + 'initrd = "folder/../initrd.img"\n'
         text += DEMO.replace("demo", "three") + 'initrd = "folder/initrd.img"\n'
         names = [module.name for module in self.compile(text).modules]
-        parts = ["kernel.elf", "supervisor.elf", "vmm.elf"]
+        parts = ["kernel.elf", "supervisor.elf", "vmm.elf", "console.elf"]
         self.assertEqual(names, parts + ["vmlinuz-0", "initrd.img-1", "initrd.img-2"])
 
     def test_odd_file_names(self):

@@ -1,389 +1,260 @@
 // SPDX-License-Identifier: Apache-2.0
-// drivers/console: what goes out on the wire and what is told to ring 3, with a UART made of two
-// strings. The module is compiled in here under other names, so that nothing else need be linked.
-#define console_init         con_test_init
-#define console_has_uart     con_test_has_uart
-#define console_log          con_test_log
-#define console_write        con_test_write
-#define console_read         con_test_read
-#define console_bind         con_test_bind
-#define console_interrupt    con_test_interrupt
-#define console_drain        con_test_drain
-#define console_panic_mode   con_test_panic_mode
-#define uart_init            con_test_uart_init
-#define uart_receive         con_test_uart_receive
-#define uart_send_room       con_test_uart_send_room
-#define uart_send            con_test_uart_send
-#define uart_wait_room       con_test_uart_wait_room
-#define uart_wait_idle       con_test_uart_wait_idle
-#define uart_set_interrupts  con_test_uart_set_interrupts
-#define uart_is_interrupting con_test_uart_is_interrupting
-#define framebuffer_init     con_test_framebuffer_init
-#define framebuffer_size     con_test_framebuffer_size
-#define framebuffer_write    con_test_framebuffer_write
-#define event_signal         con_test_event_signal
-#define event_bind           con_test_event_bind
-#define event_unbind         con_test_event_unbind
-#define lock_init            con_test_lock_init
-#define lock_take            con_test_lock_take
-#define lock_drop            con_test_lock_drop
-#define log_set_sink         con_test_log_set_sink
-#define log_mark             con_test_log_mark
-#define space_map_device     con_test_space_map_device
-#define ring_writer_open     con_test_ring_writer_open
-#define ring_reader_open     con_test_ring_reader_open
-#define ring_writer_room     con_test_ring_writer_room
-#define ring_reader_count    con_test_ring_reader_count
-#define ring_write           con_test_ring_write
-#define ring_read            con_test_ring_read
-#include "drivers/console.c"
-#include "lib/ring.c"
+// drivers/console/main.c and uart.c: what goes out on the wire, in which order, and what whoever
+// comes after it finds. The kernel is of paper: ports, a log, events.
+#define SYSCALLS_ARE_SIMULATED
+#define main         con_test_main
+#define screen_init  con_test_screen_init
+#define screen_write con_test_screen_write
+#define screen_size  con_test_screen_size
+#include "drivers/console/main.c"
+#include "drivers/console/uart.c"
+#undef main
 
 #include <criterion/criterion.h>
-
-#define WIRE_SIZE 65536u
+#include <string.h>
 
 static struct {
-    bool is_missing, is_stuck;
-    char out[WIRE_SIZE];
+    char out[65536];
     uint32_t out_size;
-    uint32_t room; // of the FIFO right now
-    uint32_t wait_count;
+    uint32_t room; // of the FIFO
     const char *in;
-    bool on_receive, on_room;
-    bool is_locked;
-    uint64_t signalled;
-    uint32_t ref_count;
-    uint32_t screen_size;
-} wire;
+    uint32_t ier;
+    char log[4096]; // the kernel's
+    uint32_t log_head, log_tail;
+    bool is_closed;
+    uint32_t told; // the supervisor
+    char shown[65536];
+    uint32_t shown_size;
+} paper;
 
-static struct event con_test_event;
-char log_mark[LOG_MARK_MAX + 2];
+static struct console_rings con_test_rings;
+static struct console_start con_test_start;
 
-bool uart_init(void) {
-    return !wire.is_missing;
+int64_t sys_ports_read(uint32_t ports, uint16_t offset, uint32_t width) {
+    cr_assert(ports == 7 && width == 1);
+    if (offset == UART_LSR)
+        return (paper.room > 0 ? LSR_ROOM : 0) |
+               (paper.in != NULL && *paper.in != '\0' ? LSR_DATA : 0);
+    if (offset == UART_IIR) {
+        bool has_input = paper.in != NULL && *paper.in != '\0' && (paper.ier & IER_RECEIVE) != 0;
+        bool has_room = paper.room > 0 && (paper.ier & IER_ROOM) != 0;
+        return IIR_FIFO_MASK | (has_input || has_room ? 0 : IIR_NONE);
+    }
+    cr_assert_eq(offset, UART_DATA);
+    return *paper.in++;
 }
-bool uart_receive(uint8_t *byte) {
-    if (wire.in == NULL || *wire.in == '\0')
-        return false;
-    *byte = (uint8_t)*wire.in++;
+int64_t sys_ports_write(uint32_t ports, uint16_t offset, uint32_t width, uint32_t value) {
+    cr_assert(ports == 7 && width == 1);
+    if (offset == UART_IER) {
+        paper.ier = value;
+        return 0;
+    }
+    cr_assert(offset == UART_DATA && paper.room > 0, "FIFO overrun");
+    paper.room--;
+    paper.out[paper.out_size++] = (char)value;
+    return 0;
+}
+int64_t sys_log_read(uint32_t log, char *text, uint64_t size, uint64_t done) {
+    cr_assert(log == 8 && done <= paper.log_head - paper.log_tail);
+    if (paper.is_closed)
+        return -ABI_ERROR_CLOSED;
+    paper.log_tail += (uint32_t)done;
+    uint32_t count = paper.log_head - paper.log_tail;
+    count = count < size ? count : (uint32_t)size;
+    memcpy(text, &paper.log[paper.log_tail], count);
+    return count;
+}
+int64_t sys_event_signal(uint32_t event, uint64_t mask) {
+    cr_assert(event == 9 && mask == 1);
+    paper.told++;
+    return 0;
+}
+int64_t sys_interrupt_acknowledge(uint32_t interrupt) {
+    cr_assert_eq(interrupt, 6);
+    return 0;
+}
+int64_t sys_event_wait(uint32_t event, uint64_t mask, uint64_t deadline, uint64_t *bits) {
+    (void)event, (void)mask, (void)deadline;
+    *bits = 0;
+    return 0;
+}
+int64_t sys_memory_size(uint32_t memory) {
+    (void)memory;
+    return 0;
+}
+int64_t sys_process_map(uint32_t process, uint32_t memory, uint64_t address, uint64_t offset,
+                        uint64_t size, uint64_t rights) {
+    (void)process, (void)memory, (void)address, (void)offset, (void)size, (void)rights;
+    return 0;
+}
+bool screen_init(struct screen *screen, const struct boot_framebuffer *boot, void *pixels) {
+    (void)screen, (void)boot, (void)pixels;
     return true;
 }
-uint32_t uart_send_room(void) {
-    return wire.is_stuck ? 0 : wire.room;
-}
-void uart_send(const uint8_t *bytes, uint32_t count) {
-    cr_assert_geq(wire.room, count, "FIFO overrun");
-    wire.room -= count;
-    cr_assert_leq(wire.out_size + count, WIRE_SIZE);
-    memcpy(&wire.out[wire.out_size], bytes, count);
-    wire.out_size += count;
-}
-bool uart_wait_room(void) {
-    wire.wait_count++;
-    wire.room = CHUNK;
-    return !wire.is_stuck;
-}
-bool uart_wait_idle(void) {
-    return !wire.is_stuck;
-}
-void uart_set_interrupts(bool on_receive, bool on_room) {
-    wire.on_receive = on_receive;
-    wire.on_room = on_room;
-}
-bool uart_is_interrupting(void) {
-    bool has_input = wire.in != NULL && *wire.in != '\0';
-    return (has_input && wire.on_receive) || (wire.room > 0 && wire.on_room);
-}
-bool framebuffer_init(struct framebuffer *fb, const struct boot_framebuffer *boot, void *pixels) {
-    (void)fb, (void)boot, (void)pixels;
-    return true;
-}
-uint64_t framebuffer_size(const struct boot_framebuffer *boot) {
-    return boot->base == 0 ? 0 : PAGE_SIZE;
-}
-void framebuffer_write(struct framebuffer *fb, const char *text, size_t size) {
-    (void)fb, (void)text;
-    wire.screen_size += (uint32_t)size;
-}
-void event_signal(struct event *event, uint64_t mask) {
-    cr_assert_not(wire.is_locked, "LOCK_EVENT ranks below LOCK_CONSOLE");
-    cr_assert_eq(event, &con_test_event);
-    wire.signalled |= mask;
-}
-void event_bind(struct event_binding *binding, struct event *event, uint64_t mask) {
-    event_unbind(binding);
-    wire.ref_count += event != NULL;
-    *binding = (struct event_binding){event, mask};
-}
-void event_unbind(struct event_binding *binding) {
-    if (binding->event != NULL) {
-        cr_assert_not(wire.is_locked, "the last reference may go");
-        wire.ref_count--;
-    }
-    binding->event = NULL;
-}
-void lock_init(struct spinlock *lock, enum lock_rank rank) {
-    lock->rank = rank;
-}
-void lock_take(struct spinlock *lock) {
-    (void)lock;
-    cr_assert_not(wire.is_locked);
-    wire.is_locked = true;
-}
-void lock_drop(struct spinlock *lock) {
-    (void)lock;
-    cr_assert(wire.is_locked);
-    wire.is_locked = false;
-}
-void log_set_sink(log_sink_t sink) {
-    sink("[bulkhead] kept\n", 16);
-}
-void *space_map_device(hpa_t base, uint64_t size) {
-    (void)size;
-    return (void *)base.v;
+void screen_write(struct screen *screen, const char *text, size_t size) {
+    (void)screen;
+    memcpy(&paper.shown[paper.shown_size], text, size);
+    paper.shown_size += (uint32_t)size;
 }
 
-static void con_test_start(void) {
-    struct boot_framebuffer fb = {.base = 0x1000};
+static void begin(bool is_batch) {
+    con_test_start = (struct console_start){.event = 5,
+                                            .supervisor = 9,
+                                            .supervisor_mask = 1,
+                                            .log = 8,
+                                            .ports = 7,
+                                            .interrupt = 6,
+                                            .is_batch = is_batch,
+                                            .mark_size = 4,
+                                            .tsc_hz = 1000000000,
+                                            .uart = {.base = 0x3f8, .stride = 1, .width = 1}};
     memset(&console, 0, sizeof(console));
-    console_init(&fb);
-    wire.out_size = 0;
+    console.start = &con_test_start;
+    console.rings = &con_test_rings;
+    console.out_position = con_test_rings.out_tail;
+    console.in_position = con_test_rings.in_head;
+    console.has_uart = uart_open(&con_test_start);
+    console.has_log_news = true;
+    paper.room = 16;
 }
 
-static void con_test_setup(void) {
-    memset(&wire, 0, sizeof(wire));
-    wire.room = CHUNK;
-    con_test_start();
-    console_drain();
-    wire.out_size = 0;
-    wire.room = CHUNK;
-    wire.wait_count = 0;
+static void say(const char *text) {
+    for (; *text != '\0'; text++)
+        con_test_rings.out[con_test_rings.out_head++ % CONSOLE_OUT_SIZE] = (uint8_t)*text;
 }
 
-static void con_test_line(const char *text) {
-    console_log(text, strlen(text));
+static void say_kernel(const char *text) {
+    memcpy(&paper.log[paper.log_head], text, strlen(text));
+    paper.log_head += (uint32_t)strlen(text);
+    console.has_log_news = true;
 }
 
-// Runs the interrupt until the UART has nothing more to say.
-static void con_test_run(void) {
-    while (wire.on_room) {
-        wire.room = CHUNK;
-        console_interrupt();
+static void run(void) {
+    for (unsigned i = 0; i < 10000 && (i == 0 || has_any()); i++) {
+        paper.room = 16;
+        serve();
     }
 }
 
-static void con_test_expect(const char *text) {
-    cr_assert_eq(wire.out_size, strlen(text), "got <%.*s>", (int)wire.out_size, wire.out);
-    cr_assert_eq(memcmp(wire.out, text, wire.out_size), 0, "got <%.*s>", (int)wire.out_size,
-                 wire.out);
+static void expect(const char *text) {
+    paper.out[paper.out_size] = '\0';
+    cr_assert_str_eq(paper.out, text);
 }
 
-TestSuite(drivers_console, .init = con_test_setup);
+TestSuite(drivers_console);
 
-Test(drivers_console, log_lines_wait_in_the_ring) {
-    con_test_line("[bulkhead] a line longer than the FIFO\n");
-    cr_assert_eq(wire.out_size, CHUNK);
-    cr_assert_eq(wire.wait_count, 0);
-    console_bind(&con_test_event, 1);
-    cr_assert(wire.on_room);
-    con_test_run();
-    con_test_expect("[bulkhead] a line longer than the FIFO\r\n");
+Test(drivers_console, fifo_is_fed_as_it_empties) {
+    begin(true);
+    say("a line longer than the FIFO\n");
+    paper.room = 16;
+    serve();
+    cr_assert_eq(paper.out_size, 16);
+    cr_assert_neq(paper.ier & IER_ROOM, 0);
+    cr_assert_eq(con_test_rings.out_tail, 0, "a line is printed when it is whole");
+    run();
+    expect("a line longer than the FIFO\n");
+    cr_assert_eq(con_test_rings.out_tail, con_test_rings.out_head);
+    cr_assert_eq(paper.ier & IER_ROOM, 0);
 }
 
-Test(drivers_console, interrupt_is_off_until_bound) {
-    con_test_line("[bulkhead] a line longer than the FIFO\n");
-    cr_assert_not(wire.on_room);
-    cr_assert_not(wire.on_receive);
+Test(drivers_console, kernels_lines_come_between_lines) {
+    begin(true);
+    say("[demo] first one\n[demo] second\n");
+    serve();
+    say_kernel("key [bulkhead] kernel\r\n");
+    run();
+    expect("[demo] first one\nkey [bulkhead] kernel\r\n[demo] second\n");
+    cr_assert_eq(paper.log_tail, paper.log_head, "the kernel knows that it is printed");
+    paper.shown[paper.shown_size] = '\0';
+    cr_assert_str_eq(paper.shown, "[bulkhead] kernel\r\n", "without the key, and no guest's");
 }
 
-Test(drivers_console, log_line_starts_on_a_line_of_its_own) {
-    cr_assert_eq(console_write("login: ", 7), 7);
-    con_test_line("[bulkhead] x\n");
-    cr_assert_eq(console_write("a\n", 2), 2);
-    con_test_line("[bulkhead] y\n");
-    console_drain();
-    con_test_expect("login: \r\n[bulkhead] x\r\na\n[bulkhead] y\r\n");
+Test(drivers_console, half_a_line_is_never_interrupted_in_batch_mode) {
+    begin(true);
+    say("[demo] half");
+    run();
+    say_kernel("key [bulkhead] kernel\r\n");
+    paper.room = 16;
+    serve();
+    serve();
+    expect("[demo] half");
+    cr_assert_eq(con_test_rings.out_tail, 0);
+    say(" a line\n");
+    run();
+    expect("[demo] half a line\nkey [bulkhead] kernel\r\n");
 }
 
-// Where nobody else can write it: on the wire, before each line of the log and no other, and not on
-// the screen.
-Test(drivers_console, mark_stands_before_each_line_of_the_log) {
-    strcpy(log_mark, "k3y ");
-    cr_assert_eq(console_write("[bulkhead] panic: forged\nno newline", 35), 35);
-    con_test_line("[bulkhead] x\n");
-    cr_assert_eq(console_write("a\n", 2), 2);
-    console_panic_mode();
-    con_test_line("[bulkhead] panic: y\n");
-    con_test_expect("[bulkhead] panic: forged\nno newline\r\nk3y [bulkhead] x\r\na\n"
-                    "k3y [bulkhead] panic: y\r\n");
-    cr_assert_eq(wire.screen_size, 16 + 13 + 20);
-    log_mark[0] = '\0';
+Test(drivers_console, prompt_gives_way_at_a_terminal) {
+    begin(false);
+    say("login: ");
+    run();
+    cr_assert_eq(con_test_rings.out_tail, 7);
+    say_kernel("key [bulkhead] kernel\r\n");
+    run();
+    say("x");
+    run();
+    expect("login: \r\nkey [bulkhead] kernel\r\nx");
 }
 
-Test(drivers_console, log_is_never_lost_when_full) {
-    static char text[9000];
-    memset(text, 'x', sizeof(text));
-    text[sizeof(text) - 1] = '\n';
-    console_log(text, sizeof(text));
-    console_drain();
-    cr_assert_eq(wire.out_size, sizeof(text) + 1);
-    cr_assert_eq(wire.out[sizeof(text) - 1], '\r');
-    cr_assert_eq(wire.screen_size, sizeof(text) + 16);
+Test(drivers_console, successor_prints_the_line_anew) {
+    begin(true);
+    say("[demo] one\n[demo] [bulkhead] forged\n");
+    paper.room = 16;
+    serve(); // and ends
+    expect("[demo] one\n[demo");
+    begin(true);
+    run();
+    expect("[demo] one\n[demo[demo] [bulkhead] forged\n");
 }
 
-// What ring 3 writes, as much as it can, has a line of the kernel's wait for no UART, with
-// interrupts off.
-Test(drivers_console, log_waits_for_nobody_elses_output) {
-    static char text[OUTPUT_SIZE + 1], line[256];
-    memset(text, 'x', sizeof(text));
-    memset(line, 'k', sizeof(line));
-    line[sizeof(line) - 1] = '\n';
-    wire.room = 0;
-    cr_assert_eq(console_write(text, sizeof(text)), OUTPUT_SIZE);
-    for (unsigned i = 0; i < OUTPUT_SIZE / sizeof(line) - 1; i++) {
-        console_log(line, sizeof(line));
-        cr_assert_eq(console_write(text, 1), 0, "the room is not ring 3's");
-    }
-    cr_assert_eq(wire.wait_count, 0);
-    cr_assert_eq(wire.out_size, 0);
-    console_drain();
-    cr_assert_gt(wire.out_size, 2 * OUTPUT_SIZE - 2 * sizeof(line));
+Test(drivers_console, room_is_told_when_it_is_wanted) {
+    begin(true);
+    for (unsigned i = 0; i < 100; i++)
+        say("0123456789012345678\n");
+    con_test_rings.room_wanted = 1000;
+    paper.room = 16;
+    serve();
+    cr_assert_eq(paper.told, 0);
+    run();
+    cr_assert_eq(paper.told, 1);
+    cr_assert_eq(con_test_rings.room_wanted, 0);
 }
 
-Test(drivers_console, write_takes_whole_lines_that_fit) {
-    static char text[OUTPUT_SIZE];
-    memset(text, 'x', sizeof(text));
-    wire.room = 0;
-    console_bind(&con_test_event, 4);
-    cr_assert_eq(console_write(text, OUTPUT_SIZE - 10), OUTPUT_SIZE - 10);
-    cr_assert_eq(console_write("12345\n789\n123", 13), 10);
-    cr_assert_eq(console_write("more", 4), 0);
-    cr_assert_eq(wire.signalled, 0);
-    wire.room = CHUNK;
-    console_interrupt();
-    cr_assert_eq(wire.signalled, 0); // not for a few bytes
-    con_test_run();
-    cr_assert_eq(wire.signalled, 4);
-    wire.signalled = 0;
-    con_test_run();
-    console_interrupt();
-    cr_assert_eq(wire.signalled, 0); // once
+Test(drivers_console, input_waits_for_room) {
+    static char typed[CONSOLE_IN_SIZE + 100];
+    memset(typed, 'k', sizeof(typed) - 1);
+    begin(false);
+    paper.in = typed;
+    serve();
+    cr_assert_eq(con_test_rings.in_head, CONSOLE_IN_SIZE);
+    cr_assert_eq(paper.ier & IER_RECEIVE, 0, "the FIFO holds the sender");
+    cr_assert_gt(paper.told, 0);
+    con_test_rings.in_tail += 50;
+    serve();
+    cr_assert_eq(con_test_rings.in_head, CONSOLE_IN_SIZE + 50);
+    con_test_rings.in_tail = con_test_rings.in_head + 5; // of no honest reader
+    serve();
+    con_test_rings.in_tail = con_test_rings.in_head;
+    serve();
+    cr_assert_eq(*paper.in, '\0');
+    cr_assert_neq(paper.ier & IER_RECEIVE, 0);
 }
 
-// Who was refused may be another than who writes next (the supervisor's VMs share the console).
-Test(drivers_console, who_was_cut_short_is_told_though_a_later_write_fits) {
-    static char text[OUTPUT_SIZE];
-    memset(text, 'x', sizeof(text));
-    wire.room = 0;
-    console_bind(&con_test_event, 4);
-    cr_assert_eq(console_write(text, OUTPUT_SIZE), OUTPUT_SIZE);
-    cr_assert_eq(console_write("refused\n", 8), 0);
-    wire.room = CHUNK;
-    console_interrupt();
-    cr_assert_eq(console_write("fits\n", 5), 5);
-    cr_assert_eq(wire.signalled, 0);
-    con_test_run();
-    cr_assert_eq(wire.signalled, 4);
+Test(drivers_console, without_uart_the_screen_shows_all) {
+    begin(true);
+    console.has_uart = false;
+    say("[demo] x\n");
+    say_kernel("key [bulkhead] kernel\r\n");
+    serve();
+    cr_assert_eq(paper.out_size, 0);
+    paper.shown[paper.shown_size] = '\0';
+    cr_assert_str_eq(paper.shown, "[bulkhead] kernel\r\n[demo] x\n");
+    cr_assert_eq(con_test_rings.out_tail, con_test_rings.out_head);
 }
 
-Test(drivers_console, a_line_is_taken_whole_or_not_yet) {
-    static char text[OUTPUT_SIZE];
-    memset(text, 'x', sizeof(text));
-    wire.room = 0;
-    cr_assert_eq(console_write(text, OUTPUT_SIZE - 10), OUTPUT_SIZE - 10);
-    cr_assert_eq(console_write("0123456789\n", 11), 0);
-    cr_assert_eq(console_write("01234567\n", 9), 9);
-}
-
-Test(drivers_console, write_without_newline_takes_what_fits) {
-    static char text[OUTPUT_SIZE + 1];
-    memset(text, 'x', sizeof(text));
-    wire.room = 0;
-    cr_assert_eq(console_write(text, sizeof(text)), OUTPUT_SIZE);
-}
-
-Test(drivers_console, input_is_read_and_signalled) {
-    char text[16];
-    console_bind(&con_test_event, 2);
-    wire.in = "ls\r";
-    console_interrupt();
-    cr_assert_eq(wire.signalled, 2);
-    cr_assert_eq(console_read(text, 2), 2);
-    cr_assert_eq(console_read(text + 2, 14), 1);
-    cr_assert_eq(memcmp(text, "ls\r", 3), 0);
-    cr_assert_eq(console_read(text, 16), 0);
-}
-
-Test(drivers_console, full_input_holds_the_sender) {
-    static char typed[INPUT_SIZE + 100 + 1], text[INPUT_SIZE + 100];
-    memset(typed, 'k', INPUT_SIZE + 100);
-    console_bind(&con_test_event, 2);
-    wire.in = typed;
-    console_interrupt();
-    cr_assert_not(wire.on_receive);
-    cr_assert_eq(console_read(text, sizeof(text)), INPUT_SIZE);
-    cr_assert(wire.on_receive);
-    console_interrupt();
-    cr_assert_eq(console_read(text, sizeof(text)), 100);
-}
-
-Test(drivers_console, bindings_are_counted) {
-    console_bind(&con_test_event, 1);
-    console_bind(&con_test_event, 2);
-    cr_assert_eq(wire.ref_count, 1);
-    wire.in = "x";
-    console_interrupt();
-    cr_assert_eq(wire.signalled, 2);
-    cr_assert_eq(wire.ref_count, 1);
-    console_bind(NULL, 0);
-    cr_assert_eq(wire.ref_count, 0);
-    wire.in = "x";
-    console_interrupt();
-}
-
-Test(drivers_console, panic_sends_at_once_and_takes_no_lock) {
-    char text[4];
-    con_test_line("[bulkhead] before the panic, waiting\n");
-    wire.is_locked = true; // by a CPU that is stopped now
-    console_panic_mode();
-    con_test_expect("[bulkhead] before the panic, waiting\r\n");
-    con_test_line("crash record\n");
-    con_test_expect("[bulkhead] before the panic, waiting\r\ncrash record\r\n");
-    cr_assert_eq(console_write("x", 1), 1);
-    cr_assert_eq(console_read(text, 4), 0);
-    console_interrupt();
-    console_drain();
-    con_test_expect("[bulkhead] before the panic, waiting\r\ncrash record\r\n");
-}
-
-Test(drivers_console, panic_before_init_still_speaks) {
-    memset(&console, 0, sizeof(console));
-    console_panic_mode();
-    con_test_line("[bulkhead] panic: early\n");
-    con_test_expect("[bulkhead] kept\r\n[bulkhead] panic: early\r\n");
-}
-
-Test(drivers_console, without_uart_all_is_accepted) {
-    static char text[2 * OUTPUT_SIZE];
-    wire.is_missing = true;
-    con_test_start();
-    cr_assert_not(console_has_uart());
-    con_test_line("[bulkhead] x\n");
-    cr_assert_eq(console_write(text, sizeof(text)), sizeof(text));
-    console_bind(&con_test_event, 1);
-    console_interrupt();
-    console_drain();
-    console_panic_mode();
-    cr_assert_eq(wire.out_size, 0);
-}
-
-Test(drivers_console, broken_uart_hangs_nobody) {
-    static char text[2 * OUTPUT_SIZE];
-    memset(text, 'x', sizeof(text));
-    wire.is_stuck = true;
-    console_log(text, sizeof(text));
-    cr_assert_not(console_has_uart());
-    con_test_line("more\n");
-    console_drain();
+Test(drivers_console, whoever_lost_the_log_ends) {
+    begin(true);
+    paper.is_closed = true;
+    serve();
+    cr_assert(console.is_log_ended);
 }

@@ -13,7 +13,7 @@
 
 static struct process *process;
 static struct quota *quota;
-static uint32_t number[OBJECT_PORTS + 1]; // by type: a handle of it with all rights
+static uint32_t number[OBJECT_LOG + 1]; // by type: a handle of it with all rights
 static struct object system_one;
 static const struct object_kind system_one_kind = {OBJECT_SYSTEM, NULL};
 static struct vcpu vcpu;
@@ -28,7 +28,10 @@ static void add_device(uint32_t call, uint64_t c, uint64_t d, uint64_t e, uint64
     int64_t handle =
         syscall_dispatch(number[OBJECT_SYSTEM], number[OBJECT_QUOTA], c, d, e, f, call);
     cr_assert_gt(handle, 0);
-    number[call == ABI_PORTS_CREATE ? OBJECT_PORTS : OBJECT_INTERRUPT] = (uint32_t)handle;
+    struct handle has;
+    cr_assert_eq(handle_get(process, (uint64_t)handle, OBJECT_NONE, 0, &has), ABI_OK);
+    number[has.object->kind->type] = (uint32_t)handle;
+    object_unref(has.object);
 }
 
 static void set_up(void) {
@@ -57,6 +60,9 @@ static void set_up(void) {
     add(&system_one);
     add_device(ABI_INTERRUPT_CREATE, 8, ABI_TRIGGER_LEVEL, number[OBJECT_EVENT], 1);
     add_device(ABI_PORTS_CREATE, 0x3f8, 8, 0, 0);
+    struct memory *rings = memory_create(quota, sizeof(struct console_rings));
+    int64_t memory = handle_insert(process, &rings->object, ABI_RIGHTS_ALL);
+    add_device(ABI_LOG_TAKE, (uint64_t)memory, number[OBJECT_EVENT], 1, 0);
 }
 
 TestSuite(kernel_rights, .init = set_up);
@@ -142,6 +148,27 @@ static const struct demand demands[] = {
     {ABI_PORTS_CREATE, 1, OBJECT_QUOTA, ABI_RIGHT_CREATE, {OF(OBJECT_SYSTEM), 0, 8, 8}},
     {ABI_PORTS_READ, 0, OBJECT_PORTS, ABI_RIGHT_READ, {0, 0, 1}},
     {ABI_PORTS_WRITE, 0, OBJECT_PORTS, ABI_RIGHT_WRITE, {0, 0, 1, 0}},
+    {ABI_LOG_TAKE,
+     0,
+     OBJECT_SYSTEM,
+     ABI_RIGHT_MANAGE,
+     {0, OF(OBJECT_QUOTA), OF(OBJECT_MEMORY), OF(OBJECT_EVENT), 1}},
+    {ABI_LOG_TAKE,
+     1,
+     OBJECT_QUOTA,
+     ABI_RIGHT_CREATE,
+     {OF(OBJECT_SYSTEM), 0, OF(OBJECT_MEMORY), OF(OBJECT_EVENT), 1}},
+    {ABI_LOG_TAKE,
+     2,
+     OBJECT_MEMORY,
+     ABI_RIGHT_READ,
+     {OF(OBJECT_SYSTEM), OF(OBJECT_QUOTA), 0, OF(OBJECT_EVENT), 1}},
+    {ABI_LOG_TAKE,
+     3,
+     OBJECT_EVENT,
+     ABI_RIGHT_SIGNAL,
+     {OF(OBJECT_SYSTEM), OF(OBJECT_QUOTA), OF(OBJECT_MEMORY), 0, 1}},
+    {ABI_LOG_READ, 0, OBJECT_LOG, ABI_RIGHT_READ, {0, USER, 16}},
     {ABI_MEMORY_CREATE_DEVICE,
      0,
      OBJECT_SYSTEM,
@@ -193,7 +220,7 @@ Test(kernel_rights, one_right_less_is_not_enough) {
 Test(kernel_rights, handle_of_another_type_is_none) {
     uint64_t before = quota_read(quota).used;
     for (unsigned i = 0; i < ARRAY_COUNT(demands); i++)
-        for (uint32_t type = OBJECT_NONE + 1; type <= OBJECT_PORTS; type++)
+        for (uint32_t type = OBJECT_NONE + 1; type <= OBJECT_LOG; type++)
             if (type != demands[i].type && demands[i].type != OBJECT_NONE)
                 cr_expect_eq(call(&demands[i], number[type]), -ABI_ERROR_HANDLE,
                              "call %u, argument %u, type %u", demands[i].call, demands[i].at, type);
@@ -203,9 +230,9 @@ Test(kernel_rights, handle_of_another_type_is_none) {
 // Whoever adds a call adds what it asks for. These ask nothing of a handle, or are the drivers'
 // (drivers_system_test.c).
 Test(kernel_rights, each_call_is_listed) {
-    const uint32_t others[] = {
-        ABI_HANDLE_CLOSE, ABI_THREAD_EXIT,  ABI_THREAD_YIELD, ABI_SYSTEM_INFO,  ABI_CONSOLE_WRITE,
-        ABI_CONSOLE_READ, ABI_CONSOLE_BIND, ABI_SYSTEM_POWER, ABI_SYSTEM_AUDIT, ABI_SYSTEM_CPU};
+    const uint32_t others[] = {ABI_HANDLE_CLOSE, ABI_THREAD_EXIT,  ABI_THREAD_YIELD,
+                               ABI_SYSTEM_INFO,  ABI_SYSTEM_POWER, ABI_SYSTEM_AUDIT,
+                               ABI_SYSTEM_CPU};
     for (uint32_t i = 0; i < ABI_CALL_COUNT; i++) {
         bool is_other = false;
         for (unsigned k = 0; k < ARRAY_COUNT(others); k++)

@@ -10,8 +10,10 @@
 #include "kernel/ioapic.h"
 #include "kernel/log.h"
 #include "kernel/scheduler.h"
+#include "kernel/screen.h"
 #include "kernel/smp.h"
 #include "kernel/space.h"
+#include "kernel/uart.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
 
@@ -79,6 +81,46 @@ void host_lfence(void) {
 }
 void host_pause(void) {
     __builtin_ia32_pause();
+}
+
+// ---- the console --------------------------------------------------------------------------------
+
+struct host_wire host_wire = {.has_uart = true};
+
+bool uart_init(const struct boot_uart *uart) {
+    (void)uart;
+    return host_wire.has_uart;
+}
+bool uart_reset(void) {
+    host_wire.resets++;
+    return host_wire.has_uart;
+}
+uint32_t uart_send_room(void) {
+    return host_wire.room;
+}
+void uart_send(char byte) {
+    cr_assert_lt(host_wire.size, sizeof(host_wire.text) - 1);
+    host_wire.text[host_wire.size++] = byte;
+    host_wire.room -= host_wire.room > 0;
+}
+bool uart_wait_room(void) {
+    host_wire.waits++;
+    host_wire.room = 16;
+    return host_wire.has_uart;
+}
+bool uart_wait_idle(void) {
+    return host_wire.has_uart;
+}
+void screen_init(const struct boot_info *boot) {
+    (void)boot;
+}
+uint32_t screen_rows(void) {
+    return HOST_ROWS;
+}
+void screen_draw(uint32_t row, const char *text, size_t size) {
+    cr_assert(row < HOST_ROWS && size < sizeof(host_wire.row[0]));
+    memcpy(host_wire.row[row], text, size);
+    host_wire.row[row][size] = '\0';
 }
 
 // ---- ports and I/O APICs ------------------------------------------------------------------------

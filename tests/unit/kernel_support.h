@@ -51,6 +51,19 @@ extern uint32_t host_timer_writes;
 // The process's memory: only this may be read and written.
 extern uint8_t host_user[4 * PAGE_SIZE];
 
+// The kernel's UART and screen.
+#define HOST_ROWS 5u
+struct host_wire {
+    bool has_uart;
+    uint32_t room;  // of the FIFO, now; to wait for it makes it 16
+    uint32_t waits; // calls of uart_wait_room
+    uint32_t resets;
+    char text[128 * 1024];
+    size_t size;
+    char row[HOST_ROWS][300];
+};
+extern struct host_wire host_wire;
+
 // The last access to a port, how many there were, and what is read.
 struct host_port {
     uint32_t port, width, value, count;

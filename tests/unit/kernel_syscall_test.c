@@ -58,15 +58,6 @@ static int64_t not_of_a_vmm(void) {
 int64_t call_system_info(struct call *c) {
     return c != NULL ? not_of_a_vmm() : 0;
 }
-int64_t call_console_write(struct call *c) {
-    return c != NULL ? not_of_a_vmm() : 0;
-}
-int64_t call_console_read(struct call *c) {
-    return c != NULL ? not_of_a_vmm() : 0;
-}
-int64_t call_console_bind(struct call *c) {
-    return c != NULL ? not_of_a_vmm() : 0;
-}
 int64_t call_system_power(struct call *c) {
     return c != NULL ? not_of_a_vmm() : 0;
 }

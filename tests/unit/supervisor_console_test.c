@@ -325,3 +325,70 @@ Test(supervisor_console, weight_and_cap_change) {
     life_expect("it wants NAME N; \"vm\" lists the VMs\r\n");
     life_expect("audit: 0 frames, 0 mappings, 0 tables: no error\r\n");
 }
+
+// ---- its driver ---------------------------------------------------------------------------------
+
+static bool life_script_dead_driver(unsigned int step) {
+    if (step == 0) {
+        life_print(0, "before\n");
+        return true;
+    }
+    if (step == 1) {
+        life_end_process(life.driver, (struct abi_process_status){ABI_PROCESS_FAULTED, 0, 14, 4,
+                                                                  0x401234, 0x10});
+        life_print(0, "meanwhile\n");
+        return true;
+    }
+    if (step == 2) {
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_POWERED_OFF, 0, "");
+        return true;
+    }
+    return false;
+}
+
+// It is started again, and all that it had not printed is.
+Test(supervisor_console, driver_that_ends_is_started_again) {
+    life_prepare(life_one, "console=batch", "stay", life_script_dead_driver);
+    unsigned int handles = life_open_handles();
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_assert_eq(life.driver_starts, 2);
+    life_expect("[demo] before\n");
+    life_expect("[demo] meanwhile\n");
+    life_expect(
+        "[bulkhead] the console's driver faulted (vector 14 at rip 0x401234, address 0x10): "
+        "started again\n");
+    life_expect("[bulkhead] all VMs ended\n");
+    cr_assert_eq(life_open_handles(), handles + LIFE_KEPT);
+}
+
+static bool life_script_mortal_driver(unsigned int step) {
+    life_end_process(life.driver, (struct abi_process_status){ABI_PROCESS_EXITED, 2, 0, 0, 0, 0});
+    if (step == 300) {
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_POWERED_OFF, 0, "");
+    }
+    return step < 400;
+}
+
+// One that never lives is given up: the machine goes on without it.
+Test(supervisor_console, driver_that_always_ends_is_given_up) {
+    life_prepare(life_one, "console=batch", "stay", life_script_mortal_driver);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_assert_eq(life.driver_starts, 100);
+}
+
+static bool life_script_restart(unsigned int step) {
+    if (step == 0) {
+        life_type("\x01"
+                  "crestart-console\r");
+        return true;
+    }
+    return false;
+}
+
+Test(supervisor_console, driver_is_restarted_at_the_prompt) {
+    life_prepare(life_one, "", "stay", life_script_restart);
+    cr_assert_eq(life_run(), LIFE_SLEEPS);
+    cr_assert_eq(life.driver_starts, 2);
+    life_expect("bulkhead> restart-console\r\n");
+    life_expect("[bulkhead] the console's driver ended (status 0): started again\r\n");
+}

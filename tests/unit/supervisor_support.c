@@ -101,7 +101,7 @@ int64_t sys_memory_create(uint32_t quota, uint64_t size) {
 int64_t sys_process_create(uint32_t quota, uint32_t event, uint64_t mask, uint32_t group) {
     (void)event;
     uint32_t handle = life_new(LIFE_PROCESS, quota, 0);
-    cr_assert_eq(life.object[group].type, LIFE_GROUP);
+    cr_assert(group == 0 || life.object[group].type == LIFE_GROUP);
     life.object[handle].in_group = group;
     life.object[handle].mask = mask;
     return handle;
@@ -146,8 +146,75 @@ int64_t sys_process_kill(uint32_t process, uint32_t status) {
     return 0;
 }
 
+// ---- the console's driver -----------------------------------------------------------------------
+
+static bool is_batch(void) {
+    return strstr(life_start.cmdline, "console=batch") != NULL;
+}
+
+static void start_driver(uint32_t process) {
+    struct console_start start;
+    int file = (int)life.object[process].start_memory;
+    cr_assert_eq(pread(file, &start, sizeof(start), 0), (ssize_t)sizeof(start));
+    close(file);
+    cr_assert(start.log != 0 && start.ports != 0 && start.interrupt != 0 && start.screen != 0);
+    cr_assert_eq(life.object[process].signals, start.supervisor_mask);
+    cr_assert_eq(start.supervisor_mask, 1);
+    cr_assert_eq(start.is_batch, is_batch());
+    life.driver = process;
+    life.driver_starts++;
+    if (life.rings == NULL) {
+        life.rings = life_map(start.rings, 0, 0, sizeof(*life.rings));
+    }
+}
+
+static void drive_input(void) {
+    struct console_rings *rings = life.rings;
+    while (life.typed != NULL && *life.typed != '\0' &&
+           rings->in_head - rings->in_tail < CONSOLE_IN_SIZE) {
+        rings->in[rings->in_head++ % CONSOLE_IN_SIZE] = (uint8_t)*life.typed++;
+        life.bits |= 1;
+    }
+}
+
+// Prints as the driver does, as much as the wire takes. It runs while the supervisor sleeps.
+static void drive(size_t room) {
+    struct console_rings *rings = life.rings;
+    if (rings == NULL || life.object[life.driver].status.state != ABI_PROCESS_RUNNING) {
+        return;
+    }
+    uint32_t count = rings->out_head - rings->out_tail;
+    cr_assert_leq(count, CONSOLE_OUT_SIZE);
+    cr_assert(count == 0 || !is_batch() ||
+                  rings->out[(rings->out_head - 1) % CONSOLE_OUT_SIZE] == '\n',
+              "a line of the kernel's would come into one");
+    life.console_left = count == 0 ? 0 : life.console_left + room;
+    if (life.console_room != 0 && count > life.console_left) {
+        count = (uint32_t)life.console_left;
+        while (is_batch() && count > 0 &&
+               rings->out[(rings->out_tail + count - 1) % CONSOLE_OUT_SIZE] != '\n') {
+            count--;
+        }
+    }
+    life.console_left -= life.console_room != 0 ? count : 0;
+    cr_assert_lt(life.console_length + count, sizeof(life.console));
+    for (; count > 0; count--) {
+        life.console[life.console_length++] =
+            (char)rings->out[rings->out_tail++ % CONSOLE_OUT_SIZE];
+    }
+    if (rings->room_wanted != 0 && rings->out_head - rings->out_tail < rings->room_wanted) {
+        rings->room_wanted = 0;
+        life.bits |= 1;
+    }
+    drive_input();
+}
+
 int64_t sys_thread_create(uint32_t process, uint64_t entry, uint64_t stack, uint64_t argument,
                           uint32_t cpu) {
+    if (life.object[process].in_group == 0) {
+        start_driver(process);
+        return 0;
+    }
     cr_assert_lt(life.vmm_count, LIFE_VMMS);
     struct life_vmm *vmm = &life.vmm[life.vmm_count++];
     vmm->group = life.object[life.object[process].in_group].group;
@@ -171,11 +238,19 @@ int64_t sys_thread_create(uint32_t process, uint64_t entry, uint64_t stack, uint
     return 0;
 }
 
+// The supervisor's is the first, the driver's the second.
 int64_t sys_event_create(uint32_t quota) {
-    return life_new(LIFE_OTHER, quota, 0);
+    uint32_t handle = life_new(LIFE_OTHER, quota, 0);
+    if (life.event_count++ == 1) {
+        life.driver_event = handle;
+    }
+    return handle;
 }
 
 int64_t sys_event_signal(uint32_t event, uint64_t mask) {
+    if (event == life.driver_event) {
+        return 0;
+    }
     if (event == life.vmm[0].start.supervisor_event || life.vmm_count == 0) {
         life.bits |= mask;
     } else {
@@ -190,18 +265,13 @@ int64_t sys_event_wait(uint32_t event, uint64_t mask, uint64_t deadline, uint64_
     if ((life.bits & mask) == 0 && deadline == 0) {
         return -ABI_ERROR_TIMEOUT;
     }
-    life.console_left += life.console_room;
-    if (life.was_full && life.console_left >= ABI_CONSOLE_MAX) { // so empty that it signals
-        life.bits |= 1;
-        life.was_full = false;
-    }
+    drive(life.console_room);
     bool has_acted = life.bits != 0 || life.script(life.commands++) || life.bits != 0;
-    if (!has_acted && deadline == ABI_FOREVER && life.was_full) { // the wire goes on
-        life.was_full = false;
-        life.console_left = ABI_CONSOLE_MAX;
-        life.bits |= 1;
-    } else if (!has_acted && deadline == ABI_FOREVER) {
-        longjmp(life.out, LIFE_SLEEPS);
+    if (!has_acted && deadline == ABI_FOREVER) { // the wire goes on
+        drive(CONSOLE_OUT_SIZE);
+        if (life.bits == 0) {
+            longjmp(life.out, LIFE_SLEEPS);
+        }
     }
     if ((life.bits & mask) == 0 && deadline != ABI_FOREVER) {
         life.now = deadline > life.now ? deadline : life.now;
@@ -228,36 +298,30 @@ int64_t sys_system_info(uint32_t system, struct abi_system_info *info) {
     return 0;
 }
 
-int64_t sys_console_write(uint32_t system, const char *text, size_t size) {
-    (void)system;
-    bool is_batch = strstr(life_start.cmdline, "console=batch") != NULL;
-    cr_assert(size <= ABI_CONSOLE_MAX &&
-                  ((!is_batch && memchr(text, '\n', size) == NULL) || text[size - 1] == '\n'),
-              "a line of the kernel's would come into \"%.*s\"", (int)size, text);
-    if (life.console_room != 0 && size > life.console_left) {
-        life.was_full = true;
-        for (size = life.console_left; is_batch && size > 0 && text[size - 1] != '\n'; size--) {
-        }
-    }
-    life.console_left -= life.console_room != 0 ? size : 0;
-    cr_assert_lt(life.console_length + size, sizeof(life.console));
-    memcpy(&life.console[life.console_length], text, size);
-    life.console_length += size;
-    return (int64_t)size;
+int64_t sys_log_take(uint32_t system, uint32_t quota, uint32_t memory, uint32_t event,
+                     uint64_t mask) {
+    cr_assert_eq(system, LIFE_SYSTEM);
+    cr_assert_eq(event, life.driver_event);
+    cr_assert_eq(mask, CONSOLE_EVENT_LOG);
+    cr_assert_eq(life.object[memory].size, sizeof(struct console_rings));
+    return life_new(LIFE_OTHER, quota, 0);
 }
 
-int64_t sys_console_read(uint32_t system, char *text, size_t size) {
-    (void)system;
-    size_t count = life.typed != NULL ? strnlen(life.typed, size) : 0;
-    memcpy(text, life.typed != NULL ? life.typed : "", count);
-    life.typed = life.typed != NULL ? life.typed + count : NULL;
-    return (int64_t)count;
+int64_t sys_ports_create(uint32_t system, uint32_t quota, uint16_t first, uint32_t count) {
+    cr_assert(system == LIFE_SYSTEM && first == 0x3f8 && count == 8);
+    return life_new(LIFE_OTHER, quota, 0);
 }
 
-int64_t sys_console_bind(uint32_t system, uint32_t event, uint64_t mask) {
-    (void)system, (void)event;
-    cr_assert_eq(mask, 1);
-    return 0;
+int64_t sys_interrupt_create(uint32_t system, uint32_t quota, uint32_t input,
+                             enum abi_trigger trigger, uint32_t event, uint64_t mask) {
+    cr_assert(system == LIFE_SYSTEM && input == 4 && trigger == 0);
+    cr_assert(event == life.driver_event && mask == CONSOLE_EVENT_DEVICE);
+    return life_new(LIFE_OTHER, quota, 0);
+}
+
+int64_t sys_memory_create_device(uint32_t system, uint32_t quota, uint64_t device, uint64_t size) {
+    cr_assert(system == LIFE_SYSTEM && device == 0xe0000000 && size == 0x1d5000);
+    return life_new(LIFE_OTHER, quota, 0);
 }
 
 int64_t sys_system_power(uint32_t system, enum abi_power power) {
@@ -334,7 +398,7 @@ bool life_may_report(unsigned int index) {
 
 void life_type(const char *text) {
     life.typed = text;
-    life.bits |= 1;
+    drive_input();
 }
 
 // ---- set-up -------------------------------------------------------------------------------------
@@ -348,7 +412,7 @@ static void life_module(const char *name, const void *data, size_t size) {
 }
 
 // A program of one page of code and one of data.
-static void life_vmm_module(void) {
+static void life_program_module(const char *name) {
     static struct {
         Elf64_Ehdr header;
         Elf64_Phdr segment[2];
@@ -379,7 +443,7 @@ static void life_vmm_module(void) {
                                   .p_filesz = 16,
                                   .p_memsz = 9000,
                                   .p_align = 16};
-    life_module(MANIFEST_MODULE_VMM, &elf, sizeof(elf));
+    life_module(name, &elf, sizeof(elf));
 }
 
 static void life_manifest(const struct life_config *vm, const char *when_all_ended) {
@@ -420,8 +484,12 @@ void life_prepare(const struct life_config *vm, const char *cmdline, const char 
                   bool (*script)(unsigned int step)) {
     strcpy(life_start.cmdline, cmdline);
     life_module("vmlinuz-0", "kernel", 6);
-    life_vmm_module();
+    life_program_module(MANIFEST_MODULE_VMM);
+    life_start.uart =
+        (struct boot_uart){.base = 0x3f8, .stride = 1, .width = 1, .has_interrupt = 1, .input = 4};
+    life_start.framebuffer = (struct boot_framebuffer){0xe0000000, 800, 600, 800, 1};
     life_manifest(vm, when_all_ended);
+    life_program_module(MANIFEST_MODULE_CONSOLE);
     life.script = script;
     life.cpu_count = life.cpu_count != 0 ? life.cpu_count : 2;
     for (uint32_t i = 0; i < LIFE_CPUS; i++) {

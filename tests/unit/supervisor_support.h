@@ -10,6 +10,7 @@
 // that a test sees what an ended VM leaves behind.
 #pragma once
 
+#include "include/driver.h"
 #include "include/vmm.h"
 #include "lib/ring.h"
 
@@ -26,6 +27,7 @@
 #define LIFE_QUOTA   1u // handles of the start page
 #define LIFE_SYSTEM  2u
 #define LIFE_OWN     3u // the supervisor's group
+#define LIFE_KEPT    5u // objects of the supervisor: its event; event, quota, rings, driver
 #define LIFE_NEVER   0
 #define LIFE_POWERED 1
 #define LIFE_SLEEPS  2
@@ -68,14 +70,18 @@ struct life_vmm {
 
 struct life {
     struct life_object object[LIFE_OBJECTS];
-    uint64_t used; // of the supervisor's quota
-    uint64_t bits; // of the supervisor's event
-    bool was_full;
+    uint64_t used;       // of the supervisor's quota
+    uint64_t bits;       // of the supervisor's event
     size_t console_room; // taken a sleep; 0: as much as there is
     size_t console_left;
     char console[8 << 20];
     size_t console_length;
     const char *typed;
+    struct console_rings *rings; // NULL: no driver was started yet
+    uint32_t driver;             // process
+    unsigned int driver_starts;
+    uint32_t driver_event;
+    unsigned int event_count;
     uint64_t wakeups;
     uint64_t wanted; // bits that were signalled to VMMs
     struct life_vmm vmm[LIFE_VMMS];

@@ -28,7 +28,7 @@ HOST_CMDLINE_MAX = next(key.value[1][0] for key in HOST_KEYS if key.name == "cmd
 
 # The hypervisor's own parts, each as its name among the modules and its place below the build
 # directory. They come first, in this order.
-PARTS = ("kernel.elf", "supervisor.elf", "vmm.elf")
+PARTS = ("kernel.elf", "supervisor.elf", "vmm.elf", "console.elf")
 FOLDER = "bulkhead"  # on the boot volume
 
 

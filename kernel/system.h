@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The machine as an object: what the supervisor's `system` handle names. Its calls are in
-// drivers/syscall_system.c.
+// kernel/syscall_system.c.
 #pragma once
 
 #include "include/boot.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The end of everything. Both drain the console first. Context: any, at best with the other CPUs
-// stopped; no lock of rank LOCK_CONSOLE held (in panic mode: whatever).
+// The end of everything. Both send first what the log holds. Context: any, at best with the other
+// CPUs stopped; no lock held (in a panic: whatever).
 #pragma once
 
 #include "include/boot.h"
@@ -9,7 +9,7 @@
 // What both below take, which stays. Before any of them.
 void power_init(const struct boot_power *power);
 // ACPI S5 without executing _PTS. False: the tables name no way, or the machine is still there
-// after a second. Usable as log_power_off.
+// after a second.
 bool power_off(void);
 // FADT reset register where it is a port, port 0xcf9, keyboard controller, triple fault. Does not
 // return in practice.

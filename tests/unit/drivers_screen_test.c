@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// drivers/framebuffer: after any text the pixels are the cells' glyphs, and nothing else was
+// drivers/console/screen.c: after any text the pixels are the cells' glyphs, and nothing else was
 // touched.
-#define framebuffer_init  fb_test_init
-#define framebuffer_size  fb_test_size
-#define framebuffer_write fb_test_write
-#include "drivers/framebuffer.c"
+#define screen_init  fb_test_init
+#define screen_size  fb_test_size
+#define screen_write fb_test_write
+#include "drivers/console/screen.c"
 
+#include "lib/types.h"
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-static struct framebuffer screen;
+static struct screen screen;
 static uint32_t *screen_pixels;
 
 static void fb_test_open(uint32_t width, uint32_t height, uint32_t stride) {
@@ -45,7 +46,7 @@ static void fb_test_compare(uint32_t height) {
 }
 
 static void fb_test_row(uint32_t row, const char *expected) {
-    char text[FRAMEBUFFER_COLUMNS_MAX + 1];
+    char text[SCREEN_COLUMNS_MAX + 1];
     memcpy(text, screen.cell[row], screen.columns);
     uint32_t length = screen.columns;
     while (length > 0 && text[length - 1] == ' ')
@@ -54,7 +55,7 @@ static void fb_test_row(uint32_t row, const char *expected) {
     cr_assert_str_eq(text, expected);
 }
 
-Test(drivers_framebuffer, text_is_drawn) {
+Test(drivers_screen, text_is_drawn) {
     fb_test_open(80, 64, 80);
     fb_test_compare(64);
     fb_test_text("Hi~\tA\r\n\x01\xff");
@@ -64,7 +65,7 @@ Test(drivers_framebuffer, text_is_drawn) {
     fb_test_close();
 }
 
-Test(drivers_framebuffer, long_lines_wrap) {
+Test(drivers_screen, long_lines_wrap) {
     fb_test_open(80, 64, 80);
     fb_test_text("0123456789\n0123456789ab");
     fb_test_row(0, "0123456789"); // no empty line after a full one
@@ -73,7 +74,7 @@ Test(drivers_framebuffer, long_lines_wrap) {
     fb_test_close();
 }
 
-Test(drivers_framebuffer, scroll_keeps_the_last_lines) {
+Test(drivers_screen, scroll_keeps_the_last_lines) {
     fb_test_open(80, 64, 80);
     fb_test_text("one\ntwo\nthree\nfour\nfive");
     fb_test_row(0, "three");
@@ -84,7 +85,7 @@ Test(drivers_framebuffer, scroll_keeps_the_last_lines) {
     fb_test_close();
 }
 
-Test(drivers_framebuffer, same_glyph_lines_are_not_drawn_again) {
+Test(drivers_screen, same_glyph_lines_are_not_drawn_again) {
     fb_test_open(80, 64, 80);
     fb_test_text("a");
     memset(screen_pixels, 0xaa, 80u * 64 * 4);
@@ -95,7 +96,7 @@ Test(drivers_framebuffer, same_glyph_lines_are_not_drawn_again) {
     fb_test_close();
 }
 
-Test(drivers_framebuffer, odd_sizes_stay_within) {
+Test(drivers_screen, odd_sizes_stay_within) {
     static const uint32_t size[][3] = {{8, 16, 8}, {83, 37, 91}, {15, 47, 15}, {1400, 1200, 1401}};
     for (size_t i = 0; i < ARRAY_COUNT(size); i++) {
         uint32_t state = 7;
@@ -110,7 +111,7 @@ Test(drivers_framebuffer, odd_sizes_stay_within) {
     }
 }
 
-Test(drivers_framebuffer, unusable_is_refused) {
+Test(drivers_screen, unusable_is_refused) {
     struct boot_framebuffer boot = {0x1000, 640, 480, 640, BOOT_PIXEL_NONE};
     cr_assert_eq(fb_test_size(&boot), 0);
     boot.format = BOOT_PIXEL_RGBX;

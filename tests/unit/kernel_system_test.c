@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// drivers/syscall_system.c: the calls on the machine. Only who has its handle, with the right that
-// each asks for, is answered: to end it, to print, to read what it says of itself.
+// kernel/syscall_system.c: the calls on the machine. Only who has its handle, with the right that
+// each asks for, is answered: to end it, to read what it says of itself.
 #include "kernel_support.h"
 
 #include <criterion/criterion.h>
@@ -12,15 +12,9 @@
 #define call_system_cpu      sys_test_cpu
 #define call_system_power    sys_test_power
 #define call_system_audit    sys_test_audit
-#define call_console_write   sys_test_write
-#define call_console_read    sys_test_read
-#define call_console_bind    sys_test_bind
 #define system_object        sys_test_object
 #define system_entry_tsc     sys_test_entry_tsc
 #define system_init          sys_test_init
-#define console_write        sys_test_console_write
-#define console_read         sys_test_console_read
-#define console_bind         sys_test_console_bind
 #define power_off            sys_test_power_off
 #define power_reset          sys_test_power_reset
 #define scheduler_read_cpu   sys_test_read_cpu
@@ -28,34 +22,17 @@
 #define vcpu_first_entry_tsc sys_test_first_entry_tsc
 #define image_text           sys_test_image_text
 #define image_end            sys_test_image_end
-#include "drivers/syscall_system.c"
 #include "kernel/syscall.c"
+#include "kernel/syscall_system.c"
 
 const uint8_t image_text[1], image_end[1];
 uint64_t vcpu_first_entry_tsc;
 
 static struct {
-    uint32_t offs, resets, audits, binds, reads, writes;
-    uint32_t size; // of the last text
-    uint32_t cpu;  // the last that was asked for
+    uint32_t offs, resets, audits;
+    uint32_t cpu; // the last that was asked for
 } done;
 
-uint32_t console_write(const char *text, uint32_t size) {
-    cr_assert(size == 0 || text[size - 1] == 'x');
-    done.writes++;
-    done.size = size;
-    return size;
-}
-uint32_t console_read(char *text, uint32_t size) {
-    memset(text, 'y', size);
-    done.reads++;
-    done.size = size;
-    return size;
-}
-void console_bind(struct event *event, uint64_t mask) {
-    cr_assert(event != NULL && mask == 6);
-    done.binds++;
-}
 bool power_off(void) {
     done.offs++;
     return false;
@@ -87,7 +64,7 @@ static void set_up(void) {
     memset(host_user, 'x', sizeof(host_user));
 }
 
-TestSuite(drivers_system, .init = set_up);
+TestSuite(kernel_system, .init = set_up);
 
 static int64_t call_with(uint64_t number, const uint64_t *a) {
     return syscall_dispatch(a[0], a[1], a[2], a[3], a[4], a[5], number);
@@ -108,11 +85,7 @@ static void ask_all(uint64_t handle, uint64_t right, int64_t answer) {
         cr_expect_eq(CALL(ABI_SYSTEM_INFO, handle, USER), answer);
         cr_expect_eq(CALL(ABI_SYSTEM_CPU, handle, 0, USER), answer);
         cr_expect_eq(CALL(ABI_SYSTEM_AUDIT, handle, USER), answer);
-        cr_expect_eq(CALL(ABI_CONSOLE_READ, handle, USER, 0), answer);
-    } else if (right == ABI_RIGHT_WRITE) {
-        cr_expect_eq(CALL(ABI_CONSOLE_WRITE, handle, USER, 0), answer);
     } else {
-        cr_expect_eq(CALL(ABI_CONSOLE_BIND, handle, event_handle, 6), answer);
         cr_expect_eq(CALL(ABI_SYSTEM_POWER, handle, ABI_POWER_OFF),
                      answer != 0 ? answer : -ABI_ERROR_UNSUPPORTED);
         cr_expect_eq(CALL(ABI_SYSTEM_POWER, handle, ABI_POWER_RESET),
@@ -120,30 +93,29 @@ static void ask_all(uint64_t handle, uint64_t right, int64_t answer) {
     }
 }
 
-Test(drivers_system, each_call_asks_for_its_right) {
-    const uint64_t rights[] = {ABI_RIGHT_READ, ABI_RIGHT_WRITE, ABI_RIGHT_MANAGE};
+Test(kernel_system, each_call_asks_for_its_right) {
+    const uint64_t rights[] = {ABI_RIGHT_READ, ABI_RIGHT_MANAGE};
     for (unsigned i = 0; i < ARRAY_COUNT(rights); i++) {
         ask_all(with(ABI_RIGHTS_ALL & ~rights[i]), rights[i], -ABI_ERROR_RIGHTS);
         ask_all(event_handle, rights[i], -ABI_ERROR_HANDLE);
         ask_all(0, rights[i], -ABI_ERROR_HANDLE);
     }
-    cr_expect_eq(done.offs + done.resets + done.audits + done.binds + done.reads + done.writes, 0);
+    cr_expect_eq(done.offs + done.resets + done.audits, 0);
     uint32_t references = system_object.ref_count;
     for (unsigned i = 0; i < ARRAY_COUNT(rights); i++)
         ask_all(with(rights[i]), rights[i], 0);
-    cr_expect(done.offs == 1 && done.resets == 1 && done.audits == 1 && done.binds == 1 &&
-              done.reads == 1 && done.writes == 1);
+    cr_expect(done.offs == 1 && done.resets == 1 && done.audits == 1);
     cr_expect_eq(system_object.ref_count, references + ARRAY_COUNT(rights), "the handles'");
 }
 
-Test(drivers_system, power_has_two_ways) {
+Test(kernel_system, power_has_two_ways) {
     const uint64_t bad[] = {2, 1ULL << 32, (1ULL << 32) + 1, UINT64_MAX};
     for (unsigned i = 0; i < ARRAY_COUNT(bad); i++)
         cr_expect_eq(CALL(ABI_SYSTEM_POWER, with(ABI_RIGHT_MANAGE), bad[i]), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(done.offs + done.resets, 0);
 }
 
-Test(drivers_system, cpus_are_those_that_there_are) {
+Test(kernel_system, cpus_are_those_that_there_are) {
     const uint64_t bad[] = {HOST_CPUS, HOST_CPUS + 1, CPU_COUNT_MAX, 1ULL << 32, UINT64_MAX};
     struct abi_cpu_info info;
     uint64_t handle = with(ABI_RIGHT_READ);
@@ -156,16 +128,13 @@ Test(drivers_system, cpus_are_those_that_there_are) {
     cr_expect(done.cpu == HOST_CPUS - 1 && info.apic_id == 77 && info.runnable == 3);
 }
 
-Test(drivers_system, answers_go_to_the_callers_memory_alone) {
+Test(kernel_system, answers_go_to_the_callers_memory_alone) {
     uint64_t handle = with(ABI_RIGHTS_ALL);
     struct abi_system_info info;
     struct abi_audit report;
     cr_expect_eq(CALL(ABI_SYSTEM_INFO, handle, BAD), -ABI_ERROR_ADDRESS);
     cr_expect_eq(CALL(ABI_SYSTEM_CPU, handle, 0, BAD), -ABI_ERROR_ADDRESS);
     cr_expect_eq(CALL(ABI_SYSTEM_AUDIT, handle, BAD), -ABI_ERROR_ADDRESS);
-    cr_expect_eq(CALL(ABI_CONSOLE_READ, handle, BAD, 1), -ABI_ERROR_ADDRESS);
-    cr_expect_eq(CALL(ABI_CONSOLE_WRITE, handle, BAD, 1), -ABI_ERROR_ADDRESS);
-    cr_expect_eq(done.writes, 0, "nothing is printed that was not read");
     cr_expect_eq(CALL(ABI_SYSTEM_INFO, handle, USER), 0);
     memcpy(&info, host_user, sizeof(info));
     cr_expect(info.version == ABI_VERSION && info.cpu_count == HOST_CPUS &&
@@ -173,14 +142,4 @@ Test(drivers_system, answers_go_to_the_callers_memory_alone) {
     cr_expect_eq(CALL(ABI_SYSTEM_AUDIT, handle, USER), 0);
     memcpy(&report, host_user, sizeof(report));
     cr_expect_eq(report.errors, 9);
-}
-
-Test(drivers_system, texts_have_a_largest_size) {
-    uint64_t handle = with(ABI_RIGHTS_ALL);
-    cr_expect_eq(CALL(ABI_CONSOLE_WRITE, handle, USER, ABI_CONSOLE_MAX + 1), ABI_CONSOLE_MAX);
-    cr_expect_eq(CALL(ABI_CONSOLE_WRITE, handle, USER, UINT64_MAX), ABI_CONSOLE_MAX);
-    cr_expect_eq(done.size, ABI_CONSOLE_MAX);
-    cr_expect_eq(CALL(ABI_CONSOLE_READ, handle, USER, ABI_CONSOLE_MAX + 1), ABI_CONSOLE_MAX);
-    cr_expect_eq(host_user[ABI_CONSOLE_MAX - 1], 'y');
-    cr_expect_eq(host_user[ABI_CONSOLE_MAX], 'x');
 }

@@ -1,37 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// drivers/power and drivers/uart on simulated ports: which writes arrive, in which order.
+// kernel/power.c and kernel/uart.c on simulated ports: which writes arrive, in which order.
 #include "arch/x86.h"
-#define x86_inb              prt_test_inb
-#define x86_inw              prt_test_inw
-#define x86_outb             prt_test_outb
-#define x86_outsb            prt_test_outsb
-#define x86_outw             prt_test_outw
-#define console_drain        prt_test_console_drain
-#define power_init           prt_test_power_init
-#define power_off            prt_test_power_off
-#define power_reset          prt_test_power_reset
-#define uart_init            prt_test_uart_init
-#define uart_receive         prt_test_uart_receive
-#define uart_send_room       prt_test_uart_send_room
-#define uart_send            prt_test_uart_send
-#define uart_wait_room       prt_test_uart_wait_room
-#define uart_wait_idle       prt_test_uart_wait_idle
-#define uart_set_interrupts  prt_test_uart_set_interrupts
-#define uart_is_interrupting prt_test_uart_is_interrupting
+#define x86_inb          prt_test_inb
+#define x86_inw          prt_test_inw
+#define x86_outb         prt_test_outb
+#define x86_outw         prt_test_outw
+#define log_drain        prt_test_log_drain
+#define power_init       prt_test_power_init
+#define power_off        prt_test_power_off
+#define power_reset      prt_test_power_reset
+#define uart_init        prt_test_uart_init
+#define uart_reset       prt_test_uart_reset
+#define space_map_device prt_test_map_device
+#define uart_send_room   prt_test_uart_send_room
+#define uart_send        prt_test_uart_send
+#define uart_wait_room   prt_test_uart_wait_room
+#define uart_wait_idle   prt_test_uart_wait_idle
 
+void *prt_test_map_device(hpa_t base, uint64_t size);
 static uint8_t prt_test_inb(uint16_t port);
 static uint16_t prt_test_inw(uint16_t port);
 static void prt_test_outb(uint16_t port, uint8_t value);
 static void prt_test_outw(uint16_t port, uint16_t value);
-static void prt_test_outsb(uint16_t port, const uint8_t *bytes, size_t count);
 
-#include "drivers/power.c"
-#include "drivers/uart.c"
+#include "kernel/power.c"
+#include "kernel/uart.c"
 
 #include <criterion/criterion.h>
 #include <setjmp.h>
 #include <string.h>
 
+#define COM1     0x3f8u
+#define IER_ROOM BIT(1)
+
+static const struct boot_uart com1 = {.base = COM1, .stride = 1, .width = 1, .divisor = 1};
 static struct boot_power power;
 
 static struct {
@@ -74,7 +76,7 @@ static void prt_test_outb(uint16_t port, uint8_t value) {
     if (is_divisor)
         ports.divisor[port - COM1] = value;
     else if (port == COM1 + UART_FCR)
-        ports.uart[UART_IIR] = (value & FCR_ENABLE) != 0 ? IIR_FIFO_MASK | IIR_NONE : IIR_NONE;
+        ports.uart[UART_IIR] = (value & FCR_ENABLE) != 0 ? IIR_FIFO_MASK | 1 : 1;
     else
         ports.uart[port - COM1] = value;
 }
@@ -82,7 +84,7 @@ static void prt_test_outw(uint16_t port, uint16_t value) {
     record(port, value);
     ports.pm1[port == 0x704] = value;
 }
-void console_drain(void) {
+void log_drain(void) {
     cr_assert_eq(ports.write_count, 0);
     ports.is_drained = true;
 }
@@ -106,9 +108,9 @@ static void expect_write(uint32_t index, uint16_t port, uint16_t value) {
     cr_assert_eq(ports.write[index].value, value);
 }
 
-TestSuite(drivers_ports, .init = prt_test_setup);
+TestSuite(kernel_uart, .init = prt_test_setup);
 
-Test(drivers_ports, power_off_writes_type_then_enable) {
+Test(kernel_uart, power_off_writes_type_then_enable) {
     cr_assert_not(power_off());
     cr_assert(ports.is_drained);
     cr_assert_eq(ports.write_count, 2);
@@ -116,7 +118,7 @@ Test(drivers_ports, power_off_writes_type_then_enable) {
     expect_write(1, 0x604, 1 | 5 << 10 | 1 << 13);
 }
 
-Test(drivers_ports, power_off_writes_both_registers) {
+Test(kernel_uart, power_off_writes_both_registers) {
     power.pm1b_control = 0x704;
     cr_assert_not(power_off());
     expect_write(0, 0x604, 1 | 5 << 10);
@@ -125,7 +127,7 @@ Test(drivers_ports, power_off_writes_both_registers) {
     expect_write(3, 0x704, 3 << 10 | 1 << 13);
 }
 
-Test(drivers_ports, power_off_without_tables_only_says_no) {
+Test(kernel_uart, power_off_without_tables_only_says_no) {
     power.has_s5 = false;
     cr_assert_not(power_off());
     cr_assert_eq(ports.write_count, 0);
@@ -142,7 +144,7 @@ static void expect_reset(uint16_t port, uint8_t value) {
     cr_assert(ports.is_drained);
 }
 
-Test(drivers_ports, reset_uses_the_register_where_it_is_a_port) {
+Test(kernel_uart, reset_uses_the_register_where_it_is_a_port) {
     power.reset = (struct boot_register){.address = 0x480, .space = BOOT_SPACE_IO};
     power.reset_value = 0xfe;
     expect_reset(0x480, 0xfe);
@@ -152,22 +154,18 @@ Test(drivers_ports, reset_uses_the_register_where_it_is_a_port) {
     expect_reset(RESET_CONTROL, RESET_CONTROL_ARM);
 }
 
-static void prt_test_outsb(uint16_t port, const uint8_t *bytes, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        prt_test_outb(port, bytes[i]);
-}
-
-Test(drivers_ports, uart_sends_all_in_order) {
-    cr_assert(uart_init());
+Test(kernel_uart, uart_sends_in_order) {
+    cr_assert(uart_init(&com1));
     ports.write_count = 0;
-    uart_send((const uint8_t *)"ab", 2);
+    uart_send('a');
+    uart_send('b');
     cr_assert_eq(ports.write_count, 2);
     expect_write(0, COM1 + UART_DATA, 'a');
     expect_write(1, COM1 + UART_DATA, 'b');
 }
 
-Test(drivers_ports, uart_is_found_and_set_up) {
-    cr_assert(uart_init());
+Test(kernel_uart, uart_is_found_and_set_up) {
+    cr_assert(uart_init(&com1));
     cr_assert_eq(ports.divisor[0], 1);
     cr_assert_eq(ports.divisor[1], 0);
     cr_assert_eq(ports.uart[UART_LCR], LCR_8N1);
@@ -177,26 +175,65 @@ Test(drivers_ports, uart_is_found_and_set_up) {
     cr_assert(uart_wait_idle());
 }
 
-Test(drivers_ports, uart_absent_is_told) {
+Test(kernel_uart, uart_absent_is_told) {
     ports.has_uart = false;
-    cr_assert_not(uart_init());
+    cr_assert_not(uart_init(&com1));
 }
 
-Test(drivers_ports, uart_interrupts_are_written_on_change) {
-    cr_assert(uart_init());
-    ports.write_count = 0;
-    uart_set_interrupts(true, false);
-    uart_set_interrupts(true, false);
-    cr_assert_eq(ports.write_count, 1);
-    uart_set_interrupts(true, true);
-    expect_write(1, COM1 + UART_IER, IER_RECEIVE | IER_ROOM);
+Test(kernel_uart, uart_of_none_is_not_touched) {
+    const struct boot_uart none = {.base = 0};
+    cr_assert_not(uart_init(&none));
+    cr_assert_eq(ports.write_count, 0);
 }
 
-Test(drivers_ports, uart_stuck_ends_the_wait) {
-    uint8_t byte;
-    cr_assert(uart_init());
+// The driver that had it may have left anything.
+Test(kernel_uart, uart_is_set_up_again) {
+    cr_assert(uart_init(&com1));
+    ports.uart[UART_IER] = IER_ROOM;
+    ports.uart[UART_LCR] = LCR_DLAB;
+    ports.divisor[0] = 9;
+    cr_assert(uart_reset());
+    cr_assert_eq(ports.uart[UART_IER], 0);
+    cr_assert_eq(ports.uart[UART_LCR], LCR_8N1);
+    cr_assert_eq(ports.divisor[0], 1);
+}
+
+Test(kernel_uart, rate_of_the_firmware_stays) {
+    struct boot_uart other = com1;
+    other.divisor = 0;
+    ports.divisor[0] = 3;
+    cr_assert(uart_init(&other));
+    cr_assert_eq(ports.divisor[0], 3);
+}
+
+// ---- the same in memory -------------------------------------------------------------------------
+
+static uint32_t memory_of_uart[16];
+
+void *prt_test_map_device(hpa_t base, uint64_t size) {
+    cr_assert(base.v == 0xfe032000 && size == 32);
+    return memory_of_uart;
+}
+
+Test(kernel_uart, uart_in_memory_has_wide_registers_apart) {
+    const struct boot_uart wide = {
+        .base = 0xfe032000, .is_memory = 1, .stride = 4, .width = 4, .divisor = 0};
+    memset(memory_of_uart, 0, sizeof(memory_of_uart));
+    memory_of_uart[UART_MSR] = MSR_PATTERN; // as if in loopback
+    memory_of_uart[UART_LSR] = LSR_ROOM | 0x100;
+    cr_assert(uart_init(&wide));
+    cr_assert_eq(ports.write_count, 0, "no port");
+    cr_assert_eq(memory_of_uart[UART_LCR], LCR_8N1);
+    uart_send('x');
+    cr_assert_eq(memory_of_uart[UART_DATA], 'x');
+    cr_assert_gt(uart_send_room(), 0);
+    memory_of_uart[UART_LSR] = 0x100;
+    cr_assert_eq(uart_send_room(), 0, "of a register the lowest byte");
+}
+
+Test(kernel_uart, uart_stuck_ends_the_wait) {
+    cr_assert(uart_init(&com1));
     ports.uart[UART_LSR] = 0;
     cr_assert_not(uart_wait_room());
-    cr_assert_not(uart_receive(&byte));
     cr_assert_eq(uart_send_room(), 0);
 }

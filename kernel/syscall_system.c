@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system calls on the machine: information, console, power (include/calls.h).
+// The system calls on the machine: information, power (include/calls.h).
 #include "arch/mitigation.h"
-#include "arch/traps.h"
 #include "arch/tsc.h"
-#include "drivers/console.h"
-#include "drivers/power.h"
-#include "drivers/system.h"
 #include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/log.h"
+#include "kernel/power.h"
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
 #include "kernel/syscall.h"
+#include "kernel/system.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
 #include "lib/index.h"
@@ -70,23 +68,6 @@ int64_t call_system_cpu(struct call *c) {
     const struct cpu *cpu = cpu_table[index_mask(c->a[1], CPU_COUNT_MAX)];
     c->data.cpu = (struct abi_cpu_info){.apic_id = cpu->apic_id, .core = cpu->core};
     scheduler_read_cpu(cpu, &c->data.cpu);
-    return 0;
-}
-
-int64_t call_console_write(struct call *c) {
-    uint32_t size = (uint32_t)MIN(c->a[2], ABI_CONSOLE_MAX);
-    if (!user_read(c->data.text, c->a[1], size))
-        return -ABI_ERROR_ADDRESS;
-    return console_write(c->data.text, size);
-}
-
-int64_t call_console_read(struct call *c) {
-    uint32_t size = console_read(c->data.text, (uint32_t)MIN(c->a[2], ABI_CONSOLE_MAX));
-    return user_write(c->a[1], c->data.text, size) ? (int64_t)size : -ABI_ERROR_ADDRESS;
-}
-
-int64_t call_console_bind(struct call *c) {
-    console_bind(call_event(c, 1), c->a[2]);
     return 0;
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// See drivers/power.h. ACPI 6.5 4.8.3.2 "PM1 Control Registers", 7.4.2.6 "System \_S5 State",
+// See kernel/power.h. ACPI 6.5 4.8.3.2 "PM1 Control Registers", 7.4.2.6 "System \_S5 State",
 // 4.8.3.6 "Reset Register".
-#include "drivers/power.h"
+#include "kernel/power.h"
 
 #include "arch/x86.h"
-#include "drivers/console.h"
+#include "kernel/log.h"
 
 #define PM1_SLP_TYP_SHIFT 10
 #define PM1_SLP_TYP_MASK  (7u << PM1_SLP_TYP_SHIFT)
@@ -38,7 +38,7 @@ static uint16_t sleep_value(uint16_t port, uint8_t type) {
 
 bool power_off(void) {
     uint16_t a = registers->pm1a_control, b = registers->pm1b_control;
-    console_drain();
+    log_drain();
     if (!registers->has_s5 || a == 0)
         return false;
     uint16_t value_a = sleep_value(a, registers->s5_type_a);
@@ -59,7 +59,7 @@ bool power_reset(void) {
         uint64_t base;
     } __attribute__((packed)) no_idt = {0, 0};
 
-    console_drain();
+    log_drain();
     if (registers->reset.space == BOOT_SPACE_IO && registers->reset.address != 0) {
         x86_outb((uint16_t)registers->reset.address, registers->reset_value);
         wait();

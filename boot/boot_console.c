@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// See boot/boot_console.h. Microsoft's "Debug Port Table 2": subtypes of serial ports.
+#include "boot/boot_console.h"
+
+#include "include/abi.h"
+#include "lib/string.h"
+
+#define WORD           "console="
+#define WORD_MMIO      "mmio:"
+#define COM_COUNT      4u
+#define COM_ODD_IRQ    4u // COM1, COM3
+#define COM_EVEN_IRQ   3u
+#define DIVISOR_115200 1u
+
+// Subtypes that are 16550s: fully so; a subset; by its address structure.
+#define TYPE_16550         0u
+#define TYPE_16550_SUBSET  1u
+#define TYPE_16550_ADDRESS 18u
+
+static const uint16_t com_ports[COM_COUNT] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
+
+static uint32_t trigger_of(const struct boot_isa_irq *irq) {
+    return (irq->is_active_low != 0 ? (uint32_t)ABI_TRIGGER_LOW : 0) |
+           (irq->is_level != 0 ? (uint32_t)ABI_TRIGGER_LEVEL : 0);
+}
+
+static struct boot_uart com(const struct boot_info *info, uint32_t number) {
+    const struct boot_isa_irq *irq = &info->isa_irq[number % 2 == 0 ? COM_ODD_IRQ : COM_EVEN_IRQ];
+    return (struct boot_uart){
+        .base = com_ports[number],
+        .stride = 1,
+        .width = 1,
+        .has_interrupt = true,
+        .input = irq->gsi,
+        .trigger = trigger_of(irq),
+        .divisor = DIVISOR_115200,
+    };
+}
+
+// An input that is an ISA interrupt's has its trigger; others are PCI's, as the specifications of
+// both tables leave it open.
+static uint32_t trigger_of_input(const struct boot_info *info, uint32_t gsi) {
+    for (uint32_t i = 0; i < BOOT_ISA_IRQS; i++)
+        if (info->isa_irq[i].gsi == gsi)
+            return trigger_of(&info->isa_irq[i]);
+    return ABI_TRIGGER_LEVEL | ABI_TRIGGER_LOW;
+}
+
+static bool from_table(const struct boot_info *info, const struct boot_console *console,
+                       struct boot_uart *uart) {
+    const struct boot_register *base = &console->base;
+    bool is_port = base->space == BOOT_SPACE_IO && base->address < 0x10000;
+    bool is_16550 = console->type == TYPE_16550 || console->type == TYPE_16550_SUBSET ||
+                    console->type == TYPE_16550_ADDRESS;
+    if (!is_16550 || (!is_port && base->space != BOOT_SPACE_MEMORY))
+        return false;
+    *uart = (struct boot_uart){
+        .base = base->address,
+        .is_memory = !is_port,
+        .stride = base->bits == 32 ? 4 : 1,
+        .width = base->access_size == 3 ? 4 : 1,
+        .has_interrupt = console->has_interrupt != 0,
+        .input = console->gsi,
+        .trigger = trigger_of_input(info, console->gsi),
+    };
+    for (uint32_t i = 0; i < COM_COUNT; i++)
+        if (is_port && base->address == com_ports[i])
+            *uart = com(info, i); // which firmwares describe less well than they are known
+    return true;
+}
+
+static uint32_t digit_of(char c) {
+    if (c >= '0' && c <= '9')
+        return (uint32_t)(c - '0');
+    return c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10 : 16;
+}
+
+// 0x and up to 16 digits; then nothing, or a comma and the distance of registers, 1 or 4.
+static bool from_address(const char *text, uint32_t length, struct boot_uart *uart) {
+    uint64_t address = 0;
+    uint32_t i = 2, stride = 1;
+    if (length < 3 || memcmp(text, "0x", 2) != 0)
+        return false;
+    for (; i < length && digit_of(text[i]) < 16 && i < 18; i++)
+        address = address << 4 | digit_of(text[i]);
+    if (i + 2 == length && text[i] == ',') {
+        stride = digit_of(text[i + 1]);
+        i += 2;
+    }
+    if (i != length || address == 0 || (stride != 1 && stride != 4))
+        return false;
+    *uart = (struct boot_uart){
+        .base = address, .is_memory = true, .stride = (uint8_t)stride, .width = (uint8_t)stride};
+    return true;
+}
+
+// What stands behind `console=`. False: that means no UART.
+static bool from_word(const struct boot_info *info, const char *text, uint32_t length,
+                      struct boot_uart *uart) {
+    const uint32_t skip = sizeof(WORD_MMIO) - 1;
+    if (length == 4 && memcmp(text, "none", length) == 0) {
+        *uart = (struct boot_uart){.base = 0};
+        return true;
+    }
+    if (length == 4 && memcmp(text, "com", 3) == 0 && text[3] >= '1' && text[3] <= '4') {
+        *uart = com(info, (uint32_t)(text[3] - '1'));
+        return true;
+    }
+    return length > skip && memcmp(text, WORD_MMIO, skip) == 0 &&
+           from_address(text + skip, length - skip, uart);
+}
+
+const char *boot_console_choose(struct boot_info *info, uint32_t *length) {
+    const char *unknown = NULL;
+    info->uart = com(info, 0);
+    for (uint32_t i = info->console_count; i > 0; i--) // SPCR is the first
+        (void)from_table(info, &info->console[i - 1], &info->uart);
+    for (const char *at = info->cmdline; *at != '\0';) {
+        uint32_t size = 0;
+        while (at[size] != '\0' && at[size] != ' ')
+            size++;
+        const uint32_t skip = sizeof(WORD) - 1;
+        bool is_ours = size >= skip && memcmp(at, WORD, skip) == 0 &&
+                       !(size == skip + 5 && memcmp(at + skip, "batch", 5) == 0);
+        if (is_ours && !from_word(info, at + skip, size - skip, &info->uart)) {
+            unknown = at;
+            *length = size;
+        }
+        at += size + (at[size] == ' ' ? 1 : 0);
+    }
+    return unknown;
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// The console's driver: a process that prints what the supervisor and the kernel say, on the UART
+// and the screen, and hands on what is typed.
+//
+// Two sources: the supervisor's ring, and the kernel's log. It goes from one to the other where a
+// line ends. In batch mode nowhere else; at a terminal, where somebody's half line may stand for
+// long, also when that source has no more: then it ends the line.
+//
+// What it is told to print it has in hand until it is on its way, and says so only then: `out_tail`
+// in batch mode by whole lines, the log by what it read. So who comes after it, the kernel or
+// itself started anew, loses nothing.
+//
+// One thread. What it reads of the ring's indices is bounded: the supervisor is not its enemy, but
+// it may be in the middle of something.
+#include "drivers/console/screen.h"
+#include "drivers/console/uart.h"
+
+#include "lib/string.h"
+#include "lib/syscall.h"
+
+#define RINGS_AT  0x110000000ULL
+#define SCREEN_AT 0x200000000ULL
+#define PAGE_MASK (ABI_PAGE - 1)
+
+#define STATUS_NO_RINGS 1
+#define STATUS_NO_LOG   2 // somebody else prints
+
+#define POLLS_A_SECOND 1000u // without an interrupt
+#define ROUNDS_MAX     256u  // an interrupt that never ends is a broken device
+#define FRESH_LINE     "\r\n"
+
+static struct {
+    const struct console_start *start;
+    struct console_rings *rings;
+    uint32_t out_position; // what was taken; out_tail is what others may forget
+    uint32_t in_position;
+    char log[ABI_CONSOLE_MAX]; // log[log_done, log_size) is yet to be printed
+    uint32_t log_size, log_done;
+    bool has_log_news;   // the kernel may have more
+    bool is_log_ended;   // CLOSED
+    bool is_in_log_line; // a line of the log has begun, and not ended
+    bool is_in_out_line;
+    uint32_t fresh_left; // bytes of FRESH_LINE
+    uint32_t mark_left;  // of the log's line, that the screen does not show
+    bool has_uart;
+    uint64_t progress; // TSC when a byte was last sent, or nothing was to be
+    struct screen screen;
+} console;
+
+static uint64_t now(void) {
+    uint32_t low;
+    uint32_t high;
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
+static void tell_supervisor(void) {
+    (void)sys_event_signal(console.start->supervisor, console.start->supervisor_mask);
+}
+
+// ---- what is to be printed ----------------------------------------------------------------------
+
+static uint32_t out_count(void) {
+    uint32_t head = __atomic_load_n(&console.rings->out_head, __ATOMIC_ACQUIRE);
+    uint32_t count = head - console.out_position;
+    return count <= CONSOLE_OUT_SIZE ? count : CONSOLE_OUT_SIZE;
+}
+
+// The log, as far as it is known; asks the kernel when that is printed.
+static uint32_t log_count(void) {
+    if (console.log_done == console.log_size && console.has_log_news) {
+        int64_t size =
+            sys_log_read(console.start->log, console.log, sizeof(console.log), console.log_size);
+        console.has_log_news = size > 0;
+        console.is_log_ended = size < 0;
+        console.log_size = size > 0 ? (uint32_t)size : 0;
+        console.log_done = 0;
+    }
+    return console.log_size - console.log_done;
+}
+
+static bool is_log_next(void) {
+    if (console.is_in_log_line)
+        return true;
+    if (console.is_in_out_line && (console.start->is_batch != 0 || out_count() > 0))
+        return false;
+    return log_count() > 0;
+}
+
+static void show(uint8_t byte) {
+    char letter = (char)byte;
+    screen_write(&console.screen, &letter, 1);
+}
+
+static uint8_t take_log(void) {
+    uint8_t byte = (uint8_t)console.log[console.log_done++];
+    if (!console.is_in_log_line)
+        console.mark_left = console.start->mark_size;
+    console.is_in_log_line = byte != '\n';
+    if (console.mark_left > 0)
+        console.mark_left--;
+    else
+        show(byte);
+    return byte;
+}
+
+static uint8_t take_out(void) {
+    uint8_t byte = console.rings->out[console.out_position++ % CONSOLE_OUT_SIZE];
+    console.is_in_out_line = byte != '\n';
+    if (console.start->is_batch == 0 || byte == '\n' ||
+        console.out_position - console.rings->out_tail == CONSOLE_OUT_SIZE)
+        __atomic_store_n(&console.rings->out_tail, console.out_position, __ATOMIC_RELEASE);
+    if (!console.has_uart)
+        show(byte);
+    return byte;
+}
+
+// The next byte for the wire. False: there is none.
+static bool take(uint8_t *byte) {
+    if (console.fresh_left == 0 && is_log_next()) {
+        if (log_count() == 0)
+            return false; // the rest of the line is yet to come
+        if (!console.is_in_log_line && console.is_in_out_line)
+            console.fresh_left = sizeof(FRESH_LINE) - 1;
+        console.is_in_out_line = false;
+    }
+    if (console.fresh_left > 0) {
+        *byte = (uint8_t)FRESH_LINE[sizeof(FRESH_LINE) - 1 - console.fresh_left--];
+        return true;
+    }
+    if (is_log_next()) {
+        *byte = take_log();
+        return true;
+    }
+    if (out_count() == 0)
+        return false;
+    *byte = take_out();
+    return true;
+}
+
+static bool has_any(void) {
+    return out_count() > 0 || log_count() > 0;
+}
+
+// ---- the device ---------------------------------------------------------------------------------
+
+static uint32_t in_room(void) {
+    uint32_t tail = __atomic_load_n(&console.rings->in_tail, __ATOMIC_ACQUIRE);
+    uint32_t count = console.in_position - tail;
+    return count <= CONSOLE_IN_SIZE ? CONSOLE_IN_SIZE - count : 0;
+}
+
+static void receive(void) {
+    bool has_input = false;
+    uint8_t byte;
+    while (in_room() > 0 && uart_receive(&byte)) {
+        console.rings->in[console.in_position++ % CONSOLE_IN_SIZE] = byte;
+        __atomic_store_n(&console.rings->in_head, console.in_position, __ATOMIC_RELEASE);
+        has_input = true;
+    }
+    if (has_input)
+        tell_supervisor();
+}
+
+static void send(void) {
+    uint8_t byte;
+    for (uint32_t room; has_any() && (room = uart_send_room()) > 0;) {
+        while (room > 0 && take(&byte)) {
+            uart_send(byte);
+            room--;
+            console.progress = now();
+        }
+        if (room > 0)
+            return; // a line whose rest is yet to come
+    }
+}
+
+static void print_without_uart(void) {
+    uint8_t byte;
+    while (take(&byte)) {
+    }
+}
+
+static void tell_room(void) {
+    uint32_t wanted = __atomic_load_n(&console.rings->room_wanted, __ATOMIC_ACQUIRE);
+    uint32_t head = __atomic_load_n(&console.rings->out_head, __ATOMIC_ACQUIRE);
+    if (wanted != 0 && head - console.rings->out_tail < wanted) {
+        __atomic_store_n(&console.rings->room_wanted, 0, __ATOMIC_RELEASE);
+        tell_supervisor();
+    }
+}
+
+static void serve(void) {
+    if (console.start->interrupt != 0)
+        (void)sys_interrupt_acknowledge(console.start->interrupt);
+    uint32_t rounds = 0;
+    do { // the line may be an edge's: it has to be quiet before the next one
+        if (console.has_uart) {
+            receive();
+            send();
+            uart_set_interrupts(in_room() > 0, has_any());
+        }
+    } while (console.has_uart && ++rounds < ROUNDS_MAX && uart_is_interrupting());
+    if (!console.has_uart)
+        print_without_uart();
+    tell_room();
+}
+
+// A UART that takes nothing for a second is broken: nobody waits for it any more.
+static uint64_t deadline(void) {
+    uint64_t hz = console.start->tsc_hz;
+    if (!has_any())
+        console.progress = now();
+    if (!console.has_uart)
+        return ABI_FOREVER;
+    if (console.start->interrupt == 0)
+        return now() + hz / POLLS_A_SECOND;
+    return has_any() ? console.progress + hz : ABI_FOREVER;
+}
+
+static bool is_broken(void) {
+    return console.has_uart && has_any() && now() - console.progress >= console.start->tsc_hz;
+}
+
+// ---- start --------------------------------------------------------------------------------------
+
+static void open_screen(void) {
+    const struct boot_framebuffer *framebuffer = &console.start->framebuffer;
+    int64_t size = console.start->screen != 0 ? sys_memory_size(console.start->screen) : 0;
+    if (size <= 0 || sys_process_map(0, console.start->screen, SCREEN_AT, 0, (uint64_t)size,
+                                     ABI_RIGHT_READ | ABI_RIGHT_WRITE) < 0)
+        return;
+    uint64_t offset = framebuffer->base & PAGE_MASK;
+    (void)screen_init(&console.screen, framebuffer, (void *)(uintptr_t)(SCREEN_AT + offset));
+}
+
+static bool open_rings(void) {
+    if (sys_process_map(0, console.start->rings, RINGS_AT, 0, sizeof(struct console_rings),
+                        ABI_RIGHT_READ | ABI_RIGHT_WRITE) < 0)
+        return false;
+    console.rings = (struct console_rings *)RINGS_AT;
+    console.out_position = console.rings->out_tail; // where who was before stopped
+    console.in_position = console.rings->in_head;
+    return true;
+}
+
+int main(void *start);
+
+int main(void *start) {
+    console.start = start;
+    if (!open_rings())
+        return STATUS_NO_RINGS;
+    open_screen();
+    console.has_uart = uart_open(start);
+    console.progress = now();
+    console.has_log_news = true;
+    for (;;) {
+        uint64_t bits = 0;
+        serve();
+        if (console.is_log_ended)
+            return STATUS_NO_LOG;
+        (void)sys_event_wait(console.start->event, UINT64_MAX, deadline(), &bits);
+        console.has_log_news |= (bits & CONSOLE_EVENT_LOG) != 0;
+        if (is_broken())
+            console.has_uart = false;
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// See drivers/console/uart.h.
+#include "drivers/console/uart.h"
+
+#include "lib/syscall.h"
+
+#define REGISTERS_AT 0x100000000ULL // where they are mapped
+#define PAGE_MASK    (ABI_PAGE - 1)
+
+enum uart_register { UART_DATA = 0, UART_IER = 1, UART_IIR = 2, UART_LSR = 5 };
+
+#define IER_RECEIVE   0x01u
+#define IER_ROOM      0x02u
+#define IIR_NONE      0x01u // no interrupt pending
+#define IIR_FIFO_MASK 0xc0u
+#define LSR_DATA      0x01u
+#define LSR_ROOM      0x20u // transmit FIFO empty
+#define NO_DEVICE     0xffu // what a bus says where nothing answers
+#define FIFO_DEPTH    16u
+
+static const struct console_start *start;
+static volatile uint8_t *memory; // NULL: ports
+static uint32_t fifo_depth;
+static uint32_t interrupts;
+
+static uint8_t read_register(enum uart_register index) {
+    uint32_t offset = (uint32_t)index * start->uart.stride;
+    if (memory == NULL)
+        return (uint8_t)sys_ports_read(start->ports, (uint16_t)offset, 1);
+    return start->uart.width == 4 ? (uint8_t) * (volatile uint32_t *)(memory + offset)
+                                  : memory[offset];
+}
+
+static void write_register(enum uart_register index, uint32_t value) {
+    uint32_t offset = (uint32_t)index * start->uart.stride;
+    if (memory == NULL)
+        (void)sys_ports_write(start->ports, (uint16_t)offset, 1, value);
+    else if (start->uart.width == 4)
+        *(volatile uint32_t *)(memory + offset) = value;
+    else
+        memory[offset] = (uint8_t)value;
+}
+
+static bool map_registers(void) {
+    int64_t size = sys_memory_size(start->registers);
+    if (size <= 0 || sys_process_map(0, start->registers, REGISTERS_AT, 0, (uint64_t)size,
+                                     ABI_RIGHT_READ | ABI_RIGHT_WRITE) < 0)
+        return false;
+    memory = (volatile uint8_t *)REGISTERS_AT + (start->uart.base & PAGE_MASK);
+    return true;
+}
+
+bool uart_open(const struct console_start *given) {
+    start = given;
+    if (start->registers == 0 && start->ports == 0)
+        return false;
+    if (start->registers != 0 && !map_registers())
+        return false;
+    if (read_register(UART_LSR) == NO_DEVICE)
+        return false;
+    fifo_depth = (read_register(UART_IIR) & IIR_FIFO_MASK) == IIR_FIFO_MASK ? FIFO_DEPTH : 1;
+    write_register(UART_IER, 0);
+    return true;
+}
+
+bool uart_receive(uint8_t *byte) {
+    if ((read_register(UART_LSR) & LSR_DATA) == 0)
+        return false;
+    *byte = read_register(UART_DATA);
+    return true;
+}
+
+uint32_t uart_send_room(void) {
+    return (read_register(UART_LSR) & LSR_ROOM) != 0 ? fifo_depth : 0;
+}
+
+void uart_send(uint8_t byte) {
+    write_register(UART_DATA, byte);
+}
+
+void uart_set_interrupts(bool on_receive, bool on_room) {
+    uint32_t wanted = (on_receive ? IER_RECEIVE : 0) | (on_room ? IER_ROOM : 0);
+    if (wanted == interrupts)
+        return;
+    interrupts = wanted;
+    write_register(UART_IER, wanted);
+}
+
+bool uart_is_interrupting(void) {
+    return (read_register(UART_IIR) & IIR_NONE) == 0;
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The screen, when the kernel ends: what it says then. Before, it is the console's driver's
+// (drivers/console/screen.c).
+#pragma once
+
+#include "include/boot.h"
+#include "lib/types.h"
+
+// Maps it, if the machine has one; `boot` stays, with its letters.
+void screen_init(const struct boot_info *boot);
+// Lines that fit; 0: there is no screen.
+uint32_t screen_rows(void);
+// Draws a line of printable characters, cut at the right border, blanks behind it.
+void screen_draw(uint32_t row, const char *text, size_t size);
