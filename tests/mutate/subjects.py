@@ -52,7 +52,8 @@ FUNCTIONS = {
     "kernel/group.c": "is_valid exceeds_machine group_write group_charge",
     "kernel/trap.c": "fault_right trap_user_exception",
     "arch/traps.c": "is_user_range user_read trap_kernel trap_dispatch",
-    "arch/mitigation.c": "mitigation_judge mitigation_switch",
+    "arch/mitigation.c": "mitigation_switch",
+    "boot/boot_mitigation.c": "boot_mitigation_judge",
     # Drivers: what the operator sees, who may ask, and tables of the firmware's.
     "drivers/console.c": "user_room fitting_size console_write",
     "drivers/syscall_system.c": "call_system_cpu call_system_power call_console_write",
