@@ -168,6 +168,9 @@ void smp_init_boot_cpu(uint32_t apic_id) {
 
 static bool init_this_cpu(struct cpu *cpu) {
     features_enable();
+    // Whatever the firmware added: the boot CPU's is 0, too.
+    if (cpu_features.has_tsc_adjust)
+        x86_wrmsr(MSR_TSC_ADJUST, 0);
     descriptors_load(cpu);
     lapic_init_cpu();
     mitigation_init_cpu();
@@ -228,11 +231,10 @@ static void trampoline_fill(const struct trampoline *t, uint64_t stack) {
 }
 
 static void compare_tsc(const struct cpu *cpu) {
-    int64_t ahead = tsc_compare(cpu_features.has_tsc_adjust);
+    int64_t ahead = tsc_compare();
     if (ahead != 0)
-        log_line("CPU %u: its TSC was %ld ticks ahead: %s", cpu->index, ahead,
-                 tsc_is_common ? "set right"
-                               : "cannot be set right, so times may jump (update the firmware)");
+        log_line("CPU %u: its TSC is %ld ticks ahead, so times may jump (update the firmware)",
+                 cpu->index, ahead);
 }
 
 static void start_one(const struct trampoline *t, uint32_t apic_id) {
