@@ -12,6 +12,7 @@
 #pragma once
 
 #include "arch/x86.h"
+#include "include/features.h"
 
 #define CPU_COUNT_MAX    256
 #define CPU_RECENT_EXITS 16u // a power of two
@@ -124,15 +125,5 @@ static inline struct cpu *cpu_current(void) {
     return cpu;
 }
 
-// What the boot CPU's processor offers; all CPUs are checked to offer the same. Filled once.
-struct cpu_features {
-    bool has_nx, has_1g_pages, has_smep, has_smap, has_umip, has_x2apic;
-    bool has_tsc_deadline, has_tsc_invariant, has_tsc_adjust, has_xsave, has_rdtscp, has_la57;
-    bool has_vmx, has_svm;
-    uint32_t physical_bits;
-    uint32_t xsave_size; // of all features in xcr0_mask, standard format
-    uint64_t xcr0_mask;  // what the kernel saves and restores for guests
-    char vendor[13];
-    char brand[49];
-};
+// What the boot application found. A CPU that offers less is left off.
 extern struct cpu_features cpu_features;

@@ -1,84 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads what the processor offers, once, and turns on what the kernel uses of it on each CPU.
-// SDM 2A "CPUID".
+// See arch/features.h.
 #include "arch/features.h"
 
 #include "arch/log.h"
 #include "arch/mitigation.h"
-#include "lib/string.h"
 
 struct cpu_features cpu_features;
 
-#define LEAF_BASIC      0x0u
-#define LEAF_FEATURES   0x1u
-#define LEAF_STRUCTURED 0x7u
-#define LEAF_XSAVE      0xdu
-#define LEAF_EXTENDED   0x80000000u
-#define LEAF_EXT_FLAGS  0x80000001u
-#define LEAF_BRAND      0x80000002u
-#define LEAF_POWER      0x80000007u
-#define LEAF_ADDRESSES  0x80000008u
-#define FXSAVE_SIZE     512u
+static const struct cpu_word *words;
+static uint32_t word_count;
 
-static void read_vendor(struct cpu_features *f) {
-    struct cpuid_result r = x86_cpuid(LEAF_BASIC, 0);
-    memcpy(f->vendor, &r.ebx, 4);
-    memcpy(f->vendor + 4, &r.edx, 4);
-    memcpy(f->vendor + 8, &r.ecx, 4);
-    if (x86_cpuid(LEAF_EXTENDED, 0).eax < LEAF_BRAND + 2)
-        return;
-    for (uint32_t i = 0; i < 3; i++) {
-        r = x86_cpuid(LEAF_BRAND + i, 0);
-        memcpy(f->brand + 16 * i, &r, 16);
-    }
+void features_init(const struct cpu_word *list, uint32_t count) {
+    words = list;
+    word_count = count;
 }
 
-// The features whose state the kernel can move for guests: the largest set that fits one page.
-static void read_xsave(struct cpu_features *f) {
-    f->xsave_size = FXSAVE_SIZE;
-    f->xcr0_mask = XCR0_X87 | XCR0_SSE;
-    if (!f->has_xsave)
-        return;
-    struct cpuid_result r = x86_cpuid(LEAF_XSAVE, 0);
-    uint64_t supported = (uint64_t)r.edx << 32 | r.eax;
-    f->xcr0_mask |= supported & XCR0_AVX;
-    if ((f->xcr0_mask & XCR0_AVX) != 0 && (supported & XCR0_AVX512) == XCR0_AVX512)
-        f->xcr0_mask |= XCR0_AVX512;
-    // The size in EBX is for what XCR0 holds now.
-    x86_write_cr4(x86_read_cr4() | CR4_OSXSAVE);
-    x86_xsetbv(0, f->xcr0_mask);
-    f->xsave_size = x86_cpuid(LEAF_XSAVE, 0).ebx;
-    assert(f->xsave_size <= PAGE_SIZE);
+static uint64_t read_word(const struct cpu_word *word) {
+    if (word->source == CPU_WORD_MSR)
+        return x86_rdmsr(word->number);
+    struct cpuid_result r = x86_cpuid(word->number, word->subleaf);
+    const uint32_t registers[] = {r.eax, r.ebx, r.ecx, r.edx};
+    return registers[word->source];
 }
 
-void features_read(void) {
-    struct cpu_features *f = &cpu_features;
-    uint32_t max = x86_cpuid(LEAF_BASIC, 0).eax;
-    uint32_t max_extended = x86_cpuid(LEAF_EXTENDED, 0).eax;
-    struct cpuid_result r = x86_cpuid(LEAF_FEATURES, 0);
-    read_vendor(f);
-    f->has_vmx = (r.ecx & BIT(5)) != 0;
-    f->has_x2apic = (r.ecx & BIT(21)) != 0;
-    f->has_tsc_deadline = (r.ecx & BIT(24)) != 0;
-    f->has_xsave = (r.ecx & BIT(26)) != 0;
-    if (max >= LEAF_STRUCTURED) {
-        r = x86_cpuid(LEAF_STRUCTURED, 0);
-        f->has_tsc_adjust = (r.ebx & BIT(1)) != 0;
-        f->has_smep = (r.ebx & BIT(7)) != 0;
-        f->has_smap = (r.ebx & BIT(20)) != 0;
-        f->has_umip = (r.ecx & BIT(2)) != 0;
-        f->has_la57 = (r.ecx & BIT(16)) != 0;
+static bool is_enough(const struct cpu_word *word, uint64_t found) {
+    uint64_t more = found & ~word->value, fewer = word->value & ~found;
+    if (word->rule == CPU_WORD_CONTROLS)
+        return (uint32_t)more == 0 && fewer >> 32 == 0;
+    return fewer == 0 && (word->rule == CPU_WORD_BITS || more == 0);
+}
+
+bool features_compare(uint32_t apic_id) {
+    static const char *const names[] = {"EAX of CPUID leaf", "EBX of CPUID leaf",
+                                        "ECX of CPUID leaf", "EDX of CPUID leaf", "MSR"};
+    for (const struct cpu_word *word = words; word < words + word_count; word++) {
+        uint64_t found = read_word(word);
+        if (is_enough(word, found))
+            continue;
+        log_line("the CPU with APIC ID %u is not like the first one: %s 0x%x, %u: 0x%lx is not "
+                 "0x%lx: left off",
+                 apic_id, names[word->source], word->number, word->subleaf, found, word->value);
+        return false;
     }
-    r = x86_cpuid(LEAF_EXT_FLAGS, 0);
-    f->has_svm = (r.ecx & BIT(2)) != 0;
-    f->has_nx = (r.edx & BIT(20)) != 0;
-    f->has_1g_pages = (r.edx & BIT(26)) != 0;
-    f->has_rdtscp = (r.edx & BIT(27)) != 0;
-    if (max_extended >= LEAF_POWER)
-        f->has_tsc_invariant = (x86_cpuid(LEAF_POWER, 0).edx & BIT(8)) != 0;
-    f->physical_bits =
-        max_extended >= LEAF_ADDRESSES ? x86_cpuid(LEAF_ADDRESSES, 0).eax & 0xff : 36;
-    read_xsave(f);
+    return true;
 }
 
 void features_enable(void) {

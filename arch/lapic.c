@@ -6,13 +6,17 @@
 
 enum lapic_register {
     LAPIC_ID = 0x20,
+    LAPIC_VERSION = 0x30,
     LAPIC_TPR = 0x80,
     LAPIC_EOI = 0xb0,
     LAPIC_SVR = 0xf0,
     LAPIC_ESR = 0x280,
+    LAPIC_LVT_CMCI = 0x2f0,
     LAPIC_ICR = 0x300,
     LAPIC_ICR_HIGH = 0x310,
     LAPIC_LVT_TIMER = 0x320,
+    LAPIC_LVT_THERMAL = 0x330,
+    LAPIC_LVT_COUNTERS = 0x340,
     LAPIC_LVT_LINT0 = 0x350,
     LAPIC_LVT_LINT1 = 0x360,
     LAPIC_LVT_ERROR = 0x370,
@@ -23,6 +27,9 @@ enum lapic_register {
 
 #define SVR_ENABLE           BIT(8)
 #define LVT_MASKED           BIT(16)
+#define LVT_DELIVERY         (7ULL << 8)
+#define LVT_DELIVERY_SMI     (2ULL << 8)
+#define VERSION_LAST(x)      ((x) >> 16 & 0xff) // number of the last LVT entry
 #define LVT_TIMER_DEADLINE   BIT(18)
 #define DIVIDE_BY_1          0xb
 #define ICR_DELIVERY_NMI     (4ULL << 8)
@@ -60,6 +67,17 @@ static void timer_set_mode(void) {
                 (cpu_features.has_tsc_deadline ? LVT_TIMER_DEADLINE : 0) | VECTOR_TIMER);
 }
 
+// Entries 2 to 6 of the local vector table, as far as there are so many. What arrives as an SMI is
+// the firmware's, such as the thermal sensor.
+static void mask_sources(void) {
+    static const enum lapic_register entries[] = {
+        LAPIC_LVT_LINT0, LAPIC_LVT_LINT1, LAPIC_LVT_COUNTERS, LAPIC_LVT_THERMAL, LAPIC_LVT_CMCI};
+    uint64_t last = VERSION_LAST(lapic_read(LAPIC_VERSION));
+    for (unsigned i = 0; i < ARRAY_COUNT(entries) && i + 2 <= last; i++)
+        if ((lapic_read(entries[i]) & LVT_DELIVERY) != LVT_DELIVERY_SMI)
+            lapic_write(entries[i], LVT_MASKED);
+}
+
 void lapic_init_cpu(void) {
     uint64_t base = x86_rdmsr(MSR_APIC_BASE);
     if (mmio == NULL && (base & APIC_BASE_X2APIC) == 0) {
@@ -69,10 +87,10 @@ void lapic_init_cpu(void) {
     }
     lapic_write(LAPIC_TPR, 0);
     lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
-    lapic_write(LAPIC_LVT_LINT0, LVT_MASKED);
-    lapic_write(LAPIC_LVT_LINT1, LVT_MASKED);
-    lapic_write(LAPIC_LVT_ERROR, VECTOR_ERROR);
+    mask_sources();
+    // While software has it disabled, no mask bit can be cleared (SDM 3A 11.4.7.2).
     lapic_write(LAPIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
+    lapic_write(LAPIC_LVT_ERROR, VECTOR_ERROR);
     timer_set_mode();
 }
 

@@ -11,15 +11,14 @@ uint64_t tsc_hz;
 bool tsc_is_common = true;
 
 #define ROUNDS 32u
-#define TRIES  8u
 
 // `question` counts up; the other CPU has done what it asks when `answer` is the same.
-enum kind { KIND_READ, KIND_ADJUST, KIND_END };
+enum kind { KIND_READ, KIND_END };
 
 static struct {
     uint32_t question, answer; // atomic
     enum kind kind;
-    uint64_t value; // of the counter read; what to add to it
+    uint64_t value; // of the counter read
 } exchange;
 
 // Neither before what precedes it nor behind what follows.
@@ -55,17 +54,11 @@ static int64_t measure(void) {
     return is_seen ? ahead : 0;
 }
 
-int64_t tsc_compare(bool has_tsc_adjust) {
-    int64_t first = measure(), ahead = first;
-    // Again where a later measurement, being finer, still sees something.
-    for (uint32_t i = 0; ahead != 0 && has_tsc_adjust && i < TRIES; i++) {
-        exchange.value = 0 - (uint64_t)ahead;
-        ask(KIND_ADJUST);
-        ahead = measure();
-    }
+int64_t tsc_compare(void) {
+    int64_t ahead = measure();
     tsc_is_common = tsc_is_common && ahead == 0;
     ask(KIND_END);
-    return first;
+    return ahead;
 }
 
 void tsc_answer(void) {
@@ -77,8 +70,6 @@ void tsc_answer(void) {
         kind = exchange.kind;
         if (kind == KIND_READ)
             exchange.value = read_counter();
-        else if (kind == KIND_ADJUST)
-            x86_wrmsr(MSR_TSC_ADJUST, x86_rdmsr(MSR_TSC_ADJUST) + exchange.value);
         __atomic_store_n(&exchange.answer, ++done, __ATOMIC_RELEASE);
     }
 }

@@ -10,12 +10,12 @@
 #include "lib/types.h"
 
 extern uint64_t tsc_hz;
-// False: some CPU's counter differs from the boot CPU's, and could not be set right.
+// False: some CPU's counter differs from the boot CPU's.
 extern bool tsc_is_common;
 
-// On the boot CPU: measures how far the counter of the CPU that runs tsc_answer is ahead of ours,
-// and has it set right by IA32_TSC_ADJUST (SDM 3B 18.17.3 "Time-Stamp Counter Adjustment") where it
-// is there. Returns the ticks it was ahead, 0 when no difference can be seen.
-int64_t tsc_compare(bool has_tsc_adjust);
+// On the boot CPU: measures how far the counter of the CPU that runs tsc_answer is ahead of ours.
+// What software had added to either is 0 by then (SDM 3B 18.17.3 "Time-Stamp Counter Adjustment").
+// Returns the ticks it is ahead, 0 when no difference can be seen.
+int64_t tsc_compare(void);
 // On the other: answers until the boot CPU is done.
 void tsc_answer(void);

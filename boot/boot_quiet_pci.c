@@ -28,7 +28,7 @@ struct walk {
     const struct boot_bus *bus;
     struct boot_info *info;
     bool is_bridge_pass;
-    uint32_t function_count, master_count, taken_count;
+    uint32_t function_count, master_count, fixed_count, taken_count;
     uint32_t kept[KEPT_MAX], kept_count;
     bool is_behind[BUS_COUNT]; // a bridge that was seen
 };
@@ -81,6 +81,7 @@ static void stop_mastering(struct walk *w, uint32_t function) {
         return;
     w->bus->config_write(function, PCI_COMMAND, command & ~(uint32_t)COMMAND_MASTER);
     w->master_count++;
+    w->fixed_count += (w->bus->config_read(function, PCI_COMMAND) & COMMAND_MASTER) != 0;
 }
 
 static void visit_endpoint(struct walk *w, uint32_t function) {
@@ -144,6 +145,9 @@ void boot_quiet_pci(const struct boot_bus *bus, struct boot_info *info) {
     walk_all(&w);
     boot_report(info, "PCI: %u of %u functions mastered the bus, now none does%s", w.master_count,
                 w.function_count, w.kept_count > 0 ? " but those named by keep-dma" : "");
+    if (w.fixed_count > 0)
+        boot_report(info, "PCI: %u of them have no way to turn it off (as bridges of old chipsets)",
+                    w.fixed_count);
     if (w.taken_count > 0)
         boot_report(info, "USB: %u controllers taken from the firmware", w.taken_count);
     for (uint32_t i = 0; i < w.kept_count; i++) {

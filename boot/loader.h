@@ -95,6 +95,8 @@ EFI_STATUS supervisor_load(struct loader *loader);
 void machine_read_options(struct loader *loader);
 EFI_STATUS machine_check_cpu(void);
 EFI_STATUS machine_collect(struct loader *loader); // threads, framebuffer, command line
+// What the processor offers, and what the preflight report says of it: behind clock_end.
+void machine_read_features(struct loader *loader);
 bool machine_has_1g_pages(void);
 
 // tables.c: what the ACPI tables tell, into loader->acpi and loader->info. Says what was wrong with

@@ -3,15 +3,20 @@
 // framebuffer and the command line.
 #include <cpuid.h>
 
+#include "boot/boot_features.h"
 #include "boot/boot_text.h"
 #include "boot/boot_topology.h"
 #include "boot/loader.h"
+#include "lib/string.h"
 
 #define CPUID_EXTENDED_FEATURES 0x80000001u
 #define CPUID_EDX_NX            (1u << 20)
 #define CPUID_EDX_1G_PAGES      (1u << 26)
 #define CPUID_EDX_LONG_MODE     (1u << 29)
 #define CR4_LA57                (1ull << 12)
+#define MSR_MICROCODE           0x8bu
+#define DMAR_FLAGS              37u
+#define DMAR_X2APIC_OPT_OUT     2u
 
 static uint32_t extended_features(void) {
     uint32_t eax;
@@ -129,4 +134,33 @@ EFI_STATUS machine_collect(struct loader *loader) {
     loader->info.boot_apic_id = boot_topology_apic_id(read_cpuid);
     find_framebuffer(&loader->info.framebuffer);
     return collect_cmdline(loader);
+}
+
+static uint64_t read_msr(uint32_t msr) {
+    uint32_t low, high;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+    return (uint64_t)high << 32 | low;
+}
+
+// SDM 3A 10.11.7.1 "Determining the Signature": CPUID writes it behind a 0. Other vendors have
+// another way, and none of the errata.
+static uint32_t read_microcode(void) {
+    static const char intel[] = "GenuntelineI"; // EBX, ECX, EDX
+    struct boot_cpuid r = read_cpuid(0, 0);
+    if (memcmp(&r.ebx, intel, sizeof(intel) - 1) != 0)
+        return 0;
+    __asm__ volatile("wrmsr" ::"a"(0), "d"(0), "c"(MSR_MICROCODE));
+    (void)read_cpuid(1, 0);
+    return (uint32_t)(read_msr(MSR_MICROCODE) >> 32);
+}
+
+void machine_read_features(struct loader *loader) {
+    struct boot_info *info = &loader->info;
+    const uint8_t *dmar = (const uint8_t *)(uintptr_t)info->dmar.base;
+    const struct boot_processor cpu = {
+        .cpuid = read_cpuid, .rdmsr = read_msr, .microcode = read_microcode()};
+    bool is_refused = info->dmar.size > DMAR_FLAGS && (dmar[DMAR_FLAGS] & DMAR_X2APIC_OPT_OUT) != 0;
+    boot_features_read(&cpu, is_refused, info);
+    boot_mitigation_read(&cpu, info);
+    boot_features_report(&cpu, info);
 }

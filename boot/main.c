@@ -34,8 +34,10 @@ static EFI_STATUS run(void) {
         status = modules_load(&loader);
     if (!EFI_ERROR(status))
         status = clock_end(&loader);
-    if (!EFI_ERROR(status))
+    if (!EFI_ERROR(status)) {
+        machine_read_features(&loader);
         status = leave_to_kernel(&loader);
+    }
     return status;
 }
 

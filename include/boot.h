@@ -29,6 +29,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "include/features.h"
+
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
 #define BOOT_VERSION    3u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
@@ -52,7 +54,8 @@
 #define BOOT_ECAMS_MAX    64
 #define BOOT_ISA_IRQS     16
 #define BOOT_SEGMENTS_MAX 8 // a supervisor with more is refused
-#define BOOT_REPORT_MAX   2048
+#define BOOT_REPORT_MAX   3072
+#define BOOT_WORDS_MAX    48
 
 #define BOOT_TSC_HZ_MIN  1000000u // slower ones do not exist
 #define BOOT_PAGE        4096u
@@ -211,6 +214,10 @@ struct boot_info {
     struct boot_table dmar, ivrs; // IOMMUs
     uint64_t hpet;                // physical address of its registers, 0: none
     struct boot_power power;
+    struct cpu_features features; // of the boot CPU
+    struct mitigation mitigation;
+    struct cpu_word word[BOOT_WORDS_MAX]; // in which the other CPUs must be like it
+    uint32_t word_count;
     char report[BOOT_REPORT_MAX];   // lines of the preflight report, each with a NUL; then one more
     struct boot_uart uart;
     char cmdline[BOOT_CMDLINE_MAX]; // NUL-terminated: the manifest's, then what the firmware passed
@@ -230,9 +237,10 @@ static inline bool boot_info_is_bounded(const struct boot_info *info) {
     return info->memory_count <= BOOT_MEMORY_MAX && info->module_count <= BOOT_MODULES_MAX &&
            info->cpu_count <= BOOT_CPUS_MAX && info->node_count <= BOOT_NODES_MAX &&
            info->ioapic_count <= BOOT_IOAPICS_MAX && info->console_count <= BOOT_CONSOLES_MAX &&
-           info->ecam_count <= BOOT_ECAMS_MAX && info->segment_count <= BOOT_SEGMENTS_MAX &&
-           info->report[BOOT_REPORT_MAX - 2] == '\0' && info->report[BOOT_REPORT_MAX - 1] == '\0' &&
-           info->thread_bits < 32 && info->tsc_hz >= BOOT_TSC_HZ_MIN;
+           info->ecam_count <= BOOT_ECAMS_MAX && info->word_count <= BOOT_WORDS_MAX &&
+           info->segment_count <= BOOT_SEGMENTS_MAX && info->report[BOOT_REPORT_MAX - 2] == '\0' &&
+           info->report[BOOT_REPORT_MAX - 1] == '\0' && info->thread_bits < 32 &&
+           info->tsc_hz >= BOOT_TSC_HZ_MIN;
 }
 
 // Can an I/O APIC stand there: aligned, and in no page that the map calls RAM?

@@ -86,28 +86,12 @@ static void init_interrupts(void) {
         halt_machine("the local APIC's timer stands still");
 }
 
-static void init_clock(void) {
-    static const char *const names[] = {"?", "CPUID", "PM timer", "HPET", "8254"};
-    tsc_hz = boot.tsc_hz;
-    log_line("clock: TSC at %lu kHz by %s, within %u ppm%s", tsc_hz / 1000,
-             names[boot.tsc_source < ARRAY_COUNT(names) ? boot.tsc_source : 0], boot.tsc_error,
-             boot.tsc_error == 0 ? " (nothing to measure it by)" : "");
-}
-
 // The preflight report: what is there, what is missing, and what that costs.
 static void report(void) {
     for (const char *line = boot.report; *line != '\0'; line += strlen(line) + 1)
         log_line("%s", line);
-    log_line("CPU: %s, %u MHz", cpu_features.brand[0] != '\0' ? cpu_features.brand : "?",
-             (uint32_t)((tsc_hz + 500000) / 1000000));
     struct frame_totals totals = frame_totals();
     log_line("memory: %lu MiB, %lu MiB free", totals.total >> 20, totals.free >> 20);
-    if (!cpu_features.has_smep || !cpu_features.has_smap || !cpu_features.has_umip)
-        log_line("missing:%s%s%s (hardening only)", cpu_features.has_smep ? "" : " SMEP",
-                 cpu_features.has_smap ? "" : " SMAP", cpu_features.has_umip ? "" : " UMIP");
-    if (!cpu_features.has_tsc_invariant)
-        log_line("missing: invariant TSC (guests may see time drift when the CPU changes speed)");
-    mitigation_report();
 }
 
 // Without it the machine runs all the same, and VMs are refused.
@@ -119,7 +103,7 @@ static void init_virtualization(void) {
     else if (cpu_features.has_svm)
         refusal = "AMD-V is not supported yet: Bulkhead needs an Intel CPU with VT-x and EPT";
     // In AMD's long mode there is no SYSENTER, by which ring 3 calls (APM 3 "SYSENTER").
-    if (!cpu_features.has_vmx && strcmp(cpu_features.vendor, "GenuineIntel") != 0)
+    if (!cpu_features.has_vmx && !cpu_features.is_intel)
         halt_machine(refusal);
     if (refusal == NULL)
         refusal = vmx_backend.cpu_init(cpu_current());
@@ -134,8 +118,10 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     uint64_t entry_tsc = x86_rdtsc();
     *(struct cpu **)(boot_stack_end - 8) = &early_cpu;
     copy_boot_info(info);
-    features_read();
-    mitigation_init(cmdline_has(boot.cmdline, "mitigations=off"));
+    tsc_hz = boot.tsc_hz;
+    cpu_features = boot.features;
+    mitigation = boot.mitigation;
+    features_init(boot.word, boot.word_count);
     features_enable();
     mitigation_init_cpu();
     cache_init();
@@ -150,7 +136,6 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     log_line("Bulkhead %s", BULKHEAD_VERSION);
     if (!has_uart)
         log_line("no serial console answers (console=): the screen is all there is");
-    init_clock();
     init_interrupts();
     report();
     init_virtualization();

@@ -166,6 +166,21 @@ void smp_init_boot_cpu(uint32_t apic_id) {
     scheduler_init_cpu(&boot_cpu);
 }
 
+static bool init_this_cpu(struct cpu *cpu) {
+    features_enable();
+    // Whatever the firmware added: the boot CPU's is 0, too.
+    if (cpu_features.has_tsc_adjust)
+        x86_wrmsr(MSR_TSC_ADJUST, 0);
+    descriptors_load(cpu);
+    lapic_init_cpu();
+    mitigation_init_cpu();
+    paging_load_root(space_kernel_root());
+    const char *refusal = vcpu_backend != NULL ? vcpu_backend->cpu_init(cpu) : NULL;
+    if (refusal != NULL)
+        log_line("CPU %u cannot run guests: %s", cpu->index, refusal);
+    return refusal == NULL;
+}
+
 // What each CPU does for itself, the boot CPU too once its local APIC is known.
 _Noreturn void smp_ap_main(void) {
     struct cpu *cpu = cpu_current();
@@ -175,19 +190,11 @@ _Noreturn void smp_ap_main(void) {
                                      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         for (;;)
             x86_hlt();
-    features_enable();
-    descriptors_load(cpu);
-    lapic_init_cpu();
-    mitigation_init_cpu();
-    paging_load_root(space_kernel_root());
-    const char *refusal = vcpu_backend != NULL ? vcpu_backend->cpu_init(cpu) : NULL;
-    if (refusal != NULL)
-        log_line("CPU %u cannot run guests: %s", cpu->index, refusal);
-    __atomic_store_n(&cpu->is_online, refusal == NULL, __ATOMIC_RELEASE);
+    bool is_good = features_compare(cpu->apic_id) && init_this_cpu(cpu);
+    __atomic_store_n(&cpu->is_online, is_good, __ATOMIC_RELEASE);
     __atomic_store_n(&cpu->has_arrived, true, __ATOMIC_RELEASE);
-    if (refusal != NULL)
-        for (;;)
-            x86_hlt();
+    while (!is_good)
+        x86_hlt();
     tsc_answer();
     scheduler_run();
 }
@@ -224,11 +231,10 @@ static void trampoline_fill(const struct trampoline *t, uint64_t stack) {
 }
 
 static void compare_tsc(const struct cpu *cpu) {
-    int64_t ahead = tsc_compare(cpu_features.has_tsc_adjust);
+    int64_t ahead = tsc_compare();
     if (ahead != 0)
-        log_line("CPU %u: its TSC was %ld ticks ahead: %s", cpu->index, ahead,
-                 tsc_is_common ? "set right"
-                               : "cannot be set right, so times may jump (update the firmware)");
+        log_line("CPU %u: its TSC is %ld ticks ahead, so times may jump (update the firmware)",
+                 cpu->index, ahead);
 }
 
 static void start_one(const struct trampoline *t, uint32_t apic_id) {

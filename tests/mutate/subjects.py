@@ -52,7 +52,8 @@ FUNCTIONS = {
     "kernel/group.c": "is_valid group_write",
     "kernel/trap.c": "fault_right trap_user_exception",
     "arch/traps.c": "is_user_range user_read trap_kernel trap_dispatch",
-    "arch/mitigation.c": "mitigation_judge mitigation_switch",
+    "arch/mitigation.c": "mitigation_switch",
+    "boot/boot_mitigation.c": "boot_mitigation_judge",
     # What the operator sees, who may ask.
     "kernel/log.c": "write_line take_back quote_rest call_log_take call_log_read",
     "kernel/device.c": "device_interrupt connect find_port is_device call_ports_create",

@@ -32,7 +32,16 @@ static struct {
 static uint64_t lapic_test_rdtsc(void) {
     return sim.tsc += 20;
 }
+static uint32_t last_entry, enabled_at, error_at,
+    writes;               // of the LVT; when SVR, error were written
+static uint64_t lvt[256]; // by register / 16
 static uint64_t lapic_test_rdmsr(uint32_t msr) {
+    if (msr == MSR_APIC_BASE)
+        return APIC_BASE_ENABLE | APIC_BASE_X2APIC;
+    if (msr == MSR_X2APIC_FIRST + LAPIC_VERSION / 16)
+        return last_entry << 16 | 0x15;
+    if (last_entry != 0)
+        return lvt[msr - MSR_X2APIC_FIRST];
     cr_assert_eq(msr, MSR_X2APIC_FIRST + LAPIC_TIMER_CURRENT / 16);
     sim.tsc += READ_TIME / 2;
     uint64_t count = sim.initial - (uint64_t)((unsigned __int128)(sim.tsc - sim.start) *
@@ -41,6 +50,10 @@ static uint64_t lapic_test_rdmsr(uint32_t msr) {
     return count;
 }
 static void lapic_test_wrmsr(uint32_t msr, uint64_t value) {
+    writes++;
+    enabled_at = msr == MSR_X2APIC_FIRST + LAPIC_SVR / 16 ? writes : enabled_at;
+    error_at = msr == MSR_X2APIC_FIRST + LAPIC_LVT_ERROR / 16 ? writes : error_at;
+    lvt[(msr - MSR_X2APIC_FIRST) % 256] = value;
     if (msr == MSR_X2APIC_FIRST + LAPIC_TIMER_INITIAL / 16) {
         sim.initial = value;
         sim.start = sim.tsc;
@@ -88,4 +101,20 @@ Test(arch_lapic, timer_on_the_deadline_is_not_measured) {
     cr_assert(lapic_timer_init(2400000000));
     cr_assert_eq(sim.reads, 0);
     cr_assert_eq(sim.lvt, VECTOR_TIMER | LVT_TIMER_DEADLINE);
+}
+
+Test(arch_lapic, sources_are_masked_as_far_as_they_are_there) {
+    mmio = NULL;
+    last_entry = 5; // the thermal sensor; no CMCI
+    lvt[LAPIC_LVT_CMCI / 16] = lvt[LAPIC_LVT_COUNTERS / 16] = 0x20;
+    lvt[LAPIC_LVT_THERMAL / 16] = 0x200; // an SMI: the firmware's
+    lapic_init_cpu();
+    cr_assert_eq(lvt[LAPIC_LVT_COUNTERS / 16], LVT_MASKED);
+    cr_assert_eq(lvt[LAPIC_LVT_THERMAL / 16], 0x200);
+    cr_assert_eq(lvt[LAPIC_LVT_CMCI / 16], 0x20, "a write to it would fault");
+    cr_assert_eq(lvt[LAPIC_LVT_LINT0 / 16], LVT_MASKED);
+    cr_assert(enabled_at < error_at, "before, its mask could not be cleared");
+    last_entry = 6;
+    lapic_init_cpu();
+    cr_assert_eq(lvt[LAPIC_LVT_CMCI / 16], LVT_MASKED);
 }

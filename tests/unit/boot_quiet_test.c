@@ -28,6 +28,7 @@ static uint32_t cleared[8], cleared_count; // functions, in the order in which m
 static uint16_t ports[0x100];              // from 0x600
 static uint32_t events[16], event_count;   // ports, in the order of writes
 static uint32_t wait_count;
+static uint32_t fixed = UINT32_MAX; // masters the bus for ever
 static struct boot_info info;
 
 static uint32_t *space_of(uint32_t function) {
@@ -50,6 +51,8 @@ static void paper_config_write(uint32_t function, uint32_t offset, uint32_t valu
         cleared[cleared_count++] = function;
     if (offset == 4)
         value |= space[1] & 0xffff0000; // ones clear, zeroes keep
+    if (offset == 4 && function == fixed)
+        value |= MASTER;
     space[offset / 4] = value;
 }
 
@@ -172,6 +175,12 @@ Test(boot_quiet, named_function_keeps_its_way) {
     cr_assert(masters(FUNCTION(0, 1, 0)), "it leads there");
     cr_assert_not(masters(FUNCTION(0, 2, 0)));
     cr_assert(says("03:00.0 is left"));
+}
+
+Test(boot_quiet, function_that_can_not_is_told) {
+    fixed = FUNCTION(0, 1, 0);
+    boot_quiet_pci(&bus, &info);
+    cr_assert(says("1 of them have no way"));
 }
 
 Test(boot_quiet, other_names_keep_nothing) {

@@ -34,6 +34,7 @@ static void leave(void);
 #define trampoline_end     smp_test_trampoline_end
 #define trampoline_root    smp_test_trampoline_root
 #define trampoline_stack   smp_test_trampoline_stack
+#define features_compare   smp_test_features_compare
 #define features_enable    smp_test_features_enable
 #define lapic_init_cpu     smp_test_lapic_init_cpu
 #define lapic_send_init    smp_test_lapic_send_init
@@ -53,6 +54,9 @@ static uint32_t flushes, vectors_sent;
 
 // Not called.
 bool tsc_is_common;
+bool features_compare(uint32_t apic_id) {
+    return apic_id != UINT32_MAX;
+}
 void features_enable(void) {}
 void lapic_init_cpu(void) {}
 void lapic_send_init(uint32_t apic_id) {

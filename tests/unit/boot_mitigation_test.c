@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// boot/boot_mitigation: which barriers a CPU needs and has, and what is said of them.
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "boot/boot_features.h"
+
+static struct boot_cpuid paper_leaf1, paper_leaf7, paper_leaf7_2, paper_amd;
+static uint64_t paper_capabilities;
+static unsigned rdmsr_count;
+static struct boot_info info;
+
+static struct boot_cpuid paper_cpuid(uint32_t leaf, uint32_t subleaf) {
+    cr_assert(subleaf == 0 || (leaf == 7 && subleaf == 2 && paper_leaf7.eax >= 2));
+    if (subleaf == 2)
+        return paper_leaf7_2;
+    switch (leaf) {
+    case 1:
+        return paper_leaf1;
+    case 0:
+        return (struct boot_cpuid){0x16, 0, 0, 0};
+    case 0x80000000:
+        return (struct boot_cpuid){0x80000008, 0, 0, 0};
+    case 7:
+        return paper_leaf7;
+    default:
+        return paper_amd;
+    }
+}
+
+static uint64_t paper_rdmsr(uint32_t msr) {
+    cr_assert_eq(msr, 0x10a);
+    rdmsr_count++;
+    return paper_capabilities;
+}
+
+#define SPEC_CTRL (1u << 26)
+#define STIBP     (1u << 27)
+#define L1D       (1u << 28)
+#define ARCH_CAPS (1u << 29)
+#define MD_CLEAR  (1u << 10)
+#define RTM       (1u << 11)
+
+static uint32_t bhi; // CPUID.7.2:EDX
+
+static struct mitigation intel(uint32_t ebx, uint32_t edx, uint64_t capabilities) {
+    return boot_mitigation_judge(true, (struct boot_cpuid){0, ebx, 0, edx},
+                                 (struct boot_cpuid){0, 0, 0, bhi}, (struct boot_cpuid){0, 0, 0, 0},
+                                 capabilities);
+}
+
+// Nehalem as it was sold, with no microcode of 2018.
+Test(boot_mitigation, old_intel_needs_all_and_has_none) {
+    struct mitigation m = intel(0, 0, 0);
+    cr_expect(m.needs_verw && m.needs_l1d_flush && m.has_page_hazard);
+    cr_expect_not(m.has_ibpb || m.has_verw || m.has_l1d_flush || m.has_enhanced_ibrs);
+}
+
+Test(boot_mitigation, skylake_with_microcode_has_all_but_enhanced_ibrs) {
+    struct mitigation m = intel(RTM, SPEC_CTRL | STIBP | L1D | MD_CLEAR, 0);
+    cr_expect(m.needs_verw && m.needs_l1d_flush);
+    cr_expect(m.has_ibpb && m.has_verw && m.has_l1d_flush);
+    cr_expect_not(m.has_enhanced_ibrs);
+}
+
+Test(boot_mitigation, cascade_lake_needs_verw_for_tsx_alone) {
+    const uint64_t caps = 0x2b; // RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, MDS_NO
+    const uint32_t edx = SPEC_CTRL | L1D | ARCH_CAPS | MD_CLEAR;
+    cr_expect(intel(RTM, edx, caps).needs_verw);
+    cr_expect_not(intel(0, edx, caps).needs_verw);
+    cr_expect_not(intel(RTM, edx, caps | 1 << 8).needs_verw); // TAA_NO
+    struct mitigation m = intel(RTM, edx, caps);
+    cr_expect(m.has_enhanced_ibrs && m.has_page_hazard && !m.needs_l1d_flush);
+    cr_expect_not(intel(RTM, edx, caps | 1 << 6).has_page_hazard);
+}
+
+// Register file data sampling: a CPU without the older faults whose VERW was taught to empty
+// buffers again.
+Test(boot_mitigation, late_stale_data_needs_and_has_verw) {
+    struct mitigation m = intel(0, SPEC_CTRL | ARCH_CAPS, 0x16b | 1ULL << 28);
+    cr_expect(m.needs_verw && m.has_verw);
+    m = intel(0, SPEC_CTRL | ARCH_CAPS, 0x16b);
+    cr_expect_not(m.needs_verw || m.has_verw);
+}
+
+// An outer hypervisor does the flush for its guest: either bit says so.
+Test(boot_mitigation, l1d_flush_is_not_needed_where_somebody_else_does_it) {
+    cr_expect_not(intel(0, SPEC_CTRL | L1D | ARCH_CAPS, 1 << 3).needs_l1d_flush);
+    cr_expect_not(intel(0, SPEC_CTRL | L1D | ARCH_CAPS, 1 << 0).needs_l1d_flush);
+}
+
+Test(boot_mitigation, amd_needs_predictors_alone) {
+    struct boot_cpuid none = {0, 0, 0, 0}, amd = {0, 1 << 12, 0, 0};
+    struct mitigation m = boot_mitigation_judge(false, none, none, amd, 0);
+    cr_expect(m.has_ibpb);
+    cr_expect_not(m.needs_verw || m.needs_l1d_flush || m.has_page_hazard || m.has_verw);
+    cr_expect(m.fills_returns && !m.splits_tables && !m.clears_history);
+    cr_expect_not(boot_mitigation_judge(false, none, none, none, 0).has_ibpb);
+}
+
+// "Meltdown": who does not say that it is free of it is not, also under a hypervisor that hides the
+// register.
+Test(boot_mitigation, tables_are_split_where_ring_3_could_read_through) {
+    cr_expect(intel(0, SPEC_CTRL, 0).splits_tables);
+    cr_expect(intel(0, SPEC_CTRL | ARCH_CAPS, 0x2a).splits_tables);
+    cr_expect_not(intel(0, SPEC_CTRL | ARCH_CAPS, 1).splits_tables);
+}
+
+Test(boot_mitigation, branch_history_is_cut_off_where_the_cpu_can) {
+    const uint64_t eibrs = 0x6b, bhi_no = 1 << 20;
+    struct mitigation m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs);
+    cr_expect(m.spec_ctrl == 1 && m.clears_history, "Ice Lake");
+    m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs | bhi_no);
+    cr_expect(m.spec_ctrl == 1 && !m.clears_history);
+    bhi = 1 << 4;
+    m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs);
+    cr_expect(m.spec_ctrl == 0x401 && !m.clears_history, "Sapphire Rapids");
+    bhi = 0xf & ~(1u << 4); // its neighbours
+    cr_expect_eq(intel(0, SPEC_CTRL | ARCH_CAPS, eibrs).spec_ctrl, 1);
+    bhi = 0;
+    cr_expect_not(intel(0, SPEC_CTRL, 0).clears_history,
+                  "without enhanced IBRS that is not what is missing");
+}
+
+// Cascade Lake with TSX, and Alder Lake's RFDS: ring 3 on tables that are not split.
+Test(boot_mitigation, buffers_are_empty_for_ring_3_where_its_way_out_is_the_plain_one) {
+    const uint32_t edx = SPEC_CTRL | ARCH_CAPS;
+    cr_expect(intel(RTM, edx | MD_CLEAR, 0x2b).empties_for_users);
+    cr_expect(intel(0, edx, 0x16b | 1ULL << 28).empties_for_users);
+    cr_expect_not(intel(0, edx | MD_CLEAR, 0x16b).empties_for_users, "nothing leaks");
+    cr_expect_not(intel(RTM, edx, 0x2b).empties_for_users, "VERW empties nothing");
+    cr_expect_not(intel(RTM, SPEC_CTRL | MD_CLEAR, 0).empties_for_users, "arch/split.S does it");
+}
+
+static bool says(const char *text) {
+    bool is_said = false;
+    for (const char *line = info.report; *line != '\0'; line += strlen(line) + 1)
+        is_said |= strstr(line, text) != NULL;
+    return is_said;
+}
+
+static const struct mitigation *boot(uint32_t ebx, uint32_t edx, uint64_t capabilities) {
+    const struct boot_processor cpu = {.cpuid = paper_cpuid, .rdmsr = paper_rdmsr};
+    memset(info.report, 0, sizeof(info.report));
+    info.features.is_intel = true;
+    paper_leaf7.ebx = ebx;
+    paper_leaf7.edx = edx;
+    paper_capabilities = capabilities;
+    boot_mitigation_read(&cpu, &info);
+    boot_mitigation_report(&info);
+    return &info.mitigation;
+}
+
+Test(boot_mitigation, history_is_cleared_by_instructions_where_no_bit_does) {
+    cr_expect(boot(0, SPEC_CTRL | ARCH_CAPS, 0x6b)->clears_history);
+    cr_expect(says("branch history is cleared by instructions"));
+    paper_leaf7.eax = 2;
+    paper_leaf7_2.edx = 1 << 4;
+    cr_expect_eq(boot(0, SPEC_CTRL | ARCH_CAPS, 0x6b)->spec_ctrl, 0x401);
+    cr_expect(says("BHI_DIS_S") && !says("branch history"));
+}
+
+Test(boot_mitigation, capabilities_are_read_only_where_they_exist) {
+    cr_expect(boot(0, SPEC_CTRL | MD_CLEAR | L1D, 0x2b)->needs_l1d_flush && rdmsr_count == 0);
+    cr_expect(!boot(0, SPEC_CTRL | MD_CLEAR | L1D | ARCH_CAPS, 0x2b)->needs_l1d_flush);
+    cr_expect(rdmsr_count == 1 && info.mitigation.spec_ctrl == 1);
+}
+
+Test(boot_mitigation, report_names_what_is_missing) {
+    boot(0, 0, 0);
+    cr_expect(says("missing: IBPB VERW L1D flush (") && says("missing: enhanced IBRS"));
+    boot(0, SPEC_CTRL | MD_CLEAR | L1D | ARCH_CAPS, 0x6b | 1 << 20);
+    cr_expect_not(says("missing"));
+    cr_expect_str_eq(info.report,
+                     "side channels: between domains: return stack, IBPB, VERW; enhanced IBRS");
+}
+
+Test(boot_mitigation, off_is_off_and_said) {
+    struct mitigation off = {.is_off = true};
+    strcpy(info.cmdline, "console=batch mitigations=off x=1");
+    cr_expect_arr_eq(boot(RTM, SPEC_CTRL | MD_CLEAR | L1D, 0), &off, sizeof(off));
+    cr_expect(says("mitigations=off"));
+    // What the CPU is does not change by it.
+    boot(0, SPEC_CTRL | ARCH_CAPS, 0x6b);
+    cr_expect(info.mitigation.capabilities == 0x6b && !info.mitigation.splits_tables);
+    cr_expect_eq(info.mitigation.spec_ctrl, 0);
+    strcpy(info.cmdline, "mitigations=offx xmitigations=off");
+    cr_expect_not(boot(0, 0, 0)->is_off, "other words");
+}
+
+Test(boot_mitigation, split_says_so_and_uses_pcids) {
+    paper_leaf1.ecx = 1 << 17;
+    cr_expect_not(boot(0, SPEC_CTRL | ARCH_CAPS, 0x6b)->has_pcid, "nothing to tell apart");
+    cr_expect(boot(0, SPEC_CTRL, 0)->has_pcid);
+    cr_expect(says("page tables are split"));
+    paper_leaf1.ecx = 0;
+    cr_expect_not(boot(0, SPEC_CTRL, 0)->has_pcid);
+}
