@@ -99,6 +99,9 @@ void clock_begin(const struct loader *loader);
 void clock_look(void);
 EFI_STATUS clock_end(struct loader *loader);
 
+// pic.c: the 8259s, once the firmware has let go of them.
+void pic_silence(void);
+
 // leave.c: page tables, memory map, out of the boot services and into the kernel. Returns only on
 // errors.
 EFI_STATUS leave_to_kernel(struct loader *loader);

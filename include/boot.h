@@ -10,6 +10,7 @@
 //     clear)
 //   - GDT, IDT and segment registers are still the firmware's, in memory that the map calls FREE:
 //     the kernel loads its own before it uses such memory
+//   - the pair of 8259s is masked, with vectors beyond the exceptions'
 //   - RDI: physical (= virtual) address of struct boot_info
 //   - RSP: a stack of 16 KiB in memory of type BOOT_MEMORY_LOADER
 //
