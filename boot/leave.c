@@ -233,6 +233,7 @@ EFI_STATUS leave_to_kernel(struct loader *loader) {
     __asm__ volatile("cli" ::: "memory");
     quiet_all(loader);
     clock_zero_adjust(&loader->info);
+    pic_silence();
     uint32_t count = convert_map(&work, handover.memory);
     count = cut_map(loader, &work, handover.memory, count);
     loader->info.memory_count = boot_map_bound(handover.memory, count, BOOT_MEMORY_MAX);

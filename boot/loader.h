@@ -116,6 +116,9 @@ void clock_zero_adjust(struct boot_info *info);
 // quiet.c: what the firmware left working is stopped. Behind the boot services.
 void quiet_all(struct loader *loader);
 
+// pic.c: the 8259s, once the firmware has let go of them.
+void pic_silence(void);
+
 // leave.c: page tables, memory map, out of the boot services and into the kernel. Returns only on
 // errors.
 EFI_STATUS leave_to_kernel(struct loader *loader);

@@ -12,6 +12,7 @@
 //     the kernel loads its own before it uses such memory
 //   - the machine is quiet: no PCI function masters the bus, but those named by keep-dma, no IOMMU
 //     is on, and in ACPI mode no event is
+//   - the pair of 8259s is masked, with vectors beyond the exceptions'
 //   - RDI: physical (= virtual) address of struct boot_info
 //   - RSP: a stack of 16 KiB in memory of type BOOT_MEMORY_LOADER
 //

@@ -5,17 +5,6 @@
 #include "arch/lapic.h"
 #include "kernel/space.h"
 
-#define PIC1_COMMAND IOAPIC_PIC1
-#define PIC1_DATA    (IOAPIC_PIC1 + 1)
-#define PIC2_COMMAND IOAPIC_PIC2
-#define PIC2_DATA    (IOAPIC_PIC2 + 1)
-#define ICW1_INIT    0x11u // with ICW4
-#define ICW4_8086    0x01u
-#define PIC1_VECTOR  0x20u // below VECTOR_DEVICE: even a spurious one hits nobody
-#define PIC2_VECTOR  0x28u
-#define PIC2_INPUT   2u // of the first 8259
-#define OCW1_ALL     0xffu
-
 #define IOAPIC_SIZE   0x20u
 #define IOREGSEL      0u // in 32-bit words
 #define IOWIN         4u
@@ -42,23 +31,9 @@ static void write_register(uint32_t index, uint32_t reg, uint64_t value) {
     ioapics[index].registers[IOWIN] = (uint32_t)value;
 }
 
-static void pic8259_init(void) {
-    x86_outb(PIC1_COMMAND, ICW1_INIT);
-    x86_outb(PIC2_COMMAND, ICW1_INIT);
-    x86_outb(PIC1_DATA, PIC1_VECTOR);
-    x86_outb(PIC2_DATA, PIC2_VECTOR);
-    x86_outb(PIC1_DATA, 1u << PIC2_INPUT);
-    x86_outb(PIC2_DATA, PIC2_INPUT);
-    x86_outb(PIC1_DATA, ICW4_8086);
-    x86_outb(PIC2_DATA, ICW4_8086);
-    x86_outb(PIC1_DATA, OCW1_ALL);
-    x86_outb(PIC2_DATA, OCW1_ALL);
-}
-
 void ioapic_init(const struct boot_info *boot) {
     info = boot;
     apic_id = lapic_get_id();
-    pic8259_init();
     for (uint32_t i = 0; i < info->ioapic_count; i++) {
         ioapics[i].registers = space_map_device((hpa_t){info->ioapic[i].address}, IOAPIC_SIZE);
         // Bits 23:16 are the highest input. A missing device reads as all ones.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine's I/O APICs and the pair of 8259s they replace. 82093AA data sheet, 3.2 "IOAPIC
-// Registers"; 8259A data sheet, "Initialization Command Words".
+// The machine's I/O APICs. 82093AA data sheet, 3.2 "IOAPIC Registers".
 //
 // Locks: the caller's, after ioapic_init.
 #pragma once
@@ -11,12 +10,12 @@
 // An input's entry: its vector, enum abi_trigger, and this.
 #define IOAPIC_MASKED BIT(16)
 
-// The 8259s' ports, two each.
+// The ports of the 8259s, two each, which the boot application has silenced: nobody's.
 #define IOAPIC_PIC1 0x20u
 #define IOAPIC_PIC2 0xa0u
 
-// Moves the 8259s off the exception vectors and masks them; maps every I/O APIC of `boot`, which
-// stays, and masks all its inputs. Interrupts go to the CPU that calls this.
+// Maps every I/O APIC of `boot`, which stays, and masks all its inputs. Interrupts go to the CPU
+// that calls this.
 void ioapic_init(const struct boot_info *boot);
 // Writes the entry of an input of the machine, by its number among all of them (GSI). False: no I/O
 // APIC has it, or the CPU cannot be named without interrupt remapping.

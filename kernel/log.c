@@ -110,7 +110,8 @@ void log_line(const char *format, ...) {
     for (size_t i = prefix; i < size; i++)
         if (line[i] < ' ' || line[i] > '~')
             line[i] = '?'; // of the firmware's names, say
-    memcpy(line + size, "\r\n", 2);
+    line[size] = '\r';
+    line[size + 1] = '\n';
     write_line(line, size + 2);
 }
 
@@ -145,8 +146,10 @@ static void quote_rest(hpa_t rings) {
         uint64_t offset = offsetof(struct console_rings, out) + at % CONSOLE_OUT_SIZE;
         const char *page = space_window((hpa_t){rings.v + align_down(offset, PAGE_SIZE)});
         char byte = page[offset % PAGE_SIZE];
+        if (byte == '\0')
+            byte = '?'; // or it were the line's end
         if (byte != '\n' && byte != '\r')
-            line[size++] = byte != '\0' ? byte : '?';
+            line[size++] = byte;
         if (size == 0 || (byte != '\n' && left > 1 && size < sizeof(line) - 1))
             continue;
         line[size] = '\0';

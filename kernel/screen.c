@@ -22,8 +22,8 @@ uint32_t screen_rows(void) {
     return pixels != NULL ? boot->framebuffer.height / BOOT_GLYPH_HEIGHT : 0;
 }
 
-static void draw_glyph(volatile uint32_t *to, char letter) {
-    const uint8_t *glyph = boot->font[letter > ' ' && letter <= '~' ? letter - ' ' : 0];
+static void draw_glyph(volatile uint32_t *to, const char *letter) {
+    const uint8_t *glyph = boot->font[*letter > ' ' && *letter <= '~' ? *letter - ' ' : 0];
     for (uint32_t line = 0; line < BOOT_GLYPH_HEIGHT; line++, to += boot->framebuffer.stride)
         for (uint32_t x = 0; x < GLYPH_WIDTH; x++)
             to[x] = (glyph[line] >> (GLYPH_WIDTH - 1 - x) & 1) != 0 ? INK : 0;
@@ -32,5 +32,5 @@ static void draw_glyph(volatile uint32_t *to, char letter) {
 void screen_draw(uint32_t row, const char *text, size_t size) {
     volatile uint32_t *to = pixels + (size_t)row * BOOT_GLYPH_HEIGHT * boot->framebuffer.stride;
     for (uint32_t column = 0; column < boot->framebuffer.width / GLYPH_WIDTH; column++)
-        draw_glyph(to + column * GLYPH_WIDTH, column < size ? text[column] : ' ');
+        draw_glyph(to + column * GLYPH_WIDTH, column < size ? &text[column] : " ");
 }

@@ -42,7 +42,7 @@ _TAP_SKIP = re.compile(r"# SKIP\s*(.*)", re.IGNORECASE)
 _UNITTEST = re.compile(r"RESULT (\S+) (passed|failed|skipped) ?(.*)")
 _LINES = re.compile(r"(ok|FAIL|skip) +([^\s:]+(?: [^\s:]+)*)(?:: (.*))?")
 _AIM = re.compile(r"(\S+): (\d+) (\S+), aim (\d+): (met|missed)")
-_LOADER = re.compile(r"(PASS|FAIL|SKIP) loader: ([^:]+)(?:: (.*))?")
+_BOOT = re.compile(r"(PASS|FAIL|SKIP) (?:loader|console): ([^:]+)(?:: (.*))?")
 
 
 def complete(results, status, output, name):
@@ -155,21 +155,26 @@ def setup_jobs():
             yield job_of(path.name)
 
 
-# boot: the loader's own runner, which keeps two emulators busy
+# boot: the runner of each folder; the loader's keeps two emulators busy
 
 
 def boot_jobs():
+    yield _boot_job("loader", 2)
+    yield _boot_job("console", 1)
+
+
+def _boot_job(name, slots):
     def run(context):
-        command = [sys.executable, ROOT / "tests" / "boot" / "loader" / "run"]
+        command = [sys.executable, ROOT / "tests" / "boot" / name / "run"]
         status, output = execute(command, context.log, TIMEOUT)
         outcomes = {"PASS": "passed", "FAIL": "failed", "SKIP": SKIPPED}
         results = []
         for line in output.splitlines():
-            if match := _LOADER.fullmatch(line):
+            if match := _BOOT.fullmatch(line):
                 results.append(Result(match[2], outcomes[match[1]], match[3] or ""))
-        return complete(results, status, output, "loader")
+        return complete(results, status, output, name)
 
-    yield Job("boot", "loader", run, slots=2, weight=60)
+    return Job("boot", name, run, slots=slots, weight=60)
 
 
 # bench: each figure that has an aim is a test, since it is exact

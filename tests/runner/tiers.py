@@ -23,7 +23,7 @@ TIERS = {
     "unit": Tier(["unit"], programs.unit_jobs, "Criterion tests on the host, ASan and UBSan"),
     "tools": Tier([], programs.tools_jobs, "unittest of the host tools"),
     "setup": Tier([], programs.setup_jobs, "scripts/setup and what it brings"),
-    "boot": Tier(["image-parts"], programs.boot_jobs, "the boot application on real firmware"),
+    "boot": Tier(["image-parts"], programs.boot_jobs, "the boot application and the console on real firmware"),
     "proof": Tier([], programs.proof_jobs, "contracts proved by Frama-C, run-time errors excluded"),
     "fuzz": Tier(["fuzz"], programs.fuzz_jobs, "libFuzzer, a fixed seed and number of runs"),
     "bench": Tier(
