@@ -54,3 +54,24 @@
 #define MANIFEST_MODULE_VMM        "vmm.elf"
 #define MANIFEST_MODULE_CONSOLE    "console.elf"
 #define MANIFEST_MODULE_MANIFEST   "manifest.dtb"
+
+// What the keys become, of each kind of value: include/manifest_keys.h. A size is in bytes, a time
+// in nanoseconds, a rate in Hz; what is absent is 0 or NULL.
+#define MEMBER(member)      member;
+#define MEMBER_NAME         const char *MEMBER
+#define MEMBER_WORD         const char *MEMBER
+#define MEMBER_TEXT(...)    const char *MEMBER
+#define MEMBER_FLAG         bool MEMBER
+#define MEMBER_CHOICE(type) enum type MEMBER
+#define MEMBER_NUMBER(...)  uint32_t MEMBER
+#define MEMBER_SIZE(...)    uint64_t MEMBER
+#define MEMBER_TIME(...)    uint64_t MEMBER
+#define MEMBER_RATE(...)    uint64_t MEMBER
+#define MEMBER_CPUS(member) uint64_t member[MANIFEST_CPU_WORDS];
+// The name of a module, and the user's own name of the file.
+#define MEMBER_FILE(member) const char *member, *member##_file;
+
+#define WORD_IS(constant, word, meaning) constant
+#define CHOICES(type, ...)               enum type { __VA_ARGS__ };
+#include "include/manifest_keys.h"
+#undef WORD_IS

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The keys of the manifest, each described once. Whoever includes this file says before what a key,
-// and what each kind of value, is to become: members of structs (supervisor/manifest.h), the table
+// and what each kind of value, is to become: members of structs (include/manifest.h), the table
 // by which the supervisor reads them (supervisor/manifest_keys.c). The tool checks and compiles by
 // it (tools/bulkhead/schema.py), and the manual is made from it (docs/manifest.md, by
 // scripts/manual).
 //
 // VM_KEY(member, "key", value, without, when): a key of [[vm]]; member of struct vm_config.
+// VMM_KEY: the same, and the supervisor hands it to the VMM (include/vmm.h): a number or a FLAG.
 // SCHEDULING_KEY: the same; member of struct vm_scheduling.
 // HOST_KEY: a key of [host]; member of struct host_config.
 //
@@ -47,6 +48,9 @@
 #endif
 #ifndef VM_KEY
 #define VM_KEY(...)
+#endif
+#ifndef VMM_KEY
+#define VMM_KEY VM_KEY
 #endif
 #ifndef SCHEDULING_KEY
 #define SCHEDULING_KEY(...)
@@ -103,7 +107,7 @@ VM_KEY(is_autostart, "autostart", FLAG, SET, ALWAYS)
 // The rate of its TSC, for a guest that must see the same on different machines; between 1/256 of
 // the host's and 256 times that. Needs TSC scaling in the CPU where it is not the host's own; see
 // [Time](time.md).
-VM_KEY(tsc_frequency, "tsc-frequency", RATE(1, MHz, 8, GHz), ABSENT("the host's"), ALWAYS)
+VMM_KEY(tsc_frequency, "tsc-frequency", RATE(1, MHz, 8, GHz), ABSENT("the host's"), ALWAYS)
 
 // ---- sharing the CPUs ---------------------------------------------------------------------------
 
@@ -152,4 +156,5 @@ VM_KEY(restart_limit, "restart-limit", NUMBER(0, 1000000), DEFAULT(0),
 #undef CHOICES
 #undef HOST_KEY
 #undef VM_KEY
+#undef VMM_KEY
 #undef SCHEDULING_KEY

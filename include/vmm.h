@@ -7,21 +7,30 @@
 #pragma once
 
 #include "abi.h"
+#include "include/manifest.h"
+
+#include <stdbool.h>
 
 #define VMM_VERSION     2u
 #define VMM_CMDLINE_MAX 2048u
 #define VMM_NAME_MAX    32u
 
+// What the manifest says to the VMM.
+struct vmm_keys {
+#define VMM_KEY(member, key, value, ...) MEMBER_##value(member)
+#include "include/manifest_keys.h"
+};
+
 struct vmm_start {
     uint32_t version; // VMM_VERSION
     uint32_t vcpu_count;
-    uint64_t memory_size;  // bytes of guest RAM
-    uint64_t kernel_size;  // bytes of the file
-    uint64_t initrd_size;  // 0: none
-    uint64_t tsc_hz;       // of the host
-    uint64_t guest_tsc_hz; // what the manifest wants; 0: as the host's
-    uint64_t utc_seconds;  // wall clock at start, since 1970
-    uint64_t utc_tsc;      // TSC at which utc_seconds was read
+    uint64_t memory_size; // bytes of guest RAM
+    uint64_t kernel_size; // bytes of the file
+    uint64_t initrd_size; // 0: none
+    uint64_t tsc_hz;      // of the host
+    struct vmm_keys keys;
+    uint64_t utc_seconds; // wall clock at start, since 1970
+    uint64_t utc_tsc;     // TSC at which utc_seconds was read
     uint64_t xcr0_mask;
     uint64_t arch_capabilities; // of the host; 0: it has none
     uint32_t physical_bits;

@@ -167,7 +167,10 @@ static void describe(struct vmm_start *start, const struct partition_plan *plan)
     start->vcpu_count = config->vcpus;
     start->memory_size = config->memory;
     start->tsc_hz = info.tsc_hz;
-    start->guest_tsc_hz = config->tsc_frequency;
+    start->keys = (struct vmm_keys){
+#define VMM_KEY(member, ...) .member = config->member,
+#include "include/manifest_keys.h"
+    };
     start->has_tsc_scaling = info.has_tsc_scaling;
     start->utc_seconds = info.utc_seconds;
     start->utc_tsc = info.utc_tsc;

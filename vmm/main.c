@@ -65,7 +65,7 @@ static void open_shared(const struct vmm_start *start) {
 // The rate of the guest's TSC.
 static uint64_t choose_tsc(const struct vmm_start *start) {
     uint64_t host = start->tsc_hz;
-    uint64_t wanted = start->guest_tsc_hz != 0 ? start->guest_tsc_hz : host;
+    uint64_t wanted = start->keys.tsc_frequency != 0 ? start->keys.tsc_frequency : host;
     uint64_t off = wanted > host ? wanted - host : host - wanted;
     if (start->has_tsc_scaling &&
         (wanted / TSC_RATIO_MOST >= host || host / TSC_RATIO_MOST >= wanted))

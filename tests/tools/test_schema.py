@@ -10,7 +10,7 @@ from bulkhead import schema
 
 KEY = """
 // How many chairs it has.
-VM_KEY(chairs, "chairs", NUMBER(1, 99), DEFAULT(50), ALWAYS)
+VMM_KEY(chairs, "chairs", NUMBER(1, 99), DEFAULT(50), ALWAYS)
 """
 
 BESIDE = "// ---- sharing the CPUs"
@@ -39,6 +39,8 @@ class Description(DirectoryCase):
         self.assertEqual(self.problems(word[5:]), ["1: color: nothing says what it is"])
         text = "2: color: its member is colour, and should be color"
         self.assertEqual(self.problems(word.replace("(color", "(colour")), [text])
+        text = "2: color: a WORD cannot be handed to a VMM: make it a VM_KEY"
+        self.assertEqual(self.problems(word.replace("VM_KEY", "VMM_KEY")), [text])
         flag = '// x\nVM_KEY(open, "open", FLAG, SET, ALWAYS)\n'
         self.assertEqual(self.problems(flag), ["2: open: its member is open, and should be is_open"])
 

@@ -16,5 +16,5 @@
     session     a run, and the one without a terminal
     run         scripts/run itself (manifesttool and imagetool are tools/manifest and tools/image)
 
-Python 3.11 and its standard library only; dtc and mtools are the programs called.
+Python 3.11 and its standard library only; dtc, mtools and xorriso are the programs called.
 """

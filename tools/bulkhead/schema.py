@@ -18,7 +18,8 @@ from .rows import call, rows, unquote
 DESCRIPTION = ROOT / "include" / "manifest_keys.h"
 LIMITS = ROOT / "include" / "manifest.h"
 
-_KEYS = ("HOST_KEY", "VM_KEY", "SCHEDULING_KEY")
+_KEYS = ("HOST_KEY", "VM_KEY", "VMM_KEY", "SCHEDULING_KEY")
+_HANDED_OVER = ("NUMBER", "SIZE", "TIME", "RATE", "FLAG")  # what a VMM_KEY may be: no address of the supervisor's
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Word:
 class Key:
     """value, without and when are (word, arguments), as the description has them."""
 
+    macro: str  # of its row
     table: str  # "vm" or "host"
     name: str
     member: str
@@ -103,7 +105,7 @@ def read(description=DESCRIPTION, limits=LIMITS):
         value, without, when = (_part(part, numbers) for part in parts)
         words = choices[value[1][0]] if value[0] == "CHOICE" else ()
         table = "host" if row.macro == "HOST_KEY" else "vm"
-        keys.append(Key(table, unquote(name), member, value, without, when, words, row.text, row.title, row.line))
+        keys.append(Key(row.macro, table, unquote(name), member, value, without, when, words, row.text, row.title, row.line))
     return keys
 
 
@@ -123,6 +125,8 @@ def problems(keys):
             yield key.line, f"{key.name}: its member is {key.member}, and should be {member}"
         if (key.table, key.name) in before:
             yield key.line, f"{key.name}: is described twice"
+        if key.macro == "VMM_KEY" and key.kind not in _HANDED_OVER:
+            yield key.line, f"{key.name}: a {key.kind} cannot be handed to a VMM: make it a VM_KEY"
         if not key.text:
             yield key.line, f"{key.name}: nothing says what it is"
         if key.companion:
