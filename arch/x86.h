@@ -40,6 +40,12 @@
 #define CR4_PKE        BIT(22)
 #define CR4_CET        BIT(23)
 
+// What a guest may have in force. Of the others either VT-x or the host needs CR4's as they are, or
+// they bring state that nobody moves.
+#define CR4_GUEST                                                                                  \
+    (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCE | CR4_OSFXSR |   \
+     CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
+
 #define EFER_SCE BIT(0)
 #define EFER_LME BIT(8)
 #define EFER_LMA BIT(10)
@@ -121,6 +127,10 @@ static inline struct cpuid_result x86_cpuid(uint32_t leaf, uint32_t subleaf) {
                      : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
                      : "a"(leaf), "c"(subleaf));
     return r;
+}
+
+static inline bool is_canonical(uint64_t address) {
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
 }
 
 static inline uint64_t x86_rdmsr(uint32_t msr) {

@@ -269,21 +269,26 @@ enum vcpu_exit {
     VCPU_EXIT_MSR_WRITE = 4, // WRMSR likewise
     VCPU_EXIT_SHUTDOWN = 5,  // triple fault
     VCPU_EXIT_EXTINT = 6,    // the guest can take an ExtINT now: put the 8259's vector into .inject
-    VCPU_EXIT_EOI = 7,       // EOI of a level-triggered vector: .eoi_vector, for the IOAPIC
+    VCPU_EXIT_EOI = 7,       // EOI of a level-triggered vector: .vector, for the IOAPIC
     VCPU_EXIT_KICKED = 8,    // VCPU_SIGNAL_KICK
     VCPU_EXIT_FAILED = 9,    // the VM cannot go on: .failure; end it with a dump
-    VCPU_EXIT_STARTUP = 10, // an INIT or SIPI changed the vCPU's state: nothing to do but to run on
-    VCPU_EXIT_STEPPED = 11, // what VCPU_DIRTY_STEP asked for
+    VCPU_EXIT_INIT =
+        10, // INIT: its APIC is reset, and but for vCPU 0 it waits for a SIPI; the other
+            // registers are the VMM's to reset, as VCPU_STATE_CONTEXT
+    VCPU_EXIT_STEPPED = 11,   // what VCPU_DIRTY_STEP asked for
     VCPU_EXIT_HYPERCALL = 12, // VMCALL in any ring and mode: .walk has cpl and code_size
     VCPU_EXIT_TASK_SWITCH =
         13, // a hardware task switch, which the processor checked and did not begin: .task
+    VCPU_EXIT_SIPI = 14,    // a SIPI ended the wait: the VMM sets where it starts, the page .vector
+    VCPU_EXIT_CONTROL = 15, // MOV to CR0 or CR4 that changes bits which are not the guest's own:
+                            // .control; VCPU_DIRTY_CONTROL lets it be done
+    VCPU_EXIT_XSETBV = 16,  // XSETBV in ring 0: the operands are in RCX and RDX:RAX
 };
 
 enum vcpu_failure {
     VCPU_FAILURE_NONE = 0,
     VCPU_FAILURE_UNHANDLED_EXIT = 1, // detail: the exit reason
     VCPU_FAILURE_ENTRY = 2,          // the processor refused the guest's state; detail: why
-    VCPU_FAILURE_MODE = 4,   // the guest entered a mode this CPU cannot virtualize; detail: CR0
     VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address
 };
 
@@ -298,6 +303,9 @@ enum vcpu_dirty {
     // which one more may come. ABI_VCPU_RUN returns UNSUPPORTED, and the guest did not run, where
     // the processor cannot.
     VCPU_DIRTY_STEP = 1u << 4,
+    // The write of vcpu_page.control is good: the guest does it again, and then reads back that
+    // value. Of bits that are not its own it is all that changes.
+    VCPU_DIRTY_CONTROL = 1u << 5,
 };
 
 enum vcpu_inject_type {
@@ -326,6 +334,12 @@ struct vcpu_exit_task {
     uint8_t source;    // enum vcpu_task_source
     uint8_t has_event; // by the gate: what was being delivered, and is queued again, stands in
     struct vcpu_inject event; // .event, with its error code
+};
+
+struct vcpu_exit_control {
+    uint64_t value;
+    uint32_t number; // 0: CR0, 4: CR4
+    uint32_t reserved;
 };
 
 struct vcpu_exit_io {
@@ -384,8 +398,8 @@ struct vcpu_page {
     uint64_t rflags;
     uint32_t dirty;              // enum vcpu_dirty; the kernel clears it
     uint32_t exit;               // enum vcpu_exit
-    uint32_t instruction_length; // of what exited: IO, MSR_READ, MSR_WRITE, HYPERCALL, TASK_SWITCH
-    uint32_t eoi_vector;
+    uint32_t instruction_length; // of what exited, where an instruction did; 0 after MEMORY
+    uint32_t vector;             // EOI, SIPI
     struct vcpu_inject inject;
     struct vcpu_exit_io io;
     struct vcpu_exit_memory memory;
@@ -394,6 +408,7 @@ struct vcpu_page {
     uint32_t failure; // enum vcpu_failure
     uint64_t failure_detail;
     struct vcpu_exit_task task;
+    struct vcpu_exit_control control;
 };
 
 _Static_assert(offsetof(struct vcpu_page, rip) == 128, "assembly relies on it");
@@ -436,6 +451,10 @@ struct vcpu_registers {
     uint64_t pdpte[4]; // what the processor loaded from CR3; PAE paging outside long mode only
     uint64_t xcr0;
     uint64_t spec_ctrl; // IA32_SPEC_CTRL
+    // Bits that the guest changes by itself; changes of others leave to the VMM. The kernel takes
+    // those away that no guest may have.
+    uint64_t cr0_own, cr4_own;
+    uint64_t spec_ctrl_own; // bits of IA32_SPEC_CTRL that it may set; 0: it has no such register
     uint64_t tsc,
         tsc_clock; // the guest's TSC, when the VM's clock (the host's TSC at its rate) was this
     uint64_t tsc_adjust, tsc_deadline;

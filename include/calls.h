@@ -155,8 +155,9 @@ CALL(22, VM_INTERRUPT, vm_interrupt, HANDLE(vm, VM, ABI_RIGHT_WRITE), U64(addres
 CALL(23, VM_DOORBELL, vm_doorbell, HANDLE(vm, VM, ABI_RIGHT_MANAGE), U16(port), NOTIFY(event),
      U64(mask))
 
-// vCPU number `index` with that APIC ID, in reset state; 0 is the boot processor, the others wait
-// for INIT and SIPI. Returns: a handle. Errors: EXISTS, MEMORY.
+// vCPU number `index` with that APIC ID; 0 is the boot processor, the others wait for a SIPI. Its
+// registers are 0: the VMM writes them before the first run. Returns: a handle. Errors: EXISTS,
+// MEMORY.
 CALL(24, VCPU_CREATE, vcpu_create, HANDLE(vm, VM, ABI_RIGHT_CREATE), U32(index))
 
 // The vCPU's page (struct vcpu_page) as a memory object of one page. Returns: a handle. Errors:
@@ -177,7 +178,8 @@ CALL(27, VCPU_SIGNAL, vcpu_signal, HANDLE(vcpu, VCPU, ABI_RIGHT_WRITE),
 CALL(28, VCPU_READ, vcpu_read, HANDLE(vcpu, VCPU, ABI_RIGHT_READ),
      ENUM(group, enum vcpu_state_group), BYTES_OUT(state, void), U64(length))
 
-// The reverse. Values that no processor could hold are refused (ARGUMENT) and nothing changes.
+// The reverse. What the kernel could not load is refused (ARGUMENT), and nothing changes; of other
+// values that no processor has, the next run says so (VCPU_FAILURE_ENTRY).
 // Errors: AGAIN (it runs), MEMORY.
 CALL(29, VCPU_WRITE, vcpu_write, HANDLE(vcpu, VCPU, ABI_RIGHT_WRITE),
      ENUM(group, enum vcpu_state_group), BYTES_IN(state, void), U64(length))

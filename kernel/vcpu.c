@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// See kernel/vcpu.h: creation, the run loop, and whole state.
+// See kernel/vcpu.h: creation and the run loop. State as a whole: kernel/vcpu_state.c.
 #include "kernel/vcpu.h"
 
 #include "arch/lapic.h"
@@ -8,8 +8,7 @@
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
 #include "kernel/thread.h"
-#include "kernel/vmtime.h"
-#include "lib/index.h"
+#include "kernel/vm.h"
 #include "lib/string.h"
 
 uint64_t vcpu_first_entry_tsc;
@@ -95,8 +94,7 @@ static void unload_here(void *opaque) {
     vcpu->loaded_on = NULL;
 }
 
-// Wherever its state is, brings it into memory. The vCPU must be claimed, or nobody's.
-static void unload(struct vcpu *vcpu) {
+void vcpu_unload(struct vcpu *vcpu) {
     struct cpu *cpu = vcpu->loaded_on;
     if (cpu != NULL)
         smp_call(cpu, unload_here, vcpu);
@@ -106,7 +104,7 @@ static void load(struct vcpu *vcpu) {
     struct cpu *cpu = cpu_current();
     if (cpu->loaded_vcpu == vcpu)
         return;
-    unload(vcpu);
+    vcpu_unload(vcpu);
     if (cpu->loaded_vcpu != NULL)
         unload_here(cpu->loaded_vcpu);
     vcpu_backend->load(vcpu);
@@ -129,7 +127,7 @@ void vcpu_evict(void) {
 
 static bool vcpu_destroy(struct object *object) {
     struct vcpu *vcpu = CONTAINER_OF(object, struct vcpu, object);
-    unload(vcpu);
+    vcpu_unload(vcpu);
     vlapic_destroy(vcpu);
     object_unref(&vcpu->vm->object);
     return true;
@@ -210,7 +208,8 @@ static void take_injection(struct vcpu *vcpu) {
 
 // False: a step was asked for, which this processor cannot do.
 static bool take_changes(struct vcpu *vcpu, uint32_t dirty) {
-    const uint32_t registers = VCPU_DIRTY_RIP | VCPU_DIRTY_RSP | VCPU_DIRTY_RFLAGS;
+    const uint32_t registers =
+        VCPU_DIRTY_RIP | VCPU_DIRTY_RSP | VCPU_DIRTY_RFLAGS | VCPU_DIRTY_CONTROL;
     vcpu->page->dirty = 0;
     if ((dirty & registers) != 0)
         vcpu_backend->sync_registers(vcpu, dirty & registers);
@@ -248,21 +247,31 @@ static bool deliver_interrupt(struct vcpu *vcpu) {
     return is_taken && is_extint && leave_with(vcpu, VCPU_EXIT_EXTINT);
 }
 
-// An INIT that finds the APIC off came too late: waiting for a SIPI, which it would not take, the
-// vCPU were lost.
-static void start_up(struct vcpu *vcpu, uint32_t bits) {
-    if ((bits & VCPU_PENDING_INIT) != 0 && (vcpu->vlapic.base_msr & APIC_BASE_ENABLE) != 0) {
+// What INIT and SIPI are to the APIC, to NMIs and to who waits; the registers are the VMM's. An
+// INIT that finds the APIC off came too late: waiting for a SIPI, which it would not take, the vCPU
+// were lost. A SIPI that comes behind it is kept. True: back to the VMM; *bits are those that are
+// left.
+static bool start_up(struct vcpu *vcpu, uint32_t *bits) {
+    if ((vcpu->vlapic.base_msr & APIC_BASE_ENABLE) == 0)
+        *bits &= ~(uint32_t)VCPU_PENDING_INIT;
+    if ((*bits & VCPU_PENDING_INIT) != 0) {
         vlapic_reset(vcpu);
         pvtime_reset(vcpu);
-        vcpu_backend->init_reset(vcpu);
-        __atomic_store_n(&vcpu->nmi_count, 0, __ATOMIC_RELAXED);
         vcpu->activity = vcpu->index == 0 ? VCPU_ACTIVE : VCPU_WAIT_SIPI;
-    }
-    if ((bits & VCPU_PENDING_SIPI) != 0 && vcpu->activity == VCPU_WAIT_SIPI) {
-        vcpu_backend->start_up(vcpu, (uint8_t)vcpu->sipi_vector);
-        __atomic_store_n(&vcpu->nmi_count, 0, __ATOMIC_RELAXED); // nobody took them
+        vcpu->page->exit = VCPU_EXIT_INIT;
+        *bits &= ~(uint32_t)VCPU_PENDING_INIT;
+    } else if ((*bits & VCPU_PENDING_SIPI) != 0 && vcpu->activity == VCPU_WAIT_SIPI) {
         vcpu->activity = VCPU_ACTIVE;
+        vcpu->page->exit = VCPU_EXIT_SIPI;
+        vcpu->page->vector = (uint8_t)__atomic_load_n(&vcpu->sipi_vector, __ATOMIC_RELAXED);
+        *bits &= ~(uint32_t)VCPU_PENDING_SIPI;
+    } else {
+        *bits &= ~(uint32_t)VCPU_PENDING_SIPI;
+        return false;
     }
+    __atomic_store_n(&vcpu->nmi_count, 0, __ATOMIC_RELAXED);
+    *bits |= VCPU_PENDING_LOOKS; // what nobody looked at in the state before
+    return true;
 }
 
 // One in service, one behind it: SDM 3A 6.7.1 "Handling Multiple NMIs". So of two that came while
@@ -290,17 +299,16 @@ static bool take_pending(struct vcpu *vcpu) {
         vcpu_backend->flush_npt(vcpu);
         __atomic_store_n(&vcpu->npt_generation_seen, generation, __ATOMIC_RELEASE);
     }
-    if ((bits & (VCPU_PENDING_INIT | VCPU_PENDING_SIPI)) != 0) {
-        start_up(vcpu, bits);
-        bits |= VCPU_PENDING_INTERRUPT; // which nobody looked at in the state before
+    // One exit at a time: what is left is seen at the next run.
+    if ((bits & (VCPU_PENDING_INIT | VCPU_PENDING_SIPI)) != 0 && start_up(vcpu, &bits)) {
+        __atomic_fetch_or(&vcpu->pending, bits, __ATOMIC_RELAXED);
+        return true;
     }
-    uint32_t rest = bits & (VCPU_PENDING_NMI | VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
-    if ((bits & VCPU_PENDING_EOI) != 0 || (bits & VCPU_PENDING_KICK) != 0) {
-        // One exit at a time: what is left is seen at the next run.
+    if ((bits & (VCPU_PENDING_EOI | VCPU_PENDING_KICK)) != 0) {
         bool is_eoi = (bits & VCPU_PENDING_EOI) != 0;
-        rest |= is_eoi ? bits & VCPU_PENDING_KICK : 0;
-        __atomic_fetch_or(&vcpu->pending, rest, __ATOMIC_RELAXED);
-        vcpu->page->eoi_vector = vcpu->vlapic.eoi_vector;
+        bits &= ~(uint32_t)(is_eoi ? VCPU_PENDING_EOI : VCPU_PENDING_KICK);
+        __atomic_fetch_or(&vcpu->pending, bits, __ATOMIC_RELAXED);
+        vcpu->page->vector = vcpu->vlapic.eoi_vector;
         return leave_with(vcpu, is_eoi ? VCPU_EXIT_EOI : VCPU_EXIT_KICKED);
     }
     if (vcpu->activity == VCPU_WAIT_SIPI) {
@@ -467,7 +475,7 @@ void vcpu_move_usage(struct vcpu *vcpu, struct abi_usage *usage) {
 }
 
 void vcpu_release(struct vcpu *vcpu) {
-    unload(vcpu);
+    vcpu_unload(vcpu);
     pvtime_release(vcpu);
     set_owner(vcpu, NULL);
     object_unref(&vcpu->object);
@@ -489,131 +497,4 @@ int vcpu_signal(struct vcpu *vcpu, uint64_t signal, uint64_t value) {
     default:
         return ABI_ERROR_ARGUMENT;
     }
-}
-
-size_t vcpu_state_size(uint64_t group) {
-    static const size_t size[] = {
-        [VCPU_STATE_REGISTERS] = sizeof(struct vcpu_registers),
-        [VCPU_STATE_APIC] = sizeof(struct vcpu_apic),
-        [VCPU_STATE_FPU] = ABI_XSAVE_SIZE,
-        [VCPU_STATE_CONTEXT] = sizeof(struct vcpu_registers),
-    };
-    return group < ARRAY_COUNT(size) ? size[index_mask(group, ARRAY_COUNT(size))] : 0;
-}
-
-_Static_assert(VCPU_EVENT_INIT << 3 == VCPU_PENDING_INIT &&
-                   VCPU_EVENT_SIPI << 3 == VCPU_PENDING_SIPI &&
-                   VCPU_EVENT_EOI << 3 == VCPU_PENDING_EOI,
-               "one shift");
-#define EVENT_SHIFT 3
-#define LOOKS       (VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT | VCPU_PENDING_NMI)
-#define EVENTS      (VCPU_EVENT_INIT | VCPU_EVENT_SIPI | VCPU_EVENT_EOI)
-#define EVENTS_NMI  (VCPU_EVENT_NMI | VCPU_EVENT_NMI_AGAIN)
-
-static void read_events(const struct vcpu *vcpu, struct vcpu_registers *r) {
-    uint32_t nmis = __atomic_load_n(&vcpu->nmi_count, __ATOMIC_RELAXED);
-    r->events = __atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) >> EVENT_SHIFT & EVENTS;
-    r->events |= nmis == 0 ? 0 : nmis == 1 ? VCPU_EVENT_NMI : EVENTS_NMI;
-    r->sipi_vector = (uint8_t)vcpu->sipi_vector;
-    r->eoi_vector = vcpu->vlapic.eoi_vector;
-}
-
-static void write_events(struct vcpu *vcpu, const struct vcpu_registers *r) {
-    uint32_t nmis =
-        (r->events & VCPU_EVENT_NMI ? 1u : 0) + (r->events & VCPU_EVENT_NMI_AGAIN ? 1u : 0);
-    __atomic_store_n(&vcpu->nmi_count, nmis, __ATOMIC_RELAXED);
-    __atomic_store_n(&vcpu->sipi_vector, r->sipi_vector, __ATOMIC_RELAXED);
-    vcpu->vlapic.eoi_vector = r->eoi_vector;
-    __atomic_fetch_and(&vcpu->pending, ~(uint32_t)(EVENTS << EVENT_SHIFT), __ATOMIC_RELAXED);
-    __atomic_fetch_or(&vcpu->pending, (r->events & EVENTS) << EVENT_SHIFT, __ATOMIC_RELAXED);
-}
-
-static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
-    load(vcpu);
-    vcpu_backend->read_registers(vcpu, r);
-    r->tsc_clock = vmtime_at(vcpu->vm, x86_rdtsc());
-    r->tsc = r->tsc_clock + vcpu->tsc_offset;
-    r->tsc_adjust = vcpu->tsc_adjust;
-    r->activity = vcpu->activity;
-    r->is_extint_high = vcpu->is_extint_high;
-    r->pvtime_clock = vcpu->pvtime.clock;
-    r->pvtime_steal = vcpu->pvtime.steal;
-    read_events(vcpu, r);
-    vlapic_msr_read(vcpu, MSR_APIC_BASE, &r->apic_base);
-    vlapic_msr_read(vcpu, MSR_TSC_DEADLINE, &r->tsc_deadline);
-    unload(vcpu);
-}
-
-int vcpu_read_state(struct vcpu *vcpu, uint64_t group, void *page) {
-    if (!vcpu_claim(vcpu))
-        return ABI_ERROR_AGAIN;
-    if (group == VCPU_STATE_REGISTERS || group == VCPU_STATE_CONTEXT) {
-        read_registers(vcpu, page);
-    } else if (group == VCPU_STATE_APIC) {
-        vlapic_save(vcpu, page);
-    } else {
-        unload(vcpu);
-        memcpy(page, vcpu->xsave, ABI_XSAVE_SIZE);
-    }
-    vcpu_unclaim(vcpu);
-    return ABI_OK;
-}
-
-static bool is_activity_valid(uint32_t activity) {
-    return activity == VCPU_ACTIVE || activity == VCPU_HALTED || activity == VCPU_WAIT_SIPI;
-}
-
-static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r, bool is_whole) {
-    if (!is_activity_valid(r->activity) || !vlapic_is_base_valid(vcpu, r->apic_base) ||
-        (r->events & ~(uint32_t)(EVENTS | EVENTS_NMI)) != 0 ||
-        !pvtime_is_valid(MSR_KVM_SYSTEM_TIME_NEW, r->pvtime_clock) ||
-        !pvtime_is_valid(MSR_KVM_STEAL_TIME, r->pvtime_steal))
-        return ABI_ERROR_ARGUMENT;
-    load(vcpu);
-    int error = vcpu_backend->write_registers(vcpu, r);
-    if (error == ABI_OK)
-        __atomic_fetch_or(&vcpu->pending, LOOKS, __ATOMIC_RELAXED);
-    if (error == ABI_OK && is_whole) {
-        vcpu->activity = r->activity;
-        vcpu->is_extint_high = r->is_extint_high != 0;
-        vcpu->tsc_adjust = r->tsc_adjust;
-        vcpu->tsc_offset = r->tsc - r->tsc_clock;
-        vcpu_backend->set_tsc_offset(vcpu);
-        pvtime_restore(vcpu, r->pvtime_clock, r->pvtime_steal);
-        vlapic_restore_msrs(vcpu, r->apic_base, r->tsc_deadline);
-        write_events(vcpu, r);
-    }
-    unload(vcpu);
-    return error;
-}
-
-// XRSTOR faults on a header with unknown features or set reserved bits, and FXRSTOR on MXCSR
-// (SDM 1 13.8 "Operation of XRSTOR"): the kernel must never see that.
-static int write_fpu(struct vcpu *vcpu, const uint8_t *area) {
-    enum { HEADER = 512, HEADER_SIZE = 64 };
-    const uint32_t mxcsr_valid = 0xffff;
-    const uint64_t *header = (const uint64_t *)(const void *)(area + HEADER);
-    uint32_t mxcsr = *(const uint32_t *)(const void *)(area + XSAVE_MXCSR);
-    bool is_valid = (header[0] & ~cpu_features.xcr0_mask) == 0 && (mxcsr & ~mxcsr_valid) == 0;
-    for (unsigned i = 1; i < HEADER_SIZE / sizeof(*header); i++)
-        is_valid = is_valid && header[i] == 0;
-    if (!is_valid)
-        return ABI_ERROR_ARGUMENT;
-    unload(vcpu);
-    memcpy(vcpu->xsave, area, ABI_XSAVE_SIZE);
-    return ABI_OK;
-}
-
-int vcpu_write_state(struct vcpu *vcpu, uint64_t group, const void *page) {
-    if (!vcpu_claim(vcpu))
-        return ABI_ERROR_AGAIN;
-    int error;
-    if (group == VCPU_STATE_REGISTERS || group == VCPU_STATE_CONTEXT)
-        error = write_registers(vcpu, page, group == VCPU_STATE_REGISTERS);
-    else if (group == VCPU_STATE_APIC)
-        error = vlapic_restore(vcpu, page);
-    else
-        error = write_fpu(vcpu, page);
-    vcpu_unclaim(vcpu);
-    return error;
 }

@@ -31,6 +31,7 @@ enum vcpu_pending {
     VCPU_PENDING_INIT = 1u << 4,
     VCPU_PENDING_SIPI = 1u << 5, // vector in vcpu->sipi_vector
     VCPU_PENDING_EOI = 1u << 6,  // tell the VMM of vcpu->vlapic.eoi_vector
+    VCPU_PENDING_LOOKS = VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT | VCPU_PENDING_NMI,
 };
 
 // What happens after an exit was handled. EXIT_ADVANCE is between the backend's handlers and the
@@ -105,7 +106,7 @@ struct vcpu_backend {
     // vcpu_destroy when the vCPU is loaded nowhere (unload it on its CPU first).
     int (*vm_create)(struct vm *vm);
     void (*vm_destroy)(struct vm *vm);
-    int (*vcpu_create)(struct vcpu *vcpu); // leaves it in reset state (SDM 3A 10.1.1)
+    int (*vcpu_create)(struct vcpu *vcpu); // in a state of zeroes, which no processor enters
     void (*vcpu_destroy)(struct vcpu *vcpu);
 
     // Makes the VMCS current, loads what vCPUs share with nothing else (FPU, debug registers,
@@ -129,7 +130,7 @@ struct vcpu_backend {
     // another one run or returns to its VMM, so after each `enter` that is not followed by the next
     // one at once. Calling it again changes nothing.
     void (*leave)(struct vcpu *vcpu);
-    // Takes page->rip, rsp, rflags over, as `dirty` (enum vcpu_dirty) says.
+    // Takes page->rip, rsp, rflags and control over, as `dirty` (enum vcpu_dirty) says.
     void (*sync_registers)(struct vcpu *vcpu, uint32_t dirty);
     // Has VCPU_EXIT_STEPPED follow the next instruction or event; its exit clears
     // vcpu->is_stepping. False: this processor cannot.
@@ -153,13 +154,12 @@ struct vcpu_backend {
     void (*flush_npt)(struct vcpu *vcpu);
     void (*set_tsc_offset)(struct vcpu *vcpu);
     uint64_t (*get_cr4)(const struct vcpu *vcpu); // as the guest sees it
-    void (*init_reset)(struct vcpu *vcpu);        // INIT: reset state but for what INIT keeps
-    void (*start_up)(struct vcpu *vcpu, uint8_t sipi_vector);
 
-    // Whole state, for vcpu_read and vcpu_write: the fields that the backend holds. write returns 0
-    // or ABI_ERROR_ARGUMENT, then nothing changed.
+    // Whole state, of a vCPU that is loaded nowhere: the members that the backend holds, which are
+    // those that are not in struct vcpu. write takes vcpu->tsc_offset, too, and whatever there is:
+    // a state that no processor has fails at the next entry.
     void (*read_registers)(struct vcpu *vcpu, struct vcpu_registers *registers);
-    int (*write_registers)(struct vcpu *vcpu, const struct vcpu_registers *registers);
+    void (*write_registers)(struct vcpu *vcpu, const struct vcpu_registers *registers);
 };
 
 extern const struct vcpu_backend *vcpu_backend; // NULL: this machine has none; set once at boot
@@ -179,6 +179,8 @@ bool vcpu_claim(struct vcpu *vcpu);
 void vcpu_unclaim(struct vcpu *vcpu);
 // How many bytes a group has; 0: no such group.
 size_t vcpu_state_size(uint64_t group);
+// Wherever its state is, brings it into memory. The vCPU must be claimed, or nobody's.
+void vcpu_unload(struct vcpu *vcpu);
 // The owner thread ends: its vCPU leaves this CPU. Drops the thread's reference.
 void vcpu_release(struct vcpu *vcpu);
 // Takes the state of the vCPU that is loaded on this CPU, if there is one, out of the processor.

@@ -4,15 +4,12 @@
 #include "kernel/vcpu.h"
 #include "kernel/vmtime.h"
 
-#define LEAF_FEATURES   0x1u
-#define LEAF_STRUCTURED 0x7u
-#define LEAF_TOPOLOGY   0xbu
-#define LEAF_XSAVE      0xdu
-#define ECX_XSAVE       BIT(26)
-#define ECX_OSXSAVE     BIT(27)
-#define ECX_PKU         BIT(3)
-#define ECX_OSPKE       BIT(4)
-#define EDX_APIC        BIT(9)
+#define LEAF_FEATURES 0x1u
+#define LEAF_TOPOLOGY 0xbu
+#define LEAF_XSAVE    0xdu
+#define ECX_XSAVE     BIT(26)
+#define ECX_OSXSAVE   BIT(27)
+#define EDX_APIC      BIT(9)
 
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
     vcpu->page->failure = (uint32_t)failure;
@@ -37,11 +34,6 @@ static void patch(const struct vcpu *vcpu, uint64_t cr4, uint32_t leaf, uint32_t
         r->ecx &= ~(uint32_t)ECX_OSXSAVE;
         r->ecx |= (r->ecx & ECX_XSAVE) != 0 && (cr4 & CR4_OSXSAVE) != 0 ? (uint32_t)ECX_OSXSAVE : 0;
         break;
-    case LEAF_STRUCTURED:
-        if (subleaf == 0)
-            r->ecx = (r->ecx & ~(uint32_t)ECX_OSPKE) |
-                     ((r->ecx & ECX_PKU) != 0 && (cr4 & CR4_PKE) != 0 ? (uint32_t)ECX_OSPKE : 0);
-        break;
     case LEAF_TOPOLOGY:
         r->edx = vcpu->index;
         break;
@@ -56,8 +48,7 @@ static void patch(const struct vcpu *vcpu, uint64_t cr4, uint32_t leaf, uint32_t
 }
 
 bool vcpu_is_cpuid_dynamic(uint32_t leaf) {
-    return leaf == LEAF_FEATURES || leaf == LEAF_STRUCTURED || leaf == LEAF_TOPOLOGY ||
-           leaf == LEAF_XSAVE;
+    return leaf == LEAF_FEATURES || leaf == LEAF_TOPOLOGY || leaf == LEAF_XSAVE;
 }
 
 static __attribute__((noinline)) enum exit_action emulate_dynamic(struct vcpu *vcpu) {

@@ -7,7 +7,6 @@ FUZZ_PARTS_decode := vmm/emulate/decode.c vmm/emulate/decode_table.c
 FUZZ_LIBS_decode  := -lZydis
 FUZZ_PARTS_emulate  := $(wildcard vmm/emulate/*.c) vmm/cpu/step.c vmm/cpu/walk.c
 FUZZ_PARTS_task     := vmm/cpu/task.c vmm/cpu/walk.c
-FUZZ_PARTS_exit     := vmx/cr.c
 FUZZ_PARTS_load     := $(wildcard vmm/load/*.c) vmm/memory.c lib/elf.c lib/fmt.c lib/string.c
 FUZZ_PARTS_manifest := supervisor/manifest.c supervisor/manifest_keys.c
 FUZZ_LIBS_manifest  := -lfdt

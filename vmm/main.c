@@ -174,6 +174,8 @@ static void set_cpuid(const struct vmm_start *start, struct firmware_params *fir
             firmware->cpu_features = table[i].edx;
         }
     }
+    control_learn(&vmm.control, table, count);
+    vmm.control.has_modes = start->has_unrestricted_guest != 0;
     must(sys_vm_cpuid(vmm.vm, table, count), "the CPUID table");
 }
 
@@ -234,17 +236,21 @@ static void load(const struct vmm_start *start) {
     unmap_image(PROCESS_INITRD_BASE, start->initrd_size);
 }
 
-static void set_first_registers(void) {
-    struct vcpu_registers registers;
+static void set_apic(uint32_t vcpu) {
     struct vcpu_apic apic;
-    uint32_t vcpu = vmm.vcpu[0].handle;
     must(sys_vcpu_read(vcpu, VCPU_STATE_APIC, &apic, sizeof(apic)), "reading the local APIC");
     firmware_set_apic(&apic);
     must(sys_vcpu_write(vcpu, VCPU_STATE_APIC, &apic, sizeof(apic)), "setting the local APIC");
-    must(sys_vcpu_read(vcpu, VCPU_STATE_REGISTERS, &registers, sizeof(registers)),
+}
+
+static void set_registers(const struct vcpu *vcpu) {
+    struct vcpu_registers registers;
+    must(sys_vcpu_read(vcpu->handle, VCPU_STATE_CONTEXT, &registers, sizeof(registers)),
          "reading registers");
-    load_set_registers(&vmm.entry, &registers);
-    must(sys_vcpu_write(vcpu, VCPU_STATE_REGISTERS, &registers, sizeof(registers)),
+    control_power_on(&vmm.control, &registers);
+    if (vcpu->index == 0)
+        load_set_registers(&vmm.entry, &registers);
+    must(sys_vcpu_write(vcpu->handle, VCPU_STATE_CONTEXT, &registers, sizeof(registers)),
          "setting registers");
 }
 
@@ -274,9 +280,11 @@ int main(void *start_page) {
                                        .memory_size = start->memory_size};
     set_cpuid(start, &firmware);
     write_firmware(&firmware);
-    for (uint32_t i = 0; i < vmm.vcpu_count; i++)
+    for (uint32_t i = 0; i < vmm.vcpu_count; i++) {
         make_vcpu(start, i);
-    set_first_registers();
+        set_registers(&vmm.vcpu[i]);
+    }
+    set_apic(vmm.vcpu[0].handle);
     report_running(&vmm);
     for (uint32_t i = 0; i < vmm.vcpu_count; i++)
         start_vcpu(start, i);

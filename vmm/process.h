@@ -10,6 +10,7 @@
 
 #include "include/vmm.h"
 #include "vmm/console.h"
+#include "vmm/cpu/control.h"
 #include "vmm/cpu/step.h"
 #include "vmm/device/clock.h"
 #include "vmm/load/load.h"
@@ -67,6 +68,7 @@ struct vmm {
     struct vcpu vcpu[MACHINE_VCPUS_MAX]; // see there
     struct step step;                    // see there
     uint32_t ones;                       // handle of its pages [c]
+    struct control control;              // what control registers may have [c]
     struct load_entry entry;             // where the guest starts [c]
 };
 

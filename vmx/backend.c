@@ -110,8 +110,6 @@ const struct vcpu_backend vmx_backend = {
     .flush_npt = vmx_flush_npt,
     .set_tsc_offset = vmx_set_tsc_offset,
     .get_cr4 = get_cr4,
-    .init_reset = vmx_init_reset,
-    .start_up = vmx_start_up,
     .read_registers = vmx_read_registers,
     .write_registers = vmx_write_registers,
 };

@@ -5,7 +5,6 @@
 #include "arch/log.h"
 #include "arch/x86.h"
 #include "lib/fmt.h"
-#include "vmx/cr.h"
 
 struct vmx_caps vmx_caps;
 
@@ -39,19 +38,17 @@ static struct control_allowed read_allowed(const struct vmx_caps *caps, uint32_t
 
 #define LEAF_STRUCTURED 7u
 #define EDX_PRED_CMD    BIT(26)
+#define EDX_SPEC_CTRL   (BIT(26) | BIT(27) | BIT(31)) // IBRS, STIBP, SSBD
 #define EDX_FLUSH_CMD   BIT(28)
 
 // The speculation controls, which are no matter of VT-x: SDM 2A "CPUID".
 static void read_speculation(struct vmx_caps *caps) {
     if (x86_cpuid(0, 0).eax < LEAF_STRUCTURED)
         return;
-    const struct cr_features host = {
-        .leaf7_edx = x86_cpuid(LEAF_STRUCTURED, 0).edx,
-        .leaf7_2_edx = x86_cpuid(LEAF_STRUCTURED, 2).edx,
-    };
-    caps->spec_ctrl = spec_ctrl_allowed(&host);
-    caps->has_pred_cmd = (host.leaf7_edx & EDX_PRED_CMD) != 0;
-    caps->has_flush_cmd = (host.leaf7_edx & EDX_FLUSH_CMD) != 0;
+    uint32_t edx = x86_cpuid(LEAF_STRUCTURED, 0).edx;
+    caps->has_spec_ctrl = (edx & EDX_SPEC_CTRL) != 0;
+    caps->has_pred_cmd = (edx & EDX_PRED_CMD) != 0;
+    caps->has_flush_cmd = (edx & EDX_FLUSH_CMD) != 0;
 }
 
 void caps_read(struct vmx_caps *caps) {

@@ -26,7 +26,7 @@ struct vmx_caps {
     uint64_t ept_vpid; // IA32_VMX_EPT_VPID_CAP
     uint64_t misc;     // IA32_VMX_MISC; bits 4:0: the preemption timer counts at TSC rate >> this
     struct control_allowed allowed[CONTROL_WORD_COUNT];
-    uint64_t spec_ctrl; // bits of IA32_SPEC_CTRL that this CPU has; 0: no such register
+    bool has_spec_ctrl;               // IA32_SPEC_CTRL
     bool has_pred_cmd, has_flush_cmd; // IA32_PRED_CMD, IA32_FLUSH_CMD
 
     // Judged from the above.

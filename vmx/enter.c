@@ -65,21 +65,9 @@ static inline void watch_flags(struct vmx_vcpu *x) {
         take_flags(x, rflags);
 }
 
-void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0) {
-    uint64_t needed = CR0_PE | CR0_PG;
-    if (vmx_caps.has_unrestricted_guest || (cr0 & needed) == needed)
-        x->entry_work &= ~(uint32_t)WORK_BAD_MODE;
-    else
-        x->entry_work |= WORK_BAD_MODE;
-}
-
 // EXIT_RETRY: the guest may be entered.
 static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
-    if (x->entry_work & WORK_BAD_MODE) {
-        vmx_dump(vcpu, "VT-x without unrestricted guest cannot run this mode");
-        return vcpu_fail(vcpu, VCPU_FAILURE_MODE, vmx_get_cr0(x));
-    }
     if (x->entry_work & WORK_SHUTDOWN) {
         x->entry_work &= ~(uint32_t)WORK_SHUTDOWN;
         return exit_triple_fault(vcpu);
@@ -91,9 +79,8 @@ static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
     return EXIT_RETRY;
 }
 
-// The guest's state was not one that a processor could be in (SDM 3C 27.8 "VM-Entry Failures During
-// or After Loading Guest State"), or VT-x found a control wrong, which what a VMM may write cannot
-// cause.
+// The state that the VMM wrote is not one that a processor can be in (SDM 3C 27.8 "VM-Entry
+// Failures During or After Loading Guest State"), or the event that it restored is none.
 static __attribute__((noinline, cold)) enum exit_action refuse(struct vcpu *vcpu, uint32_t reason) {
     struct vmx_vcpu *x = vcpu->backend;
     uint64_t detail = reason & EXIT_REASON_BASIC;
@@ -163,6 +150,12 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
     } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
     mitigation_fill_returns();
     return action;
+}
+
+enum exit_action vmx_exit_to_vmm(struct vcpu *vcpu, enum vcpu_exit exit) {
+    vcpu->page->exit = exit;
+    vcpu->page->instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    return EXIT_VMM;
 }
 
 void vmx_leave(struct vcpu *vcpu) {

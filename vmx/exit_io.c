@@ -24,9 +24,7 @@ enum exit_action exit_io(struct vcpu *vcpu) {
     if (is_plain_out && vcpu->vm->doorbell_count && vm_ring_doorbell(vcpu->vm, io.port))
         return EXIT_ADVANCE;
     vcpu->page->io = io;
-    vcpu->page->exit = VCPU_EXIT_IO;
-    vcpu->page->instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
     if (io.is_string)
         describe_string(vcpu);
-    return EXIT_VMM;
+    return vmx_exit_to_vmm(vcpu, VCPU_EXIT_IO);
 }

@@ -3,8 +3,7 @@
 #include "arch/mitigation.h"
 #include "kernel/vm.h"
 #include "vmx/exit.h"
-#include "vmx/state.h"
-#include "vmx/vmx.h"
+#include "vmx/registers.h"
 
 void vmx_fill_walk(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
@@ -25,7 +24,7 @@ void vmx_fill_walk(struct vcpu *vcpu) {
         if (walk->code_size == 8)
             walk->segment[segment].base = vmcs_read(VMCS_BASE(segment));
         else
-            walk->segment[segment] = state_get_segment(segment);
+            walk->segment[segment] = vmx_read_segment(segment);
 }
 
 enum exit_action exit_ept_violation(struct vcpu *vcpu) {

@@ -4,10 +4,9 @@
 #include "arch/log.h"
 #include "arch/mitigation.h"
 #include "arch/traps.h"
-#include "vmx/cr.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
-#include "vmx/state.h"
+#include "vmx/registers.h"
 
 // Exit qualification of a debug exception: SDM 3C Table 28-1 "Exit Qualification for Debug
 // Exceptions"; the same bits in DR6: SDM 3B 18.2.3 "Debug Status Register (DR6)".
@@ -78,22 +77,18 @@ enum exit_action exit_task_switch(struct vcpu *vcpu) {
     struct vcpu_inject event;
     vmx_requeue_event(vcpu, false);
     bool has_event = inject_save(&event);
-    vcpu->page->exit = VCPU_EXIT_TASK_SWITCH;
-    vcpu->page->instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
     vcpu->page->task = (struct vcpu_exit_task){
         .selector = (uint16_t)qualification,
         .source = (uint8_t)(qualification >> TASK_SOURCE_SHIFT & VCPU_TASK_GATE),
         .has_event = has_event,
         .event = event,
     };
-    return EXIT_VMM;
+    return vmx_exit_to_vmm(vcpu, VCPU_EXIT_TASK_SWITCH);
 }
 
 enum exit_action exit_vmcall(struct vcpu *vcpu) {
-    vcpu->page->exit = VCPU_EXIT_HYPERCALL;
-    vcpu->page->instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
     vmx_fill_walk(vcpu);
-    return EXIT_VMM;
+    return vmx_exit_to_vmm(vcpu, VCPU_EXIT_HYPERCALL);
 }
 
 enum exit_action exit_cpuid(struct vcpu *vcpu) {
@@ -127,13 +122,7 @@ enum exit_action exit_protected(struct vcpu *vcpu) {
     return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
 }
 
+// XCR0 is loaded with the vCPU: the VMM writes it as a part of the state.
 enum exit_action exit_xsetbv(struct vcpu *vcpu) {
-    const struct vmx_vcpu *x = vcpu->backend;
-    uint32_t index = (uint32_t)vmx_gpr(vcpu, GPR_RCX);
-    uint64_t value = vmx_edx_eax(vcpu);
-    if (index != 0 || !xcr0_is_valid(value, x->xcr0_allowed))
-        return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
-    x86_xsetbv(index, value);
-    vcpu->xcr0 = value;
-    return EXIT_ADVANCE;
+    return vmx_exit_to_vmm(vcpu, VCPU_EXIT_XSETBV);
 }

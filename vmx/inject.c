@@ -4,11 +4,11 @@
 // "VM-Entry Controls for Event Injection", SDM 3C 27.6 "Event Injection"; requeueing: SDM 3C 28.2.4
 // "Information for VM Exits During Event Delivery".
 //
-// The fields are part of the VMX controls, which VT-x checks before it looks at the guest: what
-// stands in them is made valid here, whatever a VMM asked for.
+// What a VMM orders while the guest runs is made valid here; what it restores (inject_restore) is
+// VT-x's to refuse.
 #include "vmx/inject.h"
 #include "vmx/exit.h"
-#include "vmx/state.h"
+#include "vmx/registers.h"
 
 // Exceptions that push an error code (SDM 3A 6.13 "Error Code") and those that report an
 // instruction which was not done (SDM 3A 6.5 "Exception Classifications"), by vector.
@@ -18,8 +18,7 @@
 #define FAULTS                                                                                     \
     (BIT(0) | BIT(5) | BIT(6) | BIT(7) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) |         \
      BIT(16) | BIT(17) | BIT(19))
-#define EXCEPTION_COUNT        32u
-#define INSTRUCTION_LENGTH_MAX 15
+#define EXCEPTION_COUNT 32u
 
 bool exception_has_error_code(uint8_t vector) {
     return vector < EXCEPTION_COUNT && (WITH_ERROR_CODE & BIT(vector));
@@ -109,7 +108,6 @@ bool vmx_step(struct vcpu *vcpu) {
 enum exit_action exit_monitor_trap(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     set_primary(x, x->primary & ~(uint32_t)PRIMARY_MONITOR_TRAP_FLAG);
-    vmx_end_cr4_trial(x);
     if (!vcpu->is_stepping) // the VMM asked for none, or has been told of it where the vCPU halted
         return EXIT_RETRY;
     vcpu->is_stepping = false;
@@ -199,35 +197,16 @@ bool inject_save(struct vcpu_inject *event) {
     return true;
 }
 
-// SDM 3C 27.2.1.3 "VM-Entry Control Fields".
-bool inject_is_valid(const struct vcpu_inject *event, bool is_protected) {
-    uint32_t type = (uint32_t)event->type << EVENT_TYPE_SHIFT;
-    bool is_exception = type == EVENT_HARDWARE_EXCEPTION;
-    bool wants_error = is_exception && is_protected && exception_has_error_code(event->vector);
-    if ((type & ~EVENT_TYPE) || (event->has_error != 0) != wants_error)
-        return false;
-    if (type == EVENT_NMI)
-        return event->vector == EXC_NMI;
-    if (is_exception)
-        return event->vector < EXCEPTION_COUNT;
-    if (event_has_length(type))
-        return event->length >= 1 && event->length <= INSTRUCTION_LENGTH_MAX;
-    return type == EVENT_EXTERNAL_INTERRUPT;
-}
-
-void inject_reset(struct vcpu *vcpu) {
+void inject_restore(struct vcpu *vcpu, const struct vcpu_inject *event, bool has_event) {
     struct vmx_vcpu *x = vcpu->backend;
     uint64_t none = PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING;
     if (!vcpu->is_stepping)
         none |= PRIMARY_MONITOR_TRAP_FLAG;
     vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, 0);
     set_primary(x, x->primary & ~(uint32_t)none);
-}
-
-void inject_restore(struct vcpu *vcpu, const struct vcpu_inject *event, bool has_event) {
-    inject_reset(vcpu);
     if (!has_event)
         return;
-    uint32_t info = EVENT_VALID | (uint32_t)event->type << EVENT_TYPE_SHIFT | event->vector;
+    uint32_t type = (uint32_t)event->type << EVENT_TYPE_SHIFT & EVENT_TYPE;
+    uint32_t info = EVENT_VALID | type | event->vector;
     queue_event(event->has_error ? info | EVENT_HAS_ERROR : info, event->error, event->length);
 }

@@ -6,7 +6,7 @@
 //
 // Neither the kernel nor ring 3 uses the FPU or these MSRs, so they need no copy of the host's.
 #include "arch/mitigation.h"
-#include "vmx/state.h"
+#include "vmx/vmx.h"
 
 // The FPU may be closed by CR0.TS against ring 3; it is opened around the moves only.
 static bool open_fpu(void) {
@@ -84,12 +84,7 @@ static void unload_msrs(struct vcpu *vcpu) {
         vcpu->tsc_aux = x86_rdmsr(MSR_TSC_AUX);
 }
 
-void load_store_registers(struct vcpu *vcpu) {
-    unload_msrs(vcpu);
-    unload_debug_registers(vcpu);
-}
-
-void load_reload_registers(const struct vcpu *vcpu) {
+static void load_registers(const struct vcpu *vcpu) {
     load_debug_registers(vcpu);
     load_msrs(vcpu);
 }
@@ -107,7 +102,7 @@ static void forget_last_guest(void) {
     // register read, CVE-2018-3640), and no bit says which processors are free of that.
     static const struct vcpu nobody;
     if (!mitigation.is_off)
-        load_reload_registers(&nobody);
+        load_registers(&nobody);
     else if (vmx_caps.has_rdtscp)
         x86_wrmsr(MSR_TSC_AUX, 0);
 }
@@ -156,13 +151,14 @@ void vmx_load(struct vcpu *vcpu) {
     }
     vmcs_write(VMCS_HOST_CR3, x86_read_cr3());
     load_fpu(vcpu);
-    load_reload_registers(vcpu);
+    load_registers(vcpu);
     x->entry_work |= WORK_CR2;
 }
 
 void vmx_unload(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
-    load_store_registers(vcpu);
+    unload_msrs(vcpu);
+    unload_debug_registers(vcpu);
     unload_fpu(vcpu);
     vmcs_clear(x->vmcs);
     x->is_launched = 0;

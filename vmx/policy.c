@@ -118,7 +118,7 @@ static void fill(uint8_t *bitmap, bool is_apic_open, bool is_spec_open) {
 
 bool policy_init(void) {
     for (unsigned apic = 0; apic < 2; apic++)
-        for (unsigned spec = 0; spec < (vmx_caps.spec_ctrl ? 2 : 1); spec++) {
+        for (unsigned spec = 0; spec < (vmx_caps.has_spec_ctrl ? 2 : 1); spec++) {
             bitmaps[apic][spec] = kernel_page_alloc();
             if (!bitmaps[apic][spec])
                 return false;

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// A vCPU's registers as a whole, for its VMM: to set up the boot state, to save and to restore.
-// What comes in is checked first and then taken without a way to fail. Values that VM entry itself
-// checks (segments, mostly) are left to it: it refuses them, and that ends that VM only. Checked
-// here is whatever would fault in the kernel, or be taken silently.
-#include "vmx/cr.h"
-#include "vmx/state.h"
+// What the VMCS holds of a vCPU's registers, for its VMM: one table of where each member of struct
+// vcpu_registers stands serves reading and writing. Values are the VMM's. What no processor can
+// have, VM entry refuses, and that ends that VM alone; what is the host's is kept out here.
+#include "vmx/registers.h"
 
-#define RFLAGS_DEFINED       0x3f7fd7ULL
-#define DR_UPPER             0xffffffff00000000ULL
-#define INSTRUCTION_MAX      15u
-#define INTERRUPTIBILITY_MAY (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS | BLOCKING_BY_NMI)
+#include "lib/string.h"
+
+#define RFLAGS_DEFINED  0x3f7fd7ULL
+#define INSTRUCTION_MAX 15u
+
+static void accept_control(const struct vcpu_exit_control *control) {
+    if (control->number == 0)
+        vmcs_write(VMCS_CR0_READ_SHADOW, control->value);
+    else
+        vmcs_write(VMCS_CR4_READ_SHADOW, control->value);
+}
 
 void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty) {
     struct vmx_vcpu *x = vcpu->backend;
@@ -31,173 +36,168 @@ void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty) {
         vmcs_write(VMCS_GUEST_RSP, page->gpr[GPR_RSP]);
     if (dirty & VCPU_DIRTY_RFLAGS)
         vmcs_write(VMCS_GUEST_RFLAGS, (page->rflags & RFLAGS_DEFINED) | RFLAGS_ONE);
+    if (dirty & VCPU_DIRTY_CONTROL)
+        accept_control(&page->control);
     // What was written may not be what the page says: the next `leave` reads it again.
     x->entry_work &= ~(uint32_t)WORK_IS_LEFT;
 }
+
+// ---- control registers --------------------------------------------------------------------------
+
+#define CR0_HOST (CR0_CD | CR0_NW | CR0_NE) // this CPU's caches stay on; VT-x wants NE set
+
+uint64_t vmx_get_cr0(const struct vmx_vcpu *x) {
+    uint64_t real = vmcs_read(VMCS_GUEST_CR0), shadow = vmcs_read(VMCS_CR0_READ_SHADOW);
+    return (real & ~x->cr0_mask) | (shadow & x->cr0_mask);
+}
+
+uint64_t vmx_get_cr4(const struct vmx_vcpu *x) {
+    uint64_t real = vmcs_read(VMCS_GUEST_CR4), shadow = vmcs_read(VMCS_CR4_READ_SHADOW);
+    return (real & ~x->cr4_mask) | (shadow & x->cr4_mask);
+}
+
+// The field, what the guest sees of it, and the bits whose change exits. Protection and paging are
+// the guest's both or not at all: that of one alone is a mode that no processor has. Where the
+// processor cannot run without them, entry refuses a state without them.
+static void write_cr0(struct vmx_vcpu *x, uint64_t cr0, uint64_t own) {
+    const uint64_t mode = CR0_PE | CR0_PG;
+    uint64_t must1 = vmx_caps.cr0_fixed0 & ~mode;
+    bool is_mode_own = vmx_caps.has_unrestricted_guest && (own & mode) == mode;
+    x->cr0_mask = ~own | CR0_HOST | (is_mode_own ? 0 : mode);
+    vmcs_write(VMCS_GUEST_CR0, ((cr0 & ~(CR0_CD | CR0_NW)) | must1 | CR0_ET) & vmx_caps.cr0_fixed1);
+    vmcs_write(VMCS_CR0_READ_SHADOW, cr0);
+    vmcs_write(VMCS_CR0_GUEST_HOST_MASK, x->cr0_mask);
+}
+
+static void write_cr4(struct vmx_vcpu *x, uint64_t cr4, uint64_t own) {
+    uint64_t may = CR4_GUEST & vmx_caps.cr4_fixed1;
+    if (!cpu_features.has_xsave)
+        may &= ~CR4_OSXSAVE;
+    x->cr4_mask = ~(own & may);
+    vmcs_write(VMCS_GUEST_CR4, (cr4 & may) | (x86_read_cr4() & CR4_MCE) | vmx_caps.cr4_fixed0);
+    vmcs_write(VMCS_CR4_READ_SHADOW, cr4);
+    vmcs_write(VMCS_CR4_GUEST_HOST_MASK, x->cr4_mask);
+}
+
+// ---- segments -----------------------------------------------------------------------------------
+
+#define SEGMENT_ATTRIBUTES 0xf0ffu
 
 // In the order of enum vmcs_segment.
 _Static_assert(offsetof(struct vcpu_registers, tr) - offsetof(struct vcpu_registers, es) ==
                    VMCS_TR * sizeof(struct vcpu_segment),
                "es cs ss ds fs gs ldtr tr");
 
-static void read_segments(struct vcpu_registers *registers) {
-    struct vcpu_segment *segments = &registers->es;
-    for (enum vmcs_segment segment = VMCS_ES; segment < VMCS_SEGMENT_COUNT; segment++)
-        segments[segment] = state_get_segment(segment);
-    registers->gdtr = (struct vcpu_segment){.base = vmcs_read(VMCS_GUEST_GDTR_BASE),
-                                            .limit = vmcs_read32(VMCS_GUEST_GDTR_LIMIT)};
-    registers->idtr = (struct vcpu_segment){.base = vmcs_read(VMCS_GUEST_IDTR_BASE),
-                                            .limit = vmcs_read32(VMCS_GUEST_IDTR_LIMIT)};
+// The VMCS has "unusable" in a bit that struct vcpu_segment has no room for.
+struct vcpu_segment vmx_read_segment(enum vmcs_segment segment) {
+    uint32_t rights = vmcs_read32(VMCS_ACCESS_RIGHTS(segment));
+    uint32_t attributes = rights & SEGMENT_ATTRIBUTES;
+    if (rights & SEGMENT_UNUSABLE)
+        attributes |= VCPU_SEGMENT_UNUSABLE;
+    return (struct vcpu_segment){
+        .selector = vmcs_read16(VMCS_SELECTOR(segment)),
+        .attributes = (uint16_t)attributes,
+        .limit = vmcs_read32(VMCS_LIMIT(segment)),
+        .base = vmcs_read(VMCS_BASE(segment)),
+    };
 }
 
-static void read_msrs(const struct vcpu *vcpu, struct vcpu_registers *registers) {
-    const struct vmx_vcpu *x = vcpu->backend;
-    // An emulator may take more than its CPUID shows; what is read here can be written.
-    registers->spec_ctrl = x->spec_guest.value & x->spec_allowed;
-    registers->efer = vmcs_read64(VMCS_GUEST_EFER);
-    registers->pat = vmcs_read64(VMCS_GUEST_PAT);
-    registers->star = vcpu->star;
-    registers->lstar = vcpu->lstar;
-    registers->cstar = vcpu->cstar;
-    registers->sfmask = vcpu->sfmask;
-    registers->kernel_gs_base = vcpu->kernel_gs_base;
-    registers->tsc_aux = vcpu->tsc_aux;
-    registers->debugctl = vmcs_read64(VMCS_GUEST_DEBUGCTL);
-    registers->sysenter_cs = vmcs_read32(VMCS_GUEST_SYSENTER_CS);
-    registers->sysenter_esp = vmcs_read(VMCS_GUEST_SYSENTER_ESP);
-    registers->sysenter_eip = vmcs_read(VMCS_GUEST_SYSENTER_EIP);
-    registers->xcr0 = vcpu->xcr0;
+static void write_segment(enum vmcs_segment segment, const struct vcpu_segment *value) {
+    uint32_t rights = value->attributes & ~VCPU_SEGMENT_UNUSABLE;
+    if (value->attributes & VCPU_SEGMENT_UNUSABLE)
+        rights |= (uint32_t)SEGMENT_UNUSABLE;
+    vmcs_write16(VMCS_SELECTOR(segment), value->selector);
+    vmcs_write(VMCS_BASE(segment), value->base);
+    vmcs_write32(VMCS_LIMIT(segment), value->limit);
+    vmcs_write32(VMCS_ACCESS_RIGHTS(segment), rights);
 }
 
-void vmx_read_registers(struct vcpu *vcpu, struct vcpu_registers *registers) {
+// ---- all of it ----------------------------------------------------------------------------------
+
+#define PLACE(member, field)                                                                       \
+    {                                                                                              \
+        offsetof(struct vcpu_registers, member), sizeof(((struct vcpu_registers *)0)->member),     \
+            (field)                                                                                \
+    }
+static const struct {
+    uint16_t member, size;
+    uint32_t field;
+} places[] = {
+    PLACE(gpr[GPR_RSP], VMCS_GUEST_RSP),
+    PLACE(rip, VMCS_GUEST_RIP),
+    PLACE(rflags, VMCS_GUEST_RFLAGS),
+    PLACE(cr3, VMCS_GUEST_CR3),
+    PLACE(dr7, VMCS_GUEST_DR7),
+    PLACE(gdtr.base, VMCS_GUEST_GDTR_BASE),
+    PLACE(gdtr.limit, VMCS_GUEST_GDTR_LIMIT),
+    PLACE(idtr.base, VMCS_GUEST_IDTR_BASE),
+    PLACE(idtr.limit, VMCS_GUEST_IDTR_LIMIT),
+    PLACE(efer, VMCS_GUEST_EFER),
+    PLACE(pat, VMCS_GUEST_PAT),
+    PLACE(debugctl, VMCS_GUEST_DEBUGCTL),
+    PLACE(pending_debug, VMCS_GUEST_PENDING_DEBUG),
+    PLACE(sysenter_cs, VMCS_GUEST_SYSENTER_CS),
+    PLACE(sysenter_esp, VMCS_GUEST_SYSENTER_ESP),
+    PLACE(sysenter_eip, VMCS_GUEST_SYSENTER_EIP),
+    PLACE(pdpte[0], VMCS_GUEST_PDPTE0),
+    PLACE(pdpte[1], VMCS_GUEST_PDPTE1),
+    PLACE(pdpte[2], VMCS_GUEST_PDPTE2),
+    PLACE(pdpte[3], VMCS_GUEST_PDPTE3),
+    PLACE(interruptibility, VMCS_GUEST_INTERRUPTIBILITY),
+};
+
+hpa_t vmx_open(const struct vmx_vcpu *x) {
+    hpa_t previous = vmcs_get_current();
+    vmcs_clear(x->vmcs);
+    vmcs_make_current(x->vmcs);
+    return previous;
+}
+
+void vmx_close(const struct vmx_vcpu *x, hpa_t previous) {
+    vmcs_clear(x->vmcs);
+    if (previous.v != VMCS_NONE)
+        vmcs_make_current(previous);
+}
+
+void vmx_read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
     struct vmx_vcpu *x = vcpu->backend;
-    load_store_registers(vcpu);
-    vmx_leave(vcpu);
-    for (unsigned i = 0; i < ARRAY_COUNT(registers->gpr); i++)
-        registers->gpr[i] = vcpu->page->gpr[i];
-    registers->gpr[GPR_RSP] = vmcs_read(VMCS_GUEST_RSP);
-    registers->rip = vmcs_read(VMCS_GUEST_RIP);
-    registers->rflags = vmcs_read(VMCS_GUEST_RFLAGS);
-    registers->cr0 = vmx_get_cr0(x);
-    registers->cr2 = vcpu->cr2;
-    registers->cr3 = vmcs_read(VMCS_GUEST_CR3);
-    registers->cr4 = vmx_get_cr4(x);
-    for (unsigned i = 0; i < ARRAY_COUNT(registers->dr); i++)
-        registers->dr[i] = vcpu->dr[i];
-    registers->dr6 = vcpu->dr6;
-    registers->dr7 = vmcs_read(VMCS_GUEST_DR7);
-    for (unsigned i = 0; i < ARRAY_COUNT(registers->pdpte); i++)
-        registers->pdpte[i] = vmcs_read64(VMCS_PDPTE(i));
-    read_segments(registers);
-    read_msrs(vcpu, registers);
-    registers->pending_debug = vmcs_read(VMCS_GUEST_PENDING_DEBUG);
-    registers->interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
-    registers->has_pending = inject_save(&registers->pending);
-}
-
-static bool are_segments_valid(const struct vcpu_registers *registers) {
-    const struct vcpu_segment *segments = &registers->es;
+    hpa_t previous = vmx_open(x);
+    for (size_t i = 0; i < ARRAY_COUNT(places); i++) {
+        uint64_t value = vmcs_read_field(places[i].field);
+        memcpy((uint8_t *)r + places[i].member, &value, places[i].size);
+    }
     for (enum vmcs_segment segment = VMCS_ES; segment < VMCS_SEGMENT_COUNT; segment++)
-        if ((segments[segment].attributes & ~(SEGMENT_ATTRIBUTES | VCPU_SEGMENT_UNUSABLE)) ||
-            !is_canonical(segments[segment].base))
-            return false;
-    return is_canonical(registers->gdtr.base) && is_canonical(registers->idtr.base) &&
-           registers->gdtr.limit <= UINT16_MAX && registers->idtr.limit <= UINT16_MAX;
+        (&r->es)[segment] = vmx_read_segment(segment);
+    r->cr0 = vmx_get_cr0(x);
+    r->cr4 = vmx_get_cr4(x);
+    r->cr0_own = ~x->cr0_mask;
+    r->cr4_own = ~x->cr4_mask;
+    // An emulator may take more than its CPUID shows.
+    r->spec_ctrl = x->spec_guest.value & x->spec_allowed;
+    r->spec_ctrl_own = x->spec_allowed;
+    r->has_pending = inject_save(&r->pending);
+    vmx_close(x, previous);
 }
 
-static bool are_msrs_valid(const struct vmx_vcpu *x, const struct vcpu_registers *registers) {
-    bool is_xcr0_valid = cpu_features.has_xsave ? xcr0_is_valid(registers->xcr0, x->xcr0_allowed)
-                                                : registers->xcr0 == XCR0_X87;
-    return is_xcr0_valid && !(registers->spec_ctrl & ~x->spec_allowed) &&
-           pat_is_valid(registers->pat) && is_canonical(registers->lstar) &&
-           is_canonical(registers->cstar) && is_canonical(registers->kernel_gs_base) &&
-           registers->sfmask <= UINT32_MAX && registers->tsc_aux <= UINT32_MAX &&
-           registers->sysenter_cs <= UINT32_MAX && !(registers->debugctl & ~DEBUGCTL_MAY) &&
-           is_canonical(registers->sysenter_esp) && is_canonical(registers->sysenter_eip);
-}
-
-static bool are_registers_valid(const struct vmx_vcpu *x, const struct vcpu_registers *registers) {
-    if (!cr_state_is_valid(registers->cr0, registers->cr4, registers->efer, x->cr4_allowed,
-                           x->efer_allowed))
-        return false;
-    if (registers->cr3 >> cpu_features.physical_bits)
-        return false;
-    if ((registers->rflags & ~RFLAGS_DEFINED) || !(registers->rflags & RFLAGS_ONE))
-        return false;
-    if ((registers->dr6 | registers->dr7) & DR_UPPER)
-        return false;
-    const uint32_t either = BLOCKING_BY_STI | BLOCKING_BY_MOV_SS;
-    if ((registers->interruptibility & ~INTERRUPTIBILITY_MAY) ||
-        (registers->interruptibility & either) == either)
-        return false;
-    if (registers->has_pending &&
-        !inject_is_valid(&registers->pending, (registers->cr0 & CR0_PE) != 0))
-        return false;
-    return are_segments_valid(registers) && are_msrs_valid(x, registers);
-}
-
-static void write_segments(const struct vcpu_registers *registers) {
-    const struct vcpu_segment *segments = &registers->es;
-    for (enum vmcs_segment segment = VMCS_ES; segment < VMCS_SEGMENT_COUNT; segment++)
-        state_set_segment(segment, &segments[segment]);
-    vmcs_write(VMCS_GUEST_GDTR_BASE, registers->gdtr.base);
-    vmcs_write32(VMCS_GUEST_GDTR_LIMIT, registers->gdtr.limit);
-    vmcs_write(VMCS_GUEST_IDTR_BASE, registers->idtr.base);
-    vmcs_write32(VMCS_GUEST_IDTR_LIMIT, registers->idtr.limit);
-}
-
-static void write_msrs(struct vcpu *vcpu, const struct vcpu_registers *registers) {
-    speculation_write(vcpu->backend, registers->spec_ctrl);
-    vmcs_write64(VMCS_GUEST_PAT, registers->pat);
-    vcpu->star = registers->star;
-    vcpu->lstar = registers->lstar;
-    vcpu->cstar = registers->cstar;
-    vcpu->sfmask = registers->sfmask;
-    vcpu->kernel_gs_base = registers->kernel_gs_base;
-    vcpu->tsc_aux = registers->tsc_aux;
-    vmcs_write64(VMCS_GUEST_DEBUGCTL, registers->debugctl);
-    vmcs_write32(VMCS_GUEST_SYSENTER_CS, (uint32_t)registers->sysenter_cs);
-    vmcs_write(VMCS_GUEST_SYSENTER_ESP, registers->sysenter_esp);
-    vmcs_write(VMCS_GUEST_SYSENTER_EIP, registers->sysenter_eip);
-    vcpu->xcr0 = registers->xcr0;
-    if (cpu_features.has_xsave)
-        x86_xsetbv(0, vcpu->xcr0);
-}
-
-static void write_control_registers(struct vmx_vcpu *x, const struct vcpu_registers *registers) {
-    state_set_cr0(x, registers->cr0);
-    vmcs_write(VMCS_GUEST_CR3, registers->cr3);
-    state_set_cr4(x, registers->cr4);
-    state_set_efer(x, registers->efer);
-    for (unsigned i = 0; i < ARRAY_COUNT(registers->pdpte); i++)
-        vmcs_write64(VMCS_PDPTE(i), registers->pdpte[i]);
-}
-
-int vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *registers) {
+void vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
     struct vmx_vcpu *x = vcpu->backend;
-    if (!are_registers_valid(x, registers))
-        return ABI_ERROR_ARGUMENT;
-    struct vcpu_page *page = vcpu->page;
-    for (unsigned i = 0; i < ARRAY_COUNT(registers->gpr); i++)
-        page->gpr[i] = registers->gpr[i];
-    page->rip = registers->rip;
-    page->rflags = registers->rflags;
-    vmcs_write(VMCS_GUEST_RSP, registers->gpr[GPR_RSP]);
-    vmcs_write(VMCS_GUEST_RIP, registers->rip);
-    vmcs_write(VMCS_GUEST_RFLAGS, registers->rflags);
-    vcpu->cr2 = registers->cr2;
-    for (unsigned i = 0; i < ARRAY_COUNT(registers->dr); i++)
-        vcpu->dr[i] = registers->dr[i];
-    vcpu->dr6 = registers->dr6;
-    vmcs_write(VMCS_GUEST_DR7, registers->dr7);
-    write_control_registers(x, registers);
-    write_segments(registers);
-    write_msrs(vcpu, registers);
-    load_reload_registers(vcpu);
-    vmx_flush_vpid(x->vpid); // of what the registers before led to
-    vmcs_write(VMCS_GUEST_PENDING_DEBUG, registers->pending_debug);
-    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, registers->interruptibility);
-    inject_restore(vcpu, &registers->pending, registers->has_pending != 0);
+    hpa_t previous = vmx_open(x);
+    for (size_t i = 0; i < ARRAY_COUNT(places); i++) {
+        uint64_t value = 0;
+        memcpy(&value, (const uint8_t *)r + places[i].member, places[i].size);
+        vmcs_write_field(places[i].field, value);
+    }
+    for (enum vmcs_segment segment = VMCS_ES; segment < VMCS_SEGMENT_COUNT; segment++)
+        write_segment(segment, &(&r->es)[segment]);
+    write_cr0(x, r->cr0, r->cr0_own);
+    write_cr4(x, r->cr4, r->cr4_own);
+    uint32_t long_mode = r->efer & EFER_LMA ? (uint32_t)ENTRY_CONTROL_IA32E_GUEST : 0;
+    vmcs_write32(VMCS_ENTRY_CONTROLS, vmx_caps.control[CONTROL_ENTRY] | long_mode);
+    vmcs_write64(VMCS_TSC_OFFSET, vcpu->tsc_offset);
+    inject_restore(vcpu, &r->pending, r->has_pending != 0);
+    x->spec_allowed = vmx_caps.has_spec_ctrl ? r->spec_ctrl_own : 0;
+    x->spec_guest.value = r->spec_ctrl & x->spec_allowed;
     x->entry_work |= WORK_CR2 | WORK_IS_LEFT;
-    return ABI_OK;
+    x->last_cpu = NULL; // whichever loads it forgets what the registers before led to
+    vmx_close(x, previous);
 }

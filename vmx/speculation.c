@@ -24,9 +24,7 @@ static void move(struct vmx_vcpu *x) {
     vmcs_write32(VMCS_ENTRY_MSR_LOAD_COUNT, 1);
     vmcs_write32(VMCS_EXIT_MSR_STORE_COUNT, 1);
     vmcs_write32(VMCS_EXIT_MSR_LOAD_COUNT, 1);
-    // The processor refuses what it has not, and nothing else.
-    x->is_spec_open = x->spec_allowed == vmx_caps.spec_ctrl;
-    vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap(x->is_apic_open, x->is_spec_open).v);
+    vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap(x->is_apic_open, true).v);
 }
 
 void speculation_write(struct vmx_vcpu *x, uint64_t value) {

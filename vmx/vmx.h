@@ -19,8 +19,7 @@ enum gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RD
 enum vmx_entry_work {
     WORK_CR2 = 1u << 0,      // the guest's CR2 is in vcpu->cr2, not in the processor
     WORK_IS_LEFT = 1u << 1,  // page->rip, rsp, rflags are as in the VMCS
-    WORK_BAD_MODE = 1u << 2, // CR0 names a mode that this CPU cannot run
-    WORK_SHUTDOWN = 1u << 3, // an injected exception led to a triple fault
+    WORK_SHUTDOWN = 1u << 2, // an injected exception led to a triple fault
 };
 
 // SDM 3C 25.7.2 "VM-Exit Controls for MSRs".
@@ -45,18 +44,11 @@ struct vmx_vcpu {
     uint32_t primary;     // what VMCS_PRIMARY_CONTROLS holds
     uint32_t secondary;   // VMCS_SECONDARY_CONTROLS but for virtualizing x2APIC mode
     bool is_apic_open;    // x2APIC mode is virtualized
-    uint32_t entry;       // VMCS_ENTRY_CONTROLS but for the IA-32e bit
     uint16_t vpid;        // 0: this machine has none
     uint64_t cr0_mask;    // what VMCS_CR0_GUEST_HOST_MASK holds: bits that are ours
     uint64_t cr4_mask;
-    uint64_t cr4_allowed;  // bits that the guest may set, by its CPUID table
-    uint64_t efer_allowed; // likewise
-    uint64_t xcr0_allowed; // likewise
-    uint64_t cr4_shadow;   // what VMCS_CR4_READ_SHADOW holds
-    uint64_t cr4_before;   // what it held before a MOV to CR4 that is tried; else the same
     uint64_t spec_allowed; // bits of IA32_SPEC_CTRL that the guest may set; 0: it has none
-    bool is_spec_moved;    // entries and exits change that register
-    bool is_spec_open;     // the guest reaches it without an exit
+    bool is_spec_moved;    // entries and exits change that register; the guest reaches it
     _Alignas(16) struct vmx_msr spec_guest, spec_host; // what the guest has, and the host
 };
 _Static_assert(offsetof(struct vmx_vcpu, gpr) == VMX_VCPU_GPR, "enter.S");
@@ -75,10 +67,8 @@ static inline uint64_t vmx_edx_eax(const struct vcpu *vcpu) {
     return vmx_gpr(vcpu, GPR_RDX) << 32 | (uint32_t)vmx_gpr(vcpu, GPR_RAX);
 }
 
-// IA32_DEBUGCTL: SDM 3B 18.4.1 "IA32_DEBUGCTL MSR". Guests have no last-branch records and no
-// traces.
+// IA32_DEBUGCTL: SDM 3B 18.4.1 "IA32_DEBUGCTL MSR".
 #define DEBUGCTL_BTF BIT(1)
-#define DEBUGCTL_MAY DEBUGCTL_BTF
 
 // ---- enter.S ------------------------------------------------------------------------------------
 
@@ -91,10 +81,10 @@ extern const uint8_t vmx_exit_entry[]; // HOST_RIP
 
 enum exit_action vmx_enter(struct vcpu *vcpu);
 void vmx_leave(struct vcpu *vcpu);
+// The exit is the VMM's: what it is, and how long its instruction. Returns EXIT_VMM.
+enum exit_action vmx_exit_to_vmm(struct vcpu *vcpu, enum vcpu_exit exit);
 // An instruction that was carried out for the guest ends here: cut to what its mode has.
 uint64_t vmx_wrap_rip(uint64_t rip);
-// Sets or clears WORK_BAD_MODE after CR0 changed.
-void vmx_check_mode(struct vmx_vcpu *x, uint64_t cr0);
 // An instruction was carried out for a guest that single-steps: #DB comes behind it.
 void vmx_trap_after_step(void);
 
@@ -104,19 +94,14 @@ void vmx_forget(void);
 
 int vmx_vcpu_create(struct vcpu *vcpu);
 void vmx_vcpu_destroy(struct vcpu *vcpu);
-void vmx_init_reset(struct vcpu *vcpu);
-void vmx_start_up(struct vcpu *vcpu, uint8_t sipi_vector);
 
 void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty);
 void vmx_read_registers(struct vcpu *vcpu, struct vcpu_registers *registers);
-int vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *registers);
+void vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *registers);
 
 // Control registers as the guest sees them. VMCS current.
 uint64_t vmx_get_cr0(const struct vmx_vcpu *x);
 uint64_t vmx_get_cr4(const struct vmx_vcpu *x);
-// Behind the step over a MOV to CR4: what was not done leaves no trace. Nothing where there was
-// none.
-void vmx_end_cr4_trial(struct vmx_vcpu *x);
 // Everything the VMM needs to walk the guest's page tables and decode: page->walk. VMCS current.
 void vmx_fill_walk(struct vcpu *vcpu);
 

@@ -49,7 +49,7 @@ struct own {
     uint64_t runs, refused_runs;        // atomic
     uint32_t runner[VCPUS];             // the role that ran it first, from 1 (atomic)
     uint64_t thefts;                    // runs by another (atomic)
-    uint64_t exits[16];                 // by enum vcpu_exit (atomic)
+    uint64_t exits[20];                 // by enum vcpu_exit (atomic)
     uint64_t failures[8];               // by enum vcpu_failure (atomic)
     uint64_t maps, states, apics;       // that worked (atomic)
 };
@@ -133,6 +133,10 @@ static void set_registers(struct dice *dice, struct vcpu_registers *r) {
     r->activity = VCPU_ACTIVE;
     r->interruptibility = 0;
     r->has_pending = 0;
+    // What a VMM keeps from its guest is its own affair.
+    r->cr0_own = dice_one_in(dice, 2) ? UINT64_MAX : dice_value(dice);
+    r->cr4_own = dice_one_in(dice, 2) ? UINT64_MAX : dice_value(dice);
+    r->spec_ctrl_own = dice_value(dice);
 }
 
 static void restart(struct own *self, struct dice *dice, uint32_t vcpu) {
@@ -215,6 +219,10 @@ static void run_once(struct own *self, struct dice *dice, uint32_t vcpu, enum ro
         sys_vcpu_apic_write(self->vcpu[vcpu], 16 * dice_below(dice, 64),
                             (uint32_t)dice_value(dice)) >= 0)
         count(&self->apics);
+    if (exit == VCPU_EXIT_CONTROL && dice_one_in(dice, 2)) {
+        page->dirty = VCPU_DIRTY_CONTROL;
+        return;
+    }
     page->rip += page->instruction_length;
     page->dirty = VCPU_DIRTY_RIP;
 }
@@ -241,7 +249,7 @@ static void remap(struct own *self, struct dice *dice) {
 
 static void change_state(struct own *self, struct dice *dice) {
     static const uint64_t sizes[] = {sizeof(struct vcpu_registers), sizeof(struct vcpu_apic),
-                                     ABI_XSAVE_SIZE};
+                                     ABI_XSAVE_SIZE, sizeof(struct vcpu_registers)};
     uint64_t *state = (uint64_t *)STATE_AT;
     uint32_t vcpu = self->vcpu[dice_below(dice, VCPUS)],
              group = dice_below(dice, ARRAY_COUNT(sizes));
@@ -363,10 +371,14 @@ void wall_main(void) {
     say("exits: I/O %lu memory %lu shutdown %lu kicked %lu failed %lu", sum.exits[VCPU_EXIT_IO],
         sum.exits[VCPU_EXIT_MEMORY], sum.exits[VCPU_EXIT_SHUTDOWN], sum.exits[VCPU_EXIT_KICKED],
         sum.exits[VCPU_EXIT_FAILED]);
-    say("failures: exit %lu entry %lu task %lu mode %lu memory %lu delivery %lu", sum.failures[1],
-        sum.failures[2], sum.failures[3], sum.failures[4], sum.failures[5], sum.failures[6]);
+    say("exits: control %lu XSETBV %lu INIT %lu SIPI %lu", sum.exits[VCPU_EXIT_CONTROL],
+        sum.exits[VCPU_EXIT_XSETBV], sum.exits[VCPU_EXIT_INIT], sum.exits[VCPU_EXIT_SIPI]);
+    say("failures: exit %lu entry %lu memory %lu", sum.failures[VCPU_FAILURE_UNHANDLED_EXIT],
+        sum.failures[VCPU_FAILURE_ENTRY], sum.failures[VCPU_FAILURE_MEMORY]);
     CHECK(sum.runs > 0 && sum.refused_runs > 0 && sum.maps > 0 && sum.states > 0 && sum.apics > 0,
           "something never worked");
-    CHECK(sum.exits[VCPU_EXIT_IO] > 0 && sum.exits[VCPU_EXIT_MEMORY] > 0,
+    CHECK(sum.exits[VCPU_EXIT_IO] > 0 && sum.exits[VCPU_EXIT_MEMORY] > 0 &&
+              sum.exits[VCPU_EXIT_CONTROL] > 0,
           "the guest did not get anywhere");
+    CHECK(sum.failures[VCPU_FAILURE_ENTRY] > 0, "no state that was written is one to refuse");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // vmx/enter.c, exit_misc.c and state.c: the way into the guest and out of it, the exits of a few
-// lines each, and a vCPU's life from power-on.
+// lines each, and a vCPU's creation.
 #include <criterion/criterion.h>
 
 #include "vmx_support.h"
@@ -181,19 +181,6 @@ Test(backend_enter, leaving_with_other_work_due_saves_all) {
     cr_expect(paper_x()->entry_work & WORK_SHUTDOWN, "and it is still due");
 }
 
-Test(backend_enter, mode_that_this_processor_lacks_ends_the_vm) {
-    vmx_check_mode(paper_x(), 0);
-    cr_expect_not(paper_x()->entry_work & WORK_BAD_MODE);
-    vmx_caps.has_unrestricted_guest = false;
-    vmx_check_mode(paper_x(), CR0_PE);
-    cr_expect(paper_x()->entry_work & WORK_BAD_MODE);
-    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_KILL);
-    cr_expect_eq(paper.seen.failure, VCPU_FAILURE_MODE);
-    cr_expect_eq(paper.entries, 0);
-    vmx_check_mode(paper_x(), CR0_PE | CR0_PG);
-    cr_expect_not(paper_x()->entry_work & WORK_BAD_MODE);
-}
-
 Test(backend_enter, shutdown_goes_to_the_vmm_once) {
     paper_x()->entry_work |= WORK_SHUTDOWN;
     cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_VMM);
@@ -311,81 +298,23 @@ Test(backend_enter, hosts_interrupt_is_dispatched_and_its_own_timers_counted) {
     cr_expect_eq(paper_vcpu.own_timer_exits, 2);
 }
 
-Test(backend_enter, xsetbv_takes_what_the_guest_may_have) {
-    const struct {
-        uint64_t index, value;
-        bool is_taken;
-    } cases[] = {{0, 7, true},  {0, 3, true},     {0, 1, true}, {0, 0, false},
-                 {0, 5, false}, {0, 0xff, false}, {1, 7, false}};
-    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
-        enter_set_up();
-        paper_vcpu.xcr0 = paper.xcr0 = 3;
-        paper_page.gpr[GPR_RCX] = cases[i].index;
-        paper_page.gpr[GPR_RAX] = cases[i].value;
-        paper_page.gpr[GPR_RDX] = 0;
-        enum exit_action action = vmx_exit_handlers[55](&paper_vcpu);
-        cr_expect_eq(action, cases[i].is_taken ? EXIT_ADVANCE : EXIT_RETRY, "case %u", i);
-        cr_expect_eq(paper_vcpu.xcr0, cases[i].is_taken ? cases[i].value : 3, "case %u", i);
-        cr_expect_eq(paper.xcr0, paper_vcpu.xcr0, "case %u", i);
-        cr_expect_eq(paper.seen.has_vector, !cases[i].is_taken, "case %u", i);
-    }
+Test(backend_enter, xsetbv_goes_to_the_vmm) {
+    paper.reasons[0] = VMX_EXIT_XSETBV;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_VMM);
+    cr_expect(paper_page.exit == VCPU_EXIT_XSETBV && paper_page.instruction_length == 2);
 }
 
 // ---- a vCPU's life ------------------------------------------------------------------------------
 
-static void check_reset(void) {
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0xfff0);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_CS_SELECTOR], 0xf000);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_CS_BASE], 0xffff0000);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_RFLAGS], RFLAGS_ONE);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_DR7], 0x400);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_EFER], 0);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_CR3], 0);
-    cr_expect_eq(vmx_get_cr4(paper_x()), 0);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_IDTR_LIMIT], 0xffff);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_INTERRUPTIBILITY], 0);
-    cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO], 0);
-    cr_expect_eq(paper_page.gpr[GPR_RDX], 0x50654);
-    cr_expect_eq(paper_page.gpr[GPR_RAX], 0);
-    cr_expect_eq(paper_page.rip, 0xfff0);
-}
-
-Test(backend_enter, power_on_is_the_manuals) {
-    paper_set_up_loaded();
-    check_reset();
-    cr_expect_eq(vmx_get_cr0(paper_x()), CR0_CD | CR0_NW | CR0_ET);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_PAT], PAT_RESET);
-    cr_expect_eq(paper_vcpu.xcr0, XCR0_X87);
-}
-
-Test(backend_enter, init_resets_but_for_what_it_keeps) {
+// The VMM has to set it first.
+Test(backend_enter, new_vcpu_is_in_no_state_that_can_be_entered) {
     struct vcpu_registers r;
+    paper_set_up();
     vmx_read_registers(&paper_vcpu, &r);
-    r.cr0 = CR0_PE | CR0_ET | CR0_CD;
-    r.lstar = 0x1000, r.pat = 0x0007010600070106ULL, r.kernel_gs_base = 0x2000;
-    r.dr[0] = 5, r.dr6 = 0xffff0ff1, r.cr2 = 9, r.rip = 0x100, r.cr4 = CR4_PGE | CR4_PAE;
-    r.has_pending = true;
-    r.pending = (struct vcpu_inject){.vector = 0x41};
-    r.interruptibility = BLOCKING_BY_NMI;
-    r.gpr[0] = 0xaa;
-    cr_assert_eq(vmx_write_registers(&paper_vcpu, &r), ABI_OK);
-    vmx_init_reset(&paper_vcpu);
-    check_reset();
-    cr_expect_eq(vmx_get_cr0(paper_x()), CR0_CD | CR0_ET, "INIT keeps CD and NW");
-    cr_expect_eq(*paper_msr(MSR_LSTAR), 0x1000);
-    cr_expect_eq(*paper_msr(MSR_KERNEL_GS_BASE), 0x2000);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_PAT], r.pat);
-    cr_expect_eq(paper.reg[PAPER_DR0], 0);
-    cr_expect_eq(paper.reg[PAPER_DR6], 0xffff0ff0);
-    cr_expect_eq(paper_vcpu.cr2, 0);
-}
-
-Test(backend_enter, sipi_names_a_page) {
-    vmx_start_up(&paper_vcpu, 0x9a);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_CS_SELECTOR], 0x9a00);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_CS_BASE], 0x9a000);
-    cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0);
-    cr_expect_eq(paper_page.rip, 0);
+    cr_expect(r.rflags == 0 && r.rip == 0 && r.cr0 == 0 && r.tr.attributes == 0);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_CR0] & (CR0_CD | CR0_NW), 0, "but caches are on");
+    cr_expect(paper.vmcs[VMCS_GUEST_CR4] & CR4_VMXE);
+    cr_expect_eq(r.cr4_own | r.spec_ctrl_own, 0);
 }
 
 Test(backend_enter, creation_without_memory_gives_all_back) {

@@ -4,6 +4,7 @@
 
 static void thread_yield(void) {}
 #include "kernel/vcpu.c"
+#include "kernel/vcpu_state.c"
 
 struct vm run_vm;
 struct vcpu run_vcpu;
@@ -96,22 +97,17 @@ static void inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, 
     paper.exception =
         (struct vcpu_inject){.vector = vector, .has_error = has_error, .error = error};
 }
-static void reset_by_init(struct vcpu *vcpu) {
-    (void)vcpu;
-    paper.resets++;
-}
-static void start_up_at(struct vcpu *vcpu, uint8_t vector) {
-    (void)vcpu;
-    paper.start_ups++;
-    paper.start_vector = vector;
-}
 static void read_backend(struct vcpu *vcpu, struct vcpu_registers *r) {
-    (void)vcpu, (void)r;
+    cr_assert_null(vcpu->loaded_on);
+    r->rip = paper.backend.rip;
+    r->rflags = paper.backend.rflags;
+    r->cr0_own = paper.backend.cr0_own;
 }
-static int write_backend(struct vcpu *vcpu, const struct vcpu_registers *r) {
-    cr_assert_eq(paper.holds[cpu_current()->index], vcpu);
-    (void)r;
-    return paper.write_error;
+static void write_backend(struct vcpu *vcpu, const struct vcpu_registers *r) {
+    for (uint32_t i = 0; i < HOST_CPUS; i++)
+        cr_assert_neq(paper.holds[i], vcpu, "it is still on CPU %u", i);
+    paper.backend = *r;
+    paper.writes++;
 }
 const struct vcpu_backend vcpu_paper_backend = {
     .load = load_paper,
@@ -127,22 +123,19 @@ const struct vcpu_backend vcpu_paper_backend = {
     .sync_apic = sync_apic,
     .flush_npt = flush_paper,
     .set_tsc_offset = nothing,
-    .init_reset = reset_by_init,
     .inject_exception = inject_exception,
-    .start_up = start_up_at,
     .read_registers = read_backend,
     .write_registers = write_backend,
 };
 const struct vcpu_backend *vcpu_backend = &vcpu_paper_backend;
 
-void vcpu_paper_start_up(struct vcpu *vcpu, uint32_t bits) {
-    start_up(vcpu, bits);
+uint32_t vcpu_paper_start_up(struct vcpu *vcpu, uint32_t bits) {
+    run_page.exit = VCPU_EXIT_NONE;
+    cr_expect_eq(start_up(vcpu, &bits), run_page.exit != VCPU_EXIT_NONE);
+    return bits;
 }
 void vcpu_paper_load(struct vcpu *vcpu) {
     load(vcpu);
-}
-void vcpu_paper_unload(struct vcpu *vcpu) {
-    unload(vcpu);
 }
 
 static void no_block(void) {
@@ -153,7 +146,7 @@ void vcpu_set_up(void) {
     host_init_all();
     for (uint32_t i = 0; i < HOST_CPUS; i++)
         host_cpu(i)->apic_id = 10 + i;
-    run_vcpu = (struct vcpu){.vm = &run_vm, .page = &run_page};
+    run_vcpu = (struct vcpu){.vm = &run_vm, .page = &run_page, .xcr0 = XCR0_X87};
     object_init(&run_vcpu.object, &vcpu_kind);
     lock_init(&run_vcpu.lock, LOCK_VCPU);
     run_vcpu.vlapic.page = run_registers;

@@ -21,6 +21,7 @@
 #define vcpu_write_state     vcpu_test_write_state
 #define vcpu_state_size      vcpu_test_state_size
 #define vcpu_release         vcpu_test_release
+#define vcpu_unload          vcpu_test_unload
 #define vcpu_first_entry_tsc vcpu_test_first_entry_tsc
 #define vcpu_notified        vcpu_test_notified
 #define thread_yield         vcpu_test_yield
@@ -43,14 +44,13 @@ struct vcpu_paper {
     bool cannot_step;
     const struct vcpu *holds[HOST_CPUS]; // by CPU: whose state is in it
     uint32_t loads, forgets, flushes;
-    int write_error; // of the backend
     uint32_t steps;
     enum exit_action actions[4]; // of the entries, in turn
     void (*on_leave)(void);      // once
     uint32_t exceptions;         // injected: the last one is
     struct vcpu_inject exception;
-    uint32_t resets, start_ups; // by INIT and by SIPI
-    uint8_t start_vector;
+    struct vcpu_registers backend; // what was written to it last
+    uint32_t writes;
 };
 extern struct vcpu_paper vcpu_paper;
 #define paper vcpu_paper
@@ -60,6 +60,5 @@ extern const struct vcpu_backend vcpu_paper_backend;
 void vcpu_set_up(void);
 
 // What kernel/vcpu.c keeps to itself.
-void vcpu_paper_start_up(struct vcpu *vcpu, uint32_t bits);
+uint32_t vcpu_paper_start_up(struct vcpu *vcpu, uint32_t bits); // what is left of the bits
 void vcpu_paper_load(struct vcpu *vcpu);
-void vcpu_paper_unload(struct vcpu *vcpu);

@@ -75,22 +75,43 @@ Test(kernel_vcpu_in, signals_are_posted) {
     cr_expect_eq(run_vcpu.pending, 0);
 }
 
-Test(kernel_vcpu_in, init_resets_and_sipi_starts) {
+// Its registers are the VMM's to reset and to set: each is told of.
+Test(kernel_vcpu_in, init_and_sipi_go_to_the_vmm) {
+    const uint32_t both = VCPU_PENDING_INIT | VCPU_PENDING_SIPI;
     run_vcpu.index = 1;
     run_vcpu.sipi_vector = 0x9a;
-    vcpu_paper_start_up(&run_vcpu, VCPU_PENDING_SIPI);
-    cr_expect_eq(paper.start_ups, 0, "it does not wait for one");
-    vcpu_paper_start_up(&run_vcpu, VCPU_PENDING_INIT);
-    cr_expect_eq(paper.resets, 1);
+    cr_expect_eq(vcpu_paper_start_up(&run_vcpu, VCPU_PENDING_SIPI), 0);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_NONE, "it does not wait for one");
+    cr_expect_eq(vcpu_paper_start_up(&run_vcpu, both), VCPU_PENDING_SIPI | VCPU_PENDING_LOOKS,
+                 "the SIPI behind it is kept");
+    cr_expect_eq(run_page.exit, VCPU_EXIT_INIT);
     cr_expect_eq(run_vcpu.activity, VCPU_WAIT_SIPI);
     cr_expect_not(vlapic_is_software_enabled(&run_vcpu), "its APIC is reset");
-    vcpu_paper_start_up(&run_vcpu, VCPU_PENDING_SIPI);
-    cr_expect(paper.start_ups == 1 && paper.start_vector == 0x9a);
+    cr_expect_eq(vcpu_paper_start_up(&run_vcpu, VCPU_PENDING_SIPI), VCPU_PENDING_LOOKS);
+    cr_expect(run_page.exit == VCPU_EXIT_SIPI && run_page.vector == 0x9a);
     cr_expect_eq(run_vcpu.activity, VCPU_ACTIVE);
     run_vcpu.index = 0;
-    vcpu_paper_start_up(&run_vcpu, VCPU_PENDING_INIT);
-    cr_expect_eq(paper.resets, 2);
+    cr_expect_eq(vcpu_paper_start_up(&run_vcpu, VCPU_PENDING_INIT), VCPU_PENDING_LOOKS);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_INIT);
     cr_expect_eq(run_vcpu.activity, VCPU_ACTIVE, "the boot CPU starts at the reset vector");
+}
+
+// It comes while the VMM resets the registers, and is not lost by that.
+Test(kernel_vcpu_in, sipi_during_the_reset_is_kept) {
+    static struct vcpu_registers state;
+    run_vcpu.index = 1;
+    run_vcpu.pending = VCPU_PENDING_INIT;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_INIT);
+    cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_CONTEXT, &state), ABI_OK);
+    run_vcpu.sipi_vector = 0x77;
+    vcpu_post(&run_vcpu, VCPU_PENDING_SIPI);
+    state.rip = 0xfff0, state.xcr0 = 1;
+    cr_assert_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_CONTEXT, &state), ABI_OK);
+    cr_expect_eq(run_vcpu.activity, VCPU_WAIT_SIPI);
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect(run_page.exit == VCPU_EXIT_SIPI && run_page.vector == 0x77);
+    cr_expect_eq(paper.entries, 0);
 }
 
 // What was unmapped since is forgotten before the guest goes on, and only then is that said.

@@ -68,7 +68,7 @@ Test(vmx_apic, the_level_says_who_works) {
 // Opening the one must not close the other.
 Test(vmx_apic, speculation_control_stays_open) {
     apic_set_up(APIC_REGISTERS);
-    apic_x.is_spec_open = true;
+    apic_x.is_spec_moved = true;
     enable(X2APIC_BASE);
     vmx_sync_apic(&apic_vcpu);
     cr_expect_eq(vmcs_read64(VMCS_MSR_BITMAP), BITMAP_OPEN + 1);

@@ -116,7 +116,7 @@ static uint8_t *open_page(bool is_apic_open, bool is_spec_open) {
 
 Test(vmx_policy, each_of_the_four_bitmaps_opens_what_it_says) {
     vmx_caps.apic = APIC_REGISTERS;
-    vmx_caps.spec_ctrl = 1;
+    vmx_caps.has_spec_ctrl = true;
     vmx_caps.has_pred_cmd = true;
     vmx_caps.has_flush_cmd = vmx_caps.has_rdtscp = false;
     cr_assert(policy_init());

@@ -321,6 +321,7 @@ void paper_set_up(void) {
         .has_rdtscp = true,
         .has_invept_single = true,
         .has_invvpid_single = true,
+        .has_spec_ctrl = true,
     };
     for (unsigned i = 0; i < ARRAY_COUNT(paper_cpus); i++) {
         paper_cpus[i] = (struct cpu){.index = i};
@@ -328,8 +329,11 @@ void paper_set_up(void) {
     }
     paper_cpu = 0;
     paper_page = (struct vcpu_page){0};
-    paper_vcpu = (struct vcpu){
-        .vm = &paper_vm, .page = &paper_page, .cpu = &paper_cpus[0], .xsave = xsave_area};
+    paper_vcpu = (struct vcpu){.vm = &paper_vm,
+                               .page = &paper_page,
+                               .cpu = &paper_cpus[0],
+                               .xsave = xsave_area,
+                               .xcr0 = XCR0_X87};
     cr_assert_eq(vmx_vcpu_create(&paper_vcpu), ABI_OK);
     paper.step_count = 0;
 }

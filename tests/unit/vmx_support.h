@@ -8,7 +8,7 @@
 #include "kernel/vm.h"
 #include "vmx/exit.h"
 #include "vmx/inject.h"
-#include "vmx/state.h"
+#include "vmx/registers.h"
 #include "vmx/vmx.h"
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RDMSR and WRMSR of what the kernel does not know: the policy of msr.c, and the paravirtual wall
-// clock.
+// RDMSR and WRMSR of what the kernel does not know: EFER and IA32_DEBUGCTL, which are parts of the
+// vCPU's state, the policy of msr.c, and the paravirtual wall clock.
 #include "lib/syscall.h"
 #include "vmm/cpu/run.h"
 #include "vmm/emulate/emulate.h"
@@ -48,22 +48,56 @@ static bool write_wall_clock(const struct vcpu *vcpu, uint64_t gpa) {
     return true;
 }
 
+static bool is_state(uint32_t msr) {
+    return msr == MSR_EFER || msr == MSR_DEBUGCTL;
+}
+
+static bool read_state(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
+    struct vcpu_registers r;
+    if (!run_read_context(vcpu, &r))
+        return false;
+    *value = msr == MSR_EFER ? r.efer : r.debugctl;
+    return true;
+}
+
+// LMA follows from LME and paging, and cannot be written.
+static bool write_state(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
+    struct vcpu_registers r;
+    if (!run_read_context(vcpu, &r))
+        return false;
+    if (msr == MSR_EFER ? !control_efer_is_valid(&vcpu->vmm->control, &r, value)
+                        : !control_debugctl_is_valid(value))
+        return false;
+    if (msr == MSR_EFER)
+        r.efer = (value & ~EFER_LMA) | (r.efer & EFER_LMA);
+    else
+        r.debugctl = value;
+    return run_write_context(vcpu, &r);
+}
+
 enum exit_action exit_msr_read(struct vcpu *vcpu) {
     struct vcpu_page *page = vcpu->page;
+    uint32_t msr = page->msr;
     uint64_t value;
-    if (!msr_read(&vcpu->vmm->machine.msrs[vcpu->index], page->msr, &value))
+    bool is_known = is_state(msr) ? read_state(vcpu, msr, &value)
+                                  : msr_read(&vcpu->vmm->machine.msrs[vcpu->index], msr, &value);
+    if (!is_known)
         return run_inject(vcpu, EMULATE_GP, 0, 0);
     page->gpr[INSN_RAX] = (uint32_t)value;
     page->gpr[INSN_RDX] = value >> 32;
     return EXIT_ADVANCE;
 }
 
+static bool write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
+    if (is_state(msr))
+        return write_state(vcpu, msr, value);
+    if (msr == MSR_KVM_WALL_CLOCK_NEW && !write_wall_clock(vcpu, value))
+        return false;
+    return msr_write(&vcpu->vmm->machine.msrs[vcpu->index], msr, value);
+}
+
 enum exit_action exit_msr_write(struct vcpu *vcpu) {
     const struct vcpu_page *page = vcpu->page;
     uint64_t value = (uint32_t)page->gpr[INSN_RAX] | page->gpr[INSN_RDX] << 32;
-    uint32_t msr = page->msr;
-    bool is_done = msr != MSR_KVM_WALL_CLOCK_NEW || write_wall_clock(vcpu, value);
-    if (!is_done || !msr_write(&vcpu->vmm->machine.msrs[vcpu->index], msr, value))
-        return run_inject(vcpu, EMULATE_GP, 0, 0);
-    return EXIT_ADVANCE;
+    return write_msr(vcpu, page->msr, value) ? EXIT_ADVANCE : run_inject(vcpu, EMULATE_GP, 0, 0);
 }

@@ -35,7 +35,7 @@ static enum exit_action exit_extint(struct vcpu *vcpu) {
 static enum exit_action exit_eoi(struct vcpu *vcpu) {
     struct machine *machine = &vcpu->vmm->machine;
     machine_lock(machine);
-    ioapic_eoi(&machine->board.ioapic, (uint8_t)vcpu->page->eoi_vector);
+    ioapic_eoi(&machine->board.ioapic, (uint8_t)vcpu->page->vector);
     uint32_t after = machine_unlock(machine);
     if (after != 0)
         process_do_after(vcpu->vmm, vcpu, after);
@@ -51,10 +51,6 @@ static enum exit_action exit_failed(struct vcpu *vcpu) {
     case VCPU_FAILURE_ENTRY:
         return run_crash(vcpu, "the processor refused the guest's state (detail 0x%lx)",
                          page->failure_detail);
-    case VCPU_FAILURE_MODE:
-        return run_crash(
-            vcpu, "the guest entered a mode that this processor cannot virtualize (CR0 0x%lx)",
-            page->failure_detail);
     case VCPU_FAILURE_MEMORY:
         return exit_shortage(vcpu);
     default:
@@ -74,13 +70,16 @@ const struct run_exit run_exits[RUN_EXIT_COUNT] = {
     [VCPU_EXIT_EOI] = {"eoi", exit_eoi},
     [VCPU_EXIT_KICKED] = {"kicked", exit_nothing},
     [VCPU_EXIT_FAILED] = {"failed", exit_failed},
-    [VCPU_EXIT_STARTUP] = {"startup", exit_nothing},
+    [VCPU_EXIT_INIT] = {"init", exit_init},
     [VCPU_EXIT_STEPPED] = {"stepped", exit_nothing},
     [VCPU_EXIT_HYPERCALL] = {"hypercall", exit_hypercall},
     [VCPU_EXIT_TASK_SWITCH] = {"task switch", exit_task_switch},
+    [VCPU_EXIT_SIPI] = {"sipi", exit_sipi},
+    [VCPU_EXIT_CONTROL] = {"control", exit_control},
+    [VCPU_EXIT_XSETBV] = {"xsetbv", exit_xsetbv},
 };
 
-_Static_assert(VCPU_EXIT_TASK_SWITCH + 1 == RUN_EXIT_COUNT, "a row for each exit");
+_Static_assert(VCPU_EXIT_XSETBV + 1 == RUN_EXIT_COUNT, "a row for each exit");
 
 // ---- helpers of the handlers --------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The life of a vCPU: run the guest until the kernel hands something over, handle it, go on. These
 // are the exits that the kernel's own handlers (vmx/exit_*.c) have left to the VMM. One row of
-// run_exits an exit; the handlers stand in exit_io.c, exit_memory.c, exit_msr.c, exit_hypercall.c,
-// exit_task.c and, the small ones, run.c.
+// run_exits an exit; the handlers stand in exit_io.c, exit_memory.c, exit_msr.c, exit_control.c,
+// exit_hypercall.c, exit_task.c and, the small ones, run.c.
 #pragma once
 
 #include "vmm/process.h"
@@ -20,7 +20,7 @@ struct run_exit {
 };
 
 // Indexed by enum vcpu_exit.
-#define RUN_EXIT_COUNT 14u
+#define RUN_EXIT_COUNT 17u
 extern const struct run_exit run_exits[RUN_EXIT_COUNT];
 
 // The whole life of a vCPU's thread.
@@ -44,6 +44,14 @@ enum exit_action exit_msr_read(struct vcpu *vcpu);
 enum exit_action exit_msr_write(struct vcpu *vcpu);
 enum exit_action exit_hypercall(struct vcpu *vcpu);
 enum exit_action exit_task_switch(struct vcpu *vcpu);
+enum exit_action exit_control(struct vcpu *vcpu);
+enum exit_action exit_xsetbv(struct vcpu *vcpu);
+enum exit_action exit_init(struct vcpu *vcpu);
+enum exit_action exit_sipi(struct vcpu *vcpu);
+
+// The vCPU's registers but for time, events and APIC. False: the kernel refused.
+bool run_read_context(struct vcpu *vcpu, struct vcpu_registers *r);
+bool run_write_context(struct vcpu *vcpu, const struct vcpu_registers *r);
 
 // The date (ns since 1970) at the moment of a vCPU's pair of clocks.
 uint64_t run_date_ns(const struct vmm *vmm, const struct vcpu_registers *registers);
