@@ -99,7 +99,6 @@ void space_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint6
     if (!space_map_direct(boot_run, boot_run_size))
         panic("no memory for the kernel's tables");
     paging_load_root(kernel_pt.root);
-    frame_use_direct_map();
 }
 
 void space_walk_kernel(const struct pt_visitor *visitor) {

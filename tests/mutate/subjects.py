@@ -34,7 +34,7 @@ FUNCTIONS = {
     "kernel/vcpu.c": "vcpu_create load unload vcpu_evict take_injection start_up take_pending claim_for_thread vcpu_release "
                      "vcpu_signal write_registers write_fpu vcpu_write_state",
     "kernel/vcpu_emulate.c": "vcpu_is_cpuid_dynamic move_tsc",
-    "kernel/frame.c": "alloc_locked frame_free kernel_page_alloc kernel_page_free reclaim",
+    "kernel/frame.c": "alloc_locked frame_free pool_next pool_unmap kernel_page_alloc kernel_page_free reclaim",
     "kernel/vlapic.c": "vlapic_accept vlapic_take_requests vlapic_end_interrupt vlapic_pending",
     "kernel/vlapic_ipi.c": "matches_logical_xapic matches_logical_x2apic deliver_single vlapic_send_ipi vlapic_deliver_message",
     "kernel/vlapic_register.c": "vlapic_mmio_read write_svr write_lvt vlapic_is_base_valid vlapic_msr_write",

@@ -30,7 +30,6 @@
 #define space_is_kernel_half  space_test_is_kernel_half
 #define space_quota_memory    space_test_quota_memory
 #define paging_load_root      space_test_load_root
-#define frame_use_direct_map  space_test_use_direct_map
 #define traps_idt             space_test_idt
 #define entry_begin           space_test_entry_begin
 #define entry_end             space_test_entry_end
@@ -67,7 +66,6 @@ const void *space_test_idt(void) {
 void space_test_load_root(hpa_t root) {
     (void)root;
 }
-void space_test_use_direct_map(void) {} // it is used already
 
 static void set_up(void) {
     host_init_all();

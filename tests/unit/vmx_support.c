@@ -236,9 +236,6 @@ void quota_free_page(struct quota *quota, void *page) {
 void *kernel_page_alloc(void) {
     return quota_alloc_page(NULL);
 }
-hpa_t frame_of_kernel(const void *page) {
-    return (hpa_t){(uint64_t)page};
-}
 static struct abi_cpuid rows[] = {
     {.leaf = 1, .eax = 0x50654, .ecx = ~0u, .edx = ~0u},
     {.leaf = 7, .ebx = ~0u, .ecx = ~0u, .edx = ~0u},
