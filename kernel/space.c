@@ -289,8 +289,8 @@ struct pt_memory space_quota_memory(struct quota *quota) {
     return (struct pt_memory){quota, quota_table_alloc, quota_table_free, table_access};
 }
 
-bool space_process_init(struct pagetable *pt, struct quota *quota) {
-    if (!pt_init(pt, &paging_format, space_quota_memory(quota)))
+bool space_process_init(struct pagetable *pt, struct pt_memory tables) {
+    if (!pt_init(pt, &paging_format, tables))
         return false;
     uint64_t *root = frame_to_kernel(pt->root);
     uint64_t *kernel = frame_to_kernel(kernel_pt.root);

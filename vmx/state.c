@@ -105,7 +105,7 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     vmcs_write32(VMCS_EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write32(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
     vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap(false, false).v);
-    vmcs_write64(VMCS_EPTP, ept_pointer(vm->npt.root));
+    vmcs_write64(VMCS_EPTP, ept_pointer(vm->space.pt.root));
     vmcs_write64(VMCS_LINK_POINTER, VMCS_NONE);
     vmcs_write(VMCS_CR0_GUEST_HOST_MASK, x->cr0_mask);
     vmcs_write(VMCS_CR4_GUEST_HOST_MASK, x->cr4_mask);

@@ -226,8 +226,8 @@ static uint64_t *table_access(hpa_t frame) {
 struct pt_memory space_quota_memory(struct quota *quota) {
     return (struct pt_memory){quota, table_alloc, table_free, table_access};
 }
-bool space_process_init(struct pagetable *pt, struct quota *quota) {
-    return pt_init(pt, &paging_format, space_quota_memory(quota));
+bool space_process_init(struct pagetable *pt, struct pt_memory tables) {
+    return pt_init(pt, &paging_format, tables);
 }
 const struct host_split *host_split;
 bool space_user_init(hpa_t *user_root, struct quota *quota) {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What unit-kernel links of the kernel itself, as opposed to what its tests include. These see a
 # processor of paper (kernel_host.h) and check the ranks of their locks.
-UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c bitmap.c channel.c event.c frame.c group.c lock.c log.c memory.c object.c process.c \
+UNIT_KERNEL_PARTS := $(addprefix kernel/,audit.c audit_judge.c bitmap.c channel.c event.c frame.c group.c lock.c log.c mapping.c memory.c object.c process.c \
                        quota.c region.c runqueue.c syscall.c syscall_event.c syscall_process.c syscall_vm.c timer.c vm.c vmtime.c) arch/paging.c
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
 

@@ -249,9 +249,9 @@ const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32
             return &rows[i];
     return NULL;
 }
-enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
+enum space_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
     (void)vm, (void)gpa, (void)access;
-    return VM_FAULT_VMM;
+    return SPACE_FAULT_NONE;
 }
 bool vm_ring_doorbell(struct vm *vm, uint16_t port) {
     (void)vm, (void)port;
