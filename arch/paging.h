@@ -3,14 +3,15 @@
 // SDM 3A 4.5 "4-Level Paging and 5-Level Paging".
 #pragma once
 
+#include "include/boot.h"
 #include "lib/pagetable.h"
 
 // The virtual addresses of the kernel; each window starts at a root entry of its own.
-#define KERNEL_DIRECT  0xffff800000000000ULL // + physical address: pages that the kernel owns
+#define KERNEL_DIRECT  BOOT_DIRECT           // + physical address: pages that the kernel owns
 #define KERNEL_DEVICES 0xfffffe0000000000ULL // device registers, uncached
 #define KERNEL_STACKS  0xfffffe8000000000ULL // kernel stacks with guard pages
 #define KERNEL_TABLES  0xffffff0000000000ULL // GDT, TSS and one-page windows of each CPU
-#define KERNEL_IMAGE   0xffffffff80000000ULL
+#define KERNEL_IMAGE   BOOT_KERNEL_VMA
 #define KERNEL_ROOT    256u // first root entry of the kernel's half
 
 #define PTE_PRESENT BIT(0)

@@ -129,6 +129,7 @@ bool boot_paging_memory(struct boot_paging *paging, const struct boot_memory *ra
             !boot_paging_identity(paging, ranges[i].base, ranges[i].length))
             return false;
     }
+    paging->tables[0][BOOT_DIRECT >> 39 & 511] = paging->tables[0][0];
     return true;
 }
 

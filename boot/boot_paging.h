@@ -5,7 +5,8 @@
 //
 //   boot_paging_count      how many pages the tables need at most
 //   boot_paging_init       takes those pages
-//   boot_paging_memory     maps the first 4 GiB and the memory map to themselves
+//   boot_paging_memory     maps the first 4 GiB and the memory map to themselves, and all of that
+//                          below 512 GiB at BOOT_DIRECT
 //   boot_paging_identity   maps one more range to itself
 //   boot_paging_kernel     maps the kernel's segments
 //   boot_paging_root       the value for CR3
@@ -37,7 +38,7 @@ void boot_paging_init(struct boot_paging *paging, void *pages, uint32_t tables_c
 
 // Maps the first 4 GiB, and above them the ranges up to BOOT_MEMORY_ACPI (not the firmware's and
 // the devices': those may be holes of any size) as boot_paging_identity does. The ranges are those
-// that were counted.
+// that were counted. Once: what boot_paging_identity adds later shows at BOOT_DIRECT, too.
 bool boot_paging_memory(struct boot_paging *paging, const struct boot_memory *ranges,
                         uint32_t count);
 

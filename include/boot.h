@@ -7,7 +7,7 @@
 //     first 4 GiB, the framebuffer, and all memory that the memory map lists as FREE, LOADER,
 //     KERNEL, MODULE or ACPI; and each PT_LOAD segment of kernel.elf at its p_vaddr, in 4 KiB
 //     pages, with the rights of its p_flags (EFER.NXE and CR0.WP are set, CR4.PGE and CR4.LA57 are
-//     clear)
+//     clear). What is mapped identically below 512 GiB is there at BOOT_DIRECT + address, too.
 //   - GDT, IDT and segment registers are still the firmware's, in memory that the map calls FREE:
 //     the kernel loads its own before it uses such memory
 //   - the machine is quiet: no PCI function masters the bus, but those named by keep-dma, no IOMMU
@@ -35,6 +35,7 @@
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
 #define BOOT_VERSION    3u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
+#define BOOT_DIRECT     0xffff800000000000ULL // where the kernel's direct map will be, too
 
 // The ELF note (in a PT_NOTE segment) with which kernel.elf tells the BOOT_VERSION that it was
 // built for; its descriptor is that u32, little endian. See docs/boot.md.

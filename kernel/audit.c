@@ -20,7 +20,6 @@
 #include "kernel/vm.h"
 #include "lib/string.h"
 
-#define NPT_ROOT_LAST  511u
 #define CANONICAL_SIGN 16 // bits above those that paging translates
 #define DIRECT_SIZE    BIT(46)
 
@@ -43,11 +42,10 @@ struct audit {
     struct abi_audit report;
     uint8_t *owners; // NULL: of one space alone, whose frames' owners are not known
     uint64_t frame_count;
-    uint64_t module_bytes; // of memory objects whose frames the frame allocator never had
-    uint64_t kernel_bytes; // of kernel pages that are charged to quotas
-    // The space whose tables are being walked.
-    uint32_t space; // enum abi_audit_space
-    struct region_list *regions;
+    uint64_t module_bytes;      // of memory objects whose frames the frame allocator never had
+    uint64_t kernel_bytes;      // of kernel pages that are charged to quotas
+    uint32_t space;             // enum abi_audit_space: whose tables are being walked
+    const struct space *walked; // the space itself
 };
 
 static void tell(struct audit *audit, uint32_t error, uint64_t frame, uint64_t address) {
@@ -150,11 +148,10 @@ static bool claim_table(void *opaque, hpa_t frame) {
 }
 
 static struct audit_place find_place(struct audit *audit, uint64_t address) {
-    uint32_t user = audit->space == ABI_AUDIT_PROCESS ? (uint32_t)PT_USER : 0;
     if (audit->space == ABI_AUDIT_PROCESS && address == ABI_STUB_ADDRESS)
         return (struct audit_place){address, PAGE_SIZE, process_stub_frame().v,
                                     PT_READ | PT_EXECUTE | PT_USER, true};
-    const struct region *region = region_find(audit->regions, address);
+    const struct region *region = region_find(audit->walked->regions, address);
     if (region == NULL)
         return (struct audit_place){0};
     struct audit_run run;
@@ -164,14 +161,14 @@ static struct audit_place find_place(struct audit *audit, uint64_t address) {
     run.offset = found.offset;
     run.size = found.size;
     const struct audit_region shown = {region->base, region->size, region->offset,
-                                       region_rights(region) | user};
+                                       region_rights(region) | audit->walked->kind->rights};
     return audit_find_place(&shown, &run);
 }
 
 // What a device's region shows is no RAM, and so shown to who maps it; RAM there would be an error.
 static uint8_t owner_at(const struct audit *audit, uint64_t address, uint64_t frame) {
     uint8_t owner = owner_of(audit, frame);
-    const struct region *region = region_find(audit->regions, address);
+    const struct region *region = region_find(audit->walked->regions, address);
     if (audit->owners == NULL || region == NULL || region->memory->kind != MEMORY_DEVICE)
         return owner;
     return owner == OWNER_NONE ? OWNER_SHOWN : OWNER_KERNEL;
@@ -200,23 +197,26 @@ static void judge_host_leaf(void *opaque, uint64_t address, const struct pt_mapp
     tell(audit, error, leaf.frame, leaf.address);
 }
 
-static void judge_space(struct audit *audit, const struct pagetable *pt, uint32_t space,
-                        struct region_list *regions) {
+static void judge_space(struct audit *audit, const struct space *space) {
     const struct pt_visitor visitor = {audit, claim_table, judge_leaf};
-    audit->space = space;
-    audit->regions = regions;
-    // A process that has ended has none.
-    if (pt->root.v != 0 && claim_table(audit, pt->root))
-        pt_walk(pt, 0, space == ABI_AUDIT_PROCESS ? KERNEL_ROOT - 1 : NPT_ROOT_LAST, &visitor);
+    const struct pagetable *pt = &space->pt;
+    audit->space = space->kind->audit;
+    audit->walked = space;
+    if (pt->root.v == 0) // it is at its end
+        return;
+    if (claim_table(audit, pt->root))
+        pt_walk(pt, 0, space->kind->root_last, &visitor);
+    if (space->kind->root_last < KERNEL_ROOT &&
+        (!space_is_kernel_half(pt) || !space_is_user_root(space->user_root, pt)))
+        tell(audit, ABI_AUDIT_TABLE, pt->root.v, 0);
 }
 
-static void judge_process(struct audit *audit, struct process *process) {
-    judge_space(audit, &process->pt, ABI_AUDIT_PROCESS, process->regions);
-    if (process->pt.root.v == 0)
-        return;
-    if (!space_is_kernel_half(&process->pt) ||
-        !space_is_user_root(process->user_root, &process->pt))
-        tell(audit, ABI_AUDIT_TABLE, process->pt.root.v, 0);
+static struct space *space_of(struct object *object) {
+    if (object->kind->type == OBJECT_VM)
+        return &CONTAINER_OF(object, struct vm, object)->space;
+    if (object->kind->type == OBJECT_PROCESS)
+        return &CONTAINER_OF(object, struct process, object)->space;
+    return NULL;
 }
 
 static void judge_host(struct audit *audit) {
@@ -229,11 +229,11 @@ static void judge_host(struct audit *audit) {
 static void judge_tables(struct audit *audit) {
     judge_host(audit);
     for (struct object *o = object_first_listed(); o != NULL; o = o->listed) {
-        struct vm *vm = CONTAINER_OF(o, struct vm, object);
-        if (o->kind->type == OBJECT_VM)
-            judge_space(audit, &vm->npt, ABI_AUDIT_VM, vm->regions);
-        else if (o->kind->type == OBJECT_PROCESS)
-            judge_process(audit, CONTAINER_OF(o, struct process, object));
+        struct space *space = space_of(o);
+        if (space == NULL)
+            continue;
+        judge_space(audit, space);
+        space->quota->found += space->tables_reserved * PAGE_SIZE;
     }
     audit->space = ABI_AUDIT_NOBODY;
 }
@@ -303,15 +303,9 @@ static void require(const struct abi_audit *report) {
               report->space, report->frame, report->address, report->errors);
 }
 
-void audit_check_process(struct process *process) {
+void audit_check_space(struct space *space) {
     struct audit audit = {0};
-    judge_process(&audit, process);
-    require(&audit.report);
-}
-
-void audit_check_vm(struct vm *vm) {
-    struct audit audit = {0};
-    judge_space(&audit, &vm->npt, ABI_AUDIT_VM, vm->regions);
+    judge_space(&audit, space);
     require(&audit.report);
 }
 

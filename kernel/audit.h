@@ -12,24 +12,20 @@
 
 #include "include/abi.h"
 
-struct process;
-struct vm;
+struct space;
 
 // Stops all other CPUs. The caller holds no lock.
 struct abi_audit audit_all(void);
 
 #ifdef BULKHEAD_DEBUG
 // Panic when something is wrong. Of one space: with its lock.
-void audit_check_process(struct process *process);
-void audit_check_vm(struct vm *vm);
+void audit_check_space(struct space *space);
 void audit_check_all(void);
-#define AUDIT_PROCESS(process) audit_check_process(process)
-#define AUDIT_VM(vm)           audit_check_vm(vm)
+#define AUDIT_SPACE(space) audit_check_space(space)
 #ifndef AUDIT_ALL // tests on the host end thousands of VMs on a machine of 12 GiB
 #define AUDIT_ALL() audit_check_all()
 #endif
 #else
-#define AUDIT_PROCESS(process) ((void)0)
-#define AUDIT_VM(vm)           ((void)0)
-#define AUDIT_ALL()            ((void)0)
+#define AUDIT_SPACE(space) ((void)0)
+#define AUDIT_ALL()        ((void)0)
 #endif

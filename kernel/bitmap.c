@@ -17,18 +17,14 @@ uint64_t bitmap_bytes(uint64_t count) {
     return words * sizeof(uint64_t);
 }
 
-void bitmap_init(struct bitmap *map, void *memory, uint64_t count) {
+void *bitmap_init(struct bitmap *map, void *memory, uint64_t count) {
     uint64_t *words = memory;
     map->count = count;
     for (unsigned level = 0; level < BITMAP_LEVELS; level++) {
         map->word[level] = words;
         words += level_words(count, level);
     }
-}
-
-void bitmap_move(struct bitmap *map, uint64_t by) {
-    for (unsigned level = 0; level < BITMAP_LEVELS; level++)
-        map->word[level] = (uint64_t *)((uint64_t)map->word[level] + by);
+    return words;
 }
 
 // Bits of one word; and what stands for it above, where it becomes zero or is that no longer.

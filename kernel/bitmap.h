@@ -7,7 +7,6 @@
 //   bitmap_set                   changes a range; in steps for each word of it
 //   bitmap_next, bitmap_last     the nearest set bit upwards, or downwards
 //   bitmap_run                   the first clear bit of a range: looks at each word
-//   bitmap_move                  its memory is seen at another address now
 //
 // Locks: the owner's.
 #pragma once
@@ -22,8 +21,8 @@ struct bitmap {
 };
 
 uint64_t bitmap_bytes(uint64_t count);
-void bitmap_init(struct bitmap *map, void *memory, uint64_t count);
-void bitmap_move(struct bitmap *map, uint64_t by);
+// Returns what is behind its memory.
+void *bitmap_init(struct bitmap *map, void *memory, uint64_t count);
 void bitmap_set(struct bitmap *map, uint64_t first, uint64_t count, bool value);
 // The first set bit from `i` on; `count` of the map: there is none.
 uint64_t bitmap_next(const struct bitmap *map, uint64_t i);

@@ -38,7 +38,7 @@ static void memory_fill(struct memory *memory, const uint8_t *bytes, uint64_t si
 static struct memory *map_new(struct process *process, uint64_t address, uint64_t size,
                               uint64_t rights) {
     struct memory *memory = memory_create(quota_root(), size);
-    must(memory != NULL && process_map(process, memory, address, 0, size, rights) == ABI_OK,
+    must(memory != NULL && space_map(&process->space, memory, address, 0, size, rights) == ABI_OK,
          no_memory);
     return memory;
 }
@@ -49,8 +49,8 @@ static void map_segments(struct process *process, const struct boot_info *boot) 
         struct memory *memory =
             memory_create_module(quota_root(), (hpa_t){segment->base}, segment->size);
         must(memory != NULL, no_memory);
-        must(process_map(process, memory, segment->address, 0, segment->size, segment->rights) ==
-                 ABI_OK,
+        must(space_map(&process->space, memory, segment->address, 0, segment->size,
+                       segment->rights) == ABI_OK,
              "the supervisor cannot be mapped: copy the image to the disk again");
         object_unref(&memory->object);
     }

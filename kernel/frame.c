@@ -25,54 +25,41 @@
 
 #define CHUNK_PAGES (SIZE_2M >> PAGE_SHIFT)
 
-// The first bytes of a page of the pool that nobody uses. A chunk is 2 MiB, aligned; of one that is
-// in no use at all only the first page is in a list, that of chunks.
-struct pool_page {
-    struct pool_page *next, *previous;
+// Frames that are in no use, each in one of two sets. A chunk is 2 MiB, aligned.
+struct frame_set {
+    struct bitmap map;   // set: a frame is in it
+    struct bitmap whole; // set: all of a chunk is
+    struct bitmap part;  // set: some of a chunk, and not all
+    uint64_t count;      // frames
 };
 
 static struct {
     struct spinlock lock;
-    struct bitmap map;        // set: a frame is free [lock]
-    struct bitmap whole;      // set: all of a chunk is free [lock]
-    uint8_t *owners;          // the auditor's, a byte a frame
-    uint64_t direct;          // what to add to a physical address to reach a kernel page
-    uint64_t total, free;     // bytes [lock]
-    uint64_t kernel;          // bytes of the pool that are in use, and the bitmap [lock]
-    struct pool_page *pool;   // pages of chunks that are partly in use [lock]
-    struct pool_page *chunks; // first pages of those that are not [lock]
-    uint64_t pool_count;      // pages in both [lock]
-    uint32_t reclaims;        // CPUs that are about to give back some of them [lock]
-    uint16_t *chunk_free;     // by chunk: how many of its pages are in either [lock]
-    hpa_t low;                // below 1 MiB, nobody's; 0: none
+    struct frame_set free; // nobody's, and not mapped [lock]
+    struct frame_set pool; // the kernel's, in the direct map [lock]
+    uint8_t *owners;       // the auditor's, a byte a frame
+    uint64_t total;        // bytes [lock]
+    uint64_t kernel;       // bytes of the pool that are in use, and the maps [lock]
+    uint32_t reclaims;     // CPUs that are about to give back some of the pool [lock]
+    hpa_t low;             // below 1 MiB, nobody's; 0: none
     hpa_t boot_run;
     uint64_t boot_run_size;
 } frames = {.lock = {.rank = LOCK_FRAMES}};
 
-void *frame_to_kernel(hpa_t frame) {
-    return (void *)(frame.v + frames.direct);
-}
-
-hpa_t frame_of_kernel(const void *page) {
-    return (hpa_t){(uint64_t)page - frames.direct};
-}
-
-// Of frames [first, first+count), and of the chunks that they are of.
-static void mark(uint64_t first, uint64_t count, bool is_free) {
-    bitmap_set(&frames.map, first, count, is_free);
+// Of frames [first, first+count), none of which is so already, and of the chunks that they are of.
+static void mark(struct frame_set *set, uint64_t first, uint64_t count, bool is_in) {
+    set->count += is_in ? count : 0 - count;
+    bitmap_set(&set->map, first, count, is_in);
     for (uint64_t i = align_down(first, CHUNK_PAGES); i < first + count; i += CHUNK_PAGES) {
         uint64_t end = i + CHUNK_PAGES;
-        bool is_whole =
-            is_free && end <= frames.map.count && bitmap_run(&frames.map, i, end) == end;
-        bitmap_set(&frames.whole, i / CHUNK_PAGES, 1, is_whole);
+        bool is_whole = end <= set->map.count && bitmap_run(&set->map, i, end) == end;
+        bitmap_set(&set->whole, i / CHUNK_PAGES, 1, is_whole);
+        bitmap_set(&set->part, i / CHUNK_PAGES, 1, !is_whole && bitmap_next(&set->map, i) < end);
     }
 }
 
-// How much became free.
-static uint64_t release_range(uint64_t base, uint64_t size) {
-    mark(base >> PAGE_SHIFT, size >> PAGE_SHIFT, true);
-    frames.free += size;
-    return size;
+static void mark_range(struct frame_set *set, hpa_t base, uint64_t size, bool is_in) {
+    mark(set, base.v >> PAGE_SHIFT, size >> PAGE_SHIFT, is_in);
 }
 
 // Behind as many candidates as the lock may be held for it stops, to go on from `at`.
@@ -88,11 +75,11 @@ enum found { FOUND_NOT, FOUND, FOUND_NOT_YET };
 // so that no word is looked at twice, however broken up memory is.
 static enum found find_low(struct search *search, uint64_t *first) {
     for (; search->left > 0; search->left--) {
-        *first = align_up(bitmap_next(&frames.map, search->at), search->align);
+        *first = align_up(bitmap_next(&frames.free.map, search->at), search->align);
         uint64_t end = *first + search->count;
-        if (end > frames.map.count)
+        if (end > frames.free.map.count)
             return FOUND_NOT;
-        uint64_t used = bitmap_run(&frames.map, *first, end);
+        uint64_t used = bitmap_run(&frames.free.map, *first, end);
         if (used == end)
             return FOUND;
         search->at = used;
@@ -104,12 +91,12 @@ static enum found find_low(struct search *search, uint64_t *first) {
 static enum found find_high(struct search *search, uint64_t *first) {
     uint64_t count = search->count / CHUNK_PAGES;
     for (; search->left > 0; search->left--) {
-        uint64_t end = bitmap_last(&frames.whole, search->at) + 1;
-        if (end > frames.whole.count || end < count)
+        uint64_t end = bitmap_last(&frames.free.whole, search->at) + 1;
+        if (end > frames.free.whole.count || end < count)
             return FOUND_NOT;
         uint64_t begin = align_down(end - count, search->align / CHUNK_PAGES);
         *first = begin * CHUNK_PAGES;
-        if (bitmap_run(&frames.whole, begin, begin + count) == begin + count)
+        if (bitmap_run(&frames.free.whole, begin, begin + count) == begin + count)
             return FOUND;
         search->at = begin + count - 1;
     }
@@ -122,7 +109,7 @@ static bool is_large(const struct search *search) {
 
 static struct search begin_search(uint64_t size, uint64_t align) {
     struct search search = {.count = size >> PAGE_SHIFT, .align = MAX(align >> PAGE_SHIFT, 1)};
-    search.at = is_large(&search) ? frames.whole.count : 0;
+    search.at = is_large(&search) ? frames.free.whole.count : 0;
     return search;
 }
 
@@ -131,8 +118,7 @@ static enum found alloc_some(struct search *search, hpa_t *base) {
     search->left = SEARCH_MAX;
     enum found found = is_large(search) ? find_high(search, &first) : find_low(search, &first);
     if (found == FOUND) {
-        mark(first, search->count, false);
-        frames.free -= search->count << PAGE_SHIFT;
+        mark(&frames.free, first, search->count, false);
         base->v = first << PAGE_SHIFT;
     }
     return found;
@@ -158,13 +144,14 @@ bool frame_alloc(uint64_t size, uint64_t align, hpa_t *base) {
 
 void frame_free(hpa_t base, uint64_t size) {
     lock_take(&frames.lock);
-    release_range(base.v, size);
+    mark_range(&frames.free, base, size, true);
     lock_drop(&frames.lock);
 }
 
 void frame_add(hpa_t base, uint64_t size) {
     lock_take(&frames.lock);
-    frames.total += release_range(base.v, size);
+    mark_range(&frames.free, base, size, true);
+    frames.total += size;
     lock_drop(&frames.lock);
 }
 
@@ -173,64 +160,27 @@ bool frame_low(hpa_t *page) {
     return page->v != 0;
 }
 
-static void list_put(struct pool_page **list, struct pool_page *entry) {
-    entry->previous = NULL;
-    entry->next = *list;
-    if (*list != NULL)
-        (*list)->previous = entry;
-    *list = entry;
+// The next page of the pool, which stays there: of a chunk that is partly in use, where there is
+// one, so that whole ones can be given back. Not below map.count: it has none.
+static uint64_t pool_next(void) {
+    uint64_t chunk = bitmap_next(&frames.pool.part, 0);
+    if (chunk == frames.pool.part.count)
+        chunk = bitmap_next(&frames.pool.whole, 0);
+    return bitmap_next(&frames.pool.map, MIN(chunk * CHUNK_PAGES, frames.pool.map.count));
 }
 
-static void list_take(struct pool_page **list, const struct pool_page *entry) {
-    if (entry->previous != NULL)
-        entry->previous->next = entry->next;
-    else
-        *list = entry->next;
-    if (entry->next != NULL)
-        entry->next->previous = entry->previous;
-}
-
-static struct pool_page *chunk_page(hpa_t chunk, uint64_t index) {
-    return frame_to_kernel((hpa_t){chunk.v + index * PAGE_SIZE});
-}
-
-// A chunk whose last page comes back is kept whole, so that it is used last and can be given back.
-static void pool_put(void *page) {
-    hpa_t chunk = {align_down(frame_of_kernel(page).v, SIZE_2M)};
-    list_put(&frames.pool, page);
-    frames.pool_count++;
-    if (++frames.chunk_free[chunk.v / SIZE_2M] < CHUNK_PAGES)
-        return;
-    for (uint64_t i = 0; i < CHUNK_PAGES; i++)
-        list_take(&frames.pool, chunk_page(chunk, i));
-    list_put(&frames.chunks, chunk_page(chunk, 0));
-}
-
-static void pool_put_range(hpa_t base, uint64_t size) {
-    for (uint64_t offset = size; offset > 0; offset -= PAGE_SIZE)
-        pool_put(frame_to_kernel((hpa_t){base.v + offset - PAGE_SIZE}));
-}
-
-// The next page of the pool, which stays there. NULL: it has none.
-static struct pool_page *pool_next(void) {
-    if (frames.pool == NULL && frames.chunks != NULL) {
-        hpa_t chunk = frame_of_kernel(frames.chunks);
-        list_take(&frames.chunks, frames.chunks);
-        for (uint64_t i = CHUNK_PAGES; i-- > 0;)
-            list_put(&frames.pool, chunk_page(chunk, i));
-    }
-    return frames.pool;
-}
-
+// NULL: it has none.
 static void *pool_take(void) {
-    struct pool_page *entry = pool_next();
-    if (entry == NULL)
+    uint64_t first = pool_next();
+    if (first == frames.pool.map.count)
         return NULL;
-    list_take(&frames.pool, entry);
-    frames.chunk_free[frame_of_kernel(entry).v / SIZE_2M]--;
-    frames.pool_count--;
+    mark(&frames.pool, first, 1, false);
     frames.kernel += PAGE_SIZE;
-    return entry;
+    return frame_to_kernel((hpa_t){first << PAGE_SHIFT});
+}
+
+static void *zeroed(void *page) {
+    return page != NULL ? memset(page, 0, PAGE_SIZE) : NULL;
 }
 
 // Mapping the new run takes tables out of the pool itself, hence the reserve. The lock is kept: who
@@ -245,54 +195,38 @@ static bool pool_grow(void) {
             return false;
     }
     bool is_mapped = space_map_direct(base, size);
-    if (is_mapped)
-        pool_put_range(base, size);
-    else
-        release_range(base.v, size);
+    mark_range(is_mapped ? &frames.pool : &frames.free, base, size, true);
     return is_mapped;
 }
 
 // The tables that map what it gets come out of it: a page may bring nothing, the next one then
 // does.
 static void pool_fill(void) {
-    for (unsigned n = 0; n < POOL_TRIES && frames.pool_count <= POOL_RESERVE; n++)
+    for (unsigned n = 0; n < POOL_TRIES && frames.pool.count <= POOL_RESERVE; n++)
         if (!pool_grow())
             return;
 }
 
-// Takes a chunk that is in no use out of the pool and out of the direct map. False: the pool has
-// none to spare.
-static bool chunk_unmap(hpa_t *chunk) {
-    bool is_spare = frames.chunks != NULL && frames.pool_count > CHUNK_PAGES + POOL_RESERVE;
-    if (is_spare) {
-        *chunk = frame_of_kernel(frames.chunks);
-        list_take(&frames.chunks, frames.chunks);
-        frames.chunk_free[chunk->v / SIZE_2M] = 0;
-        frames.pool_count -= CHUNK_PAGES;
-        space_unmap_direct(*chunk, SIZE_2M);
-    }
-    return is_spare;
-}
-
-// The same with a page of a chunk that is partly in use, or that the pool cannot spare as a whole.
-static bool page_unmap(hpa_t *page) {
-    // Cutting the large page that maps it may take a page, too.
-    struct pool_page *entry = frames.pool_count > POOL_RESERVE + 1 ? pool_next() : NULL;
-    if (entry == NULL)
+// Takes a chunk that is in no use, or for a size of a page any page, out of the pool and out of the
+// direct map; to cut the large page that maps it may take a page, too. False: the pool has none to
+// spare.
+static bool pool_unmap(uint64_t size, hpa_t *base) {
+    uint64_t count = size >> PAGE_SHIFT, first = pool_next();
+    if (count > 1)
+        first = bitmap_last(&frames.pool.whole, frames.pool.whole.count) * CHUNK_PAGES;
+    if (first >= frames.pool.map.count || frames.pool.count <= count + POOL_RESERVE)
         return false;
-    *page = frame_of_kernel(entry);
-    list_take(&frames.pool, entry);
-    frames.chunk_free[page->v / SIZE_2M]--;
-    frames.pool_count--;
-    space_unmap_direct(*page, PAGE_SIZE);
+    mark(&frames.pool, first, count, false);
+    base->v = first << PAGE_SHIFT;
+    space_unmap_direct(*base, size);
     return true;
 }
 
-static bool reclaim(bool (*unmap)(hpa_t *), uint64_t size, uint32_t max) {
+static bool reclaim(uint64_t size, uint32_t max) {
     hpa_t run[RECLAIM_PAGES];
     uint32_t count = 0;
     lock_take(&frames.lock);
-    while (count < max && unmap(&run[count]))
+    while (count < max && pool_unmap(size, &run[count]))
         count++;
     bool is_on_its_way = frames.reclaims > 0;
     frames.reclaims += count > 0;
@@ -313,18 +247,15 @@ static bool reclaim(bool (*unmap)(hpa_t *), uint64_t size, uint32_t max) {
 }
 
 bool frame_reclaim(void) {
-    return reclaim(chunk_unmap, SIZE_2M, RECLAIM_CHUNKS);
+    return reclaim(SIZE_2M, RECLAIM_CHUNKS);
 }
 
 bool frame_reclaim_pages(void) {
-    return frame_reclaim() || reclaim(page_unmap, PAGE_SIZE, RECLAIM_PAGES);
+    return frame_reclaim() || reclaim(PAGE_SIZE, RECLAIM_PAGES);
 }
 
 void *frame_table_alloc(void) {
-    void *page = pool_take();
-    if (page != NULL)
-        memset(page, 0, PAGE_SIZE);
-    return page;
+    return zeroed(pool_take());
 }
 
 bool frame_with_tables(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size,
@@ -342,22 +273,20 @@ void frame_boot_run(hpa_t *base, uint64_t *size) {
 }
 
 uint64_t frame_memory_end(void) {
-    return frames.map.count << PAGE_SHIFT;
+    return frames.free.map.count << PAGE_SHIFT;
 }
 
 void *kernel_page_alloc(void) {
     lock_take(&frames.lock);
     pool_fill();
-    void *page = frames.pool_count > POOL_RESERVE ? pool_take() : NULL;
+    void *page = frames.pool.count > POOL_RESERVE ? pool_take() : NULL;
     lock_drop(&frames.lock);
-    if (page != NULL)
-        memset(page, 0, PAGE_SIZE);
-    return page;
+    return zeroed(page);
 }
 
 void kernel_page_free(void *page) {
     lock_take(&frames.lock);
-    pool_put(page);
+    mark_range(&frames.pool, frame_of_kernel(page), PAGE_SIZE, true);
     frames.kernel -= PAGE_SIZE;
     lock_drop(&frames.lock);
 }
@@ -388,84 +317,60 @@ static hpa_t boot_run_find(const struct boot_memory *map, uint32_t count, uint64
     halt_machine("too little memory below 4 GiB for the hypervisor: it needs 4 MiB in one piece");
 }
 
+static uint8_t *set_init(struct frame_set *set, uint8_t *memory, uint64_t frame_count) {
+    uint64_t chunk_count = frame_count / CHUNK_PAGES + 1;
+    memory = bitmap_init(&set->map, memory, frame_count);
+    memory = bitmap_init(&set->whole, memory, chunk_count);
+    return bitmap_init(&set->part, memory, chunk_count);
+}
+
 void frame_init(const struct boot_memory *map, uint32_t count) {
-    uint64_t frame_count = memory_end(map, count) >> PAGE_SHIFT,
-             chunk_count = frame_count / CHUNK_PAGES + 1;
-    uint64_t map_size = align_up(bitmap_bytes(frame_count), PAGE_SIZE);
-    uint64_t whole_size = align_up(bitmap_bytes(chunk_count), PAGE_SIZE);
-    uint64_t owners_size = align_up(frame_count, PAGE_SIZE);
-    uint64_t counts_size = align_up(chunk_count * sizeof(*frames.chunk_free), PAGE_SIZE);
-    uint64_t maps_size = map_size + whole_size + owners_size + counts_size;
+    uint64_t frame_count = memory_end(map, count) >> PAGE_SHIFT;
+    uint64_t set_size = bitmap_bytes(frame_count) + 2 * bitmap_bytes(frame_count / CHUNK_PAGES + 1);
+    uint64_t maps_size = align_up(2 * set_size + frame_count, PAGE_SIZE);
     uint64_t run = align_up(maps_size + BOOT_POOL_MIN, SIZE_2M);
     hpa_t base = boot_run_find(map, count, run);
-    uint8_t *maps = frame_to_kernel(base);
-    frames.owners = maps + map_size + whole_size;
-    frames.chunk_free = (uint16_t *)(frames.owners + owners_size);
-    memset(maps, 0, map_size + whole_size);
-    memset(frames.chunk_free, 0, counts_size);
-    bitmap_init(&frames.map, maps, frame_count);
-    bitmap_init(&frames.whole, maps + map_size, chunk_count);
+    uint8_t *maps = memset(frame_to_kernel(base), 0, 2 * set_size);
+    maps = set_init(&frames.free, maps, frame_count);
+    frames.owners = set_init(&frames.pool, maps, frame_count);
     for (uint32_t i = 0; i < count; i++) {
-        if (!is_usable(&map[i]))
-            continue;
-        if (map[i].base < BOOT_LOW_END)
+        if (is_usable(&map[i]) && map[i].base < BOOT_LOW_END)
             frames.low.v = map[i].base;
-        else
-            frames.total += release_range(map[i].base, map[i].length);
+        else if (is_usable(&map[i]))
+            frame_add((hpa_t){map[i].base}, map[i].length);
     }
-    mark(base.v >> PAGE_SHIFT, run >> PAGE_SHIFT, false);
-    frames.free -= run;
+    mark_range(&frames.free, base, run, false);
+    mark_range(&frames.pool, (hpa_t){base.v + maps_size}, run - maps_size, true);
     frames.kernel = maps_size;
-    pool_put_range((hpa_t){base.v + maps_size}, run - maps_size);
     frames.boot_run = base;
     frames.boot_run_size = run;
 }
 
-static void list_move(struct pool_page **link) {
-    struct pool_page *previous = NULL;
-    while (*link != NULL) {
-        *link = (struct pool_page *)((uint64_t)*link + KERNEL_DIRECT);
-        (*link)->previous = previous;
-        previous = *link;
-        link = &previous->next;
-    }
-}
-
-// The pool's links and the bitmap were written through the boot's identity map: the same pages are
-// from now on reached through the direct map.
-void frame_use_direct_map(void) {
-    list_move(&frames.pool);
-    list_move(&frames.chunks);
-    frames.chunk_free = (uint16_t *)((uint64_t)frames.chunk_free + KERNEL_DIRECT);
-    bitmap_move(&frames.map, KERNEL_DIRECT);
-    bitmap_move(&frames.whole, KERNEL_DIRECT);
-    frames.owners = (uint8_t *)((uint64_t)frames.owners + KERNEL_DIRECT);
-    frames.direct = KERNEL_DIRECT;
-}
-
 struct frame_totals frame_totals(void) {
     lock_take(&frames.lock);
-    struct frame_totals totals = {frames.total, frames.free, frames.kernel};
+    struct frame_totals totals = {frames.total, frames.free.count << PAGE_SHIFT, frames.kernel};
     lock_drop(&frames.lock);
     return totals;
 }
 
 uint8_t *frame_owners(uint64_t *count) {
-    *count = frames.map.count;
+    *count = frames.free.map.count;
     return frames.owners;
 }
 
-void frame_each_free(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque) {
-    for (uint64_t i = 0; (i = bitmap_next(&frames.map, i)) < frames.map.count;) {
-        uint64_t end = bitmap_run(&frames.map, i, frames.map.count);
+static void each_run(const struct bitmap *map, void (*run)(void *opaque, hpa_t base, uint64_t size),
+                     void *opaque) {
+    for (uint64_t i = 0; (i = bitmap_next(map, i)) < map->count;) {
+        uint64_t end = bitmap_run(map, i, map->count);
         run(opaque, (hpa_t){i << PAGE_SHIFT}, (end - i) << PAGE_SHIFT);
         i = end;
     }
 }
 
+void frame_each_free(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque) {
+    each_run(&frames.free.map, run, opaque);
+}
+
 void frame_each_pooled(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque) {
-    for (struct pool_page *page = frames.pool; page != NULL; page = page->next)
-        run(opaque, frame_of_kernel(page), PAGE_SIZE);
-    for (struct pool_page *chunk = frames.chunks; chunk != NULL; chunk = chunk->next)
-        run(opaque, frame_of_kernel(chunk), SIZE_2M);
+    each_run(&frames.pool.map, run, opaque);
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Physical memory: who owns no frame yet, and the frames that the kernel itself may touch.
 //
-// Two allocators. Frames are handed out in aligned, contiguous runs from one bitmap of all RAM; the
-// kernel does not map them. Kernel pages come from a pool: runs of 2 MiB of frames, mapped in the
-// direct map when the pool grows, so that only what belongs to the kernel is mapped in the kernel.
+// Two allocators, each with bitmaps of all RAM. Frames are handed out in aligned, contiguous runs;
+// the kernel does not map them. Kernel pages come from a pool: runs of 2 MiB of frames, mapped in
+// the direct map when the pool grows, so that only what belongs to the kernel is mapped there.
 // Pages are taken from runs that are partly in use first. What is in no use can be given back when
 // somebody else needs it: whole runs, and if that is not enough, pages, so that a page in use keeps
 // no other frame from anybody.
@@ -11,15 +11,13 @@
 // In call order: frame_init (boot), then the rest. Locks: one, rank LOCK_FRAMES, inside.
 #pragma once
 
-#include "lib/types.h"
+#include "arch/paging.h"
 
 struct boot_memory;
 
-// Takes the sorted memory map; finds a place for the bitmap and the first pool pages by itself.
-// Runs on the boot tables: until frame_use_direct_map, kernel pages are reached by their physical
-// address.
+// Takes the sorted memory map; finds a place for the bitmaps and the first pool pages by itself.
+// Runs on the boot tables, whose direct map has all of the first 4 GiB.
 void frame_init(const struct boot_memory *map, uint32_t count);
-void frame_use_direct_map(void);
 // Gives [base, base+size) to the allocator: memory that the boot left behind.
 void frame_add(hpa_t base, uint64_t size);
 
@@ -56,8 +54,12 @@ void frame_boot_run(hpa_t *base, uint64_t *size);
 uint64_t frame_memory_end(void);
 
 // Between a kernel page and its physical address.
-void *frame_to_kernel(hpa_t frame);
-hpa_t frame_of_kernel(const void *page);
+static inline void *frame_to_kernel(hpa_t frame) {
+    return (void *)(KERNEL_DIRECT + frame.v);
+}
+static inline hpa_t frame_of_kernel(const void *page) {
+    return (hpa_t){(uint64_t)page - KERNEL_DIRECT};
+}
 
 // For the auditor, with all other CPUs standing still: its map, a byte a frame of RAM, and how
 // many; what is free; which kernel pages are in no use.

@@ -8,8 +8,9 @@
 
 // In the order in which they may be taken, outermost first.
 enum lock_rank {
-    LOCK_PROCESS = 1, // handle table and mappings of a process
-    LOCK_VM,          // mappings, doorbells and vCPU list of a VM
+    LOCK_PROCESS = 1, // handle table and threads of a process
+    LOCK_VM,          // doorbells and vCPU list of a VM
+    LOCK_MAPPING,     // what is mapped in a process or VM
     LOCK_MEMORY,      // a memory object's state of its pages
     LOCK_VCPU,        // a vCPU's local APIC state
     LOCK_DEVICE,      // who has which interrupt, and the I/O APICs

@@ -14,7 +14,6 @@
 #include "lib/index.h"
 #include "lib/string.h"
 
-#define STEP_TABLES   64u                   // that one step of the end gives back
 #define THREADS_MAX   128u                  // of a process: a vCPU each, and some
 #define CANARY_OFFSET 0x28u                 // from FS's base, as the x86-64 psABI's compilers do
 #define CANARY_MIX    0x9e3779b97f4a7c15ULL // spreads the TSC's bits
@@ -22,7 +21,7 @@
 static hpa_t stub_frame;
 
 // The code page that every process has at ABI_STUB_ADDRESS is one frame for all.
-static bool map_stub(struct process *process) {
+static bool map_stub(struct space *space) {
     if (stub_frame.v == 0) {
         void *page = kernel_page_alloc();
         if (page == NULL)
@@ -31,12 +30,40 @@ static bool map_stub(struct process *process) {
         *(uint64_t *)((uint8_t *)page + CANARY_OFFSET) = x86_rdtsc() * CANARY_MIX;
         stub_frame = frame_of_kernel(page);
     }
-    if (!pt_map(&process->pt, ABI_STUB_ADDRESS, stub_frame, PAGE_SIZE,
+    if (!pt_map(&space->pt, ABI_STUB_ADDRESS, stub_frame, PAGE_SIZE,
                 PT_READ | PT_EXECUTE | PT_USER))
         return false;
-    space_user_show(process->user_root, &process->pt, ABI_STUB_ADDRESS);
+    space_user_show(space->user_root, &space->pt, ABI_STUB_ADDRESS);
     return true;
 }
+
+static bool init_tables(struct space *space, struct pt_memory tables) {
+    return space_process_init(&space->pt, tables) &&
+           space_user_init(&space->user_root, space->quota) && map_stub(space);
+}
+
+// The supervisor's start page lies below what others may have.
+static bool is_map_allowed(const struct region *region) {
+    if (region->base == ABI_START_ADDRESS)
+        return region->size <= ABI_START_PAGES * PAGE_SIZE && region->rights == ABI_RIGHT_READ;
+    bool is_wx =
+        (region->rights & ABI_RIGHT_WRITE) != 0 && (region->rights & ABI_RIGHT_EXECUTE) != 0;
+    return !is_wx && region->base >= ABI_USER_BASE &&
+           !range_exceeds(region->base, region->size, ABI_USER_END);
+}
+
+static void flush_tables(struct space *space) {
+    smp_flush_root(space->pt.root);
+}
+
+static const struct space_kind process_space = {
+    .audit = ABI_AUDIT_PROCESS,
+    .rights = PT_USER,
+    .root_last = KERNEL_ROOT - 1,
+    .init = init_tables,
+    .is_allowed = is_map_allowed,
+    .flush = flush_tables,
+};
 
 struct process *process_create(struct quota *quota, struct group *group, struct event *event,
                                uint64_t mask) {
@@ -46,14 +73,9 @@ struct process *process_create(struct quota *quota, struct group *group, struct 
     object_init(&process->object, &process_kind);
     lock_init(&process->lock, LOCK_PROCESS);
     process->quota = quota;
-    process->regions = region_list_create(quota);
-    bool has_root = process->regions != NULL && space_process_init(&process->pt, quota);
-    if (!has_root || !space_user_init(&process->user_root, quota) || !map_stub(process)) {
-        space_user_free(&process->user_root, quota);
-        if (has_root)
-            (void)space_process_destroy(&process->pt, UINT64_MAX);
-        if (process->regions != NULL)
-            quota_free_page(quota, process->regions);
+    if (!space_create(&process->space, &process_space, quota)) {
+        while (!space_destroy(&process->space))
+            ;
         quota_free_page(quota, process);
         return NULL;
     }
@@ -70,7 +92,7 @@ hpa_t process_stub_frame(void) {
     return stub_frame;
 }
 
-static void drop_handle(struct process *process, unsigned page) {
+static void close_handle(struct process *process, unsigned page) {
     struct handle *handles = process->handles[page];
     for (unsigned i = 0; i < HANDLES_IN_PAGE; i++) {
         if (handles[i].object == NULL)
@@ -83,27 +105,21 @@ static void drop_handle(struct process *process, unsigned page) {
 }
 
 // A bounded part of everything but the struct itself, which handles may still name. No thread is in
-// its space any more. The tables go before the memory that they map. True: that was the last.
-static bool teardown_step(struct process *process) {
-    space_user_free(&process->user_root, process->quota);
-    if (process->pt.root.v != 0) {
-        (void)space_process_destroy(&process->pt, STEP_TABLES);
-        return false;
-    }
-    if (region_drop(process->regions))
+// its space any more. True: that was the last.
+static bool destroy_step(struct process *process) {
+    if (!space_destroy(&process->space))
         return false;
     for (unsigned i = 0; i < HANDLE_PAGES; i++) {
         if (process->handles[i] == NULL)
             continue;
-        drop_handle(process, i);
+        close_handle(process, i);
         return false;
     }
-    quota_free_page(process->quota, process->regions);
     return true;
 }
 
-static void teardown(struct process *process) {
-    while (!teardown_step(process))
+static void destroy_all(struct process *process) {
+    while (!destroy_step(process))
         thread_preempt();
     object_finish();
 }
@@ -112,7 +128,7 @@ static bool process_destroy(struct object *object) {
     struct process *process = CONTAINER_OF(object, struct process, object);
     struct quota *quota = process->quota;
     // One that never had a thread, and that nobody ended.
-    if (!process->is_gone && !teardown_step(process))
+    if (!process->is_gone && !destroy_step(process))
         return false;
     object_unlist(object);
     event_unbind(&process->end);
@@ -123,71 +139,6 @@ static bool process_destroy(struct object *object) {
 }
 
 const struct object_kind process_kind = {OBJECT_PROCESS, process_destroy};
-
-static bool is_map_valid(uint64_t address, uint64_t offset, uint64_t size, uint64_t rights,
-                         const struct memory *memory) {
-    uint64_t rwx = rights & (ABI_RIGHT_READ | ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE);
-    bool is_wx = (rwx & ABI_RIGHT_WRITE) != 0 && (rwx & ABI_RIGHT_EXECUTE) != 0;
-    return is_aligned(address | offset | size, PAGE_SIZE) && size > 0 && rights == rwx &&
-           (rwx & ABI_RIGHT_READ) != 0 && !is_wx && !range_exceeds(offset, size, memory->size) &&
-           address >= ABI_USER_BASE && !range_exceeds(address, size, ABI_USER_END);
-}
-
-int process_map(struct process *process, struct memory *memory, uint64_t address, uint64_t offset,
-                uint64_t size, uint64_t rights) {
-    bool is_start = address == ABI_START_ADDRESS && size <= ABI_START_PAGES * PAGE_SIZE &&
-                    rights == ABI_RIGHT_READ && is_aligned(offset | size, PAGE_SIZE) && size > 0 &&
-                    !range_exceeds(offset, size, memory->size);
-    if (!is_start && !is_map_valid(address, offset, size, rights, memory))
-        return ABI_ERROR_ARGUMENT;
-    struct region region = {address, size, memory, offset, rights};
-    lock_take(&process->lock);
-    int error = process->is_torn_down ? ABI_ERROR_CLOSED : region_insert(process->regions, &region);
-    lock_drop(&process->lock);
-    return error;
-}
-
-int process_unmap(struct process *process, uint64_t address, uint64_t size) {
-    struct memory *memory = NULL;
-    int error = ABI_OK;
-    bool is_unmapped = false;
-    // Between the steps somebody else may take the rest.
-    while (error == ABI_OK && memory == NULL) {
-        uint64_t step = 0;
-        lock_take(&process->lock);
-        if (process->is_torn_down)
-            error = ABI_ERROR_CLOSED;
-        else if ((step = region_unmap(process->regions, &process->pt, address, size, &memory)) == 0)
-            error = ABI_ERROR_ARGUMENT;
-        else
-            AUDIT_PROCESS(process);
-        lock_drop(&process->lock);
-        is_unmapped = is_unmapped || step > 0;
-        address += step;
-        size -= step;
-        if (memory == NULL) // the last is flushed at once
-            thread_preempt();
-    }
-    if (is_unmapped)
-        smp_flush_root(process->pt.root);
-    if (memory != NULL)
-        object_unref(&memory->object);
-    return error;
-}
-
-bool process_fault(struct process *process, uint64_t address, uint64_t right) {
-    bool is_mapped = false;
-    lock_take(&process->lock);
-    const struct region *region = region_find(process->regions, address);
-    if (region != NULL && (region->rights & right) != 0) {
-        is_mapped = region_populate(region, &process->pt, align_down(address, PAGE_SIZE),
-                                    region_rights(region) | PT_USER);
-        space_user_show(process->user_root, &process->pt, address);
-        AUDIT_PROCESS(process);
-    }
-    lock_drop(&process->lock);
-    return is_mapped;
-}
 
 static struct handle *handle_slot(struct process *process, uint64_t number) {
     number = index_mask(number, HANDLE_COUNT);
@@ -278,7 +229,7 @@ void process_end(struct process *process, const struct abi_process_status *statu
     process->is_torn_down = process->is_torn_down || is_first;
     lock_drop(&process->lock);
     if (is_first) {
-        teardown(process);
+        destroy_all(process);
         lock_take(&process->lock);
         process->is_gone = true;
         lock_drop(&process->lock);
@@ -344,7 +295,7 @@ void process_leave(struct process *process, struct thread *thread) {
     if (!is_last)
         return;
     // A thread of the process to the last: its CPU, if it has one of its own, is nobody else's yet.
-    teardown(process);
+    destroy_all(process);
     lock_take(&process->lock);
     remove_thread(process, thread);
     process->is_gone = true;

@@ -10,7 +10,7 @@
 
 #include "include/abi.h"
 #include "kernel/event.h"
-#include "kernel/region.h"
+#include "kernel/mapping.h"
 
 #define HANDLE_PAGES    32
 #define HANDLES_IN_PAGE (PAGE_SIZE / sizeof(struct handle))
@@ -29,10 +29,8 @@ struct handle {
 struct process {
     struct object object;
     struct spinlock lock;
-    struct quota *quota;                  // referenced
-    struct pagetable pt;                  // [l]
-    hpa_t user_root;                      // of the same tables, see arch/split.h; 0: none [l]
-    struct region_list *regions;          // [l]
+    struct quota *quota; // referenced
+    struct space space;
     struct handle *handles[HANDLE_PAGES]; // pages, NULL: not yet [l]
     uint32_t handle_hint;                 // no free handle below [l]
     uint32_t thread_count;                // [l]
@@ -50,13 +48,6 @@ struct process {
 struct process *process_create(struct quota *quota, struct group *group, struct event *event,
                                uint64_t mask);
 extern const struct object_kind process_kind; // see kernel/object.h
-
-// Mapping. 0 or an enum abi_error; arguments are checked.
-int process_map(struct process *process, struct memory *memory, uint64_t address, uint64_t offset,
-                uint64_t size, uint64_t rights);
-int process_unmap(struct process *process, uint64_t address, uint64_t size);
-// Maps what a region has at `address`. False: nothing there with that right.
-bool process_fault(struct process *process, uint64_t address, uint64_t right);
 
 // The page that all processes share, at ABI_STUB_ADDRESS.
 hpa_t process_stub_frame(void);

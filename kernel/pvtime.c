@@ -31,10 +31,10 @@ static uint64_t ns_of(uint64_t ticks) {
     return x86_div((uint64_t)(product >> 64), (uint64_t)product, tsc_hz);
 }
 
-// The structure at `gpa`, in this CPU's window, good as long as vm->lock is held. NULL: the guest
-// has no memory there that it may write.
+// The structure at `gpa`, in this CPU's window, good as long as the lock of its space is held.
+// NULL: the guest has no memory there that it may write.
 static void *open_locked(struct vm *vm, uint64_t gpa) {
-    const struct region *region = region_find(vm->regions, gpa);
+    const struct region *region = region_find(vm->space.regions, gpa);
     if (region == NULL || (region->rights & ABI_RIGHT_WRITE) == 0)
         return NULL;
     uint64_t offset = gpa - region->base + region->offset;
@@ -56,7 +56,7 @@ static void end(uint32_t *version) {
 }
 
 static bool write_clock(struct vcpu *vcpu, uint64_t msr) {
-    lock_take(&vcpu->vm->lock);
+    lock_take(&vcpu->vm->space.lock);
     struct pvtime_clock *clock = open_locked(vcpu->vm, msr & ~PVTIME_ENABLE);
     if (clock != NULL) {
         begin(&clock->version);
@@ -67,12 +67,12 @@ static bool write_clock(struct vcpu *vcpu, uint64_t msr) {
         end(&clock->version);
     }
     space_window_close();
-    lock_drop(&vcpu->vm->lock);
+    lock_drop(&vcpu->vm->space.lock);
     return clock != NULL;
 }
 
 static bool write_steal(struct vcpu *vcpu, uint64_t msr, uint64_t ticks, bool is_preempted) {
-    lock_take(&vcpu->vm->lock);
+    lock_take(&vcpu->vm->space.lock);
     struct pvtime_steal *steal = open_locked(vcpu->vm, msr & ~PVTIME_ENABLE);
     if (steal != NULL) {
         begin(&steal->version);
@@ -81,7 +81,7 @@ static bool write_steal(struct vcpu *vcpu, uint64_t msr, uint64_t ticks, bool is
         end(&steal->version);
     }
     space_window_close();
-    lock_drop(&vcpu->vm->lock);
+    lock_drop(&vcpu->vm->space.lock);
     return steal != NULL;
 }
 

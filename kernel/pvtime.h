@@ -10,7 +10,7 @@
 //
 // Nothing but the address is kept: each write looks the memory up again, with the VM's lock, as a
 // region that the guest may write. So it goes nowhere else, no reference is held, and memory that
-// is unmapped is not written any more once vm_unmap has returned.
+// is unmapped is not written any more once space_unmap has returned.
 #pragma once
 
 #include "arch/cpu.h"

@@ -81,6 +81,17 @@ void *quota_alloc_page(struct quota *quota) {
     return page;
 }
 
+void *quota_take_page(struct quota *quota) {
+    void *page = kernel_page_alloc();
+    if (page == NULL)
+        return NULL;
+    lock_take(&quota->lock);
+    quota->kernel += PAGE_SIZE;
+    assert(quota->kernel <= quota->used);
+    lock_drop(&quota->lock);
+    return page;
+}
+
 void quota_free_page(struct quota *quota, void *page) {
     kernel_page_free(page);
     quota_release_kernel(quota, PAGE_SIZE);

@@ -75,6 +75,8 @@ void quota_tell(struct quota *quota);
 // One zeroed frame of kernel memory, mapped in the kernel, charged to the quota. NULL: used up.
 void *quota_alloc_page(struct quota *quota);
 void quota_free_page(struct quota *quota, void *page);
+// The same of bytes that are charged already. NULL: none is free, and all stays as it was.
+void *quota_take_page(struct quota *quota);
 
 // Memory that nobody owned became free: a boot module that is no longer needed.
 void quota_grow_root(uint64_t bytes);

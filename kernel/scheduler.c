@@ -224,7 +224,7 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
     // Of a process that is torn down only its last thread runs.
     bool has_space = !scheduler_is_idle(to) && !to->process->is_torn_down;
     if (has_space)
-        load_root(cpu, to->process->pt.root, to->process->user_root);
+        load_root(cpu, to->process->space.pt.root, to->process->space.user_root);
     else
         load_root(cpu, space_kernel_root(), (hpa_t){0});
     if (!scheduler_is_idle(to)) {

@@ -216,7 +216,7 @@ struct trampoline {
 };
 
 static bool trampoline_make(struct trampoline *t) {
-    if (!frame_low(&t->frame) || !space_process_init(&t->pt, quota_root()))
+    if (!frame_low(&t->frame) || !space_process_init(&t->pt, space_quota_memory(quota_root())))
         return false;
     return t->pt.root.v < (1ULL << 32) &&
            pt_map(&t->pt, t->frame.v, t->frame, PAGE_SIZE, PT_READ | PT_WRITE | PT_EXECUTE);

@@ -99,7 +99,6 @@ void space_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint6
     if (!space_map_direct(boot_run, boot_run_size))
         panic("no memory for the kernel's tables");
     paging_load_root(kernel_pt.root);
-    frame_use_direct_map();
 }
 
 void space_walk_kernel(const struct pt_visitor *visitor) {
@@ -290,8 +289,8 @@ struct pt_memory space_quota_memory(struct quota *quota) {
     return (struct pt_memory){quota, quota_table_alloc, quota_table_free, table_access};
 }
 
-bool space_process_init(struct pagetable *pt, struct quota *quota) {
-    if (!pt_init(pt, &paging_format, space_quota_memory(quota)))
+bool space_process_init(struct pagetable *pt, struct pt_memory tables) {
+    if (!pt_init(pt, &paging_format, tables))
         return false;
     uint64_t *root = frame_to_kernel(pt->root);
     uint64_t *kernel = frame_to_kernel(kernel_pt.root);

@@ -43,8 +43,8 @@ void space_clear(hpa_t base, uint64_t size);
 void *space_window(hpa_t frame);
 void space_window_close(void);
 
-// The root of a process: empty lower half. False: no memory.
-bool space_process_init(struct pagetable *pt, struct quota *quota);
+// The root of a process: empty lower half, from `tables`. False: no memory.
+bool space_process_init(struct pagetable *pt, struct pt_memory tables);
 // Where tables are split (arch/split.h), the root that the process runs on: of the kernel the
 // entries alone. 0: one root does for both. False: no memory.
 bool space_user_init(hpa_t *user_root, struct quota *quota);

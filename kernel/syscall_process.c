@@ -64,12 +64,12 @@ int64_t call_process_create(struct call *c) {
 }
 
 int64_t call_process_map(struct call *c) {
-    return -process_map(CALL_OBJECT(c, 0, process), CALL_OBJECT(c, 1, memory), c->a[2], c->a[3],
-                        c->a[4], c->a[5]);
+    return -space_map(&CALL_OBJECT(c, 0, process)->space, CALL_OBJECT(c, 1, memory), c->a[2],
+                      c->a[3], c->a[4], c->a[5]);
 }
 
 int64_t call_process_unmap(struct call *c) {
-    return -process_unmap(CALL_OBJECT(c, 0, process), c->a[1], c->a[2]);
+    return -space_unmap(&CALL_OBJECT(c, 0, process)->space, c->a[1], c->a[2]);
 }
 
 int64_t call_process_status(struct call *c) {

@@ -20,11 +20,11 @@ int64_t call_vm_map(struct call *c) {
     struct memory *memory = CALL_OBJECT(c, 1, memory);
     if (memory->kind == MEMORY_DEVICE)
         return -ABI_ERROR_ARGUMENT;
-    return -vm_map(CALL_OBJECT(c, 0, vm), memory, c->a[2], c->a[3], c->a[4], c->a[5]);
+    return -space_map(&CALL_OBJECT(c, 0, vm)->space, memory, c->a[2], c->a[3], c->a[4], c->a[5]);
 }
 
 int64_t call_vm_unmap(struct call *c) {
-    return -vm_unmap(CALL_OBJECT(c, 0, vm), c->a[1], c->a[2]);
+    return -space_unmap(&CALL_OBJECT(c, 0, vm)->space, c->a[1], c->a[2]);
 }
 
 int64_t call_vm_cpuid(struct call *c) {

@@ -50,7 +50,8 @@ void trap_user_exception(struct trap_frame *frame) {
     struct process *process = thread_current()->process;
     uint64_t address = frame->vector == EXC_PF ? x86_read_cr2() : 0;
     bool is_absent = frame->vector == EXC_PF && (frame->error & PF_PRESENT) == 0;
-    if (is_absent && process_fault(process, address, fault_right(frame->error)))
+    if (is_absent &&
+        space_fault(&process->space, address, fault_right(frame->error)) == SPACE_FAULT_RETRY)
         return;
     struct abi_process_status status = {
         .state = ABI_PROCESS_FAULTED,
@@ -63,6 +64,6 @@ void trap_user_exception(struct trap_frame *frame) {
 }
 
 bool trap_user_page(uint64_t address, bool is_write) {
-    return process_fault(thread_current()->process, address,
-                         is_write ? ABI_RIGHT_WRITE : ABI_RIGHT_READ);
+    return space_fault(&thread_current()->process->space, address,
+                       is_write ? ABI_RIGHT_WRITE : ABI_RIGHT_READ) == SPACE_FAULT_RETRY;
 }

@@ -67,7 +67,7 @@ struct vcpu *vcpu_create(struct vm *vm, uint32_t index, int *error) {
     vcpu->activity = index == 0 ? VCPU_ACTIVE : VCPU_WAIT_SIPI;
     vcpu->xcr0 = XCR0_X87;
     vcpu->tsc_offset = vm->tsc_offset;
-    vcpu->npt_generation_seen = vm->npt_generation;
+    vcpu->npt_generation_seen = vm->space.generation;
     if (alloc_parts(vcpu)) {
         vlapic_init(vcpu);
         *error = vcpu_backend->vcpu_create(vcpu);
@@ -294,7 +294,7 @@ static void deliver_nmi(struct vcpu *vcpu) {
 // Only here are the pending bits taken. True: back to the VMM, page->exit is filled.
 static bool take_pending(struct vcpu *vcpu) {
     uint32_t bits = __atomic_exchange_n(&vcpu->pending, 0, __ATOMIC_ACQUIRE);
-    uint64_t generation = __atomic_load_n(&vcpu->vm->npt_generation, __ATOMIC_ACQUIRE);
+    uint64_t generation = __atomic_load_n(&vcpu->vm->space.generation, __ATOMIC_ACQUIRE);
     if (vcpu->npt_generation_seen != generation) {
         vcpu_backend->flush_npt(vcpu);
         __atomic_store_n(&vcpu->npt_generation_seen, generation, __ATOMIC_RELEASE);

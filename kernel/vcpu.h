@@ -76,7 +76,7 @@ struct vcpu {
     uint64_t xcr0;
     uint64_t tsc_offset; // guest TSC = the VM's clock (kernel/vmtime.h) + offset [o]
     uint64_t tsc_adjust;
-    uint64_t npt_generation_seen;     // of vm->npt_generation [o]
+    uint64_t npt_generation_seen;     // of vm->space.generation [o]
     struct cpu *npt_cpu_seen;         // on which CPU [o]
     void *xsave;                      // one page, standard format [c]
     void *backend;                    // vmx/ or svm/: its own page(s) [c]
@@ -102,7 +102,7 @@ struct vcpu_backend {
     bool (*has_tsc_scaling)(void);
 
     // Any thread: backend memory from the VM's quota. 0 or an enum abi_error. vm_create comes after
-    // pt_init of vm->npt, vcpu_create after vm_create, vm->cpuid, and vcpu->page and xsave;
+    // pt_init of vm->space, vcpu_create after vm_create, vm->cpuid, and vcpu->page and xsave;
     // vcpu_destroy when the vCPU is loaded nowhere (unload it on its CPU first).
     int (*vm_create)(struct vm *vm);
     void (*vm_destroy)(struct vm *vm);

@@ -15,11 +15,8 @@
 #include "lib/index.h"
 #include "lib/string.h"
 
-#define NPT_ENTRIES   512u
-#define NPT_ROOT_LAST (NPT_ENTRIES - 1)
-#define NPT_ROOT_SPAN (SIZE_1G * NPT_ENTRIES)
+#define NPT_ROOT_LAST 511u
 #define NPT_BITS      48u // four levels
-#define STEP_TABLES   64u // of them that one step takes or gives back
 
 #define CPUID_LEAF     0x3fffffffu
 #define CPUID_RANGE(x) ((x) >> 30) // 0 basic, 1 hypervisor, 2 extended
@@ -29,94 +26,49 @@ _Static_assert(ABI_CPUID_MAX * sizeof(struct abi_cpuid) <= PAGE_SIZE, "one page"
 
 const struct vcpu_backend *vcpu_backend;
 
-// The tables that a region can come to need when all of it is mapped by small pages: of each level
-// one for each span that it touches. 0 where large pages map code, too.
-static uint64_t region_tables(uint64_t gpa, uint64_t size) {
-    uint64_t count = 0;
-    if (size == 0 || !vcpu_backend->npt_format->is_code_small)
-        return 0;
-    for (uint64_t span = SIZE_2M; span <= NPT_ROOT_SPAN; span *= NPT_ENTRIES)
-        count += (align_up(gpa + size, span) - align_down(gpa, span)) / span;
-    return count;
+static bool init_tables(struct space *space, struct pt_memory tables) {
+    return pt_init(&space->pt, vcpu_backend->npt_format, tables);
 }
 
-static uint64_t *spare_take(struct vm *vm) {
-    uint64_t *table = vm->spare_tables;
-    vm->spare_tables = (uint64_t *)*table;
-    vm->spare_count--;
-    *table = 0;
-    return table;
+// A vCPU's page in its own VM would keep both alive for ever.
+static bool is_map_allowed(const struct region *region) {
+    uint64_t limit = BIT(MIN(cpu_features.physical_bits, NPT_BITS));
+    return region->memory->kind != MEMORY_PAGE && !range_exceeds(region->base, region->size, limit);
 }
 
-// Gives some back that no region can need. True: there are no more. Those in use stay with the VM.
-static bool spare_drop_some(struct vm *vm) {
-    for (uint64_t n = 0; n < STEP_TABLES && vm->spare_count > vm->tables_needed; n++)
-        quota_free_page(vm->quota, spare_take(vm));
-    return vm->spare_count <= vm->tables_needed;
-}
-
-static void need_less(struct vm *vm, uint64_t tables) {
-    for (bool is_done = false; !is_done; tables = 0) {
-        lock_take(&vm->lock);
-        vm->tables_needed -= tables;
-        is_done = spare_drop_some(vm);
-        lock_drop(&vm->lock);
-        if (!is_done)
-            thread_preempt();
-    }
-}
-
-// False: the quota has not that many, and nothing changed.
-static bool need_more(struct vm *vm, uint64_t tables) {
-    lock_take(&vm->lock);
-    vm->tables_needed += tables;
-    lock_drop(&vm->lock);
-    for (uint64_t n = 1; n <= tables; n++) {
-        uint64_t *table = quota_alloc_page(vm->quota);
-        if (table == NULL) {
-            need_less(vm, tables);
-            return false;
+// Each vCPU that is running has looked, and the others look before they enter.
+static void flush_tables(struct space *space) {
+    struct vm *vm = CONTAINER_OF(space, struct vm, space);
+    uint64_t generation = __atomic_load_n(&space->generation, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < VM_VCPUS_MAX; i++) {
+        struct vcpu *vcpu = __atomic_load_n(&vm->vcpus[i], __ATOMIC_ACQUIRE);
+        if (vcpu == NULL)
+            continue;
+        vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
+        while (__atomic_load_n(&vcpu->is_running, __ATOMIC_ACQUIRE) != 0 &&
+               vcpu->cpu != cpu_current() &&
+               __atomic_load_n(&vcpu->npt_generation_seen, __ATOMIC_ACQUIRE) < generation) {
+            smp_interrupt();
+            x86_pause();
         }
-        lock_take(&vm->lock);
-        *table = (uint64_t)vm->spare_tables;
-        vm->spare_tables = table;
-        vm->spare_count++;
-        lock_drop(&vm->lock);
-        if (n % STEP_TABLES == 0)
-            thread_preempt();
+        thread_preempt();
     }
-    return true;
 }
 
-static bool table_alloc(void *opaque, hpa_t *frame) {
-    struct vm *vm = opaque;
-    uint64_t *table = vm->spare_count > 0 ? spare_take(vm) : quota_alloc_page(vm->quota);
-    if (table != NULL)
-        *frame = frame_of_kernel(table);
-    return table != NULL;
-}
-
-static void table_free(void *opaque, hpa_t frame) {
-    struct vm *vm = opaque;
-    quota_free_page(vm->quota, frame_to_kernel(frame));
-}
-
-static struct pt_memory table_memory(struct vm *vm) {
-    struct pt_memory memory = space_quota_memory(vm->quota);
-    memory.opaque = vm;
-    memory.alloc = table_alloc;
-    memory.free = table_free;
-    return memory;
-}
+static const struct space_kind vm_space = {
+    .audit = ABI_AUDIT_VM,
+    .root_last = NPT_ROOT_LAST,
+    .init = init_tables,
+    .is_allowed = is_map_allowed,
+    .flush = flush_tables,
+};
 
 static void free_parts(struct vm *vm) {
     struct quota *quota = vm->quota;
     if (vm->backend != NULL)
         vcpu_backend->vm_destroy(vm);
-    if (vm->npt.root.v != 0)
-        (void)pt_destroy(&vm->npt, NPT_ROOT_LAST, UINT64_MAX);
-    if (vm->regions != NULL)
-        quota_free_page(quota, vm->regions);
+    while (!space_destroy(&vm->space))
+        ;
     if (vm->cpuid != NULL)
         quota_free_page(quota, vm->cpuid);
     quota_free_page(quota, vm);
@@ -140,8 +92,7 @@ struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {
     vm->quota = quota;
     vm->tsc_ratio = ratio;
     vm->tsc_offset = 0 - vmtime_at(vm, x86_rdtsc());
-    vm->regions = region_list_create(quota);
-    if (vm->regions != NULL && pt_init(&vm->npt, vcpu_backend->npt_format, table_memory(vm))) {
+    if (space_create(&vm->space, &vm_space, quota)) {
         *error = vcpu_backend->vm_create(vm);
         if (*error == ABI_OK) {
             object_ref(&quota->object);
@@ -165,15 +116,7 @@ static bool vm_destroy(struct object *object) {
         vm->vcpus[i] = NULL;
         return false;
     }
-    // The tables go before the memory that they map.
-    if (vm->npt.root.v != 0) {
-        (void)pt_destroy(&vm->npt, NPT_ROOT_LAST, STEP_TABLES);
-        return false;
-    }
-    if (region_drop(vm->regions))
-        return false;
-    vm->tables_needed = 0;
-    if (!spare_drop_some(vm))
+    if (!space_destroy(&vm->space))
         return false;
     object_unlist(object);
     free_parts(vm);
@@ -184,91 +127,11 @@ static bool vm_destroy(struct object *object) {
 
 const struct object_kind vm_kind = {OBJECT_VM, vm_destroy};
 
-int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, uint64_t size,
-           uint64_t rights) {
-    uint64_t rwx = rights & (ABI_RIGHT_READ | ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE);
-    uint64_t limit = BIT(MIN(cpu_features.physical_bits, NPT_BITS));
-    // A vCPU's page in its own VM would keep both alive for ever.
-    if (memory->kind == MEMORY_PAGE)
-        return ABI_ERROR_ARGUMENT;
-    if (!is_aligned(gpa | offset | size, PAGE_SIZE) || size == 0 || rights != rwx ||
-        (rwx & ABI_RIGHT_READ) == 0 || range_exceeds(offset, size, memory->size) ||
-        range_exceeds(gpa, size, limit))
-        return ABI_ERROR_ARGUMENT;
-    struct region region = {gpa, size, memory, offset, rights};
-    uint64_t tables = region_tables(gpa, size);
-    if (!need_more(vm, tables))
-        return ABI_ERROR_MEMORY;
-    lock_take(&vm->lock);
-    int error = region_insert(vm->regions, &region);
-    lock_drop(&vm->lock);
-    if (error != ABI_OK)
-        need_less(vm, tables);
-    return error;
-}
-
-// Afterwards no CPU remembers an older mapping: each vCPU that is running has looked, and the
-// others look before they enter.
-static void wait_flushed(struct vm *vm, uint64_t generation) {
-    for (uint32_t i = 0; i < VM_VCPUS_MAX; i++) {
-        struct vcpu *vcpu = __atomic_load_n(&vm->vcpus[i], __ATOMIC_ACQUIRE);
-        if (vcpu == NULL)
-            continue;
-        vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
-        while (__atomic_load_n(&vcpu->is_running, __ATOMIC_ACQUIRE) != 0 &&
-               vcpu->cpu != cpu_current() &&
-               __atomic_load_n(&vcpu->npt_generation_seen, __ATOMIC_ACQUIRE) < generation) {
-            smp_interrupt();
-            x86_pause();
-        }
-        thread_preempt();
-    }
-}
-
-int vm_unmap(struct vm *vm, uint64_t gpa, uint64_t size) {
-    struct memory *memory = NULL;
-    uint64_t generation = 0, step;
-    // Between the steps somebody else may take the rest.
-    do {
-        lock_take(&vm->lock);
-        step = region_unmap(vm->regions, &vm->npt, gpa, size, &memory);
-        if (step > 0) {
-            AUDIT_VM(vm);
-            generation = __atomic_add_fetch(&vm->npt_generation, 1, __ATOMIC_SEQ_CST);
-        }
-        uint64_t tables = region_tables(gpa, size) - region_tables(gpa + step, size - step);
-        lock_drop(&vm->lock);
-        need_less(vm, tables);
-        gpa += step;
-        size -= step;
-        if (size > 0)
-            thread_preempt();
-    } while (step > 0 && size > 0);
-    if (generation > 0)
-        wait_flushed(vm, generation);
-    if (memory == NULL)
-        return ABI_ERROR_ARGUMENT;
-    object_unref(&memory->object);
-    return ABI_OK;
-}
-
-enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
+enum space_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
     uint64_t right = (access & VCPU_ACCESS_WRITE) != 0   ? ABI_RIGHT_WRITE
                      : (access & VCPU_ACCESS_FETCH) != 0 ? ABI_RIGHT_EXECUTE
                                                          : ABI_RIGHT_READ;
-    enum vm_fault result = VM_FAULT_VMM;
-    lock_take(&vm->lock);
-    const struct region *region = region_find(vm->regions, gpa.v);
-    if (region != NULL && (region->rights & right) != 0) {
-        uint64_t page = align_down(gpa.v, PAGE_SIZE);
-        bool is_mapped = region_populate(region, &vm->npt, page, region_rights(region));
-        if (right == ABI_RIGHT_EXECUTE && vm->npt.format->is_code_small)
-            is_mapped = is_mapped && pt_split(&vm->npt, page, region_rights(region));
-        result = is_mapped ? VM_FAULT_RETRY : VM_FAULT_SHORTAGE;
-        AUDIT_VM(vm);
-    }
-    lock_drop(&vm->lock);
-    return result;
+    return space_fault(&vm->space, gpa.v, right);
 }
 
 static uint64_t cpuid_key(const struct abi_cpuid *row) {

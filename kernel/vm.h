@@ -9,8 +9,8 @@
 #include "include/abi.h"
 #include "kernel/event.h"
 #include "kernel/lock.h"
+#include "kernel/mapping.h"
 #include "kernel/object.h"
-#include "kernel/region.h"
 #include "lib/index.h"
 #include "lib/pagetable.h"
 
@@ -30,18 +30,10 @@ struct doorbell {
 struct vm {
     struct object object;
     struct spinlock lock;
-    struct quota *quota;         // referenced [c]
-    struct pagetable npt;        // guest-physical to host-physical [l]
-    struct region_list *regions; // what is mapped where [l]
-    // Where code is mapped by small pages (pt_format.is_code_small), the tables that all regions
-    // can come to need are the VM's from vm_map on: those that are in no use yet, linked by their
-    // first words, and the sum of the needs.
-    uint64_t *spare_tables;  // [l]
-    uint64_t spare_count;    // [l]
-    uint64_t tables_needed;  // [l]
-    uint64_t npt_generation; // counts unmaps: a vCPU that saw an older one flushes (atomic)
-    uint64_t tsc_ratio;      // of its clock's rate to the host's, see kernel/vmtime.h [c]
-    uint64_t tsc_offset;     // its vCPUs start with: their TSC counts from its creation [c]
+    struct quota *quota; // referenced [c]
+    struct space space;  // guest-physical to host-physical
+    uint64_t tsc_ratio;  // of its clock's rate to the host's, see kernel/vmtime.h [c]
+    uint64_t tsc_offset; // its vCPUs start with: their TSC counts from its creation [c]
     // By number = APIC ID; NULL: none. Set once (atomic); the structs stay until the VM goes, so
     // that whoever reads this needs no reference.
     struct vcpu *vcpus[VM_VCPUS_MAX];
@@ -61,19 +53,13 @@ struct vm {
 // `tsc_hz`: the rate of its TSCs; 0: the host's.
 struct vm *vm_create(struct quota *quota, uint64_t tsc_hz, int *error);
 extern const struct object_kind vm_kind; // see kernel/object.h
-int vm_map(struct vm *vm, struct memory *memory, uint64_t gpa, uint64_t offset, uint64_t size,
-           uint64_t rights);
-int vm_unmap(struct vm *vm, uint64_t gpa, uint64_t size);
 // `table` is a page of the VM's quota, given away on success; its order is checked here.
 int vm_set_cpuid(struct vm *vm, struct abi_cpuid *table, uint32_t count);
 // event NULL: unbinds.
 int vm_bind_doorbell(struct vm *vm, uint16_t port, struct event *event, uint64_t mask);
 
-// Resolves an access to guest-physical memory: maps the pages when a region with the rights covers
-// them. VM_FAULT_RETRY: mapped now; VM_FAULT_VMM: none of the VM's memory, the VMM's to emulate;
-// VM_FAULT_SHORTAGE: no memory for the tables.
-enum vm_fault { VM_FAULT_RETRY, VM_FAULT_VMM, VM_FAULT_SHORTAGE };
-enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access /* enum vcpu_access */);
+// space_fault for an access to guest-physical memory. SPACE_FAULT_NONE: the VMM's to emulate.
+enum space_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access /* enum vcpu_access */);
 
 // The row for a leaf, or NULL: then all four registers are zero.
 const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32_t subleaf);

@@ -33,12 +33,12 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu) {
     bool is_delivery = vmx_requeue_event(vcpu, (qualification & EPT_VIOLATION_NMI_UNBLOCKED) != 0);
     uint32_t access = (uint32_t)(qualification & EPT_VIOLATION_ACCESS);
     switch (vm_handle_fault(vcpu->vm, (gpa_t){gpa}, access)) {
-    case VM_FAULT_RETRY:
+    case SPACE_FAULT_RETRY:
         mitigation_empty_buffers(); // what was cleared was somebody else's
         return EXIT_RETRY;
-    case VM_FAULT_SHORTAGE:
+    case SPACE_FAULT_SHORTAGE:
         return vcpu_fail(vcpu, VCPU_FAILURE_MEMORY, gpa);
-    case VM_FAULT_VMM:
+    case SPACE_FAULT_NONE:
         break;
     }
     vcpu->page->exit = VCPU_EXIT_MEMORY;

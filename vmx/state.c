@@ -58,7 +58,7 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     vmcs_write32(VMCS_EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write32(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
     vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap(false, false).v);
-    vmcs_write64(VMCS_EPTP, ept_pointer(vm->npt.root));
+    vmcs_write64(VMCS_EPTP, ept_pointer(vm->space.pt.root));
     vmcs_write64(VMCS_LINK_POINTER, VMCS_NONE);
     vmcs_write32(VMCS_GUEST_ACTIVITY, 0);
     if (x->vpid)

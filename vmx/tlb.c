@@ -60,7 +60,8 @@ void vmx_flush_vpid(uint16_t vpid) {
 
 void vmx_flush_npt(struct vcpu *vcpu) {
     if (vmx_caps.has_invept_single)
-        invept(INVALIDATE_SINGLE, (struct vmx_invalidation){ept_pointer(vcpu->vm->npt.root), 0});
+        invept(INVALIDATE_SINGLE,
+               (struct vmx_invalidation){ept_pointer(vcpu->vm->space.pt.root), 0});
     else
         invept(INVALIDATE_ALL, (struct vmx_invalidation){0, 0});
 }

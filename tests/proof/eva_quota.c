@@ -92,6 +92,9 @@ static void alloc_and_free(uint64_t used, uint64_t kernel) {
     set_books(used, kernel);
     if (kernel >= PAGE_SIZE)
         quota_free_page(&parent, &page);
+    set_books(used, kernel);
+    if (used - kernel >= PAGE_SIZE)
+        quota_take_page(&parent);
 }
 
 static void create_and_destroy(uint64_t used, uint64_t kernel, uint64_t bytes) {

@@ -166,9 +166,9 @@ static void set_up(void) {
     process = process_create(quota_root(), &group_root, NULL, 0);
     struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
     cr_assert(process != NULL && memory != NULL);
-    cr_assert_eq(
-        process_map(process, memory, 0x400000, 0, PAGE_SIZE, ABI_RIGHT_READ | ABI_RIGHT_WRITE),
-        ABI_OK);
+    cr_assert_eq(space_map(&process->space, memory, 0x400000, 0, PAGE_SIZE,
+                           ABI_RIGHT_READ | ABI_RIGHT_WRITE),
+                 ABI_OK);
     process->thread_count = 1; // so its end is not yet its teardown
     thread_current()->process = process;
 }
@@ -347,7 +347,8 @@ Test(traps_origin, user_memory_has_two_ends) {
 // What a copy of the kernel's touches is brought in as ring 3 itself could have it, and no more.
 Test(traps_origin, copy_gets_no_more_than_ring_3_has) {
     struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
-    cr_assert_eq(process_map(process, memory, 0x600000, 0, PAGE_SIZE, ABI_RIGHT_READ), ABI_OK);
+    cr_assert_eq(space_map(&process->space, memory, 0x600000, 0, PAGE_SIZE, ABI_RIGHT_READ),
+                 ABI_OK);
     const struct {
         uint64_t error, address;
         bool is_mended;
@@ -368,7 +369,8 @@ Test(traps_origin, copy_gets_no_more_than_ring_3_has) {
 
 Test(traps_origin, write_to_what_is_read_only_ends_the_process) {
     struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
-    cr_assert_eq(process_map(process, memory, 0x600000, 0, PAGE_SIZE, ABI_RIGHT_READ), ABI_OK);
+    cr_assert_eq(space_map(&process->space, memory, 0x600000, 0, PAGE_SIZE, ABI_RIGHT_READ),
+                 ABI_OK);
     fault_address = 0x600000;
     struct trap_frame frame = frame_of(EXC_PF, 0, USER_CS);
     trap_dispatch(&frame);

@@ -253,7 +253,7 @@ Test(backend_tlb, flushes_one_or_all) {
     vmx_caps.has_invvpid_single = false;
     vmx_flush_vpid(5);
     cr_expect_eq(paper.invalidated_type, 2);
-    paper_vm.npt.root = (hpa_t){0x7000};
+    paper_vm.space.pt.root = (hpa_t){0x7000};
     vmx_flush_npt(&paper_vcpu);
     cr_expect_eq(paper.invalidated_type, 1);
     cr_expect_eq(paper.invalidated.target, ept_pointer((hpa_t){0x7000}));

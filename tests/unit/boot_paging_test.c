@@ -66,6 +66,17 @@ static const struct boot_memory ranges[] = {
 
 #define RANGES_COUNT (sizeof(ranges) / sizeof(ranges[0]))
 
+Test(boot_paging, what_is_below_512g_is_in_the_direct_map_too) {
+    int level;
+    start(ranges, RANGES_COUNT, 0, true);
+    cr_assert(boot_paging_memory(&paging, ranges, RANGES_COUNT));
+    cr_assert_eq(walk(BOOT_DIRECT, &level), 0x83);
+    cr_assert_eq(walk(BOOT_DIRECT + 4 * GIB - 1, &level), (4 * GIB - 2 * MIB) | 0x83);
+    cr_assert_eq(walk(BOOT_DIRECT + 5 * GIB, &level), 5 * GIB | 0x83);
+    cr_assert(is_unmapped(BOOT_DIRECT + 9 * GIB));
+    cr_assert(is_unmapped(BOOT_DIRECT + 513 * GIB));
+}
+
 Test(boot_paging, memory_is_mapped_with_1g_pages) {
     start(ranges, RANGES_COUNT, 0, true);
     cr_assert(boot_paging_memory(&paging, ranges, RANGES_COUNT));

@@ -37,15 +37,16 @@ static void set_up(void) {
     vm = vm_create(quota, 0, &error);
     shared = memory_create(quota, 4 * SIZE_2M + 3 * PAGE_SIZE);
     own = memory_create(quota_root(), SIZE_2M);
-    cr_assert_eq(process_map(process, shared, AT, 0, shared->size, RW), ABI_OK);
-    cr_assert_eq(vm_map(vm, shared, GPA, 0, shared->size, RW), ABI_OK);
+    cr_assert_eq(space_map(&process->space, shared, AT, 0, shared->size, RW), ABI_OK);
+    cr_assert_eq(space_map(&vm->space, shared, GPA, 0, shared->size, RW), ABI_OK);
     // A part that begins inside a chunk, so that it is mapped by pages.
-    cr_assert_eq(vm_map(vm, own, 0, 3 * PAGE_SIZE, 5 * PAGE_SIZE, R), ABI_OK);
+    cr_assert_eq(space_map(&vm->space, own, 0, 3 * PAGE_SIZE, 5 * PAGE_SIZE, R), ABI_OK);
     for (uint64_t offset = 0; offset < shared->size; offset += SIZE_2M) {
-        cr_assert(process_fault(process, AT + offset, R));
-        cr_assert_eq(vm_handle_fault(vm, (gpa_t){GPA + offset}, VCPU_ACCESS_READ), VM_FAULT_RETRY);
+        cr_assert(host_touch(process, AT + offset, R));
+        cr_assert_eq(vm_handle_fault(vm, (gpa_t){GPA + offset}, VCPU_ACCESS_READ),
+                     SPACE_FAULT_RETRY);
     }
-    cr_assert_eq(vm_handle_fault(vm, (gpa_t){0}, VCPU_ACCESS_READ), VM_FAULT_RETRY);
+    cr_assert_eq(vm_handle_fault(vm, (gpa_t){0}, VCPU_ACCESS_READ), SPACE_FAULT_RETRY);
     audit_all(); // the first one gives the kernel its root
 }
 
@@ -101,16 +102,16 @@ Test(kernel_audit, stays_in_order_while_everything_comes_and_goes) {
         if (held[i] == NULL) {
             uint64_t size = (host_random(&seed) % 700 + 1) * PAGE_SIZE;
             held[i] = memory_create(i % 2 != 0 ? quota : quota_root(), size);
-            cr_assert_eq(process_map(process, held[i], at, 0, size, R), ABI_OK);
-            cr_assert_eq(vm_map(vm, held[i], at + PAGE_SIZE, 0, size, RW), ABI_OK);
+            cr_assert_eq(space_map(&process->space, held[i], at, 0, size, R), ABI_OK);
+            cr_assert_eq(space_map(&vm->space, held[i], at + PAGE_SIZE, 0, size, RW), ABI_OK);
             for (uint64_t a = 0; a < size; a += SIZE_2M / 2) {
-                cr_assert(process_fault(process, at + a, R));
+                cr_assert(host_touch(process, at + a, R));
                 vm_handle_fault(vm, (gpa_t){at + PAGE_SIZE + a}, VCPU_ACCESS_READ);
             }
         } else {
             uint64_t size = held[i]->size;
-            cr_assert_eq(process_unmap(process, at, size), ABI_OK);
-            cr_assert_eq(vm_unmap(vm, at + PAGE_SIZE, size), ABI_OK);
+            cr_assert_eq(space_unmap(&process->space, at, size), ABI_OK);
+            cr_assert_eq(space_unmap(&vm->space, at + PAGE_SIZE, size), ABI_OK);
             object_unref(&held[i]->object);
             held[i] = NULL;
         }
@@ -128,28 +129,28 @@ Test(kernel_audit, stays_in_order_while_everything_comes_and_goes) {
 
 Test(kernel_audit, frame_of_another_is_found) {
     uint64_t frame = frame_at(own, 0);
-    *pt_entry(&vm->npt, PAGE_SIZE) = paging_format.leaf((hpa_t){frame}, PT_READ, 0);
+    *pt_entry(&vm->space.pt, PAGE_SIZE) = paging_format.leaf((hpa_t){frame}, PT_READ, 0);
     expect(ABI_AUDIT_TWICE, ABI_AUDIT_VM, frame, PAGE_SIZE);
 }
 
 Test(kernel_audit, frame_of_the_owner_at_the_wrong_place_is_found) {
     uint64_t frame = frame_at(own, 3 * PAGE_SIZE);
-    *pt_entry(&vm->npt, PAGE_SIZE) = paging_format.leaf((hpa_t){frame}, PT_READ, 0);
+    *pt_entry(&vm->space.pt, PAGE_SIZE) = paging_format.leaf((hpa_t){frame}, PT_READ, 0);
     expect(ABI_AUDIT_TWICE, ABI_AUDIT_VM, frame, PAGE_SIZE);
 }
 
 Test(kernel_audit, mapping_without_a_region_is_found) {
     uint64_t frame = frame_at(own, 0);
-    cr_assert(pt_map(&process->pt, AT + SIZE_1G, (hpa_t){frame}, PAGE_SIZE, USER));
+    cr_assert(pt_map(&process->space.pt, AT + SIZE_1G, (hpa_t){frame}, PAGE_SIZE, USER));
     struct abi_audit report = expect(ABI_AUDIT_TWICE, ABI_AUDIT_PROCESS, frame, AT + SIZE_1G);
     cr_expect_eq(report.errors, 1);
 }
 
 Test(kernel_audit, leaf_that_reaches_beyond_its_region_is_found) {
     struct region region;
-    cr_assert(region_remove(process->regions, AT, shared->size, &region));
+    cr_assert(region_remove(process->space.regions, AT, shared->size, &region));
     region.size = SIZE_2M + PAGE_SIZE;
-    cr_assert_eq(region_insert(process->regions, &region), ABI_OK);
+    cr_assert_eq(region_insert(process->space.regions, &region), ABI_OK);
     expect(ABI_AUDIT_TWICE, ABI_AUDIT_PROCESS, frame_at(shared, SIZE_2M), AT + SIZE_2M);
 }
 
@@ -163,12 +164,12 @@ Test(kernel_audit, frame_in_two_memory_objects_is_found) {
 Test(kernel_audit, freed_frame_that_is_still_mapped_is_found) {
     struct region region;
     struct memory *memory = memory_create(quota, SIZE_2M);
-    cr_assert_eq(process_map(process, memory, AT + SIZE_1G, 0, SIZE_2M, R), ABI_OK);
-    cr_assert(process_fault(process, AT + SIZE_1G, R));
+    cr_assert_eq(space_map(&process->space, memory, AT + SIZE_1G, 0, SIZE_2M, R), ABI_OK);
+    cr_assert(host_touch(process, AT + SIZE_1G, R));
     uint64_t frame = frame_at(memory, 0);
     object_unref(&memory->object);
     expect_clean();
-    cr_assert(region_remove(process->regions, AT + SIZE_1G, SIZE_2M, &region));
+    cr_assert(region_remove(process->space.regions, AT + SIZE_1G, SIZE_2M, &region));
     object_unref(&region.memory->object);
     expect(ABI_AUDIT_FREE, ABI_AUDIT_PROCESS, frame, AT + SIZE_1G);
 }
@@ -183,19 +184,19 @@ Test(kernel_audit, free_kernel_page_that_is_mapped_is_found) {
     void *page = quota_alloc_page(quota);
     uint64_t frame = frame_of_kernel(page).v;
     quota_free_page(quota, page);
-    cr_assert(pt_map(&process->pt, AT + SIZE_1G, (hpa_t){frame}, PAGE_SIZE, USER));
+    cr_assert(pt_map(&process->space.pt, AT + SIZE_1G, (hpa_t){frame}, PAGE_SIZE, USER));
     // The tables for it took that page; the leaf is a table's then.
     uint32_t error = audit_all().error;
     cr_expect(error == ABI_AUDIT_FREE || error == ABI_AUDIT_KERNEL);
     page = quota_alloc_page(quota);
     frame = frame_of_kernel(page).v;
-    *pt_entry(&process->pt, AT + SIZE_1G) = paging_format.leaf((hpa_t){frame}, USER, 0);
+    *pt_entry(&process->space.pt, AT + SIZE_1G) = paging_format.leaf((hpa_t){frame}, USER, 0);
     quota_free_page(quota, page);
     expect(ABI_AUDIT_FREE, ABI_AUDIT_PROCESS, frame, AT + SIZE_1G);
 }
 
 Test(kernel_audit, table_that_was_freed_is_found) {
-    uint64_t *root = frame_to_kernel(process->pt.root);
+    uint64_t *root = frame_to_kernel(process->space.pt.root);
     uint64_t table = root[0] & PTE_ADDRESS;
     quota_free_page(quota, frame_to_kernel((hpa_t){table}));
     expect(ABI_AUDIT_FREE, ABI_AUDIT_PROCESS, table, 0);
@@ -212,7 +213,7 @@ Test(kernel_audit, free_frame_that_the_kernel_maps_is_found) {
 
 static void expect_right(uint32_t rights, uint32_t error) {
     uint64_t frame = frame_at(own, 4 * PAGE_SIZE);
-    *pt_entry(&vm->npt, PAGE_SIZE) = paging_format.leaf((hpa_t){frame}, rights, 0);
+    *pt_entry(&vm->space.pt, PAGE_SIZE) = paging_format.leaf((hpa_t){frame}, rights, 0);
     if (error == ABI_AUDIT_NONE)
         expect_clean();
     else
@@ -230,7 +231,7 @@ Test(kernel_audit, each_right_too_many_is_found) {
 
 Test(kernel_audit, fewer_rights_are_no_error) {
     uint64_t frame = frame_at(shared, 4 * SIZE_2M);
-    *pt_entry(&process->pt, AT + 4 * SIZE_2M) =
+    *pt_entry(&process->space.pt, AT + 4 * SIZE_2M) =
         paging_format.leaf((hpa_t){frame}, PT_READ | PT_USER, 0);
     expect_clean();
 }
@@ -245,7 +246,7 @@ Test(kernel_audit, writable_code_of_the_kernel_is_found) {
 // ---- the kernel's frames ------------------------------------------------------------------------
 
 static void map_page(uint64_t frame) {
-    cr_assert(pt_map(&process->pt, AT + SIZE_1G, (hpa_t){frame}, PAGE_SIZE, USER));
+    cr_assert(pt_map(&process->space.pt, AT + SIZE_1G, (hpa_t){frame}, PAGE_SIZE, USER));
 }
 
 Test(kernel_audit, kernel_object_that_is_mapped_is_found) {
@@ -255,8 +256,8 @@ Test(kernel_audit, kernel_object_that_is_mapped_is_found) {
 }
 
 Test(kernel_audit, table_that_is_mapped_is_found) {
-    map_page(process->pt.root.v);
-    expect(ABI_AUDIT_KERNEL, ABI_AUDIT_PROCESS, process->pt.root.v, AT + SIZE_1G);
+    map_page(process->space.pt.root.v);
+    expect(ABI_AUDIT_KERNEL, ABI_AUDIT_PROCESS, process->space.pt.root.v, AT + SIZE_1G);
 }
 
 Test(kernel_audit, frame_that_is_no_ram_is_found) {
@@ -266,10 +267,10 @@ Test(kernel_audit, frame_that_is_no_ram_is_found) {
 
 Test(kernel_audit, page_of_a_vcpu_is_shown_to_who_maps_it_alone) {
     struct memory *page = memory_create_page(quota, quota_alloc_page(quota), &vm->object);
-    cr_assert_eq(process_map(process, page, AT + SIZE_1G, 0, PAGE_SIZE, RW), ABI_OK);
-    cr_assert(process_fault(process, AT + SIZE_1G, R));
+    cr_assert_eq(space_map(&process->space, page, AT + SIZE_1G, 0, PAGE_SIZE, RW), ABI_OK);
+    cr_assert(host_touch(process, AT + SIZE_1G, R));
     expect_clean();
-    *pt_entry(&vm->npt, PAGE_SIZE) = paging_format.leaf(page->base, PT_READ, 0);
+    *pt_entry(&vm->space.pt, PAGE_SIZE) = paging_format.leaf(page->base, PT_READ, 0);
     expect(ABI_AUDIT_TWICE, ABI_AUDIT_VM, page->base.v, PAGE_SIZE);
 }
 
@@ -289,27 +290,28 @@ Test(kernel_audit, memory_that_the_kernel_maps_is_found) {
 // ---- tables -------------------------------------------------------------------------------------
 
 Test(kernel_audit, table_with_two_parents_is_found) {
-    uint64_t *root = frame_to_kernel(process->pt.root);
+    uint64_t *root = frame_to_kernel(process->space.pt.root);
     root[5] = root[0];
     expect(ABI_AUDIT_TABLE, ABI_AUDIT_PROCESS, root[0] & PTE_ADDRESS, 0);
 }
 
 Test(kernel_audit, table_of_another_space_is_found) {
     // The VM is the younger one, and looked at first.
-    uint64_t *root = frame_to_kernel(process->pt.root), *npt = frame_to_kernel(vm->npt.root);
+    uint64_t *root = frame_to_kernel(process->space.pt.root),
+             *npt = frame_to_kernel(vm->space.pt.root);
     root[7] = npt[0];
     struct abi_audit report = expect(ABI_AUDIT_TABLE, ABI_AUDIT_PROCESS, npt[0] & PTE_ADDRESS, 0);
     cr_expect_eq(report.errors, 1);
 }
 
 Test(kernel_audit, table_that_holds_itself_is_found_and_ends_the_walk) {
-    uint64_t *root = frame_to_kernel(vm->npt.root);
-    root[9] = paging_format.table(vm->npt.root);
-    expect(ABI_AUDIT_TABLE, ABI_AUDIT_VM, vm->npt.root.v, 0);
+    uint64_t *root = frame_to_kernel(vm->space.pt.root);
+    root[9] = paging_format.table(vm->space.pt.root);
+    expect(ABI_AUDIT_TABLE, ABI_AUDIT_VM, vm->space.pt.root.v, 0);
 }
 
 Test(kernel_audit, table_that_is_not_the_kernels_is_not_looked_into) {
-    uint64_t *root = frame_to_kernel(vm->npt.root);
+    uint64_t *root = frame_to_kernel(vm->space.pt.root);
     const uint64_t frames[] = {frame_at(own, 0), FIRMWARE, 1ULL << 51};
     for (unsigned i = 0; i < ARRAY_COUNT(frames); i++) {
         root[9] = paging_format.table((hpa_t){frames[i]});
@@ -318,9 +320,9 @@ Test(kernel_audit, table_that_is_not_the_kernels_is_not_looked_into) {
 }
 
 Test(kernel_audit, upper_half_that_is_not_the_kernels_is_found) {
-    uint64_t *root = frame_to_kernel(process->pt.root);
+    uint64_t *root = frame_to_kernel(process->space.pt.root);
     root[KERNEL_ROOT + 3] = 0x1000 | PTE_PRESENT;
-    expect(ABI_AUDIT_TABLE, ABI_AUDIT_PROCESS, process->pt.root.v, 0);
+    expect(ABI_AUDIT_TABLE, ABI_AUDIT_PROCESS, process->space.pt.root.v, 0);
 }
 
 // ---- sums ---------------------------------------------------------------------------------------
@@ -393,10 +395,10 @@ Test(kernel_audit, memory_that_was_not_cleared_is_found) {
 }
 
 Test(kernel_audit, first_error_is_told_and_all_are_counted) {
-    uint64_t *root = frame_to_kernel(vm->npt.root);
+    uint64_t *root = frame_to_kernel(vm->space.pt.root);
     for (unsigned i = 0; i < 5; i++)
-        *pt_entry(&vm->npt, i * PAGE_SIZE) |= PTE_WRITE;
-    root[9] = paging_format.table(vm->npt.root);
+        *pt_entry(&vm->space.pt, i * PAGE_SIZE) |= PTE_WRITE;
+    root[9] = paging_format.table(vm->space.pt.root);
     struct abi_audit report =
         expect(ABI_AUDIT_RIGHTS, ABI_AUDIT_VM, frame_at(own, 3 * PAGE_SIZE), 0);
     cr_expect_eq(report.errors, 6);
@@ -405,14 +407,14 @@ Test(kernel_audit, first_error_is_told_and_all_are_counted) {
 // ---- the local form -----------------------------------------------------------------------------
 
 Test(kernel_audit, change_of_a_wrong_vm_panics_in_debug_builds) {
-    *pt_entry(&vm->npt, 0) |= PTE_WRITE;
+    *pt_entry(&vm->space.pt, 0) |= PTE_WRITE;
     cr_assert(HOST_PANICS(vm_handle_fault(vm, (gpa_t){PAGE_SIZE}, VCPU_ACCESS_READ)));
     cr_expect_not_null(strstr(host_panic_text, "audit: error 3 in space 1"), "%s", host_panic_text);
 }
 
 Test(kernel_audit, change_of_a_wrong_process_panics_in_debug_builds) {
-    *pt_entry(&process->pt, AT + 4 * SIZE_2M) |= PTE_GLOBAL;
-    cr_assert(HOST_PANICS(process_fault(process, AT, R)));
+    *pt_entry(&process->space.pt, AT + 4 * SIZE_2M) |= PTE_GLOBAL;
+    cr_assert(HOST_PANICS(host_touch(process, AT, R)));
     cr_expect_not_null(strstr(host_panic_text, "audit: error 3 in space 2"), "%s", host_panic_text);
 }
 

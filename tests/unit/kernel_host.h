@@ -3,9 +3,8 @@
 // kernel/ that the tests link, so that those see the processor below instead of a real one. What
 // they call outside of themselves is in kernel_support.c.
 //
-// Memory: "physical" RAM that the kernel may touch is mapped twice, at its physical address (until
-// frame_use_direct_map) and at KERNEL_DIRECT + address. All other RAM is numbers only: a touch
-// faults.
+// Memory: "physical" RAM that the kernel may touch is mapped at KERNEL_DIRECT + address. All other
+// RAM is numbers only: a touch faults.
 #pragma once
 
 #include "arch/cpu.h"

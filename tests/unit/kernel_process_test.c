@@ -203,85 +203,88 @@ Test(kernel_process, map_refuses_what_cannot_be) {
         {ABI_START_ADDRESS, 3 * PAGE_SIZE, 2 * PAGE_SIZE, ABI_RIGHT_READ},
     };
     for (unsigned i = 0; i < ARRAY_COUNT(bad); i++)
-        cr_expect_eq(
-            process_map(process, memory, bad[i].address, bad[i].offset, bad[i].size, bad[i].rights),
-            ABI_ERROR_ARGUMENT, "case %u", i);
+        cr_expect_eq(space_map(&process->space, memory, bad[i].address, bad[i].offset, bad[i].size,
+                               bad[i].rights),
+                     ABI_ERROR_ARGUMENT, "case %u", i);
     cr_expect_eq(memory->object.ref_count, 1);
-    cr_expect_eq(process_map(process, memory, at, 0, 4 * PAGE_SIZE, RW_RIGHTS), ABI_OK);
-    cr_expect_eq(process_map(process, memory, at + PAGE_SIZE, 0, PAGE_SIZE, RW_RIGHTS),
+    cr_expect_eq(space_map(&process->space, memory, at, 0, 4 * PAGE_SIZE, RW_RIGHTS), ABI_OK);
+    cr_expect_eq(space_map(&process->space, memory, at + PAGE_SIZE, 0, PAGE_SIZE, RW_RIGHTS),
                  ABI_ERROR_EXISTS);
-    cr_expect_eq(process_map(process, memory, ABI_USER_END - PAGE_SIZE, 0, PAGE_SIZE, RW_RIGHTS),
-                 ABI_OK);
-    cr_expect_eq(process_map(process, memory, ABI_START_ADDRESS, 0, 3 * PAGE_SIZE, ABI_RIGHT_READ),
-                 ABI_OK);
+    cr_expect_eq(
+        space_map(&process->space, memory, ABI_USER_END - PAGE_SIZE, 0, PAGE_SIZE, RW_RIGHTS),
+        ABI_OK);
+    cr_expect_eq(
+        space_map(&process->space, memory, ABI_START_ADDRESS, 0, 3 * PAGE_SIZE, ABI_RIGHT_READ),
+        ABI_OK);
     cr_expect_eq(memory->object.ref_count, 4);
 }
 
 Test(kernel_process, large_mapping_has_to_fit_large_pages) {
     struct memory *memory = memory_create(quota_root(), SIZE_1G);
     const uint64_t small = ABI_SMALL_PAGES_MAX, large = small + PAGE_SIZE;
-    cr_expect_eq(process_map(process, memory, ABI_USER_BASE, 0, large, RW_RIGHTS),
+    cr_expect_eq(space_map(&process->space, memory, ABI_USER_BASE, 0, large, RW_RIGHTS),
                  ABI_ERROR_ARGUMENT);
-    cr_expect_eq(process_map(process, memory, SIZE_1G, PAGE_SIZE, large, RW_RIGHTS),
+    cr_expect_eq(space_map(&process->space, memory, SIZE_1G, PAGE_SIZE, large, RW_RIGHTS),
                  ABI_ERROR_ARGUMENT);
     cr_expect_eq(memory->object.ref_count, 1);
-    cr_expect_eq(process_map(process, memory, ABI_USER_BASE, 0, small, RW_RIGHTS), ABI_OK);
-    cr_expect_eq(
-        process_map(process, memory, SIZE_1G + PAGE_SIZE, SIZE_2M + PAGE_SIZE, large, RW_RIGHTS),
-        ABI_OK);
-    cr_expect_eq(process_map(process, memory, 2 * SIZE_1G, 0, SIZE_1G, RW_RIGHTS), ABI_OK);
+    cr_expect_eq(space_map(&process->space, memory, ABI_USER_BASE, 0, small, RW_RIGHTS), ABI_OK);
+    cr_expect_eq(space_map(&process->space, memory, SIZE_1G + PAGE_SIZE, SIZE_2M + PAGE_SIZE, large,
+                           RW_RIGHTS),
+                 ABI_OK);
+    cr_expect_eq(space_map(&process->space, memory, 2 * SIZE_1G, 0, SIZE_1G, RW_RIGHTS), ABI_OK);
 }
 
 Test(kernel_process, fault_needs_the_right_and_gives_no_more) {
     struct memory *memory = memory_create(quota_root(), PAGE_SIZE);
     const uint64_t at = ABI_USER_BASE;
-    cr_assert_eq(process_map(process, memory, at, 0, PAGE_SIZE, ABI_RIGHT_READ | ABI_RIGHT_EXECUTE),
-                 ABI_OK);
-    cr_expect_not(process_fault(process, at, ABI_RIGHT_WRITE));
-    cr_expect_not(process_fault(process, at + PAGE_SIZE, ABI_RIGHT_READ));
-    cr_expect_not(process_fault(process, at - 1, ABI_RIGHT_READ));
-    cr_expect_not(process_fault(process, UINT64_MAX, ABI_RIGHT_READ));
-    cr_expect(process_fault(process, at + 0xfff, ABI_RIGHT_READ));
-    cr_expect_eq(pt_lookup(&process->pt, at).rights, PT_READ | PT_EXECUTE | PT_USER);
-    cr_expect_eq(pt_lookup(&process->pt, at).frame.v, memory_get(memory, 0).frame.v);
+    cr_assert_eq(
+        space_map(&process->space, memory, at, 0, PAGE_SIZE, ABI_RIGHT_READ | ABI_RIGHT_EXECUTE),
+        ABI_OK);
+    cr_expect_not(host_touch(process, at, ABI_RIGHT_WRITE));
+    cr_expect_not(host_touch(process, at + PAGE_SIZE, ABI_RIGHT_READ));
+    cr_expect_not(host_touch(process, at - 1, ABI_RIGHT_READ));
+    cr_expect_not(host_touch(process, UINT64_MAX, ABI_RIGHT_READ));
+    cr_expect(host_touch(process, at + 0xfff, ABI_RIGHT_READ));
+    cr_expect_eq(pt_lookup(&process->space.pt, at).rights, PT_READ | PT_EXECUTE | PT_USER);
+    cr_expect_eq(pt_lookup(&process->space.pt, at).frame.v, memory_get(memory, 0).frame.v);
 }
 
 Test(kernel_process, unmap_takes_the_page_away_and_tells_all_cpus) {
     struct memory *memory = memory_create(quota_root(), 3 * PAGE_SIZE);
     const uint64_t at = ABI_USER_BASE;
-    cr_assert_eq(process_map(process, memory, at, 0, 3 * PAGE_SIZE, RW_RIGHTS), ABI_OK);
-    cr_assert(process_fault(process, at, ABI_RIGHT_WRITE));
-    cr_expect_eq(process_unmap(process, at, PAGE_SIZE), ABI_ERROR_ARGUMENT);
-    cr_expect_eq(process_unmap(process, at + PAGE_SIZE, 2 * PAGE_SIZE), ABI_ERROR_ARGUMENT);
+    cr_assert_eq(space_map(&process->space, memory, at, 0, 3 * PAGE_SIZE, RW_RIGHTS), ABI_OK);
+    cr_assert(host_touch(process, at, ABI_RIGHT_WRITE));
+    cr_expect_eq(space_unmap(&process->space, at, PAGE_SIZE), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(space_unmap(&process->space, at + PAGE_SIZE, 2 * PAGE_SIZE), ABI_ERROR_ARGUMENT);
     cr_expect_eq(host_flushes, 0);
-    cr_expect_eq(process_unmap(process, at, 3 * PAGE_SIZE), ABI_OK);
+    cr_expect_eq(space_unmap(&process->space, at, 3 * PAGE_SIZE), ABI_OK);
     cr_expect_eq(host_flushes, 1);
-    cr_expect_eq(pt_lookup(&process->pt, at).rights, 0);
+    cr_expect_eq(pt_lookup(&process->space.pt, at).rights, 0);
     cr_expect_eq(memory->object.ref_count, 1);
-    cr_expect_not(process_fault(process, at, ABI_RIGHT_READ));
+    cr_expect_not(host_touch(process, at, ABI_RIGHT_READ));
 }
 
 // One step goes through 512 leaves, and behind each others have their turn.
 Test(kernel_process, unmap_of_many_pages_gives_way) {
     const uint64_t size = 8 * SIZE_2M, at = ABI_USER_BASE + PAGE_SIZE;
     struct memory *memory = memory_create(quota_root(), size);
-    cr_assert_eq(process_map(process, memory, at, 0, size, RW_RIGHTS), ABI_OK);
+    cr_assert_eq(space_map(&process->space, memory, at, 0, size, RW_RIGHTS), ABI_OK);
     for (uint64_t done = 0; done < size; done += PAGE_SIZE)
-        cr_assert(process_fault(process, at + done, ABI_RIGHT_READ));
+        cr_assert(host_touch(process, at + done, ABI_RIGHT_READ));
     host_preempts = 0;
-    cr_expect_eq(process_unmap(process, at, size), ABI_OK);
+    cr_expect_eq(space_unmap(&process->space, at, size), ABI_OK);
     cr_expect_eq(host_preempts, size / PAGE_SIZE / 512 - 1);
     cr_expect_eq(host_flushes, 1, "all at once");
     cr_expect_eq(memory->object.ref_count, 1);
 }
 
 Test(kernel_process, stub_is_there_and_read_only) {
-    struct pt_mapping stub = pt_lookup(&process->pt, ABI_STUB_ADDRESS);
+    struct pt_mapping stub = pt_lookup(&process->space.pt, ABI_STUB_ADDRESS);
     cr_expect_eq(stub.rights, PT_READ | PT_EXECUTE | PT_USER);
     const uint8_t *page = frame_to_kernel(stub.frame);
     cr_expect_eq(memcmp(page, stub_begin, (size_t)(stub_end - stub_begin)), 0);
     struct process *other = process_create(quota_root(), &group_root, NULL, 0);
-    cr_expect_eq(pt_lookup(&other->pt, ABI_STUB_ADDRESS).frame.v, stub.frame.v,
+    cr_expect_eq(pt_lookup(&other->space.pt, ABI_STUB_ADDRESS).frame.v, stub.frame.v,
                  "one frame for all");
 }
 
@@ -312,8 +315,8 @@ Test(kernel_process, ended_process_gives_everything_back) {
     struct quota *q = quota_create(quota_root(), 4 * SIZE_2M);
     struct process *victim = process_create(q, &group_root, event, 0x10);
     struct memory *memory = memory_create(q, SIZE_2M);
-    cr_assert_eq(process_map(victim, memory, ABI_USER_BASE, 0, SIZE_2M, RW_RIGHTS), ABI_OK);
-    cr_assert(process_fault(victim, ABI_USER_BASE, ABI_RIGHT_READ));
+    cr_assert_eq(space_map(&victim->space, memory, ABI_USER_BASE, 0, SIZE_2M, RW_RIGHTS), ABI_OK);
+    cr_assert(host_touch(victim, ABI_USER_BASE, ABI_RIGHT_READ));
     cr_assert_gt(handle_insert(victim, &memory->object, ABI_RIGHTS_ALL), 0);
     object_ref(&victim->object);
     cr_assert_gt(handle_insert(victim, &victim->object, ABI_RIGHTS_ALL), 0); // a handle on itself
@@ -334,9 +337,9 @@ Test(kernel_process, ended_process_takes_nothing_more) {
     process_end(process, &killed);
     cr_expect_eq(give(ABI_RIGHTS_ALL), -ABI_ERROR_CLOSED);
     cr_expect_eq(event->object.ref_count, 1);
-    cr_expect_eq(process_map(process, memory, ABI_USER_BASE, 0, PAGE_SIZE, RW_RIGHTS),
+    cr_expect_eq(space_map(&process->space, memory, ABI_USER_BASE, 0, PAGE_SIZE, RW_RIGHTS),
                  ABI_ERROR_CLOSED);
-    cr_expect_eq(process_unmap(process, ABI_USER_BASE, PAGE_SIZE), ABI_ERROR_CLOSED);
+    cr_expect_eq(space_unmap(&process->space, ABI_USER_BASE, PAGE_SIZE), ABI_ERROR_CLOSED);
     struct thread thread = {.process = process};
     cr_expect_not(process_join(process, &thread));
     cr_expect_eq(memory->object.ref_count, 1);

@@ -41,8 +41,8 @@ static void set_up(void) {
     ram = memory_create(quota_root(), RAM_SIZE);
     struct memory *rom = memory_create(quota_root(), PAGE_SIZE);
     cr_assert(vm != NULL && ram != NULL && rom != NULL);
-    cr_assert_eq(vm_map(vm, ram, 0, 0, RAM_SIZE, RW), ABI_OK);
-    cr_assert_eq(vm_map(vm, rom, ROM, 0, PAGE_SIZE, ABI_RIGHT_READ), ABI_OK);
+    cr_assert_eq(space_map(&vm->space, ram, 0, 0, RAM_SIZE, RW), ABI_OK);
+    cr_assert_eq(space_map(&vm->space, rom, ROM, 0, PAGE_SIZE, ABI_RIGHT_READ), ABI_OK);
     vcpu->vm = vm;
 }
 
@@ -208,7 +208,7 @@ Test(kernel_pvtime, writes_nothing_after_unmap_and_holds_nothing) {
     uint32_t references = ram->object.ref_count;
     register_both();
     cr_expect_eq(ram->object.ref_count, references);
-    cr_assert_eq(vm_unmap(vm, 0, RAM_SIZE), ABI_OK);
+    cr_assert_eq(space_unmap(&vm->space, 0, RAM_SIZE), ABI_OK);
     change_all();
     expect_untouched();
 }

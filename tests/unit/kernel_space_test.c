@@ -30,7 +30,6 @@
 #define space_is_kernel_half  space_test_is_kernel_half
 #define space_quota_memory    space_test_quota_memory
 #define paging_load_root      space_test_load_root
-#define frame_use_direct_map  space_test_use_direct_map
 #define traps_idt             space_test_idt
 #define entry_begin           space_test_entry_begin
 #define entry_end             space_test_entry_end
@@ -67,7 +66,6 @@ const void *space_test_idt(void) {
 void space_test_load_root(hpa_t root) {
     (void)root;
 }
-void space_test_use_direct_map(void) {} // it is used already
 
 static void set_up(void) {
     host_init_all();
@@ -118,7 +116,8 @@ static void walk(hpa_t root, unsigned first, unsigned last) {
 Test(space, user_root_has_of_the_kernel_only_the_entries) {
     struct pagetable pt;
     hpa_t user_root;
-    cr_assert(space_process_init(&pt, quota_root()) && space_user_init(&user_root, quota_root()));
+    cr_assert(space_process_init(&pt, space_quota_memory(quota_root())) &&
+              space_user_init(&user_root, quota_root()));
     walk(user_root, KERNEL_ROOT, ROOT_ENTRIES - 1);
     cr_assert_eq(found_count, CPUS + 3);
     for (unsigned i = 0; i < CPUS; i++) {
@@ -150,7 +149,8 @@ Test(space, user_root_is_none_where_tables_are_whole) {
 Test(space, auditor_sees_what_a_user_root_must_not_have) {
     struct pagetable pt;
     hpa_t user_root;
-    cr_assert(space_process_init(&pt, quota_root()) && space_user_init(&user_root, quota_root()));
+    cr_assert(space_process_init(&pt, space_quota_memory(quota_root())) &&
+              space_user_init(&user_root, quota_root()));
     cr_assert(pt_map(&pt, 0x400000, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
     uint64_t *user = frame_to_kernel(user_root);
     cr_expect(space_is_user_root(user_root, &pt), "not yet shown");
@@ -317,7 +317,7 @@ Test(space, stack_that_the_machine_lacks_costs_nothing) {
 Test(space, tables_are_their_quotas) {
     struct pagetable pt;
     struct quota *quota = quota_create(quota_root(), 16 * PAGE_SIZE);
-    cr_assert(quota != NULL && space_process_init(&pt, quota));
+    cr_assert(quota != NULL && space_process_init(&pt, space_quota_memory(quota)));
     cr_expect_eq(quota_read(quota).used, PAGE_SIZE, "the root");
     cr_assert(pt_map(&pt, 0x400000, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
     cr_expect_eq(quota_read(quota).used, 4 * PAGE_SIZE);
@@ -345,20 +345,20 @@ Test(space, process_shows_what_it_faulted_in_and_gives_its_root_back) {
     struct memory *memory = memory_create(quota, 4 * SIZE_2M);
     uint64_t used = quota_read(quota).used;
     struct process *process = process_create(quota, &group_root, NULL, 0);
-    cr_assert(process != NULL && process->user_root.v != 0);
+    cr_assert(process != NULL && process->space.user_root.v != 0);
     const uint64_t far = 5 * ROOT_SPAN + SIZE_2M, rights = ABI_RIGHT_READ | ABI_RIGHT_WRITE;
-    cr_assert_eq(process_map(process, memory, far, 0, 4 * SIZE_2M, rights), ABI_OK);
-    walk(process->user_root, 0, KERNEL_ROOT - 1);
+    cr_assert_eq(space_map(&process->space, memory, far, 0, 4 * SIZE_2M, rights), ABI_OK);
+    walk(process->space.user_root, 0, KERNEL_ROOT - 1);
     cr_expect(found_count == 1 && found[0].address == ABI_STUB_ADDRESS);
-    const uint64_t *user = frame_to_kernel(process->user_root);
-    const uint64_t *whole = frame_to_kernel(process->pt.root);
-    cr_assert(process_fault(process, far + PAGE_SIZE, ABI_RIGHT_WRITE));
+    const uint64_t *user = frame_to_kernel(process->space.user_root);
+    const uint64_t *whole = frame_to_kernel(process->space.pt.root);
+    cr_assert(host_touch(process, far + PAGE_SIZE, ABI_RIGHT_WRITE));
     cr_expect(user[5] != 0 && user[5] == whole[5]);
-    cr_expect(space_is_user_root(process->user_root, &process->pt));
+    cr_expect(space_is_user_root(process->space.user_root, &process->space.pt));
     // The tables of the second root's half are the first one's, so what is unmapped there is gone
     // here.
-    cr_assert_eq(process_unmap(process, far, 4 * SIZE_2M), ABI_OK);
-    walk(process->user_root, 0, KERNEL_ROOT - 1);
+    cr_assert_eq(space_unmap(&process->space, far, 4 * SIZE_2M), ABI_OK);
+    walk(process->space.user_root, 0, KERNEL_ROOT - 1);
     cr_expect_eq(found_count, 1);
     object_unref(&process->object);
     object_finish();

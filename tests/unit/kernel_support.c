@@ -159,21 +159,15 @@ void lapic_timer_stop(void) {
 
 // ---- memory -------------------------------------------------------------------------------------
 
-static void *map_at(uint64_t address, uint64_t size, int file) {
-    int flags = MAP_FIXED_NOREPLACE | (file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
-    void *at = mmap((void *)address, size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, file, 0);
+static void map_at(uint64_t address, uint64_t size) {
+    int flags = MAP_FIXED_NOREPLACE | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *at = mmap((void *)address, size, PROT_READ | PROT_WRITE, flags, -1, 0);
     cr_assert_neq(at, MAP_FAILED, "cannot map %#lx", address);
-    return at;
 }
 
-// The boot run is reached at its physical address first, and in the direct map later.
 static void map_ram(void) {
-    int file = memfd_create("ram", 0);
-    cr_assert(file >= 0 && ftruncate(file, (off_t)HOST_RAM_SIZE) == 0);
-    map_at(HOST_RAM_BASE, HOST_RAM_SIZE, file);
-    map_at(KERNEL_DIRECT + HOST_RAM_BASE, HOST_RAM_SIZE, file);
-    close(file);
-    memset((void *)HOST_RAM_BASE, 0xa5, HOST_RAM_SIZE);
+    map_at(KERNEL_DIRECT + HOST_RAM_BASE, HOST_RAM_SIZE);
+    memset((void *)(KERNEL_DIRECT + HOST_RAM_BASE), 0xa5, HOST_RAM_SIZE);
     times_cleared = calloc(FRAMES_MAX, 1);
     is_mapped = calloc(FRAMES_MAX, 1);
 }
@@ -194,7 +188,10 @@ void host_init(const struct boot_memory *map, uint32_t count) {
         frame_init(host_map, 2);
     else
         frame_init(map, count);
-    frame_use_direct_map();
+    hpa_t run;
+    uint64_t size;
+    frame_boot_run(&run, &size);
+    memset(&is_mapped[run.v >> PAGE_SHIFT], 1, size >> PAGE_SHIFT);
 }
 
 void host_init_all(void) {
@@ -205,7 +202,7 @@ void host_init_all(void) {
 bool space_map_direct(hpa_t base, uint64_t size) {
     bool is_low = base.v >= HOST_RAM_BASE && base.v + size <= HOST_RAM_BASE + HOST_RAM_SIZE;
     if (!is_low)
-        map_at(KERNEL_DIRECT + base.v, size, -1);
+        map_at(KERNEL_DIRECT + base.v, size);
     memset(&is_mapped[base.v >> PAGE_SHIFT], 1, size >> PAGE_SHIFT);
     return true;
 }
@@ -223,13 +220,9 @@ hpa_t space_kernel_root(void) {
 }
 
 void space_walk_kernel(const struct pt_visitor *visitor) {
-    hpa_t run;
-    uint64_t size;
-    frame_boot_run(&run, &size);
     for (uint64_t i = 0; i < FRAMES_MAX; i++) {
         struct pt_mapping leaf = {{i << PAGE_SHIFT}, PAGE_SIZE, PT_READ | PT_WRITE | PT_GLOBAL};
-        bool is_run = leaf.frame.v >= run.v && leaf.frame.v < run.v + size;
-        if (is_run || is_mapped[i])
+        if (host_is_mapped(leaf.frame))
             visitor->leaf(visitor->opaque, KERNEL_DIRECT + leaf.frame.v, &leaf);
     }
     if (host_planted_leaf != NULL)
@@ -274,7 +267,7 @@ void *space_window(hpa_t frame) {
     uint8_t *state = &is_mapped[frame.v >> PAGE_SHIFT];
     host_has_window = true;
     if (frame.v >= HOST_HIGH_BASE && *state == 0) {
-        map_at(KERNEL_DIRECT + frame.v, PAGE_SIZE, -1);
+        map_at(KERNEL_DIRECT + frame.v, PAGE_SIZE);
         *state = 2; // for the window, so not mapped by the kernel
     }
     return (uint8_t *)KERNEL_DIRECT + frame.v;
@@ -302,8 +295,8 @@ static uint64_t *table_access(hpa_t frame) {
 struct pt_memory space_quota_memory(struct quota *quota) {
     return (struct pt_memory){quota, table_alloc, table_free, table_access};
 }
-bool space_process_init(struct pagetable *pt, struct quota *quota) {
-    return pt_init(pt, &paging_format, space_quota_memory(quota));
+bool space_process_init(struct pagetable *pt, struct pt_memory tables) {
+    return pt_init(pt, &paging_format, tables);
 }
 const struct host_split *host_split;
 bool space_user_init(hpa_t *user_root, struct quota *quota) {

@@ -7,6 +7,7 @@
 
 #include "include/boot.h"
 #include "kernel/group.h"
+#include "kernel/process.h"
 #include "kernel/quota.h"
 #include "kernel/thread.h"
 
@@ -15,6 +16,11 @@
 #define HOST_RAM_SIZE  (64ULL << 20)
 #define HOST_HIGH_BASE (4ULL << 30)
 #define HOST_HIGH_SIZE (8ULL << 30)
+
+// An access of ring 3's that needs `right`. False: it may not.
+static inline bool host_touch(struct process *process, uint64_t address, uint64_t right) {
+    return space_fault(&process->space, address, right) == SPACE_FAULT_RETRY;
+}
 
 // The map that host_init takes when none is given: both of the above.
 extern const struct boot_memory host_map[2];

@@ -120,17 +120,18 @@ static struct vm *make_vm(void) {
 
 static void touch(struct vm *vm, uint64_t gpa, uint64_t size) {
     for (uint64_t a = align_down(gpa, SIZE_2M); a < gpa + size; a += SIZE_2M)
-        cr_assert_eq(vm_handle_fault(vm, (gpa_t){MAX(a, gpa)}, VCPU_ACCESS_READ), VM_FAULT_RETRY);
+        cr_assert_eq(vm_handle_fault(vm, (gpa_t){MAX(a, gpa)}, VCPU_ACCESS_READ),
+                     SPACE_FAULT_RETRY);
 }
 
 Test(kernel_teardown, vm_ends_step_by_step) {
     struct vm *vm = make_vm();
     struct memory *small = make_memory(ABI_SMALL_PAGES_MAX), *big = make_memory(BIG_SIZE);
     for (uint64_t i = 0; i < SMALL_REGIONS; i++) {
-        cr_assert_eq(vm_map(vm, small, AT(i), 0, ABI_SMALL_PAGES_MAX, R), ABI_OK);
+        cr_assert_eq(space_map(&vm->space, small, AT(i), 0, ABI_SMALL_PAGES_MAX, R), ABI_OK);
         touch(vm, AT(i), ABI_SMALL_PAGES_MAX);
     }
-    cr_assert_eq(vm_map(vm, big, 32 * SIZE_1G, 0, BIG_SIZE, RW), ABI_OK);
+    cr_assert_eq(space_map(&vm->space, big, 32 * SIZE_1G, 0, BIG_SIZE, RW), ABI_OK);
     touch(vm, 32 * SIZE_1G, BIG_SIZE);
     object_unref(&small->object);
     object_unref(&big->object);
@@ -154,45 +155,45 @@ static uint64_t shown_at;
 static void watch_unmap(void) {
     steps++;
     expect_clean();
-    const struct region *rest = region_next(shown->regions, 0);
+    const struct region *rest = region_next(shown->space.regions, 0);
     if (rest == NULL)
         return;
     cr_assert_gt(rest->base, shown_at);
     cr_assert_leq(rest->base - shown_at, 512 * SIZE_2M);
     cr_assert_eq(rest->base - rest->offset, 32 * SIZE_1G);
     shown_at = rest->base;
-    cr_assert_eq(vm_handle_fault(shown, (gpa_t){shown_at - 1}, VCPU_ACCESS_READ), VM_FAULT_VMM);
-    cr_assert_eq(vm_handle_fault(shown, (gpa_t){shown_at}, VCPU_ACCESS_READ), VM_FAULT_RETRY);
+    cr_assert_eq(vm_handle_fault(shown, (gpa_t){shown_at - 1}, VCPU_ACCESS_READ), SPACE_FAULT_NONE);
+    cr_assert_eq(vm_handle_fault(shown, (gpa_t){shown_at}, VCPU_ACCESS_READ), SPACE_FAULT_RETRY);
 }
 
 static void show(void) {
     shown = make_vm();
     shown_memory = make_memory(BIG_SIZE);
     shown_at = 32 * SIZE_1G;
-    cr_assert_eq(vm_map(shown, shown_memory, shown_at, 0, BIG_SIZE, RW), ABI_OK);
+    cr_assert_eq(space_map(&shown->space, shown_memory, shown_at, 0, BIG_SIZE, RW), ABI_OK);
     touch(shown, shown_at, BIG_SIZE);
 }
 
 Test(kernel_teardown, unmap_goes_step_by_step) {
     show();
     watch_from_here(watch_unmap);
-    cr_expect_eq(vm_unmap(shown, 32 * SIZE_1G, BIG_SIZE), ABI_OK);
+    cr_expect_eq(space_unmap(&shown->space, 32 * SIZE_1G, BIG_SIZE), ABI_OK);
     cr_expect_geq(steps, BIG_SIZE / SIZE_1G);
-    cr_expect_eq(shown->regions->count, 0);
+    cr_expect_eq(shown->space.regions->count, 0);
     cr_expect_eq(shown_memory->object.ref_count, 1);
 }
 
 static void take_the_rest(void) {
-    const struct region *rest = region_next(shown->regions, 0);
+    const struct region *rest = region_next(shown->space.regions, 0);
     host_preempt = NULL;
-    cr_assert_eq(vm_unmap(shown, rest->base, rest->size), ABI_OK);
+    cr_assert_eq(space_unmap(&shown->space, rest->base, rest->size), ABI_OK);
 }
 
 Test(kernel_teardown, unmap_by_two_at_once_drops_the_memory_once) {
     show();
     watch_from_here(take_the_rest);
-    cr_expect_eq(vm_unmap(shown, 32 * SIZE_1G, BIG_SIZE), ABI_ERROR_ARGUMENT);
-    cr_expect_eq(shown->regions->count, 0);
+    cr_expect_eq(space_unmap(&shown->space, 32 * SIZE_1G, BIG_SIZE), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(shown->space.regions->count, 0);
     cr_expect_eq(shown_memory->object.ref_count, 1);
     expect_clean();
 }
@@ -206,9 +207,9 @@ static void make_process(void) {
     cr_assert_not_null(process);
     struct memory *small = make_memory(ABI_SMALL_PAGES_MAX), *big = make_memory(2 * SIZE_1G);
     for (uint64_t i = 0; i < SMALL_REGIONS; i++) {
-        cr_assert_eq(process_map(process, small, AT(i), 0, ABI_SMALL_PAGES_MAX, R), ABI_OK);
+        cr_assert_eq(space_map(&process->space, small, AT(i), 0, ABI_SMALL_PAGES_MAX, R), ABI_OK);
         for (uint64_t a = 0; a < ABI_SMALL_PAGES_MAX; a += SIZE_2M)
-            cr_assert(process_fault(process, AT(i) + a, R));
+            cr_assert(host_touch(process, AT(i) + a, R));
     }
     for (unsigned i = 0; i < 300; i++) {
         object_ref(&big->object);
@@ -226,7 +227,7 @@ static void watch_process(void) {
     if (steps % 32 == 0)
         expect_clean();
     cr_assert_eq(process_get_status(process).state, ABI_PROCESS_RUNNING);
-    cr_assert_eq(process_map(process, NULL, ABI_START_ADDRESS, 0, 0, 0), ABI_ERROR_ARGUMENT);
+    cr_assert_eq(space_map(&process->space, NULL, ABI_START_ADDRESS, 0, 0, 0), ABI_ERROR_ARGUMENT);
 }
 
 static void expect_torn_down(void) {

@@ -118,8 +118,8 @@ Test(kernel_vcpu_in, sipi_during_the_reset_is_kept) {
 Test(kernel_vcpu_in, tables_that_changed_are_forgotten_before_entry) {
     cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
     uint32_t before = paper.flushes;
-    run_vm.npt_generation = 5;
-    run_vcpu.pending = VCPU_PENDING_INTERRUPT; // as vm_unmap posts it
+    run_vm.space.generation = 5;
+    run_vcpu.pending = VCPU_PENDING_INTERRUPT; // as space_unmap posts it
     paper.entries = 0;
     cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
     cr_expect_eq(paper.flushes, before + 1);

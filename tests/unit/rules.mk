@@ -12,6 +12,7 @@ UNIT_KERNEL_PARTS := arch/paging.c $(addprefix kernel/, \
     group.c \
     lock.c \
     log.c \
+    mapping.c \
     memory.c \
     object.c \
     process.c \

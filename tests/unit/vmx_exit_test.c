@@ -37,7 +37,7 @@ static struct {
     bool has_vector;
     enum vcpu_failure failure;
     uint16_t doorbell, rung;
-    enum vm_fault fault;
+    enum space_fault fault;
     enum msr_result msr_result;
     uint64_t msr_value;
     uint8_t cr8;
@@ -85,7 +85,7 @@ bool vm_ring_doorbell(struct vm *vm, uint16_t port) {
     seen.rung = port == seen.doorbell ? port : 0;
     return seen.rung != 0;
 }
-enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
+enum space_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
     (void)vm, (void)gpa, (void)access;
     return seen.fault;
 }
@@ -305,23 +305,23 @@ Test(vmx_exit_memory, code_size_and_cpl) {
 Test(vmx_exit_memory, faults_are_mapped_or_forwarded) {
     vmcs_write(VMCS_EXIT_QUALIFICATION, 0x182);
     vmcs_write64(VMCS_GUEST_PHYSICAL_ADDRESS, 0xfee000b0);
-    seen.fault = VM_FAULT_RETRY;
+    seen.fault = SPACE_FAULT_RETRY;
     cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_RETRY);
-    seen.fault = VM_FAULT_VMM;
+    seen.fault = SPACE_FAULT_NONE;
     cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_VMM);
     cr_expect_eq(exit_page.exit, VCPU_EXIT_MEMORY);
     cr_expect_eq(exit_page.memory.gpa, 0xfee000b0);
-    seen.fault = VM_FAULT_SHORTAGE;
+    seen.fault = SPACE_FAULT_SHORTAGE;
     cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_KILL);
     cr_expect_eq(seen.failure, VCPU_FAILURE_MEMORY);
 }
 
 Test(vmx_exit_memory, delivery_through_no_memory_is_told) {
     vmcs_write32(VMCS_IDT_VECTORING_INFO, EVENT_VALID | EVENT_EXTERNAL_INTERRUPT | 0x30);
-    seen.fault = VM_FAULT_RETRY;
+    seen.fault = SPACE_FAULT_RETRY;
     cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_RETRY);
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), EVENT_VALID | 0x30, "again");
-    seen.fault = VM_FAULT_VMM;
+    seen.fault = SPACE_FAULT_NONE;
     cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_VMM);
     cr_expect(exit_page.memory.is_delivery);
     vmcs_write32(VMCS_IDT_VECTORING_INFO, 0);

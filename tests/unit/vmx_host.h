@@ -6,6 +6,10 @@
 
 #include "arch/cpu.h"
 #include "arch/features.h"
+#include "arch/paging.h"
+
+#undef KERNEL_DIRECT
+#define KERNEL_DIRECT 0ULL // pages are the host's
 
 struct cpu *paper_cpu_current(void);
 uint64_t paper_rdmsr(uint32_t msr);

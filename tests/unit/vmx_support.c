@@ -236,9 +236,6 @@ void quota_free_page(struct quota *quota, void *page) {
 void *kernel_page_alloc(void) {
     return quota_alloc_page(NULL);
 }
-hpa_t frame_of_kernel(const void *page) {
-    return (hpa_t){(uint64_t)page};
-}
 static struct abi_cpuid rows[] = {
     {.leaf = 1, .eax = 0x50654, .ecx = ~0u, .edx = ~0u},
     {.leaf = 7, .ebx = ~0u, .ecx = ~0u, .edx = ~0u},
@@ -252,9 +249,9 @@ const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32
             return &rows[i];
     return NULL;
 }
-enum vm_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
+enum space_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
     (void)vm, (void)gpa, (void)access;
-    return VM_FAULT_VMM;
+    return SPACE_FAULT_NONE;
 }
 bool vm_ring_doorbell(struct vm *vm, uint16_t port) {
     (void)vm, (void)port;

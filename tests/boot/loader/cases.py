@@ -180,7 +180,7 @@ class Cases:
         case("kernel-low", "has a segment outside", segment(0, 16, "Q", 0xFFFFFFFF00000000))
         case("kernel-overlap", "has segments that overlap", segment(0, 40, "Q", 0x8000))
         other = Patched(self.kernel).version(9).done()
-        case("kernel-version", "has boot version 9, this loader has 2", other)
+        case("kernel-version", "has boot version 9, this loader has 3", other)
         case("kernel-no-note", "kernel.elf has no boot version", segment(3, 0, "I", 0))
         path = self.path("memory-kernel", "kernel.elf")
         large = segment(2, 40, "Q", 400 * MIB)

@@ -126,10 +126,10 @@ static bool is_mapped_as(const struct boot_info *info, const volatile void *poin
                ((info->kernel_base + (address - BOOT_KERNEL_VMA)) & ~0xfffull);
 }
 
-// Is the page at `address` mapped to itself, writable and executable?
-static bool is_identity(uint64_t address) {
+// Is the page at `address` mapped to itself, and `offset` behind that, writable and executable?
+static bool is_identity(uint64_t address, uint64_t offset) {
     uint32_t level;
-    uint64_t entry = walk(address, &level);
+    uint64_t entry = walk(offset + address, &level);
     uint64_t mask = 0x000ffffffffff000 & ~((1ull << (12 + 9 * level)) - 1);
     return (entry & 3) == 3 && entry >> 63 == 0 && (entry & mask) == (address & mask);
 }
@@ -180,8 +180,10 @@ static void check_memory(const struct boot_info *info) {
         end = range->base + range->length;
         if (range->type > BOOT_MEMORY_ACPI)
             continue;
-        expect(is_identity(range->base) && is_identity(last), "range not mapped to itself",
+        expect(is_identity(range->base, 0) && is_identity(last, 0), "range not mapped to itself",
                range->base);
+        expect(range->base >= 512ull << 30 || is_identity(range->base, BOOT_DIRECT),
+               "range not in the direct map", range->base);
         if (range->type != BOOT_MEMORY_FREE)
             continue;
         free_all += range->length;
