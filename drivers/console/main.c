@@ -43,7 +43,7 @@ static struct {
     uint32_t fresh_left; // bytes of FRESH_LINE
     uint32_t mark_left;  // of the log's line, that the screen does not show
     bool has_uart;
-    uint64_t progress; // TSC when a byte was last sent, or nothing was to be
+    uint64_t progress; // TSC when a byte was last sent; UINT64_MAX: nothing was waiting since
     struct screen screen;
 } console;
 
@@ -206,20 +206,28 @@ static void serve(void) {
     tell_room();
 }
 
-// A UART that takes nothing for a second is broken: nobody waits for it any more.
-static uint64_t deadline(void) {
+static uint64_t deadline(bool is_waiting) {
     uint64_t hz = console.start->tsc_hz;
-    if (!has_any())
-        console.progress = now();
     if (!console.has_uart)
         return ABI_FOREVER;
     if (console.start->interrupt == 0)
         return now() + hz / POLLS_A_SECOND;
-    return has_any() ? console.progress + hz : ABI_FOREVER;
+    return is_waiting ? console.progress + hz : ABI_FOREVER;
 }
 
-static bool is_broken(void) {
-    return console.has_uart && has_any() && now() - console.progress >= console.start->tsc_hz;
+// Until there is something to do. A UART that takes nothing for a second, though there is something
+// to send all the while, is broken: nobody waits for it any more.
+static void rest(void) {
+    bool is_waiting = console.has_uart && has_any();
+    uint64_t bits = 0;
+    if (!is_waiting)
+        console.progress = UINT64_MAX;
+    else if (console.progress == UINT64_MAX)
+        console.progress = now();
+    (void)sys_event_wait(console.start->event, UINT64_MAX, deadline(is_waiting), &bits);
+    console.has_log_news |= (bits & CONSOLE_EVENT_LOG) != 0;
+    if (is_waiting && now() - console.progress >= console.start->tsc_hz && uart_send_room() == 0)
+        console.has_uart = false;
 }
 
 // ---- start --------------------------------------------------------------------------------------
@@ -252,16 +260,12 @@ int main(void *start) {
         return STATUS_NO_RINGS;
     open_screen();
     console.has_uart = uart_open(start);
-    console.progress = now();
+    console.progress = UINT64_MAX;
     console.has_log_news = true;
     for (;;) {
-        uint64_t bits = 0;
         serve();
         if (console.is_log_ended)
             return STATUS_NO_LOG;
-        (void)sys_event_wait(console.start->event, UINT64_MAX, deadline(), &bits);
-        console.has_log_news |= (bits & CONSOLE_EVENT_LOG) != 0;
-        if (is_broken())
-            console.has_uart = false;
+        rest();
     }
 }

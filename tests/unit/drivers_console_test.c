@@ -22,7 +22,9 @@ static struct {
     char log[4096]; // the kernel's
     uint32_t log_head, log_tail;
     bool is_closed;
-    uint32_t told; // the supervisor
+    uint32_t told;       // the supervisor
+    uint64_t deadline;   // of its last rest
+    void (*wakes)(void); // what happens meanwhile
     char shown[65536];
     uint32_t shown_size;
 } paper;
@@ -74,7 +76,10 @@ int64_t sys_interrupt_acknowledge(uint32_t interrupt) {
     return 0;
 }
 int64_t sys_event_wait(uint32_t event, uint64_t mask, uint64_t deadline, uint64_t *bits) {
-    (void)event, (void)mask, (void)deadline;
+    (void)event, (void)mask;
+    paper.deadline = deadline;
+    if (paper.wakes != NULL)
+        paper.wakes();
     *bits = 0;
     return 0;
 }
@@ -115,6 +120,7 @@ static void begin(bool is_batch) {
     console.in_position = con_test_rings.in_head;
     console.has_uart = uart_open(&con_test_start);
     console.has_log_news = true;
+    console.progress = UINT64_MAX;
     paper.room = 16;
 }
 
@@ -257,4 +263,37 @@ Test(drivers_console, whoever_lost_the_log_ends) {
     paper.is_closed = true;
     serve();
     cr_assert(console.is_log_ended);
+}
+
+static void speak_after_silence(void) {
+    con_test_start.tsc_hz = 1; // every wait takes many a second
+    say("late\n");
+}
+
+Test(drivers_console, silence_is_no_fault_of_the_uart) {
+    begin(true);
+    serve();
+    paper.wakes = speak_after_silence;
+    rest();
+    cr_assert_eq(paper.deadline, ABI_FOREVER);
+    cr_assert(console.has_uart);
+    run();
+    expect("late\n");
+}
+
+Test(drivers_console, uart_that_takes_nothing_for_a_second_is_given_up) {
+    begin(true);
+    paper.room = 0;
+    say("stuck\n");
+    serve();
+    rest();
+    cr_assert(console.has_uart, "not at once");
+    cr_assert_eq(paper.deadline, console.progress + con_test_start.tsc_hz);
+    con_test_start.tsc_hz = 1;
+    paper.room = 16;
+    rest();
+    cr_assert(console.has_uart, "it has room by now");
+    paper.room = 0;
+    rest();
+    cr_assert_not(console.has_uart);
 }

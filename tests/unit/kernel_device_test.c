@@ -239,8 +239,8 @@ Test(kernel_device, memory_is_mapped_uncached_into_processes_alone) {
         CALL(ABI_PROCESS_MAP, 0, handle, ABI_USER_BASE, 0, PAGE_SIZE, R | ABI_RIGHT_EXECUTE),
         -ABI_ERROR_RIGHTS);
     cr_assert_eq(CALL(ABI_PROCESS_MAP, 0, handle, ABI_USER_BASE, PAGE_SIZE, PAGE_SIZE, RW), 0);
-    cr_assert(process_fault(process, ABI_USER_BASE, R));
-    struct pt_mapping leaf = pt_lookup(&process->pt, ABI_USER_BASE);
+    cr_assert_eq(space_fault(&process->space, ABI_USER_BASE, R), SPACE_FAULT_RETRY);
+    struct pt_mapping leaf = pt_lookup(&process->space.pt, ABI_USER_BASE);
     cr_expect_eq(leaf.frame.v, DEVICE + PAGE_SIZE);
     cr_expect_eq(leaf.rights, PT_READ | PT_WRITE | PT_USER | PT_UNCACHED);
     int64_t vm = CALL(ABI_VM_CREATE, quota_handle, 0);
@@ -251,8 +251,8 @@ Test(kernel_device, memory_is_mapped_uncached_into_processes_alone) {
 
 static void map_device(uint64_t base) {
     struct memory *memory = memory_create_device(quota, (hpa_t){base}, PAGE_SIZE);
-    cr_assert_eq(process_map(process, memory, ABI_USER_BASE, 0, PAGE_SIZE, R), ABI_OK);
-    cr_assert(process_fault(process, ABI_USER_BASE, R));
+    cr_assert_eq(space_map(&process->space, memory, ABI_USER_BASE, 0, PAGE_SIZE, R), ABI_OK);
+    cr_assert_eq(space_fault(&process->space, ABI_USER_BASE, R), SPACE_FAULT_RETRY);
     object_unref(&memory->object);
 }
 
@@ -261,7 +261,7 @@ Test(kernel_device, auditor_knows_device_memory_and_finds_ram_in_it) {
     map_device(DEVICE);
     audit_all(); // the first one gives the kernel its root
     cr_expect_eq(audit_all().errors, 0);
-    cr_expect_eq(process_unmap(process, ABI_USER_BASE, PAGE_SIZE), ABI_OK);
+    cr_expect_eq(space_unmap(&process->space, ABI_USER_BASE, PAGE_SIZE), ABI_OK);
     cr_expect_eq(audit_all().errors, 0);
     cr_expect_leq(frame_totals().free, free, "its frames are nobody's when it goes");
     struct memory *ram = memory_create(quota, PAGE_SIZE);
