@@ -75,6 +75,7 @@ struct cpu {
     struct cpu_tables *tables; // see arch/split.h; first, for the assembly
     // Written by this CPU alone.
     uint32_t index;
+    uint32_t slot; // its tables' place; of one that was left off, nobody else's
     uint32_t apic_id;
     uint32_t core;        // number of its physical core, see arch/topology.h
     struct cpu *sibling;  // the next hardware thread of that core, in a ring; NULL: it is alone

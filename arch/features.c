@@ -17,10 +17,10 @@ void features_init(const struct cpu_word *list, uint32_t count) {
 
 static uint64_t read_word(const struct cpu_word *word) {
     if (word->source == CPU_WORD_MSR)
-        return x86_rdmsr(word->number);
+        return x86_rdmsr(word->number) & word->mask;
     struct cpuid_result r = x86_cpuid(word->number, word->subleaf);
     const uint32_t registers[] = {r.eax, r.ebx, r.ecx, r.edx};
-    return registers[word->source];
+    return registers[word->source] & word->mask;
 }
 
 static bool is_enough(const struct cpu_word *word, uint64_t found) {

@@ -79,7 +79,7 @@ void traps_init(void) {
 
 void descriptors_init(struct cpu *cpu, const uint64_t stacks[4]) {
     struct cpu_tables *tables =
-        (struct cpu_tables *)(CPU_TABLES_BASE + cpu->index * CPU_TABLES_SLOT);
+        (struct cpu_tables *)(CPU_TABLES_BASE + cpu->slot * CPU_TABLES_SLOT);
     uint64_t base = (uint64_t)&tables->tss;
     uint64_t *gdt = tables->gdt;
     gdt[SELECTOR_KERNEL_CODE / 8] = GDT_CODE;

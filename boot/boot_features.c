@@ -94,13 +94,15 @@ static bool needs_x2apic(const struct boot_processor *cpu, const struct boot_inf
 }
 
 static void add_word(struct boot_info *info, uint32_t number, uint32_t subleaf,
-                     enum cpu_word_source source, enum cpu_word_rule rule, uint64_t value) {
+                     enum cpu_word_source source, enum cpu_word_rule rule, uint64_t mask,
+                     uint64_t value) {
     if (info->word_count < BOOT_WORDS_MAX)
         info->word[info->word_count++] = (struct cpu_word){.number = number,
                                                            .subleaf = (uint16_t)subleaf,
                                                            .source = (uint8_t)source,
                                                            .rule = (uint8_t)rule,
-                                                           .value = value};
+                                                           .mask = mask,
+                                                           .value = value & mask};
 }
 
 // What the kernel and its guests take from CPUID, wherever they run.
@@ -129,9 +131,10 @@ static void add_leaves(const struct boot_processor *cpu, struct boot_info *info)
     for (uint32_t i = 0; i < ARRAY_COUNT(rows); i++) {
         struct boot_cpuid r = leaf(cpu, rows[i].number, rows[i].subleaf);
         const uint32_t registers[] = {r.eax, r.ebx, r.ecx, r.edx};
-        uint32_t value = registers[rows[i].source] & rows[i].mask;
-        if (value != 0)
-            add_word(info, rows[i].number, rows[i].subleaf, rows[i].source, rows[i].rule, value);
+        uint32_t value = registers[rows[i].source];
+        if ((value & rows[i].mask) != 0)
+            add_word(info, rows[i].number, rows[i].subleaf, rows[i].source, rows[i].rule,
+                     rows[i].mask, value);
     }
 }
 
@@ -149,7 +152,7 @@ static void add_leaves(const struct boot_processor *cpu, struct boot_info *info)
 
 static void add_msr(const struct boot_processor *cpu, struct boot_info *info, uint32_t msr,
                     enum cpu_word_rule rule) {
-    add_word(info, msr, 0, CPU_WORD_MSR, rule, cpu->rdmsr(msr));
+    add_word(info, msr, 0, CPU_WORD_MSR, rule, UINT64_MAX, cpu->rdmsr(msr));
 }
 
 // SDM 3D A.2 to A.10. The VMCS of one CPU is loaded on another: the words that it was made by hold.
@@ -158,6 +161,8 @@ static void add_vmx(const struct boot_processor *cpu, struct boot_info *info) {
     add_msr(cpu, info, VMX_BASIC, CPU_WORD_SAME);
     for (uint32_t msr = VMX_BASIC + 1; msr < VMX_MISC; msr++)
         add_msr(cpu, info, msr, CPU_WORD_CONTROLS);
+    add_word(info, VMX_MISC, 0, CPU_WORD_MSR, CPU_WORD_SAME, MISC_TIMER_AND_MSR,
+             cpu->rdmsr(VMX_MISC));
     for (uint32_t msr = VMX_MISC + 1; msr <= VMX_MISC + 4; msr++)
         add_msr(cpu, info, msr, CPU_WORD_SAME); // bits of CR0 and CR4
     if ((cpu->rdmsr(VMX_PRIMARY) & MAY_SECONDARY) != 0) {

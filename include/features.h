@@ -52,5 +52,6 @@ struct cpu_word {
     uint16_t subleaf;
     uint8_t source; // enum cpu_word_source
     uint8_t rule;   // enum cpu_word_rule
-    uint64_t value;
+    uint64_t mask;  // what of it counts
+    uint64_t value; // within the mask
 };

@@ -38,9 +38,9 @@ static uint16_t sleep_value(uint16_t port, uint8_t type) {
 
 bool power_off(void) {
     uint16_t a = registers->pm1a_control, b = registers->pm1b_control;
-    log_drain();
     if (!registers->has_s5 || a == 0)
         return false;
+    log_drain();
     uint16_t value_a = sleep_value(a, registers->s5_type_a);
     uint16_t value_b = b != 0 ? sleep_value(b, registers->s5_type_b) : 0;
     x86_outw(a, value_a);

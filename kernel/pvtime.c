@@ -28,6 +28,8 @@ void pvtime_scale(uint64_t hz, uint32_t *multiplier, int8_t *shift) {
 
 static uint64_t ns_of(uint64_t ticks) {
     vmtime_wide product = (vmtime_wide)ticks * NS_PER_SECOND;
+    if ((uint64_t)(product >> 64) >= tsc_hz)
+        return 0; // no time that a machine was up: the TSCs of two CPUs differ
     return x86_div((uint64_t)(product >> 64), (uint64_t)product, tsc_hz);
 }
 

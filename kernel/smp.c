@@ -171,7 +171,6 @@ static bool init_this_cpu(struct cpu *cpu) {
     // Whatever the firmware added: the boot CPU's is 0, too.
     if (cpu_features.has_tsc_adjust)
         x86_wrmsr(MSR_TSC_ADJUST, 0);
-    descriptors_load(cpu);
     lapic_init_cpu();
     mitigation_init_cpu();
     paging_load_root(space_kernel_root());
@@ -185,11 +184,12 @@ static bool init_this_cpu(struct cpu *cpu) {
 _Noreturn void smp_ap_main(void) {
     struct cpu *cpu = cpu_current();
     uint32_t expected = ADMISSION_OPEN;
-    // Too late: what was prepared for this CPU may be another's by now.
+    // Too late. Whoever stays behind keeps the trampoline's root: an SMI alone has it walked again.
     if (!__atomic_compare_exchange_n(&cpu->admission, &expected, ADMISSION_ARRIVED, false,
                                      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         for (;;)
             x86_hlt();
+    descriptors_load(cpu);
     bool is_good = features_compare(cpu->apic_id) && init_this_cpu(cpu);
     __atomic_store_n(&cpu->is_online, is_good, __ATOMIC_RELEASE);
     __atomic_store_n(&cpu->has_arrived, true, __ATOMIC_RELEASE);
@@ -250,10 +250,14 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
         return;
     }
     _Static_assert(sizeof(struct cpu) <= PAGE_SIZE, "one page");
+    static uint32_t slot; // the boot CPU has 0
     cpu->index = cpu_count;
+    cpu->slot = ++slot;
     cpu->apic_id = apic_id;
-    if (!cpu_init_tables(cpu))
+    if (!cpu_init_tables(cpu)) {
+        log_line("no memory for the tables of the CPU with APIC ID %u", apic_id);
         return;
+    }
     timer_init_cpu(cpu);
     scheduler_init_cpu(cpu);
     *(struct cpu **)(stack - 8) = cpu;
@@ -266,6 +270,7 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
         if (!wait_arrival(cpu) &&
             __atomic_compare_exchange_n(&cpu->admission, &expected, ADMISSION_CLOSED, false,
                                         __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+            lapic_send_init(apic_id); // from now on it waits
             log_line("the CPU with APIC ID %u does not start: left out", apic_id);
             return;
         }
@@ -295,7 +300,6 @@ void smp_start(const struct boot_cpu *cpus, uint32_t count) {
             start_one(&trampoline, cpus[i].apic_id);
     if (left > 0)
         log_line("%u CPUs beyond the first %u are left off", left, CPU_COUNT_MAX);
-    (void)space_process_destroy(&trampoline.pt, UINT64_MAX);
 }
 
 void smp_stop_others(void) {

@@ -238,7 +238,7 @@ void space_stack_free(struct quota *quota, uint64_t top) {
 }
 
 bool space_cpu_init(struct cpu *cpu) {
-    uint64_t slot = CPU_TABLES_BASE + cpu->index * CPU_TABLES_SLOT;
+    uint64_t slot = CPU_TABLES_BASE + cpu->slot * CPU_TABLES_SLOT;
     void *tables = kernel_page_alloc();
     if (tables == NULL || !kernel_map(slot, frame_of_kernel(tables), PAGE_SIZE, PT_WRITE))
         return false;

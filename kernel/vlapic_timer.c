@@ -40,6 +40,12 @@ static uint64_t get_period(const struct vcpu *vcpu) {
     return __atomic_load_n(&vcpu->vlapic.timer_period, __ATOMIC_RELAXED);
 }
 
+// Since the counter was started; on a CPU whose TSC is a little behind, 0.
+static uint64_t get_elapsed(const struct vcpu *vcpu, uint64_t now) {
+    uint64_t elapsed = now - vcpu->vlapic.timer_start;
+    return (int64_t)elapsed > 0 ? elapsed : 0;
+}
+
 // When the counter expires next, seen from `now`, or false: not at all.
 static bool find_expiry(const struct vcpu *vcpu, uint64_t now, uint64_t *at) {
     const struct vlapic *vlapic = &vcpu->vlapic;
@@ -52,7 +58,7 @@ static bool find_expiry(const struct vcpu *vcpu, uint64_t now, uint64_t *at) {
         *at = now + (deadline > guest ? MIN(deadline - guest, AHEAD_MAX) : 0);
         return deadline != 0;
     }
-    uint64_t elapsed = now - vlapic->timer_start;
+    uint64_t elapsed = get_elapsed(vcpu, now);
     if (period == 0 || (!is_periodic(vcpu) && elapsed >= period))
         return false;
     *at = vlapic->timer_start + (elapsed / period + 1) * period;
@@ -135,7 +141,7 @@ static uint32_t current_at(const struct vcpu *vcpu, uint64_t now) {
     uint64_t period = get_period(vcpu);
     if (period == 0 || is_deadline_mode(vcpu))
         return 0;
-    uint64_t elapsed = now - vcpu->vlapic.timer_start;
+    uint64_t elapsed = get_elapsed(vcpu, now);
     if (elapsed >= period && !is_periodic(vcpu))
         return 0;
     // Rounded up: 0 tells that it has stopped.

@@ -38,7 +38,7 @@ static unsigned long long hex(enum vmcs_field_natural field) {
 
 void vmx_dump(const struct vcpu *vcpu, const char *headline) {
     // A VMM can come here as often as it likes, with interrupts off: one dump a second, of few
-    // lines, which the console always has room for (drivers/console.c). Registers are the VMM's to
+    // lines, which the console always has room for (kernel/log.c). Registers are the VMM's to
     // tell (vmm/cpu/dump.c).
     static uint64_t next_dump; // TSC
     uint64_t now = x86_rdtsc(), next = __atomic_load_n(&next_dump, __ATOMIC_RELAXED);

@@ -36,8 +36,10 @@ static uint64_t paper_rdmsr(uint32_t msr) {
 #define log_line     paper_log_line
 #include "arch/features.c"
 
+static uint64_t mask = UINT64_MAX;
+
 static bool compare(uint8_t source, uint8_t rule, uint64_t value) {
-    const struct cpu_word word = {source == CPU_WORD_MSR ? 0x48b : 7, 2, source, rule, value};
+    const struct cpu_word word = {source == CPU_WORD_MSR ? 0x48b : 7, 2, source, rule, mask, value};
     said[0] = '\0';
     features_init(&word, 1);
     return features_compare(5);
@@ -66,10 +68,16 @@ Test(features, controls_must_allow_what_the_first_cpu_does) {
     cr_assert_not(compare(CPU_WORD_MSR, CPU_WORD_CONTROLS, 0xf0ULL << 32 | 0x07), "must be 1");
 }
 
+Test(features, what_does_not_count_may_differ) {
+    mask = 0x0f;
+    cr_assert(compare(CPU_WORD_EAX, CPU_WORD_SAME, 0x01));
+    cr_assert_not(compare(CPU_WORD_EAX, CPU_WORD_SAME, 0x02));
+}
+
 // The MSR of what a CPU lacks is not there.
 Test(features, first_difference_ends_it) {
-    const struct cpu_word words_of_two[] = {{7, 2, CPU_WORD_ECX, CPU_WORD_BITS, 0x40},
-                                            {0x48b, 0, CPU_WORD_MSR, CPU_WORD_SAME, 0}};
+    const struct cpu_word words_of_two[] = {{7, 2, CPU_WORD_ECX, CPU_WORD_BITS, UINT64_MAX, 0x40},
+                                            {0x48b, 0, CPU_WORD_MSR, CPU_WORD_SAME, UINT64_MAX, 0}};
     features_init(words_of_two, 2);
     cr_assert_not(features_compare(1));
     cr_assert_eq(reads, 1);

@@ -78,7 +78,7 @@ static bool is_slot_mapped(uint64_t offset) {
 
 // Also where the CPU's stacks have addresses that make a descriptor of TSS.RSP0.
 Test(traps, nothing_behind_a_gdt_is_a_descriptor) {
-    struct cpu cpus[CPUS] = {{.index = 0}, {.index = 1}};
+    struct cpu cpus[CPUS] = {{.slot = 0}, {.slot = 1}};
     memset(slots, 0, sizeof(slots));
     for (unsigned i = 0; i < CPUS; i++) {
         descriptors_init(&cpus[i], stacks);
@@ -99,7 +99,7 @@ Test(traps, nothing_behind_a_gdt_is_a_descriptor) {
 }
 
 Test(traps, descriptors_are_what_the_selectors_say) {
-    struct cpu cpu = {.index = 1};
+    struct cpu cpu = {.slot = 1};
     memset(slots, 0, sizeof(slots));
     descriptors_init(&cpu, stacks);
     const uint64_t *gdt = CONTAINER_OF(cpu.tss, struct cpu_tables, tss)->gdt;
@@ -134,7 +134,7 @@ Test(traps, gates_are_ring_0s_and_lead_to_their_entries) {
 // Where tables are split, all stacks that an entry starts on are on the page that ring 3's root
 // has.
 Test(traps, split_entries_start_on_the_cpus_page) {
-    struct cpu cpu = {.index = 1};
+    struct cpu cpu = {.slot = 1};
     memset(slots, 0, sizeof(slots));
     mitigation.splits_tables = true;
     traps_init();

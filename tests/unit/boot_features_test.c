@@ -63,7 +63,7 @@ static void make_skylake(void) {
     set(0x80000001, 0, 0, 0, 0, 1u << 20 | 1u << 26 | 1u << 27);
     set(0x80000002, 0, 0x65746e49, 0x6c, 0, 0);
     set(0x80000007, 0, 0, 0, 0, 1u << 8);
-    set(0x80000008, 0, 0x302e, 0, 0, 0);
+    set(0x80000008, 0, 0x30302e, 0, 0, 0); // and what a hypervisor says of its guest
     secondary = 1ULL << 33;
     info.tsc_hz = 2400000000;
 }
@@ -152,6 +152,9 @@ Test(boot_features, words_are_without_what_differs_between_equal_cpus) {
     cr_assert_eq(find(7, CPU_WORD_ECX)->value, 1 << 2, "OSPKE");
     cr_assert_null(find(1, CPU_WORD_EBX), "the APIC ID");
     cr_assert_eq(find(0x80000008, CPU_WORD_EAX)->rule, CPU_WORD_SAME);
+    cr_assert_eq(find(0x80000008, CPU_WORD_EAX)->mask, 0xffff);
+    cr_assert_eq(find(0x80000008, CPU_WORD_EAX)->value, 0x302e);
+    cr_assert_eq(find(0x485, CPU_WORD_MSR)->mask, 0x3fffffff);
     cr_assert_eq(find(0x481, CPU_WORD_MSR)->rule, CPU_WORD_CONTROLS);
     cr_assert_eq(find(0x490, CPU_WORD_MSR)->value, 0x1490);
     cr_assert(info.word_count < BOOT_WORDS_MAX);

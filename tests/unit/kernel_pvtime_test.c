@@ -139,6 +139,19 @@ Test(kernel_pvtime, steal_is_what_the_thread_waited_since) {
     cr_expect(steal->ns == 705 && !steal->is_preempted && steal->version % 2 == 0);
 }
 
+// Two CPUs' TSCs that differ make a sum of waiting that goes backwards.
+Test(kernel_pvtime, time_that_cannot_be_is_not_told) {
+    uint64_t hz = tsc_hz;
+    tsc_hz = 1000000;
+    self()->wait = 1000;
+    cr_assert(pvtime_write_msr(vcpu, STEAL, STEAL_AT | PVTIME_ENABLE));
+    pvtime_preempt(vcpu);
+    self()->wait = 999;
+    pvtime_resume(vcpu);
+    cr_expect_eq(((struct pvtime_steal *)look(STEAL_AT))->ns, 0);
+    tsc_hz = hz;
+}
+
 Test(kernel_pvtime, steal_of_another_thread_is_not_told) {
     self()->wait = 1000;
     cr_assert(pvtime_write_msr(vcpu, STEAL, STEAL_AT | PVTIME_ENABLE));

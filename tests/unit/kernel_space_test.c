@@ -74,8 +74,10 @@ static void set_up(void) {
     uint64_t size;
     frame_boot_run(&run, &size);
     space_init((hpa_t){BASE}, run, size, HOST_HIGH_BASE + HOST_HIGH_SIZE);
-    for (unsigned i = 0; i < CPUS; i++)
+    for (unsigned i = 0; i < CPUS; i++) {
+        host_cpu(i)->slot = i;
         cr_assert(space_cpu_init(host_cpu(i)));
+    }
 }
 static void tear_down(void) {
     mitigation = (struct mitigation){0};

@@ -51,6 +51,18 @@ Test(vlapic_timer, expired_one_shot_stays_over) {
     cr_expect_not_null(v->vlapic.timer.cpu);
 }
 
+// A vCPU that moves to a CPU whose TSC is behind has lost nothing.
+Test(vlapic_timer, one_shot_lives_on_where_the_clock_is_behind) {
+    struct vcpu *v = &vlapic_vcpu[0];
+    enable(v);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x70);
+    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000000);
+    v->vlapic.timer_start += 500;
+    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 1000000);
+    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x71);
+    cr_expect_not_null(v->vlapic.timer.cpu);
+}
+
 // One that runs never shows 0, which would be lost by saving it.
 Test(vlapic_timer, last_fraction_of_a_tick_counts) {
     struct vcpu *v = &vlapic_vcpu[0];
