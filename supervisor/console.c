@@ -16,7 +16,8 @@
 #define PREFIX     "[bulkhead] "
 #define SAY_MAX    448u // characters of text
 #define MARK_MAX   (MACHINE_VERDICT_MAX + 1)
-#define NEWLINE    2u // bytes, at most
+#define NEWLINE    2u            // bytes, at most
+#define STUCK_NS   5000000000ULL // without a byte printed
 
 // A piece of newlines only: each becomes "[NAME] \n". Then a partial line that was there before.
 _Static_assert(CONSOLE_PIECE *(MANIFEST_NAME_MAX + 4) + LINE_LENGTH_MAX < GUEST_ROOM,
@@ -89,11 +90,19 @@ bool console_has_room(void) {
 static void wait_below(uint32_t limit) {
     const uint64_t mask = MACHINE_EVENT_CONSOLE | MACHINE_EVENT_DRIVER;
     uint64_t bits = 0;
+    uint64_t end = machine_tsc() + machine_ticks(STUCK_NS);
     driver_start(); // if nobody did yet
-    while (!is_below(limit)) {
-        uint64_t got = machine_wait(mask, ABI_FOREVER);
+    for (uint32_t before = used(); !is_below(limit); before = used()) {
+        uint64_t got = machine_wait(mask, end);
         if ((got & MACHINE_EVENT_DRIVER) != 0) {
             driver_revive();
+        }
+        bool is_stuck = used() == before && machine_tsc() >= end;
+        if (is_stuck) {
+            driver_unstick();
+        }
+        if (is_stuck || used() != before) {
+            end = machine_tsc() + machine_ticks(STUCK_NS);
         }
         bits |= got;
     }
