@@ -243,6 +243,7 @@ void console_print(const char *format, ...) {
 size_t console_read(uint8_t *bytes, size_t max) {
     uint32_t head = __atomic_load_n(&console.rings->in_head, __ATOMIC_ACQUIRE);
     uint32_t there = head - console.in_position;
+    uint32_t before = console.in_position;
     size_t count = 0;
     if (there > CONSOLE_IN_SIZE) { // of no honest driver
         console.in_position = head;
@@ -251,8 +252,10 @@ size_t console_read(uint8_t *bytes, size_t max) {
     for (; count < max && count < there; count++) {
         bytes[count] = console.rings->in[console.in_position++ % CONSOLE_IN_SIZE];
     }
-    __atomic_store_n(&console.rings->in_tail, console.in_position, __ATOMIC_RELEASE);
-    if (there == CONSOLE_IN_SIZE) { // it waits for room
+    // In this order: who found the ring full with the old tail has put in all that made it so.
+    __atomic_store_n(&console.rings->in_tail, console.in_position, __ATOMIC_SEQ_CST);
+    head = __atomic_load_n(&console.rings->in_head, __ATOMIC_SEQ_CST);
+    if (head - before >= CONSOLE_IN_SIZE) { // it waits for room
         driver_signal();
     }
     return count;
