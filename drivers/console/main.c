@@ -27,6 +27,7 @@
 
 #define POLLS_A_SECOND 1000u // without an interrupt
 #define ROUNDS_MAX     256u  // of a turn; what is left is the next one's
+#define RECEIVE_MAX    64u   // before it is the turn of what is to be sent
 #define IDLE_MAX       1000u // interrupts in a row without a byte
 #define FRESH_LINE     "\r\n"
 
@@ -157,7 +158,7 @@ static uint32_t in_room(void) {
 static void receive(void) {
     bool has_input = false;
     uint8_t byte;
-    while (in_room() > 0 && uart_receive(&byte)) {
+    for (uint32_t i = 0; i < RECEIVE_MAX && in_room() > 0 && uart_receive(&byte); i++) {
         console.rings->in[console.in_position++ % CONSOLE_IN_SIZE] = byte;
         __atomic_store_n(&console.rings->in_head, console.in_position, __ATOMIC_RELEASE);
         has_input = true;

@@ -23,7 +23,7 @@ static struct {
     uint32_t log_head, log_tail;
     bool is_closed;
     uint32_t told; // the supervisor
-    bool interrupts_always;
+    bool interrupts_always, is_unplugged;
     uint32_t acknowledged;
     uint64_t deadline;   // of its last rest
     uint64_t bits;       // that it gets then; 0: the time is over
@@ -37,6 +37,8 @@ static struct console_start con_test_start;
 
 int64_t sys_ports_read(uint32_t ports, uint16_t offset, uint32_t width) {
     cr_assert(ports == 7 && width == 1);
+    if (paper.is_unplugged)
+        return NO_DEVICE;
     if (offset == UART_LSR)
         return (paper.room > 0 ? LSR_ROOM : 0) |
                (paper.in != NULL && *paper.in != '\0' ? LSR_DATA : 0);
@@ -370,4 +372,31 @@ Test(drivers_console, turn_that_was_cut_off_goes_on) {
     cr_expect_lt(paper.deadline, now() + con_test_start.tsc_hz / 10);
     paper.interrupts_always = false;
     expect_polling(false);
+}
+
+Test(drivers_console, uart_that_vanishes_types_nothing_and_is_given_up) {
+    begin(true);
+    serve();
+    paper.is_unplugged = true;
+    say("lost\n");
+    serve();
+    cr_expect_eq(con_test_rings.in_head, 0);
+    cr_expect_eq(paper.out_size, 0);
+    rest();
+    con_test_start.tsc_hz = 1;
+    rest();
+    cr_expect_not(console.has_uart);
+    serve();
+    cr_expect_eq(con_test_rings.out_tail, con_test_rings.out_head, "nobody waits for it");
+}
+
+// Whoever takes as fast as it comes does not keep it from printing.
+Test(drivers_console, typing_without_end_leaves_a_turn_to_the_output) {
+    static char typed[CONSOLE_IN_SIZE];
+    memset(typed, 'k', sizeof(typed) - 1);
+    begin(false);
+    paper.in = typed;
+    receive();
+    cr_expect_eq(con_test_rings.in_head, RECEIVE_MAX);
+    cr_expect_eq(paper.told, 1);
 }

@@ -445,3 +445,20 @@ Test(supervisor_console, driver_that_does_not_print_is_started_again) {
     cr_assert(life.now >= 5000 && life.now < 6000);
     life_expect("[bulkhead] all VMs ended\n");
 }
+
+static bool life_script_flood(unsigned int step) {
+    static char typed[8 * CONSOLE_IN_SIZE];
+    if (step == 0) {
+        memset(typed, 'k', sizeof(typed) - 1);
+        life_type(typed);
+    }
+    return step == 0;
+}
+
+// Whoever types as fast as it is read does not keep the supervisor from the VMs.
+Test(supervisor_console, a_turn_reads_a_ring_of_input) {
+    life_prepare(life_one, "console=batch", "stay", life_script_flood);
+    cr_assert_eq(life_run(), LIFE_SLEEPS);
+    cr_assert_eq(*life.typed, '\0');
+    cr_assert_geq(life.sleeps, 8);
+}

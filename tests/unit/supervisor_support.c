@@ -253,6 +253,7 @@ int64_t sys_event_create(uint32_t quota) {
 int64_t sys_event_signal(uint32_t event, uint64_t mask) {
     if (event == life.driver_event) {
         life.driver_signals++;
+        drive_input(); // on another CPU
         return 0;
     }
     if (event == life.vmm[0].start.supervisor_event || life.vmm_count == 0) {
