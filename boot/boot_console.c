@@ -46,6 +46,17 @@ static uint32_t trigger_of_input(const struct boot_info *info, uint32_t gsi) {
     return ABI_TRIGGER_LEVEL | ABI_TRIGGER_LOW;
 }
 
+// Firmwares describe its registers less well than they are known; its interrupt they know better.
+static struct boot_uart com_of_table(const struct boot_info *info, uint32_t number,
+                                     const struct boot_uart *described) {
+    struct boot_uart uart = com(info, number);
+    if (described->has_interrupt) {
+        uart.input = described->input;
+        uart.trigger = described->trigger;
+    }
+    return uart;
+}
+
 static bool from_table(const struct boot_info *info, const struct boot_console *console,
                        struct boot_uart *uart) {
     const struct boot_register *base = &console->base;
@@ -65,7 +76,7 @@ static bool from_table(const struct boot_info *info, const struct boot_console *
     };
     for (uint32_t i = 0; i < COM_COUNT; i++)
         if (is_port && base->address == com_ports[i])
-            *uart = com(info, i); // which firmwares describe less well than they are known
+            *uart = com_of_table(info, i, uart);
     return true;
 }
 

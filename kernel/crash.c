@@ -27,19 +27,19 @@ static _Noreturn void end_machine(void) {
     stop();
 }
 
-_Noreturn void halt_machine(const char *reason) {
-    log_panic();
-    log_line("halted: %s", reason);
-    end_machine();
-}
-
-// Only one CPU writes a record. The others, and a panic inside a panic, stop.
+// Only one CPU speaks. The others, and a panic inside a panic, stop.
 static void begin(void) {
     if (__atomic_exchange_n(&is_panicking, 1, __ATOMIC_ACQ_REL) != 0)
         stop();
     if (cpu_count > 1)
         smp_stop_others();
     log_panic();
+}
+
+_Noreturn void halt_machine(const char *reason) {
+    begin();
+    log_line("halted: %s", reason);
+    end_machine();
 }
 
 // The kernel keeps no frame pointers: words that point into its code are as good as a backtrace.

@@ -186,13 +186,23 @@ int64_t call_ports_write(struct call *c) {
 
 // ---- device memory ------------------------------------------------------------------------------
 
+// The pages of the console's UART, or of the screen: firmwares may keep those for themselves.
+static bool is_console(uint64_t base, uint64_t size) {
+    const struct boot_framebuffer *screen = &boot->framebuffer;
+    uint64_t end = align_up(screen->base + 4ULL * screen->stride * screen->height, PAGE_SIZE);
+    bool is_uart = boot->uart.is_memory != 0 && size == PAGE_SIZE &&
+                   base == align_down(boot->uart.base, PAGE_SIZE);
+    return is_uart || (base == align_down(screen->base, PAGE_SIZE) && base + size == end);
+}
+
 // Nobody's memory, and no device of the kernel's own.
 static bool is_device(uint64_t base, uint64_t size) {
     if (size == 0 || range_exceeds(base, size, BIT(cpu_features.physical_bits)) ||
         has_any(base, size, LAPICS, LAPICS_SIZE))
         return false;
+    uint32_t least = is_console(base, size) ? BOOT_MEMORY_FIRMWARE : BOOT_MEMORY_DEVICE;
     for (uint32_t i = 0; i < boot->memory_count; i++)
-        if (memory_map[i].type != BOOT_MEMORY_DEVICE &&
+        if (memory_map[i].type < least &&
             has_any(base, size, memory_map[i].base, memory_map[i].length))
             return false;
     for (uint32_t i = 0; i < boot->ioapic_count; i++)

@@ -86,7 +86,6 @@ void first_start(const struct boot_info *boot, struct object *system) {
     object_unref(&stack->object);
     object_ref(&process->object);
     object_ref(&quota_root()->object);
-    object_ref(system);
     object_ref(&group_root.object);
     start.process = give(process, &process->object);
     start.quota = give(process, &quota_root()->object);

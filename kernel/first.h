@@ -7,4 +7,5 @@
 #include "kernel/object.h"
 
 // `boot` within its bounds. Halts the machine when a segment cannot be mapped.
+// The reference to `system` becomes the supervisor's.
 void first_start(const struct boot_info *boot, struct object *system);

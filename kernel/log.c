@@ -175,6 +175,8 @@ void log_drain(void) {
     bool is_locked = enter();
     if (taker != NULL)
         event_notify(&taker->binding);
+    if (taker != NULL && tail != head)
+        take_back();
     taker = NULL;
     send_all();
     if (has_uart)

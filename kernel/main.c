@@ -134,8 +134,10 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     *(struct cpu **)(boot_stack_end - 8) = cpu_table[0];
     bool has_uart = log_open();
     log_line("Bulkhead %s", BULKHEAD_VERSION);
-    if (!has_uart)
+    if (!has_uart) {
+        boot.uart.base = 0; // nor is it a driver's
         log_line("no serial console answers (console=): the screen is all there is");
+    }
     init_interrupts();
     report();
     init_virtualization();

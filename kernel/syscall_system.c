@@ -22,7 +22,7 @@ static const struct boot_info *machine;
 
 static bool system_destroy(struct object *object) {
     (void)object;
-    panic("the system object lost its last reference");
+    halt_machine("the supervisor ended, and nobody else has the machine");
 }
 
 static const struct object_kind system_kind = {OBJECT_SYSTEM, system_destroy};

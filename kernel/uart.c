@@ -65,7 +65,9 @@ static bool set_up(void) {
     write_register(UART_LCR, LCR_8N1); // first: DLAB gives other registers these numbers
     write_register(UART_IER, 0);
     write_register(UART_MCR, MCR_PATTERN);
-    if ((read_register(UART_MSR) & MSR_INPUTS) != MSR_PATTERN)
+    bool is_16550 = (read_register(UART_MSR) & MSR_INPUTS) == MSR_PATTERN;
+    write_register(UART_MCR, MCR_DTR_RTS | MCR_OUT2); // whatever it is, it is not left in loopback
+    if (!is_16550)
         return false;
     if (uart->divisor != 0) {
         write_register(UART_LCR, LCR_8N1 | LCR_DLAB);
@@ -74,7 +76,6 @@ static bool set_up(void) {
         write_register(UART_LCR, LCR_8N1);
     }
     write_register(UART_FCR, FCR_ENABLE | FCR_CLEAR);
-    write_register(UART_MCR, MCR_DTR_RTS | MCR_OUT2);
     fifo_depth = (read_register(UART_IIR) & IIR_FIFO_MASK) == IIR_FIFO_MASK ? FIFO_DEPTH : 1;
     return true;
 }

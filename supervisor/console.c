@@ -16,7 +16,8 @@
 #define PREFIX     "[bulkhead] "
 #define SAY_MAX    448u // characters of text
 #define MARK_MAX   (MACHINE_VERDICT_MAX + 1)
-#define NEWLINE    2u // bytes, at most
+#define NEWLINE    2u            // bytes, at most
+#define STUCK_NS   5000000000ULL // without a byte printed
 
 // A piece of newlines only: each becomes "[NAME] \n". Then a partial line that was there before.
 _Static_assert(CONSOLE_PIECE *(MANIFEST_NAME_MAX + 4) + LINE_LENGTH_MAX < GUEST_ROOM,
@@ -89,11 +90,19 @@ bool console_has_room(void) {
 static void wait_below(uint32_t limit) {
     const uint64_t mask = MACHINE_EVENT_CONSOLE | MACHINE_EVENT_DRIVER;
     uint64_t bits = 0;
+    uint64_t end = machine_tsc() + machine_ticks(STUCK_NS);
     driver_start(); // if nobody did yet
-    while (!is_below(limit)) {
-        uint64_t got = machine_wait(mask, ABI_FOREVER);
+    for (uint32_t before = used(); !is_below(limit); before = used()) {
+        uint64_t got = machine_wait(mask, end);
         if ((got & MACHINE_EVENT_DRIVER) != 0) {
             driver_revive();
+        }
+        bool is_stuck = used() == before && machine_tsc() >= end;
+        if (is_stuck) {
+            driver_unstick();
+        }
+        if (is_stuck || used() != before) {
+            end = machine_tsc() + machine_ticks(STUCK_NS);
         }
         bits |= got;
     }
@@ -234,6 +243,7 @@ void console_print(const char *format, ...) {
 size_t console_read(uint8_t *bytes, size_t max) {
     uint32_t head = __atomic_load_n(&console.rings->in_head, __ATOMIC_ACQUIRE);
     uint32_t there = head - console.in_position;
+    uint32_t before = console.in_position;
     size_t count = 0;
     if (there > CONSOLE_IN_SIZE) { // of no honest driver
         console.in_position = head;
@@ -242,8 +252,10 @@ size_t console_read(uint8_t *bytes, size_t max) {
     for (; count < max && count < there; count++) {
         bytes[count] = console.rings->in[console.in_position++ % CONSOLE_IN_SIZE];
     }
-    __atomic_store_n(&console.rings->in_tail, console.in_position, __ATOMIC_RELEASE);
-    if (there == CONSOLE_IN_SIZE) { // it waits for room
+    // In this order: who found the ring full with the old tail has put in all that made it so.
+    __atomic_store_n(&console.rings->in_tail, console.in_position, __ATOMIC_SEQ_CST);
+    head = __atomic_load_n(&console.rings->in_head, __ATOMIC_SEQ_CST);
+    if (head - before >= CONSOLE_IN_SIZE) { // it waits for room
         driver_signal();
     }
     return count;

@@ -12,15 +12,17 @@
 
 #define QUOTA_SIZE     (512ULL << 10)
 #define UART_REGISTERS 8u
-#define STARTS_MAX     100u // one that ends each time is not started for ever
+#define STARTS_MAX     100u           // one that ends each time is not started for ever
+#define LIFE_NS        60000000000ULL // one that lived as long does not end each time
 
 static struct {
     uint32_t quota;
     uint32_t event;
     uint32_t memory; // the rings
     struct console_rings *rings;
-    struct process process; // handle 0: does not run
-    uint32_t start_count;
+    struct process process;         // handle 0: does not run
+    uint32_t start_count;           // without a long life between them
+    uint64_t started;               // TSC
     struct abi_process_status last; // how it ended, if that is yet to be said
     bool is_gone;
 } driver;
@@ -68,13 +70,14 @@ static uint32_t give_device(uint64_t base, uint64_t size) {
                      ABI_RIGHT_READ | ABI_RIGHT_WRITE);
 }
 
-static void give_uart(struct console_start *start) {
+// False: there is one, and it is not to be had.
+static bool give_uart(struct console_start *start) {
     const struct boot_uart *uart = &machine.start->uart;
     const uint32_t system = machine.start->system;
     uint32_t size = UART_REGISTERS * uart->stride;
     start->uart = *uart;
     if (uart->base == 0) {
-        return;
+        return true;
     }
     if (uart->is_memory != 0) {
         start->registers = give_device(uart->base, size);
@@ -88,6 +91,7 @@ static void give_uart(struct console_start *start) {
                                                           driver.event, CONSOLE_EVENT_DEVICE),
                                      ABI_RIGHT_WRITE);
     }
+    return start->registers != 0 || start->ports != 0;
 }
 
 static void give_screen(struct console_start *start) {
@@ -98,10 +102,13 @@ static void give_screen(struct console_start *start) {
     }
 }
 
-// The log first: from then on the kernel leaves the UART alone.
+// The UART before the log: a kernel that prints on it is better than a driver that cannot.
 static bool give_all(struct console_start *start) {
     char mark[MACHINE_VERDICT_MAX + 1];
     machine_verdict(mark);
+    if (!give_uart(start)) {
+        return false;
+    }
     start->log = hand_over(sys_log_take(machine.start->system, driver.quota, driver.memory,
                                         driver.event, CONSOLE_EVENT_LOG),
                            ABI_RIGHT_READ);
@@ -112,7 +119,6 @@ static bool give_all(struct console_start *start) {
     start->is_batch = console_is_batch();
     start->mark_size = mark[0] != '\0' ? (uint32_t)strlen(mark) + 1 : 0;
     start->tsc_hz = machine.tsc_hz;
-    give_uart(start);
     give_screen(start);
     return start->log != 0 && start->rings != 0 && start->event != 0 && start->supervisor != 0;
 }
@@ -140,6 +146,7 @@ void driver_start(void) {
     if (driver.process.handle != 0 || driver.is_gone) {
         return;
     }
+    driver.started = machine_tsc();
     driver.is_gone = module == NULL || driver.start_count++ == STARTS_MAX || !try_start(module);
     if (driver.is_gone) {
         close_process();
@@ -154,6 +161,9 @@ void driver_revive(void) {
     (void)sys_process_status(driver.process.handle, &status);
     if (status.state != ABI_PROCESS_RUNNING) {
         driver.last = status;
+        if (machine_tsc() - driver.started >= machine_ticks(LIFE_NS)) {
+            driver.start_count = 0;
+        }
         close_process();
         driver_start();
         driver_signal();
@@ -181,9 +191,16 @@ void driver_signal(void) {
     (void)sys_event_signal(driver.event, CONSOLE_EVENT_RINGS);
 }
 
-void driver_restart(void) {
+void driver_unstick(void) {
     if (driver.process.handle != 0) {
         (void)sys_process_kill(driver.process.handle, 0);
+    }
+}
+
+void driver_restart(void) {
+    if (driver.process.handle != 0) {
+        driver.start_count--;
+        driver_unstick();
     }
 }
 

@@ -8,7 +8,8 @@
 //   driver_service    when MACHINE_EVENT_DRIVER came: starts it again, if it ended, and says so
 //   driver_revive     the same, for whoever waits for it and must not say anything
 //   driver_signal     there is text, or room for what is typed
-//   driver_restart    ends it, for whoever wants it anew
+//   driver_restart    ends it, for whoever wants it anew: that is no fault of its own
+//   driver_unstick    ends it, as it does not print
 #pragma once
 
 #include "include/driver.h"
@@ -24,6 +25,8 @@ void driver_service(void);
 void driver_revive(void);
 void driver_signal(void);
 void driver_restart(void);
+void driver_unstick(void);
 
-// It cannot be started, or did not live after many starts: nobody prints but the kernel.
+// It cannot be started, or did not live after many starts: nobody prints but the kernel. Where that
+// is so from the first, the supervisor ends, and the kernel says it.
 bool driver_is_gone(void);

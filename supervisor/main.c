@@ -28,6 +28,7 @@
 #include <stdbool.h>
 
 #define STATUS_NO_MACHINE 1
+#define STATUS_NO_CONSOLE 2
 
 static struct manifest manifest;
 
@@ -147,5 +148,8 @@ int main(void *start) {
     }
     start_vms();
     driver_start();
+    if (driver_is_gone()) {
+        return STATUS_NO_CONSOLE;
+    }
     main_loop();
 }

@@ -3,6 +3,7 @@
 // it on to the next one that runs, and the last one to the shell.
 #include "supervisor/mux.h"
 
+#include "include/console.h"
 #include "supervisor/console.h"
 #include "supervisor/keys.h"
 #include "supervisor/main.h"
@@ -179,10 +180,15 @@ static void take_key(struct key key) {
     }
 }
 
+// A ring's worth: what comes meanwhile is signalled anew.
 void mux_input(void) {
     uint8_t bytes[64];
     size_t count;
-    while ((count = console_read(bytes, sizeof(bytes))) > 0) {
+    for (size_t left = CONSOLE_IN_SIZE; left > 0; left -= count) {
+        count = console_read(bytes, left < sizeof(bytes) ? left : sizeof(bytes));
+        if (count == 0) {
+            return;
+        }
         for (size_t i = 0; i < count && !console_is_batch(); i++) {
             take_key(keys_add(&keys, bytes[i]));
         }

@@ -26,7 +26,9 @@
 #define STATUS_NO_LOG   2 // somebody else prints
 
 #define POLLS_A_SECOND 1000u // without an interrupt
-#define ROUNDS_MAX     256u  // an interrupt that never ends is a broken device
+#define ROUNDS_MAX     256u  // of a turn; what is left is the next one's
+#define RECEIVE_MAX    64u   // before it is the turn of what is to be sent
+#define IDLE_MAX       1000u // interrupts in a row without a byte
 #define FRESH_LINE     "\r\n"
 
 static struct {
@@ -43,7 +45,10 @@ static struct {
     uint32_t fresh_left; // bytes of FRESH_LINE
     uint32_t mark_left;  // of the log's line, that the screen does not show
     bool has_uart;
-    uint64_t progress; // TSC when a byte was last sent; UINT64_MAX: nothing was waiting since
+    bool is_polling;    // its interrupt is not to be had, or not to be trusted
+    bool is_unfinished; // the last turn ended while it still interrupted
+    uint32_t idle;      // interrupts since a byte was last sent or received
+    uint64_t progress;  // TSC when a byte was last sent; UINT64_MAX: nothing was waiting since
     struct screen screen;
 } console;
 
@@ -153,10 +158,11 @@ static uint32_t in_room(void) {
 static void receive(void) {
     bool has_input = false;
     uint8_t byte;
-    while (in_room() > 0 && uart_receive(&byte)) {
+    for (uint32_t i = 0; i < RECEIVE_MAX && in_room() > 0 && uart_receive(&byte); i++) {
         console.rings->in[console.in_position++ % CONSOLE_IN_SIZE] = byte;
         __atomic_store_n(&console.rings->in_head, console.in_position, __ATOMIC_RELEASE);
         has_input = true;
+        console.idle = 0;
     }
     if (has_input)
         tell_supervisor();
@@ -168,6 +174,7 @@ static void send(void) {
         while (room > 0 && take(&byte)) {
             uart_send(byte);
             room--;
+            console.idle = 0;
             console.progress = now();
         }
         if (room > 0)
@@ -191,7 +198,7 @@ static void tell_room(void) {
 }
 
 static void serve(void) {
-    if (console.start->interrupt != 0)
+    if (!console.is_polling)
         (void)sys_interrupt_acknowledge(console.start->interrupt);
     uint32_t rounds = 0;
     do { // the line may be an edge's: it has to be quiet before the next one
@@ -201,6 +208,7 @@ static void serve(void) {
             uart_set_interrupts(in_room() > 0, has_any());
         }
     } while (console.has_uart && ++rounds < ROUNDS_MAX && uart_is_interrupting());
+    console.is_unfinished = rounds == ROUNDS_MAX;
     if (!console.has_uart)
         print_without_uart();
     tell_room();
@@ -210,13 +218,23 @@ static uint64_t deadline(bool is_waiting) {
     uint64_t hz = console.start->tsc_hz;
     if (!console.has_uart)
         return ABI_FOREVER;
-    if (console.start->interrupt == 0)
+    if (console.is_polling || console.is_unfinished)
         return now() + hz / POLLS_A_SECOND;
     return is_waiting ? console.progress + hz : ABI_FOREVER;
 }
 
-// Until there is something to do. A UART that takes nothing for a second, though there is something
-// to send all the while, is broken: nobody waits for it any more.
+// A UART that takes nothing for a second, though there is something to send all the while, is
+// broken: nobody waits for it any more. One that has room by then has not interrupted.
+static void judge_silence(bool is_timeout) {
+    if (now() - console.progress < console.start->tsc_hz)
+        return;
+    if (uart_send_room() == 0)
+        console.has_uart = false;
+    else if (is_timeout)
+        console.is_polling = true;
+}
+
+// Until there is something to do.
 static void rest(void) {
     bool is_waiting = console.has_uart && has_any();
     uint64_t bits = 0;
@@ -224,10 +242,13 @@ static void rest(void) {
         console.progress = UINT64_MAX;
     else if (console.progress == UINT64_MAX)
         console.progress = now();
-    (void)sys_event_wait(console.start->event, UINT64_MAX, deadline(is_waiting), &bits);
+    int64_t result = sys_event_wait(console.start->event, UINT64_MAX, deadline(is_waiting), &bits);
     console.has_log_news |= (bits & CONSOLE_EVENT_LOG) != 0;
-    if (is_waiting && now() - console.progress >= console.start->tsc_hz && uart_send_room() == 0)
-        console.has_uart = false;
+    // Not acknowledged any more, an input that fires for nothing stays masked.
+    if ((bits & CONSOLE_EVENT_DEVICE) != 0 && ++console.idle == IDLE_MAX)
+        console.is_polling = true;
+    if (is_waiting)
+        judge_silence(result == -ABI_ERROR_TIMEOUT);
 }
 
 // ---- start --------------------------------------------------------------------------------------
@@ -260,6 +281,7 @@ int main(void *start) {
         return STATUS_NO_RINGS;
     open_screen();
     console.has_uart = uart_open(start);
+    console.is_polling = console.start->interrupt == 0;
     console.progress = UINT64_MAX;
     console.has_log_news = true;
     for (;;) {

@@ -63,15 +63,21 @@ bool uart_open(const struct console_start *given) {
     return true;
 }
 
+// Of a device that has vanished nothing. A read clears the errors, so no other says that twice.
+static uint8_t read_status(void) {
+    uint8_t status = read_register(UART_LSR);
+    return status != NO_DEVICE ? status : 0;
+}
+
 bool uart_receive(uint8_t *byte) {
-    if ((read_register(UART_LSR) & LSR_DATA) == 0)
+    if ((read_status() & LSR_DATA) == 0)
         return false;
     *byte = read_register(UART_DATA);
     return true;
 }
 
 uint32_t uart_send_room(void) {
-    return (read_register(UART_LSR) & LSR_ROOM) != 0 ? fifo_depth : 0;
+    return (read_status() & LSR_ROOM) != 0 ? fifo_depth : 0;
 }
 
 void uart_send(uint8_t byte) {

@@ -22,8 +22,11 @@ static struct {
     char log[4096]; // the kernel's
     uint32_t log_head, log_tail;
     bool is_closed;
-    uint32_t told;       // the supervisor
+    uint32_t told; // the supervisor
+    bool interrupts_always, is_unplugged;
+    uint32_t acknowledged;
     uint64_t deadline;   // of its last rest
+    uint64_t bits;       // that it gets then; 0: the time is over
     void (*wakes)(void); // what happens meanwhile
     char shown[65536];
     uint32_t shown_size;
@@ -34,13 +37,16 @@ static struct console_start con_test_start;
 
 int64_t sys_ports_read(uint32_t ports, uint16_t offset, uint32_t width) {
     cr_assert(ports == 7 && width == 1);
+    if (paper.is_unplugged)
+        return NO_DEVICE;
     if (offset == UART_LSR)
         return (paper.room > 0 ? LSR_ROOM : 0) |
                (paper.in != NULL && *paper.in != '\0' ? LSR_DATA : 0);
     if (offset == UART_IIR) {
         bool has_input = paper.in != NULL && *paper.in != '\0' && (paper.ier & IER_RECEIVE) != 0;
         bool has_room = paper.room > 0 && (paper.ier & IER_ROOM) != 0;
-        return IIR_FIFO_MASK | (has_input || has_room ? 0 : IIR_NONE);
+        bool is_pending = has_input || has_room || paper.interrupts_always;
+        return IIR_FIFO_MASK | (is_pending ? 0 : IIR_NONE);
     }
     cr_assert_eq(offset, UART_DATA);
     return *paper.in++;
@@ -73,6 +79,7 @@ int64_t sys_event_signal(uint32_t event, uint64_t mask) {
 }
 int64_t sys_interrupt_acknowledge(uint32_t interrupt) {
     cr_assert_eq(interrupt, 6);
+    paper.acknowledged++;
     return 0;
 }
 int64_t sys_event_wait(uint32_t event, uint64_t mask, uint64_t deadline, uint64_t *bits) {
@@ -80,8 +87,8 @@ int64_t sys_event_wait(uint32_t event, uint64_t mask, uint64_t deadline, uint64_
     paper.deadline = deadline;
     if (paper.wakes != NULL)
         paper.wakes();
-    *bits = 0;
-    return 0;
+    *bits = paper.bits;
+    return paper.bits != 0 ? 0 : -ABI_ERROR_TIMEOUT;
 }
 int64_t sys_memory_size(uint32_t memory) {
     (void)memory;
@@ -296,4 +303,100 @@ Test(drivers_console, uart_that_takes_nothing_for_a_second_is_given_up) {
     paper.room = 0;
     rest();
     cr_assert_not(console.has_uart);
+}
+
+// ---- an interrupt that is none ------------------------------------------------------------------
+
+static void expect_polling(bool is_so) {
+    paper.acknowledged = 0;
+    paper.wakes = NULL;
+    con_test_start.tsc_hz = 1000000000;
+    serve();
+    rest();
+    cr_expect_eq(paper.acknowledged, is_so ? 0 : 1);
+    cr_expect_eq(paper.deadline < now() + con_test_start.tsc_hz / 10, is_so);
+}
+
+// The FIFO has emptied in a second that was waited for its interrupt.
+static void let_a_second_pass(void) {
+    say("rest of it, and more than the FIFO takes\n");
+    paper.room = 0;
+    serve();
+    con_test_start.tsc_hz = 1;
+    paper.room = 16;
+    rest();
+}
+
+Test(drivers_console, interrupt_that_never_comes_is_not_waited_for) {
+    begin(true);
+    let_a_second_pass();
+    cr_assert(console.has_uart);
+    expect_polling(true);
+    run();
+    expect("rest of it, and more than the FIFO takes\n");
+    expect_polling(true);
+}
+
+Test(drivers_console, driver_that_slept_does_not_blame_the_interrupt) {
+    begin(true);
+    paper.bits = CONSOLE_EVENT_DEVICE; // it had come
+    let_a_second_pass();
+    expect_polling(false);
+}
+
+Test(drivers_console, interrupt_for_nothing_is_not_acknowledged_for_ever) {
+    begin(true);
+    paper.bits = CONSOLE_EVENT_DEVICE;
+    for (uint32_t i = 1; i < IDLE_MAX; i++)
+        rest();
+    say("x\n");
+    run();
+    for (uint32_t i = 1; i < IDLE_MAX; i++)
+        rest();
+    paper.in = "y";
+    serve();
+    for (uint32_t i = 1; i < IDLE_MAX - 1; i++)
+        rest();
+    expect_polling(false); // the last but one
+    rest();
+    expect_polling(true);
+}
+
+// An edge does not come again while the line stays as it is.
+Test(drivers_console, turn_that_was_cut_off_goes_on) {
+    begin(true);
+    paper.bits = CONSOLE_EVENT_RINGS;
+    paper.interrupts_always = true;
+    serve();
+    rest();
+    cr_expect_lt(paper.deadline, now() + con_test_start.tsc_hz / 10);
+    paper.interrupts_always = false;
+    expect_polling(false);
+}
+
+Test(drivers_console, uart_that_vanishes_types_nothing_and_is_given_up) {
+    begin(true);
+    serve();
+    paper.is_unplugged = true;
+    say("lost\n");
+    serve();
+    cr_expect_eq(con_test_rings.in_head, 0);
+    cr_expect_eq(paper.out_size, 0);
+    rest();
+    con_test_start.tsc_hz = 1;
+    rest();
+    cr_expect_not(console.has_uart);
+    serve();
+    cr_expect_eq(con_test_rings.out_tail, con_test_rings.out_head, "nobody waits for it");
+}
+
+// Whoever takes as fast as it comes does not keep it from printing.
+Test(drivers_console, typing_without_end_leaves_a_turn_to_the_output) {
+    static char typed[CONSOLE_IN_SIZE];
+    memset(typed, 'k', sizeof(typed) - 1);
+    begin(false);
+    paper.in = typed;
+    receive();
+    cr_expect_eq(con_test_rings.in_head, RECEIVE_MAX);
+    cr_expect_eq(paper.told, 1);
 }

@@ -20,12 +20,14 @@
 #define DEVICE    0xe0000000ULL
 #define IOAPIC    0xfec00000ULL
 #define RESERVE   0x9000000ULL // RAM that the firmware keeps
+#define SCREEN    0x9400000ULL
 #define R         ((uint64_t)ABI_RIGHT_READ)
 #define RW        ((uint64_t)(ABI_RIGHT_READ | ABI_RIGHT_WRITE))
 #define CALL(...) call_with((const uint64_t[7]){__VA_ARGS__})
 
 static const struct boot_memory map[] = {
     {.base = RESERVE, .length = PAGE_SIZE, .type = BOOT_MEMORY_FIRMWARE},
+    {.base = SCREEN - PAGE_SIZE, .length = 8 * PAGE_SIZE, .type = BOOT_MEMORY_FIRMWARE},
     {.base = HOST_RAM_BASE, .length = HOST_RAM_SIZE, .type = BOOT_MEMORY_FREE},
     {.base = DEVICE, .length = SIZE_2M, .type = BOOT_MEMORY_DEVICE},
     {.base = HOST_HIGH_BASE, .length = HOST_HIGH_SIZE, .type = BOOT_MEMORY_FREE},
@@ -231,6 +233,27 @@ Test(kernel_device, memory_is_no_ram_and_no_device_of_the_kernels) {
     cr_expect_eq(quota_read(quota).used, used);
     cr_expect_gt(device(DEVICE, 2 * SIZE_2M), 0, "what no map names is a device's, too");
     cr_expect_gt(device(BIT(39) - PAGE_SIZE, PAGE_SIZE), 0);
+}
+
+// Firmwares call what they print on their own; of their memory that is all there is to have.
+Test(kernel_device, memory_of_the_console_may_be_the_firmwares) {
+    const uint64_t bad[][2] = {{SCREEN, 5 * PAGE_SIZE},
+                               {SCREEN, PAGE_SIZE},
+                               {SCREEN + PAGE_SIZE, 3 * PAGE_SIZE},
+                               {RESERVE, 2 * PAGE_SIZE},
+                               {SCREEN - PAGE_SIZE, PAGE_SIZE}};
+    cr_expect_eq(device(RESERVE, PAGE_SIZE), -ABI_ERROR_ARGUMENT);
+    cr_expect_eq(device(SCREEN, 4 * PAGE_SIZE), -ABI_ERROR_ARGUMENT);
+    boot.uart = (struct boot_uart){.base = RESERVE + 0x100, .stride = 4, .width = 4};
+    cr_expect_eq(device(RESERVE, PAGE_SIZE), -ABI_ERROR_ARGUMENT, "a port's number");
+    boot.uart.is_memory = 1;
+    boot.framebuffer = (struct boot_framebuffer){SCREEN + 8, 64, 60, 64, BOOT_PIXEL_RGBX};
+    cr_expect_gt(device(RESERVE, PAGE_SIZE), 0);
+    cr_expect_gt(device(SCREEN, 4 * PAGE_SIZE), 0);
+    for (unsigned i = 0; i < ARRAY_COUNT(bad); i++)
+        cr_expect_eq(device(bad[i][0], bad[i][1]), -ABI_ERROR_ARGUMENT, "%#lx", bad[i][0]);
+    boot.uart.base = HOST_RAM_BASE;
+    cr_expect_eq(device(HOST_RAM_BASE, PAGE_SIZE), -ABI_ERROR_ARGUMENT, "RAM is no device");
 }
 
 Test(kernel_device, memory_is_mapped_uncached_into_processes_alone) {

@@ -207,6 +207,26 @@ Test(kernel_log_driver, the_last_one_has_it) {
     cr_expect_gt(read_log(second, 100, 0), 0);
 }
 
+Test(kernel_log_driver, power_off_prints_its_line_anew) {
+    int64_t log = take();
+    log_line("first");
+    log_line("second");
+    cr_expect_eq(read_log(log, 1000, 0), 45);
+    cr_expect_gt(read_log(log, 1000, 28), 0);
+    log_drain();
+    expect_wire("\r\nkey [bulkhead] second\r\n");
+    cr_expect_eq(read_log(log, 1000, 0), -ABI_ERROR_CLOSED);
+}
+
+Test(kernel_log_driver, power_off_adds_nothing_to_what_is_printed) {
+    int64_t log = take();
+    log_line("all");
+    cr_expect_eq(read_log(log, 1000, 0), 20);
+    cr_expect_eq(read_log(log, 1000, 20), 0);
+    log_drain();
+    expect_wire("");
+}
+
 // One that does not read cannot silence the kernel.
 Test(kernel_log_driver, one_that_sleeps_loses_it) {
     int64_t log = take();

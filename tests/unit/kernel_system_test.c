@@ -143,3 +143,11 @@ Test(kernel_system, answers_go_to_the_callers_memory_alone) {
     memcpy(&report, host_user, sizeof(report));
     cr_expect_eq(report.errors, 9);
 }
+
+// Who ends with the only handle leaves a machine that nobody serves.
+Test(kernel_system, end_of_who_has_the_machine_is_told) {
+    uint64_t handle = with(ABI_RIGHT_READ);
+    object_unref(&system_object); // ours, which first_start hands on
+    cr_expect(HOST_PANICS((void)handle_close(process, handle)));
+    cr_expect_not_null(strstr(host_panic_text, "the supervisor ended"));
+}

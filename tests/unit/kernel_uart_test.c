@@ -43,7 +43,7 @@ static struct {
     uint32_t write_count;
     uint16_t pm1[2]; // at 0x604 and 0x704
     uint8_t uart[8], divisor[2];
-    bool has_uart, is_drained, is_leaving;
+    bool has_uart, lacks_loopback, is_drained, is_leaving;
 } ports;
 static jmp_buf left; // by the first write, when ports.is_leaving
 
@@ -59,7 +59,7 @@ static uint8_t prt_test_inb(uint16_t port) {
     if (!ports.has_uart)
         return 0xff;
     uint8_t mcr = ports.uart[UART_MCR];
-    if (port == COM1 + UART_MSR && (mcr & MCR_LOOPBACK) != 0)
+    if (port == COM1 + UART_MSR && (mcr & MCR_LOOPBACK) != 0 && !ports.lacks_loopback)
         return (uint8_t)((mcr & 2) << 3 | (mcr & 1) << 5 | (mcr & 4) << 4 | (mcr & 8) << 4);
     return ports.uart[port - COM1];
 }
@@ -178,6 +178,12 @@ Test(kernel_uart, uart_is_found_and_set_up) {
 Test(kernel_uart, uart_absent_is_told) {
     ports.has_uart = false;
     cr_assert_not(uart_init(&com1));
+}
+
+Test(kernel_uart, uart_that_fails_its_test_is_not_left_in_loopback) {
+    ports.lacks_loopback = true;
+    cr_assert_not(uart_init(&com1));
+    cr_assert_eq(ports.uart[UART_MCR], MCR_DTR_RTS | MCR_OUT2);
 }
 
 Test(kernel_uart, uart_of_none_is_not_touched) {

@@ -392,3 +392,73 @@ Test(supervisor_console, driver_is_restarted_at_the_prompt) {
     life_expect("bulkhead> restart-console\r\n");
     life_expect("[bulkhead] the console's driver ended (status 0): started again\r\n");
 }
+
+// The kernel has the UART and the log then, and says that the supervisor ended.
+Test(supervisor_console, without_a_driver_the_supervisor_ends) {
+    life_prepare(life_one, "", "stay", life_script_restart);
+    life.lacks_ports = true;
+    cr_assert_eq(life_run(), LIFE_NEVER);
+    cr_assert_eq(life.status, 2);
+    cr_assert(life.log_takes == 0 && life.driver_starts == 0);
+}
+
+static bool life_script_long_lives(unsigned int step) {
+    life.now += 60 * 1000;
+    return life_script_mortal_driver(step);
+}
+
+Test(supervisor_console, driver_that_lived_a_minute_is_always_started_again) {
+    life_prepare(life_one, "console=batch", "stay", life_script_long_lives);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_assert_gt(life.driver_starts, 250);
+    life_expect("[bulkhead] all VMs ended\n");
+}
+
+static bool life_script_restarts(unsigned int step) {
+    if (step < 200) {
+        life_type(step == 0 ? "\x01"
+                              "crestart-console\r"
+                            : "restart-console\r");
+    }
+    return step < 200;
+}
+
+Test(supervisor_console, restarts_at_the_prompt_are_no_faults) {
+    life_prepare(life_one, "", "stay", life_script_restarts);
+    cr_assert_eq(life_run(), LIFE_SLEEPS);
+    cr_assert_gt(life.driver_starts, 150);
+}
+
+static bool life_script_stuck_driver(unsigned int step) {
+    if (step == 0) {
+        life.stuck_driver = 1;
+        life_report(0, VMM_MESSAGE_ENDED, VMM_END_POWERED_OFF, 0, "");
+    }
+    return step == 0;
+}
+
+// Whoever waits for it does not for ever.
+Test(supervisor_console, driver_that_does_not_print_is_started_again) {
+    life_prepare(life_one, "console=batch", "stay", life_script_stuck_driver);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_assert_eq(life.driver_starts, 2);
+    cr_assert(life.now >= 5000 && life.now < 6000);
+    life_expect("[bulkhead] all VMs ended\n");
+}
+
+static bool life_script_flood(unsigned int step) {
+    static char typed[8 * CONSOLE_IN_SIZE];
+    if (step == 0) {
+        memset(typed, 'k', sizeof(typed) - 1);
+        life_type(typed);
+    }
+    return step == 0;
+}
+
+// Whoever types as fast as it is read does not keep the supervisor from the VMs.
+Test(supervisor_console, a_turn_reads_a_ring_of_input) {
+    life_prepare(life_one, "console=batch", "stay", life_script_flood);
+    cr_assert_eq(life_run(), LIFE_SLEEPS);
+    cr_assert_eq(*life.typed, '\0');
+    cr_assert_geq(life.sleeps, 8);
+}

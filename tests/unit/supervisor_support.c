@@ -188,6 +188,9 @@ static void drive(size_t room) {
     cr_assert(count == 0 || !is_batch() ||
                   rings->out[(rings->out_head - 1) % CONSOLE_OUT_SIZE] == '\n',
               "a line of the kernel's would come into one");
+    if (life.stuck_driver == life.driver_starts) {
+        return;
+    }
     life.console_left = count == 0 ? 0 : life.console_left + room;
     if (life.console_room != 0 && count > life.console_left) {
         count = (uint32_t)life.console_left;
@@ -249,6 +252,8 @@ int64_t sys_event_create(uint32_t quota) {
 
 int64_t sys_event_signal(uint32_t event, uint64_t mask) {
     if (event == life.driver_event) {
+        life.driver_signals++;
+        drive_input(); // on another CPU
         return 0;
     }
     if (event == life.vmm[0].start.supervisor_event || life.vmm_count == 0) {
@@ -304,11 +309,15 @@ int64_t sys_log_take(uint32_t system, uint32_t quota, uint32_t memory, uint32_t 
     cr_assert_eq(event, life.driver_event);
     cr_assert_eq(mask, CONSOLE_EVENT_LOG);
     cr_assert_eq(life.object[memory].size, sizeof(struct console_rings));
+    life.log_takes++;
     return life_new(LIFE_OTHER, quota, 0);
 }
 
 int64_t sys_ports_create(uint32_t system, uint32_t quota, uint16_t first, uint32_t count) {
     cr_assert(system == LIFE_SYSTEM && first == 0x3f8 && count == 8);
+    if (life.lacks_ports) {
+        return -ABI_ERROR_MEMORY;
+    }
     return life_new(LIFE_OTHER, quota, 0);
 }
 
@@ -500,7 +509,7 @@ void life_prepare(const struct life_config *vm, const char *cmdline, const char 
 int life_run(void) {
     int how = setjmp(life.out);
     if (how == LIFE_NEVER) {
-        supervisor_main(&life_start);
+        life.status = supervisor_main(&life_start);
     }
     life.console[life.console_length] = '\0';
     return how;

@@ -81,6 +81,11 @@ struct life {
     uint32_t driver;             // process
     unsigned int driver_starts;
     uint32_t driver_event;
+    unsigned int driver_signals;
+    unsigned int stuck_driver; // does not print: of the starts the how-manieth
+    bool lacks_ports;          // they are not to be had
+    unsigned int log_takes;
+    int status; // that the supervisor ended with
     unsigned int event_count;
     uint64_t wakeups;
     uint64_t wanted; // bits that were signalled to VMMs
