@@ -4,7 +4,7 @@
 // Two blocks are allocated before the end, since the last steps may not allocate. `work` has room
 // for the firmware's map and for sorting it; `handover` holds what the kernel reads: boot_info,
 // memory map, stack and page tables. Both are BOOT_MEMORY_LOADER. After the boot services are left
-// nothing can fail any more, and nothing is printed: what is found then
+// nothing can fail any more, and nothing is printed but an exception (fault.c): what is found then
 // stands in the preflight report.
 #include "boot/boot_console.h"
 #include "boot/boot_map.h"
@@ -231,12 +231,14 @@ EFI_STATUS leave_to_kernel(struct loader *loader) {
                             "update the firmware",
                             status & ~EFI_ERROR_MASK);
     __asm__ volatile("cli" ::: "memory");
+    fault_install(&loader->info);
     quiet_all(loader);
     clock_zero_adjust(&loader->info);
     pic_silence();
     uint32_t count = convert_map(&work, handover.memory);
     count = cut_map(loader, &work, handover.memory, count);
     loader->info.memory_count = boot_map_bound(handover.memory, count, BOOT_MEMORY_MAX);
+    fault_report(&loader->info);
     *handover.info = loader->info;
     enter_kernel(&handover, loader->kernel.image.entry);
 }
