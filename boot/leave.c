@@ -12,12 +12,14 @@
 #include "boot/loader.h"
 #include "include/font.h"
 #include "lib/string.h"
+#include "lib/types.h"
 
 _Static_assert(sizeof(font_glyphs) == BOOT_GLYPHS * BOOT_GLYPH_HEIGHT, "the letters of boot_info");
 
 #define STACK_SIZE     (16ull << 10)
 #define MAP_SLACK      64u // descriptors that the map may grow by until it is final
 #define LEAVE_ATTEMPTS 8u
+#define WORD_TEXT_MAX  64u // of a word of the command line that is shown
 
 #define CR0_WP   (1ull << 16)
 #define CR4_PGE  (1ull << 7)
@@ -205,11 +207,14 @@ _Noreturn static void enter_kernel(const struct handover *handover, uint64_t ent
 
 static void choose_console(struct loader *loader) {
     uint32_t length = 0;
+    char text[WORD_TEXT_MAX] = "";
     const char *word = boot_console_choose(&loader->info, &length);
-    if (word != NULL)
-        console_print("bulkhead: %.*s is no console: com1 to com4, mmio:0xADDRESS, "
+    if (word != NULL) {
+        memcpy(text, word, MIN(length, sizeof(text) - 1));
+        console_print("bulkhead: %s is no console: com1 to com4, mmio:0xADDRESS, "
                       "mmio:0xADDRESS,4, none or batch\r\n",
-                      (int)length, word);
+                      text);
+    }
     memcpy(loader->info.font, font_glyphs, sizeof(loader->info.font));
 }
 
