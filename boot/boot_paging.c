@@ -158,3 +158,33 @@ bool boot_paging_kernel(struct boot_paging *paging, const struct elf_image *imag
 uint64_t boot_paging_root(const struct boot_paging *paging) {
     return (uint64_t)(uintptr_t)paging->tables[0];
 }
+
+// The size of the page that maps `address` to itself; 0: there is none, or it can not be written.
+static uint64_t page_size(uint64_t root, uint32_t levels, uint64_t address) {
+    const uint64_t wanted = PTE_PRESENT | PTE_WRITE;
+    uint64_t entry = root;
+    for (uint32_t level = levels; level-- > 0;) {
+        const uint64_t *table = (const uint64_t *)(uintptr_t)(entry & PTE_ADDRESS);
+        uint64_t size = SIZE_4K << 9 * level;
+        entry = table[address / size & 511];
+        if ((entry & wanted) != wanted)
+            return 0;
+        bool is_large = level <= LEVEL_PDPT && (entry & PTE_LARGE) != 0;
+        if (level == LEVEL_PT || is_large)
+            return align_down(entry & PTE_ADDRESS, size) == align_down(address, size) ? size : 0;
+    }
+    return 0;
+}
+
+bool boot_paging_reaches(uint64_t root, uint32_t levels, uint64_t base, uint64_t length) {
+    const uint64_t half = 1ull << (11 + 9 * levels); // addresses from there on are not canonical
+    uint64_t size = 0;
+    if (base > half || length > half - base)
+        return false;
+    for (uint64_t at = base; at < base + length; at = align_down(at, size) + size) {
+        size = page_size(root, levels, at);
+        if (size == 0)
+            return false;
+    }
+    return true;
+}

@@ -10,6 +10,7 @@
 //   boot_paging_identity   maps one more range to itself
 //   boot_paging_kernel     maps the kernel's segments
 //   boot_paging_root       the value for CR3
+//   boot_paging_reaches    asks the firmware's tables
 //
 // Source: SDM 3A 4.5 "4-Level Paging and 5-Level Paging".
 #pragma once
@@ -54,3 +55,7 @@ bool boot_paging_kernel(struct boot_paging *paging, const struct elf_image *imag
                         uint64_t kernel_base);
 
 uint64_t boot_paging_root(const struct boot_paging *paging);
+
+// Is all of [base, base + length) mapped to itself, and writable, by the tables at `root` (CR3) of
+// 4 or 5 `levels`?
+bool boot_paging_reaches(uint64_t root, uint32_t levels, uint64_t base, uint64_t length);

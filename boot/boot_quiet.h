@@ -20,10 +20,12 @@
 #include "include/boot.h"
 
 // A PCI function: segment, bus, device and function number in bits 31:16, 15:8, 7:3 and 2:0.
-// Offsets are multiples of 4. Where nothing is there, reads give ones.
+// Offsets are multiples of 4. Where nothing is there, or nothing mapped, reads give ones and writes
+// are lost; configuration space of segment 0 is reached by ports then.
 struct boot_bus {
     uint32_t (*config_read)(uint32_t function, uint32_t offset);
     void (*config_write)(uint32_t function, uint32_t offset, uint32_t value);
+    bool (*is_mapped)(uint64_t base, uint64_t length); // by the page tables of now
     uint32_t (*memory_read)(uint64_t address);
     void (*memory_write)(uint64_t address, uint32_t value);
     uint16_t (*port_read)(uint16_t port);
@@ -34,10 +36,13 @@ struct boot_bus {
 
 // Endpoints first, then the bridges. With configuration space in memory (info->ecam) all buses are
 // looked at, else those behind bus 0. `keep-dma=BB:DD.F` on the command line, with `SSSS:` before
-// where the segment is not 0, leaves a function as it is, and the bridges above it.
-void boot_quiet_pci(const struct boot_bus *bus, struct boot_info *info);
+// where the segment is not 0, leaves a function as it is, and the bridges above it. I/O APICs and
+// IOMMUs that are PCI functions are left, too: their interrupts are writes.
+void boot_quiet_pci(const struct boot_bus *bus, const struct boot_acpi *acpi,
+                    struct boot_info *info);
 
-// `dmar` and `ivrs` are the tables, NULL where there is none.
+// `dmar` and `ivrs` are the tables, NULL where there is none. A unit that is not mapped, or gives
+// ones alone, is left as it is, and named.
 void boot_quiet_iommu(const struct boot_bus *bus, const uint8_t *dmar, uint64_t dmar_size,
                       const uint8_t *ivrs, uint64_t ivrs_size, struct boot_info *info);
 

@@ -9,7 +9,6 @@
 #define DMAR_PROTECTS     BIT(2) // DMA_CTRL_PLATFORM_OPT_IN_FLAG
 #define DMAR_FIRST        48u
 #define DMAR_DRHD         0u
-#define DRHD_BASE         8u
 #define VTD_COMMAND       0x18u
 #define VTD_STATUS        0x1cu
 #define VTD_PROTECTED     0x64u
@@ -23,16 +22,26 @@
 #define IVRS_INFO       36u
 #define IVRS_PROTECTS   BIT(1) // DMA remapping is asked for
 #define IVRS_FIRST      48u
-#define IVHD_BASE       8u
 #define AMD_CONTROL     0x18u
 #define AMD_ON          BIT(0)
 #define AMD_LOGS_QUEUES (BIT(2) | BIT(12) | BIT(13))
 
-#define WAITS_MAX 100u
+#define UNIT_BASE   8u // in a block of either table
+#define WINDOW_SIZE 0x1000ull
+#define WAITS_MAX   100u
 
 struct units {
     const struct boot_bus *bus;
+    struct boot_info *info;
     uint32_t count, on_count, stuck_count;
+};
+
+struct unit_table {
+    struct boot_acpi_bytes bytes;
+    uint32_t first; // offset of the first block
+    uint32_t probe; // a register that never is all ones
+    uint8_t types[3];
+    void (*off)(struct units *units, uint64_t base);
 };
 
 // Until the bits are 0 there.
@@ -75,40 +84,48 @@ static void amd_off(struct units *units, uint64_t base) {
     units->stuck_count += !wait_clear(bus, base + AMD_CONTROL, AMD_ON);
 }
 
-static void read_dmar(struct units *units, struct boot_acpi_bytes dmar) {
-    for (uint32_t at = DMAR_FIRST; at + 4 <= dmar.size;) {
-        uint32_t type = (uint32_t)boot_acpi_field(dmar, at, 2);
-        uint32_t size = (uint32_t)boot_acpi_field(dmar, at + 2, 2);
-        uint64_t base = boot_acpi_field(dmar, at + DRHD_BASE, 8);
-        if (size < 4)
-            break;
-        units->count += type == DMAR_DRHD && base != 0;
-        if (type == DMAR_DRHD && base != 0)
-            vtd_off(units, base);
-        at += size;
+// May its registers be touched? Ones alone: nothing answers there.
+static bool is_there(struct units *units, uint64_t base, uint32_t offset) {
+    bool is_mapped = units->bus->is_mapped(base, WINDOW_SIZE);
+    if (is_mapped && units->bus->memory_read(base + offset) != UINT32_MAX)
+        return true;
+    boot_report(units->info, "DMA protection: the IOMMU at 0x%llx %s: left as it is",
+                (unsigned long long)base, is_mapped ? "does not answer" : "is not mapped");
+    return false;
+}
+
+// The base of the table's next unit, from *at on; 0: there is no more.
+static uint64_t next_unit(const struct unit_table *table, uint64_t *at) {
+    struct boot_acpi_bytes block = boot_acpi_next(table->bytes, at, 2, 2);
+    for (; block.data != NULL; block = boot_acpi_next(table->bytes, at, 2, 2)) {
+        uint8_t type = boot_acpi_field8(block, 0);
+        uint64_t base = boot_acpi_field(block, UNIT_BASE, 8);
+        if (base != 0 && memchr(table->types, type, sizeof(table->types)) != NULL)
+            return base;
+    }
+    return 0;
+}
+
+// An IVRS may have a block of each of its types for a unit, and a damaged table any number.
+static bool is_first(const struct unit_table *table, uint64_t base, uint64_t end) {
+    uint64_t at = table->first, other = next_unit(table, &at);
+    while (other != base)
+        other = next_unit(table, &at);
+    return at == end;
+}
+
+static void read_table(struct units *units, const struct unit_table *table) {
+    uint64_t at = table->first, base = next_unit(table, &at);
+    for (; base != 0; base = next_unit(table, &at)) {
+        if (!is_first(table, base, at) || !is_there(units, base, table->probe))
+            continue;
+        units->count++;
+        table->off(units, base);
     }
 }
 
-// A unit may have a block of each of the types 10H, 11H and 40H: the first one that names it
-// counts.
-static void read_ivrs(struct units *units, struct boot_acpi_bytes ivrs) {
-    uint64_t last = 0;
-    for (uint32_t at = IVRS_FIRST; at + 4 <= ivrs.size;) {
-        uint8_t type = boot_acpi_field8(ivrs, at);
-        uint32_t size = (uint32_t)boot_acpi_field(ivrs, at + 2, 2);
-        uint64_t base = boot_acpi_field(ivrs, at + IVHD_BASE, 8);
-        if (size < 4)
-            break;
-        if ((type == 0x10 || type == 0x11 || type == 0x40) && base != 0) {
-            units->count += type == 0x10 || (units->count == 0 && base != last);
-            amd_off(units, base);
-            last = base;
-        }
-        at += size;
-    }
-}
-
-static void report(const struct units *units, bool is_claimed, struct boot_info *info) {
+static void report(const struct units *units, bool is_claimed) {
+    struct boot_info *info = units->info;
     if (units->count == 0)
         return;
     const char *claim = is_claimed ? "the firmware claims it" : "the firmware does not claim it";
@@ -127,10 +144,14 @@ void boot_quiet_iommu(const struct boot_bus *bus, const uint8_t *dmar, uint64_t 
                       const uint8_t *ivrs, uint64_t ivrs_size, struct boot_info *info) {
     const struct boot_acpi_bytes intel = {dmar, dmar == NULL ? 0 : (uint32_t)dmar_size};
     const struct boot_acpi_bytes amd = {ivrs, ivrs == NULL ? 0 : (uint32_t)ivrs_size};
-    struct units units = {.bus = bus};
-    read_dmar(&units, intel);
-    read_ivrs(&units, amd);
+    struct units units = {.bus = bus, .info = info};
+    const struct unit_table tables[] = {
+        {intel, DMAR_FIRST, VTD_STATUS, {DMAR_DRHD, DMAR_DRHD, DMAR_DRHD}, vtd_off},
+        {amd, IVRS_FIRST, AMD_CONTROL, {0x10, 0x11, 0x40}, amd_off},
+    };
+    for (uint32_t i = 0; i < ARRAY_COUNT(tables); i++)
+        read_table(&units, &tables[i]);
     bool is_claimed = (boot_acpi_field8(intel, DMAR_FLAGS) & DMAR_PROTECTS) != 0 ||
                       (boot_acpi_field8(amd, IVRS_INFO) & IVRS_PROTECTS) != 0;
-    report(&units, is_claimed, info);
+    report(&units, is_claimed);
 }

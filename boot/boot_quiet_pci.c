@@ -18,19 +18,26 @@
 #define SECONDARY(x)      ((x) >> 8 & 0xff)
 #define SUBORDINATE(x)    ((x) >> 16 & 0xff)
 #define CLASS_BASE_USB    0x0c03u
+#define CLASS_BASE_IOMMU  0x0806u
+#define CLASS_IOAPIC      0x080010u
+#define CLASS_IOXAPIC     0x080020u
+#define ECAM_BUS_SIZE     (1ull << 20)
 #define BUS_COUNT         256u
 #define FUNCTIONS_A_BUS   256u
 #define KEPT_MAX          16u
+#define SPARED_MAX        64u
 #define KEEP_WORD         "keep-dma="
 #define FUNCTION_TEXT_MAX 16u
+#define NAME_TEXT_MAX     32u
 
 struct walk {
     const struct boot_bus *bus;
     struct boot_info *info;
     bool is_bridge_pass;
     uint32_t function_count, master_count, fixed_count, taken_count;
-    uint32_t kept[KEPT_MAX], kept_count;
-    bool is_behind[BUS_COUNT]; // a bridge that was seen
+    uint32_t kept[KEPT_MAX], kept_count;       // that are named
+    uint32_t spared[SPARED_MAX], spared_count; // I/O APICs and IOMMUs
+    bool is_behind[BUS_COUNT];                 // a bridge that was seen
 };
 
 static uint32_t bus_of(uint32_t function) {
@@ -45,33 +52,47 @@ static void print_function(char *text, uint32_t function) {
                function >> 3 & 0x1f, function & 7);
 }
 
-static bool is_named(const char *cmdline, uint32_t function) {
-    char text[FUNCTION_TEXT_MAX];
+// What stands behind the next `keep-dma=` of the command line from `at` on, which begins a word;
+// NULL: none.
+static const char *next_name(const struct walk *w, const char *at) {
     const size_t skip = sizeof(KEEP_WORD) - 1;
+    for (; *at != '\0'; at++)
+        if ((at == w->info->cmdline || at[-1] == ' ') &&
+            memcmp(at, KEEP_WORD, MIN(skip, strlen(at) + 1)) == 0)
+            return at + skip;
+    return NULL;
+}
+
+static size_t name_length(const char *name) {
+    const char *end = strchr(name, ' ');
+    return end == NULL ? strlen(name) : (size_t)(end - name);
+}
+
+static bool is_name_of(const char *name, uint32_t function) {
+    char text[FUNCTION_TEXT_MAX];
     print_function(text, function);
-    size_t length = strlen(text);
-    for (const char *at = cmdline; at != NULL; at = strchr(at, ' ')) {
-        at += *at == ' ';
-        if (memcmp(at, KEEP_WORD, MIN(skip, strlen(at) + 1)) == 0 &&
-            memcmp(at + skip, text, MIN(length, strlen(at + skip) + 1)) == 0 &&
-            (at[skip + length] == ' ' || at[skip + length] == '\0'))
-            return true;
-    }
-    return false;
+    return name_length(name) == strlen(text) && memcmp(name, text, strlen(text)) == 0;
+}
+
+static bool is_named(const struct walk *w, uint32_t function) {
+    const char *name = next_name(w, w->info->cmdline);
+    while (name != NULL && !is_name_of(name, function))
+        name = next_name(w, name);
+    return name != NULL;
 }
 
 static bool is_kept(struct walk *w, uint32_t function) {
-    if (!is_named(w->info->cmdline, function) || w->kept_count == KEPT_MAX)
+    if (!is_named(w, function) || w->kept_count == KEPT_MAX)
         return false;
     w->kept[w->kept_count++] = function;
     return true;
 }
 
-static bool leads_to_kept(const struct walk *w, uint32_t function, uint32_t buses) {
+static bool leads_to(uint32_t bridge, uint32_t buses, const uint32_t *functions, uint32_t count) {
     bool leads = false;
-    for (uint32_t i = 0; i < w->kept_count; i++)
-        leads |= w->kept[i] >> 16 == function >> 16 && bus_of(w->kept[i]) >= SECONDARY(buses) &&
-                 bus_of(w->kept[i]) <= SUBORDINATE(buses);
+    for (uint32_t i = 0; i < count; i++)
+        leads |= functions[i] >> 16 == bridge >> 16 && bus_of(functions[i]) >= SECONDARY(buses) &&
+                 bus_of(functions[i]) <= SUBORDINATE(buses);
     return leads;
 }
 
@@ -84,19 +105,36 @@ static void stop_mastering(struct walk *w, uint32_t function) {
     w->fixed_count += (w->bus->config_read(function, PCI_COMMAND) & COMMAND_MASTER) != 0;
 }
 
+static void take_usb(struct walk *w, uint32_t function, uint32_t interface) {
+    char text[FUNCTION_TEXT_MAX];
+    print_function(text, function);
+    enum boot_usb_result result = boot_usb_take(w->bus, function, interface);
+    w->taken_count += result == BOOT_USB_TAKEN || result == BOOT_USB_FORCED;
+    if (result == BOOT_USB_FORCED)
+        boot_report(w->info, "USB: the firmware does not let go of %s: taken by force", text);
+    else if (result == BOOT_USB_SILENT)
+        boot_report(w->info, "USB: %s does not answer: not taken from the firmware", text);
+    else if (result == BOOT_USB_HIDDEN)
+        boot_report(w->info, "USB: %s is not mapped: not taken from the firmware", text);
+}
+
+// They write where an interrupt is to go, not into memory.
+static bool is_interrupting(uint32_t class) {
+    return class >> 8 == CLASS_BASE_IOMMU || class == CLASS_IOAPIC || class == CLASS_IOXAPIC;
+}
+
 static void visit_endpoint(struct walk *w, uint32_t function) {
     uint32_t class = w->bus->config_read(function, PCI_CLASS) >> 8;
     w->function_count++;
     if (is_kept(w, function))
         return;
-    if (class >> 8 == CLASS_BASE_USB) {
-        char text[FUNCTION_TEXT_MAX];
-        print_function(text, function);
-        enum boot_usb_result result = boot_usb_take(w->bus, function, class & 0xff);
-        w->taken_count += result != BOOT_USB_FREE;
-        if (result == BOOT_USB_FORCED)
-            boot_report(w->info, "USB: the firmware does not let go of %s: taken by force", text);
+    if (is_interrupting(class)) {
+        if (w->spared_count < SPARED_MAX)
+            w->spared[w->spared_count++] = function;
+        return;
     }
+    if (class >> 8 == CLASS_BASE_USB)
+        take_usb(w, function, class & 0xff);
     stop_mastering(w, function);
 }
 
@@ -108,8 +146,10 @@ static void visit(struct walk *w, uint32_t function, uint32_t header) {
             w->is_behind[i] = true;
     }
     if (is_bridge == w->is_bridge_pass && is_bridge) {
+        uint32_t buses = w->bus->config_read(function, PCI_BUSES);
         w->function_count++;
-        if (!leads_to_kept(w, function, w->bus->config_read(function, PCI_BUSES)))
+        if (!leads_to(function, buses, w->kept, w->kept_count) &&
+            !leads_to(function, buses, w->spared, w->spared_count))
             stop_mastering(w, function);
     } else if (is_bridge == w->is_bridge_pass) {
         visit_endpoint(w, function);
@@ -127,32 +167,69 @@ static void walk_bus(struct walk *w, uint32_t first) {
     }
 }
 
+static void walk_window(struct walk *w, const struct boot_ecam *ecam) {
+    uint32_t hidden_count = 0;
+    for (uint32_t bus = ecam->first_bus; bus <= ecam->last_bus; bus++) {
+        uint64_t base = ecam->base + ECAM_BUS_SIZE * bus;
+        bool is_mapped = w->bus->is_mapped(base, ECAM_BUS_SIZE);
+        hidden_count += !is_mapped;
+        if (is_mapped || ecam->segment == 0)
+            walk_bus(w, (uint32_t)ecam->segment << 16 | bus << 8);
+    }
+    if (hidden_count > 0 && !w->is_bridge_pass)
+        boot_report(w->info, "PCI: %u buses of segment %u (0x%llx) are not mapped: %s",
+                    hidden_count, ecam->segment, (unsigned long long)ecam->base,
+                    ecam->segment == 0 ? "reached by ports" : "left as the firmware had them");
+}
+
 static void walk_all(struct walk *w) {
     const struct boot_info *info = w->info;
     for (uint32_t i = 0; i < info->ecam_count; i++)
-        for (uint32_t bus = info->ecam[i].first_bus; bus <= info->ecam[i].last_bus; bus++)
-            walk_bus(w, (uint32_t)info->ecam[i].segment << 16 | bus << 8);
+        walk_window(w, &info->ecam[i]);
     w->is_behind[0] = true;
     for (uint32_t bus = 0; bus < BUS_COUNT && info->ecam_count == 0; bus++)
         if (w->is_behind[bus])
             walk_bus(w, bus << 8);
 }
 
-void boot_quiet_pci(const struct boot_bus *bus, struct boot_info *info) {
+// What was kept, and each name for which nothing was.
+static void report_kept(const struct walk *w) {
+    for (uint32_t i = 0; i < w->kept_count; i++) {
+        char text[FUNCTION_TEXT_MAX];
+        print_function(text, w->kept[i]);
+        boot_report(w->info, "PCI: %s is left as the firmware had it (keep-dma)", text);
+    }
+    const char *name = next_name(w, w->info->cmdline);
+    for (; name != NULL; name = next_name(w, name)) {
+        char text[NAME_TEXT_MAX] = "";
+        bool is_found = false;
+        for (uint32_t i = 0; i < w->kept_count; i++)
+            is_found |= is_name_of(name, w->kept[i]);
+        memcpy(text, name, MIN(name_length(name), sizeof(text) - 1));
+        if (!is_found)
+            boot_report(w->info, "PCI: keep-dma=%s: no such device, or more than %u", text,
+                        KEPT_MAX);
+    }
+}
+
+void boot_quiet_pci(const struct boot_bus *bus, const struct boot_acpi *acpi,
+                    struct boot_info *info) {
     struct walk w = {.bus = bus, .info = info};
     walk_all(&w);
     w.is_bridge_pass = true;
     walk_all(&w);
-    boot_report(info, "PCI: %u of %u functions mastered the bus, now none does%s", w.master_count,
-                w.function_count, w.kept_count > 0 ? " but those named by keep-dma" : "");
+    boot_report(info, "PCI: %u of %u functions mastered the bus, now off at %u", w.master_count,
+                w.function_count, w.master_count - w.fixed_count);
     if (w.fixed_count > 0)
         boot_report(info, "PCI: %u of them have no way to turn it off (as bridges of old chipsets)",
                     w.fixed_count);
+    if (w.spared_count > 0)
+        boot_report(info, "PCI: %u I/O APICs and IOMMUs are left: their interrupts are writes",
+                    w.spared_count);
+    if (acpi->ecams_left > 0)
+        boot_report(info, "PCI: %u ranges of buses beyond %u are left as the firmware had them",
+                    acpi->ecams_left, BOOT_ECAMS_MAX);
     if (w.taken_count > 0)
         boot_report(info, "USB: %u controllers taken from the firmware", w.taken_count);
-    for (uint32_t i = 0; i < w.kept_count; i++) {
-        char text[FUNCTION_TEXT_MAX];
-        print_function(text, w.kept[i]);
-        boot_report(info, "PCI: %s is left as the firmware had it (keep-dma)", text);
-    }
+    report_kept(&w);
 }

@@ -35,7 +35,9 @@
 #define OHCI_STATE_MASK    0xc0u // 0: reset
 #define UHCI_LEGACY        0xc0u
 #define UHCI_LEGACY_OFF    0x8f00u // no SMI is on, events cleared
-#define UHCI_TRAPS         0x203fu // what makes an SMI
+#define UHCI_TRAPS         0x003fu // what makes an SMI
+#define LEGACY_SIZE        8u
+#define WINDOW_SIZE        0x100ull // of all registers used, but for a list's
 
 static uint64_t memory_bar(const struct boot_bus *bus, uint32_t function) {
     uint32_t low = bus->config_read(function, PCI_BAR0);
@@ -80,18 +82,15 @@ static enum boot_usb_result take_legacy(const struct legacy *l) {
 
 // The operational registers begin behind the capability registers, with the command.
 static void stop(const struct boot_bus *bus, uint64_t base) {
-    uint64_t command = base + (bus->memory_read(base) & 0xff);
+    uint64_t command = base + (bus->memory_read(base) & 0xfc);
     bus->memory_write(command, bus->memory_read(command) & ~(uint32_t)RUN);
 }
 
-static enum boot_usb_result take_xhci(const struct boot_bus *bus, uint32_t function) {
+static enum boot_usb_result take_xhci(const struct boot_bus *bus, uint64_t base) {
     enum boot_usb_result result = BOOT_USB_FREE;
-    uint64_t base = memory_bar(bus, function);
-    if (base == 0)
-        return result;
     uint64_t at = base + (uint64_t)(bus->memory_read(base + XHCI_PARAMETERS) >> 16) * 4;
     for (uint32_t i = 0, next = 1; at != base && next != 0 && i < CAPABILITIES_MAX; i++) {
-        uint32_t word = bus->memory_read(at);
+        uint32_t word = bus->is_mapped(at, LEGACY_SIZE) ? bus->memory_read(at) : UINT32_MAX;
         const struct legacy legacy = {.bus = bus, .address = at};
         if (word == UINT32_MAX)
             break;
@@ -107,15 +106,13 @@ static enum boot_usb_result take_xhci(const struct boot_bus *bus, uint32_t funct
     return result;
 }
 
-static enum boot_usb_result take_ehci(const struct boot_bus *bus, uint32_t function) {
+static enum boot_usb_result take_ehci(const struct boot_bus *bus, uint32_t function,
+                                      uint64_t base) {
     enum boot_usb_result result = BOOT_USB_FREE;
-    uint64_t base = memory_bar(bus, function);
-    if (base == 0)
-        return result;
     uint32_t at = bus->memory_read(base + EHCI_PARAMETERS) >> 8 & 0xfc;
     const struct legacy legacy = {
         .bus = bus, .address = at, .is_config = true, .function = function};
-    if (at >= 0x40 && (legacy_read(&legacy, 0) & 0xff) == LEGACY_ID) {
+    if (at >= 0x40 && at < 0xfc && (legacy_read(&legacy, 0) & 0xff) == LEGACY_ID) {
         result = take_legacy(&legacy);
         legacy_write(&legacy, 4, XHCI_SMI_EVENTS);
     }
@@ -123,10 +120,7 @@ static enum boot_usb_result take_ehci(const struct boot_bus *bus, uint32_t funct
     return result;
 }
 
-static enum boot_usb_result take_ohci(const struct boot_bus *bus, uint32_t function) {
-    uint64_t base = memory_bar(bus, function);
-    if (base == 0)
-        return BOOT_USB_FREE;
+static enum boot_usb_result take_ohci(const struct boot_bus *bus, uint64_t base) {
     bool is_firmwares = (bus->memory_read(base + OHCI_CONTROL) & OHCI_ROUTED_TO_SMI) != 0;
     if (is_firmwares) {
         bus->memory_write(base + OHCI_COMMAND, OHCI_REQUEST);
@@ -155,16 +149,18 @@ static enum boot_usb_result take_uhci(const struct boot_bus *bus, uint32_t funct
 
 enum boot_usb_result boot_usb_take(const struct boot_bus *bus, uint32_t function,
                                    uint32_t interface) {
-    switch (interface) {
-    case USB_XHCI:
-        return take_xhci(bus, function);
-    case USB_EHCI:
-        return take_ehci(bus, function);
-    case USB_OHCI:
-        return take_ohci(bus, function);
-    case USB_UHCI:
+    if (interface == USB_UHCI)
         return take_uhci(bus, function);
-    default:
+    if (interface != USB_XHCI && interface != USB_EHCI && interface != USB_OHCI)
         return BOOT_USB_FREE;
-    }
+    uint64_t base = memory_bar(bus, function);
+    if (base == 0)
+        return BOOT_USB_FREE;
+    if (!bus->is_mapped(base, WINDOW_SIZE))
+        return BOOT_USB_HIDDEN;
+    if (bus->memory_read(base) == UINT32_MAX)
+        return BOOT_USB_SILENT;
+    if (interface == USB_XHCI)
+        return take_xhci(bus, base);
+    return interface == USB_EHCI ? take_ehci(bus, function, base) : take_ohci(bus, base);
 }

@@ -9,6 +9,8 @@ enum boot_usb_result {
     BOOT_USB_FREE,   // it was not the firmware's
     BOOT_USB_TAKEN,  // the firmware let go of it
     BOOT_USB_FORCED, // the firmware did not, within a second
+    BOOT_USB_SILENT, // its registers give ones: asleep, or behind a closed bridge; left alone
+    BOOT_USB_HIDDEN, // its registers are not mapped; left alone
 };
 
 // `interface` is the last byte of the class code.

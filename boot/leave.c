@@ -4,7 +4,7 @@
 // Two blocks are allocated before the end, since the last steps may not allocate. `work` has room
 // for the firmware's map and for sorting it; `handover` holds what the kernel reads: boot_info,
 // memory map, stack and page tables. Both are BOOT_MEMORY_LOADER. After the boot services are left
-// nothing can fail any more, and nothing is printed: what is found then
+// nothing can fail any more, and nothing is printed but an exception (fault.c): what is found then
 // stands in the preflight report.
 #include "boot/boot_console.h"
 #include "boot/boot_map.h"
@@ -12,12 +12,14 @@
 #include "boot/loader.h"
 #include "include/font.h"
 #include "lib/string.h"
+#include "lib/types.h"
 
 _Static_assert(sizeof(font_glyphs) == BOOT_GLYPHS * BOOT_GLYPH_HEIGHT, "the letters of boot_info");
 
 #define STACK_SIZE     (16ull << 10)
 #define MAP_SLACK      64u // descriptors that the map may grow by until it is final
 #define LEAVE_ATTEMPTS 8u
+#define WORD_TEXT_MAX  64u // of a word of the command line that is shown
 
 #define CR0_WP   (1ull << 16)
 #define CR4_PGE  (1ull << 7)
@@ -205,11 +207,14 @@ _Noreturn static void enter_kernel(const struct handover *handover, uint64_t ent
 
 static void choose_console(struct loader *loader) {
     uint32_t length = 0;
+    char text[WORD_TEXT_MAX] = "";
     const char *word = boot_console_choose(&loader->info, &length);
-    if (word != NULL)
-        console_print("bulkhead: %.*s is no console: com1 to com4, mmio:0xADDRESS, "
+    if (word != NULL) {
+        memcpy(text, word, MIN(length, sizeof(text) - 1));
+        console_print("bulkhead: %s is no console: com1 to com4, mmio:0xADDRESS, "
                       "mmio:0xADDRESS,4, none or batch\r\n",
-                      (int)length, word);
+                      text);
+    }
     memcpy(loader->info.font, font_glyphs, sizeof(loader->info.font));
 }
 
@@ -231,12 +236,14 @@ EFI_STATUS leave_to_kernel(struct loader *loader) {
                             "update the firmware",
                             status & ~EFI_ERROR_MASK);
     __asm__ volatile("cli" ::: "memory");
+    fault_install(&loader->info);
     quiet_all(loader);
     clock_zero_adjust(&loader->info);
     pic_silence();
     uint32_t count = convert_map(&work, handover.memory);
     count = cut_map(loader, &work, handover.memory, count);
     loader->info.memory_count = boot_map_bound(handover.memory, count, BOOT_MEMORY_MAX);
+    fault_report(&loader->info);
     *handover.info = loader->info;
     enter_kernel(&handover, loader->kernel.image.entry);
 }

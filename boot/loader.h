@@ -113,6 +113,12 @@ EFI_STATUS clock_end(struct loader *loader);
 // `info` with it. Behind the boot services: they may wait by that TSC.
 void clock_zero_adjust(struct boot_info *info);
 
+// fault.c: from fault_install until the kernel has handlers of its own, an exception is told on the
+// console of info->uart and on the screen, and halts the machine. NMIs are counted; fault_report
+// tells of those until then.
+void fault_install(const struct boot_info *info);
+void fault_report(struct boot_info *info);
+
 // quiet.c: what the firmware left working is stopped. Behind the boot services.
 void quiet_all(struct loader *loader);
 

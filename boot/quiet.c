@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine made quiet (boot_quiet.h) on this machine's hardware, behind the boot services.
+// The machine made quiet (boot_quiet.h) on this machine's hardware, behind the boot services. The
+// page tables are the firmware's still, which need not map what its memory map does not list: so
+// each access asks them first, as a fault here would end the machine without a word.
+#include "boot/boot_paging.h"
 #include "boot/boot_quiet.h"
 #include "boot/loader.h"
 #include "lib/types.h"
@@ -8,16 +11,37 @@
 #define CONFIG_DATA    0xcfcu
 #define CONFIG_ENABLE  0x80000000u
 #define WAITS_SECOND   1000u
+#define CR4_LA57       (1ull << 12)
 
 static const struct boot_info *machine;
 
-// The function's configuration space in memory; 0: there is none.
+static bool is_mapped(uint64_t base, uint64_t length) {
+    uint64_t cr3;
+    uint64_t cr4;
+    __asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
+    __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+    return boot_paging_reaches(cr3, (cr4 & CR4_LA57) != 0 ? 5 : 4, base, length);
+}
+
+static uint32_t memory_read(uint64_t address) {
+    if (!is_mapped(address, sizeof(uint32_t)))
+        return UINT32_MAX;
+    return *(volatile uint32_t *)(uintptr_t)address;
+}
+
+static void memory_write(uint64_t address, uint32_t value) {
+    if (is_mapped(address, sizeof(uint32_t)))
+        *(volatile uint32_t *)(uintptr_t)address = value;
+}
+
+// The function's configuration space in memory; 0: there is none, or it is not mapped.
 static uint64_t find_window(uint32_t function) {
     for (uint32_t i = 0; i < machine->ecam_count; i++) {
         const struct boot_ecam *ecam = &machine->ecam[i];
         uint32_t bus = function >> 8 & 0xff;
+        uint64_t window = ecam->base + ((uint64_t)(function & 0xffff) << 12);
         if (ecam->segment == function >> 16 && bus >= ecam->first_bus && bus <= ecam->last_bus)
-            return ecam->base + ((uint64_t)(function & 0xffff) << 12);
+            return is_mapped(window, BOOT_PAGE) ? window : 0;
     }
     return 0;
 }
@@ -31,7 +55,9 @@ static uint32_t config_read(uint32_t function, uint32_t offset) {
     uint64_t window = find_window(function);
     uint32_t value;
     if (window != 0)
-        return *(volatile uint32_t *)(uintptr_t)(window + offset);
+        return memory_read(window + offset);
+    if (function >> 16 != 0)
+        return UINT32_MAX; // the ports reach segment 0 alone
     select(function, offset);
     __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"((uint16_t)CONFIG_DATA));
     return value;
@@ -39,20 +65,12 @@ static uint32_t config_read(uint32_t function, uint32_t offset) {
 
 static void config_write(uint32_t function, uint32_t offset, uint32_t value) {
     uint64_t window = find_window(function);
-    if (window != 0) {
-        *(volatile uint32_t *)(uintptr_t)(window + offset) = value;
+    if (window != 0)
+        memory_write(window + offset, value);
+    if (window != 0 || function >> 16 != 0)
         return;
-    }
     select(function, offset);
     __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"((uint16_t)CONFIG_DATA));
-}
-
-static uint32_t memory_read(uint64_t address) {
-    return *(volatile uint32_t *)(uintptr_t)address;
-}
-
-static void memory_write(uint64_t address, uint32_t value) {
-    *(volatile uint32_t *)(uintptr_t)address = value;
 }
 
 static uint16_t port_read(uint16_t port) {
@@ -79,6 +97,7 @@ void quiet_all(struct loader *loader) {
     static const struct boot_bus bus = {
         .config_read = config_read,
         .config_write = config_write,
+        .is_mapped = is_mapped,
         .memory_read = memory_read,
         .memory_write = memory_write,
         .port_read = port_read,
@@ -88,7 +107,7 @@ void quiet_all(struct loader *loader) {
     };
     struct boot_info *info = &loader->info;
     machine = info;
-    boot_quiet_pci(&bus, info);
+    boot_quiet_pci(&bus, &loader->acpi, info);
     boot_quiet_iommu(&bus, (const uint8_t *)(uintptr_t)info->dmar.base, info->dmar.size,
                      (const uint8_t *)(uintptr_t)info->ivrs.base, info->ivrs.size, info);
     boot_quiet_events(&bus, &loader->acpi, info);

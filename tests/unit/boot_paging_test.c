@@ -150,3 +150,40 @@ Test(boot_paging, kernel_has_the_rights_of_its_segments) {
     cr_assert_eq(walk(BOOT_KERNEL_VMA + size - 1, &level), (base + size - 0x1000) | 3 | NX);
     cr_assert(is_unmapped(BOOT_KERNEL_VMA + size));
 }
+
+// Tables of a firmware, by hand: 2 MiB at 0, 1 GiB at 1 GiB, 4 KiB at 4 GiB.
+static uint64_t own[5][512] __attribute__((aligned(4096)));
+
+static uint64_t make_firmware(void) {
+    enum { PML5, PML4, PDPT, PD, PT };
+    own[PML5][0] = (uint64_t)own[PML4] | 3;
+    own[PML4][0] = (uint64_t)own[PDPT] | 3;
+    own[PDPT][0] = (uint64_t)own[PD] | 3;
+    own[PDPT][1] = GIB | 0x83;
+    own[PDPT][4] = (uint64_t)own[PD] | 3;
+    own[PD][0] = 0x83;
+    own[PD][1] = (uint64_t)own[PT] | 3;
+    own[PT][0] = 4 * GIB + 2 * MIB | NX | 3;
+    own[PT][1] = 4 * GIB + 2 * MIB + 4096 | 1; // not to be written
+    own[PT][2] = 4096 | 3;                     // not to itself
+    return (uint64_t)own[PML4] | 0x18;         // as CR3 has it
+}
+
+Test(boot_paging, what_the_firmware_maps_is_reached) {
+    const uint64_t small = 4 * GIB + 2 * MIB;
+    const uint64_t roots[] = {make_firmware(), (uint64_t)own[0]};
+    for (uint32_t levels = 4; levels <= 5; levels++) {
+        uint64_t root = roots[levels - 4];
+        cr_assert(boot_paging_reaches(root, levels, 0, 2 * MIB));
+        cr_assert(boot_paging_reaches(root, levels, 2 * GIB - 4, 4));
+        cr_assert(boot_paging_reaches(root, levels, small, 4096));
+        cr_assert_not(boot_paging_reaches(root, levels, GIB - 4, 8), "a hole before it");
+        cr_assert_not(boot_paging_reaches(root, levels, 2 * GIB - 4, 8), "a hole behind it");
+        cr_assert_not(boot_paging_reaches(root, levels, small, 4097));
+        cr_assert_not(boot_paging_reaches(root, levels, small + 2 * 4096, 4));
+        cr_assert_not(boot_paging_reaches(root, levels, 4 * GIB, 4), "not to itself");
+        cr_assert_not(boot_paging_reaches(root, levels, 512 * GIB, 4));
+        cr_assert_not(boot_paging_reaches(root, levels, UINT64_MAX - 3, 4));
+        cr_assert_not(boot_paging_reaches(root, levels, 1ull << (11 + 9 * levels), 4));
+    }
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // boot/boot_quiet: a machine of paper that the firmware left working is quiet afterwards, in order.
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "boot/boot_quiet.h"
@@ -16,6 +17,7 @@
 #define OHCI_BAR                      0x2000u
 #define VTD_BASE                      0x4000u
 #define AMD_BASE                      0x5000u
+#define EHCI_BAR                      0x7000u
 
 static struct {
     uint32_t function;
@@ -30,6 +32,8 @@ static uint32_t events[16], event_count;   // ports, in the order of writes
 static uint32_t wait_count;
 static uint32_t fixed = UINT32_MAX; // masters the bus for ever
 static struct boot_info info;
+static struct boot_acpi acpi;
+static uint64_t hidden[2]; // from, to: not mapped
 
 static uint32_t *space_of(uint32_t function) {
     for (uint32_t i = 0; i < function_count; i++)
@@ -61,11 +65,17 @@ static uint32_t *word(uint64_t address) {
     return (uint32_t *)(void *)(memory + address);
 }
 
+static bool paper_is_mapped(uint64_t base, uint64_t length) {
+    return base + length <= hidden[0] || base >= hidden[1];
+}
+
 static uint32_t paper_memory_read(uint64_t address) {
+    cr_assert(paper_is_mapped(address, 4), "a fault: 0x%lx", address);
     return *word(address);
 }
 
 static void paper_memory_write(uint64_t address, uint32_t value) {
+    cr_assert(paper_is_mapped(address, 4), "a fault: 0x%lx", address);
     if (address == VTD_BASE + 0x18 && iommu_obeys)
         *word(VTD_BASE + 0x1c) = value;
     if (address == VTD_BASE + 0x64 && iommu_obeys)
@@ -102,6 +112,7 @@ static void paper_wait(void) {
 static const struct boot_bus bus = {
     .config_read = paper_config_read,
     .config_write = paper_config_write,
+    .is_mapped = paper_is_mapped,
     .memory_read = paper_memory_read,
     .memory_write = paper_memory_write,
     .port_read = paper_port_read,
@@ -150,27 +161,27 @@ static void make_machine(void) {
 TestSuite(boot_quiet, .init = make_machine);
 
 Test(boot_quiet, endpoints_end_before_bridges_and_status_is_kept) {
-    boot_quiet_pci(&bus, &info);
+    boot_quiet_pci(&bus, &acpi, &info);
     cr_assert_eq(cleared_count, 4);
     cr_assert_eq(cleared[3], FUNCTION(0, 1, 0), "the bridge comes last");
     for (uint32_t i = 0; i < function_count; i++)
         cr_assert_eq(functions[i].space[1], 0xffff0000 | MEMORY);
-    cr_assert(says("4 of 4 functions mastered the bus, now none does"));
+    cr_assert(says("4 of 4 functions mastered the bus, now off at 4"));
 }
 
 Test(boot_quiet, every_bus_of_the_windows_is_looked_at) {
     add(FUNCTION(0x80, 0, 0), 0x020000, 0); // behind no bridge: a root of its own
-    boot_quiet_pci(&bus, &info);
+    boot_quiet_pci(&bus, &acpi, &info);
     cr_assert(masters(FUNCTION(0x80, 0, 0)), "nothing tells of it");
     info.ecam_count = 1;
     info.ecam[0] = (struct boot_ecam){.base = 0xe0000000, .first_bus = 0, .last_bus = 255};
-    boot_quiet_pci(&bus, &info);
+    boot_quiet_pci(&bus, &acpi, &info);
     cr_assert_not(masters(FUNCTION(0x80, 0, 0)));
 }
 
 Test(boot_quiet, named_function_keeps_its_way) {
     strcpy(info.cmdline, "quiet keep-dma=03:00.0 x=1");
-    boot_quiet_pci(&bus, &info);
+    boot_quiet_pci(&bus, &acpi, &info);
     cr_assert(masters(FUNCTION(3, 0, 0)));
     cr_assert(masters(FUNCTION(0, 1, 0)), "it leads there");
     cr_assert_not(masters(FUNCTION(0, 2, 0)));
@@ -179,8 +190,48 @@ Test(boot_quiet, named_function_keeps_its_way) {
 
 Test(boot_quiet, function_that_can_not_is_told) {
     fixed = FUNCTION(0, 1, 0);
-    boot_quiet_pci(&bus, &info);
+    boot_quiet_pci(&bus, &acpi, &info);
     cr_assert(says("1 of them have no way"));
+    cr_assert(says("4 of 4 functions mastered the bus, now off at 3"));
+}
+
+Test(boot_quiet, interrupts_that_are_writes_go_on) {
+    static const uint32_t classes[] = {0x080010, 0x080020, 0x080600};
+    for (uint32_t i = 0; i < 3; i++)
+        add(FUNCTION(2, i, 0), classes[i], 0);
+    add(FUNCTION(2, 3, 0), 0x080000, 0); // an 8259 is no I/O APIC
+    boot_quiet_pci(&bus, &acpi, &info);
+    for (uint32_t i = 0; i < 3; i++)
+        cr_assert(masters(FUNCTION(2, i, 0)), "0x%x", classes[i]);
+    cr_assert(masters(FUNCTION(0, 1, 0)), "their way");
+    cr_assert_not(masters(FUNCTION(2, 3, 0)));
+    cr_assert(says("3 I/O APICs and IOMMUs are left"));
+}
+
+Test(boot_quiet, window_that_is_not_mapped_is_named) {
+    add(0x00010000 | FUNCTION(4, 0, 0), 0x020000, 0);
+    info.ecam_count = 2;
+    info.ecam[0] = (struct boot_ecam){.base = 0xe0000000, .last_bus = 3};
+    info.ecam[1] =
+        (struct boot_ecam){.base = 0xf0000000, .segment = 1, .first_bus = 4, .last_bus = 5};
+    hidden[0] = 0xf0000000;
+    hidden[1] = 0xf0500000; // bus 4, not 5
+    boot_quiet_pci(&bus, &acpi, &info);
+    cr_assert(masters(0x00010000 | FUNCTION(4, 0, 0)));
+    cr_assert(says("PCI: 1 buses of segment 1 (0xf0000000) are not mapped: left as"));
+    hidden[0] = 0xe0000000;
+    space_of(FUNCTION(3, 0, 0))[1] |= MASTER;
+    boot_quiet_pci(&bus, &acpi, &info);
+    cr_assert_not(masters(FUNCTION(3, 0, 0)), "there are ports");
+    cr_assert(says("PCI: 4 buses of segment 0 (0xe0000000) are not mapped: reached by ports"));
+}
+
+Test(boot_quiet, ranges_that_did_not_fit_are_told) {
+    boot_quiet_pci(&bus, &acpi, &info);
+    cr_assert_not(says("ranges of buses"));
+    acpi.ecams_left = 2;
+    boot_quiet_pci(&bus, &acpi, &info);
+    cr_assert(says("PCI: 2 ranges of buses beyond 64"));
 }
 
 Test(boot_quiet, other_names_keep_nothing) {
@@ -189,13 +240,24 @@ Test(boot_quiet, other_names_keep_nothing) {
     for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         strcpy(info.cmdline, words[i]);
         space_of(FUNCTION(3, 0, 0))[1] |= MASTER;
-        boot_quiet_pci(&bus, &info);
+        boot_quiet_pci(&bus, &acpi, &info);
         cr_assert_not(masters(FUNCTION(3, 0, 0)), "%s", words[i]);
     }
+    cr_assert(says("keep-dma=03:00.01: no such device"));
+    cr_assert(says("keep-dma=03:00: no such device"));
+}
+
+Test(boot_quiet, name_of_nothing_is_told) {
+    strcpy(info.cmdline, "keep-dma=05:00.0 keep-dma=03:00.0 x keep-dma=0001:03:00.0");
+    boot_quiet_pci(&bus, &acpi, &info);
+    cr_assert(masters(FUNCTION(3, 0, 0)));
+    cr_assert(says("keep-dma=05:00.0: no such device"));
+    cr_assert(says("keep-dma=0001:03:00.0: no such device"));
+    cr_assert_not(says("keep-dma=03:00.0: no such device"));
 }
 
 Test(boot_quiet, usb_is_taken_and_stopped) {
-    boot_quiet_pci(&bus, &info);
+    boot_quiet_pci(&bus, &acpi, &info);
     cr_assert_eq(*word(XHCI_BAR + 0x400), 1 | 1u << 24);
     cr_assert_eq(*word(XHCI_BAR + 0x404), 0xe0000000, "no SMI is on, events are cleared");
     cr_assert_eq(*word(XHCI_BAR + 0x20) & 1, 0);
@@ -204,7 +266,7 @@ Test(boot_quiet, usb_is_taken_and_stopped) {
 
 Test(boot_quiet, usb_is_taken_by_force_in_bounded_time) {
     firmware_lets_go = false;
-    boot_quiet_pci(&bus, &info);
+    boot_quiet_pci(&bus, &acpi, &info);
     cr_assert_eq(*word(XHCI_BAR + 0x400), 1 | 1u << 24);
     cr_assert_eq(wait_count, 1000);
     cr_assert(says("does not let go of 00:02.3"));
@@ -228,11 +290,78 @@ Test(boot_quiet, ohci_is_asked_for) {
 
 Test(boot_quiet, controller_without_memory_is_not_touched) {
     space_of(FUNCTION(0, 2, 3))[1] &= ~MEMORY;
-    boot_quiet_pci(&bus, &info);
+    boot_quiet_pci(&bus, &acpi, &info);
     cr_assert_eq(*word(XHCI_BAR + 0x400), 1 | 1u << 16);
 }
 
-static uint8_t dmar[64], ivrs[80];
+static void make_ehci(void) {
+    uint32_t *usb = add(FUNCTION(0, 4, 0), 0x0c0320, 0);
+    usb[4] = EHCI_BAR;
+    memory[EHCI_BAR] = 0x20;
+    *word(EHCI_BAR + 8) = 0x6800;
+    *word(EHCI_BAR + 0x20) = 1;
+    usb[0x68 / 4] = 1;
+    usb[0x6c / 4] = 0x3f;
+}
+
+Test(boot_quiet, ehci_is_stopped_without_smi) {
+    make_ehci();
+    cr_assert_eq(boot_usb_take(&bus, FUNCTION(0, 4, 0), 0x20), BOOT_USB_FREE);
+    cr_assert_eq(*word(EHCI_BAR + 0x20), 0);
+    cr_assert_eq(space_of(FUNCTION(0, 4, 0))[0x6c / 4], 0xe0000000);
+}
+
+// Bits that tell of an interrupt's route are no trap.
+Test(boot_quiet, uhci_is_the_firmwares_by_its_traps) {
+    uint32_t *usb = add(FUNCTION(0, 5, 0), 0x0c0300, 0);
+    usb[0xc0 / 4] = 0x2000;
+    cr_assert_eq(boot_usb_take(&bus, FUNCTION(0, 5, 0), 0x00), BOOT_USB_FREE);
+    usb[0xc0 / 4] = 0x2010;
+    cr_assert_eq(boot_usb_take(&bus, FUNCTION(0, 5, 0), 0x00), BOOT_USB_TAKEN);
+}
+
+// Three controllers: xHCI, EHCI and OHCI.
+static void expect_untouched(const char *line) {
+    static uint8_t before[sizeof(memory)];
+    make_ehci();
+    add(FUNCTION(0, 3, 0), 0x0c0310, 0)[4] = OHCI_BAR;
+    if (hidden[1] == 0) {
+        memset(memory + XHCI_BAR, 0xff, 0x1000);
+        memset(memory + OHCI_BAR, 0xff, 0x1000);
+        memset(memory + EHCI_BAR, 0xff, 0x1000);
+    }
+    memcpy(before, memory, sizeof(memory));
+    boot_quiet_pci(&bus, &acpi, &info);
+    cr_assert_arr_eq(memory, before, sizeof(memory));
+    cr_assert_eq(wait_count, 0);
+    cr_assert_eq(space_of(FUNCTION(0, 4, 0))[0x6c / 4], 0x3f);
+    static const char *const names[] = {"00:02.3", "00:04.0", "00:03.0"};
+    for (uint32_t i = 0; i < 3; i++) {
+        char text[80];
+        snprintf(text, sizeof(text), "USB: %s %s", names[i], line);
+        cr_assert(says(text), "%s", text);
+    }
+    cr_assert_not(masters(FUNCTION(0, 2, 3)));
+    cr_assert_not(says("taken from the firmware") && says("USB: 3"));
+}
+
+Test(boot_quiet, controllers_of_ones_are_left_alone) {
+    expect_untouched("does not answer");
+}
+
+Test(boot_quiet, controllers_that_are_not_mapped_are_left_alone) {
+    hidden[1] = sizeof(memory);
+    expect_untouched("is not mapped");
+}
+
+Test(boot_quiet, list_that_leaves_what_is_mapped_ends) {
+    hidden[0] = XHCI_BAR + 0x400;
+    hidden[1] = OHCI_BAR;
+    cr_assert_eq(boot_usb_take(&bus, FUNCTION(0, 2, 3), 0x30), BOOT_USB_FREE);
+    cr_assert_eq(*word(XHCI_BAR + 0x20) & 1, 0, "stopped all the same");
+}
+
+static uint8_t dmar[96], ivrs[144];
 
 static void put_dmar(bool is_claimed) {
     dmar[37] = is_claimed ? 4 : 0;
@@ -271,6 +400,34 @@ Test(boot_quiet, amd_iommu_is_turned_off) {
     cr_assert(says("does not claim it, and 1 of 1"));
 }
 
+// A block of each type for one unit; another unit in between.
+Test(boot_quiet, iommus_are_counted_once) {
+    static const uint8_t types[] = {0x10, 0x10, 0x11, 0x40};
+    for (uint32_t i = 0; i < 4; i++) {
+        ivrs[48 + 24 * i] = types[i];
+        ivrs[50 + 24 * i] = 24;
+        memcpy(ivrs + 56 + 24 * i, &(uint64_t){i == 1 ? AMD_BASE + 0x1000 : AMD_BASE}, 8);
+    }
+    put_dmar(false);
+    memcpy(dmar + 64, dmar + 48, 16);
+    boot_quiet_iommu(&bus, dmar, sizeof(dmar), ivrs, sizeof(ivrs), &info);
+    cr_assert(says("none of 3 IOMMUs was on"));
+}
+
+Test(boot_quiet, iommus_that_do_not_answer_are_named_and_not_waited_for) {
+    put_dmar(true);
+    memset(memory + VTD_BASE, 0xff, 0x1000);
+    boot_quiet_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
+    cr_assert_eq(wait_count, 0);
+    cr_assert_eq(*word(VTD_BASE + 0x18), UINT32_MAX);
+    cr_assert(says("the IOMMU at 0x4000 does not answer"));
+    cr_assert_not(says("that was not true") || says("can not be turned off"));
+    hidden[0] = VTD_BASE;
+    hidden[1] = VTD_BASE + 4;
+    boot_quiet_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
+    cr_assert(says("the IOMMU at 0x4000 is not mapped"));
+}
+
 Test(boot_quiet, damaged_tables_end) {
     dmar[50] = 0; // a structure of no size
     boot_quiet_iommu(&bus, dmar, sizeof(dmar), ivrs, sizeof(ivrs), &info);
@@ -278,9 +435,9 @@ Test(boot_quiet, damaged_tables_end) {
 }
 
 Test(boot_quiet, events_are_off_before_acpi_mode) {
-    struct boot_acpi acpi = {.smi_command = 0xb2,
-                             .acpi_enable = 0xa0,
-                             .event = {{0x600, 4}, {0, 4}, {0x620, 4}, {0, 0}}};
+    acpi = (struct boot_acpi){.smi_command = 0xb2,
+                              .acpi_enable = 0xa0,
+                              .event = {{0x600, 4}, {0, 4}, {0x620, 4}, {0, 0}}};
     info.power.pm1a_control = 0x604;
     ports[2] = 0x121;
     boot_quiet_events(&bus, &acpi, &info);
@@ -294,7 +451,7 @@ Test(boot_quiet, events_are_off_before_acpi_mode) {
 }
 
 Test(boot_quiet, firmware_that_stays_in_legacy_mode_is_named) {
-    struct boot_acpi acpi = {.smi_command = 0xb2, .acpi_enable = 1};
+    acpi = (struct boot_acpi){.smi_command = 0xb2, .acpi_enable = 1};
     info.power.pm1a_control = 0x604;
     boot_quiet_events(&bus, &acpi, &info);
     cr_assert(says("does not change to ACPI mode"));

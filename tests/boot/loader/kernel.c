@@ -34,6 +34,10 @@ __attribute__((section(".note.bulkhead"), used, aligned(4))) static const struct
 __asm__(".text\n"
         ".globl start\n"
         "start:\n"
+#ifdef LOADER_FAULT
+        "int $2\n"
+        "ud2\n"
+#endif
         "mov %rsp, %rsi\n"
         "pushfq\n"
         "pop %rdx\n"
