@@ -145,10 +145,10 @@ struct abi_start_module {
 struct abi_start {
     uint32_t version; // ABI_VERSION
     uint32_t module_count;
-    uint32_t process; // handle of the supervisor itself
-    uint32_t quota;   // handle of the quota that holds all free memory
-    uint32_t system;  // handle of the machine
-    uint32_t group;   // handle of the supervisor's own group
+    uint32_t process;      // handle of the supervisor itself
+    uint32_t quota;        // handle of the quota that holds all free memory
+    uint32_t system;       // handle of the machine
+    uint32_t group;        // handle of the supervisor's own group
     struct boot_uart uart; // for the console's driver
     struct boot_framebuffer framebuffer;
     char cmdline[512];

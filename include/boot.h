@@ -220,7 +220,7 @@ struct boot_info {
     struct mitigation mitigation;
     struct cpu_word word[BOOT_WORDS_MAX]; // in which the other CPUs must be like it
     uint32_t word_count;
-    char report[BOOT_REPORT_MAX];   // lines of the preflight report, each with a NUL; then one more
+    char report[BOOT_REPORT_MAX]; // lines of the preflight report, each with a NUL; then one more
     struct boot_uart uart;
     char cmdline[BOOT_CMDLINE_MAX]; // NUL-terminated: the manifest's, then what the firmware passed
     struct boot_module module[BOOT_MODULES_MAX];
