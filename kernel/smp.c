@@ -180,21 +180,25 @@ static bool init_this_cpu(struct cpu *cpu) {
     return refusal == NULL;
 }
 
+// It keeps the trampoline's root: an SMI alone has that walked again.
+static _Noreturn void stay_behind(void) {
+    for (;;)
+        x86_hlt();
+}
+
 // What each CPU does for itself, the boot CPU too once its local APIC is known.
 _Noreturn void smp_ap_main(void) {
     struct cpu *cpu = cpu_current();
     uint32_t expected = ADMISSION_OPEN;
-    // Too late. Whoever stays behind keeps the trampoline's root: an SMI alone has it walked again.
     if (!__atomic_compare_exchange_n(&cpu->admission, &expected, ADMISSION_ARRIVED, false,
                                      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        for (;;)
-            x86_hlt();
+        stay_behind();
     descriptors_load(cpu);
     bool is_good = features_compare(cpu->apic_id) && init_this_cpu(cpu);
     __atomic_store_n(&cpu->is_online, is_good, __ATOMIC_RELEASE);
     __atomic_store_n(&cpu->has_arrived, true, __ATOMIC_RELEASE);
-    while (!is_good)
-        x86_hlt();
+    if (!is_good)
+        stay_behind();
     tsc_answer();
     scheduler_run();
 }

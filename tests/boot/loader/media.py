@@ -18,7 +18,8 @@ class Media:
     def __init__(self, loader, kernel, work):
         self.work = work
         parts = {"kernel.elf": kernel, "supervisor.elf": supervisor(54321, 3), "vmm.elf": pattern(8192, 9),
-                 "console.elf": pattern(6001, 7), "boot/BOOTX64.EFI": loader, "vmlinuz": pattern(70001, 13), "initrd": pattern(3 * MIB + 1, 11)}
+                 "console.elf": pattern(4096, 15), "boot/BOOTX64.EFI": loader, "vmlinuz": pattern(70001, 13),
+                 "initrd": pattern(3 * MIB + 1, 11)}
         for name, data in parts.items():
             path = work / "parts" / name
             path.parent.mkdir(parents=True, exist_ok=True)
