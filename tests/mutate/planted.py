@@ -23,8 +23,6 @@ PLANTED = [
     ("write-where-memory-is-read-only", "kernel/syscall.c",
      "(rule->how & NAMED_RIGHTS) != 0 ? c->a[5] : rule->detail",
      "(rule->how & NAMED_RIGHTS) != 0 ? ABI_RIGHT_READ : rule->detail"),
-    ("message-beyond-its-buffer", "kernel/syscall_event.c",
-     "c->a[2] > sizeof(c->data.message)", "c->a[2] > sizeof(c->data.message) + 1"),
     ("what-was-got-is-kept", "kernel/syscall.c", "if (c.handle[i].object != NULL)", "if (c.handle[i].object == &c.handle[0].object[1])"),
     ("vcpu-65", "kernel/syscall_vm.c", "c->a[1] >= VM_VCPUS_MAX", "c->a[1] > VM_VCPUS_MAX"),
     ("registers-of-anybodys-vcpu", "kernel/syscall_vm.c",
@@ -147,7 +145,7 @@ PLANTED = [
     ("vpid-not-flushed-on-a-new-cpu", "vmx/load.c", "vmx_flush_vpid(x->vpid); x->last_cpu = cpu;", "x->last_cpu = cpu;"),
     ("tsc-aux-left-to-the-next", "vmx/load.c", "if (vmx_caps.has_rdtscp) x86_wrmsr(MSR_TSC_AUX, 0);", ""),
     ("fpu-left-to-the-next", "vmx/load.c", "x86_xrstor(initial, cpu_features.xcr0_mask);", ";"),
-    ("xcr-other-than-0", "vmx/exit_misc.c", "if (index != 0 || !xcr0", "if (!xcr0"),
+    ("xcr-other-than-0", "vmm/cpu/exit_control.c", "(uint32_t)page->gpr[INSN_RCX] != 0 || !control", "!control"),
     # Shared, and the loader.
     ("split-widens-rights", "lib/pagetable.c", "leaf_split(pt, entry, level, leaf_rights(pt->format, *entry, level))",
      "leaf_split(pt, entry, level, PT_READ | PT_WRITE | PT_EXECUTE)"),
