@@ -171,6 +171,7 @@ static bool init_this_cpu(struct cpu *cpu) {
     // Whatever the firmware added: the boot CPU's is 0, too.
     if (cpu_features.has_tsc_adjust)
         x86_wrmsr(MSR_TSC_ADJUST, 0);
+    descriptors_load(cpu);
     lapic_init_cpu();
     mitigation_init_cpu();
     paging_load_root(space_kernel_root());
@@ -193,7 +194,6 @@ _Noreturn void smp_ap_main(void) {
     if (!__atomic_compare_exchange_n(&cpu->admission, &expected, ADMISSION_ARRIVED, false,
                                      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         stay_behind();
-    descriptors_load(cpu);
     bool is_good = features_compare(cpu->apic_id) && init_this_cpu(cpu);
     __atomic_store_n(&cpu->is_online, is_good, __ATOMIC_RELEASE);
     __atomic_store_n(&cpu->has_arrived, true, __ATOMIC_RELEASE);
