@@ -104,10 +104,11 @@ static bool is_activity_valid(uint32_t activity) {
 }
 
 // Of what WRMSR, XSETBV and MOV to DR6 move when the vCPU is loaded, and of what neutral code
-// keeps.
+// keeps. Long mode without paging is no mode: Bochs' VM entry lets it pass, and Bochs ends then.
 static bool are_registers_valid(const struct vcpu *vcpu, const struct vcpu_registers *r) {
     return (r->dr6 | r->sfmask | r->tsc_aux) <= UINT32_MAX && is_canonical(r->lstar) &&
            is_canonical(r->cstar) && is_canonical(r->kernel_gs_base) && is_xcr0_valid(r->xcr0) &&
+           ((r->efer & EFER_LMA) == 0 || (~r->cr0 & (CR0_PG | CR0_PE)) == 0) &&
            is_activity_valid(r->activity) && vlapic_is_base_valid(vcpu, r->apic_base) &&
            (r->events & ~(uint32_t)(EVENTS | EVENTS_NMI)) == 0 &&
            pvtime_is_valid(MSR_KVM_SYSTEM_TIME_NEW, r->pvtime_clock) &&
