@@ -35,6 +35,7 @@
 
 #define ABI_VERSION         1u
 #define ABI_CONSOLE_MAX     512u // bytes
+#define ABI_PORTS_SEND_MAX  16u  // bytes
 #define ABI_PAGE            4096u
 #define ABI_STUB_ADDRESS    0x1000u // the page of code that enters the kernel
 #define ABI_START_ADDRESS   0x2000u // the supervisor's struct abi_start, read-only

@@ -278,5 +278,10 @@ CALL(45, PORTS_READ, ports_read, HANDLE(ports, PORTS, ABI_RIGHT_READ), U16(offse
 CALL(46, PORTS_WRITE, ports_write, HANDLE(ports, PORTS, ABI_RIGHT_WRITE), U16(offset), U32(width),
      U32(value))
 
+// OUT of each byte, in their order, to the port `offset` behind the first: a device's FIFO is
+// filled at once. ABI_PORTS_SEND_MAX bytes at most.
+CALL(47, PORTS_SEND, ports_send, HANDLE(ports, PORTS, ABI_RIGHT_WRITE), U16(offset),
+     BYTES_IN(data, void), U64(length))
+
 #undef CALL
 #undef HOT_CALL

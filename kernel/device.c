@@ -4,6 +4,7 @@
 
 #include "arch/cpu.h"
 #include "arch/features.h"
+#include "arch/traps.h"
 #include "arch/x86.h"
 #include "kernel/ioapic.h"
 #include "kernel/memory.h"
@@ -181,6 +182,17 @@ int64_t call_ports_write(struct call *c) {
         x86_outw(port, (uint16_t)c->a[3]);
     else
         x86_outb(port, (uint8_t)c->a[3]);
+    return 0;
+}
+
+int64_t call_ports_send(struct call *c) {
+    const struct ports *ports = CALL_OBJECT(c, 0, ports);
+    uint8_t bytes[ABI_PORTS_SEND_MAX];
+    if (c->a[1] >= ports->count || c->a[3] > sizeof(bytes))
+        return -ABI_ERROR_ARGUMENT;
+    if (!user_read(bytes, c->a[2], c->a[3]))
+        return -ABI_ERROR_ADDRESS;
+    x86_outsb((uint16_t)(ports->first + c->a[1]), bytes, c->a[3]);
     return 0;
 }
 

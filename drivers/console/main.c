@@ -34,7 +34,8 @@
 static struct {
     const struct console_start *start;
     struct console_rings *rings;
-    uint32_t out_position; // what was taken; out_tail is what others may forget
+    uint32_t out_position; // what was taken
+    uint32_t out_done;     // what others may forget, once what was taken is on its way
     uint32_t in_position;
     char log[ABI_CONSOLE_MAX]; // log[log_done, log_size) is yet to be printed
     uint32_t log_size, log_done;
@@ -113,8 +114,8 @@ static uint8_t take_out(void) {
     uint8_t byte = console.rings->out[console.out_position++ % CONSOLE_OUT_SIZE];
     console.is_in_out_line = byte != '\n';
     if (console.start->is_batch == 0 || byte == '\n' ||
-        console.out_position - console.rings->out_tail == CONSOLE_OUT_SIZE)
-        __atomic_store_n(&console.rings->out_tail, console.out_position, __ATOMIC_RELEASE);
+        console.out_position - console.out_done == CONSOLE_OUT_SIZE)
+        console.out_done = console.out_position;
     if (!console.has_uart)
         show(byte);
     return byte;
@@ -143,6 +144,23 @@ static bool take(uint8_t *byte) {
     return true;
 }
 
+// As many as there are, up to `room`. Not beyond what is known of the log: to ask the kernel for
+// more tells it that this is printed.
+static uint32_t take_some(uint8_t *bytes, uint32_t room) {
+    uint32_t count = 0;
+    bool is_log_out = false;
+    while (count < room && !is_log_out && take(&bytes[count])) {
+        count++;
+        is_log_out = console.log_size > 0 && console.log_done == console.log_size;
+    }
+    return count;
+}
+
+// What was taken is on its way.
+static void hand_on(void) {
+    __atomic_store_n(&console.rings->out_tail, console.out_done, __ATOMIC_RELEASE);
+}
+
 static bool has_any(void) {
     return out_count() > 0 || log_count() > 0;
 }
@@ -169,23 +187,23 @@ static void receive(void) {
 }
 
 static void send(void) {
-    uint8_t byte;
-    for (uint32_t room; has_any() && (room = uart_send_room()) > 0;) {
-        while (room > 0 && take(&byte)) {
-            uart_send(byte);
-            room--;
-            console.idle = 0;
-            console.progress = now();
-        }
-        if (room > 0)
+    uint8_t bytes[ABI_PORTS_SEND_MAX];
+    uint32_t room = 0, count;
+    while (has_any() && (room > 0 || (room = uart_send_room()) > 0)) {
+        if ((count = take_some(bytes, room)) == 0)
             return; // a line whose rest is yet to come
+        uart_send(bytes, count);
+        hand_on();
+        room -= count;
+        console.idle = 0;
+        console.progress = now();
     }
 }
 
 static void print_without_uart(void) {
     uint8_t byte;
-    while (take(&byte)) {
-    }
+    while (take(&byte))
+        hand_on();
 }
 
 static void tell_room(void) {
@@ -269,6 +287,7 @@ static bool open_rings(void) {
         return false;
     console.rings = (struct console_rings *)RINGS_AT;
     console.out_position = console.rings->out_tail; // where who was before stopped
+    console.out_done = console.out_position;
     console.in_position = console.rings->in_head;
     return true;
 }

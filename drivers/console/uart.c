@@ -16,7 +16,7 @@ enum uart_register { UART_DATA = 0, UART_IER = 1, UART_IIR = 2, UART_LSR = 5 };
 #define LSR_DATA      0x01u
 #define LSR_ROOM      0x20u // transmit FIFO empty
 #define NO_DEVICE     0xffu // what a bus says where nothing answers
-#define FIFO_DEPTH    16u
+#define FIFO_DEPTH    ABI_PORTS_SEND_MAX
 
 static const struct console_start *start;
 static volatile uint8_t *memory; // NULL: ports
@@ -80,8 +80,13 @@ uint32_t uart_send_room(void) {
     return (read_status() & LSR_ROOM) != 0 ? fifo_depth : 0;
 }
 
-void uart_send(uint8_t byte) {
-    write_register(UART_DATA, byte);
+void uart_send(const uint8_t *bytes, uint32_t count) {
+    if (memory == NULL) {
+        (void)sys_ports_send(start->ports, UART_DATA, bytes, count);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        write_register(UART_DATA, bytes[i]);
 }
 
 void uart_set_interrupts(bool on_receive, bool on_room) {

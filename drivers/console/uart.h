@@ -15,7 +15,8 @@ bool uart_open(const struct console_start *start);
 bool uart_receive(uint8_t *byte);
 // How many bytes may be sent at once now: 0 or the depth of the FIFO.
 uint32_t uart_send_room(void);
-void uart_send(uint8_t byte);
+// At most as many as there is room for.
+void uart_send(const uint8_t *bytes, uint32_t count);
 // Which conditions raise the interrupt.
 void uart_set_interrupts(bool on_receive, bool on_room);
 bool uart_is_interrupting(void);

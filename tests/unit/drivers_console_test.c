@@ -62,6 +62,11 @@ int64_t sys_ports_write(uint32_t ports, uint16_t offset, uint32_t width, uint32_
     paper.out[paper.out_size++] = (char)value;
     return 0;
 }
+int64_t sys_ports_send(uint32_t ports, uint16_t offset, const void *bytes, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++)
+        sys_ports_write(ports, offset, 1, ((const uint8_t *)bytes)[i]);
+    return 0;
+}
 int64_t sys_log_read(uint32_t log, char *text, uint64_t size, uint64_t done) {
     cr_assert(log == 8 && done <= paper.log_head - paper.log_tail);
     if (paper.is_closed)
@@ -123,7 +128,7 @@ static void begin(bool is_batch) {
     memset(&console, 0, sizeof(console));
     console.start = &con_test_start;
     console.rings = &con_test_rings;
-    console.out_position = con_test_rings.out_tail;
+    console.out_position = console.out_done = con_test_rings.out_tail;
     console.in_position = con_test_rings.in_head;
     console.has_uart = uart_open(&con_test_start);
     console.has_log_news = true;

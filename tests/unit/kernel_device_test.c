@@ -172,6 +172,21 @@ Test(kernel_device, ports_are_read_and_written_in_their_width) {
     }
 }
 
+Test(kernel_device, bytes_are_sent_to_one_port_and_no_other) {
+    uint64_t handle = (uint64_t)ports(0x3f8, 8);
+    uint64_t text = (uint64_t)host_user, before = host_port.count;
+    memcpy((void *)text, "0123456789abcdef", ABI_PORTS_SEND_MAX);
+    cr_expect_eq(CALL(ABI_PORTS_SEND, handle, 2, text, ABI_PORTS_SEND_MAX), 0);
+    cr_expect(host_port.port == 0x3fa && host_port.width == 1 && host_port.value == 'f');
+    cr_expect_eq(host_port.count, before + ABI_PORTS_SEND_MAX);
+    cr_expect_eq(CALL(ABI_PORTS_SEND, handle, 8, text, 1), -ABI_ERROR_ARGUMENT);
+    cr_expect_eq(CALL(ABI_PORTS_SEND, handle, 0, text, ABI_PORTS_SEND_MAX + 1),
+                 -ABI_ERROR_ARGUMENT);
+    cr_expect_eq(CALL(ABI_PORTS_SEND, handle, 0, text, UINT64_MAX), -ABI_ERROR_ARGUMENT);
+    cr_expect_eq(CALL(ABI_PORTS_SEND, handle, 0, KERNEL_DIRECT, 1), -ABI_ERROR_ADDRESS);
+    cr_expect_eq(host_port.count, before + ABI_PORTS_SEND_MAX, "refused, nothing is sent");
+}
+
 Test(kernel_device, ports_reach_no_further) {
     uint64_t handle = (uint64_t)ports(0x3f8, 8), top = (uint64_t)ports(0xffff, 1);
     const uint64_t bad[][2] = {{8, 1}, {7, 2}, {5, 4}, {0xffff, 1},

@@ -38,6 +38,9 @@ void host_out(uint16_t port, uint32_t width, uint32_t value);
 #define x86_inl(port)         host_in(port, 4)
 #define x86_outb(port, value) host_out(port, 1, value)
 #define x86_outw(port, value) host_out(port, 2, value)
+#define x86_outsb(port, bytes, count)                                                              \
+    for (size_t i_ = 0; i_ < (count); i_++)                                                        \
+    host_out(port, 1, (bytes)[i_])
 #define x86_outl(port, value) host_out(port, 4, value)
 // The host's stacks are not the kernel's.
 #define x86_leave_stack(top, run) run()
