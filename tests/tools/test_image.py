@@ -12,6 +12,7 @@ import unittest
 
 from support import DEMO, ROOT, DirectoryCase
 from bulkhead.command import Failure, program
+from bulkhead.compiler import PARTS
 from bulkhead.gpt import SECTOR
 from bulkhead.image import CYLINDER, PARTITION_START, Volume
 
@@ -110,7 +111,7 @@ class Image(DirectoryCase):
         self.assertTrue(all(end <= row[2] for end, row in zip(ends, rows[1:])), "they overlap")
         sections = {name: image[at : at + size] for name, size, _, _, at in rows}
         self.assertEqual(sections[".bhdtb"][:4], b"\xd0\x0d\xfe\xed")
-        parts = [(self.build / name).read_bytes() for name in ("kernel.elf", "supervisor.elf", "vmm.elf")]
+        parts = [(self.build / name).read_bytes() for name in PARTS]
         wanted = b"".join(data + bytes(-len(data) % 4096) for data in [*parts, self.kernel])
         self.assertEqual(sections[".bhfiles"], wanted)
         self.assertEqual(max(ends) + -max(ends) % 4096, self.size_of_image(image))

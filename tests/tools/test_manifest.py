@@ -485,7 +485,7 @@ class Compiling(Case):
             text += DEMO.replace("demo", f"vm{number}").replace("vmlinuz", f"k{number}")
         with self.assertRaises(Refused) as caught:
             self.compile(text)
-        what = "125 different kernels and initrds are named, the most is 124; share some"
+        what = "125 different kernels and initrds are named, the most is 123; share some"
         self.assertEqual(str(caught.exception), f"{self.work}/m.toml:1: vm: {what}")
 
     def test_command_line_with_what_is_appended(self):
