@@ -13,6 +13,8 @@
 
 _Static_assert(sizeof(struct group) <= PAGE_SIZE, "one page");
 
+#define OWED_PART 20u // of a second: the most that is owed
+
 struct group group_root;
 
 static uint32_t next_domain = 1u << 31; // above those that a caller names (atomic)
@@ -110,6 +112,18 @@ int group_write(struct group *group, const struct abi_group *values) {
         return ABI_ERROR_ARGUMENT;
     take_values(group, values);
     scheduler_recheck();
+    return ABI_OK;
+}
+
+// Of its share it never owes more than 50 ms: who computes where nobody waits pays nothing
+// meanwhile, and is not to wait long once somebody does.
+int group_charge(struct group *group, uint64_t ticks) {
+    if (ticks > tsc_hz)
+        return ABI_ERROR_ARGUMENT;
+    uint64_t owed = __atomic_add_fetch(&group->owed, ticks, __ATOMIC_RELAXED);
+    if (owed > tsc_hz / OWED_PART)
+        __atomic_store_n(&group->owed, tsc_hz / OWED_PART, __ATOMIC_RELAXED);
+    budget_charge(&group->cap, ticks);
     return ABI_OK;
 }
 

@@ -36,6 +36,7 @@ struct group {
     uint32_t cache_class;             // of service, see arch/cache.h [a]
     uint32_t runnable;                // shared threads that run or want to [a]
     struct budget cap;                // of all its shared threads
+    uint64_t owed; // ticks that were charged to it, and that its share is yet to pay [a]
     // By CPU, see kernel/runqueue.h [q]
     int64_t credit[ABI_CPUS_MAX]; // ticks of the round's quantum that its threads have left
     uint32_t round[ABI_CPUS_MAX]; // of the queue's, when it got its last quantum
@@ -48,6 +49,7 @@ void group_init(void);
 // System calls. create: NULL for the enum abi_error in *error.
 struct group *group_create(struct quota *quota, const struct abi_group *values, int *error);
 int group_write(struct group *group, const struct abi_group *values);
+int group_charge(struct group *group, uint64_t ticks);
 extern const struct object_kind group_kind;
 
 // Whether its shared threads may run there.

@@ -112,3 +112,7 @@ int64_t call_group_create(struct call *c) {
 int64_t call_group_write(struct call *c) {
     return -group_write(CALL_OBJECT(c, 0, group), &c->data.group);
 }
+
+int64_t call_group_charge(struct call *c) {
+    return -group_charge(CALL_OBJECT(c, 0, group), c->a[1]);
+}

@@ -63,6 +63,14 @@ static uint32_t used(void) {
     return count <= CONSOLE_OUT_SIZE ? count : CONSOLE_OUT_SIZE;
 }
 
+uint32_t console_position(void) {
+    return console.head;
+}
+
+uint32_t console_printed(void) {
+    return console.head - used();
+}
+
 void console_flush(void) {
     if (console.head != console.told) {
         __atomic_store_n(&console.rings->out_head, console.head, __ATOMIC_RELEASE);

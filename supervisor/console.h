@@ -57,6 +57,10 @@ void console_print(const char *format, ...) __attribute__((format(printf, 1, 2))
 // again.
 bool console_has_room(void);
 
+// Bytes, modulo 2^32, that were ever put in, and that the driver has printed of them.
+uint32_t console_position(void);
+uint32_t console_printed(void);
+
 // Tells the driver what was put in.
 void console_flush(void);
 void console_drain(void);

@@ -4,9 +4,9 @@
 // consoles and to say how they ended.
 //
 // Reading order: main.c, manifest.c, vm.c, launch.c, placement.c, partition.c, process.c; what
-// happens when a VM ends: restart.c, reports.c, audit.c; how much is done for a VM: round.c; then
-// the terminal: console.c, line.c, mux.c, keys.c, shell.c, command.c, top.c. machine.c is what they
-// all stand on.
+// happens when a VM ends: restart.c, reports.c, audit.c; how much is done for a VM, and who pays:
+// round.c, charge.c; then the terminal: console.c, line.c, mux.c, keys.c, shell.c, command.c,
+// top.c. machine.c is what they all stand on.
 //
 // One thread, one event, no locks: main_loop sleeps until a bit of the event says that a VM or the
 // console has something, serves that, and never waits for a VM. How much it does for each is

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How often the supervisor works for VMs, and how much for one of them: what it does is not charged
-// to the VM that wants it, so it is bounded, whatever a VMM signals, sends and prints.
+// How often the supervisor works for VMs, and how much for one of them. What it does is charged to
+// the VM that wants it (charge.h), but only behind that, so it is bounded, whatever a VMM signals,
+// sends and prints.
 //
 //   round_wait      sleeps until there is something to do
 //   rate_room       what a VM may have done now, of one kind of work

@@ -166,11 +166,12 @@ void top_print_exits(const struct vm *vm) {
 
 static void say_usage(const struct vm *vm, const struct abi_usage *u) {
     console_say("usage %s run %llu wait %llu throttled %llu exits %llu own-timer-exits %llu "
-                "misses %llu switches %llu migrations %llu",
+                "misses %llu switches %llu migrations %llu charged %llu",
                 vm->config->name, (unsigned long long)u->run, (unsigned long long)u->wait,
                 (unsigned long long)u->throttled, (unsigned long long)u->exits,
                 (unsigned long long)u->own_timer_exits, (unsigned long long)u->deadline_misses,
-                (unsigned long long)u->switches, (unsigned long long)u->migrations);
+                (unsigned long long)u->switches, (unsigned long long)u->migrations,
+                (unsigned long long)vm->charged);
 }
 
 static void say_exits(const struct vm *vm, const struct abi_usage *u) {

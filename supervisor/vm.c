@@ -12,6 +12,7 @@
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "supervisor/audit.h"
+#include "supervisor/charge.h"
 #include "supervisor/console.h"
 #include "supervisor/launch.h"
 #include "supervisor/machine.h"
@@ -237,6 +238,7 @@ static void begin(struct vm *vm) {
     vm->started = machine_tsc();
     vm->stopped = vm->started;
     vm->starts++;
+    vm->charged = 0;
     line_open(&vm->line, vm->config->name);
     reports_begin(&vm->reports);
     char why[PARTITION_WHY_MAX] = "";
@@ -412,7 +414,9 @@ void vm_service_mask(uint64_t bits) {
     for (uint32_t k = 0; k < vms_count; k++) {
         uint32_t i = (first + k) % vms_count;
         if ((bits & machine_vm_mask(i)) != 0) {
+            charge_begin();
             vm_service(&vms[i]);
+            charge_end(&vms[i]);
         }
     }
 }

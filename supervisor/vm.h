@@ -55,6 +55,7 @@ struct vm {
     uint32_t cap;               // likewise
     struct partition partition;
     struct rate rate[RATE_KINDS]; // of what is done for it
+    uint64_t charged;             // ticks of others, for it, in this life
     struct ring_reader out;
     struct ring_writer in;
     struct line line; // batch mode

@@ -17,6 +17,7 @@
 
 #include "lib/string.h"
 #include "lib/syscall.h"
+#include "lib/types.h"
 
 #define RINGS_AT  0x110000000ULL
 #define SCREEN_AT 0x200000000ULL
@@ -144,10 +145,20 @@ static bool take(uint8_t *byte) {
     return true;
 }
 
+// In batch mode nothing comes into a line: most bytes are found without a look around.
+static uint32_t take_of_line(uint8_t *bytes, uint32_t room) {
+    uint32_t count = 0, left = MIN(room, out_count());
+    if (console.start->is_batch == 0 || !console.has_uart || console.fresh_left > 0)
+        return 0;
+    while (count < left && console.is_in_out_line)
+        bytes[count++] = take_out();
+    return count;
+}
+
 // As many as there are, up to `room`. Not beyond what is known of the log: to ask the kernel for
 // more tells it that this is printed.
 static uint32_t take_some(uint8_t *bytes, uint32_t room) {
-    uint32_t count = 0;
+    uint32_t count = take_of_line(bytes, room);
     bool is_log_out = false;
     while (count < room && !is_log_out && take(&bytes[count])) {
         count++;
@@ -173,24 +184,27 @@ static uint32_t in_room(void) {
     return count <= CONSOLE_IN_SIZE ? CONSOLE_IN_SIZE - count : 0;
 }
 
-static void receive(void) {
-    bool has_input = false;
-    uint8_t byte;
-    for (uint32_t i = 0; i < RECEIVE_MAX && in_room() > 0 && uart_receive(&byte); i++) {
-        console.rings->in[console.in_position++ % CONSOLE_IN_SIZE] = byte;
+// Of the UART's status; returns what it is then.
+static uint32_t receive(uint32_t status) {
+    uint32_t count = 0;
+    while (count < RECEIVE_MAX && in_room() > 0 && (status & UART_HAS_BYTE) != 0) {
+        console.rings->in[console.in_position++ % CONSOLE_IN_SIZE] = uart_receive();
         __atomic_store_n(&console.rings->in_head, console.in_position, __ATOMIC_RELEASE);
-        has_input = true;
         console.idle = 0;
+        count++;
+        status = uart_status();
     }
-    if (has_input)
+    if (count > 0)
         tell_supervisor();
+    return status;
 }
 
-static void send(void) {
+// A FIFO's worth.
+static void send(uint32_t room) {
     uint8_t bytes[ABI_PORTS_SEND_MAX];
-    uint32_t room = 0, count;
-    while (has_any() && (room > 0 || (room = uart_send_room()) > 0)) {
-        if ((count = take_some(bytes, room)) == 0)
+    while (room > 0 && has_any()) {
+        uint32_t count = take_some(bytes, room);
+        if (count == 0)
             return; // a line whose rest is yet to come
         uart_send(bytes, count);
         hand_on();
@@ -221,8 +235,8 @@ static void serve(void) {
     uint32_t rounds = 0;
     do { // the line may be an edge's: it has to be quiet before the next one
         if (console.has_uart) {
-            receive();
-            send();
+            uint32_t status = receive(uart_status());
+            send((status & UART_HAS_ROOM) != 0 ? uart_depth() : 0);
             uart_set_interrupts(in_room() > 0, has_any());
         }
     } while (console.has_uart && ++rounds < ROUNDS_MAX && uart_is_interrupting());
@@ -246,7 +260,7 @@ static uint64_t deadline(bool is_waiting) {
 static void judge_silence(bool is_timeout) {
     if (now() - console.progress < console.start->tsc_hz)
         return;
-    if (uart_send_room() == 0)
+    if ((uart_status() & UART_HAS_ROOM) == 0)
         console.has_uart = false;
     else if (is_timeout)
         console.is_polling = true;

@@ -63,21 +63,21 @@ bool uart_open(const struct console_start *given) {
     return true;
 }
 
-// Of a device that has vanished nothing. A read clears the errors, so no other says that twice.
-static uint8_t read_status(void) {
+// A read clears the errors, so no other says that nobody is there twice.
+uint32_t uart_status(void) {
     uint8_t status = read_register(UART_LSR);
-    return status != NO_DEVICE ? status : 0;
+    if (status == NO_DEVICE)
+        return 0;
+    return ((status & LSR_DATA) != 0 ? UART_HAS_BYTE : 0) |
+           ((status & LSR_ROOM) != 0 ? UART_HAS_ROOM : 0);
 }
 
-bool uart_receive(uint8_t *byte) {
-    if ((read_status() & LSR_DATA) == 0)
-        return false;
-    *byte = read_register(UART_DATA);
-    return true;
+uint8_t uart_receive(void) {
+    return read_register(UART_DATA);
 }
 
-uint32_t uart_send_room(void) {
-    return (read_status() & LSR_ROOM) != 0 ? fifo_depth : 0;
+uint32_t uart_depth(void) {
+    return fifo_depth;
 }
 
 void uart_send(const uint8_t *bytes, uint32_t count) {

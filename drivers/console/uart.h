@@ -11,11 +11,14 @@
 // Maps what is to be mapped. False: there is no UART, or nothing answers; the other functions must
 // not be called then.
 bool uart_open(const struct console_start *start);
-// Takes a received byte. False: there is none.
-bool uart_receive(uint8_t *byte);
-// How many bytes may be sent at once now: 0 or the depth of the FIFO.
-uint32_t uart_send_room(void);
-// At most as many as there is room for.
+// What stands now of enum uart_status; of a device that has vanished nothing. One look tells both:
+// each costs a system call.
+enum uart_status { UART_HAS_BYTE = 1, UART_HAS_ROOM = 2 };
+uint32_t uart_status(void);
+// The received byte, where there is one.
+uint8_t uart_receive(void);
+// At most uart_depth() bytes, where there is room.
+uint32_t uart_depth(void);
 void uart_send(const uint8_t *bytes, uint32_t count);
 // Which conditions raise the interrupt.
 void uart_set_interrupts(bool on_receive, bool on_room);

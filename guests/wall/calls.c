@@ -63,6 +63,7 @@ enum {
     IS_argument = VALUE,
     IS_cpu = CPU,
     IS_deadline = DEADLINE,
+    IS_ticks = VALUE,
     IS_tsc_hz = NOTHING, // the host's rate: others are rarely taken
     IS_gpa = GPA,
     IS_count = SMALL,

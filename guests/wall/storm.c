@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The supervisor's time as the prey: what each signal, each byte and each message makes it do is
-// not charged to who wants it. For `seconds` of the TSC, by the words
+// The supervisor's time as the prey: what each signal, each byte and each message makes it do
+// has to be charged to who wants it. For `seconds` of the TSC, by the words
 //   signals   its bit of the supervisor's event, without a pause
 //   foreign   all bits of the event, of which the kernel lets no other pass: each call is refused
 //   reports   messages, as many as their ring holds

@@ -218,7 +218,7 @@ def measure_realtime():
 
 def measure_flood():
     """A busy VM, and a process in a VMM's place that may have 5 % of the CPU: it signals, prints and
-    reports as fast as it can, and what the supervisor does then is not charged to it; or it makes
+    reports as fast as it can, and what others do for it then is charged to it; or it makes
     threads, which the kernel ends."""
     storm = str(BUILD / "guests" / "wall" / "storm.elf")
     figures = {}

@@ -131,6 +131,21 @@ Test(kernel_group, a_cap_is_so_many_percent_of_a_period) {
     drop(group);
 }
 
+Test(kernel_group, charges_use_up_the_cap_and_some_of_the_share) {
+    values.cap = 50;
+    struct group *group = create();
+    cr_assert_not_null(group);
+    cr_expect_eq(group_charge(group, 1000), ABI_OK);
+    cr_expect_eq(group->cap.left, -1000);
+    cr_expect_eq(group->owed, 1000);
+    cr_expect_eq(group_charge(group, tsc_hz + 1), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(group->cap.left, -1000);
+    cr_expect_eq(group_charge(group, tsc_hz), ABI_OK);
+    cr_expect_eq(group->cap.left, -1000 - (int64_t)tsc_hz, "the cap is exact");
+    cr_expect_eq(group->owed, tsc_hz / 20, "nobody has to wait for long");
+    drop(group);
+}
+
 // ---- anything -----------------------------------------------------------------------------------
 
 static uint64_t draw(void) {

@@ -229,6 +229,22 @@ Test(kernel_runqueue, running_alone_uses_nothing_up) {
     cr_expect_gt(thread->credit, 0);
 }
 
+// Who has others work for him runs so much less.
+Test(kernel_runqueue, what_was_charged_comes_out_of_the_share) {
+    const struct thread *one = add(0, &groups[0], 100), *two = add(1, &groups[1], 100);
+    uint64_t charged = 0;
+    for (unsigned i = 0; now < 2000 * SLICE; i++) {
+        if (i % 4 == 0) {
+            groups[1].owed += SLICE / 2;
+            charged += SLICE / 2;
+        }
+        cr_assert(put(step(0), RUNQUEUE_BEHIND));
+    }
+    cr_expect_gt(charged, now / 10);
+    cr_expect_leq(error_permil(two->run + charged, one->run, 1000), 5);
+    cr_expect_leq(groups[1].owed, SLICE);
+}
+
 Test(kernel_runqueue, load_is_the_sum_of_what_waits) {
     cr_expect_eq(queue.load, 0);
     add(0, &groups[0], 100);

@@ -396,7 +396,7 @@ Test(supervisor_account, usage_is_one_line_a_vm) {
     cr_assert_eq(life_run(), LIFE_POWERED);
     life_expect(
         "[bulkhead] usage other run 1 wait 2 throttled 3 exits 4 own-timer-exits 5 misses 6 "
-        "switches 7 migrations 8\n[bulkhead] vm other: powered off\n");
+        "switches 7 migrations 8 charged 0\n[bulkhead] vm other: powered off\n");
     cr_assert_eq(life_count("usage demo run 1 "), 1);
 }
 

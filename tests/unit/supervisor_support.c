@@ -363,6 +363,12 @@ int64_t sys_group_write(uint32_t group, const struct abi_group *values) {
     return 0;
 }
 
+int64_t sys_group_charge(uint32_t group, uint64_t ticks) {
+    cr_assert_eq(life.object[group].type, LIFE_GROUP);
+    life.object[group].charged += ticks;
+    return 0;
+}
+
 int64_t sys_process_usage(uint32_t process, struct abi_usage *usage) {
     cr_assert_eq(life.object[process].type, LIFE_PROCESS);
     *usage = life.usage;
