@@ -144,21 +144,20 @@ $(BUILD)/guests/debian/initrd.img: $(wildcard guests/debian/*)
 
 # ---- unit tests: one Criterion binary a ring, with what it tests, under ASan and UBSan -----------
 UNIT := $(BUILD)/tests
-unit_of = $(filter $(addprefix tests/unit/,$(addsuffix _test.c,$(1))),$(wildcard tests/unit/*_test.c))
-UNIT_SUPPORT = $(wildcard tests/unit/$(1)_support*.c)
-TESTS_lib        := $(call unit_of,boot_% crc32 elf fmt heap index ring lib_string pagetable)
+unit_in = $(wildcard $(1:%=tests/unit/%/*_test.c))
+TESTS_lib        := $(call unit_in,boot lib)
 PARTS_lib        := $(wildcard boot/boot_*.c) $(LIB)
-TESTS_vmm        := $(call unit_of,decode emulate_% walk dev_% vmm_%)
+TESTS_vmm        := $(call unit_in,vmm vmm/*)
 PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
-TESTS_supervisor := $(call unit_of,supervisor_%)
-include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS
-PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c
-TESTS_drivers    := $(call unit_of,drivers_%)
+include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS, what needs a word more
+TESTS_supervisor := $(call unit_in,supervisor)
+PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c tests/unit/supervisor/support.c
+TESTS_drivers    := $(call unit_in,drivers/*)
 PARTS_drivers    := lib/ring.c
-TESTS_vmx        := $(call unit_of,backend_%)
-PARTS_vmx        := $(UNIT_VMX_PARTS) lib/fmt.c
-TESTS_kernel     := $(filter-out $(TESTS_scheduler),$(call unit_of,arch_% kernel_% vmx_% vlapic vlapic_%))
-PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c
+TESTS_vmx        := $(wildcard tests/unit/vmx/backend_*_test.c)
+PARTS_vmx        := $(UNIT_VMX_PARTS) lib/fmt.c tests/unit/vmx/support.c
+TESTS_kernel     := $(filter-out $(TESTS_scheduler) $(TESTS_vmx),$(call unit_in,arch kernel vmx))
+PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c $(UNIT_KERNEL_SUPPORT)
 UNITS := $(foreach u,lib vmm supervisor drivers kernel scheduler vmx,$(if $(TESTS_$(u)),$(u)))
 
 .PHONY: unit
@@ -167,7 +166,7 @@ $(BUILD)/host/%.c.o: %.c | $(GENERATED)
 	$(call say,HOSTCC,$<)mkdir -p $(@D) && $(CC) $(HOST_FLAGS) -c $< -o $@
 $(BUILD)/host/tests/%: HOST_FLAGS += -Wno-shadow # they include whole modules
 define unit_rule
-$(UNIT)/unit-$(1): $(call objects,host,$(TESTS_$(1)) $(call UNIT_SUPPORT,$(1)) $(PARTS_$(1)))
+$(UNIT)/unit-$(1): $(call objects,host,$(TESTS_$(1)) $(PARTS_$(1)))
 	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $(SANITIZE) -o $$@ $$^ -lcriterion -lfdt
 endef
 $(foreach u,$(UNITS),$(eval $(call unit_rule,$(u))))

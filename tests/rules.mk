@@ -10,7 +10,7 @@ FUZZ_PARTS_task     := vmm/cpu/task.c vmm/cpu/walk.c
 FUZZ_PARTS_load     := $(wildcard vmm/load/*.c) vmm/memory.c lib/elf.c lib/fmt.c lib/string.c
 FUZZ_PARTS_manifest := supervisor/manifest.c supervisor/manifest_keys.c
 FUZZ_LIBS_manifest  := -lfdt
-FUZZ_PARTS_syscall  := tests/unit/kernel_support.c $(PARTS_kernel)
+FUZZ_PARTS_syscall  := $(filter-out %/support_vcpu.c,$(PARTS_kernel))
 FUZZ_FLAGS := $(HOST_FLAGS) -fsanitize=fuzzer
 FUZZES := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 
@@ -20,7 +20,7 @@ $(BUILD)/fuzz/%.c.o: %.c
 	$(call say,FUZZCC,$<)mkdir -p $(@D) && $(CC) $(FUZZ_FLAGS) -c $< -o $@
 # They include worlds of unit tests, as those include whole modules.
 $(BUILD)/fuzz/tests/%: FUZZ_FLAGS += -Wno-shadow -Wno-unused-function -Itests/fuzz/include
-$(BUILD)/fuzz/kernel/%: FUZZ_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
+$(BUILD)/fuzz/kernel/%: FUZZ_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel/host.h
 define fuzz_rule
 $(BUILD)/tests/fuzz-$(1): $(patsubst %,$(BUILD)/fuzz/%.o,tests/fuzz/$(1)_fuzz.c $(FUZZ_PARTS_$(1)))
 	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) -fsanitize=fuzzer,address,undefined -o $$@ $$^ $(FUZZ_LIBS_$(1))

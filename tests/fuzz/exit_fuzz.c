@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The handlers of VM exits, against a VMCS of paper that the input fills: the world is that of
-// tests/unit/vmx_exit_test.c. Whatever the processor reports, a handler answers with an action,
+// tests/unit/vmx/exit_test.c. Whatever the processor reports, a handler answers with an action,
 // what it tells the VMM is within the ABI's ranges, and what it leaves for the next entry is an
 // event that VM entry accepts (SDM 3C 27.2.1.3 "VM-Entry Control Fields") and control registers
 // whose bits are ours where they must be.
-#include "tests/unit/vmx_exit_test.c"
+#include "tests/unit/vmx/exit_test.c"
 
 #include "tests/fuzz/input.h"
 

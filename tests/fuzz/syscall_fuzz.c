@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel's system calls, in sequences that the input spells: each byte or few one number or
-// argument. The world is that of tests/unit/kernel_syscall_test.c: one process with a quota. What
+// argument. The world is that of tests/unit/kernel/syscall_test.c: one process with a quota. What
 // is checked after each call:
 //
 //     no more than the quota's limit is charged to it a copy of a handle has no right, and signals
@@ -10,7 +10,7 @@
 #include "arch/cache.h"
 #include "arch/mitigation.h"
 #include "lib/each.h"
-#include "tests/unit/kernel_syscall_test.c"
+#include "tests/unit/kernel/syscall_test.c"
 
 #include "tests/fuzz/input.h"
 

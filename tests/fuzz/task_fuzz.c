@@ -4,7 +4,7 @@
 // entry takes; a fault before the commit point has changed nothing; one page may be ROM, which is
 // never written.
 #include "tests/fuzz/input.h"
-#include "tests/unit/vmm_task_support.h"
+#include "tests/unit/vmm/cpu/task_support.h"
 #include "vmm/cpu/task.h"
 
 #include <stdio.h>

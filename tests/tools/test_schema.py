@@ -69,7 +69,7 @@ class PlantedKey(DirectoryCase):
         shutil.copytree(ROOT, self.tree, symlinks=True, ignore=shutil.ignore_patterns("build", ".git"))
         self.edit("include/manifest_keys.h", BESIDE, KEY + "\n" + BESIDE)
         self.edit("supervisor/partition.c", "VM_OVERHEAD;\n}", "VM_OVERHEAD + config->chairs;\n}")
-        tests = self.tree / "tests/unit/supervisor_manifest_test.c"
+        tests = self.tree / "tests/unit/supervisor/manifest_test.c"
         tests.write_text(tests.read_text(encoding="utf-8") + TEST, encoding="utf-8")
 
     def edit(self, name, old, new):
@@ -103,7 +103,7 @@ class PlantedKey(DirectoryCase):
 
     def test_the_supervisor_reads_it(self):
         names = ["supervisor/manifest.c", "supervisor/manifest_keys.c", "supervisor/partition.c",
-                 "tests/unit/supervisor_manifest_test.c", "tests/unit/supervisor_manifest_keys_test.c"]
+                 "tests/unit/supervisor/manifest_test.c", "tests/unit/supervisor/manifest_keys_test.c"]
         objects = [f"build/host/{name}.o" for name in names]
         status, text = self.run_in_tree("make", "-j2", *objects)
         self.assertEqual(status, 0, text)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # What unit-kernel links of the kernel itself, as opposed to what its tests include. These see a
-# processor of paper (kernel_host.h) and check the ranks of their locks.
+# processor of paper (kernel/host.h) and check the ranks of their locks.
 UNIT_KERNEL_PARTS := arch/paging.c $(addprefix kernel/, \
     audit.c \
     audit_judge.c \
@@ -27,28 +27,31 @@ UNIT_KERNEL_PARTS := arch/paging.c $(addprefix kernel/, \
     vm.c \
     vmtime.c \
 )
-$(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel_host.h
+UNIT_KERNEL_SUPPORT := tests/unit/kernel/support.c tests/unit/kernel/support_vcpu.c
+$(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel/host.h
 
-# arch_split_test.c steps through the entries, as they are.
+# arch/split_test.c steps through the entries, as they are.
 $(UNIT)/unit-kernel: $(BUILD)/host/arch/split.S.o $(BUILD)/host/arch/traps.S.o
 $(BUILD)/host/%.S.o: %.S
 	$(call say,HOSTAS,$<)mkdir -p $(@D) && $(CC) -I. -MMD -MP -D__ASSEMBLY__ -c $< -o $@
 # The kernel's image has addresses of its own there.
-$(BUILD)/host/tests/unit/kernel_space_test.c.o: HOST_FLAGS += -fPIC
+$(BUILD)/host/tests/unit/kernel/space_test.c.o: HOST_FLAGS += -fPIC
 
-# The scheduler on a simulated machine (scheduler_support.h): a binary of its own, as the modules of
-# unit-kernel have none. scheduler_support_check.c includes kernel/scheduler.c and kernel/balance.c.
-TESTS_scheduler := $(call unit_of,kernel_scheduler kernel_scheduler_random kernel_thread)
-PARTS_scheduler := $(addprefix kernel/,budget.c core.c group.c runqueue.c thread.c timer.c) lib/heap.c lib/string.c
+# The scheduler on a simulated machine (kernel/scheduler_support.h): a binary of its own, as the
+# modules of unit-kernel have none. kernel/scheduler_support_check.c includes kernel/scheduler.c and
+# kernel/balance.c.
+TESTS_scheduler := $(addprefix tests/unit/kernel/,scheduler_test.c scheduler_random_test.c thread_test.c)
+PARTS_scheduler := $(addprefix kernel/,budget.c core.c group.c runqueue.c thread.c timer.c) lib/heap.c lib/string.c \
+    $(wildcard tests/unit/kernel/scheduler_support*.c)
 
 # The supervisor, whole, on a kernel of paper whose time is the tests'.
 UNIT_SUPERVISOR_PARTS := $(filter-out supervisor/stack_check.c,$(wildcard supervisor/*.c))
-$(BUILD)/host/supervisor/%: HOST_FLAGS += -Dmain=supervisor_main -include tests/unit/supervisor_kernel.h
+$(BUILD)/host/supervisor/%: HOST_FLAGS += -Dmain=supervisor_main -include tests/unit/supervisor/kernel.h
 $(BUILD)/host/supervisor/machine.c.o: HOST_FLAGS += -Dmachine_tsc=supervisor_no_tsc
 # Its return stack is filled below RSP, where the kernel has no red zone.
-$(BUILD)/host/tests/unit/arch_mitigation_test.c.o: HOST_FLAGS += -mno-red-zone
+$(BUILD)/host/tests/unit/arch/mitigation_test.c.o: HOST_FLAGS += -mno-red-zone
 
-# The VT-x backend, whole, on a processor of paper (vmx_support.h), in the place of the instructions
+# The VT-x backend, whole, on a processor of paper (vmx/support.h), in the place of the instructions
 # that it is made of.
 UNIT_VMX_PARTS := $(filter-out vmx/vmcs.c vmx/backend.c vmx/caps.c,$(wildcard vmx/*.c))
-$(BUILD)/host/vmx/%: HOST_FLAGS += -mno-red-zone -include tests/unit/vmx_host.h
+$(BUILD)/host/vmx/%: HOST_FLAGS += -mno-red-zone -include tests/unit/vmx/host.h

@@ -1,0 +1,764 @@
+// SPDX-License-Identifier: Apache-2.0
+// boot/boot_acpi: what is taken from good tables, in all the shapes that machines are known to have
+// them, and that bad ones do no harm.
+#include "tests/unit/boot/acpi_support.h"
+
+#define MADT_AT 0x800u
+#define FADT_AT 0x6000u
+#define DSDT_AT 0x6400u
+#define SSDT_AT 0x6800u
+#define SRAT_AT 0x6c00u
+#define SLIT_AT 0xb000u
+#define SPCR_AT 0xc000u
+#define DBG2_AT 0xc100u
+#define MCFG_AT 0xc400u
+#define HPET_AT 0xd000u
+#define DMAR_AT 0xd100u
+#define IVRS_AT 0xd200u
+
+// ACPI 6.5 table 5.9 "FADT Format"
+#define FADT_DSDT        40u
+#define FADT_SMI_CMD     48u
+#define FADT_ACPI_ENABLE 52u
+#define FADT_PM1A_EVT    56u
+#define FADT_GPE0        80u
+#define FADT_PM1_EVT_LEN 88u
+#define FADT_GPE0_LEN    92u
+#define FADT_PM1A_CNT    64u
+#define FADT_PM1B_CNT    68u
+#define FADT_PM_TMR      76u
+#define FADT_FLAGS       112u
+#define FADT_RESET_REG   116u
+#define FADT_RESET_VALUE 128u
+#define FADT_X_DSDT      140u
+#define FADT_X_PM1A_CNT  172u
+#define FADT_X_PM1B_CNT  184u
+#define FADT_X_PM_TMR    208u
+#define FADT_SLEEP       244u
+#define TMR_VAL_EXT      (1u << 8)
+#define RESET_SUP        (1u << 10)
+#define HW_REDUCED       (1u << 20)
+#define GAS_ADDRESS      4u
+
+static const uint32_t tables[] = {MADT_AT, FADT_AT, SSDT_AT, SRAT_AT, SLIT_AT, SPCR_AT,
+                                  DBG2_AT, MCFG_AT, HPET_AT, DMAR_AT, IVRS_AT};
+
+#define ADD_ENTRY(...) APPEND(MADT_AT, __VA_ARGS__)
+
+static void put_dsdt(uint32_t at, const char *signature, const void *aml, uint32_t size) {
+    memcpy(memory + at + 36, aml, size);
+    put_table(at, signature, 36 + size);
+}
+#define PUT_AML(at, signature, aml) put_dsdt(at, signature, aml, sizeof(aml) - 1)
+
+static void setup(void) {
+    memset(memory, 0, sizeof(memory));
+    put_root(tables, ARRAY_COUNT(tables));
+    put(MADT_AT + 36, 0xfee00000, 4);
+    put_table(MADT_AT, "APIC", 44);
+    put(FADT_AT + FADT_SMI_CMD, 0xb2, 4);
+    put(FADT_AT + FADT_ACPI_ENABLE, 0xf1, 1);
+    put(FADT_AT + FADT_PM1A_EVT, 0xb000, 4);
+    put(FADT_AT + FADT_PM1_EVT_LEN, 4, 1);
+    put(FADT_AT + FADT_GPE0, 0xafe0, 4);
+    put(FADT_AT + FADT_GPE0_LEN, 8, 1);
+    put(FADT_AT + FADT_DSDT, DSDT_AT, 4);
+    put(FADT_AT + FADT_PM1A_CNT, 0xb004, 4);
+    put(FADT_AT + FADT_PM_TMR, 0xb008, 4);
+    put(FADT_AT + FADT_FLAGS, RESET_SUP | TMR_VAL_EXT, 4);
+    put(FADT_AT + FADT_RESET_REG, BOOT_SPACE_IO, 1);
+    put(FADT_AT + FADT_RESET_REG + GAS_ADDRESS, 0xcf9, 8);
+    put(FADT_AT + FADT_RESET_VALUE, 6, 1);
+    put_table(FADT_AT, "FACP", 276);
+    PUT_AML(DSDT_AT, "DSDT", "\x10\x05xx\x08_S5_\x12\x08\x04\x0a\x05\x0a\x07\x00\x00yy");
+    PUT_AML(SSDT_AT, "SSDT", "nothing");
+}
+
+TestSuite(boot_acpi, .init = setup);
+
+Test(boot_acpi, no_root_gives_the_fallbacks) {
+    cr_assert_not(run_parser(0));
+    cr_assert_eq(info.ioapic_count, 1);
+    cr_assert_eq(info.ioapic[0].address, 0xfec00000);
+    for (uint32_t i = 0; i < BOOT_ISA_IRQS; i++)
+        cr_assert_eq(info.isa_irq[i].gsi, i);
+    cr_assert_eq(info.cpu_count, 0);
+    memory[RSDP_AT] ^= 1;
+    cr_assert_not(run_parser(RSDP_AT));
+    cr_assert_not(run_parser(MEMORY_SIZE - 4));
+}
+
+Test(boot_acpi, fadt_gives_ports) {
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.damaged_count, 0);
+    cr_assert_eq(found.pm_timer_port, 0xb008);
+    cr_assert(found.pm_timer_is_32bit);
+    cr_assert_eq(info.power.pm1a_control, 0xb004);
+    cr_assert_eq(info.power.pm1b_control, 0);
+    cr_assert_eq(found.smi_command, 0xb2);
+    cr_assert_eq(found.acpi_enable, 0xf1);
+    cr_assert(found.event[0].port == 0xb000 && found.event[0].size == 4);
+    cr_assert(found.event[1].port == 0, "there is no PM1b");
+    cr_assert(found.event[2].port == 0xafe0 && found.event[2].size == 8);
+    cr_assert_eq(found.event[3].port, 0);
+    cr_assert_eq(info.power.reset.address, 0xcf9);
+    cr_assert_eq(info.power.reset_value, 6);
+}
+
+Test(boot_acpi, fadt_extended_fields_fill_in) {
+    put(FADT_AT + FADT_PM_TMR, 0, 4);
+    put(FADT_AT + FADT_X_PM_TMR, BOOT_SPACE_IO, 1);
+    put(FADT_AT + FADT_X_PM_TMR + GAS_ADDRESS, 0x408, 8);
+    put(FADT_AT + FADT_X_PM1B_CNT, 0, 1); // in memory: not for us
+    put(FADT_AT + FADT_X_PM1B_CNT + GAS_ADDRESS, 0x404, 8);
+    refresh(FADT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.pm_timer_port, 0x408);
+    cr_assert_eq(info.power.pm1b_control, 0);
+}
+
+Test(boot_acpi, old_fadt_ends_before_reset_register) {
+    put_table(FADT_AT, "FACP", 116);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.power.reset.address, 0);
+    cr_assert_eq(found.pm_timer_port, 0xb008);
+    cr_assert(info.power.has_s5);
+}
+
+Test(boot_acpi, reset_register_is_what_the_table_says) {
+    put(FADT_AT + FADT_RESET_REG, BOOT_SPACE_MEMORY, 1);
+    put(FADT_AT + FADT_RESET_REG + 1, 8, 1);
+    refresh(FADT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.power.reset.space, BOOT_SPACE_MEMORY);
+    cr_assert_eq(info.power.reset.address, 0xcf9);
+    cr_assert_eq(info.power.reset.bits, 8);
+    put(FADT_AT + FADT_RESET_REG, BOOT_SPACE_IO, 1);
+    put(FADT_AT + FADT_RESET_REG + GAS_ADDRESS, 0x10cf9, 8); // no port
+    refresh(FADT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.power.reset.address, 0);
+    put(FADT_AT + FADT_RESET_REG + GAS_ADDRESS, 0xcf9, 8);
+    put(FADT_AT + FADT_FLAGS, TMR_VAL_EXT, 4); // not to be used
+    refresh(FADT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.power.reset.address, 0);
+}
+
+// What the generic address says holds, where it is a port and not zero.
+Test(boot_acpi, fadt_extended_ports_go_before_old_ones) {
+    put(FADT_AT + FADT_X_PM1A_CNT, BOOT_SPACE_IO, 1);
+    put(FADT_AT + FADT_X_PM1A_CNT + GAS_ADDRESS, 0x1804, 8);
+    put(FADT_AT + FADT_X_PM_TMR, BOOT_SPACE_IO, 1); // address 0
+    refresh(FADT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.power.pm1a_control, 0x1804);
+    cr_assert_eq(found.pm_timer_port, 0xb008);
+    put(FADT_AT + FADT_X_PM1A_CNT + GAS_ADDRESS, 0x11804, 8);
+    refresh(FADT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.power.pm1a_control, 0xb004);
+}
+
+Test(boot_acpi, fadt_hardware_reduced_has_a_sleep_register_only) {
+    put(FADT_AT + FADT_FLAGS, HW_REDUCED | RESET_SUP, 4);
+    put(FADT_AT + FADT_SLEEP, BOOT_SPACE_IO, 1);
+    put(FADT_AT + FADT_SLEEP + 1, 8, 1);
+    put(FADT_AT + FADT_SLEEP + 3, 1, 1);
+    put(FADT_AT + FADT_SLEEP + GAS_ADDRESS, 0x414, 8);
+    refresh(FADT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert(info.power.is_hardware_reduced);
+    cr_assert_eq(info.power.sleep_control.address, 0x414);
+    cr_assert_eq(info.power.sleep_control.access_size, 1);
+    cr_assert_eq(info.power.pm1a_control, 0);
+    cr_assert_eq(found.smi_command, 0);
+    cr_assert_eq(found.pm_timer_port, 0);
+    cr_assert_eq(info.power.reset.address, 0xcf9);
+    cr_assert(info.power.has_s5);
+}
+
+Test(boot_acpi, fadt_extended_dsdt_goes_first) {
+    PUT_AML(SSDT_AT, "DSDT", "x\x08_S5_\x12\x06\x02\x0a\x02\x0a\x01");
+    put(FADT_AT + FADT_X_DSDT, SSDT_AT, 8);
+    refresh(FADT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.power.s5_type_a, 2);
+}
+
+Test(boot_acpi, rsdp_1_uses_rsdt) {
+    put_rsdp(0);
+    memory[XSDT_AT] ^= 1; // must not matter
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.pm_timer_port, 0xb008);
+    cr_assert_eq(found.damaged_count, 0);
+}
+
+Test(boot_acpi, damaged_xsdt_falls_back_to_rsdt) {
+    memory[XSDT_AT + 20] ^= 1;
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.pm_timer_port, 0xb008);
+    cr_assert_eq(found.damaged_count, 1);
+}
+
+Test(boot_acpi, lists_without_entries_tell_nothing) {
+    put_table(XSDT_AT, "XSDT", 36);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.damaged_count, 0);
+    cr_assert_eq(info.cpu_count, 0);
+    cr_assert_eq(info.ioapic_count, 1);
+    setup();
+    for (uint32_t i = 0; i < ARRAY_COUNT(tables); i++)
+        put(XSDT_AT + 36 + 8 * i, i % 2 == 0 ? 0 : UINT64_MAX, 8); // nowhere
+    refresh(XSDT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.damaged_count, 0);
+}
+
+Test(boot_acpi, second_of_two_tables_stands_in_for_a_damaged_one) {
+    put_table(DMAR_AT, "APIC", 44); // of the same name, behind it
+    ADD_ENTRY(0, 8, 0, 1, 1, 0, 0, 0);
+    APPEND(DMAR_AT, 0, 8, 0, 2, 1, 0, 0, 0);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.cpu[0].apic_id, 1);
+    memory[MADT_AT + 10] ^= 1;
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.damaged_count, 1);
+    cr_assert_eq(info.cpu[0].apic_id, 2);
+}
+
+Test(boot_acpi, damaged_table_is_ignored_and_counted) {
+    memory[FADT_AT + FADT_PM_TMR] ^= 1;
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.pm_timer_port, 0);
+    cr_assert_not(info.power.has_s5);
+    cr_assert_eq(found.damaged_count, 1);
+}
+
+Test(boot_acpi, madt_gives_enabled_cpus_once) {
+    ADD_ENTRY(0, 8, 0, 0, 1, 0, 0, 0);
+    ADD_ENTRY(0, 8, 1, 2, 0, 0, 0, 0); // disabled
+    ADD_ENTRY(0, 8, 2, 4, 3, 0, 0, 0);
+    ADD_ENTRY(9, 16, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0); // the same CPU again
+    ADD_ENTRY(9, 16, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0);
+    ADD_ENTRY(0, 7, 3, 9, 1, 0, 0); // too short
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.cpu_count, 3);
+    cr_assert_eq(info.cpu[0].apic_id, 0);
+    cr_assert_eq(info.cpu[1].apic_id, 4);
+    cr_assert_eq(info.cpu[2].apic_id, 256);
+}
+
+static void add_x2apic(uint32_t id, uint32_t flags) {
+    const uint32_t entry[4] = {9 | 16 << 8, id, flags, 0};
+    append(MADT_AT, entry, sizeof(entry));
+}
+
+Test(boot_acpi, madt_sorts_cpus) {
+    ADD_ENTRY(0, 8, 0, 6, 1, 0, 0, 0);
+    add_x2apic(0x10000, 1);
+    ADD_ENTRY(0, 8, 0, 0, 1, 0, 0, 0);
+    add_x2apic(0x100, 1);
+    ADD_ENTRY(0, 8, 0, 2, 1, 0, 0, 0);
+    cr_assert(run_parser(RSDP_AT));
+    static const uint32_t sorted[] = {0, 2, 6, 0x100, 0x10000};
+    cr_assert_eq(info.cpu_count, ARRAY_COUNT(sorted));
+    for (uint32_t i = 0; i < ARRAY_COUNT(sorted); i++) {
+        cr_assert_eq(info.cpu[i].apic_id, sorted[i]);
+        cr_assert_eq(info.cpu[i].node, BOOT_NODE_NONE);
+    }
+}
+
+// One that may come later is none, nor is what means everybody.
+Test(boot_acpi, madt_takes_only_enabled_processors) {
+    add_x2apic(7, 2); // online capable
+    add_x2apic(8, 0);
+    add_x2apic(UINT32_MAX, 1);
+    ADD_ENTRY(0, 8, 0, 0xff, 1, 0, 0, 0);
+    add_x2apic(0xff, 1);
+    add_x2apic(UINT32_MAX - 1, 3);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.cpu_count, 2);
+    cr_assert_eq(info.cpu[0].apic_id, 0xff);
+    cr_assert_eq(info.cpu[1].apic_id, UINT32_MAX - 1);
+}
+
+Test(boot_acpi, madt_leaves_off_cpus_beyond_the_array) {
+    for (uint32_t id = 0; id < BOOT_CPUS_MAX + 5; id++)
+        add_x2apic(2 * (BOOT_CPUS_MAX + 4 - id), 1); // from the highest down
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.cpu_count, BOOT_CPUS_MAX);
+    cr_assert_eq(found.cpus_left, 5);
+    for (uint32_t i = 0; i < BOOT_CPUS_MAX; i++)
+        cr_assert_eq(info.cpu[i].apic_id, 2 * i);
+}
+
+Test(boot_acpi, madt_leaves_off_ioapics_beyond_the_array) {
+    for (uint32_t i = 0; i < BOOT_IOAPICS_MAX + 3; i++)
+        ADD_ENTRY(1, 12, (uint8_t)i, 0, (uint8_t)i, 0x10, 0xc0, 0xfe, (uint8_t)i, 0, 0, 0);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.ioapic_count, BOOT_IOAPICS_MAX);
+    cr_assert_eq(found.ioapics_left, 3);
+}
+
+Test(boot_acpi, madt_sorts_ioapics_and_takes_each_once) {
+    ADD_ENTRY(1, 12, 9, 0, 0, 0x10, 0xc0, 0xfe, 72, 0, 0, 0);
+    ADD_ENTRY(1, 12, 8, 0, 0, 0x00, 0xc0, 0xfe, 0, 0, 0, 0);
+    ADD_ENTRY(1, 12, 7, 0, 0, 0x00, 0xc0, 0xfe, 24, 0, 0, 0); // the same again
+    ADD_ENTRY(1, 12, 6, 0, 0, 0, 0, 0, 24, 0, 0, 0);          // nowhere
+    ADD_ENTRY(1, 12, 5, 0, 0, 0x20, 0xc0, 0xfe, 48, 0, 0, 0);
+    cr_assert(run_parser(RSDP_AT));
+    static const struct boot_ioapic sorted[] = {
+        {0xfec00000, 8, 0}, {0xfec02000, 5, 48}, {0xfec01000, 9, 72}};
+    cr_assert_eq(info.ioapic_count, ARRAY_COUNT(sorted));
+    cr_assert_arr_eq(info.ioapic, sorted, sizeof(sorted));
+}
+
+Test(boot_acpi, madt_gives_ioapics_and_overrides) {
+    ADD_ENTRY(1, 12, 2, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0);
+    ADD_ENTRY(1, 12, 3, 0, 0, 0x10, 0xc0, 0xfe, 24, 0, 0, 0);
+    ADD_ENTRY(2, 10, 0, 0, 2, 0, 0, 0, 0, 0);
+    ADD_ENTRY(2, 10, 0, 9, 20, 0, 0, 0, 0x0f, 0);
+    ADD_ENTRY(2, 10, 0, 16, 1, 0, 0, 0, 0, 0); // no such ISA interrupt
+    ADD_ENTRY(2, 10, 1, 4, 1, 0, 0, 0, 0, 0);  // no such bus
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.ioapic_count, 2);
+    cr_assert_eq(info.ioapic[1].address, 0xfec01000);
+    cr_assert_eq(info.ioapic[1].id, 3);
+    cr_assert_eq(info.ioapic[1].gsi_base, 24);
+    cr_assert_eq(info.isa_irq[0].gsi, 2);
+    cr_assert_not(info.isa_irq[0].is_level);
+    cr_assert_eq(info.isa_irq[9].gsi, 20);
+    cr_assert(info.isa_irq[9].is_level);
+    cr_assert(info.isa_irq[9].is_active_low);
+    cr_assert_eq(info.isa_irq[4].gsi, 4);
+}
+
+Test(boot_acpi, madt_without_entries_has_no_ioapic) {
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.ioapic_count, 0);
+}
+
+Test(boot_acpi, madt_stops_at_an_entry_without_size) {
+    ADD_ENTRY(0, 8, 0, 7, 1, 0, 0, 0);
+    ADD_ENTRY(0, 0, 0, 8, 1, 0, 0, 0);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.cpu_count, 1);
+}
+
+static void expect_s5(bool has_s5, uint8_t a, uint8_t b) {
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.power.has_s5, has_s5);
+    cr_assert_eq(info.power.s5_type_a, a);
+    cr_assert_eq(info.power.s5_type_b, b);
+}
+
+Test(boot_acpi, s5_forms_are_read) {
+    expect_s5(true, 5, 7);
+    PUT_AML(DSDT_AT, "DSDT", "x\x08\\_S5_\x12\x06\x04\x00\x01\x00\x00");
+    expect_s5(true, 0, 1);
+    PUT_AML(DSDT_AT, "DSDT", "x\x08_S5_\x12\x4c\x00\x02\x0b\x06\x00\x0c\x05\x00\x00\x00");
+    expect_s5(true, 6, 5);
+    PUT_AML(DSDT_AT, "DSDT", "x\x08_S5_\x12\x03\x01\x01");
+    expect_s5(true, 1, 0);
+    PUT_AML(DSDT_AT, "DSDT", "x\x08_S5_\x12\x0b\x02\x0e\x03\0\0\0\0\0\0\0\xff");
+    expect_s5(true, 3, 7);
+    PUT_AML(DSDT_AT, "DSDT", "x\x08_S5_\x13\x09\x0a\x04\x0a\x07\x0a\x06\x00\x00");
+    expect_s5(true, 7, 6);
+    PUT_AML(DSDT_AT, "DSDT", "x\x08\\_S5_\x12\xc9\x00\x00\x00\x02\x0a\x05\x01");
+    expect_s5(true, 5, 1);
+    // A mere reference before the definition.
+    PUT_AML(DSDT_AT, "DSDT", "x\x70_S5_`\x08_S5_\x12\x06\x02\x0a\x03\x0a\x03");
+    expect_s5(true, 3, 3);
+}
+
+Test(boot_acpi, s5_in_ssdt_is_found) {
+    PUT_AML(DSDT_AT, "DSDT", "nothing");
+    PUT_AML(SSDT_AT, "SSDT", "x\x08_S5_\x12\x06\x04\x0a\x02\x0a\x02");
+    expect_s5(true, 2, 2);
+}
+
+Test(boot_acpi, s5_broken_is_not_read) {
+    static const struct {
+        const char *aml;
+        uint32_t size;
+    } broken[] = {
+        {"\x08_S5_", 5},
+        {"x\x08_S5_\x12", 7},
+        {"x\x08_S5_\x12\xc6", 8},
+        {"_S5_", 4},
+        {"x\x08_S5_\x12\x06\x04", 9},
+        {"x\x08_S5_\x12\x06\x04\x0a", 10},
+        {"\\_S5_", 5},
+        {"x\x08_S5_\x11\x06\x04\x0a\x05\x00", 12},
+        {"x\x08_S5_\x12\x06\x00\x0a\x05", 11},
+        {"x\x08_S5_\x12\x06\x02\x0a\x05\x0d\x05", 13},
+        {"x\x08_S5_\x12\x06\x02\x0a\x05\x0c\x05\x00\x00", 15},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(broken); i++) {
+        put_dsdt(DSDT_AT, "DSDT", broken[i].aml, broken[i].size);
+        expect_s5(false, 0, 0);
+    }
+}
+
+// SRAT entries; `domain` is cut to what the entry has room for.
+static void add_node_cpu(uint8_t apic_id, uint32_t domain, uint32_t flags) {
+    APPEND(SRAT_AT, 0, 16, (uint8_t)domain, apic_id, (uint8_t)flags, 0, 0, 0, 0,
+           (uint8_t)(domain >> 8), (uint8_t)(domain >> 16), (uint8_t)(domain >> 24), 0, 0, 0, 0);
+}
+static void add_node_x2apic(uint32_t apic_id, uint32_t domain, uint32_t flags) {
+    const uint32_t entry[6] = {2 | 24 << 8, domain, apic_id, flags, 0, 0};
+    append(SRAT_AT, entry, sizeof(entry));
+}
+static void add_node_memory(uint64_t base, uint64_t length, uint32_t domain, uint32_t flags) {
+    const uint32_t entry[10] = {1 | 40 << 8 | domain << 16,
+                                domain >> 16,
+                                (uint32_t)base,
+                                (uint32_t)(base >> 32),
+                                (uint32_t)length,
+                                (uint32_t)(length >> 32),
+                                0,
+                                flags,
+                                0,
+                                0};
+    append(SRAT_AT, entry, sizeof(entry));
+}
+static void start_srat(uint8_t revision) {
+    memory[SRAT_AT + 8] = revision;
+    put_table(SRAT_AT, "SRAT", 48);
+}
+
+static uint32_t node_of(uint64_t address) {
+    uint64_t end = UINT64_MAX;
+    return boot_acpi_node(&found, address, &end);
+}
+
+Test(boot_acpi, srat_gives_nodes_in_the_order_of_domains) {
+    for (uint32_t id = 0; id < 4; id++)
+        add_x2apic(id * 0x1000, 1);
+    start_srat(3);
+    add_node_cpu(0, 0x10203, 1);
+    add_node_x2apic(0x1000, 4, 1);
+    add_node_x2apic(0x2000, 900, 0); // not enabled
+    add_node_x2apic(0x3000, 0x10203, 1);
+    add_node_x2apic(0x4000, 77, 1); // no such CPU
+    add_node_x2apic(0x1800, 77, 1); // nor this one
+    add_node_memory(0x100000000, 0x40000000, 300, 1);
+    add_node_memory(0, 0x80000000, 4, 1);
+    add_node_memory(0x140000000, 0x40000000, 301, 0); // not there
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.node_count, 4); // 4, 77, 300, 0x10203
+    cr_assert_eq(info.cpu[0].node, 3);
+    cr_assert_eq(info.cpu[1].node, 0);
+    cr_assert_eq(info.cpu[2].node, BOOT_NODE_NONE);
+    cr_assert_eq(info.cpu[3].node, 3);
+    cr_assert_eq(node_of(0x1000), 0);
+    cr_assert_eq(node_of(0x80000000), BOOT_NODE_NONE);
+    cr_assert_eq(node_of(0x100000000), 2);
+    cr_assert_eq(node_of(0x140000000), BOOT_NODE_NONE);
+}
+
+// What is behind the first byte of a domain is reserved there, and firmware leaves anything in it.
+Test(boot_acpi, srat_1_has_domains_of_8_bits) {
+    ADD_ENTRY(0, 8, 0, 5, 1, 0, 0, 0);
+    start_srat(1);
+    add_node_cpu(5, 0xabcd01, 1);
+    add_node_memory(0, 0x1000, 0x5501, 1);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.node_count, 1);
+    cr_assert_eq(info.cpu[0].node, 0);
+    cr_assert_eq(node_of(0), 0);
+}
+
+Test(boot_acpi, srat_with_more_domains_than_nodes) {
+    start_srat(3);
+    for (uint32_t i = 0; i < 300; i++) {
+        add_x2apic(i, 1);
+        add_node_x2apic(i, 1000 + i, 1);
+    }
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.node_count, BOOT_NODES_MAX);
+    cr_assert(found.has_more_nodes);
+    cr_assert_eq(info.cpu[BOOT_NODES_MAX - 1].node, BOOT_NODES_MAX - 1);
+    cr_assert_eq(info.cpu[BOOT_NODES_MAX].node, BOOT_NODE_NONE);
+}
+
+Test(boot_acpi, srat_memory_that_overlaps_is_the_first_ones) {
+    start_srat(3);
+    add_node_memory(0x1000, 0x2000, 1, 1);
+    add_node_memory(0, 0x10000, 0, 1);
+    add_node_memory(UINT64_MAX - 0xfff, 0x2000, 2, 1); // wraps
+    add_node_memory(0x20000, 0, 2, 1);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.affinity_count, 2);
+    uint64_t end = 0x100000;
+    cr_assert_eq(boot_acpi_node(&found, 0, &end), 0);
+    cr_assert_eq(end, 0x1000);
+    end = 0x100000;
+    cr_assert_eq(boot_acpi_node(&found, 0x1000, &end), 1);
+    cr_assert_eq(end, 0x3000);
+    end = 0x100000;
+    cr_assert_eq(boot_acpi_node(&found, 0x3000, &end), 0);
+    cr_assert_eq(end, 0x10000);
+    end = 0x100000;
+    cr_assert_eq(boot_acpi_node(&found, 0x10000, &end), BOOT_NODE_NONE);
+    cr_assert_eq(end, 0x100000);
+}
+
+Test(boot_acpi, srat_leaves_off_memory_beyond_the_array) {
+    start_srat(3);
+    for (uint32_t i = 0; i < BOOT_AFFINITIES_MAX + 2; i++)
+        add_node_memory(i * 0x1000, 0x1000, 0, 1);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.affinity_count, BOOT_AFFINITIES_MAX);
+    cr_assert_eq(found.affinities_left, 2);
+}
+
+Test(boot_acpi, slit_gives_distances_of_nodes) {
+    start_srat(3);
+    add_node_x2apic(0, 0, 1);
+    add_node_x2apic(1, 2, 1);
+    add_node_x2apic(2, 3, 1); // not in the matrix
+    put(SLIT_AT + 36, 3, 8);
+    put_table(SLIT_AT, "SLIT", 44);
+    APPEND(SLIT_AT, 10, 16, 21, 16, 10, 31, 22, 31, 10);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.distance[0][0], 10);
+    cr_assert_eq(info.distance[0][1], 21);
+    cr_assert_eq(info.distance[1][0], 22);
+    cr_assert_eq(info.distance[1][1], 10);
+    cr_assert_eq(info.distance[0][2], 0);
+    cr_assert_eq(info.distance[3][0], 0); // no such node
+    cr_assert_eq(info.distance[0][3], 0);
+    put(SLIT_AT + 36, 4, 8); // more than there is
+    refresh(SLIT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.distance[0][0], 0);
+    put(SLIT_AT + 36, UINT64_MAX, 8);
+    refresh(SLIT_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.distance[0][0], 0);
+}
+
+static void put_gas(uint32_t at, uint8_t space, uint8_t bits, uint8_t access, uint64_t address) {
+    put(at, (uint32_t)(space | bits << 8 | access << 24), 4);
+    put(at + 4, address, 8);
+}
+
+static void put_spcr(uint8_t revision) {
+    memory[SPCR_AT + 8] = revision;
+    put_table(SPCR_AT, "SPCR", 80);
+}
+
+Test(boot_acpi, spcr_names_a_port) {
+    ADD_ENTRY(2, 10, 0, 3, 19, 0, 0, 0, 0, 0);
+    put_gas(SPCR_AT + 40, BOOT_SPACE_IO, 8, 0, 0x2f8);
+    put(SPCR_AT + 52, 1, 1); // 8259
+    put(SPCR_AT + 53, 3, 1);
+    put(SPCR_AT + 58, 7, 1);
+    put_spcr(2);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.console_count, 1);
+    cr_assert_eq(info.console[0].base.address, 0x2f8);
+    cr_assert_eq(info.console[0].base.space, BOOT_SPACE_IO);
+    cr_assert_eq(info.console[0].type, 0);
+    cr_assert_eq(info.console[0].baud, 115200);
+    cr_assert(info.console[0].has_interrupt);
+    cr_assert_eq(info.console[0].gsi, 19);
+    put(SPCR_AT + 52, 3, 1); // an I/O APIC's, too: that holds
+    put(SPCR_AT + 54, 40, 4);
+    put_spcr(2);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.console[0].gsi, 40);
+    put(SPCR_AT + 52, 1, 1);
+    put(SPCR_AT + 53, 16, 1); // no such interrupt
+    put_spcr(2);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_not(info.console[0].has_interrupt);
+}
+
+Test(boot_acpi, spcr_names_memory_with_wide_registers) {
+    put_gas(SPCR_AT + 40, BOOT_SPACE_MEMORY, 32, 3, 0xfedc9000);
+    put(SPCR_AT + 36, 18, 1);
+    put_spcr(2);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.console_count, 1);
+    cr_assert_eq(info.console[0].base.address, 0xfedc9000);
+    cr_assert_eq(info.console[0].base.bits, 32);
+    cr_assert_eq(info.console[0].base.access_size, 3);
+    cr_assert_eq(info.console[0].type, 18);
+    cr_assert_eq(info.console[0].baud, 0);
+    cr_assert_not(info.console[0].has_interrupt);
+}
+
+Test(boot_acpi, spcr_without_a_port_is_none) {
+    put_spcr(1);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.console_count, 0);
+}
+
+// A device of DBG2 with one register.
+static void add_dbg2(uint16_t type, uint16_t subtype, uint8_t space, uint8_t bits,
+                     uint64_t address) {
+    uint8_t device[40] = {0, 40, 0, 1};
+    const uint16_t words[] = {type, subtype, 0, 22, 34};
+    memcpy(device + 12, words, sizeof(words));
+    device[22] = space;
+    device[23] = bits;
+    device[25] = bits / 16 + 1;
+    memcpy(device + 26, &address, sizeof(address));
+    append(DBG2_AT, device, sizeof(device));
+    put(DBG2_AT + 40, (table_size(DBG2_AT) - 44) / 40, 4);
+    refresh(DBG2_AT);
+}
+
+static void start_dbg2(void) {
+    put(DBG2_AT + 36, 44, 4);
+    put_table(DBG2_AT, "DBG2", 44);
+}
+
+Test(boot_acpi, dbg2_names_serial_lines_behind_spcr) {
+    put_gas(SPCR_AT + 40, BOOT_SPACE_IO, 8, 0, 0x2f8);
+    put_spcr(2);
+    start_dbg2();
+    add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x2f8);            // SPCR's
+    add_dbg2(0x8003, 0, BOOT_SPACE_MEMORY, 32, 0xfe000000);  // a network card
+    add_dbg2(0x8000, 18, BOOT_SPACE_MEMORY, 32, 0xfe030000); // 32-bit registers
+    add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x3e8);
+    add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x3f8);
+    add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x2e8); // one too many
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.console_count, BOOT_CONSOLES_MAX);
+    cr_assert_eq(found.consoles_left, 1);
+    cr_assert_eq(info.console[0].base.address, 0x2f8);
+    cr_assert_eq(info.console[1].base.address, 0xfe030000);
+    cr_assert_eq(info.console[1].base.bits, 32);
+    cr_assert_eq(info.console[1].base.access_size, 3);
+    cr_assert_eq(info.console[1].type, 18);
+    cr_assert_eq(info.console[2].base.address, 0x3e8);
+}
+
+Test(boot_acpi, dbg2_that_lies_is_not_followed) {
+    start_dbg2();
+    add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x3e8);
+    put(DBG2_AT + 40, UINT32_MAX, 4); // devices
+    refresh(DBG2_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.console_count, 1);
+    add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x2e8);
+    put(DBG2_AT + 40, 1, 4);
+    refresh(DBG2_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.console_count, 1); // the second is none of them
+    put(DBG2_AT + 44 + 18, 200, 2);      // its register is elsewhere
+    refresh(DBG2_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.console_count, 0);
+    put(DBG2_AT + 36, UINT32_MAX - 1, 4);
+    refresh(DBG2_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.console_count, 0);
+}
+
+static void add_mcfg(uint64_t base, uint16_t segment, uint8_t first, uint8_t last) {
+    uint64_t entry[2] = {base, segment | (uint64_t)first << 16 | (uint64_t)last << 24};
+    append(MCFG_AT, entry, sizeof(entry));
+}
+
+Test(boot_acpi, mcfg_gives_segments_in_order) {
+    put_table(MCFG_AT, "MCFG", 44);
+    add_mcfg(0x3ffc0000000, 1, 0, 0xff);
+    add_mcfg(0xe8000000, 0, 0x80, 0xff);
+    add_mcfg(0xe0000000, 0, 0, 0x7f);
+    add_mcfg(0, 2, 0, 0xff);
+    add_mcfg(0xd0000000, 3, 1, 0);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.ecam_count, 3);
+    cr_assert_eq(info.ecam[0].base, 0xe0000000);
+    cr_assert_eq(info.ecam[0].last_bus, 0x7f);
+    cr_assert_eq(info.ecam[1].first_bus, 0x80);
+    cr_assert_eq(info.ecam[2].segment, 1);
+    for (uint16_t i = 0; i < BOOT_ECAMS_MAX; i++)
+        add_mcfg(0xc0000000, (uint16_t)(i + 9), 0, 1);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.ecam_count, BOOT_ECAMS_MAX);
+    cr_assert_eq(found.ecams_left, 3);
+}
+
+Test(boot_acpi, hpet_and_iommus_are_located) {
+    put_gas(HPET_AT + 40, BOOT_SPACE_MEMORY, 0, 0, 0xfed00000);
+    put_table(HPET_AT, "HPET", 56);
+    put_table(DMAR_AT, "DMAR", 48);
+    put_table(IVRS_AT, "IVRS", 50);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(info.hpet, 0xfed00000);
+    cr_assert_eq(found.dmar.address, DMAR_AT);
+    cr_assert_eq(found.dmar.size, 48);
+    cr_assert_eq(found.ivrs.address, IVRS_AT);
+    memory[DMAR_AT + 40] ^= 1;
+    put(HPET_AT + 40, BOOT_SPACE_IO, 1);
+    refresh(HPET_AT);
+    cr_assert(run_parser(RSDP_AT));
+    cr_assert_eq(found.dmar.address, 0);
+    cr_assert_eq(found.damaged_count, 1);
+    cr_assert_eq(info.hpet, 0);
+}
+
+static uint32_t next_random(uint32_t *state) {
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+// A few bytes, anywhere in the tables, with good and bad checksums.
+static void mutate(uint32_t *state) {
+    static const uint32_t table[] = {RSDT_AT, XSDT_AT, MADT_AT, FADT_AT, DSDT_AT, SSDT_AT, SRAT_AT,
+                                     SLIT_AT, SPCR_AT, DBG2_AT, MCFG_AT, HPET_AT, DMAR_AT};
+    static const uint8_t nasty[] = {0, 1, 0x7f, 0x80, 0xff};
+    for (uint32_t count = next_random(state) % 6 + 1; count > 0; count--) {
+        uint32_t at = table[next_random(state) % ARRAY_COUNT(table)];
+        uint32_t offset = next_random(state) % 320;
+        memory[at + offset] = next_random(state) % 2 == 0 ? nasty[next_random(state) % 5]
+                                                          : (uint8_t)next_random(state);
+    }
+    if (next_random(state) % 16 == 0)
+        memory[RSDP_AT + next_random(state) % 36] ^= (uint8_t)next_random(state);
+    for (size_t i = 0; next_random(state) % 8 != 0 && i < ARRAY_COUNT(table); i++)
+        if (table_size(table[i]) >= 36 && table_size(table[i]) < 0x1000)
+            refresh(table[i]);
+}
+
+Test(boot_acpi, hostile_tables_do_no_harm) {
+    uint32_t state = 1;
+    for (uint32_t round = 0; round < 20000; round++) {
+        setup();
+        ADD_ENTRY(0, 8, 0, 0, 1, 0, 0, 0);
+        ADD_ENTRY(1, 12, 2, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0);
+        ADD_ENTRY(2, 10, 0, 9, 20, 0, 0, 0, 0x0f, 0);
+        add_x2apic(256, 1);
+        start_srat(2);
+        add_node_cpu(0, 7, 1);
+        add_node_x2apic(256, 1, 1);
+        add_node_memory(0, 0x1000, 1, 1);
+        put(SLIT_AT + 36, 2, 8);
+        put_table(SLIT_AT, "SLIT", 48);
+        put_gas(SPCR_AT + 40, BOOT_SPACE_IO, 8, 0, 0x2f8);
+        put_spcr(2);
+        start_dbg2();
+        add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x3e8);
+        put_table(MCFG_AT, "MCFG", 44);
+        add_mcfg(0xe0000000, 0, 0, 0x7f);
+        put_table(HPET_AT, "HPET", 56);
+        put_table(DMAR_AT, "DMAR", 48);
+        mutate(&state);
+        run_parser(RSDP_AT);
+        cr_assert_leq(info.cpu_count, BOOT_CPUS_MAX);
+        cr_assert_leq(info.ioapic_count, BOOT_IOAPICS_MAX);
+        cr_assert_leq(info.console_count, BOOT_CONSOLES_MAX);
+        cr_assert_leq(info.ecam_count, BOOT_ECAMS_MAX);
+        cr_assert_leq(info.node_count, BOOT_NODES_MAX);
+        cr_assert_leq(info.power.s5_type_a, 7);
+        cr_assert_leq(info.power.s5_type_b, 7);
+        for (uint32_t i = 0; i < info.cpu_count; i++)
+            cr_assert(i == 0 || info.cpu[i].apic_id > info.cpu[i - 1].apic_id);
+    }
+}

@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: Apache-2.0
+// See support.h.
+#include "tests/unit/kernel/support.h"
+
+#include "arch/lapic.h"
+#include "arch/traps.h"
+#include "arch/tsc.h"
+#include "kernel/frame.h"
+#include "kernel/group.h"
+#include "kernel/ioapic.h"
+#include "kernel/log.h"
+#include "kernel/scheduler.h"
+#include "kernel/screen.h"
+#include "kernel/smp.h"
+#include "kernel/space.h"
+#include "kernel/uart.h"
+#include "kernel/vcpu.h"
+#include "kernel/vm.h"
+
+#include <criterion/criterion.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define FRAMES_MAX ((HOST_HIGH_BASE + HOST_HIGH_SIZE) >> PAGE_SHIFT)
+
+const struct boot_memory host_map[2] = {
+    {.base = HOST_RAM_BASE, .length = HOST_RAM_SIZE, .type = BOOT_MEMORY_FREE},
+    {.base = HOST_HIGH_BASE, .length = HOST_HIGH_SIZE, .type = BOOT_MEMORY_FREE},
+};
+
+uint64_t host_now = 1000000;
+void (*host_look)(void);
+void (*host_block)(void);
+void (*host_preempt)(void);
+uint32_t host_preempts;
+uint32_t host_wakes, host_interrupts, host_flushes, host_flushes_of_all, host_posts, host_fences,
+    host_timer_writes;
+struct thread *host_last_woken;
+const struct vcpu *host_notified;
+uint64_t host_timeout, host_deadline[HOST_CPUS];
+jmp_buf host_panic;
+bool host_expects_panic;
+char host_panic_text[160];
+
+bool host_audits;
+uint32_t host_rechecks, host_unparked_count;
+struct thread *host_unparked[HOST_UNPARKED_MAX];
+
+static struct cpu cpus[HOST_CPUS];
+static struct thread threads[HOST_CPUS];
+static _Thread_local uint32_t current;
+static uint8_t *times_cleared; // by frame
+static uint8_t *is_mapped;     // by frame
+
+struct cpu *cpu_table[CPU_COUNT_MAX];
+uint32_t cpu_count;
+uint64_t tsc_hz = 100000000;
+struct cpu_features cpu_features = {.physical_bits = 39, .has_1g_pages = true};
+
+// ---- the processor ------------------------------------------------------------------------------
+
+struct cpu *host_cpu_current(void) {
+    return &cpus[current];
+}
+struct cpu *host_cpu(uint32_t index) {
+    return &cpus[index];
+}
+void host_run_on(uint32_t index) {
+    current = index;
+}
+uint64_t host_rdtsc(void) {
+    if (host_look != NULL)
+        host_look();
+    return host_now;
+}
+void host_lfence(void) {
+    host_fences++;
+}
+void host_pause(void) {
+    __builtin_ia32_pause();
+}
+
+// ---- the console --------------------------------------------------------------------------------
+
+struct host_wire host_wire = {.has_uart = true};
+
+bool uart_init(const struct boot_uart *uart) {
+    (void)uart;
+    return host_wire.has_uart;
+}
+bool uart_reset(void) {
+    host_wire.resets++;
+    return host_wire.has_uart;
+}
+uint32_t uart_send_room(void) {
+    return host_wire.room;
+}
+void uart_send(char byte) {
+    cr_assert_lt(host_wire.size, sizeof(host_wire.text) - 1);
+    host_wire.text[host_wire.size++] = byte;
+    host_wire.room -= host_wire.room > 0;
+}
+bool uart_wait_room(void) {
+    host_wire.waits++;
+    host_wire.room = 16;
+    return host_wire.has_uart;
+}
+bool uart_wait_idle(void) {
+    return host_wire.has_uart;
+}
+void screen_init(const struct boot_info *boot) {
+    (void)boot;
+}
+uint32_t screen_rows(void) {
+    return HOST_ROWS;
+}
+void screen_draw(uint32_t row, const char *text, size_t size) {
+    cr_assert(row < HOST_ROWS && size < sizeof(host_wire.row[0]));
+    memcpy(host_wire.row[row], text, size);
+    host_wire.row[row][size] = '\0';
+}
+
+// ---- ports and I/O APICs ------------------------------------------------------------------------
+
+uint32_t host_port_value;
+struct host_port host_port;
+uint32_t host_entry[HOST_INPUTS];
+static bool is_written[HOST_INPUTS];
+
+uint32_t host_in(uint16_t port, uint32_t width) {
+    host_port = (struct host_port){port, width, 0, host_port.count + 1};
+    return host_port_value;
+}
+void host_out(uint16_t port, uint32_t width, uint32_t value) {
+    host_port = (struct host_port){port, width, value, host_port.count + 1};
+}
+bool ioapic_write(uint32_t gsi, uint32_t entry) {
+    if (gsi >= HOST_INPUTS)
+        return false;
+    host_entry[gsi] = entry;
+    is_written[gsi] = true;
+    return true;
+}
+bool host_is_open(uint32_t input) {
+    return is_written[input] && (host_entry[input] & IOAPIC_MASKED) == 0;
+}
+
+void lapic_timer_set(uint64_t deadline) {
+    host_deadline[current] = deadline;
+    host_timer_writes++;
+}
+void lapic_timer_stop(void) {
+    host_deadline[current] = 0;
+    host_timer_writes++;
+}
+
+// ---- memory -------------------------------------------------------------------------------------
+
+static void map_at(uint64_t address, uint64_t size) {
+    int flags = MAP_FIXED_NOREPLACE | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *at = mmap((void *)address, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+    cr_assert_neq(at, MAP_FAILED, "cannot map %#lx", address);
+}
+
+static void map_ram(void) {
+    map_at(KERNEL_DIRECT + HOST_RAM_BASE, HOST_RAM_SIZE);
+    memset((void *)(KERNEL_DIRECT + HOST_RAM_BASE), 0xa5, HOST_RAM_SIZE);
+    times_cleared = calloc(FRAMES_MAX, 1);
+    is_mapped = calloc(FRAMES_MAX, 1);
+}
+
+void host_init(const struct boot_memory *map, uint32_t count) {
+    for (uint32_t i = 0; i < HOST_CPUS; i++) {
+        cpus[i].index = i;
+        cpu_table[i] = &cpus[i];
+        cpus[i].current = &threads[i];
+        threads[i].cpu = &cpus[i];
+        threads[i].state = THREAD_RUNNING;
+    }
+    cpu_count = HOST_CPUS;
+    group_init();
+    paging_init(true);
+    map_ram();
+    if (map == NULL)
+        frame_init(host_map, 2);
+    else
+        frame_init(map, count);
+    hpa_t run;
+    uint64_t size;
+    frame_boot_run(&run, &size);
+    memset(&is_mapped[run.v >> PAGE_SHIFT], 1, size >> PAGE_SHIFT);
+}
+
+void host_init_all(void) {
+    host_init(NULL, 0);
+    quota_init_root(frame_totals().free);
+}
+
+bool space_map_direct(hpa_t base, uint64_t size) {
+    bool is_low = base.v >= HOST_RAM_BASE && base.v + size <= HOST_RAM_BASE + HOST_RAM_SIZE;
+    if (!is_low)
+        map_at(KERNEL_DIRECT + base.v, size);
+    memset(&is_mapped[base.v >> PAGE_SHIFT], 1, size >> PAGE_SHIFT);
+    return true;
+}
+
+uint64_t host_unflushed;
+bool host_has_window;
+
+// The kernel's tables: a root, and leaves for the boot run and for what was mapped since.
+static hpa_t kernel_root;
+const struct pt_mapping *host_planted_leaf;
+uint64_t host_planted_address;
+
+hpa_t space_kernel_root(void) {
+    return kernel_root;
+}
+
+void space_walk_kernel(const struct pt_visitor *visitor) {
+    for (uint64_t i = 0; i < FRAMES_MAX; i++) {
+        struct pt_mapping leaf = {{i << PAGE_SHIFT}, PAGE_SIZE, PT_READ | PT_WRITE | PT_GLOBAL};
+        if (host_is_mapped(leaf.frame))
+            visitor->leaf(visitor->opaque, KERNEL_DIRECT + leaf.frame.v, &leaf);
+    }
+    if (host_planted_leaf != NULL)
+        visitor->leaf(visitor->opaque, host_planted_address, host_planted_leaf);
+}
+
+bool space_is_kernel_half(const struct pagetable *pt) {
+    const uint64_t *root = frame_to_kernel(pt->root);
+    for (unsigned i = KERNEL_ROOT; i < PAGE_SIZE / sizeof(*root); i++)
+        if (root[i] != 0)
+            return false;
+    return true;
+}
+
+void smp_stop_and_call(void (*function)(void *), void *opaque) {
+    if (kernel_root.v == 0)
+        kernel_root = frame_of_kernel(kernel_page_alloc());
+    function(opaque);
+}
+
+void space_unmap_direct(hpa_t base, uint64_t size) {
+    memset(&is_mapped[base.v >> PAGE_SHIFT], 0, size >> PAGE_SHIFT);
+    host_unflushed += size;
+}
+
+void smp_flush_all(void) {
+    host_flushes_of_all++;
+    host_unflushed = 0;
+}
+
+bool host_is_mapped(hpa_t frame) {
+    return is_mapped[frame.v >> PAGE_SHIFT] == 1;
+}
+
+void space_clear(hpa_t base, uint64_t size) {
+    for (uint64_t offset = 0; offset < size; offset += PAGE_SIZE)
+        times_cleared[(base.v + offset) >> PAGE_SHIFT]++;
+}
+
+// Frames that the kernel does not map appear, zero, when somebody first looks at them.
+void *space_window(hpa_t frame) {
+    uint8_t *state = &is_mapped[frame.v >> PAGE_SHIFT];
+    host_has_window = true;
+    if (frame.v >= HOST_HIGH_BASE && *state == 0) {
+        map_at(KERNEL_DIRECT + frame.v, PAGE_SIZE);
+        *state = 2; // for the window, so not mapped by the kernel
+    }
+    return (uint8_t *)KERNEL_DIRECT + frame.v;
+}
+void space_window_close(void) {
+    host_has_window = false;
+}
+
+uint32_t host_times_cleared(hpa_t frame) {
+    return times_cleared[frame.v >> PAGE_SHIFT];
+}
+
+static bool table_alloc(void *opaque, hpa_t *frame) {
+    void *page = quota_alloc_page(opaque);
+    if (page != NULL)
+        *frame = frame_of_kernel(page);
+    return page != NULL;
+}
+static void table_free(void *opaque, hpa_t frame) {
+    quota_free_page(opaque, frame_to_kernel(frame));
+}
+static uint64_t *table_access(hpa_t frame) {
+    return frame_to_kernel(frame);
+}
+struct pt_memory space_quota_memory(struct quota *quota) {
+    return (struct pt_memory){quota, table_alloc, table_free, table_access};
+}
+bool space_process_init(struct pagetable *pt, struct pt_memory tables) {
+    return pt_init(pt, &paging_format, tables);
+}
+const struct host_split *host_split;
+bool space_user_init(hpa_t *user_root, struct quota *quota) {
+    return host_split == NULL || host_split->init(user_root, quota);
+}
+void space_user_show(hpa_t user_root, const struct pagetable *pt, uint64_t address) {
+    if (host_split != NULL)
+        host_split->show(user_root, pt, address);
+}
+void space_user_free(hpa_t *user_root, struct quota *quota) {
+    if (host_split != NULL)
+        host_split->free(user_root, quota);
+}
+bool space_is_user_root(hpa_t user_root, const struct pagetable *pt) {
+    return host_split == NULL || host_split->is_user_root(user_root, pt);
+}
+bool space_process_destroy(struct pagetable *pt, uint64_t max) {
+    return pt_destroy(pt, KERNEL_ROOT - 1, max);
+}
+
+// ---- user memory --------------------------------------------------------------------------------
+
+uint8_t host_user[4 * PAGE_SIZE];
+
+static bool is_user(uint64_t address, size_t size) {
+    uint64_t base = (uint64_t)host_user;
+    return address >= base && address <= base + sizeof(host_user) &&
+           size <= base + sizeof(host_user) - address;
+}
+bool user_read(void *to, uint64_t from, size_t size) {
+    if (is_user(from, size))
+        memcpy(to, (const void *)from, size);
+    return is_user(from, size);
+}
+bool user_write(uint64_t to, const void *from, size_t size) {
+    if (is_user(to, size))
+        memcpy((void *)to, from, size);
+    return is_user(to, size);
+}
+
+// ---- threads, other CPUs, vCPUs -----------------------------------------------------------------
+
+// One object with two names: stub_end is where stub_begin ends. Where arch/traps.S is linked, its
+// own are taken.
+__asm__(".section .rodata\n"
+        ".weak stub_begin, stub_end\n"
+        "stub_begin: ret\n"
+        "stub_end:\n"
+        ".previous");
+
+void thread_block(void) {
+    if (host_block != NULL)
+        host_block();
+}
+void thread_preempt(void) {
+    cr_assert_eq(cpu_current()->locks_held, 0, "a lock is held at a preemption point");
+    host_preempts++;
+    if (host_preempt != NULL)
+        host_preempt();
+}
+void thread_wake(struct thread *thread) {
+    host_wakes++;
+    host_last_woken = thread;
+}
+void scheduler_recheck(void) {
+    host_rechecks++;
+}
+void scheduler_unpark(struct thread *thread) {
+    host_unparked[host_unparked_count++ % HOST_UNPARKED_MAX] = thread;
+}
+void thread_add_usage(const struct thread *thread, struct abi_usage *usage) {
+    usage->run += thread->run;
+}
+bool thread_let_go_first(struct thread *thread) {
+    return thread == NULL;
+}
+void thread_interrupt(struct thread *thread) {
+    (void)thread;
+    host_interrupts++;
+}
+bool thread_is_doomed(const struct thread *thread) {
+    return thread->process != NULL && thread->process->is_ending != 0;
+}
+void thread_set_timeout(struct thread *thread, uint64_t deadline) {
+    (void)thread;
+    host_timeout = deadline;
+}
+void thread_clear_timeout(struct thread *thread) {
+    (void)thread;
+    host_timeout = 0;
+}
+void smp_flush_root(hpa_t root) {
+    (void)root;
+    host_flushes++;
+}
+void smp_interrupt(void) {}
+void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
+    vcpu->pending |= bits;
+    host_posts++;
+}
+void vcpu_notify(struct vcpu *vcpu) {
+    host_notified = vcpu;
+}
+void vcpu_free(struct vcpu *vcpu) {
+    quota_free_page(vcpu->vm->quota, vcpu);
+}
+static bool vcpu_destroy(struct object *object) {
+    object_unref(&CONTAINER_OF(object, struct vcpu, object)->vm->object);
+    return true;
+}
+const struct object_kind vcpu_kind = {OBJECT_VCPU, vcpu_destroy};
+
+// ---- the end ------------------------------------------------------------------------------------
+
+_Noreturn void panic(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(host_panic_text, sizeof(host_panic_text), format, arguments);
+    va_end(arguments);
+    if (host_expects_panic) {
+        host_expects_panic = false;
+        longjmp(host_panic, 1);
+    }
+    fprintf(stderr, "panic: %s\n", host_panic_text);
+    abort();
+}
+_Noreturn void halt_machine(const char *reason) {
+    panic("%s", reason);
+}
+bool host_no_panic(void) {
+    host_expects_panic = false;
+    return false;
+}
+
+uint64_t host_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+static int backend_create(struct vm *vm) {
+    vm->backend = vm;
+    return ABI_OK;
+}
+static void backend_destroy(struct vm *vm) {
+    vm->backend = NULL;
+}
+static bool backend_has_tsc_scaling(void) {
+    return true;
+}
+const struct vcpu_backend host_backend = {
+    .npt_format = &paging_format,
+    .vm_create = backend_create,
+    .vm_destroy = backend_destroy,
+    .has_tsc_scaling = backend_has_tsc_scaling,
+};
