@@ -14,6 +14,7 @@
 // RAM below 4 GiB that the kernel can touch, and RAM above that nobody ever touches here.
 #define HOST_RAM_BASE  0x10000000ULL
 #define HOST_RAM_SIZE  (64ULL << 20)
+#define HOST_RAM_PIECE (1ULL << 20)
 #define HOST_HIGH_BASE (4ULL << 30)
 #define HOST_HIGH_SIZE (8ULL << 30)
 
