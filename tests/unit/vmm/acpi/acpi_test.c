@@ -3,10 +3,10 @@
 // agreement with the map of pc.h.
 #include "tests/unit/vmm/device/harness.h"
 
-#include "../../vmm/acpi/acpi.h"
-#include "../../vmm/acpi/tables.h"
-#include "../../vmm/device/pc.h"
-#include "../../vmm/device/pm.h"
+#include "vmm/acpi/acpi.h"
+#include "vmm/acpi/tables.h"
+#include "vmm/device/pc.h"
+#include "vmm/device/pm.h"
 
 static uint8_t space[ACPI_SPACE_BYTES];
 static const uint64_t gpa = ACPI_DEFAULT_GPA;

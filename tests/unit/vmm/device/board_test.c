@@ -3,8 +3,8 @@
 // restore, and a hostile guest that writes anything anywhere.
 #include "tests/unit/vmm/device/harness.h"
 
-#include "../../vmm/device/board.h"
-#include "../../vmm/device/pc.h"
+#include "vmm/device/board.h"
+#include "vmm/device/pc.h"
 
 #define BOARD_RECORD_MAX 4096u
 

@@ -2,7 +2,7 @@
 // The bus: registration, and how accesses are cut.
 #include "tests/unit/vmm/device/harness.h"
 
-#include "../../vmm/device/bus.h"
+#include "vmm/device/bus.h"
 
 struct recorder {
     struct device device;

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../../vmm/device/device.h"
+#include "vmm/device/device.h"
 
 #define DEV_RECORD_MAX 1024u
 

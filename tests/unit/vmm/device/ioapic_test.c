@@ -2,10 +2,10 @@
 // The IOAPIC, from the data sheet, and the wiring of the PC's interrupt lines.
 #include "tests/unit/vmm/device/harness.h"
 
-#include "../../vmm/device/bus.h"
-#include "../../vmm/device/ioapic.h"
-#include "../../vmm/device/irq.h"
-#include "../../vmm/device/pc.h"
+#include "vmm/device/bus.h"
+#include "vmm/device/ioapic.h"
+#include "vmm/device/irq.h"
+#include "vmm/device/pc.h"
 
 static struct dev_world world;
 static struct bus bus;

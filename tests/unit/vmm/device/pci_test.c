@@ -2,8 +2,8 @@
 // PCI: mechanism #1, configuration space, BARs on the bus, interrupt pins, reset control.
 #include "tests/unit/vmm/device/harness.h"
 
-#include "../../vmm/device/bus.h"
-#include "../../vmm/device/pci.h"
+#include "vmm/device/bus.h"
+#include "vmm/device/pci.h"
 
 struct card {
     struct device device;

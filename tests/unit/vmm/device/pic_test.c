@@ -2,7 +2,7 @@
 // The 8259 pair, from the data sheet.
 #include "tests/unit/vmm/device/harness.h"
 
-#include "../../vmm/device/pic.h"
+#include "vmm/device/pic.h"
 
 enum { M_CMD, M_DATA, S_CMD, S_DATA, ELCR1, ELCR2 };
 

@@ -2,8 +2,8 @@
 // The 8254: modes, reading back, exactness over long times, and what Linux does with it.
 #include "tests/unit/vmm/device/harness.h"
 
-#include "../../vmm/device/pit.h"
-#include "../../vmm/device/ticks.h"
+#include "vmm/device/pit.h"
+#include "vmm/device/ticks.h"
 
 enum { COUNTER0, COUNTER1, COUNTER2, CONTROL, PORT61 };
 

@@ -2,10 +2,10 @@
 // ACPI fixed hardware, the debug-exit port, and the keyboard controller: what ends or resets a VM.
 #include "tests/unit/vmm/device/harness.h"
 
-#include "../../vmm/device/debugexit.h"
-#include "../../vmm/device/keyboard.h"
-#include "../../vmm/device/pm.h"
-#include "../../vmm/device/ticks.h"
+#include "vmm/device/debugexit.h"
+#include "vmm/device/keyboard.h"
+#include "vmm/device/pm.h"
+#include "vmm/device/ticks.h"
 
 static struct dev_world world;
 static struct dev_line line;

@@ -4,9 +4,9 @@
 
 #include <time.h>
 
-#include "../../vmm/device/calendar.h"
-#include "../../vmm/device/rtc.h"
-#include "../../vmm/device/ticks.h"
+#include "vmm/device/calendar.h"
+#include "vmm/device/rtc.h"
+#include "vmm/device/ticks.h"
 
 #define UTC 1700000000LL // Tuesday 2023-11-14 22:13:20
 

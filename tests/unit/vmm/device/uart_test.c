@@ -2,7 +2,7 @@
 // The 16550A, from the data sheet and from what Linux's 8250 driver probes.
 #include "tests/unit/vmm/device/harness.h"
 
-#include "../../vmm/device/uart.h"
+#include "vmm/device/uart.h"
 
 enum { THR, IER, IIR, LCR, MCR, LSR, MSR, SCR };
 
