@@ -27,25 +27,31 @@ void *bitmap_init(struct bitmap *map, void *memory, uint64_t count) {
     return words;
 }
 
-// Bits of one word; and what stands for it above, where it becomes zero or is that no longer.
-static void change(struct bitmap *map, uint64_t index, uint64_t mask, bool value) {
-    for (unsigned level = 0; level < BITMAP_LEVELS; level++) {
-        uint64_t *word = &map->word[level][index], old = *word;
-        *word = value ? old | mask : old & ~mask;
-        if ((old == 0) == (*word == 0))
-            return;
-        mask = BIT(index % WORD_BITS);
-        index /= WORD_BITS;
+// Bits [first, end) of one level.
+static void set_level(uint64_t *word, uint64_t first, uint64_t end, bool value) {
+    while (first < end) {
+        uint64_t shift = first % WORD_BITS, n = MIN(end - first, WORD_BITS - shift);
+        uint64_t mask = (~0ULL >> (WORD_BITS - n)) << shift;
+        if (value)
+            word[first / WORD_BITS] |= mask;
+        else
+            word[first / WORD_BITS] &= ~mask;
+        first += n;
     }
 }
 
+// The level above has a bit for each word that is not zero. Of those that changed, only the first
+// and the last one can be different from what `value` says.
 void bitmap_set(struct bitmap *map, uint64_t first, uint64_t count, bool value) {
-    while (count > 0) {
-        uint64_t shift = first % WORD_BITS;
-        uint64_t n = MIN(count, WORD_BITS - shift);
-        change(map, first / WORD_BITS, (n == WORD_BITS ? ~0ULL : BIT(n) - 1) << shift, value);
-        first += n;
-        count -= n;
+    uint64_t end = first + count;
+    for (unsigned level = 0; level < BITMAP_LEVELS && first < end; level++) {
+        uint64_t *word = map->word[level];
+        uint64_t low = first / WORD_BITS, high = (end - 1) / WORD_BITS, old = word[low];
+        set_level(word, first, end, value);
+        if (low == high && (old == 0) == (word[low] == 0))
+            return;
+        first = low + (!value && word[low] != 0);
+        end = high + (value || word[high] == 0);
     }
 }
 

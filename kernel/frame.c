@@ -46,15 +46,25 @@ static struct {
     uint64_t boot_run_size;
 } frames = {.lock = {.rank = LOCK_FRAMES}};
 
+static void mark_chunk(struct frame_set *set, uint64_t chunk) {
+    uint64_t first = chunk * CHUNK_PAGES, end = first + CHUNK_PAGES;
+    bool is_whole = end <= set->map.count && bitmap_run(&set->map, first, end) == end;
+    bitmap_set(&set->whole, chunk, 1, is_whole);
+    bitmap_set(&set->part, chunk, 1, !is_whole && bitmap_next(&set->map, first) < end);
+}
+
 // Of frames [first, first+count), none of which is so already, and of the chunks that they are of.
 static void mark(struct frame_set *set, uint64_t first, uint64_t count, bool is_in) {
+    uint64_t chunk = first / CHUNK_PAGES, end = (first + count) / CHUNK_PAGES;
     set->count += is_in ? count : 0 - count;
     bitmap_set(&set->map, first, count, is_in);
-    for (uint64_t i = align_down(first, CHUNK_PAGES); i < first + count; i += CHUNK_PAGES) {
-        uint64_t end = i + CHUNK_PAGES;
-        bool is_whole = end <= set->map.count && bitmap_run(&set->map, i, end) == end;
-        bitmap_set(&set->whole, i / CHUNK_PAGES, 1, is_whole);
-        bitmap_set(&set->part, i / CHUNK_PAGES, 1, !is_whole && bitmap_next(&set->map, i) < end);
+    if (first % CHUNK_PAGES != 0)
+        mark_chunk(set, chunk++);
+    if (chunk <= end && (first + count) % CHUNK_PAGES != 0)
+        mark_chunk(set, end);
+    if (chunk < end) { // whole ones
+        bitmap_set(&set->whole, chunk, end - chunk, is_in);
+        bitmap_set(&set->part, chunk, end - chunk, false);
     }
 }
 

@@ -117,9 +117,19 @@ static const struct key vm_keys[] = {
 
 // ---- a property ---------------------------------------------------------------------------------
 
+#define PROPERTIES_MAX 64u // of a node; those that the tool writes are fewer
+#define TOO_MANY       "a node of it has more than 64 properties; make the image again"
+
+struct property {
+    const char *name;
+    const void *value;
+    int length;
+};
+
+// A node's properties are found once: to look for each in the tree costs ten times as much.
 struct reader {
-    const void *tree;
-    int node;
+    struct property property[PROPERTIES_MAX];
+    uint32_t property_count;
     bool is_test_image;
     const struct key *keys; // those that the node may have
     size_t key_count;
@@ -127,28 +137,56 @@ struct reader {
     const char *refusal; // the first one; NULL: none
 };
 
-const char *manifest_keys_string(const void *tree, int node, const char *name, size_t most) {
-    int length = 0;
-    const char *value = fdt_getprop(tree, node, name, &length);
+static const char *as_string(const char *value, int length, size_t most) {
     if (value == NULL || length < 1 || (size_t)length - 1 > most) {
         return NULL;
     }
     return strnlen(value, (size_t)length) == (size_t)length - 1 ? value : NULL;
 }
 
+const char *manifest_keys_string(const void *tree, int node, const char *name, size_t most) {
+    int length = 0;
+    const char *value = fdt_getprop(tree, node, name, &length);
+    return as_string(value, length, most);
+}
+
+// False: there are more than we take.
+static bool find_properties(struct reader *reader, const void *tree, int node) {
+    int offset;
+    fdt_for_each_property_offset(offset, tree, node) {
+        struct property *property = &reader->property[reader->property_count];
+        if (reader->property_count++ == PROPERTIES_MAX) {
+            return false;
+        }
+        property->value = fdt_getprop_by_offset(tree, offset, &property->name, &property->length);
+    }
+    return true;
+}
+
 static const char *property_of(const struct key *key) {
     return key->form == NAME ? "vm-name" : key->name;
 }
 
-static bool has_property(const struct reader *reader, const char *name) {
-    return fdt_getprop(reader->tree, reader->node, name, NULL) != NULL;
+// Of two with the same name the first. NULL: there is none.
+static const struct property *find(const struct reader *reader, const char *name) {
+    for (uint32_t i = 0; i < reader->property_count; i++) {
+        const struct property *property = &reader->property[i];
+        if (property->value != NULL && strcmp(property->name, name) == 0) {
+            return property;
+        }
+    }
+    return NULL;
+}
+
+static const char *get_string(const struct reader *reader, const char *name, size_t most) {
+    const struct property *property = find(reader, name);
+    return property != NULL ? as_string(property->value, property->length, most) : NULL;
 }
 
 // NULL: it does not have so many bytes.
 static const void *get_bytes(const struct reader *reader, const struct key *key, size_t size) {
-    int length = 0;
-    const void *bytes = fdt_getprop(reader->tree, reader->node, key->name, &length);
-    return bytes != NULL && length == (int)size ? bytes : NULL;
+    const struct property *property = find(reader, key->name);
+    return property != NULL && property->length == (int)size ? property->value : NULL;
 }
 
 static void put(struct reader *reader, const struct key *key, const void *value, size_t size) {
@@ -174,8 +212,7 @@ static bool is_name(const char *name) {
 }
 
 static bool read_string(struct reader *reader, const struct key *key) {
-    const char *text =
-        manifest_keys_string(reader->tree, reader->node, property_of(key), key->length);
+    const char *text = get_string(reader, property_of(key), key->length);
     bool is_good = text != NULL && (key->form == STRING || is_name(text));
     put(reader, key, &text, sizeof(text));
     return is_good;
@@ -184,17 +221,17 @@ static bool read_string(struct reader *reader, const struct key *key) {
 // Where the tree does not tell the user's own name of it, the module's is as good.
 static bool read_file(struct reader *reader, const struct key *key) {
     const char *name[2];
-    name[0] = manifest_keys_string(reader->tree, reader->node, key->name, SIZE_MAX);
+    name[0] = get_string(reader, key->name, SIZE_MAX);
     name[1] = name[0];
-    if (has_property(reader, key->file)) {
-        name[1] = manifest_keys_string(reader->tree, reader->node, key->file, MANIFEST_FILE_MAX);
+    if (find(reader, key->file) != NULL) {
+        name[1] = get_string(reader, key->file, MANIFEST_FILE_MAX);
     }
     put(reader, key, name, sizeof(name)); // two members, one behind the other
     return name[0] != NULL && name[1] != NULL;
 }
 
 static bool read_choice(struct reader *reader, const struct key *key) {
-    const char *word = manifest_keys_string(reader->tree, reader->node, key->name, SIZE_MAX);
+    const char *word = get_string(reader, key->name, SIZE_MAX);
     uint32_t choice = 0;
     while (word != NULL && key->words[choice] != NULL && strcmp(word, key->words[choice]) != 0) {
         choice++;
@@ -307,7 +344,7 @@ static bool is_at_its_place(const struct reader *reader, const struct key *key) 
 
 static const char *read_key(struct reader *reader, const struct key *key) {
     bool is_at_place = is_at_its_place(reader, key);
-    if (!has_property(reader, property_of(key))) {
+    if (find(reader, property_of(key)) == NULL) {
         put_default(reader, key);
         return key->is_required && is_at_place ? key->wrong : NULL;
     }
@@ -320,8 +357,8 @@ static const char *read_key(struct reader *reader, const struct key *key) {
     return read_property(reader, key) ? NULL : key->wrong;
 }
 
-static const char *read_keys(struct reader *reader) {
-    const char *wrong = NULL;
+static const char *read_keys(struct reader *reader, const void *tree, int node) {
+    const char *wrong = find_properties(reader, tree, node) ? NULL : TOO_MANY;
     for (size_t i = 0; i < reader->key_count && wrong == NULL; i++) {
         wrong = read_key(reader, &reader->keys[i]);
     }
@@ -329,25 +366,21 @@ static const char *read_keys(struct reader *reader) {
 }
 
 const char *manifest_keys_host(const void *tree, int node, struct host_config *host) {
-    struct reader reader = {.tree = tree,
-                            .node = node,
-                            .keys = host_keys,
+    struct reader reader = {.keys = host_keys,
                             .key_count = sizeof(host_keys) / sizeof(host_keys[0]),
                             .config = (char *)host};
     memset(host, 0, sizeof(*host));
-    const char *wrong = read_keys(&reader);
+    const char *wrong = read_keys(&reader, tree, node);
     return wrong != NULL ? wrong : reader.refusal;
 }
 
 const char *manifest_keys_vm(const void *tree, int node, bool is_test_image, struct vm_config *vm) {
-    struct reader reader = {.tree = tree,
-                            .node = node,
-                            .is_test_image = is_test_image,
+    struct reader reader = {.is_test_image = is_test_image,
                             .keys = vm_keys,
                             .key_count = sizeof(vm_keys) / sizeof(vm_keys[0]),
                             .config = (char *)vm};
     memset(vm, 0, sizeof(*vm));
-    const char *wrong = read_keys(&reader);
+    const char *wrong = read_keys(&reader, tree, node);
     vm->refusal = reader.refusal;
     return wrong;
 }

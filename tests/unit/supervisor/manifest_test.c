@@ -454,6 +454,30 @@ Test(supervisor_manifest, mutated_headers_are_survived) {
     free(copy);
 }
 
+static uint32_t tree_test_unknown;
+
+static void tree_test_many(void) {
+    for (uint32_t i = 0; i < tree_test_unknown; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "later-%u", i);
+        tree_test_string(name, "");
+    }
+}
+
+Test(supervisor_manifest, a_vm_has_at_most_64_properties) {
+    for (tree_test_unknown = 58; tree_test_unknown < 61; tree_test_unknown++) { // beside six
+        tree_test_more = tree_test_many;
+        tree_test_begin(MANIFEST_VERSION, "stay");
+        tree_test_vm("demo", 2, 256u << 20, NULL);
+        const char *wrong = manifest_parse(&manifest_test, tree_test, tree_test_end());
+        if (tree_test_unknown == 58) {
+            cr_expect_null(wrong, "%s", wrong);
+        } else {
+            cr_expect_not_null(wrong);
+        }
+    }
+}
+
 Test(supervisor_manifest, too_many_vms_are_refused) {
     size_t size = 300 * 1024;
     char *tree = aligned_alloc(8, size);
