@@ -14,7 +14,7 @@ void mitigation_init_cpu(void) {
         x86_wrmsr(MSR_SPEC_CTRL, mitigation.spec_ctrl);
 }
 
-void mitigation_empty_buffers(void) {
+void mitigation_clear_buffers(void) {
     static const uint16_t selector = SELECTOR_KERNEL_DATA;
     // The form with a memory operand is the one that empties them.
     if (mitigation.has_verw)
@@ -24,7 +24,7 @@ void mitigation_empty_buffers(void) {
 // More taken branches than the history holds, always the same ones. Processors whose history is
 // longer have BHI_DIS_S (Intel, "Branch History Injection and Intra-mode Branch Target Injection").
 // LFENCE, since the loop's end may be mispredicted.
-void mitigation_clear_history(void) {
+void mitigation_clear_bhb(void) {
     uint32_t rounds = 32;
     __asm__ volatile("1: jmp 2f\n\t"
                      "int3\n"
@@ -46,6 +46,6 @@ void mitigation_switch(struct cpu *cpu, uint64_t domain) {
         x86_wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
     if (m->needs_l1d_flush && m->has_l1d_flush)
         x86_wrmsr(MSR_FLUSH_CMD, FLUSH_CMD_L1D);
-    mitigation_empty_buffers();
-    mitigation_fill_returns();
+    mitigation_clear_buffers();
+    mitigation_stuff_rsb();
 }

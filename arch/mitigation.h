@@ -19,11 +19,10 @@
 extern struct mitigation mitigation;
 
 void mitigation_init_cpu(void);
-// Calls that are never returned from: a return that no call of ours pairs is predicted to go
-// nowhere, not to where somebody else's calls were. Behind a guest, and where a thread gives its
-// stack to another one.
-static inline void mitigation_fill_returns(void) {
-    if (mitigation.fills_returns)
+// RSB stuffing: 32 calls overwrite the return stack buffer, so that no return of ours is predicted
+// by what a guest or another thread left there. Behind a guest, and where threads change.
+static inline void mitigation_stuff_rsb(void) {
+    if (mitigation.stuffs_rsb)
         __asm__ volatile(".rept 32\n\t" // entries: no processor has more
                          "call 1f\n\t"
                          "int3\n"
@@ -35,7 +34,7 @@ static inline void mitigation_fill_returns(void) {
 }
 
 // Indirect branches behind this are not predicted by what a guest or ring 3 branched before.
-void mitigation_clear_history(void);
+void mitigation_clear_bhb(void);
 
 // Whether this CPU, or another one of its core, ran another domain than this one (never 0) since
 // its last barrier.
@@ -47,4 +46,4 @@ static inline bool mitigation_is_switch(const struct cpu *cpu, uint64_t domain) 
 void mitigation_switch(struct cpu *cpu, uint64_t domain);
 // The part of it that is for a CPU about to leave its core to others: what it stored or loaded
 // lately.
-void mitigation_empty_buffers(void);
+void mitigation_clear_buffers(void);

@@ -204,8 +204,8 @@ void trap_dispatch(struct trap_frame *frame) {
             redo_sti(frame);
         return; // its stack is not a thread's: nothing else may happen here
     }
-    if (is_user && mitigation.clears_history)
-        mitigation_clear_history();
+    if (is_user && mitigation.clears_bhb)
+        mitigation_clear_bhb();
     if (frame->vector >= 32)
         interrupt_dispatch((uint8_t)frame->vector);
     else if (is_user && frame->vector != EXC_DF && frame->vector != EXC_MC)

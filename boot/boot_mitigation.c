@@ -44,7 +44,7 @@ struct mitigation boot_mitigation_judge(bool is_intel, struct boot_cpuid leaf7,
                                         struct boot_cpuid leaf7_2, struct boot_cpuid amd,
                                         uint64_t capabilities) {
     struct mitigation m = {
-        .fills_returns = true,
+        .stuffs_rsb = true,
         .has_ibpb = (leaf7.edx & EDX_SPEC_CTRL) != 0 || (amd.ebx & EBX_IBPB) != 0,
         .has_l1d_flush = (leaf7.edx & EDX_L1D_FLUSH) != 0,
         .has_enhanced_ibrs = (leaf7.edx & EDX_SPEC_CTRL) != 0 && (capabilities & CAP_IBRS_ALL) != 0,
@@ -55,7 +55,7 @@ struct mitigation boot_mitigation_judge(bool is_intel, struct boot_cpuid leaf7,
         return m;
     bool has_bhi_dis_s = (leaf7_2.edx & EDX_BHI_CTRL) != 0;
     m.spec_ctrl |= has_bhi_dis_s ? SPEC_CTRL_BHI_DIS_S : 0;
-    m.clears_history = m.has_enhanced_ibrs && !has_bhi_dis_s && (capabilities & CAP_BHI_NO) == 0;
+    m.clears_bhb = m.has_enhanced_ibrs && !has_bhi_dis_s && (capabilities & CAP_BHI_NO) == 0;
     bool has_late_stale_data = (capabilities & (CAP_FB_CLEAR | CAP_RFDS_CLEAR)) != 0;
     bool has_taa = (leaf7.ebx & EBX_RTM) != 0 && (capabilities & CAP_TAA_NO) == 0;
     m.has_verw = (leaf7.edx & EDX_MD_CLEAR) != 0 || has_late_stale_data;
@@ -109,7 +109,7 @@ void boot_mitigation_report(struct boot_info *info) {
                 m->has_ibpb ? ", IBPB" : "", m->has_verw ? ", VERW" : "",
                 uses_l1d_flush ? ", L1D flush" : "", m->has_enhanced_ibrs ? "; enhanced IBRS" : "",
                 (m->spec_ctrl & SPEC_CTRL_BHI_DIS_S) != 0 ? "; BHI_DIS_S" : "",
-                m->clears_history ? "; branch history is cleared by instructions" : "",
+                m->clears_bhb ? "; branch history is cleared by instructions" : "",
                 m->splits_tables ? "; page tables are split" : "");
     bool lacks_verw = m->needs_verw && !m->has_verw;
     bool lacks_flush = m->needs_l1d_flush && !m->has_l1d_flush;

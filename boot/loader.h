@@ -119,8 +119,8 @@ void clock_zero_adjust(struct boot_info *info);
 void fault_install(const struct boot_info *info);
 void fault_report(struct boot_info *info);
 
-// quiet.c: what the firmware left working is stopped. Behind the boot services.
-void quiet_all(struct loader *loader);
+// quiesce.c: what the firmware left working is stopped. Behind the boot services.
+void quiesce_all(struct loader *loader);
 
 // pic.c: the 8259s, once the firmware has let go of them.
 void pic_silence(void);

@@ -151,7 +151,8 @@ CALL(21, VM_CPUID, vm_cpuid, HANDLE(vm, VM, ABI_RIGHT_MANAGE), BYTES_IN(table, s
 // the local APICs. Returns: how many CPUs took it.
 CALL(22, VM_INTERRUPT, vm_interrupt, HANDLE(vm, VM, ABI_RIGHT_WRITE), U64(address), U32(data))
 
-// OUT to `port` no longer exits: it signals `mask` on `event` (0: unbinds). Errors: EXISTS, MEMORY.
+// OUT to `port` no longer exits to the VMM: it signals `mask` on `event` (0: unbinds). Errors:
+// EXISTS, MEMORY.
 CALL(23, VM_DOORBELL, vm_doorbell, HANDLE(vm, VM, ABI_RIGHT_MANAGE), U16(port), NOTIFY(event),
      U64(mask))
 

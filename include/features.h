@@ -26,11 +26,11 @@ struct mitigation {
     bool needs_verw;        // MDS, TAA, MMIO stale data, register file data
     bool needs_l1d_flush;   // L1 terminal fault
     bool has_page_hazard;   // a guest's code on large pages can stop the machine (ITLB multihit)
-    bool splits_tables;  // ring 3 could read what its tables map for the kernel: see arch/split.h
-    bool has_pcid;       // and those of a split can be told apart in the TLB
-    bool fills_returns;  // the return stack is filled before a return that others may have trained
-    uint64_t spec_ctrl;  // IA32_SPEC_CTRL, while the kernel runs
-    bool clears_history; // the history of branches can steer ours, and no bit says stop
+    bool splits_tables; // ring 3 could read what its tables map for the kernel: see arch/split.h
+    bool has_pcid;      // and those of a split can be told apart in the TLB
+    bool stuffs_rsb;    // the return stack is filled before a return that others may have trained
+    uint64_t spec_ctrl; // IA32_SPEC_CTRL, while the kernel runs
+    bool clears_bhb;    // the history of branches can steer ours, and no bit says stop
     bool empties_for_users; // VERW before ring 3 in arch/traps.S; arch/split.S has it always
     uint64_t capabilities;  // IA32_ARCH_CAPABILITIES; 0: there is none
     bool is_off;            // all of this, by the command line

@@ -12,11 +12,11 @@
 #include "arch/paging.h"
 #include "kernel/audit_judge.h"
 #include "kernel/frame.h"
+#include "kernel/kspace.h"
 #include "kernel/memory.h"
 #include "kernel/process.h"
 #include "kernel/quota.h"
 #include "kernel/smp.h"
-#include "kernel/space.h"
 #include "kernel/vm.h"
 #include "lib/string.h"
 
@@ -121,7 +121,7 @@ static void claim_frames(struct audit *audit) {
     memset(audit->owners, OWNER_NONE, audit->frame_count);
     frame_each_free(claim_free, audit);
     audit->space = ABI_AUDIT_HOST;
-    space_walk_kernel(&direct);
+    kspace_walk_kernel(&direct);
     audit->space = ABI_AUDIT_NOBODY;
     frame_each_pooled(claim_pooled, audit);
     hpa_t stub = process_stub_frame();
@@ -207,7 +207,7 @@ static void judge_space(struct audit *audit, const struct space *space) {
     if (claim_table(audit, pt->root))
         pt_walk(pt, 0, space->kind->root_last, &visitor);
     if (space->kind->root_last < KERNEL_ROOT &&
-        (!space_is_kernel_half(pt) || !space_is_user_root(space->user_root, pt)))
+        (!kspace_is_kernel_half(pt) || !kspace_is_user_root(space->user_root, pt)))
         tell(audit, ABI_AUDIT_TABLE, pt->root.v, 0);
 }
 
@@ -222,8 +222,8 @@ static struct space *space_of(struct object *object) {
 static void judge_host(struct audit *audit) {
     const struct pt_visitor visitor = {audit, claim_table, judge_host_leaf};
     audit->space = ABI_AUDIT_HOST;
-    if (claim_table(audit, space_kernel_root()))
-        space_walk_kernel(&visitor);
+    if (claim_table(audit, kspace_kernel_root()))
+        kspace_walk_kernel(&visitor);
 }
 
 static void judge_tables(struct audit *audit) {

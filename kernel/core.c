@@ -40,7 +40,7 @@ static bool is_alone(const struct cpu *cpu) {
 // beside another one.
 static void clean_up(void) {
     vcpu_evict();
-    mitigation_empty_buffers();
+    mitigation_clear_buffers();
 }
 
 static void leave(struct core *core, const struct cpu *cpu) {

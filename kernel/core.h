@@ -8,10 +8,9 @@
 // is told. A real-time thread does not wait for the slice, and nobody takes the core from one. A
 // promise that nobody takes up is void after another slice.
 //
-// They have what the last domain left in common, too, and each forgets only what it remembers
-// itself. So a core that goes over to another domain takes cpu->domain from all of its CPUs: each
-// has a barrier before it runs anybody (arch/mitigation.h). Registers are stored when a CPU leaves
-// the core, before anybody else may enter it.
+// Its CPUs also hold traces of the last domain, and each can clear only its own. So when a core
+// changes its domain, every CPU of it runs a barrier before it runs a thread (arch/mitigation.h).
+// Registers are stored when a CPU leaves the core, before anybody else may enter it.
 //
 // A CPU that is alone on its core may always run what it likes, and leaves what it has in its
 // registers there.
@@ -31,7 +30,7 @@ enum core_answer {
 };
 
 // CPU `cpu`, the current one, is about to run a thread of this domain, and no other any more.
-// Evicts its vCPU where that is not more of the same.
+// Where the domain changes, the vCPU that is still loaded on this CPU is unloaded first.
 enum core_answer core_enter(struct cpu *cpu, uint32_t domain, bool is_urgent, uint64_t now,
                             uint64_t slice, uint64_t *retry);
 // It runs nobody now, and nobody's vCPU is in its registers. True: it was the last, and the core is

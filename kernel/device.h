@@ -2,10 +2,10 @@
 // What a driver in ring 3 gets of the machine: interrupts, ports, and device memory, which is a
 // memory object (kernel/memory.h). Their system calls (include/calls.h) are in device.c.
 //
-// An interrupt is masked from when it fires until it is acknowledged. One that comes by edges is
-// masked only by the second, as an I/O APIC forgets the edges of a masked input; with the
-// acknowledgement the second is told. So a device that never stops costs two interrupts an
-// acknowledgement.
+// A level interrupt is masked when it fires, until it is acknowledged. An edge interrupt is masked
+// only when a second one comes before the acknowledgement, because an I/O APIC forgets the edges of
+// a masked input; the acknowledgement then signals that second one. So a device that never stops
+// costs two interrupts an acknowledgement.
 //
 // Locks: one, rank LOCK_DEVICE, for the interrupts and the I/O APICs.
 #pragma once

@@ -5,11 +5,11 @@
 
 #include "include/abi.h"
 #include "kernel/group.h"
+#include "kernel/kspace.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
 #include "kernel/process.h"
 #include "kernel/quota.h"
-#include "kernel/space.h"
 #include "kernel/thread.h"
 #include "lib/string.h"
 
@@ -29,10 +29,10 @@ static const char no_memory[] = "too little memory to start the supervisor";
 static void memory_fill(struct memory *memory, const uint8_t *bytes, uint64_t size) {
     for (uint64_t done = 0; done < size; done += PAGE_SIZE) {
         struct memory_run run = memory_get(memory, done);
-        memcpy(space_window((hpa_t){run.frame.v + done - run.offset}), bytes + done,
+        memcpy(kspace_window((hpa_t){run.frame.v + done - run.offset}), bytes + done,
                MIN(size - done, PAGE_SIZE));
     }
-    space_window_close();
+    kspace_window_close();
 }
 
 static struct memory *map_new(struct process *process, uint64_t address, uint64_t size,

@@ -6,10 +6,10 @@
 
 #include "include/boot.h"
 #include "kernel/bitmap.h"
+#include "kernel/kspace.h"
 #include "kernel/lock.h"
 #include "kernel/log.h"
 #include "kernel/smp.h"
-#include "kernel/space.h"
 #include "kernel/thread.h"
 #include "lib/string.h"
 
@@ -204,7 +204,7 @@ static bool pool_grow(void) {
         if (!alloc_locked(size, &base))
             return false;
     }
-    bool is_mapped = space_map_direct(base, size);
+    bool is_mapped = kspace_map_direct(base, size);
     mark_range(is_mapped ? &frames.pool : &frames.free, base, size, true);
     return is_mapped;
 }
@@ -228,7 +228,7 @@ static bool pool_unmap(uint64_t size, hpa_t *base) {
         return false;
     mark(&frames.pool, first, count, false);
     base->v = first << PAGE_SHIFT;
-    space_unmap_direct(*base, size);
+    kspace_unmap_direct(*base, size);
     return true;
 }
 

@@ -40,7 +40,7 @@ bool frame_low(hpa_t *page);
 void *kernel_page_alloc(void);
 void kernel_page_free(void *page);
 
-// For kernel/space.c. A zeroed page for a table of the kernel's own, from the reserve that
+// For kernel/kspace.c. A zeroed page for a table of the kernel's own, from the reserve that
 // kernel_page_alloc keeps; the caller holds the lock: it runs inside frame_with_tables or pool
 // growth.
 void *frame_table_alloc(void);

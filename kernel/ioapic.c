@@ -3,7 +3,7 @@
 #include "kernel/ioapic.h"
 
 #include "arch/lapic.h"
-#include "kernel/space.h"
+#include "kernel/kspace.h"
 
 #define IOAPIC_SIZE   0x20u
 #define IOREGSEL      0u // in 32-bit words
@@ -35,7 +35,7 @@ void ioapic_init(const struct boot_info *boot) {
     info = boot;
     apic_id = lapic_get_id();
     for (uint32_t i = 0; i < info->ioapic_count; i++) {
-        ioapics[i].registers = space_map_device((hpa_t){info->ioapic[i].address}, IOAPIC_SIZE);
+        ioapics[i].registers = kspace_map_device((hpa_t){info->ioapic[i].address}, IOAPIC_SIZE);
         // Bits 23:16 are the highest input. A missing device reads as all ones.
         uint32_t highest = read_register(i, REG_VERSION) >> 16 & 0xff;
         ioapics[i].input_count = highest < INPUTS_MAX ? highest + 1 : 0;

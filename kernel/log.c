@@ -3,10 +3,10 @@
 #include "kernel/log.h"
 
 #include "arch/traps.h"
+#include "kernel/kspace.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/screen.h"
-#include "kernel/space.h"
 #include "kernel/syscall.h"
 #include "kernel/uart.h"
 #include "lib/fmt.h"
@@ -139,12 +139,12 @@ bool log_open(void) {
 
 // What the driver has not printed, whoever wrote it: quoted, each piece a line of ours.
 static void quote_rest(hpa_t rings) {
-    const struct console_rings *index = space_window(rings);
+    const struct console_rings *index = kspace_window(rings);
     uint32_t at = index->out_tail, size = 0;
     char line[LINE_MAX / 2];
     for (uint32_t left = MIN(index->out_head - at, CONSOLE_OUT_SIZE); left > 0; left--, at++) {
         uint64_t offset = offsetof(struct console_rings, out) + at % CONSOLE_OUT_SIZE;
-        const char *page = space_window((hpa_t){rings.v + align_down(offset, PAGE_SIZE)});
+        const char *page = kspace_window((hpa_t){rings.v + align_down(offset, PAGE_SIZE)});
         char byte = page[offset % PAGE_SIZE];
         if (byte == '\0')
             byte = '?'; // or it were the line's end

@@ -16,12 +16,12 @@
 #include "kernel/group.h"
 #include "kernel/interrupt.h"
 #include "kernel/ioapic.h"
+#include "kernel/kspace.h"
 #include "kernel/log.h"
 #include "kernel/power.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
-#include "kernel/space.h"
 #include "kernel/system.h"
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
@@ -68,7 +68,7 @@ static void init_memory(void) {
     uint64_t run_size;
     frame_init(memory_map, boot.memory_count);
     frame_boot_run(&run, &run_size);
-    space_init((hpa_t){boot.kernel_base}, run, run_size, frame_memory_end());
+    kspace_init((hpa_t){boot.kernel_base}, run, run_size, frame_memory_end());
     for (uint32_t i = 0; i < boot.memory_count; i++)
         if (memory_map[i].type == BOOT_MEMORY_LOADER)
             frame_add((hpa_t){memory_map[i].base}, memory_map[i].length);
@@ -77,7 +77,7 @@ static void init_memory(void) {
 
 static void init_interrupts(void) {
     bool is_xapic = !cpu_features.has_x2apic;
-    lapic_init(is_xapic ? space_map_device((hpa_t){LAPIC_PAGE}, PAGE_SIZE) : NULL);
+    lapic_init(is_xapic ? kspace_map_device((hpa_t){LAPIC_PAGE}, PAGE_SIZE) : NULL);
     lapic_init_cpu();
     ioapic_init(&boot);
     device_init(&boot, memory_map);

@@ -6,8 +6,8 @@
 #include "kernel/memory.h"
 
 #include "kernel/frame.h"
+#include "kernel/kspace.h"
 #include "kernel/quota.h"
-#include "kernel/space.h"
 #include "kernel/thread.h"
 #include "lib/index.h"
 
@@ -258,9 +258,9 @@ static struct memory_run run_locked(const struct memory *memory, uint64_t offset
 static void clear_chunk(uint64_t word, uint64_t size) {
     const hpa_t *pieces = get_pieces(word);
     if (pieces == NULL)
-        space_clear((hpa_t){word & CHUNK_ADDRESS}, size);
+        kspace_clear((hpa_t){word & CHUNK_ADDRESS}, size);
     for (uint64_t i = 0; pieces != NULL && i < size / PAGE_SIZE; i++)
-        space_clear(pieces[i], PAGE_SIZE);
+        kspace_clear(pieces[i], PAGE_SIZE);
 }
 
 static struct memory_run get_ram(struct memory *memory, uint64_t offset, bool *is_cleared) {

@@ -4,10 +4,10 @@
 //
 // Destruction goes in steps, each of which gives back a few dozen frames, tables, mappings or
 // handles at most. It does not nest, however long the chain of objects that keep each other alive
-// is: what dies meanwhile waits in a list of the thread. What takes a step or a few is gone when
-// object_unref returns, in any context; what is left, from the first object on that is not done in
-// one, goes on at the thread's way out of the kernel, on its account, with a preemption point
-// behind each step.
+// is: what dies meanwhile waits in a list of the thread. Objects that
+// need only a few steps are gone when object_unref returns, in any context. From the first larger
+// one on, the rest is destroyed on the thread's way out of the kernel, on its account, with a
+// preemption point behind each step.
 //
 // Locks: the count is atomic; destruction runs without any lock held.
 #pragma once

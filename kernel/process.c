@@ -6,10 +6,10 @@
 #include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/group.h"
+#include "kernel/kspace.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/smp.h"
-#include "kernel/space.h"
 #include "kernel/thread.h"
 #include "lib/index.h"
 #include "lib/string.h"
@@ -33,13 +33,13 @@ static bool map_stub(struct space *space) {
     if (!pt_map(&space->pt, ABI_STUB_ADDRESS, stub_frame, PAGE_SIZE,
                 PT_READ | PT_EXECUTE | PT_USER))
         return false;
-    space_user_show(space->user_root, &space->pt, ABI_STUB_ADDRESS);
+    kspace_user_show(space->user_root, &space->pt, ABI_STUB_ADDRESS);
     return true;
 }
 
 static bool init_tables(struct space *space, struct pt_memory tables) {
-    return space_process_init(&space->pt, tables) &&
-           space_user_init(&space->user_root, space->quota) && map_stub(space);
+    return kspace_process_init(&space->pt, tables) &&
+           kspace_user_init(&space->user_root, space->quota) && map_stub(space);
 }
 
 // The supervisor's start page lies below what others may have.

@@ -10,7 +10,7 @@
 
 #include "include/abi.h"
 #include "kernel/event.h"
-#include "kernel/mapping.h"
+#include "kernel/space.h"
 
 #define HANDLE_PAGES    32
 #define HANDLES_IN_PAGE (PAGE_SIZE / sizeof(struct handle))

@@ -4,8 +4,8 @@
 #include "kernel/pvtime.h"
 
 #include "arch/tsc.h"
+#include "kernel/kspace.h"
 #include "kernel/memory.h"
-#include "kernel/space.h"
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
 #include "kernel/vmtime.h"
@@ -42,7 +42,7 @@ static void *open_locked(struct vm *vm, uint64_t gpa) {
     uint64_t offset = gpa - region->base + region->offset;
     struct memory_run run = memory_get(region->memory, offset);
     uint64_t at = run.frame.v + offset - run.offset;
-    return (uint8_t *)space_window((hpa_t){align_down(at, PAGE_SIZE)}) + at % PAGE_SIZE;
+    return (uint8_t *)kspace_window((hpa_t){align_down(at, PAGE_SIZE)}) + at % PAGE_SIZE;
 }
 
 // Around a change: odd before, even after, whatever it was.
@@ -68,7 +68,7 @@ static bool write_clock(struct vcpu *vcpu, uint64_t msr) {
         clock->flags = cpu_features.has_tsc_invariant && tsc_is_common ? PVTIME_TSC_STABLE : 0;
         end(&clock->version);
     }
-    space_window_close();
+    kspace_window_close();
     lock_drop(&vcpu->vm->space.lock);
     return clock != NULL;
 }
@@ -82,7 +82,7 @@ static bool write_steal(struct vcpu *vcpu, uint64_t msr, uint64_t ticks, bool is
         steal->is_preempted = is_preempted;
         end(&steal->version);
     }
-    space_window_close();
+    kspace_window_close();
     lock_drop(&vcpu->vm->space.lock);
     return steal != NULL;
 }

@@ -8,8 +8,8 @@
 // clock on all vCPUs, it needs no update but when the guest moves its TSC, and a restored TSC
 // restores it.
 //
-// Nothing but the address is kept: each write looks the memory up again, with the VM's lock, as a
-// region that the guest may write. So it goes nowhere else, no reference is held, and memory that
+// Nothing but the address is kept: each write looks the memory up again, with its space's lock, as
+// a region that the guest may write. So it goes nowhere else, no reference is held, and memory that
 // is unmapped is not written any more once space_unmap has returned.
 #pragma once
 

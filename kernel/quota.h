@@ -2,8 +2,8 @@
 // Quotas: whose memory it is. Every frame that is not the kernel image's belongs to one quota, so
 // that no VM can use up another's. A quota made from another takes its whole limit out of it.
 //
-// Kernel objects come from quota_alloc in whole pages: objects here are large and few, and a page
-// belongs to one owner.
+// Kernel objects come from quota_alloc_page in whole pages: objects here are large and few, and a
+// page belongs to one owner.
 //
 // What a quota has left, it gets, whatever others do inside theirs: a page in use keeps only itself
 // from them, since the kernel gives back its free pages one by one (frame_reclaim_pages), and
@@ -34,7 +34,7 @@ struct quota {
 // The root quota: all memory that is free at boot, but for what the kernel's own tables and the
 // stacks in no use may take of it.
 struct quota *quota_root(void);
-#define QUOTA_STACKS_ASIDE (16ULL * 8192) // bytes: kernel/space.c keeps no more
+#define QUOTA_STACKS_ASIDE (16ULL * 8192) // bytes: kernel/kspace.c keeps no more
 void quota_init_root(uint64_t bytes);
 // NULL: `parent` has not that much left.
 struct quota *quota_create(struct quota *parent, uint64_t bytes);

@@ -4,7 +4,7 @@
 // object (its part inside the region) at a time, so that a run is mapped either whole or not at
 // all.
 //
-// Locks: the owner's (process->lock or vm->lock).
+// Locks: the owner's (space->lock).
 #pragma once
 
 #include "lib/pagetable.h"
@@ -41,7 +41,8 @@ _Static_assert(sizeof(struct region_list) <= PAGE_SIZE, "one page");
 
 // NULL: no memory. region_drop until there is none, then quota_free_page, is the reverse.
 struct region_list *region_list_create(struct quota *quota);
-// The first region that ends behind `address`, so the one after it for an end; NULL: none.
+// The first region whose end lies above `address`; NULL: none. Given a region's end, that is the
+// next region.
 struct region *region_next(const struct region_list *list, uint64_t address);
 // NULL: nothing is mapped at `address`.
 struct region *region_find(const struct region_list *list, uint64_t address);

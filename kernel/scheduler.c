@@ -11,11 +11,11 @@
 #include "kernel/core.h"
 #include "kernel/frame.h"
 #include "kernel/group.h"
+#include "kernel/kspace.h"
 #include "kernel/log.h"
 #include "kernel/process.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler_internal.h"
-#include "kernel/space.h"
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
 
@@ -179,7 +179,7 @@ static void free_dead(struct scheduler *s) {
     struct quota *quota = process->quota;
     object_ref(&quota->object);
     object_unref(&process->object);
-    space_stack_free(quota, dead->stack_top);
+    kspace_stack_free(quota, dead->stack_top);
     object_unref(&quota->object);
 }
 
@@ -189,7 +189,7 @@ static void load_root(struct cpu *cpu, hpa_t root, hpa_t user_root) {
 }
 
 void scheduler_leave_space(void) {
-    load_root(cpu_current(), space_kernel_root(), (hpa_t){0});
+    load_root(cpu_current(), kspace_kernel_root(), (hpa_t){0});
 }
 
 // On the stack of the thread that goes on; the one before has left its own.
@@ -226,13 +226,13 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
     if (has_space)
         load_root(cpu, to->process->space.pt.root, to->process->space.user_root);
     else
-        load_root(cpu, space_kernel_root(), (hpa_t){0});
+        load_root(cpu, kspace_kernel_root(), (hpa_t){0});
     if (!scheduler_is_idle(to)) {
         *cpu->stack = (uint64_t)to;
         x86_wrmsr(MSR_FS_BASE, ABI_STUB_ADDRESS);
         change_owner(cpu, to->group);
     }
-    mitigation_fill_returns();
+    mitigation_stuff_rsb();
     switch_stack(&from->rsp, to->rsp);
     end_switch();
 }
@@ -461,7 +461,7 @@ void thread_preempt(void) {
 }
 
 // Of one that waits for this CPU: it goes before all other shared ones.
-bool thread_let_go_first(struct thread *thread) {
+bool thread_yield_to(struct thread *thread) {
     struct scheduler *s = lock_thread(thread);
     bool is_here =
         s == scheduler_of(cpu_current()) && thread->is_queued && thread->class == THREAD_SHARED;

@@ -2,7 +2,7 @@
 // See kernel/screen.h.
 #include "kernel/screen.h"
 
-#include "kernel/space.h"
+#include "kernel/kspace.h"
 
 #define GLYPH_WIDTH 8u
 #define INK         0x00c0c0c0u // the same grey in RGBX and BGRX, on black
@@ -14,8 +14,8 @@ void screen_init(const struct boot_info *info) {
     const struct boot_framebuffer *screen = &info->framebuffer;
     boot = info;
     if (screen->format != BOOT_PIXEL_NONE && screen->base != 0 && screen->stride >= screen->width)
-        pixels = space_map_device((hpa_t){screen->base},
-                                  (uint64_t)screen->stride * screen->height * sizeof(*pixels));
+        pixels = kspace_map_device((hpa_t){screen->base},
+                                   (uint64_t)screen->stride * screen->height * sizeof(*pixels));
 }
 
 uint32_t screen_rows(void) {

@@ -13,10 +13,10 @@
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "kernel/frame.h"
+#include "kernel/kspace.h"
 #include "kernel/log.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
-#include "kernel/space.h"
 #include "kernel/thread.h"
 #include "kernel/timer_queue.h"
 #include "kernel/vcpu.h"
@@ -140,10 +140,10 @@ void smp_flush_all(void) {
 static bool cpu_init_tables(struct cpu *cpu) {
     uint64_t stacks[4];
     struct quota *quota = quota_root();
-    if (!space_cpu_init(cpu))
+    if (!kspace_cpu_init(cpu))
         return false;
     for (unsigned i = 0; i < ARRAY_COUNT(stacks); i++) {
-        uint64_t top = space_stack_alloc(quota);
+        uint64_t top = kspace_stack_alloc(quota);
         if (top == 0)
             return false;
         *(struct cpu **)(top - 8) = cpu;
@@ -174,7 +174,7 @@ static bool init_this_cpu(struct cpu *cpu) {
     descriptors_load(cpu);
     lapic_init_cpu();
     mitigation_init_cpu();
-    paging_load_root(space_kernel_root());
+    paging_load_root(kspace_kernel_root());
     const char *refusal = vcpu_backend != NULL ? vcpu_backend->cpu_init(cpu) : NULL;
     if (refusal != NULL)
         log_line("CPU %u cannot run guests: %s", cpu->index, refusal);
@@ -220,18 +220,18 @@ struct trampoline {
 };
 
 static bool trampoline_make(struct trampoline *t) {
-    if (!frame_low(&t->frame) || !space_process_init(&t->pt, space_quota_memory(quota_root())))
+    if (!frame_low(&t->frame) || !kspace_process_init(&t->pt, kspace_quota_memory(quota_root())))
         return false;
     return t->pt.root.v < (1ULL << 32) &&
            pt_map(&t->pt, t->frame.v, t->frame, PAGE_SIZE, PT_READ | PT_WRITE | PT_EXECUTE);
 }
 
 static void trampoline_fill(const struct trampoline *t, uint64_t stack) {
-    uint8_t *page = space_window(t->frame);
+    uint8_t *page = kspace_window(t->frame);
     memcpy(page, trampoline_begin, (size_t)(trampoline_end - trampoline_begin));
     *(uint64_t *)(page + ((const uint8_t *)&trampoline_root - trampoline_begin)) = t->pt.root.v;
     *(uint64_t *)(page + ((const uint8_t *)&trampoline_stack - trampoline_begin)) = stack;
-    space_window_close();
+    kspace_window_close();
 }
 
 static void compare_tsc(const struct cpu *cpu) {
@@ -248,7 +248,7 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
         return;
     }
     struct cpu *cpu = kernel_page_alloc();
-    uint64_t stack = space_stack_alloc(quota_root());
+    uint64_t stack = kspace_stack_alloc(quota_root());
     if (cpu == NULL || stack == 0) {
         log_line("no memory for the CPU with APIC ID %u", apic_id);
         return;

@@ -2,346 +2,160 @@
 // See kernel/space.h.
 #include "kernel/space.h"
 
-#include "arch/mitigation.h"
-#include "arch/split.h"
-#include "arch/traps.h"
+#include "include/abi.h"
+#include "kernel/audit.h"
 #include "kernel/frame.h"
-#include "kernel/lock.h"
-#include "kernel/log.h"
+#include "kernel/kspace.h"
+#include "kernel/memory.h"
 #include "kernel/quota.h"
-#include "kernel/smp.h"
-#include "lib/string.h"
+#include "kernel/thread.h"
 
-extern const uint8_t image_text[], image_rodata[], image_data[], image_end[];
+#define TABLE_ENTRIES 512u
+#define ROOT_SPAN     (SIZE_1G * TABLE_ENTRIES)
+#define STEP_TABLES   64u // that one step of the end gives back
 
-#define ROOT_ENTRIES     512u
-#define ROOT_SPAN        (1ULL << 39)
-#define KERNEL_HALF_SIZE ((ROOT_ENTRIES - KERNEL_ROOT) * sizeof(uint64_t))
-#define STACK_SLOT       (2 * CPU_STACK_SIZE) // the lower half is the guard
-#define STACK_PAGES      (CPU_STACK_SIZE / PAGE_SIZE)
+// The tables that a region can come to need when all of it is mapped by small pages: of each level
+// one for each span that it touches. 0 where large pages map code, too.
+static uint64_t count_tables(const struct space *space, uint64_t address, uint64_t size) {
+    uint64_t count = 0;
+    if (size == 0 || !space->pt.format->is_code_small)
+        return 0;
+    for (uint64_t span = SIZE_2M; span <= ROOT_SPAN; span *= TABLE_ENTRIES)
+        count += (align_up(address + size, span) - align_down(address, span)) / span;
+    return count;
+}
 
-static struct pagetable kernel_pt;
-static struct pagetable entry_pt; // what users' roots have of the kernel, where tables are split
-static struct spinlock lock = {.rank = LOCK_SPACE};
-static uint64_t device_next = KERNEL_DEVICES; // [lock]
-static uint64_t stack_next = KERNEL_STACKS;   // [lock]
-static uint64_t stack_free;                   // tops, linked through their first word [lock]
-static uint32_t stack_count; // of them, on their way back, and about to come [lock]
-static uint64_t slot_free;   // tops without pages, linked by their entries [lock]
+// With the lock. What no region can need is released; tables in use stay.
+static void need_less(struct space *space, uint64_t tables) {
+    space->tables_needed -= tables;
+    uint64_t kept = MIN(space->tables_reserved, space->tables_needed);
+    quota_release(space->quota, (space->tables_reserved - kept) * PAGE_SIZE);
+    space->tables_reserved = kept;
+}
 
 static bool table_alloc(void *opaque, hpa_t *frame) {
-    (void)opaque;
-    void *page = frame_table_alloc();
-    if (page == NULL)
+    struct space *space = opaque;
+    bool is_reserved = space->tables_reserved > 0;
+    void *table = is_reserved ? quota_take_page(space->quota) : quota_alloc_page(space->quota);
+    if (table == NULL)
         return false;
-    *frame = frame_of_kernel(page);
+    space->tables_reserved -= is_reserved;
+    *frame = frame_of_kernel(table);
     return true;
 }
 
-// The kernel's own tables are never given back.
 static void table_free(void *opaque, hpa_t frame) {
-    (void)opaque;
-    panic("kernel table 0x%lx freed", frame.v);
+    struct space *space = opaque;
+    quota_free_page(space->quota, frame_to_kernel(frame));
 }
 
-static uint64_t *table_access(hpa_t frame) {
-    return frame_to_kernel(frame);
+bool space_create(struct space *space, const struct space_kind *kind, struct quota *quota) {
+    struct pt_memory tables = kspace_quota_memory(quota);
+    tables.opaque = space;
+    tables.alloc = table_alloc;
+    tables.free = table_free;
+    lock_init(&space->lock, LOCK_MAPPING);
+    space->kind = kind;
+    space->quota = quota;
+    space->regions = region_list_create(quota);
+    return space->regions != NULL && kind->init(space, tables);
 }
 
-hpa_t space_kernel_root(void) {
-    return kernel_pt.root;
-}
-
-// Gives every root entry of [base, base+size) its table, so that the roots of processes, which copy
-// these entries, never miss one.
-static void root_fill(uint64_t base, uint64_t size) {
-    uint64_t *root = frame_to_kernel(kernel_pt.root);
-    for (uint64_t a = base; a - base < size; a += ROOT_SPAN) {
-        uint64_t *entry = &root[a / ROOT_SPAN % ROOT_ENTRIES];
-        hpa_t frame;
-        if (*entry != 0)
-            continue;
-        if (!table_alloc(NULL, &frame))
-            panic("no memory for the kernel's tables");
-        *entry = paging_format.table(frame);
+bool space_destroy(struct space *space) {
+    lock_take(&space->lock);
+    space->is_closed = true;
+    lock_drop(&space->lock);
+    kspace_user_free(&space->user_root, space->quota);
+    if (space->pt.root.v != 0) {
+        (void)pt_destroy(&space->pt, space->kind->root_last, STEP_TABLES);
+        return false;
     }
+    if (space->regions == NULL)
+        return true;
+    if (region_drop(space->regions))
+        return false;
+    need_less(space, space->tables_needed);
+    quota_free_page(space->quota, space->regions);
+    space->regions = NULL;
+    return true;
 }
 
-static void map_image(struct pagetable *pt, hpa_t base, const void *from, const void *to,
-                      uint32_t rights) {
-    uint64_t begin = (uint64_t)from;
-    if (!pt_map(pt, begin, (hpa_t){base.v + begin - KERNEL_IMAGE}, (uint64_t)to - begin,
-                rights | PT_GLOBAL))
-        panic("no memory for the kernel's tables");
-}
-
-static void entry_init(struct pt_memory memory, hpa_t kernel_base) {
-    const uint8_t *idt = traps_idt();
-    if (!pt_init(&entry_pt, &paging_format, memory))
-        panic("no memory for the entries' tables");
-    map_image(&entry_pt, kernel_base, entry_begin, entry_end, PT_READ | PT_EXECUTE);
-    map_image(&entry_pt, kernel_base, idt, idt + PAGE_SIZE, PT_READ);
-}
-
-void space_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint64_t memory_end) {
-    struct pt_memory memory = {NULL, table_alloc, table_free, table_access};
-    if (!pt_init(&kernel_pt, &paging_format, memory))
-        panic("no memory for the kernel's tables");
-    map_image(&kernel_pt, kernel_base, image_text, image_rodata, PT_READ | PT_EXECUTE);
-    map_image(&kernel_pt, kernel_base, image_rodata, image_data, PT_READ);
-    map_image(&kernel_pt, kernel_base, image_data, image_end, PT_READ | PT_WRITE);
-    if (mitigation.splits_tables)
-        entry_init(memory, kernel_base);
-    root_fill(KERNEL_DIRECT, memory_end);
-    root_fill(KERNEL_DEVICES, ROOT_SPAN);
-    root_fill(KERNEL_STACKS, ROOT_SPAN);
-    root_fill(KERNEL_TABLES, ROOT_SPAN);
-    if (!space_map_direct(boot_run, boot_run_size))
-        panic("no memory for the kernel's tables");
-    paging_load_root(kernel_pt.root);
-}
-
-void space_walk_kernel(const struct pt_visitor *visitor) {
-    pt_walk(&kernel_pt, KERNEL_ROOT, ROOT_ENTRIES - 1, visitor);
-}
-
-bool space_is_kernel_half(const struct pagetable *pt) {
-    const uint64_t *root = frame_to_kernel(pt->root), *kernel = frame_to_kernel(kernel_pt.root);
-    size_t size = (ROOT_ENTRIES - KERNEL_ROOT) * sizeof(*root);
-    return memcmp(root + KERNEL_ROOT, kernel + KERNEL_ROOT, size) == 0;
-}
-
-bool space_map_direct(hpa_t base, uint64_t size) {
-    return pt_map(&kernel_pt, KERNEL_DIRECT + base.v, base, size, PT_READ | PT_WRITE | PT_GLOBAL);
-}
-
-void space_unmap_direct(hpa_t base, uint64_t size) {
-    if (!pt_unmap(&kernel_pt, KERNEL_DIRECT + base.v, size))
-        panic("the direct map at 0x%lx is a leaf too large", base.v);
-}
-
-// Kernel mappings other than the pool's. Its tables come from the reserve of the pool.
-static bool kernel_map(uint64_t address, hpa_t frame, uint64_t size, uint32_t rights) {
-    return frame_with_tables(&kernel_pt, address, frame, size, rights | PT_READ | PT_GLOBAL);
-}
-
-void *space_map_device(hpa_t base, uint64_t size) {
-    uint64_t offset = base.v % PAGE_SIZE;
-    uint64_t length = align_up(size + offset, PAGE_SIZE);
-    lock_take(&lock);
-    uint64_t address = device_next;
-    device_next += length + PAGE_SIZE; // an unmapped page between any two
-    bool is_mapped = kernel_map(address, (hpa_t){base.v - offset}, length, PT_WRITE | PT_UNCACHED);
-    lock_drop(&lock);
-    if (!is_mapped)
-        panic("no memory to map the device at 0x%lx", base.v);
-    return (void *)(address + offset);
-}
-
-static uint64_t *stack_entry(uint64_t top, unsigned page) {
-    return pt_entry(&kernel_pt, top - CPU_STACK_SIZE + page * PAGE_SIZE);
-}
-
-// Both pages of a slot have the same table, so only the first mapping can fail.
-static uint64_t stack_make(void) {
-    uint64_t top = slot_free != 0 ? slot_free : stack_next + STACK_SLOT;
-    void *page[STACK_PAGES] = {kernel_page_alloc(), kernel_page_alloc()};
-    uint64_t next = slot_free != 0 ? *stack_entry(top, 0) : 0;
-    if (page[0] == NULL || page[1] == NULL ||
-        !kernel_map(top - 2 * PAGE_SIZE, frame_of_kernel(page[0]), PAGE_SIZE, PT_WRITE) ||
-        !kernel_map(top - PAGE_SIZE, frame_of_kernel(page[1]), PAGE_SIZE, PT_WRITE)) {
-        for (unsigned i = 0; i < STACK_PAGES; i++)
-            if (page[i] != NULL)
-                kernel_page_free(page[i]);
-        return 0;
+int space_map(struct space *space, struct memory *memory, uint64_t address, uint64_t offset,
+              uint64_t size, uint64_t rights) {
+    const struct region region = {address, size, memory, offset, rights};
+    uint64_t rwx = rights & (ABI_RIGHT_READ | ABI_RIGHT_WRITE | ABI_RIGHT_EXECUTE);
+    if (!is_aligned(address | offset | size, PAGE_SIZE) || size == 0 || rights != rwx ||
+        (rwx & ABI_RIGHT_READ) == 0 || range_exceeds(offset, size, memory->size) ||
+        !space->kind->is_allowed(&region))
+        return ABI_ERROR_ARGUMENT;
+    uint64_t tables = count_tables(space, address, size);
+    if (!quota_charge(space->quota, tables * PAGE_SIZE))
+        return ABI_ERROR_MEMORY;
+    lock_take(&space->lock);
+    int error = space->is_closed ? ABI_ERROR_CLOSED : region_insert(space->regions, &region);
+    if (error == ABI_OK) {
+        space->tables_needed += tables;
+        space->tables_reserved += tables;
     }
-    stack_next += slot_free != 0 ? 0 : STACK_SLOT;
-    slot_free = next;
-    return top;
+    lock_drop(&space->lock);
+    if (error != ABI_OK)
+        quota_release(space->quota, tables * PAGE_SIZE);
+    return error;
 }
 
-static uint64_t stack_take(void) {
-    uint64_t top = stack_free;
-    if (top != 0)
-        stack_free = *(uint64_t *)(top - 8);
-    return top;
-}
-
-// A stack that was used before keeps its pages and its mapping: no TLB has to be told anything.
-uint64_t space_stack_alloc(struct quota *quota) {
-    if (!quota_charge_kernel(quota, CPU_STACK_SIZE))
-        return 0;
-    lock_take(&lock);
-    uint64_t top = stack_take();
-    if (top != 0)
-        stack_count--;
-    else
-        top = stack_make();
-    lock_drop(&lock);
-    if (top == 0)
-        quota_release_kernel(quota, CPU_STACK_SIZE);
-    return top;
-}
-
-// Whether one more may be kept: then its place is taken.
-static bool place_take(void) {
-    lock_take(&lock);
-    bool has_room = stack_count < SPACE_STACKS_KEPT;
-    stack_count += has_room;
-    lock_drop(&lock);
-    return has_room;
-}
-
-// All that are kept, with one flush. They count until their pages are back.
-static void stacks_give_back(void) {
-    uint64_t tops[SPACE_STACKS_KEPT];
-    void *pages[SPACE_STACKS_KEPT][STACK_PAGES];
-    uint32_t count = 0;
-    lock_take(&lock);
-    for (uint64_t top; (top = stack_take()) != 0; count++) {
-        tops[count] = top;
-        for (unsigned i = 0; i < STACK_PAGES; i++) {
-            pages[count][i] = frame_to_kernel((hpa_t){*stack_entry(top, i) & PTE_ADDRESS});
-            *stack_entry(top, i) = 0;
+int space_unmap(struct space *space, uint64_t address, uint64_t size) {
+    struct memory *memory = NULL;
+    bool is_unmapped = false;
+    int error = ABI_OK;
+    // Between the steps somebody else may take the rest.
+    while (error == ABI_OK && memory == NULL) {
+        uint64_t step = 0;
+        lock_take(&space->lock);
+        if (space->is_closed)
+            error = ABI_ERROR_CLOSED;
+        else if ((step = region_unmap(space->regions, &space->pt, address, size, &memory)) == 0)
+            error = ABI_ERROR_ARGUMENT;
+        if (step > 0) {
+            need_less(space, count_tables(space, address, size) -
+                                 count_tables(space, address + step, size - step));
+            __atomic_fetch_add(&space->generation, 1, __ATOMIC_SEQ_CST);
+            AUDIT_SPACE(space);
         }
+        lock_drop(&space->lock);
+        is_unmapped = is_unmapped || step > 0;
+        address += step;
+        size -= step;
+        if (memory == NULL) // the last is flushed at once
+            thread_preempt();
     }
-    lock_drop(&lock);
-    if (count == 0) {
-        smp_interrupt(); // who gives back waits for us, or a CPU is yet to leave its stack
-        return;
+    if (is_unmapped)
+        space->kind->flush(space);
+    if (memory != NULL)
+        object_unref(&memory->object);
+    return error;
+}
+
+static bool map_page(struct space *space, const struct region *region, uint64_t page,
+                     uint64_t right) {
+    uint32_t rights = region_rights(region) | space->kind->rights;
+    if (!region_populate(region, &space->pt, page, rights))
+        return false;
+    kspace_user_show(space->user_root, &space->pt, page);
+    bool is_code = right == ABI_RIGHT_EXECUTE && space->pt.format->is_code_small;
+    return !is_code || pt_split(&space->pt, page, rights);
+}
+
+// A table that is charged already is there, or on its way to who takes it next (frame_reclaim): who
+// asked asks again.
+enum space_fault space_fault(struct space *space, uint64_t address, uint64_t right) {
+    enum space_fault result = SPACE_FAULT_NONE;
+    lock_take(&space->lock);
+    const struct region *region = space->is_closed ? NULL : region_find(space->regions, address);
+    if (region != NULL && (region->rights & right) != 0) {
+        bool is_mapped = map_page(space, region, align_down(address, PAGE_SIZE), right);
+        result = is_mapped || space->tables_reserved > 0 ? SPACE_FAULT_RETRY : SPACE_FAULT_SHORTAGE;
+        AUDIT_SPACE(space);
     }
-    smp_flush_all();
-    for (uint32_t n = 0; n < count; n++)
-        for (unsigned i = 0; i < STACK_PAGES; i++)
-            kernel_page_free(pages[n][i]);
-    lock_take(&lock);
-    for (uint32_t n = 0; n < count; n++) {
-        *stack_entry(tops[n], 0) = slot_free;
-        slot_free = tops[n];
-    }
-    stack_count -= count;
-    lock_drop(&lock);
-}
-
-void space_stack_make_room(void) {
-    while (!place_take())
-        stacks_give_back();
-}
-
-void space_stack_free(struct quota *quota, uint64_t top) {
-    lock_take(&lock);
-    *(uint64_t *)(top - 8) = stack_free;
-    stack_free = top;
-    lock_drop(&lock);
-    quota_release_kernel(quota, CPU_STACK_SIZE);
-    quota_tell(quota);
-}
-
-bool space_cpu_init(struct cpu *cpu) {
-    uint64_t slot = CPU_TABLES_BASE + cpu->slot * CPU_TABLES_SLOT;
-    void *tables = kernel_page_alloc();
-    if (tables == NULL || !kernel_map(slot, frame_of_kernel(tables), PAGE_SIZE, PT_WRITE))
-        return false;
-    if (mitigation.splits_tables && !frame_with_tables(&entry_pt, slot, frame_of_kernel(tables),
-                                                       PAGE_SIZE, PT_READ | PT_WRITE | PT_GLOBAL))
-        return false;
-    // Mapped once so that its table exists, which the window then writes by itself.
-    if (!kernel_map(slot + CPU_TABLES_WINDOW, frame_of_kernel(tables), PAGE_SIZE, PT_WRITE))
-        return false;
-    cpu->window = slot + CPU_TABLES_WINDOW;
-    cpu->window_entry = pt_entry(&kernel_pt, cpu->window);
-    *cpu->window_entry = 0;
-    return true;
-}
-
-void *space_window(hpa_t frame) {
-    struct cpu *cpu = cpu_current();
-    *cpu->window_entry = paging_format.leaf(frame, PT_READ | PT_WRITE, 0);
-    x86_invlpg((hva_t){cpu->window});
-    return (void *)cpu->window;
-}
-
-void space_window_close(void) {
-    struct cpu *cpu = cpu_current();
-    *cpu->window_entry = 0;
-    x86_invlpg((hva_t){cpu->window});
-}
-
-void space_clear(hpa_t base, uint64_t size) {
-    for (uint64_t offset = 0; offset < size; offset += PAGE_SIZE)
-        memset(space_window((hpa_t){base.v + offset}), 0, PAGE_SIZE);
-    space_window_close();
-}
-
-static bool quota_table_alloc(void *opaque, hpa_t *frame) {
-    void *page = quota_alloc_page(opaque);
-    if (page == NULL)
-        return false;
-    *frame = frame_of_kernel(page);
-    return true;
-}
-
-static void quota_table_free(void *opaque, hpa_t frame) {
-    quota_free_page(opaque, frame_to_kernel(frame));
-}
-
-struct pt_memory space_quota_memory(struct quota *quota) {
-    return (struct pt_memory){quota, quota_table_alloc, quota_table_free, table_access};
-}
-
-bool space_process_init(struct pagetable *pt, struct pt_memory tables) {
-    if (!pt_init(pt, &paging_format, tables))
-        return false;
-    uint64_t *root = frame_to_kernel(pt->root);
-    uint64_t *kernel = frame_to_kernel(kernel_pt.root);
-    memcpy(root + KERNEL_ROOT, kernel + KERNEL_ROOT, (ROOT_ENTRIES - KERNEL_ROOT) * sizeof(*root));
-    return true;
-}
-
-static uint64_t *kernel_half(hpa_t root) {
-    return (uint64_t *)frame_to_kernel(root) + KERNEL_ROOT;
-}
-
-bool space_user_init(hpa_t *user_root, struct quota *quota) {
-    *user_root = (hpa_t){0};
-    if (!mitigation.splits_tables)
-        return true;
-    void *page = quota_alloc_page(quota);
-    if (page == NULL)
-        return false;
-    *user_root = frame_of_kernel(page);
-    memcpy(kernel_half(*user_root), kernel_half(entry_pt.root), KERNEL_HALF_SIZE);
-    return true;
-}
-
-void space_user_show(hpa_t user_root, const struct pagetable *pt, uint64_t address) {
-    uint64_t i = address / ROOT_SPAN % KERNEL_ROOT;
-    if (user_root.v != 0)
-        ((uint64_t *)frame_to_kernel(user_root))[i] = ((uint64_t *)frame_to_kernel(pt->root))[i];
-}
-
-void space_user_free(hpa_t *user_root, struct quota *quota) {
-    if (user_root->v != 0)
-        quota_free_page(quota, frame_to_kernel(*user_root));
-    user_root->v = 0;
-}
-
-// The processor says in each root by itself which entries it used.
-#define ROOT_ACCESSED BIT(5)
-
-bool space_is_user_root(hpa_t user_root, const struct pagetable *pt) {
-    if (user_root.v == 0)
-        return true;
-    const uint64_t *user = frame_to_kernel(user_root), *whole = frame_to_kernel(pt->root);
-    const uint64_t *entry = frame_to_kernel(entry_pt.root);
-    for (unsigned i = 0; i < ROOT_ENTRIES; i++) {
-        uint64_t expected = i < KERNEL_ROOT ? whole[i] : entry[i];
-        if ((i >= KERNEL_ROOT || user[i] != 0) && ((user[i] ^ expected) & ~ROOT_ACCESSED) != 0)
-            return false;
-    }
-    return true;
-}
-
-bool space_process_destroy(struct pagetable *pt, uint64_t max) {
-    return pt_destroy(pt, KERNEL_ROOT - 1, max);
+    lock_drop(&space->lock);
+    return result;
 }

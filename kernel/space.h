@@ -1,66 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's own address space: image, direct map of the pool, device registers, stacks, and each
-// CPU's tables and window. The upper half of every process's root is a copy of its root entries,
-// which never change after space_init.
+// An address space that somebody else than the kernel has, a process or a VM: what is mapped where
+// (kernel/region.h), the tables that show it, and the quota that pays for both. Who has one embeds
+// it, with a space_kind that says what is different.
 //
-// In call order: space_init (boot, switches CR3), then the rest. Locks: one for the kernel's tables
-// (rank LOCK_SPACE).
+// In call order: space_create, then space_map, space_fault and space_unmap, at last space_destroy
+// until it is done.
+//
+// Locks: space->lock (rank LOCK_MAPPING) protects [l].
 #pragma once
 
-#include "arch/cpu.h"
-#include "arch/paging.h"
-#include "kernel/quota.h"
+#include "kernel/lock.h"
+#include "kernel/region.h"
 
-// Builds the tables and loads them. `kernel_base` is where the image lies.
-void space_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint64_t memory_end);
-hpa_t space_kernel_root(void);
+struct space;
 
-// Maps pool memory; only for kernel/frame.c, which holds its lock. False: no tables.
-bool space_map_direct(hpa_t base, uint64_t size);
-// The reverse, for whole runs of 2 MiB; the TLBs are the caller's.
-void space_unmap_direct(hpa_t base, uint64_t size);
+struct space_kind {
+    uint32_t audit;     // enum abi_audit_space
+    uint32_t rights;    // enum pt_rights that each leaf has besides the region's
+    unsigned root_last; // the last root entry that is the space's own
+    // Makes space->pt, and what else has to be in it, from `tables`. False: no memory.
+    bool (*init)(struct space *space, struct pt_memory tables);
+    // Whether this may be mapped there.
+    bool (*is_allowed)(const struct region *region);
+    // Afterwards no CPU remembers what was unmapped.
+    void (*flush)(struct space *space);
+};
 
-// Device registers, uncached, for good. Never fails: panics at boot when the window is used up.
-void *space_map_device(hpa_t base, uint64_t size);
+struct space {
+    const struct space_kind *kind;
+    struct spinlock lock;
+    struct quota *quota;         // the owner holds the reference
+    struct pagetable pt;         // [l]
+    hpa_t user_root;             // of the same tables, see arch/split.h; 0: none [l]
+    struct region_list *regions; // [l]
+    // Where code is mapped by small pages (pt_format.is_code_small), the tables that all regions
+    // can come to need are charged from space_map on: the sum of the needs, and how many of these
+    // are in no use yet.
+    uint64_t tables_needed;   // [l]
+    uint64_t tables_reserved; // [l]
+    uint64_t generation;      // counts unmaps (atomic)
+    bool is_closed;           // nothing is mapped any more [l]
+};
 
-// A kernel stack of CPU_STACK_SIZE with an unmapped guard below. Returns its top, or 0.
-uint64_t space_stack_alloc(struct quota *quota);
-// So many in all are kept for who comes next; the root quota leaves their memory aside. The others
-// go back to the pool, once no CPU remembers their mapping: a flush of all TLBs, on the account of
-// who makes room for one more, which the same CPU frees before it does anything else. Who frees it
-// may be another thread, which pays for no flush. The caller holds no lock.
-#define SPACE_STACKS_KEPT ((uint32_t)(QUOTA_STACKS_ASIDE / CPU_STACK_SIZE))
-void space_stack_make_room(void);
-void space_stack_free(struct quota *quota, uint64_t top);
+// In a zeroed struct. False: no memory; space_destroy then gives back what there is.
+bool space_create(struct space *space, const struct space_kind *kind, struct quota *quota);
+// A bounded part of its end, which nobody can look into any more. The tables go before the memory
+// that they map. True: that was the last.
+bool space_destroy(struct space *space);
 
-// Maps the page of GDT and TSS and the window of a CPU. False: no memory.
-bool space_cpu_init(struct cpu *cpu);
+// System calls. 0 or an enum abi_error; arguments are checked.
+int space_map(struct space *space, struct memory *memory, uint64_t address, uint64_t offset,
+              uint64_t size, uint64_t rights);
+int space_unmap(struct space *space, uint64_t address, uint64_t size);
 
-// Through this CPU's window: fills frames that the kernel does not map with zeroes.
-void space_clear(hpa_t base, uint64_t size);
-// Through this CPU's window: one such frame, until the next use of the window or until it is
-// closed.
-void *space_window(hpa_t frame);
-void space_window_close(void);
-
-// The root of a process: empty lower half, from `tables`. False: no memory.
-bool space_process_init(struct pagetable *pt, struct pt_memory tables);
-// Where tables are split (arch/split.h), the root that the process runs on: of the kernel the
-// entries alone. 0: one root does for both. False: no memory.
-bool space_user_init(hpa_t *user_root, struct quota *quota);
-// What `pt` has at the address, whose root entry never changes once it is there.
-void space_user_show(hpa_t user_root, const struct pagetable *pt, uint64_t address);
-// Before any of pt's tables goes.
-void space_user_free(hpa_t *user_root, struct quota *quota);
-// For the auditor: it has nothing but the entries and what pt has.
-bool space_is_user_root(hpa_t user_root, const struct pagetable *pt);
-// pt_destroy of what is not the kernel's.
-bool space_process_destroy(struct pagetable *pt, uint64_t max);
-
-// For the auditor: all that the kernel's own tables hold; whether the upper half of a process's
-// root is the kernel's.
-void space_walk_kernel(const struct pt_visitor *visitor);
-bool space_is_kernel_half(const struct pagetable *pt);
-
-// pt_memory that charges a quota (opaque = struct quota *).
-struct pt_memory space_quota_memory(struct quota *quota);
+// Resolves an access that needs `right` of enum abi_rights. SPACE_FAULT_RETRY: mapped now;
+// SPACE_FAULT_NONE: no region there has the right; SPACE_FAULT_SHORTAGE: no memory for the tables.
+enum space_fault { SPACE_FAULT_RETRY, SPACE_FAULT_NONE, SPACE_FAULT_SHORTAGE };
+enum space_fault space_fault(struct space *space, uint64_t address, uint64_t right);

@@ -139,8 +139,8 @@ static int64_t run_vcpu(uint64_t number) {
 int64_t syscall_dispatch(uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
                          uint64_t a5, uint64_t number) {
     int64_t result = -ABI_ERROR_CALL;
-    if (__builtin_expect(mitigation.clears_history, 0))
-        mitigation_clear_history();
+    if (__builtin_expect(mitigation.clears_bhb, 0))
+        mitigation_clear_bhb();
     if (number == ABI_VCPU_RUN)
         result = run_vcpu(a0);
     else if (number < ABI_CALL_COUNT)

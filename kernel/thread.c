@@ -6,8 +6,8 @@
 #include "arch/traps.h"
 #include "include/abi.h"
 #include "kernel/group.h"
+#include "kernel/kspace.h"
 #include "kernel/scheduler.h"
-#include "kernel/space.h"
 #include "kernel/vcpu.h"
 #include "lib/index.h"
 #include "lib/string.h"
@@ -94,7 +94,7 @@ int thread_create(struct process *process, uint64_t entry, uint64_t stack, uint6
                   uint32_t cpu) {
     if ((cpu != ABI_CPU_ANY && cpu >= cpu_count) || entry >= ABI_USER_END || stack > ABI_USER_END)
         return ABI_ERROR_ARGUMENT;
-    uint64_t top = space_stack_alloc(process->quota);
+    uint64_t top = kspace_stack_alloc(process->quota);
     if (top == 0)
         return ABI_ERROR_MEMORY;
     struct thread *thread = thread_lay_out(top, entry, stack, argument);
@@ -111,8 +111,8 @@ int thread_create(struct process *process, uint64_t entry, uint64_t stack, uint6
         if (cpu != ABI_CPU_ANY)
             group_unpin(process->group, cpu);
     }
-    space_stack_make_room();
-    space_stack_free(process->quota, top);
+    kspace_stack_make_room();
+    kspace_stack_free(process->quota, top);
     return error;
 }
 
@@ -127,7 +127,7 @@ static _Noreturn void leave(void) {
     object_finish();
     scheduler_leave_space();
     process_leave(self->process, self);
-    space_stack_make_room(); // on our account; the next thread frees ours
+    kspace_stack_make_room(); // on our account; the next thread frees ours
     scheduler_exit();
 }
 

@@ -28,7 +28,7 @@ enum thread_class { THREAD_SHARED, THREAD_REALTIME, THREAD_DEDICATED };
 // Lies at the top of its own kernel stack, just below the word that names the CPU.
 struct thread {
     uint64_t rsp;                // saved while it does not run
-    uint64_t stack_top;          // of the stack's memory, for space_stack_free
+    uint64_t stack_top;          // of the stack's memory, for kspace_stack_free
     struct process *process;     // referenced; NULL: an idle thread
     struct group *group;         // the process's
     struct cpu *cpu;             // whose queue it belongs to [q, a]
@@ -90,7 +90,7 @@ void thread_yield(void);
 // does nothing.
 void thread_preempt(void);
 // One that waits for this very CPU goes next. False: it does not wait, or not here.
-bool thread_let_go_first(struct thread *thread);
+bool thread_yield_to(struct thread *thread);
 // A thread_wake at that time; ABI_FOREVER: none.
 void thread_set_timeout(struct thread *thread, uint64_t deadline);
 void thread_clear_timeout(struct thread *thread);

@@ -3,7 +3,7 @@
 #include "kernel/uart.h"
 
 #include "arch/x86.h"
-#include "kernel/space.h"
+#include "kernel/kspace.h"
 
 enum uart_register {
     UART_DATA = 0,        // THR
@@ -85,7 +85,7 @@ bool uart_init(const struct boot_uart *description) {
     if (uart->base == 0)
         return false;
     if (uart->is_memory != 0)
-        memory = space_map_device((hpa_t){uart->base}, (uint64_t)REGISTERS * uart->stride);
+        memory = kspace_map_device((hpa_t){uart->base}, (uint64_t)REGISTERS * uart->stride);
     return set_up();
 }
 

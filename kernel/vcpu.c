@@ -67,7 +67,7 @@ struct vcpu *vcpu_create(struct vm *vm, uint32_t index, int *error) {
     vcpu->activity = index == 0 ? VCPU_ACTIVE : VCPU_WAIT_SIPI;
     vcpu->xcr0 = XCR0_X87;
     vcpu->tsc_offset = vm->tsc_offset;
-    vcpu->npt_generation_seen = vm->space.generation;
+    vcpu->space_generation_seen = vm->space.generation;
     if (alloc_parts(vcpu)) {
         vlapic_init(vcpu);
         *error = vcpu_backend->vcpu_create(vcpu);
@@ -111,9 +111,9 @@ static void load(struct vcpu *vcpu) {
     cpu->loaded_vcpu = vcpu;
     vcpu->loaded_on = cpu;
     timer_follow(&vcpu->vlapic.timer);
-    if (vcpu->npt_cpu_seen != cpu) {
-        vcpu->npt_cpu_seen = cpu;
-        vcpu_backend->flush_npt(vcpu);
+    if (vcpu->space_cpu_seen != cpu) {
+        vcpu->space_cpu_seen = cpu;
+        vcpu_backend->flush_space(vcpu);
     }
 }
 
@@ -295,9 +295,9 @@ static void deliver_nmi(struct vcpu *vcpu) {
 static bool take_pending(struct vcpu *vcpu) {
     uint32_t bits = __atomic_exchange_n(&vcpu->pending, 0, __ATOMIC_ACQUIRE);
     uint64_t generation = __atomic_load_n(&vcpu->vm->space.generation, __ATOMIC_ACQUIRE);
-    if (vcpu->npt_generation_seen != generation) {
-        vcpu_backend->flush_npt(vcpu);
-        __atomic_store_n(&vcpu->npt_generation_seen, generation, __ATOMIC_RELEASE);
+    if (vcpu->space_generation_seen != generation) {
+        vcpu_backend->flush_space(vcpu);
+        __atomic_store_n(&vcpu->space_generation_seen, generation, __ATOMIC_RELEASE);
     }
     // One exit at a time: what is left is seen at the next run.
     if ((bits & (VCPU_PENDING_INIT | VCPU_PENDING_SIPI)) != 0 && start_up(vcpu, &bits)) {
@@ -352,7 +352,7 @@ static void yield(struct vcpu *vcpu) {
             __atomic_load_n(&other->cpu, __ATOMIC_RELAXED) != cpu_current())
             continue;
         lock_take(&other->lock);
-        is_given = other->owner != NULL && thread_let_go_first(other->owner);
+        is_given = other->owner != NULL && thread_yield_to(other->owner);
         lock_drop(&other->lock);
     }
     thread_yield();
@@ -406,7 +406,7 @@ static void run_loop(struct vcpu *vcpu) {
             continue;
         if (action == EXIT_VMM)
             return;
-        if (action == EXIT_KILL) {
+        if (action == EXIT_FAIL) {
             vcpu->page->exit = VCPU_EXIT_FAILED;
             return;
         }

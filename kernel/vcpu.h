@@ -42,7 +42,7 @@ enum exit_action {
     EXIT_VMM,     // page->exit is filled: return to the VMM
     EXIT_BLOCK,   // HLT is done and stepped over: wait until something is pending
     EXIT_YIELD,   // let another thread of this CPU run, then enter again
-    EXIT_KILL,    // page->failure is filled: the VM cannot go on
+    EXIT_FAIL,    // page->failure is filled: the VM cannot go on
 };
 
 enum nmi_gate {
@@ -76,8 +76,8 @@ struct vcpu {
     uint64_t xcr0;
     uint64_t tsc_offset; // guest TSC = the VM's clock (kernel/vmtime.h) + offset [o]
     uint64_t tsc_adjust;
-    uint64_t npt_generation_seen;     // of vm->space.generation [o]
-    struct cpu *npt_cpu_seen;         // on which CPU [o]
+    uint64_t space_generation_seen;   // of vm->space.generation [o]
+    struct cpu *space_cpu_seen;       // on which CPU [o]
     void *xsave;                      // one page, standard format [c]
     void *backend;                    // vmx/ or svm/: its own page(s) [c]
     struct cpu *loaded_on;            // NULL: nowhere [o]
@@ -89,7 +89,7 @@ struct vcpu {
 // (vcpu->loaded_on), unless said otherwise.
 struct vcpu_backend {
     const char *name;
-    const struct pt_format *npt_format;
+    const struct pt_format *space_format;
 
     // Boot. Once on the boot CPU: NULL, or why this machine cannot, as one line that ends in what
     // to change in the firmware. Says by log_line which optional features are missing. May
@@ -151,7 +151,7 @@ struct vcpu_backend {
     void (*inject_exception)(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
     // The VM's mappings shrank, or the vCPU came to a CPU that may remember older ones (the first
     // time a vCPU comes to a CPU included). Flushes this CPU.
-    void (*flush_npt)(struct vcpu *vcpu);
+    void (*flush_space)(struct vcpu *vcpu);
     void (*set_tsc_offset)(struct vcpu *vcpu);
     uint64_t (*get_cr4)(const struct vcpu *vcpu); // as the guest sees it
 
@@ -194,17 +194,16 @@ void vcpu_add_usage(const struct vcpu *vcpu, struct abi_usage *usage);
 void vcpu_move_usage(struct vcpu *vcpu, struct abi_usage *usage);
 
 // Called by exits.
-// Ends the VM from the kernel's side: fills page->failure and returns EXIT_KILL.
+// The exit is VCPU_EXIT_FAILED: fills page->failure, returns EXIT_FAIL. The VMM ends the VM.
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail);
 // Queues an exception for the guest and returns EXIT_RETRY.
 enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,
                                        uint32_t error);
-// CPUID for the guest: reads EAX and ECX of page->gpr, fills the four registers, EXIT_ADVANCE.
 // Leaves whose answer depends on the vCPU or its present state.
 bool vcpu_is_cpuid_dynamic(uint32_t leaf);
+// CPUID for the guest: reads EAX and ECX of page->gpr, fills the four registers, EXIT_ADVANCE.
 enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu);
-// The MSRs that neutral code answers: TSC and its kin, the local APIC. True: done (the value read
-// is in *value); false: not known here.
+// The MSRs that neutral code answers: TSC and its kin, the local APIC. What was read is in *value.
 enum msr_result { MSR_DONE, MSR_FAULT /* #GP */, MSR_UNKNOWN };
 enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value);

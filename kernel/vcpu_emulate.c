@@ -14,7 +14,7 @@
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
     vcpu->page->failure = (uint32_t)failure;
     vcpu->page->failure_detail = detail;
-    return EXIT_KILL;
+    return EXIT_FAIL;
 }
 
 enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,

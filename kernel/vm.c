@@ -5,10 +5,10 @@
 #include "arch/tsc.h"
 #include "kernel/audit.h"
 #include "kernel/frame.h"
+#include "kernel/kspace.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/smp.h"
-#include "kernel/space.h"
 #include "kernel/thread.h"
 #include "kernel/vcpu.h"
 #include "kernel/vmtime.h"
@@ -27,7 +27,7 @@ _Static_assert(ABI_CPUID_MAX * sizeof(struct abi_cpuid) <= PAGE_SIZE, "one page"
 const struct vcpu_backend *vcpu_backend;
 
 static bool init_tables(struct space *space, struct pt_memory tables) {
-    return pt_init(&space->pt, vcpu_backend->npt_format, tables);
+    return pt_init(&space->pt, vcpu_backend->space_format, tables);
 }
 
 // A vCPU's page in its own VM would keep both alive for ever.
@@ -47,7 +47,7 @@ static void flush_tables(struct space *space) {
         vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
         while (__atomic_load_n(&vcpu->is_running, __ATOMIC_ACQUIRE) != 0 &&
                vcpu->cpu != cpu_current() &&
-               __atomic_load_n(&vcpu->npt_generation_seen, __ATOMIC_ACQUIRE) < generation) {
+               __atomic_load_n(&vcpu->space_generation_seen, __ATOMIC_ACQUIRE) < generation) {
             smp_interrupt();
             x86_pause();
         }

@@ -9,8 +9,8 @@
 #include "include/abi.h"
 #include "kernel/event.h"
 #include "kernel/lock.h"
-#include "kernel/mapping.h"
 #include "kernel/object.h"
+#include "kernel/space.h"
 #include "lib/index.h"
 #include "lib/pagetable.h"
 
@@ -40,8 +40,8 @@ struct vm {
     uint32_t vcpu_count;     // [l]
     uint32_t cpuid_count;    // [c]
     struct abi_cpuid *cpuid; // sorted by leaf, subleaf [c]
-    // By range of leaves, rows + 1: a leaf's first row; its only one, where nothing in it depends
-    // on the vCPU or on ECX. 0: none, or not so.
+    // [range][leaf]: index of the leaf's first row, plus 1; 0: none. cpuid_constant has it only
+    // where that row is the whole answer, for every vCPU and ECX.
     uint8_t cpuid_first[VM_CPUID_RANGES][VM_CPUID_INDEXED];    // [c]
     uint8_t cpuid_constant[VM_CPUID_RANGES][VM_CPUID_INDEXED]; // [c]
     uint32_t doorbell_count;                                   // [l]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one lock of a VMM. It protects the board with all its devices, the console, the reports
-// and the I/O thread's deadline (the fields marked [l] in machine.h and vmm.h).
+// and the I/O thread's deadline (the fields marked [l] in machine.h and process.h).
 //
 // Free, it costs one atomic exchange. Sections are short and never wait, so who finds it taken
 // spins a little and then lets the holder, which may be waiting for this very CPU, run.

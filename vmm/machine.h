@@ -30,7 +30,7 @@ enum machine_after {
 // What the virtual PC needs of the outside. All are called with the lock held.
 struct machine_backend {
     void *opaque;
-    // The VM's clock, and setting it by a restore.
+    // Device time, and setting it by a restore.
     uint64_t (*now_ns)(void *opaque);
     void (*set_now_ns)(void *opaque, uint64_t ns);
     // An interrupt message for the local APICs (false: none took it), and the level of the 8259's
@@ -54,7 +54,7 @@ struct machine_config {
     uint64_t memory_size;
     uint64_t tsc_hz;            // of the guest's TSCs
     uint32_t vcpu_count;        // 1..MACHINE_VCPUS_MAX
-    int64_t utc_seconds;        // date at time 0 of the VM's clock
+    int64_t utc_seconds;        // date at device time 0
     uint64_t arch_capabilities; // of the host; 0: it has none
 };
 
@@ -101,7 +101,7 @@ enum machine_error {
     MACHINE_VCPU,    // the kernel refuses a vCPU's state
 };
 
-// A VM's clock never gets there, in 146 years: so deadlines, of which none is further ahead, do not
+// Device time never gets there, in 146 years: so deadlines, of which none is further ahead, do not
 // wrap around.
 #define MACHINE_NS_MAX (1ULL << 62)
 

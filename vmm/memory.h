@@ -38,7 +38,7 @@ struct memory_region {
 
 #define MEMORY_REGIONS_MAX 6u
 
-// The memory map that a PC's firmware gives: ACPI 6.4 15.1 "INT 15H, E820H - Query System Address
+// The memory map that a PC's firmware gives: ACPI 6.5 15.1 "INT 15H, E820H - Query System Address
 // Map". The layout is that of struct boot_e820_entry of the Linux boot protocol.
 struct __attribute__((packed)) memory_e820 {
     uint64_t base;

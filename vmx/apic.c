@@ -9,7 +9,7 @@
 #include "arch/cpu.h"
 #include "kernel/frame.h"
 #include "vmx/exit.h"
-#include "vmx/policy.h"
+#include "vmx/msr_bitmap.h"
 #include "vmx/vmx.h"
 
 #define STATUS_SERVICE_SHIFT 8 // SDM 3C 25.4.2 "Guest Non-Register State", guest interrupt status

@@ -2,7 +2,7 @@
 // VT-x as the kernel sees it: whether this machine has it, turning it on, and the table of
 // operations.
 #include "vmx/ept.h"
-#include "vmx/policy.h"
+#include "vmx/msr_bitmap.h"
 #include "vmx/vmx.h"
 
 #include "arch/log.h"
@@ -40,7 +40,7 @@ static const char *vmx_probe(const char *cmdline) {
     caps_limit_apic(&vmx_caps, apic_limit(cmdline));
     caps_report(&vmx_caps);
     ept_init(vmx_caps.has_2m_pages, vmx_caps.has_1g_pages, mitigation.has_page_hazard);
-    return policy_init() ? NULL : "no memory for the MSR bitmaps: add memory";
+    return msr_bitmap_init() ? NULL : "no memory for the MSR bitmaps: add memory";
 }
 
 // SDM 3C 24.7 "Enabling and Entering VMX Operation" and 24.8 "Restrictions on VMX Operation".
@@ -85,7 +85,7 @@ static uint64_t get_cr4(const struct vcpu *vcpu) {
 
 const struct vcpu_backend vmx_backend = {
     .name = "VT-x",
-    .npt_format = &ept_format,
+    .space_format = &ept_format,
     .probe = vmx_probe,
     .cpu_init = vmx_cpu_init,
     .has_unrestricted_guest = vmx_has_unrestricted_guest,
@@ -107,7 +107,7 @@ const struct vcpu_backend vmx_backend = {
     .inject_nmi = vmx_inject_nmi,
     .sync_apic = vmx_sync_apic,
     .inject_exception = vmx_inject_exception,
-    .flush_npt = vmx_flush_npt,
+    .flush_space = vmx_flush_space,
     .set_tsc_offset = vmx_set_tsc_offset,
     .get_cr4 = get_cr4,
     .read_registers = vmx_read_registers,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Entries and the exits that end them: the path of every exit, so it is short, and what is rare
-// stands in functions of its own. The only place that moves RIP.
+// stands in functions of its own. The only place that steps over an instruction.
 #include "vmx/exit.h"
 #include "vmx/guard.h"
 #include "vmx/vmx.h"
@@ -123,7 +123,7 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
     enum exit_action action;
     // What ran here meanwhile left in buffers must not be the guest's to sample.
     if (mitigation.has_verw)
-        mitigation_empty_buffers();
+        mitigation_clear_buffers();
     do {
         if (SELDOM(x->entry_work)) {
             action = prepare(vcpu);
@@ -131,8 +131,8 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
                 break;
         }
         uint32_t reason = switch_to_guest(vcpu->page->gpr, x);
-        if (SELDOM(mitigation.clears_history))
-            mitigation_clear_history();
+        if (SELDOM(mitigation.clears_bhb))
+            mitigation_clear_bhb();
         watch_flags(x);
         if (SELDOM(reason >= VMX_EXIT_COUNT)) {
             action = refuse(vcpu, reason);
@@ -148,7 +148,7 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
             action = action == EXIT_BLOCK && !x->is_stepping ? EXIT_BLOCK : EXIT_RETRY;
         }
     } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
-    mitigation_fill_returns();
+    mitigation_stuff_rsb();
     return action;
 }
 

@@ -5,8 +5,9 @@
 // unexpected.
 //
 // A handler runs on the owner thread with the VMCS current and says what happens next; it never
-// moves RIP itself. `exit_unexpected` kills the VM: rows carry it whose control is off, so that the
-// exit can only come from a fault of ours or of the processor's.
+// moves RIP itself. `exit_unexpected` reports a failure, for which the VMM ends the VM: rows carry
+// it whose control is off, so that the exit can only come from a fault of ours or of the
+// processor's.
 #pragma once
 
 #include "kernel/vcpu.h"

@@ -34,7 +34,7 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu) {
     uint32_t access = (uint32_t)(qualification & EPT_VIOLATION_ACCESS);
     switch (vm_handle_fault(vcpu->vm, (gpa_t){gpa}, access)) {
     case SPACE_FAULT_RETRY:
-        mitigation_empty_buffers(); // what was cleared was somebody else's
+        mitigation_clear_buffers(); // what was cleared was somebody else's
         return EXIT_RETRY;
     case SPACE_FAULT_SHORTAGE:
         return vcpu_fail(vcpu, VCPU_FAILURE_MEMORY, gpa);

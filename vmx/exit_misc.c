@@ -59,7 +59,7 @@ enum exit_action exit_external_interrupt(struct vcpu *vcpu) {
     uint64_t own_timers = cpu->own_timers;
     interrupt_dispatch((uint8_t)(vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO) & EVENT_VECTOR));
     vcpu->own_timer_exits += cpu->own_timers - own_timers;
-    mitigation_empty_buffers(); // the interrupt may have been for somebody else
+    mitigation_clear_buffers(); // the interrupt may have been for somebody else
     return EXIT_RETRY;
 }
 

@@ -4,7 +4,7 @@
 #include "vmx/exit.h"
 #include "vmx/vmx.h"
 
-// They exit only where the processor would take more than what a guest may have (policy.h).
+// They exit only where the processor would take more than what a guest may have (msr_bitmap.h).
 static enum msr_result write_address(uint32_t msr, uint64_t value) {
     if (!is_canonical(value))
         return MSR_FAULT;

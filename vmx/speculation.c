@@ -8,7 +8,7 @@
 // guest's. It is the guest's alone then, without exits, for kernels that change it at each system
 // call.
 #include "kernel/frame.h"
-#include "vmx/policy.h"
+#include "vmx/msr_bitmap.h"
 #include "vmx/vmx.h"
 
 void speculation_create(struct vmx_vcpu *x) {

@@ -8,7 +8,7 @@
 #include "kernel/quota.h"
 #include "kernel/vmtime.h"
 #include "vmx/ept.h"
-#include "vmx/policy.h"
+#include "vmx/msr_bitmap.h"
 
 #define PLE_GAP    128u  // ticks between two PAUSEs of one spin loop, at most
 #define PLE_WINDOW 4096u // ticks a spin loop may last

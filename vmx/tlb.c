@@ -58,7 +58,7 @@ void vmx_flush_vpid(uint16_t vpid) {
         invvpid(INVALIDATE_ALL, (struct vmx_invalidation){0, 0});
 }
 
-void vmx_flush_npt(struct vcpu *vcpu) {
+void vmx_flush_space(struct vcpu *vcpu) {
     if (vmx_caps.has_invept_single)
         invept(INVALIDATE_SINGLE,
                (struct vmx_invalidation){ept_pointer(vcpu->vm->space.pt.root), 0});

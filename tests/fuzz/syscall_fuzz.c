@@ -36,7 +36,7 @@ void vlapic_mmio_write(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
 }
 
 struct mitigation mitigation;
-void mitigation_clear_history(void) {}
+void mitigation_clear_bhb(void) {}
 
 struct view {
     const struct object *object;

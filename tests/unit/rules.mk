@@ -12,7 +12,7 @@ UNIT_KERNEL_PARTS := arch/paging.c $(addprefix kernel/, \
     group.c \
     lock.c \
     log.c \
-    mapping.c \
+    space.c \
     memory.c \
     object.c \
     process.c \
@@ -35,7 +35,7 @@ $(UNIT)/unit-kernel: $(BUILD)/host/arch/split.S.o $(BUILD)/host/arch/traps.S.o
 $(BUILD)/host/%.S.o: %.S
 	$(call say,HOSTAS,$<)mkdir -p $(@D) && $(CC) -I. -MMD -MP -D__ASSEMBLY__ -c $< -o $@
 # The kernel's image has addresses of its own there.
-$(BUILD)/host/tests/unit/kernel/space_test.c.o: HOST_FLAGS += -fPIC
+$(BUILD)/host/tests/unit/kernel/kspace_test.c.o: HOST_FLAGS += -fPIC
 
 # The scheduler on a simulated machine (kernel/scheduler_support.h): a binary of its own, as the
 # modules of unit-kernel have none. kernel/scheduler_support_check.c includes kernel/scheduler.c and

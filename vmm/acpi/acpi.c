@@ -139,7 +139,7 @@ static uint64_t build_dsdt(struct builder *b) {
     return gpa;
 }
 
-// Length of the DeviceOp at `aml` (ACPI 6.4, 20.2.4 "Package Length Encoding"); 0: it is none.
+// Length of the DeviceOp at `aml` (ACPI 6.5, 20.2.4 "Package Length Encoding"); 0: it is none.
 static size_t device_length(const uint8_t *aml, size_t available) {
     size_t extra, length;
 

@@ -4,7 +4,7 @@
 // -tc`, which gives a C array, and keeps that as vmm/acpi/NAME.h below its include directory.
 // Everything else is built here, since it depends on the VM.
 //
-// Source: ACPI 6.4, section 5.2 "ACPI System Description Tables".
+// Source: ACPI 6.5, section 5.2 "ACPI System Description Tables".
 #pragma once
 
 #include <stddef.h>

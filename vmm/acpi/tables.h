@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layouts of the ACPI tables that acpi.c builds, names as in the specification. Source: ACPI 6.4,
+// Layouts of the ACPI tables that acpi.c builds, names as in the specification. Source: ACPI 6.5,
 // section 5.2; WAET: "Windows ACPI Emulated Devices Table" (Microsoft, 2009).
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VM's clock; the interface is told in clock.h. The factors are cut off below a part in 10^9,
+// Device time; the interface is told in clock.h. The factors are cut off below a part in 10^9,
 // and clock_tsc goes by the distance from now, so that no error adds up over the life of the VM.
 #include "vmm/device/clock.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VM's own monotonic clock in nanoseconds (device.h, "Time"), computed from the TSC. No
+// Device time: monotonic, in nanoseconds (device.h, "Time"), computed from the host's TSC. No
 // division after clock_init.
 #pragma once
 

@@ -12,7 +12,7 @@
 // Source: "82C54 CHMOS Programmable Interval Timer" (Intel, October 1994, 231244-006), "Programming
 // the 82C54" and "Mode Definitions"; port 0x61: "82371AB (PIIX4)", section 4.2.5 "NMI Registers".
 // Invariants: counts are 1..65536 (binary) or 1..10000 (BCD); mode is 0..5; `start` and `elapsed`
-// are not in the future, so a restore needs the VM's clock to be set first.
+// are not in the future, so a restore needs device time to be set first.
 #pragma once
 
 #include "vmm/device/bus.h"

@@ -5,7 +5,7 @@
 // Setup: pm_init(), pm_attach() (12 ports: 0 PM1_STS, 2 PM1_EN, 4 PM1_CNT, 8 PM_TMR). The machine
 // is in ACPI mode from the start (SCI_EN always reads 1, and the FADT names no SMI command port).
 //
-// Source: ACPI 6.4, section 4.8 "ACPI Register Model". Sleep type PM_SLP_TYP_S5 powers off; no
+// Source: ACPI 6.5, section 4.8 "ACPI Register Model". Sleep type PM_SLP_TYP_S5 powers off; no
 // other sleep state exists: who suspends to idle is woken by the SCI, of the power button or the
 // RTC's alarm. The timer is 32 bits wide (TMR_VAL_EXT). No sleep button or global lock event ever
 // arrives. The reset register of the FADT is port 0xcf9, which pci.h owns.

@@ -13,7 +13,7 @@
 //
 // Source: "MC146818AS Real-Time Clock plus RAM" (Motorola, 1988), "Address Map" to "Registers";
 // century at 0x32 and the memory size bytes: "PS/2 and PC BIOS Interface Technical Reference" (IBM,
-// 1991), "CMOS RAM"; 0x34 and 0x5b: Bochs BIOS, "rombios.c"; day and month of the alarm: ACPI 6.4,
+// 1991), "CMOS RAM"; 0x34 and 0x5b: Bochs BIOS, "rombios.c"; day and month of the alarm: ACPI 6.5,
 // 4.8.2.4 "Real Time Clock Alarm", at the places of the VT82C686B (VIA, 2000), "CMOS / RTC I/O
 // Registers". Invariants: `index` < 128; `seconds` is a date of the years 0 to 9999; phase_ns,
 // synced_ns <= now, so a restore needs the VM's clock to be set first. While the date stands still

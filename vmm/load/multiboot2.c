@@ -49,7 +49,7 @@ enum info_tag {
 };
 
 #define INFO_HEAD     8u  // total size, reserved
-#define RSDP_OLD_SIZE 20u // ACPI 6.4, 5.2.5.3
+#define RSDP_OLD_SIZE 20u // ACPI 6.5, 5.2.5.3
 #define RSDP_NEW_SIZE 36u
 
 // What the header asks for.

@@ -76,14 +76,14 @@ Test(mitigation, spec_ctrl_is_written_where_it_has_bits) {
 }
 
 Test(mitigation, history_is_cleared) {
-    mitigation_clear_history(); // and comes back
+    mitigation_clear_bhb(); // and comes back
 }
 
 // Words below RSP behind the fill: addresses of calls, six bytes apart, that lead to INT3.
 Test(mitigation, fill_is_32_calls_to_nowhere) {
-    mitigation.fills_returns = true;
+    mitigation.stuffs_rsb = true;
     uint64_t words[32], *to = words, size = sizeof(words);
-    mitigation_fill_returns();
+    mitigation_stuff_rsb();
     __asm__ volatile("lea -256(%%rsp), %%rsi\n\trep movsb"
                      : "+D"(to), "+c"(size)
                      :

@@ -7,17 +7,17 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#define trap_entries             paper_entries
-#define entry_sysenter           paper_entry_sysenter // those of split.S are real
-#define usercopy_move            paper_usercopy_move
-#define usercopy_fault           paper_usercopy_fault
-#define usercopy                 paper_usercopy
-#define user_read                traps_test_user_read
-#define user_write               traps_test_user_write
-#define trap_before_user         paper_before_user
-#define sysexit_whole            paper_sysexit
-#define idle_hlt                 paper_hlt
-#define mitigation_clear_history paper_clear_history
+#define trap_entries         paper_entries
+#define entry_sysenter       paper_entry_sysenter // those of split.S are real
+#define usercopy_move        paper_usercopy_move
+#define usercopy_fault       paper_usercopy_fault
+#define usercopy             paper_usercopy
+#define user_read            traps_test_user_read
+#define user_write           traps_test_user_write
+#define trap_before_user     paper_before_user
+#define sysexit_whole        paper_sysexit
+#define idle_hlt             paper_hlt
+#define mitigation_clear_bhb paper_clear_history
 #include "arch/lapic.h"
 #include "arch/traps.h"
 #include "kernel/memory.h"
@@ -70,7 +70,7 @@ static void count_interrupt(void) {
 static const uint64_t stacks[4] = {0xfffffe8000003ff0, 0xfffffe8000007ff0, 0xfffffe800000bff0,
                                    0xfffffe800000fff0};
 
-// What space_cpu_init maps of a slot: its first page and its window, where a guest's page may be.
+// What kspace_cpu_init maps of a slot: its first page and its window, where a guest's page may be.
 static bool is_slot_mapped(uint64_t offset) {
     offset %= CPU_TABLES_SLOT;
     return offset < PAGE_SIZE || offset - CPU_TABLES_WINDOW < PAGE_SIZE;
@@ -299,12 +299,12 @@ Test(traps_origin, history_of_ring_3_is_cleared_before_a_handler_is_called) {
     interrupt_set_handler(0x40, count_interrupt);
     trap_dispatch(&user);
     cr_expect_eq(seen.clears, 0, "not everywhere");
-    mitigation.clears_history = true;
+    mitigation.clears_bhb = true;
     trap_dispatch(&kernel);
     cr_expect_eq(seen.clears, 0, "the kernel's own");
     trap_dispatch(&user);
     cr_expect_eq(seen.clears, 1);
-    mitigation.clears_history = false;
+    mitigation.clears_bhb = false;
 }
 
 Test(traps, ways_out_empty_buffers_where_they_leak) {

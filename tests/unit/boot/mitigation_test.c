@@ -94,7 +94,7 @@ Test(boot_mitigation, amd_needs_predictors_alone) {
     struct mitigation m = boot_mitigation_judge(false, none, none, amd, 0);
     cr_expect(m.has_ibpb);
     cr_expect_not(m.needs_verw || m.needs_l1d_flush || m.has_page_hazard || m.has_verw);
-    cr_expect(m.fills_returns && !m.splits_tables && !m.clears_history);
+    cr_expect(m.stuffs_rsb && !m.splits_tables && !m.clears_bhb);
     cr_expect_not(boot_mitigation_judge(false, none, none, none, 0).has_ibpb);
 }
 
@@ -109,16 +109,16 @@ Test(boot_mitigation, tables_are_split_where_ring_3_could_read_through) {
 Test(boot_mitigation, branch_history_is_cut_off_where_the_cpu_can) {
     const uint64_t eibrs = 0x6b, bhi_no = 1 << 20;
     struct mitigation m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs);
-    cr_expect(m.spec_ctrl == 1 && m.clears_history, "Ice Lake");
+    cr_expect(m.spec_ctrl == 1 && m.clears_bhb, "Ice Lake");
     m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs | bhi_no);
-    cr_expect(m.spec_ctrl == 1 && !m.clears_history);
+    cr_expect(m.spec_ctrl == 1 && !m.clears_bhb);
     bhi = 1 << 4;
     m = intel(0, SPEC_CTRL | ARCH_CAPS, eibrs);
-    cr_expect(m.spec_ctrl == 0x401 && !m.clears_history, "Sapphire Rapids");
+    cr_expect(m.spec_ctrl == 0x401 && !m.clears_bhb, "Sapphire Rapids");
     bhi = 0xf & ~(1u << 4); // its neighbours
     cr_expect_eq(intel(0, SPEC_CTRL | ARCH_CAPS, eibrs).spec_ctrl, 1);
     bhi = 0;
-    cr_expect_not(intel(0, SPEC_CTRL, 0).clears_history,
+    cr_expect_not(intel(0, SPEC_CTRL, 0).clears_bhb,
                   "without enhanced IBRS that is not what is missing");
 }
 
@@ -152,7 +152,7 @@ static const struct mitigation *boot(uint32_t ebx, uint32_t edx, uint64_t capabi
 }
 
 Test(boot_mitigation, history_is_cleared_by_instructions_where_no_bit_does) {
-    cr_expect(boot(0, SPEC_CTRL | ARCH_CAPS, 0x6b)->clears_history);
+    cr_expect(boot(0, SPEC_CTRL | ARCH_CAPS, 0x6b)->clears_bhb);
     cr_expect(says("branch history is cleared by instructions"));
     paper_leaf7.eax = 2;
     paper_leaf7_2.edx = 1 << 4;

@@ -8,7 +8,7 @@
 static void evict_paper(void);
 static void empty_paper(void);
 #define vcpu_evict               evict_paper
-#define mitigation_empty_buffers empty_paper
+#define mitigation_clear_buffers empty_paper
 #include "kernel/core.c"
 
 #define SLICE 100u

@@ -150,6 +150,6 @@ Test(kernel_emulate, msrs_are_known_or_not) {
 }
 
 Test(kernel_emulate, end_says_why) {
-    cr_expect_eq(vcpu_fail(&vcpu, (enum vcpu_failure)3, 77), EXIT_KILL);
+    cr_expect_eq(vcpu_fail(&vcpu, (enum vcpu_failure)3, 77), EXIT_FAIL);
     cr_expect(page.failure == 3 && page.failure_detail == 77);
 }

@@ -5,11 +5,11 @@
 
 #include "arch/traps.h"
 #include "include/console.h"
+#include "kernel/kspace.h"
 #include "kernel/lock.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
 #include "kernel/process.h"
-#include "kernel/space.h"
 #include "kernel/syscall.h"
 
 #include <criterion/criterion.h>
@@ -273,12 +273,12 @@ Test(kernel_log_driver, text_goes_to_the_callers_memory_alone) {
 // Fills the driver's memory, which a kernel of paper sees through its window.
 static void say_in_ring(uint32_t head, uint32_t tail, const char *text) {
     hpa_t base = memory_get(memory, 0).frame;
-    rings = space_window(base);
+    rings = kspace_window(base);
     rings->out_head = head;
     rings->out_tail = tail;
     for (uint32_t i = 0; text[i] != '\0'; i++) {
         uint64_t offset = offsetof(struct console_rings, out) + (tail + i) % CONSOLE_OUT_SIZE;
-        char *page = space_window((hpa_t){base.v + align_down(offset, PAGE_SIZE)});
+        char *page = kspace_window((hpa_t){base.v + align_down(offset, PAGE_SIZE)});
         page[offset % PAGE_SIZE] = text[i];
     }
 }

@@ -4,9 +4,9 @@
 #include "tests/unit/kernel/support.h"
 
 #include "kernel/frame.h"
+#include "kernel/kspace.h"
 #include "kernel/memory.h"
 #include "kernel/region.h"
-#include "kernel/space.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -378,7 +378,7 @@ Test(kernel_region, random_operations_match_a_model) {
 // ---- populating ---------------------------------------------------------------------------------
 
 static void make_tables(void) {
-    cr_assert(pt_init(&pt, &paging_format, space_quota_memory(quota_root())));
+    cr_assert(pt_init(&pt, &paging_format, kspace_quota_memory(quota_root())));
 }
 
 static bool touch(uint64_t address) {
@@ -490,7 +490,7 @@ Test(kernel_region, populate_shows_no_more_than_the_region) {
 Test(kernel_region, populate_without_memory_says_so) {
     struct quota *q = quota_create(quota_root(), PAGE_SIZE);
     struct memory *memory = create(PAGE_SIZE);
-    cr_assert(pt_init(&pt, &paging_format, space_quota_memory(q)));
+    cr_assert(pt_init(&pt, &paging_format, kspace_quota_memory(q)));
     cr_assert_eq(insert(SIZE_1G, PAGE_SIZE, memory, 0), ABI_OK);
     cr_expect_not(touch(SIZE_1G));
     cr_expect_eq(pt_lookup(&pt, SIZE_1G).rights, 0);

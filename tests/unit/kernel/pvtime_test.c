@@ -3,8 +3,8 @@
 // writes and where not.
 #include "tests/unit/kernel/support.h"
 
+#include "kernel/kspace.h"
 #include "kernel/memory.h"
-#include "kernel/space.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
 
@@ -52,7 +52,7 @@ TestSuite(kernel_pvtime, .init = set_up);
 static void *look(uint64_t gpa) {
     struct memory_run run = memory_get(ram, gpa);
     uint64_t at = run.frame.v + gpa - run.offset;
-    return (uint8_t *)space_window((hpa_t){align_down(at, PAGE_SIZE)}) + at % PAGE_SIZE;
+    return (uint8_t *)kspace_window((hpa_t){align_down(at, PAGE_SIZE)}) + at % PAGE_SIZE;
 }
 
 static struct thread *self(void) {

@@ -5,8 +5,8 @@
 
 #include "kernel/event.h"
 #include "kernel/frame.h"
+#include "kernel/kspace.h"
 #include "kernel/process.h"
-#include "kernel/space.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>

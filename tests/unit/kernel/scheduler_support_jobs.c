@@ -37,7 +37,7 @@ void job_let_go_first(struct job *job) {
     const struct job *to = job->partner;
     lock_take(&process->lock);
     if (to->process == process && to->thread != NULL)
-        (void)thread_let_go_first(to->thread);
+        (void)thread_yield_to(to->thread);
     lock_drop(&process->lock);
     job->wants_yield = true;
 }

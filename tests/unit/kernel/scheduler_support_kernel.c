@@ -8,7 +8,7 @@
 #include "arch/mitigation.h"
 #include "arch/split.h"
 #include "kernel/frame.h"
-#include "kernel/space.h"
+#include "kernel/kspace.h"
 #include "kernel/vcpu.h"
 
 #include <stdlib.h>
@@ -18,17 +18,17 @@ void split_load(struct cpu *cpu, hpa_t root, hpa_t user_root) {
     (void)root;
     (void)user_root;
 }
-hpa_t space_kernel_root(void) {
+hpa_t kspace_kernel_root(void) {
     return (hpa_t){0};
 }
 
-uint64_t space_stack_alloc(struct quota *payer) {
+uint64_t kspace_stack_alloc(struct quota *payer) {
     (void)payer;
     machine.stacks++;
     return (uint64_t)aligned_alloc(CPU_STACK_SIZE, CPU_STACK_SIZE) + CPU_STACK_SIZE;
 }
 // A flush of all CPUs may be due, which the next thread does not pay for.
-void space_stack_make_room(void) {
+void kspace_stack_make_room(void) {
     struct processor *self = CONTAINER_OF(host_cpu_current(), struct processor, cpu);
     if (self->has_room)
         machine_complain("CPU %u makes room for a second stack", self->cpu.index);
@@ -37,7 +37,7 @@ void space_stack_make_room(void) {
     self->has_room = true;
     self->makes_room = self->cpu.current;
 }
-void space_stack_free(struct quota *payer, uint64_t top) {
+void kspace_stack_free(struct quota *payer, uint64_t top) {
     (void)payer;
     struct processor *self = CONTAINER_OF(host_cpu_current(), struct processor, cpu);
     const struct thread *owner = (const struct thread *)align_down(top - 8 - sizeof(*owner), 16);
@@ -79,14 +79,14 @@ void vcpu_evict(void) {
     self->loaded_domain = 0;
 }
 struct mitigation mitigation;
-void mitigation_empty_buffers(void) {
+void mitigation_clear_buffers(void) {
     struct processor *self = CONTAINER_OF(host_cpu_current(), struct processor, cpu);
     if (self->loaded_domain != 0)
         machine_complain("CPU %u forgets, and evicts its vCPU later", self->cpu.index);
     self->stored_domain = 0;
 }
 void mitigation_switch(struct cpu *cpu, uint64_t domain) {
-    mitigation_empty_buffers();
+    mitigation_clear_buffers();
     cpu->domain = domain;
     cpu->barriers++;
 }

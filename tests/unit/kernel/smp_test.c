@@ -42,11 +42,11 @@ static void leave(void);
 #define lapic_send_startup smp_test_lapic_send_startup
 #define scheduler_init_cpu smp_test_scheduler_init_cpu
 #define scheduler_run      smp_test_scheduler_run
-#define space_cpu_init     smp_test_space_cpu_init
+#define kspace_cpu_init    smp_test_space_cpu_init
 #define split_flush        smp_test_split_flush
 #define lapic_send_vector  smp_test_send_vector
 #define paging_get_root()  loaded_root
-#define space_stack_alloc  smp_test_space_stack_alloc
+#define kspace_stack_alloc smp_test_space_stack_alloc
 #define tsc_is_common      smp_test_tsc_is_common
 static hpa_t loaded_root; // what CR3 holds
 static uint32_t flushes, vectors_sent;
@@ -75,7 +75,7 @@ void scheduler_init_cpu(struct cpu *cpu) {
 _Noreturn void scheduler_run(void) {
     abort();
 }
-bool space_cpu_init(struct cpu *cpu) {
+bool kspace_cpu_init(struct cpu *cpu) {
     (void)cpu;
     return false;
 }
@@ -87,7 +87,7 @@ void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
     (void)apic_id, (void)vector;
     vectors_sent++;
 }
-uint64_t space_stack_alloc(struct quota *quota) {
+uint64_t kspace_stack_alloc(struct quota *quota) {
     (void)quota;
     return 0;
 }

@@ -8,11 +8,11 @@
 #include "kernel/frame.h"
 #include "kernel/group.h"
 #include "kernel/ioapic.h"
+#include "kernel/kspace.h"
 #include "kernel/log.h"
 #include "kernel/scheduler.h"
 #include "kernel/screen.h"
 #include "kernel/smp.h"
-#include "kernel/space.h"
 #include "kernel/uart.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
@@ -209,7 +209,7 @@ void host_init_all(void) {
     quota_init_root(frame_totals().free);
 }
 
-bool space_map_direct(hpa_t base, uint64_t size) {
+bool kspace_map_direct(hpa_t base, uint64_t size) {
     bool is_low = base.v >= HOST_RAM_BASE && base.v + size <= HOST_RAM_BASE + HOST_RAM_SIZE;
     if (!is_low)
         map_at(KERNEL_DIRECT + base.v, size);
@@ -225,11 +225,11 @@ static hpa_t kernel_root;
 const struct pt_mapping *host_planted_leaf;
 uint64_t host_planted_address;
 
-hpa_t space_kernel_root(void) {
+hpa_t kspace_kernel_root(void) {
     return kernel_root;
 }
 
-void space_walk_kernel(const struct pt_visitor *visitor) {
+void kspace_walk_kernel(const struct pt_visitor *visitor) {
     for (uint64_t i = 0; i < FRAMES_MAX; i++) {
         struct pt_mapping leaf = {{i << PAGE_SHIFT}, PAGE_SIZE, PT_READ | PT_WRITE | PT_GLOBAL};
         if (host_is_mapped(leaf.frame))
@@ -239,7 +239,7 @@ void space_walk_kernel(const struct pt_visitor *visitor) {
         visitor->leaf(visitor->opaque, host_planted_address, host_planted_leaf);
 }
 
-bool space_is_kernel_half(const struct pagetable *pt) {
+bool kspace_is_kernel_half(const struct pagetable *pt) {
     const uint64_t *root = frame_to_kernel(pt->root);
     for (unsigned i = KERNEL_ROOT; i < PAGE_SIZE / sizeof(*root); i++)
         if (root[i] != 0)
@@ -253,7 +253,7 @@ void smp_stop_and_call(void (*function)(void *), void *opaque) {
     function(opaque);
 }
 
-void space_unmap_direct(hpa_t base, uint64_t size) {
+void kspace_unmap_direct(hpa_t base, uint64_t size) {
     memset(&is_mapped[base.v >> PAGE_SHIFT], 0, size >> PAGE_SHIFT);
     host_unflushed += size;
 }
@@ -267,13 +267,13 @@ bool host_is_mapped(hpa_t frame) {
     return is_mapped[frame.v >> PAGE_SHIFT] == 1;
 }
 
-void space_clear(hpa_t base, uint64_t size) {
+void kspace_clear(hpa_t base, uint64_t size) {
     for (uint64_t offset = 0; offset < size; offset += PAGE_SIZE)
         times_cleared[(base.v + offset) >> PAGE_SHIFT]++;
 }
 
 // Frames that the kernel does not map appear, zero, when somebody first looks at them.
-void *space_window(hpa_t frame) {
+void *kspace_window(hpa_t frame) {
     uint8_t *state = &is_mapped[frame.v >> PAGE_SHIFT];
     host_has_window = true;
     if (frame.v >= HOST_HIGH_BASE && *state == 0) {
@@ -282,7 +282,7 @@ void *space_window(hpa_t frame) {
     }
     return (uint8_t *)KERNEL_DIRECT + frame.v;
 }
-void space_window_close(void) {
+void kspace_window_close(void) {
     host_has_window = false;
 }
 
@@ -302,28 +302,28 @@ static void table_free(void *opaque, hpa_t frame) {
 static uint64_t *table_access(hpa_t frame) {
     return frame_to_kernel(frame);
 }
-struct pt_memory space_quota_memory(struct quota *quota) {
+struct pt_memory kspace_quota_memory(struct quota *quota) {
     return (struct pt_memory){quota, table_alloc, table_free, table_access};
 }
-bool space_process_init(struct pagetable *pt, struct pt_memory tables) {
+bool kspace_process_init(struct pagetable *pt, struct pt_memory tables) {
     return pt_init(pt, &paging_format, tables);
 }
 const struct host_split *host_split;
-bool space_user_init(hpa_t *user_root, struct quota *quota) {
+bool kspace_user_init(hpa_t *user_root, struct quota *quota) {
     return host_split == NULL || host_split->init(user_root, quota);
 }
-void space_user_show(hpa_t user_root, const struct pagetable *pt, uint64_t address) {
+void kspace_user_show(hpa_t user_root, const struct pagetable *pt, uint64_t address) {
     if (host_split != NULL)
         host_split->show(user_root, pt, address);
 }
-void space_user_free(hpa_t *user_root, struct quota *quota) {
+void kspace_user_free(hpa_t *user_root, struct quota *quota) {
     if (host_split != NULL)
         host_split->free(user_root, quota);
 }
-bool space_is_user_root(hpa_t user_root, const struct pagetable *pt) {
+bool kspace_is_user_root(hpa_t user_root, const struct pagetable *pt) {
     return host_split == NULL || host_split->is_user_root(user_root, pt);
 }
-bool space_process_destroy(struct pagetable *pt, uint64_t max) {
+bool kspace_process_destroy(struct pagetable *pt, uint64_t max) {
     return pt_destroy(pt, KERNEL_ROOT - 1, max);
 }
 
@@ -380,7 +380,7 @@ void scheduler_unpark(struct thread *thread) {
 void thread_add_usage(const struct thread *thread, struct abi_usage *usage) {
     usage->run += thread->run;
 }
-bool thread_let_go_first(struct thread *thread) {
+bool thread_yield_to(struct thread *thread) {
     return thread == NULL;
 }
 void thread_interrupt(struct thread *thread) {
@@ -459,7 +459,7 @@ static bool backend_has_tsc_scaling(void) {
     return true;
 }
 const struct vcpu_backend host_backend = {
-    .npt_format = &paging_format,
+    .space_format = &paging_format,
     .vm_create = backend_create,
     .vm_destroy = backend_destroy,
     .has_tsc_scaling = backend_has_tsc_scaling,

@@ -82,12 +82,12 @@ extern uint32_t host_port_value;
 extern uint32_t host_entry[HOST_INPUTS];
 bool host_is_open(uint32_t input);
 
-// How often space_clear cleared the frame.
+// How often kspace_clear cleared the frame.
 uint32_t host_times_cleared(hpa_t frame);
 // A leaf of the kernel's own tables, beside those of its direct map; NULL: none.
 extern const struct pt_mapping *host_planted_leaf;
 extern uint64_t host_planted_address;
-extern bool host_has_window;    // space_window, and no space_window_close since
+extern bool host_has_window;    // kspace_window, and no kspace_window_close since
 extern uint64_t host_unflushed; // bytes taken out of the direct map that a TLB may still have
 // Whether a frame was allocated to the kernel and mapped there.
 bool host_is_mapped(hpa_t frame);

@@ -6,32 +6,32 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#define mitigation_clear_history vcalls_test_clear_history
-#define syscall_dispatch         vcalls_test_dispatch
-#define call_give                vcalls_test_give
-#define call_vm_create           vcalls_test_vm_create
-#define call_vm_map              vcalls_test_vm_map
-#define call_vm_unmap            vcalls_test_vm_unmap
-#define call_vm_cpuid            vcalls_test_vm_cpuid
-#define call_vm_interrupt        vcalls_test_vm_interrupt
-#define call_vm_doorbell         vcalls_test_vm_doorbell
-#define call_vcpu_create         vcalls_test_vcpu_create
-#define call_vcpu_page           vcalls_test_vcpu_page
-#define call_vcpu_signal         vcalls_test_vcpu_signal
-#define call_vcpu_read           vcalls_test_vcpu_read
-#define call_vcpu_write          vcalls_test_vcpu_write
-#define call_vcpu_apic_read      vcalls_test_vcpu_apic_read
-#define call_vcpu_apic_write     vcalls_test_vcpu_apic_write
-#define vcpu_create              vcalls_test_create
-#define vcpu_run                 vcalls_test_run
-#define vcpu_signal              vcalls_test_signal
-#define vcpu_read_state          vcalls_test_read_state
-#define vcpu_write_state         vcalls_test_write_state
-#define vcpu_state_size          vcalls_test_state_size
-#define vcpu_claim               vcalls_test_claim
-#define vcpu_unclaim             vcalls_test_unclaim
-#define vlapic_mmio_read         vcalls_test_mmio_read
-#define vlapic_mmio_write        vcalls_test_mmio_write
+#define mitigation_clear_bhb vcalls_test_clear_history
+#define syscall_dispatch     vcalls_test_dispatch
+#define call_give            vcalls_test_give
+#define call_vm_create       vcalls_test_vm_create
+#define call_vm_map          vcalls_test_vm_map
+#define call_vm_unmap        vcalls_test_vm_unmap
+#define call_vm_cpuid        vcalls_test_vm_cpuid
+#define call_vm_interrupt    vcalls_test_vm_interrupt
+#define call_vm_doorbell     vcalls_test_vm_doorbell
+#define call_vcpu_create     vcalls_test_vcpu_create
+#define call_vcpu_page       vcalls_test_vcpu_page
+#define call_vcpu_signal     vcalls_test_vcpu_signal
+#define call_vcpu_read       vcalls_test_vcpu_read
+#define call_vcpu_write      vcalls_test_vcpu_write
+#define call_vcpu_apic_read  vcalls_test_vcpu_apic_read
+#define call_vcpu_apic_write vcalls_test_vcpu_apic_write
+#define vcpu_create          vcalls_test_create
+#define vcpu_run             vcalls_test_run
+#define vcpu_signal          vcalls_test_signal
+#define vcpu_read_state      vcalls_test_read_state
+#define vcpu_write_state     vcalls_test_write_state
+#define vcpu_state_size      vcalls_test_state_size
+#define vcpu_claim           vcalls_test_claim
+#define vcpu_unclaim         vcalls_test_unclaim
+#define vlapic_mmio_read     vcalls_test_mmio_read
+#define vlapic_mmio_write    vcalls_test_mmio_write
 #include "kernel/syscall.c"
 #include "kernel/syscall_vm.c"
 
@@ -105,7 +105,7 @@ void vlapic_mmio_write(struct vcpu *it, uint32_t offset, uint32_t value) {
     paper.value = value;
 }
 
-void mitigation_clear_history(void) {
+void mitigation_clear_bhb(void) {
     paper.clears++;
 }
 
@@ -227,10 +227,10 @@ Test(kernel_syscall_vcpu, registers_are_the_apics) {
 Test(kernel_syscall_vcpu, history_of_ring_3_is_cleared_first) {
     const uint64_t numbers[] = {ABI_VCPU_RUN, ABI_VCPU_SIGNAL, ABI_CALL_COUNT};
     for (unsigned i = 0; i < ARRAY_COUNT(numbers); i++) {
-        mitigation.clears_history = false;
+        mitigation.clears_bhb = false;
         CALL(numbers[i], handle, 1, 2);
         cr_expect_eq(paper.clears, i);
-        mitigation.clears_history = true;
+        mitigation.clears_bhb = true;
         CALL(numbers[i], handle, 1, 2);
         cr_expect_eq(paper.clears, i + 1);
     }

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // kernel/power.c and kernel/uart.c on simulated ports: which writes arrive, in which order.
 #include "arch/x86.h"
-#define x86_inb          prt_test_inb
-#define x86_inw          prt_test_inw
-#define x86_outb         prt_test_outb
-#define x86_outw         prt_test_outw
-#define log_drain        prt_test_log_drain
-#define power_init       prt_test_power_init
-#define power_off        prt_test_power_off
-#define power_reset      prt_test_power_reset
-#define uart_init        prt_test_uart_init
-#define uart_reset       prt_test_uart_reset
-#define space_map_device prt_test_map_device
-#define uart_send_room   prt_test_uart_send_room
-#define uart_send        prt_test_uart_send
-#define uart_wait_room   prt_test_uart_wait_room
-#define uart_wait_idle   prt_test_uart_wait_idle
+#define x86_inb           prt_test_inb
+#define x86_inw           prt_test_inw
+#define x86_outb          prt_test_outb
+#define x86_outw          prt_test_outw
+#define log_drain         prt_test_log_drain
+#define power_init        prt_test_power_init
+#define power_off         prt_test_power_off
+#define power_reset       prt_test_power_reset
+#define uart_init         prt_test_uart_init
+#define uart_reset        prt_test_uart_reset
+#define kspace_map_device prt_test_map_device
+#define uart_send_room    prt_test_uart_send_room
+#define uart_send         prt_test_uart_send
+#define uart_wait_room    prt_test_uart_wait_room
+#define uart_wait_idle    prt_test_uart_wait_idle
 
 void *prt_test_map_device(hpa_t base, uint64_t size);
 static uint8_t prt_test_inb(uint16_t port);

@@ -123,7 +123,7 @@ Test(kernel_vcpu_in, tables_that_changed_are_forgotten_before_entry) {
     paper.entries = 0;
     cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
     cr_expect_eq(paper.flushes, before + 1);
-    cr_expect_eq(run_vcpu.npt_generation_seen, 5);
+    cr_expect_eq(run_vcpu.space_generation_seen, 5);
     run_vcpu.pending = VCPU_PENDING_INTERRUPT;
     paper.entries = 0;
     cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);

@@ -30,7 +30,7 @@ static bool has_tsc_scaling(void) {
 
 static const struct vcpu_backend backend = {
     .name = "paper",
-    .npt_format = &paging_format,
+    .space_format = &paging_format,
     .vm_create = backend_create,
     .vm_destroy = backend_destroy,
     .has_tsc_scaling = has_tsc_scaling,
@@ -230,7 +230,7 @@ static struct vm *small_vm(struct quota *q) {
     small_format.leaf = small_leaf;
     small_format.is_code_small = true;
     small_backend = backend;
-    small_backend.npt_format = &small_format;
+    small_backend.space_format = &small_format;
     vcpu_backend = &small_backend;
     struct vm *made = vm_create(q, 0, &error);
     cr_assert_not_null(made);

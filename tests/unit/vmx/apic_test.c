@@ -154,5 +154,5 @@ Test(vmx_apic, self_ipi_of_an_illegal_vector_is_an_error) {
     cr_expect_eq(exit_apic_write(&apic_vcpu), EXIT_RETRY);
     cr_expect_eq(apic_vcpu.vlapic.esr_pending, BIT(6));
     vmcs_write(VMCS_EXIT_QUALIFICATION, VLAPIC_ICR);
-    cr_expect_eq(exit_apic_write(&apic_vcpu), EXIT_KILL);
+    cr_expect_eq(exit_apic_write(&apic_vcpu), EXIT_FAIL);
 }

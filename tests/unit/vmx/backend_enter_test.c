@@ -191,7 +191,7 @@ Test(backend_enter, shutdown_goes_to_the_vmm_once) {
 
 Test(backend_enter, refused_state_ends_the_vm_alone) {
     paper.reasons[0] = 0x80000021;
-    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_KILL);
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_FAIL);
     cr_expect_eq(paper.seen.failure, VCPU_FAILURE_ENTRY);
     cr_expect_eq(paper.seen.detail, 0x21);
     cr_expect_eq(paper_x()->is_launched, 0, "the next entry launches");
@@ -202,12 +202,12 @@ Test(backend_enter, refused_state_ends_the_vm_alone) {
     enter_set_up();
     paper.reasons[0] = VMX_REFUSED;
     paper.vmcs[VMCS_INSTRUCTION_ERROR] = 7;
-    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_KILL);
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_FAIL);
     cr_expect_eq(paper.seen.detail, VMX_REFUSED | 7);
 
     enter_set_up();
     paper.reasons[0] = VMX_EXIT_COUNT;
-    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_KILL, "a reason beyond the table");
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_FAIL, "a reason beyond the table");
     cr_expect_eq(paper.seen.failure, VCPU_FAILURE_UNHANDLED_EXIT);
 }
 
@@ -282,7 +282,7 @@ Test(backend_enter, machine_check_panics_and_others_end_the_vm) {
     cr_expect(PANICS(vmx_enter(&paper_vcpu)));
     enter_set_up();
     raise(EXC_UD, EVENT_HARDWARE_EXCEPTION); // never intercepted
-    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_KILL);
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_FAIL);
     cr_expect_eq(paper.seen.failure, VCPU_FAILURE_UNHANDLED_EXIT);
 }
 
@@ -381,7 +381,7 @@ Test(backend_enter, return_stack_is_filled_where_the_loop_is_left) {
         for (unsigned is_on = 0; is_on < 2; is_on++) {
             paper.entries = paper.step_count = 0;
             paper.reasons[0] = ends[i];
-            mitigation.fills_returns = is_on != 0;
+            mitigation.stuffs_rsb = is_on != 0;
             memset(left_behind, 0, sizeof(left_behind));
             enter_and_look();
             cr_expect_eq(longest_fill() >= 32, is_on != 0, "reason %#x", ends[i]);
@@ -407,7 +407,7 @@ Test(backend_enter, history_is_cleared_behind_each_exit_where_no_bit_does_it) {
     paper.reasons[0] = VMX_EXIT_TRIPLE_FAULT;
     vmx_enter(&paper_vcpu);
     cr_expect_not(paper_did(STEP_HISTORY, NULL));
-    mitigation.clears_history = true;
+    mitigation.clears_bhb = true;
     paper.step_count = paper.entries = 0;
     vmx_enter(&paper_vcpu);
     cr_assert(paper_did(STEP_HISTORY, &history) && paper_did(STEP_ENTRY, &entry));

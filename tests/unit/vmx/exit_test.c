@@ -68,7 +68,7 @@ enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool h
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
     (void)vcpu, (void)detail;
     seen.failure = failure;
-    return EXIT_KILL;
+    return EXIT_FAIL;
 }
 enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
     (void)vcpu, (void)msr;
@@ -180,7 +180,7 @@ Test(vmx_exit_cr, other_accesses_end_the_vm) {
                             3 | CR_ACCESS_MOV_FROM << 4, CR_ACCESS_MOV_FROM << 4};
     for (unsigned i = 0; i < ARRAY_COUNT(bad); i++) {
         vmcs_write(VMCS_EXIT_QUALIFICATION, bad[i]);
-        cr_expect_eq(exit_control_register(&exit_vcpu), EXIT_KILL, "access %u", i);
+        cr_expect_eq(exit_control_register(&exit_vcpu), EXIT_FAIL, "access %u", i);
     }
 }
 
@@ -312,7 +312,7 @@ Test(vmx_exit_memory, faults_are_mapped_or_forwarded) {
     cr_expect_eq(exit_page.exit, VCPU_EXIT_MEMORY);
     cr_expect_eq(exit_page.memory.gpa, 0xfee000b0);
     seen.fault = SPACE_FAULT_SHORTAGE;
-    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_KILL);
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_FAIL);
     cr_expect_eq(seen.failure, VCPU_FAILURE_MEMORY);
 }
 

@@ -169,10 +169,10 @@ __asm__(".globl vmx_switch\n"
         "pop %rbp\n\t"
         "jmp vmx_switched\n");
 struct mitigation mitigation;
-void mitigation_empty_buffers(void) {
+void mitigation_clear_buffers(void) {
     step(STEP_VERW);
 }
-void mitigation_clear_history(void) {
+void mitigation_clear_bhb(void) {
     step(STEP_HISTORY);
 }
 
@@ -209,7 +209,7 @@ enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_
     (void)vcpu;
     paper.seen.failure = failure;
     paper.seen.detail = detail;
-    return EXIT_KILL;
+    return EXIT_FAIL;
 }
 enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu) {
     (void)vcpu;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmx/policy.c, vmx/ept.c, vmx/exit.h: tables and formats.
+// vmx/msr_bitmap.c, vmx/ept.c, vmx/exit.h: tables and formats.
 #include <criterion/criterion.h>
 
 #include "kernel/frame.h"
@@ -16,7 +16,7 @@ static hpa_t vmx_policy_test_address(const void *page) {
 #define frame_of_kernel   vmx_policy_test_address
 #include "vmx/ept.c"
 #include "vmx/exit.h"
-#include "vmx/policy.c"
+#include "vmx/msr_bitmap.c"
 #include "vmx/vmcs.h"
 
 #define HAS_ALL (MSR_NEEDS_RDTSCP | MSR_NEEDS_PRED_CMD | MSR_NEEDS_FLUSH_CMD)
@@ -119,7 +119,7 @@ Test(vmx_policy, each_of_the_four_bitmaps_opens_what_it_says) {
     vmx_caps.has_spec_ctrl = true;
     vmx_caps.has_pred_cmd = true;
     vmx_caps.has_flush_cmd = vmx_caps.has_rdtscp = false;
-    cr_assert(policy_init());
+    cr_assert(msr_bitmap_init());
     for (int apic = 0; apic < 2; apic++)
         for (int spec = 0; spec < 2; spec++) {
             const uint8_t *page = open_page(apic, spec);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // IOMMUs that the firmware left on, and whether its word about DMA protection was true. See
-// boot/boot_quiet.h.
+// boot/boot_quiesce.h.
 #include "boot/boot_acpi_table.h"
-#include "boot/boot_quiet.h"
+#include "boot/boot_quiesce.h"
 #include "boot/boot_report.h"
 
 #define DMAR_FLAGS        37u
@@ -140,8 +140,8 @@ static void report(const struct units *units, bool is_claimed) {
                     units->stuck_count);
 }
 
-void boot_quiet_iommu(const struct boot_bus *bus, const uint8_t *dmar, uint64_t dmar_size,
-                      const uint8_t *ivrs, uint64_t ivrs_size, struct boot_info *info) {
+void boot_quiesce_iommu(const struct boot_bus *bus, const uint8_t *dmar, uint64_t dmar_size,
+                        const uint8_t *ivrs, uint64_t ivrs_size, struct boot_info *info) {
     const struct boot_acpi_bytes intel = {dmar, dmar == NULL ? 0 : (uint32_t)dmar_size};
     const struct boot_acpi_bytes amd = {ivrs, ivrs == NULL ? 0 : (uint32_t)ivrs_size};
     struct units units = {.bus = bus, .info = info};

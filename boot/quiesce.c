@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine made quiet (boot_quiet.h) on this machine's hardware, behind the boot services. The
+// The machine made quiet (boot_quiesce.h) on this machine's hardware, behind the boot services. The
 // page tables are the firmware's still, which need not map what its memory map does not list: so
 // each access asks them first, as a fault here would end the machine without a word.
 #include "boot/boot_paging.h"
-#include "boot/boot_quiet.h"
+#include "boot/boot_quiesce.h"
 #include "boot/loader.h"
 #include "lib/types.h"
 
@@ -93,7 +93,7 @@ static void wait(void) {
         __asm__ volatile("pause");
 }
 
-void quiet_all(struct loader *loader) {
+void quiesce_all(struct loader *loader) {
     static const struct boot_bus bus = {
         .config_read = config_read,
         .config_write = config_write,
@@ -107,8 +107,8 @@ void quiet_all(struct loader *loader) {
     };
     struct boot_info *info = &loader->info;
     machine = info;
-    boot_quiet_pci(&bus, &loader->acpi, info);
-    boot_quiet_iommu(&bus, (const uint8_t *)(uintptr_t)info->dmar.base, info->dmar.size,
-                     (const uint8_t *)(uintptr_t)info->ivrs.base, info->ivrs.size, info);
-    boot_quiet_events(&bus, &loader->acpi, info);
+    boot_quiesce_pci(&bus, &loader->acpi, info);
+    boot_quiesce_iommu(&bus, (const uint8_t *)(uintptr_t)info->dmar.base, info->dmar.size,
+                       (const uint8_t *)(uintptr_t)info->ivrs.base, info->ivrs.size, info);
+    boot_quiesce_events(&bus, &loader->acpi, info);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Into ACPI mode, with no event on. See boot/boot_quiet.h.
-#include "boot/boot_quiet.h"
+// Into ACPI mode, with no event on. See boot/boot_quiesce.h.
+#include "boot/boot_quiesce.h"
 #include "boot/boot_report.h"
 #include "lib/types.h"
 
@@ -26,8 +26,8 @@ static void clear_bytes(const struct boot_bus *bus, struct boot_event_block bloc
         bus->port_write8((uint16_t)(block.port + i), UINT8_MAX);
 }
 
-void boot_quiet_events(const struct boot_bus *bus, const struct boot_acpi *acpi,
-                       struct boot_info *info) {
+void boot_quiesce_events(const struct boot_bus *bus, const struct boot_acpi *acpi,
+                         struct boot_info *info) {
     uint16_t control = info->power.pm1a_control;
     for (uint32_t i = 0; i < ARRAY_COUNT(acpi->event); i++)
         (i < GPE_FIRST ? clear_words : clear_bytes)(bus, acpi->event[i]);

@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/space.c where tables are split: of the kernel a user's root has the entries' code, the IDT
-// and each CPU's page, and of the process what its other root has. The image's addresses are the
-// kernel's own.
+// kernel/kspace.c where tables are split: of the kernel a user's root has the entries' code, the
+// IDT and each CPU's page, and of the process what its other root has. The image's addresses are
+// the kernel's own.
 #include "tests/unit/kernel/support.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#define space_init            space_test_init
-#define space_kernel_root     space_test_kernel_root
-#define space_map_direct      space_test_map_direct
-#define space_unmap_direct    space_test_unmap_direct
-#define space_map_device      space_test_map_device
-#define space_stack_alloc     space_test_stack_alloc
-#define space_stack_free      space_test_stack_free
-#define space_stack_make_room space_test_stack_make_room
-#define space_cpu_init        space_test_cpu_init
-#define space_clear           space_test_clear
-#define space_window          space_test_window
-#define space_window_close    space_test_window_close
-#define space_process_init    space_test_process_init
-#define space_process_destroy space_test_process_destroy
-#define space_user_init       space_test_user_init
-#define space_user_show       space_test_user_show
-#define space_user_free       space_test_user_free
-#define space_is_user_root    space_test_is_user_root
-#define space_walk_kernel     space_test_walk_kernel
-#define space_is_kernel_half  space_test_is_kernel_half
-#define space_quota_memory    space_test_quota_memory
-#define paging_load_root      space_test_load_root
-#define traps_idt             space_test_idt
-#define entry_begin           space_test_entry_begin
-#define entry_end             space_test_entry_end
-#define smp_flush_all         space_test_flush_all
-#define smp_interrupt         space_test_interrupt
+#define kspace_init            space_test_init
+#define kspace_kernel_root     space_test_kernel_root
+#define kspace_map_direct      space_test_map_direct
+#define kspace_unmap_direct    space_test_unmap_direct
+#define kspace_map_device      space_test_map_device
+#define kspace_stack_alloc     space_test_stack_alloc
+#define kspace_stack_free      space_test_stack_free
+#define kspace_stack_make_room space_test_stack_make_room
+#define kspace_cpu_init        space_test_cpu_init
+#define kspace_clear           space_test_clear
+#define kspace_window          space_test_window
+#define kspace_window_close    space_test_window_close
+#define kspace_process_init    space_test_process_init
+#define kspace_process_destroy space_test_process_destroy
+#define kspace_user_init       space_test_user_init
+#define kspace_user_show       space_test_user_show
+#define kspace_user_free       space_test_user_free
+#define kspace_is_user_root    space_test_is_user_root
+#define kspace_walk_kernel     space_test_walk_kernel
+#define kspace_is_kernel_half  space_test_is_kernel_half
+#define kspace_quota_memory    space_test_quota_memory
+#define paging_load_root       space_test_load_root
+#define traps_idt              space_test_idt
+#define entry_begin            space_test_entry_begin
+#define entry_end              space_test_entry_end
+#define smp_flush_all          space_test_flush_all
+#define smp_interrupt          space_test_interrupt
 #undef KERNEL_STACKS
 #define KERNEL_STACKS 0x300000000000ULL // where the host has memory
 
@@ -51,7 +51,7 @@ __asm__(".globl image_text, image_rodata, image_data, image_end\n"
 
 const void *space_test_idt(void);
 void space_test_load_root(hpa_t root);
-#include "kernel/space.c"
+#include "kernel/kspace.c"
 
 #include "kernel/memory.h"
 #include "kernel/process.h"
@@ -73,10 +73,10 @@ static void set_up(void) {
     hpa_t run;
     uint64_t size;
     frame_boot_run(&run, &size);
-    space_init((hpa_t){BASE}, run, size, HOST_HIGH_BASE + HOST_HIGH_SIZE);
+    kspace_init((hpa_t){BASE}, run, size, HOST_HIGH_BASE + HOST_HIGH_SIZE);
     for (unsigned i = 0; i < CPUS; i++) {
         host_cpu(i)->slot = i;
-        cr_assert(space_cpu_init(host_cpu(i)));
+        cr_assert(kspace_cpu_init(host_cpu(i)));
     }
 }
 static void tear_down(void) {
@@ -109,7 +109,7 @@ static void find(void *opaque, uint64_t address, const struct pt_mapping *mappin
 }
 
 static void walk(hpa_t root, unsigned first, unsigned last) {
-    struct pagetable pt = {root, &paging_format, space_quota_memory(quota_root())};
+    struct pagetable pt = {root, &paging_format, kspace_quota_memory(quota_root())};
     const struct pt_visitor visitor = {NULL, enter, find};
     found_count = 0;
     pt_walk(&pt, first, last, &visitor);
@@ -118,8 +118,8 @@ static void walk(hpa_t root, unsigned first, unsigned last) {
 Test(space, user_root_has_of_the_kernel_only_the_entries) {
     struct pagetable pt;
     hpa_t user_root;
-    cr_assert(space_process_init(&pt, space_quota_memory(quota_root())) &&
-              space_user_init(&user_root, quota_root()));
+    cr_assert(kspace_process_init(&pt, kspace_quota_memory(quota_root())) &&
+              kspace_user_init(&user_root, quota_root()));
     walk(user_root, KERNEL_ROOT, ROOT_ENTRIES - 1);
     cr_assert_eq(found_count, CPUS + 3);
     for (unsigned i = 0; i < CPUS; i++) {
@@ -142,35 +142,35 @@ Test(space, user_root_is_none_where_tables_are_whole) {
     mitigation.splits_tables = false;
     uint64_t used = quota_read(quota_root()).used;
     hpa_t user_root = {1};
-    cr_assert(space_user_init(&user_root, quota_root()));
+    cr_assert(kspace_user_init(&user_root, quota_root()));
     cr_expect_eq(user_root.v, 0);
-    space_user_free(&user_root, quota_root());
+    kspace_user_free(&user_root, quota_root());
     cr_expect_eq(quota_read(quota_root()).used, used);
 }
 
 Test(space, auditor_sees_what_a_user_root_must_not_have) {
     struct pagetable pt;
     hpa_t user_root;
-    cr_assert(space_process_init(&pt, space_quota_memory(quota_root())) &&
-              space_user_init(&user_root, quota_root()));
+    cr_assert(kspace_process_init(&pt, kspace_quota_memory(quota_root())) &&
+              kspace_user_init(&user_root, quota_root()));
     cr_assert(pt_map(&pt, 0x400000, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
     uint64_t *user = frame_to_kernel(user_root);
-    cr_expect(space_is_user_root(user_root, &pt), "not yet shown");
-    space_user_show(user_root, &pt, 0x400000);
-    cr_expect(space_is_user_root(user_root, &pt));
+    cr_expect(kspace_is_user_root(user_root, &pt), "not yet shown");
+    kspace_user_show(user_root, &pt, 0x400000);
+    cr_expect(kspace_is_user_root(user_root, &pt));
     user[KERNEL_ROOT + 1] ^= BIT(5);
-    cr_expect(space_is_user_root(user_root, &pt), "the processor used an entry");
+    cr_expect(kspace_is_user_root(user_root, &pt), "the processor used an entry");
     user[KERNEL_ROOT + 1] ^= BIT(5);
     user[3] = user[0];
-    cr_expect_not(space_is_user_root(user_root, &pt));
+    cr_expect_not(kspace_is_user_root(user_root, &pt));
     user[3] = 0;
     for (unsigned i = KERNEL_ROOT; i < ROOT_ENTRIES; i++) {
         uint64_t entry = user[i];
         user[i] = entry ^ 0x5000;
-        cr_expect_not(space_is_user_root(user_root, &pt), "entry %u", i);
+        cr_expect_not(kspace_is_user_root(user_root, &pt), "entry %u", i);
         user[i] = entry;
     }
-    cr_expect(space_is_user_root(user_root, &pt));
+    cr_expect(kspace_is_user_root(user_root, &pt));
 }
 
 // ---- stacks -------------------------------------------------------------------------------------
@@ -206,8 +206,8 @@ void space_test_interrupt(void) {
 
 static struct quota *payer;
 static void end_thread(struct quota *quota, uint64_t top) {
-    space_stack_make_room();
-    space_stack_free(quota, top);
+    kspace_stack_make_room();
+    kspace_stack_free(quota, top);
 }
 
 static struct quota *make_stacks(void) {
@@ -216,8 +216,8 @@ static struct quota *make_stacks(void) {
     cr_assert_eq(memory, (void *)KERNEL_STACKS);
     struct quota *quota = quota_create(quota_root(), STACKS * CPU_STACK_SIZE);
     for (unsigned i = 0; i < STACKS; i++)
-        cr_assert_neq(tops[i] = space_stack_alloc(quota), 0);
-    cr_assert_eq(space_stack_alloc(quota), 0, "the quota is full");
+        cr_assert_neq(tops[i] = kspace_stack_alloc(quota), 0);
+    cr_assert_eq(kspace_stack_alloc(quota), 0, "the quota is full");
     return quota;
 }
 
@@ -251,7 +251,7 @@ Test(space, stacks_come_again_in_the_same_slots) {
         for (unsigned i = 0; i < STACKS; i++)
             end_thread(quota, tops[i]);
         for (unsigned i = 0; i < STACKS; i++) {
-            cr_assert_neq(tops[i] = space_stack_alloc(quota), 0);
+            cr_assert_neq(tops[i] = kspace_stack_alloc(quota), 0);
             cr_assert_leq(tops[i] - KERNEL_STACKS, STACKS * STACK_SLOT, "a new slot");
             for (unsigned other = 0; other < i; other++)
                 cr_assert_neq(tops[i], tops[other]);
@@ -267,22 +267,22 @@ Test(space, stacks_come_again_in_the_same_slots) {
 // Who comes after a thread that ended pays for no flush, however many CPUs are at it at a time.
 static void leave_stack(void) {
     unsigned count = flush.count;
-    space_stack_free(payer, tops[0]);
+    kspace_stack_free(payer, tops[0]);
     cr_expect_eq(flush.count, count, "a flush without one who makes room");
 }
 Test(space, place_is_filled_without_a_flush) {
     payer = make_stacks();
     for (unsigned i = 0; i < SPACE_STACKS_KEPT; i++)
-        space_stack_make_room(); // all end at a time
+        kspace_stack_make_room(); // all end at a time
     cr_expect_eq(flush.count + flush.interrupts, 0);
     cr_expect_not(place_take(), "more are on their way than the root quota leaves aside");
     flush.answer = leave_stack;
-    space_stack_make_room(); // one more has to wait for one of them
+    kspace_stack_make_room(); // one more has to wait for one of them
     cr_expect_eq(flush.interrupts, 1);
     cr_expect_eq(flush.count, 1);
     cr_expect_eq(count_mapped(), STACKS - 1);
     for (unsigned i = 1; i <= SPACE_STACKS_KEPT; i++)
-        space_stack_free(payer, tops[i]);
+        kspace_stack_free(payer, tops[i]);
     cr_expect_eq(flush.count, 1);
     cr_expect_eq(quota_read(payer).used, (STACKS - 1 - SPACE_STACKS_KEPT) * CPU_STACK_SIZE);
     cr_expect_eq(count_mapped(), STACKS - 1, "kept");
@@ -309,7 +309,7 @@ Test(space, stack_that_the_machine_lacks_costs_nothing) {
     while (kernel_page_alloc() != NULL) {
     }
     uint64_t used = quota_read(quota_root()).used;
-    cr_expect_eq(space_stack_alloc(quota_root()), 0);
+    cr_expect_eq(kspace_stack_alloc(quota_root()), 0);
     cr_expect_eq(quota_read(quota_root()).used, used);
     cr_expect_eq(stack_next, KERNEL_STACKS);
 }
@@ -319,7 +319,7 @@ Test(space, stack_that_the_machine_lacks_costs_nothing) {
 Test(space, tables_are_their_quotas) {
     struct pagetable pt;
     struct quota *quota = quota_create(quota_root(), 16 * PAGE_SIZE);
-    cr_assert(quota != NULL && space_process_init(&pt, space_quota_memory(quota)));
+    cr_assert(quota != NULL && kspace_process_init(&pt, kspace_quota_memory(quota)));
     cr_expect_eq(quota_read(quota).used, PAGE_SIZE, "the root");
     cr_assert(pt_map(&pt, 0x400000, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
     cr_expect_eq(quota_read(quota).used, 4 * PAGE_SIZE);
@@ -331,7 +331,7 @@ Test(space, tables_are_their_quotas) {
     cr_expect_not(pt_map(&pt, 2 * ROOT_SPAN, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER),
                   "one page is left, not three");
     cr_expect_leq(quota_read(quota).used, 16 * PAGE_SIZE);
-    cr_assert(space_process_destroy(&pt, UINT64_MAX));
+    cr_assert(kspace_process_destroy(&pt, UINT64_MAX));
     cr_expect_eq(quota_read(quota).used, 0);
     cr_expect_eq(quota->kernel, 0);
 }
@@ -356,7 +356,7 @@ Test(space, process_shows_what_it_faulted_in_and_gives_its_root_back) {
     const uint64_t *whole = frame_to_kernel(process->space.pt.root);
     cr_assert(host_touch(process, far + PAGE_SIZE, ABI_RIGHT_WRITE));
     cr_expect(user[5] != 0 && user[5] == whole[5]);
-    cr_expect(space_is_user_root(process->space.user_root, &process->space.pt));
+    cr_expect(kspace_is_user_root(process->space.user_root, &process->space.pt));
     // The tables of the second root's half are the first one's, so what is unmapped there is gone
     // here.
     cr_assert_eq(space_unmap(&process->space, far, 4 * SIZE_2M), ABI_OK);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which MSRs a guest reaches without an exit: one sorted constant table. What is not named exits,
-// both ways, and is answered by neutral code (kernel/vcpu.c), by exit_msr.c, or else by the VMM,
-// which knows what an unknown MSR does (#GP). Ports need no table: all of them exit.
+// both ways, and is answered by neutral code (kernel/vcpu_emulate.c), by exit_msr.c, or else by the
+// VMM, which knows what an unknown MSR does (#GP). Ports need no table: all of them exit.
 //
-// Pure, but for policy_init, which allocates the bitmaps that all vCPUs share: a guest whose APIC
-// the processor virtualizes in x2APIC mode reaches some of its registers, one that has an
-// IA32_SPEC_CTRL of its own (speculation.c) that.
+// Pure, but for msr_bitmap_init, which allocates the bitmaps. All vCPUs share them. There are
+// variants: with the x2APIC's registers open, where the processor virtualizes them, and with
+// IA32_SPEC_CTRL open, for a guest that has one of its own (speculation.c).
 #pragma once
 
 #include "vmx/caps.h"
@@ -42,5 +42,5 @@ void msr_bitmap_open_spec(uint8_t bitmap[PAGE_SIZE]);
 bool msr_bitmap_exits(const uint8_t bitmap[PAGE_SIZE], uint32_t msr, bool is_write);
 
 // For vmx_caps. False: no memory. Boot CPU, once.
-bool policy_init(void);
+bool msr_bitmap_init(void);
 hpa_t policy_msr_bitmap(bool is_apic_open, bool is_spec_open);

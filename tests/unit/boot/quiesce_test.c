@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// boot/boot_quiet: a machine of paper that the firmware left working is quiet afterwards, in order.
+// boot/boot_quiesce: a machine of paper that the firmware left working is quiet afterwards, in
+// order.
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "boot/boot_quiet.h"
-#include "boot/boot_quiet_usb.h"
+#include "boot/boot_quiesce.h"
+#include "boot/boot_quiesce_usb.h"
 #include "boot/boot_report.h"
 
 #define FUNCTION(bus, device, number) ((uint32_t)(bus) << 8 | (device) << 3 | (number))
@@ -158,10 +159,10 @@ static void make_machine(void) {
     iommu_obeys = true;
 }
 
-TestSuite(boot_quiet, .init = make_machine);
+TestSuite(boot_quiesce, .init = make_machine);
 
-Test(boot_quiet, endpoints_end_before_bridges_and_status_is_kept) {
-    boot_quiet_pci(&bus, &acpi, &info);
+Test(boot_quiesce, endpoints_end_before_bridges_and_status_is_kept) {
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert_eq(cleared_count, 4);
     cr_assert_eq(cleared[3], FUNCTION(0, 1, 0), "the bridge comes last");
     for (uint32_t i = 0; i < function_count; i++)
@@ -169,38 +170,38 @@ Test(boot_quiet, endpoints_end_before_bridges_and_status_is_kept) {
     cr_assert(says("4 of 4 functions mastered the bus, now off at 4"));
 }
 
-Test(boot_quiet, every_bus_of_the_windows_is_looked_at) {
+Test(boot_quiesce, every_bus_of_the_windows_is_looked_at) {
     add(FUNCTION(0x80, 0, 0), 0x020000, 0); // behind no bridge: a root of its own
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert(masters(FUNCTION(0x80, 0, 0)), "nothing tells of it");
     info.ecam_count = 1;
     info.ecam[0] = (struct boot_ecam){.base = 0xe0000000, .first_bus = 0, .last_bus = 255};
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert_not(masters(FUNCTION(0x80, 0, 0)));
 }
 
-Test(boot_quiet, named_function_keeps_its_way) {
+Test(boot_quiesce, named_function_keeps_its_way) {
     strcpy(info.cmdline, "quiet keep-dma=03:00.0 x=1");
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert(masters(FUNCTION(3, 0, 0)));
     cr_assert(masters(FUNCTION(0, 1, 0)), "it leads there");
     cr_assert_not(masters(FUNCTION(0, 2, 0)));
     cr_assert(says("03:00.0 is left"));
 }
 
-Test(boot_quiet, function_that_can_not_is_told) {
+Test(boot_quiesce, function_that_can_not_is_told) {
     fixed = FUNCTION(0, 1, 0);
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert(says("1 of them have no way"));
     cr_assert(says("4 of 4 functions mastered the bus, now off at 3"));
 }
 
-Test(boot_quiet, interrupts_that_are_writes_go_on) {
+Test(boot_quiesce, interrupts_that_are_writes_go_on) {
     static const uint32_t classes[] = {0x080010, 0x080020, 0x080600};
     for (uint32_t i = 0; i < 3; i++)
         add(FUNCTION(2, i, 0), classes[i], 0);
     add(FUNCTION(2, 3, 0), 0x080000, 0); // an 8259 is no I/O APIC
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     for (uint32_t i = 0; i < 3; i++)
         cr_assert(masters(FUNCTION(2, i, 0)), "0x%x", classes[i]);
     cr_assert(masters(FUNCTION(0, 1, 0)), "their way");
@@ -208,7 +209,7 @@ Test(boot_quiet, interrupts_that_are_writes_go_on) {
     cr_assert(says("3 I/O APICs and IOMMUs are left"));
 }
 
-Test(boot_quiet, window_that_is_not_mapped_is_named) {
+Test(boot_quiesce, window_that_is_not_mapped_is_named) {
     add(0x00010000 | FUNCTION(4, 0, 0), 0x020000, 0);
     info.ecam_count = 2;
     info.ecam[0] = (struct boot_ecam){.base = 0xe0000000, .last_bus = 3};
@@ -216,70 +217,70 @@ Test(boot_quiet, window_that_is_not_mapped_is_named) {
         (struct boot_ecam){.base = 0xf0000000, .segment = 1, .first_bus = 4, .last_bus = 5};
     hidden[0] = 0xf0000000;
     hidden[1] = 0xf0500000; // bus 4, not 5
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert(masters(0x00010000 | FUNCTION(4, 0, 0)));
     cr_assert(says("PCI: 1 buses of segment 1 (0xf0000000) are not mapped: left as"));
     hidden[0] = 0xe0000000;
     space_of(FUNCTION(3, 0, 0))[1] |= MASTER;
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert_not(masters(FUNCTION(3, 0, 0)), "there are ports");
     cr_assert(says("PCI: 4 buses of segment 0 (0xe0000000) are not mapped: reached by ports"));
 }
 
-Test(boot_quiet, ranges_that_did_not_fit_are_told) {
-    boot_quiet_pci(&bus, &acpi, &info);
+Test(boot_quiesce, ranges_that_did_not_fit_are_told) {
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert_not(says("ranges of buses"));
     acpi.ecams_left = 2;
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert(says("PCI: 2 ranges of buses beyond 64"));
 }
 
-Test(boot_quiet, other_names_keep_nothing) {
+Test(boot_quiesce, other_names_keep_nothing) {
     static const char *const words[] = {"keep-dma=03:00.01", "keep-dma=0003:00:00.0",
                                         "xkeep-dma=03:00.0", "keep-dma=03:00", "keep-dma="};
     for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         strcpy(info.cmdline, words[i]);
         space_of(FUNCTION(3, 0, 0))[1] |= MASTER;
-        boot_quiet_pci(&bus, &acpi, &info);
+        boot_quiesce_pci(&bus, &acpi, &info);
         cr_assert_not(masters(FUNCTION(3, 0, 0)), "%s", words[i]);
     }
     cr_assert(says("keep-dma=03:00.01: no such device"));
     cr_assert(says("keep-dma=03:00: no such device"));
 }
 
-Test(boot_quiet, name_of_nothing_is_told) {
+Test(boot_quiesce, name_of_nothing_is_told) {
     strcpy(info.cmdline, "keep-dma=05:00.0 keep-dma=03:00.0 x keep-dma=0001:03:00.0");
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert(masters(FUNCTION(3, 0, 0)));
     cr_assert(says("keep-dma=05:00.0: no such device"));
     cr_assert(says("keep-dma=0001:03:00.0: no such device"));
     cr_assert_not(says("keep-dma=03:00.0: no such device"));
 }
 
-Test(boot_quiet, usb_is_taken_and_stopped) {
-    boot_quiet_pci(&bus, &acpi, &info);
+Test(boot_quiesce, usb_is_taken_and_stopped) {
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert_eq(*word(XHCI_BAR + 0x400), 1 | 1u << 24);
     cr_assert_eq(*word(XHCI_BAR + 0x404), 0xe0000000, "no SMI is on, events are cleared");
     cr_assert_eq(*word(XHCI_BAR + 0x20) & 1, 0);
     cr_assert(says("USB: 1 controllers taken"));
 }
 
-Test(boot_quiet, usb_is_taken_by_force_in_bounded_time) {
+Test(boot_quiesce, usb_is_taken_by_force_in_bounded_time) {
     firmware_lets_go = false;
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert_eq(*word(XHCI_BAR + 0x400), 1 | 1u << 24);
     cr_assert_eq(wait_count, 1000);
     cr_assert(says("does not let go of 00:02.3"));
 }
 
-Test(boot_quiet, capabilities_in_a_circle_end) {
+Test(boot_quiesce, capabilities_in_a_circle_end) {
     *word(XHCI_BAR + 0x400) = 0x0102; // not ours, the next one is 4 bytes on
     for (uint32_t i = 1; i < 100; i++)
         *word(XHCI_BAR + 0x400 + 4 * i) = 0x0102;
     cr_assert_eq(boot_usb_take(&bus, FUNCTION(0, 2, 3), 0x30), BOOT_USB_FREE);
 }
 
-Test(boot_quiet, ohci_is_asked_for) {
+Test(boot_quiesce, ohci_is_asked_for) {
     uint32_t *usb = add(FUNCTION(0, 3, 0), 0x0c0310, 0);
     usb[4] = OHCI_BAR;
     *word(OHCI_BAR + 4) = 0x180;
@@ -288,9 +289,9 @@ Test(boot_quiet, ohci_is_asked_for) {
     cr_assert_eq(*word(OHCI_BAR + 0x14), UINT32_MAX);
 }
 
-Test(boot_quiet, controller_without_memory_is_not_touched) {
+Test(boot_quiesce, controller_without_memory_is_not_touched) {
     space_of(FUNCTION(0, 2, 3))[1] &= ~MEMORY;
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert_eq(*word(XHCI_BAR + 0x400), 1 | 1u << 16);
 }
 
@@ -304,7 +305,7 @@ static void make_ehci(void) {
     usb[0x6c / 4] = 0x3f;
 }
 
-Test(boot_quiet, ehci_is_stopped_without_smi) {
+Test(boot_quiesce, ehci_is_stopped_without_smi) {
     make_ehci();
     cr_assert_eq(boot_usb_take(&bus, FUNCTION(0, 4, 0), 0x20), BOOT_USB_FREE);
     cr_assert_eq(*word(EHCI_BAR + 0x20), 0);
@@ -312,7 +313,7 @@ Test(boot_quiet, ehci_is_stopped_without_smi) {
 }
 
 // Bits that tell of an interrupt's route are no trap.
-Test(boot_quiet, uhci_is_the_firmwares_by_its_traps) {
+Test(boot_quiesce, uhci_is_the_firmwares_by_its_traps) {
     uint32_t *usb = add(FUNCTION(0, 5, 0), 0x0c0300, 0);
     usb[0xc0 / 4] = 0x2000;
     cr_assert_eq(boot_usb_take(&bus, FUNCTION(0, 5, 0), 0x00), BOOT_USB_FREE);
@@ -331,7 +332,7 @@ static void expect_untouched(const char *line) {
         memset(memory + EHCI_BAR, 0xff, 0x1000);
     }
     memcpy(before, memory, sizeof(memory));
-    boot_quiet_pci(&bus, &acpi, &info);
+    boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert_arr_eq(memory, before, sizeof(memory));
     cr_assert_eq(wait_count, 0);
     cr_assert_eq(space_of(FUNCTION(0, 4, 0))[0x6c / 4], 0x3f);
@@ -345,16 +346,16 @@ static void expect_untouched(const char *line) {
     cr_assert_not(says("taken from the firmware") && says("USB: 3"));
 }
 
-Test(boot_quiet, controllers_of_ones_are_left_alone) {
+Test(boot_quiesce, controllers_of_ones_are_left_alone) {
     expect_untouched("does not answer");
 }
 
-Test(boot_quiet, controllers_that_are_not_mapped_are_left_alone) {
+Test(boot_quiesce, controllers_that_are_not_mapped_are_left_alone) {
     hidden[1] = sizeof(memory);
     expect_untouched("is not mapped");
 }
 
-Test(boot_quiet, list_that_leaves_what_is_mapped_ends) {
+Test(boot_quiesce, list_that_leaves_what_is_mapped_ends) {
     hidden[0] = XHCI_BAR + 0x400;
     hidden[1] = OHCI_BAR;
     cr_assert_eq(boot_usb_take(&bus, FUNCTION(0, 2, 3), 0x30), BOOT_USB_FREE);
@@ -369,39 +370,39 @@ static void put_dmar(bool is_claimed) {
     memcpy(dmar + 56, &(uint64_t){VTD_BASE}, 8);
 }
 
-Test(boot_quiet, vtd_is_turned_off_in_order) {
+Test(boot_quiesce, vtd_is_turned_off_in_order) {
     put_dmar(true);
     *word(VTD_BASE + 0x1c) = 1u << 31 | 1u << 26 | 1u << 25;
     *word(VTD_BASE + 0x64) = 1u << 31 | 1;
-    boot_quiet_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
+    boot_quiesce_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
     cr_assert_eq(*word(VTD_BASE + 0x1c), 0);
     cr_assert_eq(*word(VTD_BASE + 0x64), 0);
     cr_assert(says("the firmware claims it, and 1 of 1 IOMMUs were on"));
     cr_assert_not(says("can not"));
 }
 
-Test(boot_quiet, false_claim_and_stuck_unit_are_said) {
+Test(boot_quiesce, false_claim_and_stuck_unit_are_said) {
     put_dmar(true);
-    boot_quiet_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
+    boot_quiesce_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
     cr_assert(says("that was not true"));
     iommu_obeys = false;
     *word(VTD_BASE + 0x1c) = 1u << 31;
-    boot_quiet_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
+    boot_quiesce_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
     cr_assert(says("1 IOMMUs can not be turned off"));
 }
 
-Test(boot_quiet, amd_iommu_is_turned_off) {
+Test(boot_quiesce, amd_iommu_is_turned_off) {
     ivrs[48] = 0x10;
     ivrs[50] = 24;
     memcpy(ivrs + 56, &(uint64_t){AMD_BASE}, 8);
     *word(AMD_BASE + 0x18) = 1 | 1 << 2 | 1 << 12 | 1 << 20;
-    boot_quiet_iommu(&bus, NULL, 0, ivrs, sizeof(ivrs), &info);
+    boot_quiesce_iommu(&bus, NULL, 0, ivrs, sizeof(ivrs), &info);
     cr_assert_eq(*word(AMD_BASE + 0x18), 1 << 20);
     cr_assert(says("does not claim it, and 1 of 1"));
 }
 
 // A block of each type for one unit; another unit in between.
-Test(boot_quiet, iommus_are_counted_once) {
+Test(boot_quiesce, iommus_are_counted_once) {
     static const uint8_t types[] = {0x10, 0x10, 0x11, 0x40};
     for (uint32_t i = 0; i < 4; i++) {
         ivrs[48 + 24 * i] = types[i];
@@ -410,54 +411,54 @@ Test(boot_quiet, iommus_are_counted_once) {
     }
     put_dmar(false);
     memcpy(dmar + 64, dmar + 48, 16);
-    boot_quiet_iommu(&bus, dmar, sizeof(dmar), ivrs, sizeof(ivrs), &info);
+    boot_quiesce_iommu(&bus, dmar, sizeof(dmar), ivrs, sizeof(ivrs), &info);
     cr_assert(says("none of 3 IOMMUs was on"));
 }
 
-Test(boot_quiet, iommus_that_do_not_answer_are_named_and_not_waited_for) {
+Test(boot_quiesce, iommus_that_do_not_answer_are_named_and_not_waited_for) {
     put_dmar(true);
     memset(memory + VTD_BASE, 0xff, 0x1000);
-    boot_quiet_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
+    boot_quiesce_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
     cr_assert_eq(wait_count, 0);
     cr_assert_eq(*word(VTD_BASE + 0x18), UINT32_MAX);
     cr_assert(says("the IOMMU at 0x4000 does not answer"));
     cr_assert_not(says("that was not true") || says("can not be turned off"));
     hidden[0] = VTD_BASE;
     hidden[1] = VTD_BASE + 4;
-    boot_quiet_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
+    boot_quiesce_iommu(&bus, dmar, sizeof(dmar), NULL, 0, &info);
     cr_assert(says("the IOMMU at 0x4000 is not mapped"));
 }
 
-Test(boot_quiet, damaged_tables_end) {
+Test(boot_quiesce, damaged_tables_end) {
     dmar[50] = 0; // a structure of no size
-    boot_quiet_iommu(&bus, dmar, sizeof(dmar), ivrs, sizeof(ivrs), &info);
+    boot_quiesce_iommu(&bus, dmar, sizeof(dmar), ivrs, sizeof(ivrs), &info);
     cr_assert_str_eq(info.report, "");
 }
 
-Test(boot_quiet, events_are_off_before_acpi_mode) {
+Test(boot_quiesce, events_are_off_before_acpi_mode) {
     acpi = (struct boot_acpi){.smi_command = 0xb2,
                               .acpi_enable = 0xa0,
                               .event = {{0x600, 4}, {0, 4}, {0x620, 4}, {0, 0}}};
     info.power.pm1a_control = 0x604;
     ports[2] = 0x121;
-    boot_quiet_events(&bus, &acpi, &info);
+    boot_quiesce_events(&bus, &acpi, &info);
     const uint32_t expected[] = {0x602, 0x600, 0x622, 0x623, 0x620, 0x621, 0xb2};
     cr_assert_eq(event_count, sizeof(expected) / sizeof(expected[0]));
     cr_assert_arr_eq(events, expected, sizeof(expected));
     cr_assert(ports[2] == 0 && ports[0] == 0xffff && ports[4] == 1);
     event_count = 0;
-    boot_quiet_events(&bus, &acpi, &info);
+    boot_quiesce_events(&bus, &acpi, &info);
     cr_assert_neq(events[event_count - 1], 0xb2, "once is enough");
 }
 
-Test(boot_quiet, firmware_that_stays_in_legacy_mode_is_named) {
+Test(boot_quiesce, firmware_that_stays_in_legacy_mode_is_named) {
     acpi = (struct boot_acpi){.smi_command = 0xb2, .acpi_enable = 1};
     info.power.pm1a_control = 0x604;
-    boot_quiet_events(&bus, &acpi, &info);
+    boot_quiesce_events(&bus, &acpi, &info);
     cr_assert(says("does not change to ACPI mode"));
 }
 
-Test(boot_quiet, lines_that_do_not_fit_are_left_out_whole) {
+Test(boot_quiesce, lines_that_do_not_fit_are_left_out_whole) {
     for (uint32_t i = 0; i < BOOT_REPORT_MAX / 10; i++)
         boot_report(&info, "line %015u", i);
     uint32_t count = 0;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // USB controllers, with which the firmware plays a PS/2 keyboard by system management interrupts:
-// each is taken from it as its specification says, and stopped. See boot/boot_quiet.h.
+// each is taken from it as its specification says, and stopped. See boot/boot_quiesce.h.
 #pragma once
 
-#include "boot/boot_quiet.h"
+#include "boot/boot_quiesce.h"
 
 enum boot_usb_result {
     BOOT_USB_FREE,   // it was not the firmware's

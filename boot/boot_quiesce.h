@@ -2,9 +2,10 @@
 // The machine is made quiet, when the boot services are left and before the kernel runs: what the
 // firmware left working would go on writing into memory that becomes somebody's.
 //
-//   boot_quiet_pci      no PCI function masters the bus; USB controllers are the firmware's no more
-//   boot_quiet_iommu    IOMMUs and interrupt remapping are off
-//   boot_quiet_events   the machine is in ACPI mode, and no event is on
+//   boot_quiesce_pci      no PCI function masters the bus; USB controllers are the firmware's no
+//                         more
+//   boot_quiesce_iommu    IOMMUs and interrupt remapping are off
+//   boot_quiesce_events   the machine is in ACPI mode, and no event is on
 //
 // What was found is added to the preflight report. The hardware is reached by `struct boot_bus`
 // alone, so that the host's tests can link it. All waits are bounded.
@@ -38,15 +39,15 @@ struct boot_bus {
 // looked at, else those behind bus 0. `keep-dma=BB:DD.F` on the command line, with `SSSS:` before
 // where the segment is not 0, leaves a function as it is, and the bridges above it. I/O APICs and
 // IOMMUs that are PCI functions are left, too: their interrupts are writes.
-void boot_quiet_pci(const struct boot_bus *bus, const struct boot_acpi *acpi,
-                    struct boot_info *info);
+void boot_quiesce_pci(const struct boot_bus *bus, const struct boot_acpi *acpi,
+                      struct boot_info *info);
 
 // `dmar` and `ivrs` are the tables, NULL where there is none. A unit that is not mapped, or gives
 // ones alone, is left as it is, and named.
-void boot_quiet_iommu(const struct boot_bus *bus, const uint8_t *dmar, uint64_t dmar_size,
-                      const uint8_t *ivrs, uint64_t ivrs_size, struct boot_info *info);
+void boot_quiesce_iommu(const struct boot_bus *bus, const uint8_t *dmar, uint64_t dmar_size,
+                        const uint8_t *ivrs, uint64_t ivrs_size, struct boot_info *info);
 
 // Events off first: in legacy mode they are the firmware's, behind it they would be interrupts that
 // nobody awaits.
-void boot_quiet_events(const struct boot_bus *bus, const struct boot_acpi *acpi,
-                       struct boot_info *info);
+void boot_quiesce_events(const struct boot_bus *bus, const struct boot_acpi *acpi,
+                         struct boot_info *info);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See boot/boot_quiet_usb.h.
-#include "boot/boot_quiet_usb.h"
+// See boot/boot_quiesce_usb.h.
+#include "boot/boot_quiesce_usb.h"
 
 #include "lib/types.h"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The MSR policy. Passing an MSR through needs that its value is the guest's whenever the guest
+// Passing an MSR through needs that its value is the guest's whenever the guest
 // runs: by the VMCS (SYSENTER, FS and GS base, PAT, TSC by its offset), or by load.c (the
 // system-call MSRs, TSC_AUX). PRED_CMD and FLUSH_CMD have none: they are orders to forget, which
 // harm nobody else.
-#include "vmx/policy.h"
+#include "vmx/msr_bitmap.h"
 
 #include "arch/cpu.h"
 #include "arch/x86.h"
@@ -116,7 +116,7 @@ static void fill(uint8_t *bitmap, bool is_apic_open, bool is_spec_open) {
         msr_bitmap_open_spec(bitmap);
 }
 
-bool policy_init(void) {
+bool msr_bitmap_init(void) {
     for (unsigned apic = 0; apic < 2; apic++)
         for (unsigned spec = 0; spec < (vmx_caps.has_spec_ctrl ? 2 : 1); spec++) {
             bitmaps[apic][spec] = kernel_page_alloc();

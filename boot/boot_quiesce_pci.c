@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// PCI functions made quiet. See boot/boot_quiet.h.
-#include "boot/boot_quiet.h"
-#include "boot/boot_quiet_usb.h"
+// PCI functions made quiet. See boot/boot_quiesce.h.
+#include "boot/boot_quiesce.h"
+#include "boot/boot_quiesce_usb.h"
 #include "boot/boot_report.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
@@ -212,8 +212,8 @@ static void report_kept(const struct walk *w) {
     }
 }
 
-void boot_quiet_pci(const struct boot_bus *bus, const struct boot_acpi *acpi,
-                    struct boot_info *info) {
+void boot_quiesce_pci(const struct boot_bus *bus, const struct boot_acpi *acpi,
+                      struct boot_info *info) {
     struct walk w = {.bus = bus, .info = info};
     walk_all(&w);
     w.is_bridge_pass = true;
