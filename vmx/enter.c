@@ -2,7 +2,6 @@
 // Entries and the exits that end them: the path of every exit, so it is short, and what is rare
 // stands in functions of its own. The only place that steps over an instruction.
 #include "vmx/exit.h"
-#include "vmx/guard.h"
 #include "vmx/vmx.h"
 
 #include "arch/log.h"
@@ -48,23 +47,6 @@ static inline void advance(const struct vmx_vcpu *x) {
         finish_step(x, interruptibility);
 }
 
-// RFLAGS.TF and IF decide how the guest goes on: whether #DB comes behind an instruction that was
-// carried out for it, and whether its run is bounded. They are the same from one exit to the next
-// nearly always.
-#define WATCHED_FLAGS (RFLAGS_TF | RFLAGS_IF)
-
-static __attribute__((noinline)) void take_flags(struct vmx_vcpu *x, uint64_t rflags) {
-    x->flags = rflags;
-    x->is_stepping = (rflags & RFLAGS_TF) != 0;
-    guard_set(!(rflags & RFLAGS_IF));
-}
-
-static inline void watch_flags(struct vmx_vcpu *x) {
-    uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS);
-    if (SELDOM((rflags ^ x->flags) & WATCHED_FLAGS))
-        take_flags(x, rflags);
-}
-
 // EXIT_RETRY: the guest may be entered.
 static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
@@ -74,7 +56,6 @@ static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
     }
     if ((x->entry_work & WORK_CR2) && x86_read_cr2() != vcpu->cr2)
         x86_write_cr2(vcpu->cr2);
-    watch_flags(x);
     x->entry_work = 0;
     return EXIT_RETRY;
 }
@@ -133,7 +114,7 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
         uint32_t reason = switch_to_guest(vcpu->page->gpr, x);
         if (SELDOM(mitigation.clears_bhb))
             mitigation_clear_bhb();
-        watch_flags(x);
+        x->is_stepping = (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0;
         if (SELDOM(reason >= VMX_EXIT_COUNT)) {
             action = refuse(vcpu, reason);
             break;

@@ -100,17 +100,6 @@ Test(backend_enter, flags_are_those_of_the_exit) {
     cr_expect_not(paper_x()->is_stepping);
 }
 
-Test(backend_enter, interrupts_off_is_bounded) {
-    vmx_caps.has_preemption_timer = true;
-    paper.vmcs[VMCS_GUEST_RFLAGS] = RFLAGS_ONE;
-    (void)vmx_enter(&paper_vcpu);
-    cr_expect(paper.vmcs[VMCS_PIN_CONTROLS] & PIN_PREEMPTION_TIMER);
-    paper.vmcs[VMCS_GUEST_RFLAGS] = RFLAGS_ONE | RFLAGS_IF;
-    paper.entries = 0;
-    (void)vmx_enter(&paper_vcpu);
-    cr_expect_not(paper.vmcs[VMCS_PIN_CONTROLS] & PIN_PREEMPTION_TIMER);
-}
-
 // ---- how long it goes on by itself --------------------------------------------------------------
 
 static void post_to_vcpu(void) {
