@@ -28,23 +28,26 @@ __attribute__((noinline, cold)) void vmx_trap_after_step(void) {
                vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
 }
 
-static __attribute__((noinline, cold)) void finish_step(const struct vmx_vcpu *x,
-                                                        uint32_t interruptibility) {
+static __attribute__((noinline, cold)) void finish_step(uint32_t interruptibility,
+                                                        bool is_stepping) {
     if (interruptibility & BLOCKING_UNTIL_NEXT)
         end_blocking(interruptibility);
-    if (x->is_stepping)
+    if (is_stepping)
         vmx_trap_after_step();
 }
 
-static inline void advance(const struct vmx_vcpu *x) {
+// Whether a debugger in the guest steps.
+static inline bool advance(void) {
     uint32_t length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
     uint64_t rip = vmcs_read(VMCS_GUEST_RIP) + length;
     if (SELDOM((uint32_t)rip < length))
         rip = vmx_wrap_rip(rip);
     vmcs_write(VMCS_GUEST_RIP, rip);
     uint32_t interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
-    if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) | x->is_stepping))
-        finish_step(x, interruptibility);
+    bool is_stepping = (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0;
+    if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) || is_stepping))
+        finish_step(interruptibility, is_stepping);
+    return is_stepping;
 }
 
 // EXIT_RETRY: the guest may be entered.
@@ -114,7 +117,6 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
         uint32_t reason = switch_to_guest(vcpu->page->gpr, x);
         if (SELDOM(mitigation.clears_bhb))
             mitigation_clear_bhb();
-        x->is_stepping = (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0;
         if (SELDOM(reason >= VMX_EXIT_COUNT)) {
             action = refuse(vcpu, reason);
             break;
@@ -124,9 +126,9 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
         cpu->recent[cpu->recent_next++ % CPU_RECENT_EXITS] = (uint8_t)reason;
         action = vmx_exit_handlers[reason](vcpu);
         if (action == EXIT_ADVANCE || action == EXIT_BLOCK) {
-            advance(x);
             // The #DB behind a HLT that is stepped over ends it.
-            action = action == EXIT_BLOCK && !x->is_stepping ? EXIT_BLOCK : EXIT_RETRY;
+            bool is_stepping = advance();
+            action = action == EXIT_BLOCK && !is_stepping ? EXIT_BLOCK : EXIT_RETRY;
         }
     } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
     mitigation_stuff_rsb();

@@ -39,7 +39,6 @@ struct vmx_vcpu {
     hpa_t vmcs;
     void *vmcs_page;
     struct cpu *last_cpu; // whose host state the VMCS holds; NULL: none yet
-    uint32_t is_stepping; // the guest's RFLAGS had TF at its last exit
     uint32_t primary;     // what VMCS_PRIMARY_CONTROLS holds
     uint32_t secondary;   // VMCS_SECONDARY_CONTROLS but for virtualizing x2APIC mode
     bool is_apic_open;    // x2APIC mode is virtualized
