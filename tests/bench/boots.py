@@ -73,7 +73,7 @@ def measure_pair():
 
 DEBIAN = BUILD / "guests" / "debian"
 IDLE_FROM_S, IDLE_S = 90, 10  # of the TSC since the start: by then Debian rests
-OWN_TIMER = (12, 32, 52)  # HLT, WRMSR, preemption timer: what a timer of the guest's costs it
+OWN_TIMER = (12, 32)  # HLT, WRMSR: what a timer of the guest's costs it
 
 
 def debian(name, rest_s):
