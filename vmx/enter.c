@@ -37,7 +37,7 @@ static __attribute__((noinline, cold)) void finish_step(uint32_t interruptibilit
 }
 
 // Whether a debugger in the guest steps.
-static inline bool advance(void) {
+static inline __attribute__((always_inline)) bool advance(void) {
     uint32_t length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
     uint64_t rip = vmcs_read(VMCS_GUEST_RIP) + length;
     if (SELDOM((uint32_t)rip < length))
@@ -45,7 +45,7 @@ static inline bool advance(void) {
     vmcs_write(VMCS_GUEST_RIP, rip);
     uint32_t interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
     bool is_stepping = (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0;
-    if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) || is_stepping))
+    if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) | is_stepping))
         finish_step(interruptibility, is_stepping);
     return is_stepping;
 }
