@@ -151,7 +151,7 @@ TESTS_vmm        := $(call unit_in,vmm vmm/*)
 PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
 include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS, what needs a word more
 TESTS_supervisor := $(call unit_in,supervisor)
-PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c tests/unit/supervisor/support.c
+PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c $(wildcard tests/unit/supervisor/support*.c)
 TESTS_drivers    := $(call unit_in,drivers/*)
 PARTS_drivers    := lib/ring.c
 TESTS_vmx        := $(wildcard tests/unit/vmx/backend_*_test.c)

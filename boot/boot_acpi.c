@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The root of the tables, and which of them are read; the interface is told in boot_acpi.h. The
-// tables themselves: boot_acpi_cpus.c, boot_acpi_nodes.c, boot_acpi_power.c, boot_acpi_devices.c.
+// tables themselves: boot_acpi_cpus.c, boot_acpi_nodes.c, boot_acpi_power.c, boot_acpi_button.c,
+// boot_acpi_devices.c.
 #include "boot/boot_acpi.h"
 
 #include "boot/boot_acpi_table.h"
@@ -154,14 +155,18 @@ bool boot_acpi_parse(uint64_t rsdp, boot_acpi_map_t map, struct boot_info *info,
                      struct boot_acpi *found) {
     struct boot_acpi_parser parser = {.map = map, .info = info, .found = found};
     memset(found, 0, sizeof(*found));
+    found->no_button = "there are no ACPI tables";
     set_fallbacks(info);
     struct root root = open_root(&parser, rsdp);
     if (root.table.data == NULL)
         return false;
-    boot_acpi_read_madt(&parser, find(&parser, &root, "APIC"));
+    struct boot_acpi_bytes madt = find(&parser, &root, "APIC");
+    struct boot_acpi_bytes fadt = find(&parser, &root, "FACP");
+    boot_acpi_read_madt(&parser, madt);
     boot_acpi_read_srat(&parser, find(&parser, &root, "SRAT"));
     boot_acpi_read_slit(&parser, find(&parser, &root, "SLIT"));
-    boot_acpi_read_fadt(&parser, find(&parser, &root, "FACP"));
+    boot_acpi_read_fadt(&parser, fadt);
+    boot_acpi_read_button(&parser, fadt, madt);
     read_ssdts(&parser, &root);
     boot_acpi_read_hpet(&parser, find(&parser, &root, "HPET"));
     boot_acpi_read_mcfg(&parser, find(&parser, &root, "MCFG"));

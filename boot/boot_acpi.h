@@ -50,6 +50,7 @@ struct boot_acpi {
     uint16_t smi_command;   // takes acpi_enable to leave legacy mode; 0: there is no other mode
     uint8_t acpi_enable;
     struct boot_event_block event[4]; // PM1a, PM1b, GPE0, GPE1
+    const char *no_button;            // why info->button is not; NULL: it is
     struct boot_acpi_found dmar, ivrs;
     uint32_t affinity_count;
     struct boot_affinity affinity[BOOT_AFFINITIES_MAX];
@@ -66,9 +67,9 @@ struct boot_acpi {
 typedef const void *(*boot_acpi_map_t)(uint64_t base, uint64_t size);
 
 // Fills all of `found`, and of `info` what the tables tell: cpu, ioapic, isa_irq, console, ecam,
-// distance, their counts, node_count, hpet and power. False: there are no tables (`rsdp` 0 or a
-// damaged root); then these are what a PC without tables has: interrupts identity mapped, one I/O
-// APIC at 0xfec00000.
+// distance, their counts, node_count, hpet, power and button. False: there are no tables (`rsdp` 0
+// or a damaged root); then these are what a PC without tables has: interrupts identity mapped, one
+// I/O APIC at 0xfec00000.
 bool boot_acpi_parse(uint64_t rsdp, boot_acpi_map_t map, struct boot_info *info,
                      struct boot_acpi *found);
 

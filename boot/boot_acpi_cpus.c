@@ -24,8 +24,10 @@ static const uint8_t size_min[] = {
 #define X2APIC_BROADCAST UINT32_MAX
 
 #define INTI_POLARITY_MASK 3u // table 5.26 "MPS INTI Flags"
+#define INTI_ACTIVE_HIGH   1u
 #define INTI_ACTIVE_LOW    3u
 #define INTI_TRIGGER_MASK  (3u << 2)
+#define INTI_EDGE          (1u << 2)
 #define INTI_LEVEL         (3u << 2)
 
 // Kept sorted. When there are too many, those with the highest IDs are left off.
@@ -111,5 +113,26 @@ void boot_acpi_read_madt(struct boot_acpi_parser *parser, struct boot_acpi_bytes
         if (entry.data == NULL)
             return;
         read_entry(parser, entry);
+    }
+}
+
+// ACPI 6.5 5.2.9 "Fixed ACPI Description Table (FADT)", SCI_INT. What conforms to the bus is what
+// is usual of the SCI, not of the ISA bus.
+struct boot_isa_irq boot_acpi_sci(struct boot_acpi_bytes madt, uint16_t irq) {
+    struct boot_isa_irq sci = {.gsi = irq, .is_active_low = true, .is_level = true};
+    uint64_t offset = MADT_ENTRIES;
+    for (;;) {
+        struct boot_acpi_bytes entry = boot_acpi_next(madt, &offset, 1, 1);
+        if (entry.data == NULL)
+            return sci;
+        uint8_t flags = boot_acpi_field8(entry, 8);
+        if (boot_acpi_field8(entry, 0) == MADT_SOURCE_OVERRIDE &&
+            entry.size >= size_min[MADT_SOURCE_OVERRIDE] && boot_acpi_field8(entry, 2) == 0 &&
+            boot_acpi_field8(entry, 3) == irq)
+            sci = (struct boot_isa_irq){
+                .gsi = boot_acpi_field32(entry, 4),
+                .is_active_low = (flags & INTI_POLARITY_MASK) != INTI_ACTIVE_HIGH,
+                .is_level = (flags & INTI_TRIGGER_MASK) != INTI_EDGE,
+            };
     }
 }

@@ -17,7 +17,6 @@
 #define FADT_PM1_EVT_LEN   88u
 #define FADT_GPE0_LEN      92u
 #define FADT_GPE1_LEN      93u
-#define FADT_FLAGS         112u
 #define FADT_RESET_REG     116u
 #define FADT_RESET_VALUE   128u
 #define FADT_X_DSDT        140u
@@ -31,7 +30,6 @@
 #define FADT_SLEEP_CONTROL 244u
 #define FADT_TMR_VAL_EXT   BIT(8)
 #define FADT_RESET_SUP     BIT(10)
-#define FADT_HW_REDUCED    BIT(20)
 
 enum aml {
     AML_ZERO = 0x00,
@@ -158,8 +156,7 @@ void boot_acpi_read_fadt(struct boot_acpi_parser *parser, struct boot_acpi_bytes
     uint32_t flags = boot_acpi_field32(fadt, FADT_FLAGS);
     if (fadt.data == NULL)
         return;
-    if ((flags & FADT_HW_REDUCED) != 0) {
-        power->is_hardware_reduced = true;
+    if ((flags & FADT_HW_REDUCED) != 0) { // no PM1 registers
         power->sleep_control = boot_acpi_register(fadt, FADT_SLEEP_CONTROL);
     } else {
         read_pm1(parser, fadt);

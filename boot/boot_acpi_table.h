@@ -12,6 +12,10 @@
 #define BOOT_ACPI_HEADER_SIZE 36u // ACPI 6.5 table 5.4 "DESCRIPTION_HEADER Fields"
 #define BOOT_ACPI_REVISION    8u
 
+// ACPI 6.5 table 5.9 "FADT Format"
+#define FADT_FLAGS      112u
+#define FADT_HW_REDUCED BIT(20)
+
 // Some bytes of a table, or none.
 struct boot_acpi_bytes {
     const uint8_t *data; // NULL: nothing there, size is 0
@@ -77,6 +81,12 @@ void boot_acpi_read_madt(struct boot_acpi_parser *parser, struct boot_acpi_bytes
 void boot_acpi_read_srat(struct boot_acpi_parser *parser, struct boot_acpi_bytes srat);
 void boot_acpi_read_slit(struct boot_acpi_parser *parser, struct boot_acpi_bytes slit);
 void boot_acpi_read_fadt(struct boot_acpi_parser *parser, struct boot_acpi_bytes fadt);
+// Behind the FADT, whose event blocks it takes.
+void boot_acpi_read_button(struct boot_acpi_parser *parser, struct boot_acpi_bytes fadt,
+                           struct boot_acpi_bytes madt);
+// How the ISA interrupt `irq` arrives where it is the SCI: by level and active low, unless the last
+// of its overrides says otherwise.
+struct boot_isa_irq boot_acpi_sci(struct boot_acpi_bytes madt, uint16_t irq);
 // Looks for \_S5 in the AML of a DSDT or SSDT, unless it is known.
 void boot_acpi_read_aml(struct boot_acpi_parser *parser, struct boot_acpi_bytes aml);
 void boot_acpi_read_hpet(struct boot_acpi_parser *parser, struct boot_acpi_bytes hpet);

@@ -31,6 +31,8 @@ void boot_quiesce_events(const struct boot_bus *bus, const struct boot_acpi *acp
     uint16_t control = info->power.pm1a_control;
     for (uint32_t i = 0; i < ARRAY_COUNT(acpi->event); i++)
         (i < GPE_FIRST ? clear_words : clear_bytes)(bus, acpi->event[i]);
+    if (acpi->no_button != NULL)
+        boot_report(info, "power button: %s: it does nothing", acpi->no_button);
     if (control == 0 || (bus->port_read(control) & PM1_SCI_EN) != 0)
         return;
     if (acpi->smi_command == 0 || acpi->acpi_enable == 0)
@@ -38,6 +40,9 @@ void boot_quiesce_events(const struct boot_bus *bus, const struct boot_acpi *acp
     bus->port_write8(acpi->smi_command, acpi->acpi_enable);
     for (uint32_t i = 0; i < WAITS_MAX && (bus->port_read(control) & PM1_SCI_EN) == 0; i++)
         bus->wait();
-    if ((bus->port_read(control) & PM1_SCI_EN) == 0)
-        boot_report(info, "ACPI: the firmware does not change to ACPI mode: no power-off");
+    if ((bus->port_read(control) & PM1_SCI_EN) == 0) {
+        info->button = (struct boot_button){0}; // it stays the firmware's
+        boot_report(info, "ACPI: the firmware does not change to ACPI mode: no power-off, and the "
+                          "power button does nothing");
+    }
 }

@@ -152,6 +152,7 @@ struct abi_start {
     uint32_t group;        // handle of the supervisor's own group
     struct boot_uart uart; // for the console's driver
     struct boot_framebuffer framebuffer;
+    struct boot_button button;
     char cmdline[512];
     struct abi_start_module module[ABI_START_MODULES_MAX];
 };
@@ -171,9 +172,8 @@ struct abi_group {
     uint32_t weight; // 1 to ABI_WEIGHT_MAX, of all its shared threads together
     uint32_t cap;    // percent of one CPU that its shared threads may use together;
                      // 0: no cap; at most ABI_CAP_MAX
-    uint64_t
-        cpus[ABI_CPUS_MAX / 64]; // bit mask: where its shared threads may run; at least one that
-                                 // this machine has
+    // Bit mask: where its shared threads may run; at least one that this machine has.
+    uint64_t cpus[ABI_CPUS_MAX / 64];
     uint64_t reserved[ABI_CPUS_MAX / 64]; // bit mask: CPUs for its pinned threads, one on each
     uint64_t budget;                      // TSC ticks; 0: its pinned threads are dedicated
     uint64_t period;     // TSC ticks; with budget: its pinned threads are real-time
@@ -197,8 +197,8 @@ struct abi_usage {
     uint64_t exits;           // VM exits of its vCPUs
     uint64_t own_timer_exits; // of them: by a timer of the kernel's own, not of the guest's
     uint64_t deadline_misses; // real-time: periods whose budget could not be given in time
-    uint64_t
-        exit[ABI_EXIT_REASONS]; // VM exits by reason (SDM 3D Appendix C "VMX Basic Exit Reasons")
+    // VM exits by reason (SDM 3D Appendix C "VMX Basic Exit Reasons")
+    uint64_t exit[ABI_EXIT_REASONS];
 };
 
 struct abi_cpu_info {

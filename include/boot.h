@@ -33,7 +33,7 @@
 #include "include/features.h"
 
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
-#define BOOT_VERSION    3u
+#define BOOT_VERSION    4u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
 #define BOOT_DIRECT     0xffff800000000000ULL // where the kernel's direct map will be, too
 
@@ -155,11 +155,9 @@ struct boot_power {
     struct boot_register reset;         // takes reset_value
     struct boot_register sleep_control; // of machines without PM1 registers
     uint16_t pm1a_control, pm1b_control;
-    uint8_t reset_value;
-    uint8_t has_s5;
+    uint8_t reset_value, has_s5;
     uint8_t s5_type_a, s5_type_b; // SLP_TYPa, SLP_TYPb of soft off, below 8
-    uint8_t is_hardware_reduced;  // no PM1 registers
-    uint8_t reserved[7];
+    uint8_t reserved[8];
 };
 
 // Configuration space in memory, of the buses [first_bus, last_bus] of a PCI segment. Sorted by
@@ -208,9 +206,8 @@ struct boot_info {
     uint64_t supervisor_entry; // address of its first instruction
     uint32_t tsc_source;       // enum boot_clock_source
     uint32_t tsc_error;        // tsc_hz is within so many ppm of what was measured; 0: nothing was
-    uint32_t
-        thread_bits; // lowest bits of an APIC ID that name the thread within its core, below 32
-    uint64_t tsc_hz; // rate of the TSC, never 0
+    uint32_t thread_bits;      // lowest bits of an APIC ID: the thread within its core; below 32
+    uint64_t tsc_hz;           // rate of the TSC, never 0
     uint64_t utc_seconds; // the firmware's date, seconds since 1970, whole: up to one second late
     uint64_t utc_tsc;     // the TSC at that moment; 0: the machine has no date
     struct boot_table dmar, ivrs; // IOMMUs
@@ -222,6 +219,7 @@ struct boot_info {
     uint32_t word_count;
     char report[BOOT_REPORT_MAX]; // lines of the preflight report, each with a NUL; then one more
     struct boot_uart uart;
+    struct boot_button button;
     char cmdline[BOOT_CMDLINE_MAX]; // NUL-terminated: the manifest's, then what the firmware passed
     struct boot_module module[BOOT_MODULES_MAX];
     struct boot_cpu cpu[BOOT_CPUS_MAX];

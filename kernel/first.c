@@ -93,6 +93,7 @@ void first_start(const struct boot_info *boot, struct object *system) {
     start.group = give(process, &group_root.object);
     start.uart = boot->uart;
     start.framebuffer = boot->framebuffer;
+    start.button = boot->button;
     memcpy(start.cmdline, boot->cmdline, sizeof(start.cmdline));
     give_modules(process, boot, &start);
     struct memory *page =

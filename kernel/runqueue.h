@@ -33,8 +33,8 @@ struct runqueue {
     struct list expired;  // wait for the next round
     struct list deferred; // the same for their group's sake: they go first then
     struct heap realtime; // by deadline
-    uint64_t
-        slice; // ticks that a shared thread runs at a time, and the quantum of the default weight
+    // Ticks that a shared thread runs at a time, and the quantum of the default weight.
+    uint64_t slice;
     uint64_t round;
     uint64_t load;  // of the shared threads in it: the sum of thread->share
     uint32_t count; // of all threads in it

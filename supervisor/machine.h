@@ -14,7 +14,8 @@
 // Bits of the supervisor's event. VMs share the bits from 1 on, so a bit means: look at all its
 // VMs.
 #define MACHINE_EVENT_CONSOLE (1ULL << 0)
-#define MACHINE_VM_BITS       62u
+#define MACHINE_VM_BITS       61u
+#define MACHINE_EVENT_BUTTON  (1ULL << 62) // the machine's power button
 #define MACHINE_EVENT_DRIVER  (1ULL << 63) // the console's ended
 
 struct machine {

@@ -6,7 +6,7 @@
 // Reading order: main.c, manifest.c, vm.c, launch.c, placement.c, partition.c, process.c; what
 // happens when a VM ends: restart.c, reports.c, audit.c; how much is done for a VM, and who pays:
 // round.c, charge.c; then the terminal: console.c, line.c, mux.c, keys.c, shell.c, command.c,
-// top.c. machine.c is what they all stand on.
+// top.c; and the machine's power button: button.c. machine.c is what they all stand on.
 //
 // One thread, one event, no locks: main_loop sleeps until a bit of the event says that a VM or the
 // console has something, serves that, and never waits for a VM. How much it does for each is
@@ -14,6 +14,7 @@
 #include "supervisor/main.h"
 
 #include "lib/syscall.h"
+#include "supervisor/button.h"
 #include "supervisor/console.h"
 #include "supervisor/driver.h"
 #include "supervisor/machine.h"
@@ -39,9 +40,13 @@ static struct {
     bool has_said_ended;
 } goal;
 
-void main_power(enum abi_power power) {
+void main_power_when_ended(enum abi_power power) {
     goal.is_ending = true;
     goal.power = power;
+}
+
+void main_power(enum abi_power power) {
+    main_power_when_ended(power);
     for (uint32_t i = 0; i < vm_count(); i++) {
         vm_end(vm_at(i));
     }
@@ -85,6 +90,7 @@ static void end_machine(void) {
     console_say("this machine cannot be switched off by software (%s); do it by hand",
                 machine_error_text(result));
     goal.is_ending = false;
+    button_release();
     mux_focus_shell();
 }
 
@@ -119,7 +125,14 @@ static void serve(uint64_t bits) {
         mux_input();
     }
     vm_service_mask(bits);
+    button_service((bits & MACHINE_EVENT_BUTTON) != 0);
     vm_check_deadlines();
+}
+
+static uint64_t next_deadline(void) {
+    uint64_t vm = vm_next_deadline();
+    uint64_t button = button_next_deadline();
+    return vm < button ? vm : button;
 }
 
 _Noreturn static void main_loop(void) {
@@ -133,7 +146,7 @@ _Noreturn static void main_loop(void) {
         }
         mux_refresh();
         console_flush();
-        bits = round_wait(vm_next_deadline(), vm_has_work());
+        bits = round_wait(next_deadline(), vm_has_work());
     }
 }
 
@@ -146,6 +159,7 @@ int main(void *start) {
     if (!console_open(machine_has_option("console=batch"), verdict)) {
         return STATUS_NO_MACHINE;
     }
+    button_open();
     start_vms();
     driver_start();
     if (driver_is_gone()) {

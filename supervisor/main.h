@@ -4,6 +4,9 @@
 
 #include "include/abi.h"
 
+// When all VMs have ended, the main loop ends the machine, whatever the manifest says.
+void main_power_when_ended(enum abi_power power);
+
 // Ends all VMs and then, from the main loop, the machine.
 void main_power(enum abi_power power);
 

@@ -158,6 +158,9 @@ static void print_machine(void) {
                info.console[i].base.address, info.console[i].base.bits, info.console[i].type);
     printf("power %x %x %x %x\n", power->pm1a_control, power->pm1b_control, found.smi_command,
            found.acpi_enable);
+    printf("button %x %x %u %u %x [%s]\n", info.button.pm1a_event, info.button.pm1b_event,
+           info.button.size, info.button.input, info.button.trigger,
+           found.no_button == NULL ? "" : found.no_button);
     printf("sleep %" PRIx64 "\n", power->sleep_control.address);
     printf("timer %x %d\n", found.pm_timer_port, found.pm_timer_is_32bit);
     printf("s5 %u %u %u\n", power->has_s5, power->s5_type_a, power->s5_type_b);

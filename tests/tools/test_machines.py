@@ -163,6 +163,28 @@ def expect_power(fields):
     return pm1, 0, (timer, int(flag(fields, "32-bit PM Timer"))), reset
 
 
+def expect_button(tables):
+    """The line of the button: PM1a, PM1b, size, input, trigger, why there is none."""
+    fields = tables.get("FACP")
+    none = "0 0 0 0 0 [{}]".format
+    if fields is None:
+        return none("there is no FADT")
+    if flag(fields, "Hardware Reduced"):
+        return none("the machine is hardware-reduced (ACPI)")
+    if flag(fields, "Control Method Power Button"):
+        return none("it is a control-method device, or missing")
+    one = dict(reversed(fields))
+    blocks = [port(fields, f"PM1{name} Event Block", f"PM1{name} Event Block Address") for name in "AB"]
+    size = one["PM1 Event Block Length"] // 2 * 2
+    if not blocks[0] or size < 4:
+        return none("the FADT has no PM1 event registers")
+    gsi, low, level = one["SCI Interrupt"], 1, 1
+    for entry in entries(tables.get("APIC", [])):
+        if entry.get("Source") == one["SCI Interrupt"] and entry["Bus"] == 0:
+            gsi, low, level = entry["Interrupt"], int(entry["Polarity"] != 1), int(entry["Trigger Mode"] != 1)
+    return f"{blocks[0]:x} {blocks[1]:x} {size} {gsi} {low << 13 | level << 15:x} []"
+
+
 def expect_s5(dsdt):
     """The sleep types of `Name (_S5_, Package () {a, b, ...})`; AML's integers, byte by byte."""
     match = re.search(rb"\x08\\?_S5_\x12(?:[\x00-\x3f]|[\x40-\x7f].)(.)(.*)", dsdt, re.DOTALL)
@@ -235,6 +257,7 @@ class Reading(DirectoryCase):
             pm1, sleep, timer, reset = expect_power(tables["FACP"])
             self.assertEqual(found["power"], [" ".join(f"{number:x}" for number in pm1)])
             self.assertEqual(found["sleep"], [f"{sleep:x}"])
+            self.assertEqual(found["button"], [expect_button(tables)])
             self.assertEqual(found["timer"], [f"{timer[0]:x} {timer[1]}"])
             self.assertEqual(found["reset"], [f"{reset[0]} {reset[1]:x} {reset[2]:x}"])
         if "DSDT" in raw:
@@ -305,7 +328,8 @@ def of_memory(base, size, domain, flags=1):
 def fadt(size, revision, flags, extended=()):
     """`extended`: {offset in the table: bytes}."""
     body = bytearray(size)
-    struct.pack_into("<IBB", body, 48, 0xB2, 0xA0, 0xA1)
+    struct.pack_into("<HIBB", body, 46, 9, 0xB2, 0xA0, 0xA1)
+    struct.pack_into("<I", body, 56, 0x400)
     struct.pack_into("<I", body, 64, 0x404)
     struct.pack_into("<I", body, 76, 0x408)
     body[88:92] = bytes((4, 2, 0, 4))
@@ -358,6 +382,7 @@ class OurMachines(Reading):
         self.assertIn("3078 3", found["cpu"])
         self.assertEqual(found["reset"], ["1 480 fe"])
         self.assertEqual(found["s5"], ["1 7 6"])
+        self.assertEqual(found["button"], ["400 0 4 9 8000 []"])
         self.assertEqual(found["console"], ["0 fe030000 32 18"])
         self.assertIn("1 180000000 280000000 1", found["memory"])
 
@@ -365,11 +390,13 @@ class OurMachines(Reading):
         found = self.compare_own(OLD)
         self.assertEqual(found["cpu"], ["0 -1", "2 -1", "3 -1"])
         self.assertEqual(found["timer"], ["408 1"])
+        self.assertEqual(found["button"], ["400 0 4 9 a000 []"])
         self.assertEqual(found["s5"], ["1 5 1"])
 
     def test_hardware_reduced(self):
         found = self.compare_own(REDUCED)
         self.assertEqual(found["sleep"], ["405"])
+        self.assertEqual(found["button"], ["0 0 0 0 0 [the machine is hardware-reduced (ACPI)]"])
         self.assertEqual(found["reset"], ["0 fed80000 1"])
         self.assertNotIn("console", found)
 

@@ -168,7 +168,6 @@ Test(boot_acpi, fadt_hardware_reduced_has_a_sleep_register_only) {
     put(FADT_AT + FADT_SLEEP + GAS_ADDRESS, 0x414, 8);
     refresh(FADT_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert(info.power.is_hardware_reduced);
     cr_assert_eq(info.power.sleep_control.address, 0x414);
     cr_assert_eq(info.power.sleep_control.access_size, 1);
     cr_assert_eq(info.power.pm1a_control, 0);
@@ -756,6 +755,9 @@ Test(boot_acpi, hostile_tables_do_no_harm) {
         cr_assert_leq(info.console_count, BOOT_CONSOLES_MAX);
         cr_assert_leq(info.ecam_count, BOOT_ECAMS_MAX);
         cr_assert_leq(info.node_count, BOOT_NODES_MAX);
+        cr_assert_eq(found.no_button == NULL, info.button.pm1a_event != 0);
+        cr_assert_leq(info.button.pm1a_event + info.button.size, 0x10000);
+        cr_assert_leq(info.button.pm1b_event + info.button.size, 0x10000);
         cr_assert_leq(info.power.s5_type_a, 7);
         cr_assert_leq(info.power.s5_type_b, 7);
         for (uint32_t i = 0; i < info.cpu_count; i++)

@@ -454,8 +454,23 @@ Test(boot_quiesce, events_are_off_before_acpi_mode) {
 Test(boot_quiesce, firmware_that_stays_in_legacy_mode_is_named) {
     acpi = (struct boot_acpi){.smi_command = 0xb2, .acpi_enable = 1};
     info.power.pm1a_control = 0x604;
+    info.button.pm1a_event = 0x600;
     boot_quiesce_events(&bus, &acpi, &info);
-    cr_assert(says("does not change to ACPI mode"));
+    cr_assert(
+        says("does not change to ACPI mode: no power-off, and the power button does nothing"));
+    cr_assert_eq(info.button.pm1a_event, 0);
+}
+
+Test(boot_quiesce, missing_power_button_is_named) {
+    acpi = (struct boot_acpi){.smi_command = 0xb2, .acpi_enable = 0xa0};
+    info.power.pm1a_control = 0x604;
+    info.button.pm1a_event = 0x600;
+    boot_quiesce_events(&bus, &acpi, &info);
+    cr_assert_not(says("power button"));
+    cr_assert_eq(info.button.pm1a_event, 0x600);
+    acpi.no_button = "it is away";
+    boot_quiesce_events(&bus, &acpi, &info);
+    cr_assert(says("power button: it is away: it does nothing"));
 }
 
 Test(boot_quiesce, lines_that_do_not_fit_are_left_out_whole) {

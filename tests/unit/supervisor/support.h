@@ -100,9 +100,10 @@ struct life {
     bool (*script)(unsigned int step); // false: nothing happens any more
     jmp_buf out;
     enum abi_power power;
-    uint64_t now;    // the TSC
-    uint64_t memory; // of the machine; 0: LIFE_MEMORY
-    uint64_t tsc_hz; // 0: 1000
+    int64_t power_result; // what ABI_SYSTEM_POWER answers; 0: it does not come back
+    uint64_t now;         // the TSC
+    uint64_t memory;      // of the machine; 0: LIFE_MEMORY
+    uint64_t tsc_hz;      // 0: 1000
     bool lacks_virtualization;
     uint32_t cpu_count;
     struct abi_cpu_info cpu[LIFE_CPUS];
