@@ -7,8 +7,8 @@
 // like.
 //
 // Interrupts are off whenever the kernel runs, except in the idle loop's one STI; HLT and in one
-// instruction of a preemption point (thread_preempt) and of vmx/guard.c. So a CPU's own fields need
-// no lock against itself.
+// instruction of a preemption point (thread_preempt). So a CPU's own fields need no lock against
+// itself.
 #pragma once
 
 #include "arch/x86.h"

@@ -284,8 +284,9 @@ CALL(46, PORTS_WRITE, ports_write, HANDLE(ports, PORTS, ABI_RIGHT_WRITE), U16(of
 CALL(47, PORTS_SEND, ports_send, HANDLE(ports, PORTS, ABI_RIGHT_WRITE), U16(offset),
      BYTES_IN(data, void), U64(length))
 
-// What was done for the group elsewhere counts as if its threads had run so long: of its cap at
-// once, and of its share the next time that they compete for a CPU. A second at most.
+// What was done for the group elsewhere counts as if its shared threads had run so long: of its
+// cap, and of its share where they compete for a CPU, as much again as they run there. A second at
+// most.
 CALL(48, GROUP_CHARGE, group_charge, HANDLE(group, GROUP, ABI_RIGHT_MANAGE), U64(ticks))
 
 #undef CALL

@@ -6,7 +6,7 @@
 #include "kernel/scheduler.h"
 #include "kernel/thread.h"
 
-#define PERIODS_COUNTED 1000 // more pay off any debt
+#define PERIODS_COUNTED 100000 // half an hour of a cap's; more pay off any debt
 
 __extension__ typedef unsigned __int128 wide;
 

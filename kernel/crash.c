@@ -4,6 +4,7 @@
 // The record is lines of `[bulkhead] panic: ...`, so that it can be cut out of any log: message,
 // CPU, registers, the stack's words, and how often each VM exit happened on this CPU.
 #include "arch/traps.h"
+#include "arch/tsc.h"
 #include "kernel/log.h"
 #include "kernel/power.h"
 #include "kernel/smp.h"
@@ -22,6 +23,12 @@ static _Noreturn void stop(void) {
 }
 
 static _Noreturn void end_machine(void) {
+    if (log_reset_seconds != 0) {
+        log_line("resets in %u s (panic=reset)", log_reset_seconds);
+        for (uint64_t since = x86_rdtsc(); x86_rdtsc() - since < log_reset_seconds * tsc_hz;)
+            x86_pause();
+        power_reset();
+    }
     if (log_is_batch)
         power_off();
     stop();

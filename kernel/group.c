@@ -120,11 +120,19 @@ int group_write(struct group *group, const struct abi_group *values) {
 int group_charge(struct group *group, uint64_t ticks) {
     if (ticks > tsc_hz)
         return ABI_ERROR_ARGUMENT;
-    uint64_t owed = __atomic_add_fetch(&group->owed, ticks, __ATOMIC_RELAXED);
-    if (owed > tsc_hz / OWED_PART)
-        __atomic_store_n(&group->owed, tsc_hz / OWED_PART, __ATOMIC_RELAXED);
+    uint64_t owed = __atomic_load_n(&group->owed, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&group->owed, &owed, MIN(owed + ticks, tsc_hz / OWED_PART),
+                                        false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
     budget_charge(&group->cap, ticks);
     return ABI_OK;
+}
+
+uint64_t group_pay(struct group *group, uint64_t most) {
+    uint64_t owed = __atomic_load_n(&group->owed, __ATOMIC_RELAXED), part = MIN(owed, most);
+    bool is_paid = part != 0 && __atomic_compare_exchange_n(&group->owed, &owed, owed - part, false,
+                                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return is_paid ? part : 0; // who meets a charge pays the next time
 }
 
 static bool group_destroy(struct object *object) {

@@ -52,6 +52,10 @@ int group_write(struct group *group, const struct abi_group *values);
 int group_charge(struct group *group, uint64_t ticks);
 extern const struct object_kind group_kind;
 
+// Pays off some of what it owes, up to `most`: what a thread of it ran. So a debt costs double at
+// most, and is paid where the group runs. Returns how much.
+uint64_t group_pay(struct group *group, uint64_t most);
+
 // Whether its shared threads may run there.
 bool group_may_use(const struct group *group, const struct cpu *cpu);
 

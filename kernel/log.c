@@ -17,7 +17,11 @@
 #define LINE_MAX  256u
 #define RING_SIZE 16384u
 
+#define RESET_SECONDS     10u
+#define RESET_SECONDS_MAX 3600u
+
 bool log_is_batch;
+uint32_t log_reset_seconds;
 char log_mark[LOG_MARK_MAX + 2];
 
 static const struct boot_info *boot;
@@ -115,9 +119,20 @@ void log_line(const char *format, ...) {
     write_line(line, size + 2);
 }
 
+// Without a number that makes sense: ten.
+static void read_reset(void) {
+    size_t size = 0;
+    const char *digit = cmdline_find(boot->cmdline, "panic=reset", &size);
+    uint32_t seconds = 0;
+    for (size_t i = 1; digit != NULL && i < size && digit[i] >= '0' && digit[i] <= '9'; i++)
+        seconds = MIN(seconds * 10 + (uint32_t)(digit[i] - '0'), RESET_SECONDS_MAX);
+    log_reset_seconds = digit == NULL ? 0 : seconds != 0 ? seconds : RESET_SECONDS;
+}
+
 void log_init(const struct boot_info *info) {
     size_t size;
     boot = info;
+    read_reset();
     log_is_batch = cmdline_has(boot->cmdline, "console=batch");
     const char *key = cmdline_find(boot->cmdline, "verdict=", &size);
     if (key == NULL || size == 0 || size > LOG_MARK_MAX)

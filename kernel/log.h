@@ -37,6 +37,9 @@ void log_panic(void);
 
 // `console=batch`: nobody sits at the machine.
 extern bool log_is_batch;
+// `panic=reset`, `panic=reset:SECONDS`: how long a machine that cannot go on stands still; 0: for
+// ever.
+extern uint32_t log_reset_seconds;
 // `verdict=KEY`: the key and a blank; "": none. No guest knows it, so a line behind it is the
 // hypervisor's own, wherever it begins.
 #define LOG_MARK_MAX 32u // characters of the key

@@ -167,11 +167,7 @@ void runqueue_charge(const struct runqueue *queue, struct thread *thread, uint64
     // In debt it runs only where the CPU would idle instead, as the others wait for the core.
     if (get_left(queue, thread) <= 0)
         return;
-    uint64_t *owed = &thread->group->owed;
-    thread->group->credit[queue->cpu] -= (int64_t)ticks;
-    if (__atomic_load_n(owed, __ATOMIC_RELAXED) != 0)
-        thread->group->credit[queue->cpu] -=
-            (int64_t)__atomic_exchange_n(owed, 0, __ATOMIC_RELAXED);
+    thread->group->credit[queue->cpu] -= (int64_t)(ticks + group_pay(thread->group, ticks));
     thread->credit -= (int64_t)ticks;
 }
 

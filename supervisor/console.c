@@ -16,8 +16,9 @@
 #define PREFIX     "[bulkhead] "
 #define SAY_MAX    448u // characters of text
 #define MARK_MAX   (MACHINE_VERDICT_MAX + 1)
-#define NEWLINE    2u            // bytes, at most
-#define STUCK_NS   5000000000ULL // without a byte printed
+#define NEWLINE    2u             // bytes, at most
+#define STUCK_NS   5000000000ULL  // without a byte printed
+#define LONG_NS    60000000000ULL // all of a ring takes 17 s at 9600 baud
 
 // A piece of newlines only: each becomes "[NAME] \n". Then a partial line that was there before.
 _Static_assert(CONSOLE_PIECE *(MANIFEST_NAME_MAX + 4) + LINE_LENGTH_MAX < GUEST_ROOM,
@@ -71,6 +72,10 @@ uint32_t console_printed(void) {
     return console.head - used();
 }
 
+uint64_t console_spent(void) {
+    return __atomic_load_n(&console.rings->spent, __ATOMIC_RELAXED);
+}
+
 void console_flush(void) {
     if (console.head != console.told) {
         __atomic_store_n(&console.rings->out_head, console.head, __ATOMIC_RELEASE);
@@ -99,15 +104,17 @@ static void wait_below(uint32_t limit) {
     const uint64_t mask = MACHINE_EVENT_CONSOLE | MACHINE_EVENT_DRIVER;
     uint64_t bits = 0;
     uint64_t end = machine_tsc() + machine_ticks(STUCK_NS);
-    driver_start(); // if nobody did yet
+    uint64_t last = machine_tsc() + machine_ticks(LONG_NS); // of one that prints in circles
+    driver_start();                                         // if nobody did yet
     for (uint32_t before = used(); !is_below(limit); before = used()) {
         uint64_t got = machine_wait(mask, end);
         if ((got & MACHINE_EVENT_DRIVER) != 0) {
             driver_revive();
         }
-        bool is_stuck = used() == before && machine_tsc() >= end;
+        bool is_stuck = (used() == before && machine_tsc() >= end) || machine_tsc() >= last;
         if (is_stuck) {
             driver_unstick();
+            last = machine_tsc() + machine_ticks(LONG_NS);
         }
         if (is_stuck || used() != before) {
             end = machine_tsc() + machine_ticks(STUCK_NS);

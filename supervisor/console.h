@@ -60,6 +60,8 @@ bool console_has_room(void);
 // Bytes, modulo 2^32, that were ever put in, and that the driver has printed of them.
 uint32_t console_position(void);
 uint32_t console_printed(void);
+// TSC ticks that the driver says it needed for that.
+uint64_t console_spent(void);
 
 // Tells the driver what was put in.
 void console_flush(void);

@@ -204,14 +204,6 @@ void driver_restart(void) {
     }
 }
 
-uint64_t driver_run_time(void) {
-    static struct abi_usage usage; // large
-    if (driver.process.handle == 0 || sys_process_usage(driver.process.handle, &usage) < 0) {
-        return 0;
-    }
-    return usage.run;
-}
-
 bool driver_is_gone(void) {
     return driver.is_gone;
 }

@@ -27,9 +27,6 @@ void driver_signal(void);
 void driver_restart(void);
 void driver_unstick(void);
 
-// TSC ticks that it ran, since it was started last.
-uint64_t driver_run_time(void);
-
 // It cannot be started, or did not live after many starts: nobody prints but the kernel. Where that
 // is so from the first, the supervisor ends, and the kernel says it.
 bool driver_is_gone(void);

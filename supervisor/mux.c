@@ -4,6 +4,7 @@
 #include "supervisor/mux.h"
 
 #include "include/console.h"
+#include "supervisor/charge.h"
 #include "supervisor/console.h"
 #include "supervisor/keys.h"
 #include "supervisor/main.h"
@@ -181,7 +182,7 @@ static void take_key(struct key key) {
 }
 
 // A ring's worth: what comes meanwhile is signalled anew.
-void mux_input(void) {
+static void take_input(void) {
     uint8_t bytes[64];
     size_t count;
     for (size_t left = CONSOLE_IN_SIZE; left > 0; left -= count) {
@@ -192,6 +193,15 @@ void mux_input(void) {
         for (size_t i = 0; i < count && !console_is_batch(); i++) {
             take_key(keys_add(&keys, bytes[i]));
         }
+    }
+}
+
+void mux_input(void) {
+    struct vm *vm = focus; // a guest can make the terminal type: it asks where the cursor is
+    charge_begin();
+    take_input();
+    if (vm != NULL && !console_is_batch()) {
+        charge_end(vm);
     }
 }
 

@@ -408,9 +408,10 @@ void vm_service(struct vm *vm) {
 
 void vm_service_mask(uint64_t bits) {
     uint32_t first = turn;
-    bits |= waiting | unfinished;
+    bool is_round = bits != MACHINE_EVENT_CONSOLE; // else there is room, or somebody types
+    bits |= waiting | (is_round ? unfinished : 0);
     waiting = 0;
-    unfinished = 0;
+    unfinished &= is_round ? 0 : UINT64_MAX;
     for (uint32_t k = 0; k < vms_count; k++) {
         uint32_t i = (first + k) % vms_count;
         if ((bits & machine_vm_mask(i)) != 0) {
@@ -488,7 +489,9 @@ void vm_check_deadlines(void) {
         } else if (vm->deadline <= now && vm->state == VM_SETTLING) {
             settle(vm);
         } else if (vm->deadline <= now && vm->state == VM_WAITING) {
+            charge_begin();
             begin(vm);
+            charge_end(vm);
         }
     }
 }

@@ -13,7 +13,6 @@ enum msr_vmx {
     MSR_VMX_PRIMARY = 0x482,
     MSR_VMX_EXIT = 0x483,
     MSR_VMX_ENTRY = 0x484,
-    MSR_VMX_MISC = 0x485,
     MSR_VMX_CR0_FIXED0 = 0x486,
     MSR_VMX_CR0_FIXED1 = 0x487,
     MSR_VMX_CR4_FIXED0 = 0x488,
@@ -72,7 +71,6 @@ void caps_read(struct vmx_caps *caps) {
         allowed[CONTROL_SECONDARY] = control_from_msr(x86_rdmsr(MSR_VMX_SECONDARY));
     if (allowed[CONTROL_SECONDARY].may1 & (SECONDARY_EPT | SECONDARY_VPID))
         caps->ept_vpid = x86_rdmsr(MSR_VMX_EPT_VPID_CAP);
-    caps->misc = x86_rdmsr(MSR_VMX_MISC);
     read_speculation(caps);
 }
 
@@ -157,8 +155,6 @@ const char *caps_judge(struct vmx_caps *caps) {
     caps->has_ple = (secondary & SECONDARY_PAUSE_LOOP_EXITING) != 0;
     caps->has_rdtscp = (secondary & SECONDARY_RDTSCP) != 0;
     caps->has_tsc_scaling = (secondary & SECONDARY_TSC_SCALING) != 0;
-    caps->has_preemption_timer = (caps->allowed[CONTROL_PIN].may1 & PIN_PREEMPTION_TIMER) &&
-                                 (caps->allowed[CONTROL_EXIT].may1 & EXIT_CONTROL_SAVE_PREEMPTION);
     caps->has_2m_pages = (caps->ept_vpid & EPT_CAP_2M) != 0;
     caps->has_1g_pages = (caps->ept_vpid & EPT_CAP_1G) != 0;
     caps->has_invept_single = (caps->ept_vpid & EPT_CAP_INVEPT_SINGLE) != 0;

@@ -24,14 +24,13 @@ struct vmx_caps {
     uint64_t cr0_fixed0, cr0_fixed1; // bits that must be 1; bits that may be 1
     uint64_t cr4_fixed0, cr4_fixed1;
     uint64_t ept_vpid; // IA32_VMX_EPT_VPID_CAP
-    uint64_t misc;     // IA32_VMX_MISC; bits 4:0: the preemption timer counts at TSC rate >> this
     struct control_allowed allowed[CONTROL_WORD_COUNT];
     bool has_spec_ctrl;               // IA32_SPEC_CTRL
     bool has_pred_cmd, has_flush_cmd; // IA32_PRED_CMD, IA32_FLUSH_CMD
 
     // Judged from the above.
     uint32_t control[CONTROL_WORD_COUNT];
-    bool has_unrestricted_guest, has_vpid, has_ple, has_rdtscp, has_preemption_timer;
+    bool has_unrestricted_guest, has_vpid, has_ple, has_rdtscp;
     bool has_tsc_scaling;
     enum apic_level apic;
     bool has_x2apic_mode;

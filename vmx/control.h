@@ -13,7 +13,6 @@
 #define PIN_EXTERNAL_INTERRUPT_EXITING BIT(0)
 #define PIN_NMI_EXITING                BIT(3)
 #define PIN_VIRTUAL_NMIS               BIT(5)
-#define PIN_PREEMPTION_TIMER           BIT(6)
 #define PIN_POSTED_INTERRUPTS          BIT(7)
 
 // Primary processor-based VM-execution controls.
@@ -64,14 +63,13 @@
 #define SECONDARY_ENCLV_EXITING      BIT(28)
 
 // VM-exit controls.
-#define EXIT_CONTROL_SAVE_DEBUG      BIT(2)
-#define EXIT_CONTROL_HOST_64         BIT(9)
-#define EXIT_CONTROL_ACKNOWLEDGE     BIT(15)
-#define EXIT_CONTROL_SAVE_PAT        BIT(18)
-#define EXIT_CONTROL_LOAD_PAT        BIT(19)
-#define EXIT_CONTROL_SAVE_EFER       BIT(20)
-#define EXIT_CONTROL_LOAD_EFER       BIT(21)
-#define EXIT_CONTROL_SAVE_PREEMPTION BIT(22)
+#define EXIT_CONTROL_SAVE_DEBUG  BIT(2)
+#define EXIT_CONTROL_HOST_64     BIT(9)
+#define EXIT_CONTROL_ACKNOWLEDGE BIT(15)
+#define EXIT_CONTROL_SAVE_PAT    BIT(18)
+#define EXIT_CONTROL_LOAD_PAT    BIT(19)
+#define EXIT_CONTROL_SAVE_EFER   BIT(20)
+#define EXIT_CONTROL_LOAD_EFER   BIT(21)
 
 // VM-entry controls.
 #define ENTRY_CONTROL_LOAD_DEBUG  BIT(2)

@@ -2,7 +2,6 @@
 // Entries and the exits that end them: the path of every exit, so it is short, and what is rare
 // stands in functions of its own. The only place that steps over an instruction.
 #include "vmx/exit.h"
-#include "vmx/guard.h"
 #include "vmx/vmx.h"
 
 #include "arch/log.h"
@@ -29,40 +28,26 @@ __attribute__((noinline, cold)) void vmx_trap_after_step(void) {
                vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
 }
 
-static __attribute__((noinline, cold)) void finish_step(const struct vmx_vcpu *x,
-                                                        uint32_t interruptibility) {
+static __attribute__((noinline, cold)) void finish_step(uint32_t interruptibility,
+                                                        bool is_stepping) {
     if (interruptibility & BLOCKING_UNTIL_NEXT)
         end_blocking(interruptibility);
-    if (x->is_stepping)
+    if (is_stepping)
         vmx_trap_after_step();
 }
 
-static inline void advance(const struct vmx_vcpu *x) {
+// Whether a debugger in the guest steps.
+static inline bool advance(void) {
     uint32_t length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
     uint64_t rip = vmcs_read(VMCS_GUEST_RIP) + length;
     if (SELDOM((uint32_t)rip < length))
         rip = vmx_wrap_rip(rip);
     vmcs_write(VMCS_GUEST_RIP, rip);
     uint32_t interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
-    if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) | x->is_stepping))
-        finish_step(x, interruptibility);
-}
-
-// RFLAGS.TF and IF decide how the guest goes on: whether #DB comes behind an instruction that was
-// carried out for it, and whether its run is bounded. They are the same from one exit to the next
-// nearly always.
-#define WATCHED_FLAGS (RFLAGS_TF | RFLAGS_IF)
-
-static __attribute__((noinline)) void take_flags(struct vmx_vcpu *x, uint64_t rflags) {
-    x->flags = rflags;
-    x->is_stepping = (rflags & RFLAGS_TF) != 0;
-    guard_set(!(rflags & RFLAGS_IF));
-}
-
-static inline void watch_flags(struct vmx_vcpu *x) {
-    uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS);
-    if (SELDOM((rflags ^ x->flags) & WATCHED_FLAGS))
-        take_flags(x, rflags);
+    bool is_stepping = (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0;
+    if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) || is_stepping))
+        finish_step(interruptibility, is_stepping);
+    return is_stepping;
 }
 
 // EXIT_RETRY: the guest may be entered.
@@ -74,7 +59,6 @@ static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
     }
     if ((x->entry_work & WORK_CR2) && x86_read_cr2() != vcpu->cr2)
         x86_write_cr2(vcpu->cr2);
-    watch_flags(x);
     x->entry_work = 0;
     return EXIT_RETRY;
 }
@@ -133,7 +117,6 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
         uint32_t reason = switch_to_guest(vcpu->page->gpr, x);
         if (SELDOM(mitigation.clears_bhb))
             mitigation_clear_bhb();
-        watch_flags(x);
         if (SELDOM(reason >= VMX_EXIT_COUNT)) {
             action = refuse(vcpu, reason);
             break;
@@ -143,9 +126,9 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
         cpu->recent[cpu->recent_next++ % CPU_RECENT_EXITS] = (uint8_t)reason;
         action = vmx_exit_handlers[reason](vcpu);
         if (action == EXIT_ADVANCE || action == EXIT_BLOCK) {
-            advance(x);
             // The #DB behind a HLT that is stepped over ends it.
-            action = action == EXIT_BLOCK && !x->is_stepping ? EXIT_BLOCK : EXIT_RETRY;
+            bool is_stepping = advance();
+            action = action == EXIT_BLOCK && !is_stepping ? EXIT_BLOCK : EXIT_RETRY;
         }
     } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
     mitigation_stuff_rsb();

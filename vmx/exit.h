@@ -62,7 +62,7 @@
     X(49, EPT_MISCONFIGURATION, exit_unexpected)                                                   \
     X(50, INVEPT, exit_undefined)                                                                  \
     X(51, RDTSCP, exit_unexpected)                                                                 \
-    X(52, PREEMPTION_TIMER, exit_preemption_timer)                                                 \
+    X(52, PREEMPTION_TIMER, exit_unexpected)                                                       \
     X(53, INVVPID, exit_undefined)                                                                 \
     X(54, WBINVD, exit_ignored)                                                                    \
     X(55, XSETBV, exit_xsetbv)                                                                     \

@@ -2,8 +2,6 @@
 // Creation of a vCPU. Its registers are the VMM's to set.
 #include "vmx/registers.h"
 
-#include "vmx/guard.h"
-
 #include "kernel/frame.h"
 #include "kernel/quota.h"
 #include "kernel/vmtime.h"
@@ -45,8 +43,6 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     x->secondary = secondary_controls(x, vm);
     x->primary = control[CONTROL_PRIMARY];
     vmcs_write32(VMCS_PIN_CONTROLS, control[CONTROL_PIN]);
-    guard_init();
-    x->flags = RFLAGS_IF; // what the controls are for; the first entry looks at the guest's own
     vmcs_write32(VMCS_PRIMARY_CONTROLS, x->primary);
     vmcs_write32(VMCS_SECONDARY_CONTROLS, x->secondary);
     vmcs_write32(VMCS_EXIT_CONTROLS, control[CONTROL_EXIT]);

@@ -105,7 +105,6 @@
     X(VMCS_GUEST_INTERRUPTIBILITY, 0x4824)                                                         \
     X(VMCS_GUEST_ACTIVITY, 0x4826)                                                                 \
     X(VMCS_GUEST_SYSENTER_CS, 0x482a)                                                              \
-    X(VMCS_GUEST_PREEMPTION_TIMER, 0x482e)                                                         \
     X(VMCS_HOST_SYSENTER_CS, 0x4c00)
 
 #define VMCS_FIELDS_NATURAL(X)                                                                     \

@@ -39,8 +39,6 @@ struct vmx_vcpu {
     hpa_t vmcs;
     void *vmcs_page;
     struct cpu *last_cpu; // whose host state the VMCS holds; NULL: none yet
-    uint64_t flags;       // the guest's RFLAGS, of which IF and TF are right
-    uint32_t is_stepping; // flags has TF
     uint32_t primary;     // what VMCS_PRIMARY_CONTROLS holds
     uint32_t secondary;   // VMCS_SECONDARY_CONTROLS but for virtualizing x2APIC mode
     bool is_apic_open;    // x2APIC mode is virtualized

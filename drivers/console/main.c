@@ -29,6 +29,7 @@
 #define POLLS_A_SECOND 1000u // without an interrupt
 #define ROUNDS_MAX     256u  // of a turn; what is left is the next one's
 #define RECEIVE_MAX    64u   // before it is the turn of what is to be sent
+#define SHOWN_MAX      1024u // bytes of a turn, on the screen alone
 #define IDLE_MAX       1000u // interrupts in a row without a byte
 #define FRESH_LINE     "\r\n"
 
@@ -42,6 +43,7 @@ static struct {
     uint32_t log_size, log_done;
     bool has_log_news;   // the kernel may have more
     bool is_log_ended;   // CLOSED
+    bool has_taken_log;  // in this turn
     bool is_in_log_line; // a line of the log has begun, and not ended
     bool is_in_out_line;
     uint32_t fresh_left; // bytes of FRESH_LINE
@@ -101,6 +103,7 @@ static void show(uint8_t byte) {
 
 static uint8_t take_log(void) {
     uint8_t byte = (uint8_t)console.log[console.log_done++];
+    console.has_taken_log = true;
     if (!console.is_in_log_line)
         console.mark_left = console.start->mark_size;
     console.is_in_log_line = byte != '\n';
@@ -148,7 +151,7 @@ static bool take(uint8_t *byte) {
 // In batch mode nothing comes into a line: most bytes are found without a look around.
 static uint32_t take_of_line(uint8_t *bytes, uint32_t room) {
     uint32_t count = 0, left = MIN(room, out_count());
-    if (console.start->is_batch == 0 || !console.has_uart || console.fresh_left > 0)
+    if (console.start->is_batch == 0 || console.fresh_left > 0)
         return 0;
     while (count < left && console.is_in_out_line)
         bytes[count++] = take_out();
@@ -214,10 +217,23 @@ static void send(uint32_t room) {
     }
 }
 
-static void print_without_uart(void) {
+// True: there may be more; first somebody else has his turn.
+static bool print_without_uart(void) {
     uint8_t byte;
-    while (take(&byte))
+    uint32_t count = 0;
+    while (count < SHOWN_MAX && take(&byte)) {
         hand_on();
+        count++;
+    }
+    return count == SHOWN_MAX;
+}
+
+// A turn is `out`'s where it has printed of that, and of nothing else.
+static void count_time(uint64_t begin, uint32_t position) {
+    uint64_t spent = console.rings->spent + (now() - begin);
+    if (console.out_position != position && !console.has_taken_log)
+        __atomic_store_n(&console.rings->spent, spent, __ATOMIC_RELAXED);
+    console.has_taken_log = false;
 }
 
 static void tell_room(void) {
@@ -230,6 +246,8 @@ static void tell_room(void) {
 }
 
 static void serve(void) {
+    uint64_t begin = now();
+    uint32_t position = console.out_position;
     if (!console.is_polling)
         (void)sys_interrupt_acknowledge(console.start->interrupt);
     uint32_t rounds = 0;
@@ -242,14 +260,15 @@ static void serve(void) {
     } while (console.has_uart && ++rounds < ROUNDS_MAX && uart_is_interrupting());
     console.is_unfinished = rounds == ROUNDS_MAX;
     if (!console.has_uart)
-        print_without_uart();
+        console.is_unfinished = print_without_uart();
     tell_room();
+    count_time(begin, position);
 }
 
 static uint64_t deadline(bool is_waiting) {
     uint64_t hz = console.start->tsc_hz;
     if (!console.has_uart)
-        return ABI_FOREVER;
+        return console.is_unfinished ? now() : ABI_FOREVER;
     if (console.is_polling || console.is_unfinished)
         return now() + hz / POLLS_A_SECOND;
     return is_waiting ? console.progress + hz : ABI_FOREVER;

@@ -24,8 +24,7 @@ static inline void send_to(uint32_t to) {
                      : "memory");
 }
 // Waits, spinning or halted, until stamp[me] is set, and returns it. Interrupts are on before and
-// afterwards: who spins with interrupts off keeps the host's back, too, on this emulator
-// (vmx/guard.h), and with them KVM's other CPU.
+// afterwards.
 uint64_t wait_spinning(uint32_t me);
 uint64_t wait_halted(uint32_t me);
 

@@ -36,8 +36,6 @@ static uint64_t ticks_of(const char *word) {
 }
 
 void test(void) {
-    interrupts_on();   // none comes; with them off the run would be cut short (vmx/guard.h),
-    (void)cpuid(0, 0); // from this exit on no more
     uint64_t begin = rdtsc() + ticks_of("settle"), end = begin + ticks_of("window");
     (void)be_busy(begin);
     begin = rdtsc();

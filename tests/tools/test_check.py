@@ -12,7 +12,9 @@ from support import ROOT
 
 sys.path.insert(0, str(ROOT / "tests" / "check"))
 
+import budget  # noqa: E402
 import calls  # noqa: E402
+import ring0  # noqa: E402
 import routes  # noqa: E402
 import tree  # noqa: E402
 
@@ -171,6 +173,36 @@ class Calls(unittest.TestCase):
         with mock.patch.object(calls, "UPWARDS", {"arch": {"kernel"}}):
             self.assertEqual(list(calls.findings(self.table(arch=["kernel"]))), [])
             self.assertEqual(len(list(calls.findings(self.table()))), 1)
+
+
+class Budget(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+        self.file("kernel/a.c", "// a comment\n\n#include \"lib/b.h\"\nint a;\n")
+        self.file("lib/b.h", "int b;\n/* two\n   lines */\n")
+        self.file("lib/unused.h", "int c;\n")
+        self.file("build/ring0/kernel/a.c.o", "")
+        self.file("build/ring0/kernel/a.c.d", "build/ring0/kernel/a.c.o: kernel/a.c lib/b.h\\\n /usr/include/x.h\nlib/b.h:\n")
+        self.file("build/ring0/kernel/gone.c.d", "build/ring0/kernel/gone.c.o: kernel/gone.c lib/unused.h\n")
+
+    def file(self, name, text):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def test_what_is_compiled_counts(self):
+        self.assertEqual(ring0.count(self.root, self.root / "build"), {"kernel": 2, "lib": 1})
+
+    def test_one_line_too_many(self):
+        with mock.patch.object(tree, "make") as make, mock.patch.object(tree, "ROOT", self.root), \
+                mock.patch.object(tree, "BUILD", "build"), mock.patch.object(budget, "MOST", 2):
+            make.return_value.returncode = 0
+            with self.assertRaises(tree.Problem):
+                budget.check_budget()
+            with mock.patch.object(budget, "MOST", 3):
+                self.assertIn("3 lines", budget.check_budget()[0])
 
 
 if __name__ == "__main__":

@@ -189,6 +189,11 @@ class Failures(unittest.TestCase):
         words = "the hypervisor refused the machine: no VT-x"
         self.assert_failed("[bulkhead] halted: no VT-x\n", words)
 
+    def test_who_resets_is_waited_for(self):
+        self.assertFalse(outcome_of("[bulkhead] halted: no VT-x\n[demo] [bulkhead] resets in 9 s\n").resets)
+        outcome = outcome_of("[bulkhead] halted: no VT-x\n[bulkhead] resets in 9 s (panic=reset)\n")
+        self.assertEqual((outcome.resets, outcome.status()), (True, FAILED))
+
     def test_panic_after_all_ended(self):
         text = "[bulkhead] vm demo: powered off\n[bulkhead] all VMs ended\n[bulkhead] panic: x\n"
         self.assertEqual(outcome_of(text).status(), FAILED)

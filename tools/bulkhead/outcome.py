@@ -32,6 +32,7 @@ class Outcome:
         self.all_ended = False
         self.panic = None  # the reason, once a panic was told
         self.halted = None  # the reason, once the kernel refused the machine
+        self.resets = False  # the machine, by itself, behind a panic or a refusal
         self.has_lines = False
         self._ends = {}  # name -> how it ended, a list in the order of the log
         self._rest = b""
@@ -54,6 +55,8 @@ class Outcome:
         self.has_lines = True
         if words.startswith("panic: "):
             self.panic = self.panic or words.removeprefix("panic: ")
+        elif words.startswith("resets in "):
+            self.resets = True
         elif words.startswith("halted: "):
             self.halted = self.halted or words.removeprefix("halted: ")
         elif words == ALL_ENDED:

@@ -84,7 +84,7 @@ class Session:
         outcome = self.outcome
         return bool(
             (outcome.all_ended and self.ends_with_vms and silence > ENDED_GRACE)
-            or ((outcome.panic or outcome.halted) and silence > FAILED_GRACE)
+            or ((outcome.panic or outcome.halted) and not outcome.resets and silence > FAILED_GRACE)
             or (self.startup.gave_up and not self.startup.is_over and silence > FIRMWARE_GRACE)
         )
 

@@ -4,8 +4,10 @@
 
 #include "arch/tsc.h"
 #include "kernel/group.h"
+#include "kernel/syscall.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <string.h>
 
 static struct abi_group values;
@@ -143,6 +145,42 @@ Test(kernel_group, charges_use_up_the_cap_and_some_of_the_share) {
     cr_expect_eq(group_charge(group, tsc_hz), ABI_OK);
     cr_expect_eq(group->cap.left, -1000 - (int64_t)tsc_hz, "the cap is exact");
     cr_expect_eq(group->owed, tsc_hz / 20, "nobody has to wait for long");
+    drop(group);
+}
+
+static struct group *charged_group;
+static bool is_charging_over;
+
+static void *charge_for_ever(void *opaque) {
+    (void)opaque;
+    while (!__atomic_load_n(&is_charging_over, __ATOMIC_RELAXED))
+        (void)group_charge(charged_group, tsc_hz);
+    return NULL;
+}
+
+Test(kernel_group, charges_race_the_scheduler_and_stay_bounded) {
+    pthread_t thread;
+    charged_group = create();
+    cr_assert_eq(pthread_create(&thread, NULL, charge_for_ever, NULL), 0);
+    for (unsigned i = 0, paid = 0; i < 200000 || paid == 0; i++) {
+        uint64_t part = group_pay(charged_group, 1000 + i);
+        cr_assert_leq(part, 1000 + i);
+        cr_assert_leq(__atomic_load_n(&charged_group->owed, __ATOMIC_RELAXED), tsc_hz / 20);
+        paid += part != 0;
+    }
+    __atomic_store_n(&is_charging_over, true, __ATOMIC_RELAXED);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    drop(charged_group);
+}
+
+Test(kernel_group, ticks_reach_the_group_that_is_named) {
+    struct group *group = create();
+    struct call c = {.handle = {{.object = &group->object}}};
+    c.a[1] = 77;
+    cr_expect_eq(call_group_charge(&c), 0);
+    cr_expect_eq(group->owed, 77);
+    c.a[1] = tsc_hz + 1;
+    cr_expect_eq(call_group_charge(&c), -ABI_ERROR_ARGUMENT);
     drop(group);
 }
 

@@ -350,6 +350,26 @@ Test(kernel_log, words_of_the_command_line) {
                      cases[i].cmdline);
 }
 
+Test(kernel_log, seconds_before_the_reset) {
+    static const struct {
+        const char *cmdline;
+        uint32_t seconds;
+    } cases[] = {
+        {"", 0},
+        {"a panic=reset", 10},
+        {"panic=reset: b", 10},
+        {"panic=reset:x", 10},
+        {"panic=reset:1 2", 1},
+        {"panic=reset:45", 45},
+        {"panic=reset:99999999999999", 3600},
+    };
+    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
+        (void)snprintf(boot.cmdline, sizeof(boot.cmdline), "%s", cases[i].cmdline);
+        log_init(&boot);
+        cr_expect_eq(log_reset_seconds, cases[i].seconds, "'%s'", cases[i].cmdline);
+    }
+}
+
 Test(kernel_log, locks_out_of_order_panic) {
     struct spinlock outer, inner, same;
     lock_init(&outer, LOCK_PROCESS);

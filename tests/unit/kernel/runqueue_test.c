@@ -245,6 +245,29 @@ Test(kernel_runqueue, what_was_charged_comes_out_of_the_share) {
     cr_expect_leq(groups[1].owed, SLICE);
 }
 
+// Nobody looks for a thread that may run in a thousand rounds.
+Test(kernel_runqueue, what_is_owed_is_paid_in_small_parts) {
+    for (unsigned i = 0; i < 40; i++)
+        add(i, &groups[0], 1);
+    for (unsigned i = 0; i < 100; i++) {
+        groups[0].owed = 1000 * SLICE;
+        uint64_t round = queue.round;
+        cr_assert(put(step(0), RUNQUEUE_BEHIND));
+        cr_assert_leq(queue.round - round, 4);
+    }
+}
+
+// A thread that wakes for a moment elsewhere does not pay for one that computes here.
+Test(kernel_runqueue, a_short_run_pays_little) {
+    struct thread *thread = add(0, &groups[0], 100);
+    add(1, &groups[1], 100);
+    cr_assert_eq(runqueue_take(&queue), thread);
+    groups[0].owed = 50 * SLICE;
+    runqueue_charge(&queue, thread, 10);
+    cr_expect_eq(groups[0].owed, 50 * SLICE - 10);
+    cr_expect_eq(groups[0].credit[3], SLICE - 20);
+}
+
 Test(kernel_runqueue, load_is_the_sum_of_what_waits) {
     cr_expect_eq(queue.load, 0);
     add(0, &groups[0], 100);

@@ -6,6 +6,7 @@
 #define console_flush          inp_test_flush
 #define console_position       inp_test_position
 #define console_printed        inp_test_printed
+#define console_spent          inp_test_spent
 #define console_has_room       inp_test_has_room
 #define console_drain          inp_test_drain
 #define console_fresh_line     inp_test_fresh_line

@@ -126,3 +126,27 @@ Test(supervisor_share, refusal_of_the_kernel_is_told) {
         "enough memory\n");
     cr_assert_eq(life_open_handles(), handles + LIFE_KEPT);
 }
+
+static unsigned int share_charges[2];
+
+static unsigned int share_charges_of(unsigned int vm) {
+    return life.object[life.object[life.vmm[vm].process].in_group].charges;
+}
+
+static bool share_script_prints(unsigned int step) {
+    if (step < 5) {
+        life_print(0, "hello\n");
+        return true;
+    }
+    if (step == 5) {
+        share_charges[0] = share_charges_of(0);
+        share_charges[1] = share_charges_of(1);
+    }
+    return share_script_off(step - 5);
+}
+
+Test(supervisor_share, each_service_is_charged_to_its_vms_group_and_no_other) {
+    life_prepare(share_plain, "console=batch", "stay", share_script_prints);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_expect_eq(share_charges[0], share_charges[1] + 5);
+}

@@ -365,12 +365,13 @@ int64_t sys_group_write(uint32_t group, const struct abi_group *values) {
 
 int64_t sys_group_charge(uint32_t group, uint64_t ticks) {
     cr_assert_eq(life.object[group].type, LIFE_GROUP);
-    life.object[group].charged += ticks;
+    cr_assert_leq(ticks, life.tsc_hz != 0 ? life.tsc_hz : 1000);
+    life.object[group].charges++;
     return 0;
 }
 
 int64_t sys_process_usage(uint32_t process, struct abi_usage *usage) {
-    cr_assert_eq(life.object[process].type, LIFE_PROCESS);
+    cr_assert(process == 0 || life.object[process].type == LIFE_PROCESS);
     *usage = life.usage;
     return 0;
 }

@@ -53,7 +53,7 @@ struct life_object {
     uint32_t start_memory;
     uint32_t in_group;
     struct abi_group group; // groups
-    uint64_t charged;       // groups
+    unsigned int charges;   // groups
 };
 
 // A VMM as the test's script sees it.

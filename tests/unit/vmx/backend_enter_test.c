@@ -87,28 +87,18 @@ Test(backend_enter, single_step_behind_it_is_pending) {
     cr_expect_eq(paper.vmcs[VMCS_GUEST_INTERRUPTIBILITY], 0);
 }
 
-static void set_tf(void) {
+static void toggle_tf(void) {
     paper.vmcs[VMCS_GUEST_RFLAGS] ^= RFLAGS_TF;
 }
 Test(backend_enter, flags_are_those_of_the_exit) {
-    paper.on_entry = set_tf;
-    paper.reasons[0] = REASON_PAUSE;
-    (void)vmx_enter(&paper_vcpu);
-    cr_expect(paper_x()->is_stepping);
+    paper.on_entry = toggle_tf; // the guest does
+    paper.vmcs[VMCS_GUEST_RFLAGS] |= RFLAGS_TF;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_BLOCK);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_PENDING_DEBUG], 0);
     paper.entries = 0;
-    (void)vmx_enter(&paper_vcpu);
-    cr_expect_not(paper_x()->is_stepping);
-}
-
-Test(backend_enter, interrupts_off_is_bounded) {
-    vmx_caps.has_preemption_timer = true;
-    paper.vmcs[VMCS_GUEST_RFLAGS] = RFLAGS_ONE;
-    (void)vmx_enter(&paper_vcpu);
-    cr_expect(paper.vmcs[VMCS_PIN_CONTROLS] & PIN_PREEMPTION_TIMER);
-    paper.vmcs[VMCS_GUEST_RFLAGS] = RFLAGS_ONE | RFLAGS_IF;
-    paper.entries = 0;
-    (void)vmx_enter(&paper_vcpu);
-    cr_expect_not(paper.vmcs[VMCS_PIN_CONTROLS] & PIN_PREEMPTION_TIMER);
+    paper.reasons[1] = REASON_PAUSE;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_YIELD);
+    cr_expect_eq(paper.vmcs[VMCS_GUEST_PENDING_DEBUG], PENDING_DEBUG_SINGLE_STEP);
 }
 
 // ---- how long it goes on by itself --------------------------------------------------------------

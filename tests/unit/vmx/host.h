@@ -50,7 +50,6 @@ enum paper_register {
 #define x86_fxrstor(area)        paper_xrstor(area, PAPER_FX)
 #define x86_clts()               paper_clts()
 #define x86_call_nmi()           paper_call_nmi()
-#define x86_sti_nop_cli()        ((void)0)
 #define x86_read_cr0()           paper_read(PAPER_CR0)
 #define x86_write_cr0(value)     paper_write(PAPER_CR0, value)
 #define x86_read_cr2()           paper_read(PAPER_CR2)

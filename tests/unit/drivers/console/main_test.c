@@ -23,7 +23,7 @@ static struct {
     uint32_t log_head, log_tail;
     bool is_closed;
     uint32_t told; // the supervisor
-    bool interrupts_always, is_unplugged;
+    bool interrupts_always, is_unplugged, lacks_fifo;
     uint32_t acknowledged;
     uint64_t deadline;   // of its last rest
     uint64_t bits;       // that it gets then; 0: the time is over
@@ -46,7 +46,7 @@ int64_t sys_ports_read(uint32_t ports, uint16_t offset, uint32_t width) {
         bool has_input = paper.in != NULL && *paper.in != '\0' && (paper.ier & IER_RECEIVE) != 0;
         bool has_room = paper.room > 0 && (paper.ier & IER_ROOM) != 0;
         bool is_pending = has_input || has_room || paper.interrupts_always;
-        return IIR_FIFO_MASK | (is_pending ? 0 : IIR_NONE);
+        return (paper.lacks_fifo ? 0 : IIR_FIFO_MASK) | (is_pending ? 0 : IIR_NONE);
     }
     cr_assert_eq(offset, UART_DATA);
     return *paper.in++;
@@ -268,6 +268,49 @@ Test(drivers_console, without_uart_the_screen_shows_all) {
     paper.shown[paper.shown_size] = '\0';
     cr_assert_str_eq(paper.shown, "[bulkhead] kernel\r\n[demo] x\n");
     cr_assert_eq(con_test_rings.out_tail, con_test_rings.out_head);
+}
+
+// On the screen alone a VM that prints without end leaves the kernel a turn.
+Test(drivers_console, screen_alone_lets_the_kernel_speak) {
+    begin(true);
+    console.has_uart = false;
+    for (unsigned i = 0; i < SHOWN_MAX / 4; i++)
+        say("abcdefg\n");
+    serve();
+    cr_expect_eq(con_test_rings.out_tail, SHOWN_MAX);
+    cr_expect_leq(deadline(false), now(), "it goes on at once");
+    say_kernel("key [bulkhead] kernel\r\n");
+    serve();
+    paper.shown[paper.shown_size] = '\0';
+    cr_expect_not_null(strstr(paper.shown, "\n[bulkhead] kernel"));
+    serve();
+    cr_expect_eq(con_test_rings.out_tail, con_test_rings.out_head);
+    cr_expect_eq(deadline(false), ABI_FOREVER);
+}
+
+Test(drivers_console, time_is_counted_for_what_was_printed_of_the_ring) {
+    begin(true);
+    say("[demo] x\n");
+    run();
+    uint64_t spent = con_test_rings.spent;
+    cr_expect_gt(spent, 0);
+    say_kernel("key [bulkhead] kernel\r\n");
+    run();
+    cr_expect_eq(con_test_rings.spent, spent, "the kernel's line");
+    serve();
+    cr_expect_eq(con_test_rings.spent, spent, "a turn for nothing");
+    say("[demo] y\n");
+    run();
+    cr_expect_gt(con_test_rings.spent, spent);
+}
+
+Test(drivers_console, uart_without_fifo_gets_a_byte_at_a_time) {
+    paper.lacks_fifo = true;
+    begin(true);
+    say("[demo] x\n");
+    paper.room = 1;
+    serve();
+    cr_expect_eq(paper.out_size, 1);
 }
 
 Test(drivers_console, whoever_lost_the_log_ends) {
