@@ -301,9 +301,9 @@ static enum walk_status start_32bit(struct walk *w) {
     return WALK_OK;
 }
 
-// Nearly each walk that only reads: four levels, tables in plain RAM, and nothing to be marked or to
-// be said against it. False: it is not one of these, and nothing is known. What is read behind an
-// entry that is not present is thrown away with it.
+// Nearly each walk that only reads: four levels, tables in plain RAM, and nothing to be marked or
+// to be said against it. False: it is not one of these, and nothing is known. What is read behind
+// an entry that is not present is thrown away with it.
 static bool walk_plain(const struct walk_ctx *ctx, uint64_t gva, unsigned access,
                        struct walk_result *result) {
     const uint64_t offset_large = (UINT64_C(1) << (PAGE_SHIFT + TABLE_BITS)) - 1;

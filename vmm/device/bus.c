@@ -135,7 +135,8 @@ static inline const struct bus_range *port_find(const struct bus *bus, uint16_t 
     return table_find(bus->ports, bus->port_count, port);
 }
 
-// Most accesses go where the one before went. Wherever mmio_found points, what is there is looked at.
+// Most accesses go where the one before went. Wherever mmio_found points, what is there is looked
+// at.
 static inline const struct bus_range *mmio_find(struct bus *bus, uint64_t address) {
     const struct bus_range *range = &bus->mmio[bus->mmio_found];
 
