@@ -384,7 +384,7 @@ struct vcpu_segment {
 // VCPU_EXIT_MEMORY, string VCPU_EXIT_IO and VCPU_EXIT_HYPERCALL.
 struct vcpu_walk {
     uint64_t cr0, cr3, cr4, efer;
-    struct vcpu_segment segment[6]; // ES CS SS DS FS GS; where code_size is 8, their bases alone
+    struct vcpu_segment segment[6]; // ES CS SS DS FS GS; if code_size is 8, only FS's and GS's base
     uint8_t cpl;
     uint8_t code_size; // 2, 4, 8: default operand and address size
     uint8_t reserved[6];

@@ -207,6 +207,7 @@ int handle_close(struct process *process, uint64_t number) {
     if (handle != NULL && handle->object != NULL) {
         object = handle->object;
         handle->object = NULL;
+        __atomic_store_n(&process->closings, process->closings + 1, __ATOMIC_RELEASE);
         process->handle_hint = MIN(process->handle_hint, (uint32_t)number);
     }
     lock_drop(&process->lock);

@@ -33,6 +33,7 @@ struct process {
     struct space space;
     struct handle *handles[HANDLE_PAGES]; // pages, NULL: not yet [l]
     uint32_t handle_hint;                 // no free handle below [l]
+    uint64_t closings;                    // of handles; atomic, written with [l]
     uint32_t thread_count;                // [l]
     struct thread *threads;               // list through thread->process_next [l]
     uint32_t is_ending;                   // atomic

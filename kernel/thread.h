@@ -44,6 +44,7 @@ struct thread {
     bool is_destroying;          // it is about that
     struct timer timeout;
     struct vcpu *vcpu; // that this thread runs; referenced; written with process->lock
+    uint64_t run_handle, run_closings; // by which it ran it last, and the process's by then
 
     // Scheduling, see kernel/runqueue.h [q]
     struct link link;          // in a list of the queue, or the budget's of parked ones

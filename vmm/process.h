@@ -13,6 +13,7 @@
 #include "vmm/cpu/control.h"
 #include "vmm/cpu/step.h"
 #include "vmm/device/clock.h"
+#include "vmm/emulate/emulate.h"
 #include "vmm/load/load.h"
 #include "vmm/machine.h"
 
@@ -40,14 +41,15 @@ struct process_trace {
 };
 
 struct vcpu {
-    struct vcpu_page *page;                    // [c]; the fields are [v]
-    struct vmm *vmm;                           // [c]
-    uint32_t index;                            // [c]
-    uint32_t handle;                           // [c]
-    uint32_t room_event;                       // signalled when the console has room again [c]
-    uint32_t trace_count;                      // exits ever seen [v]
-    struct process_trace trace[PROCESS_TRACE]; // [v]
-    char reason[128];                          // why the handler gave up, for EXIT_CRASH [v]
+    struct vcpu_page *page;                       // [c]; the fields are [v]
+    struct vmm *vmm;                              // [c]
+    uint32_t index;                               // [c]
+    uint32_t handle;                              // [c]
+    uint32_t room_event;                          // signalled when the console has room again [c]
+    uint32_t trace_count;                         // exits ever seen [v]
+    struct process_trace trace[PROCESS_TRACE];    // [v]
+    struct emulate_recent recent[EMULATE_RECENT]; // [v]
+    char reason[128];                             // why the handler gave up, for EXIT_CRASH [v]
 };
 
 struct vmm {

@@ -44,10 +44,10 @@ static inline __attribute__((always_inline)) bool advance(void) {
         rip = vmx_wrap_rip(rip);
     vmcs_write(VMCS_GUEST_RIP, rip);
     uint32_t interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
-    bool is_stepping = (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) != 0;
-    if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) | is_stepping))
-        finish_step(interruptibility, is_stepping);
-    return is_stepping;
+    uint64_t stepping = vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF;
+    if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) | stepping))
+        finish_step(interruptibility, stepping != 0);
+    return stepping != 0;
 }
 
 // EXIT_RETRY: the guest may be entered.
@@ -127,8 +127,8 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
         action = vmx_exit_handlers[reason](vcpu);
         if (action == EXIT_ADVANCE || action == EXIT_BLOCK) {
             // The #DB behind a HLT that is stepped over ends it.
-            bool is_stepping = advance();
-            action = action == EXIT_BLOCK && !is_stepping ? EXIT_BLOCK : EXIT_RETRY;
+            if (advance() || action == EXIT_ADVANCE)
+                action = EXIT_RETRY;
         }
     } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
     mitigation_stuff_rsb();

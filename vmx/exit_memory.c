@@ -16,12 +16,12 @@ void vmx_fill_walk(struct vcpu *vcpu) {
     uint32_t stack = vmcs_read32(VMCS_GUEST_SS_ACCESS_RIGHTS);
     walk->cpl = (uint8_t)((stack & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT);
     uint32_t code = vmcs_read32(VMCS_GUEST_CS_ACCESS_RIGHTS);
-    if ((walk->efer & EFER_LMA) && (code & SEGMENT_LONG))
-        walk->code_size = 8;
-    else
-        walk->code_size = code & SEGMENT_DB ? 4 : 2;
-    for (unsigned segment = 0; segment < ARRAY_COUNT(walk->segment); segment++)
-        if (walk->code_size == 8)
+    bool is_64bit = (walk->efer & EFER_LMA) && (code & SEGMENT_LONG);
+    const uint8_t size_by_db = code & SEGMENT_DB ? 4 : 2;
+    walk->code_size = is_64bit ? 8 : size_by_db;
+    unsigned segment = is_64bit ? VMCS_FS : VMCS_ES;
+    for (; segment < ARRAY_COUNT(walk->segment); segment++)
+        if (is_64bit)
             walk->segment[segment].base = vmcs_read(VMCS_BASE(segment));
         else
             walk->segment[segment] = vmx_read_segment(segment);

@@ -65,8 +65,8 @@ def exit_figure(name, what, aim=None, mitigated_aim=None, peer=None):
 def figures():
     return [
         exit_figure("exit_cpuid", "CPUID and back", 140, 165, 1133),
-        exit_figure("exit_out_vmm", "OUT to a device in the VMM and back", 690, 900, 3263),
-        exit_figure("exit_mmio_read_vmm", "MMIO read, decoded in the VMM", 2500, 2700, 6041),
+        exit_figure("exit_out_vmm", "OUT to a device in the VMM and back", 600, 900, 3263),
+        exit_figure("exit_mmio_read_vmm", "MMIO read, decoded in the VMM", 1500, 1600, 6041),
         exit_figure("tsc_deadline", "write of IA32_TSC_DEADLINE, 20 ms away", peer=1061),
         exit_figure("self_ipi", "interrupt to oneself, with its handler", 22, 22),
         exit_figure("timer_running", "deadline to handler, while the guest runs", peer=936),

@@ -69,6 +69,7 @@ void *run_guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_wri
 void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_ctx *emulate) {
     struct vcpu_page *page = vcpu->page;
     const struct vcpu_walk *state = &page->walk;
+    const struct memory *memory = &vcpu->vmm->machine.memory;
     *walk = (struct walk_ctx){
         .cr0 = state->cr0,
         .cr3 = state->cr3,
@@ -78,6 +79,10 @@ void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_c
         .cpl = state->cpl,
         .physical_bits = (uint8_t)vcpu->vmm->start->physical_bits,
         .has_1g_pages = vcpu->vmm->has_1g_pages,
+        .ram = memory->base,
+        .ram_low_size = MEMORY_VIDEO_BASE,
+        .ram_start = MEMORY_BIOS_END,
+        .ram_size = memory->low_size - MEMORY_BIOS_END,
         .guest_ptr = run_guest_pointer,
         .opaque = vcpu,
     };
@@ -93,6 +98,7 @@ void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_c
         .vectors_read = vectors_read,
         .vectors_write = vectors_write,
         .opaque = vcpu,
+        .recent = vcpu->recent,
         .has_tzcnt = vcpu->vmm->has_tzcnt,
         .has_lzcnt = vcpu->vmm->has_lzcnt,
     };
@@ -182,7 +188,7 @@ enum exit_action exit_memory(struct vcpu *vcpu) {
     bool is_instruction =
         !memory->is_delivery && !memory->is_walk && !(memory->access & VCPU_ACCESS_FETCH);
     enum exit_action action = is_instruction ? emulate(vcpu) : leave_to_guest(vcpu);
-    if (!(vcpu->page->dirty & VCPU_DIRTY_STEP))
+    if (step_is_own(&vcpu->vmm->step, vcpu->index) && !(vcpu->page->dirty & VCPU_DIRTY_STEP))
         (void)step_end(&vcpu->vmm->step, vcpu->index);
     return action;
 }

@@ -77,12 +77,14 @@ struct walk {
     } entry[LEVELS_MAX + 1]; // by level, from top to last
 };
 
+INLINE bool is_plain_ram(const struct walk_ctx *ctx, uint64_t gpa) {
+    return gpa - ctx->ram_start < ctx->ram_size || gpa < ctx->ram_low_size;
+}
+
 // Guest memory to be read, or NULL.
 INLINE const void *memory(const struct walk_ctx *ctx, uint64_t gpa, unsigned length) {
-    uint64_t offset = gpa - ctx->ram_start;
-
-    if (offset < ctx->ram_size)
-        return ctx->ram + offset;
+    if (is_plain_ram(ctx, gpa))
+        return ctx->ram + gpa;
     return ctx->guest_ptr(ctx->opaque, gpa, length, false);
 }
 
@@ -299,8 +301,50 @@ static enum walk_status start_32bit(struct walk *w) {
     return WALK_OK;
 }
 
-enum walk_status walk_translate(const struct walk_ctx *ctx, uint64_t gva, unsigned access,
-                                struct walk_result *result) {
+// Nearly each walk that only reads: four levels, tables in plain RAM, and nothing to be marked or
+// to be said against it. False: it is not one of these, and nothing is known. What is read behind
+// an entry that is not present is thrown away with it.
+static bool walk_plain(const struct walk_ctx *ctx, uint64_t gva, unsigned access,
+                       struct walk_result *result) {
+    const uint64_t offset_large = (UINT64_C(1) << (PAGE_SHIFT + TABLE_BITS)) - 1;
+    uint64_t barred = (~UINT64_C(0) << ctx->physical_bits & ENTRY_ADDRESS) | ENTRY_NX;
+    uint64_t needed = ENTRY_PRESENT | ENTRY_ACCESSED | (ctx->cpl == CPL_USER ? ENTRY_USER : 0);
+    uint64_t table = ctx->cr3 & ENTRY_ADDRESS;
+    unsigned shift = PAGE_SHIFT + TABLE_BITS * LEVEL_PML4;
+    uint64_t all = UINT64_MAX;
+    uint64_t any = 0;
+    uint64_t entry;
+
+    if (!(ctx->cr0 & CR0_PG) || !(ctx->efer & EFER_LMA) || ctx->cr4 & CR4_LA57 ||
+        access & WALK_WRITE || !is_canonical(gva, LEVEL_PML4))
+        return false;
+    do {
+        shift -= TABLE_BITS;
+        uint64_t index = gva >> shift & ((UINT64_C(1) << TABLE_BITS) - 1);
+        uint64_t gpa = table + index * sizeof entry;
+
+        if (!is_plain_ram(ctx, gpa))
+            return false;
+        entry = __atomic_load_n((const uint64_t *)(const void *)(ctx->ram + gpa), __ATOMIC_RELAXED);
+        all &= entry;
+        any |= entry;
+        table = entry & ENTRY_ADDRESS;
+    } while (shift > PAGE_SHIFT && !(entry & ENTRY_LARGE));
+    // A supervisor's access to a user's page depends on SMEP, SMAP and AC.
+    if ((all & needed) != needed || any & barred || shift > PAGE_SHIFT + TABLE_BITS ||
+        (ctx->cpl != CPL_USER && all & ENTRY_USER))
+        return false;
+    if (shift == PAGE_SHIFT) {
+        result->gpa = table | (gva & (PAGE_SIZE - 1));
+        return true;
+    }
+    result->gpa = (table & ~offset_large) | (gva & offset_large);
+    return !(entry & offset_large & ENTRY_ADDRESS & ~ENTRY_PAT_LARGE);
+}
+
+// Any walk.
+static __attribute__((noinline)) enum walk_status
+walk_whole(const struct walk_ctx *ctx, uint64_t gva, unsigned access, struct walk_result *result) {
     bool is_long = ctx->efer & EFER_LMA;
     enum walk_status status;
     struct walk w;
@@ -322,6 +366,11 @@ enum walk_status walk_translate(const struct walk_ctx *ctx, uint64_t gva, unsign
     else
         status = ctx->cr4 & CR4_PAE ? start_pae(&w, result) : start_32bit(&w);
     return status == WALK_OK ? walk_tables(&w, result) : status;
+}
+
+enum walk_status walk_translate(const struct walk_ctx *ctx, uint64_t gva, unsigned access,
+                                struct walk_result *result) {
+    return walk_plain(ctx, gva, access, result) ? WALK_OK : walk_whole(ctx, gva, access, result);
 }
 
 // One page's share of walk_fetch.

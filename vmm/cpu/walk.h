@@ -55,9 +55,10 @@ struct walk_ctx {
     uint8_t cpl;           // 0 to 3
     uint8_t physical_bits; // MAXPHYADDR as the guest's CPUID tells it, 32 to 52
     bool has_1g_pages;     // as the guest's CPUID tells it
-    // The fast way to most of guest memory: [ram_start, ram_start + ram_size) is writable RAM,
-    // mapped at `ram`. Whole pages; none (size 0) costs time only.
-    uint8_t *ram;
+    // The fast way to most of guest memory: [0, ram_low_size) and [ram_start, ram_start + ram_size)
+    // are writable RAM, mapped from gpa 0 on at `ram`. Whole pages; none (size 0) costs time only.
+    const uint8_t *ram;
+    uint64_t ram_low_size;
     uint64_t ram_start;
     uint64_t ram_size;
     // Where the VMM has guest memory [gpa, gpa + length) mapped, or NULL when any of it is not RAM,

@@ -135,6 +135,19 @@ static inline const struct bus_range *port_find(const struct bus *bus, uint16_t 
     return table_find(bus->ports, bus->port_count, port);
 }
 
+// Most accesses go where the one before went. Wherever mmio_found points, what is there is looked
+// at.
+static inline const struct bus_range *mmio_find(struct bus *bus, uint64_t address) {
+    const struct bus_range *range = &bus->mmio[bus->mmio_found];
+
+    if (bus->mmio_found < bus->mmio_count && address - range->base <= range->last - range->base)
+        return range;
+    range = table_find(bus->mmio, bus->mmio_count, address);
+    if (range)
+        bus->mmio_found = (uint32_t)(range - bus->mmio);
+    return range;
+}
+
 static inline bool range_takes(const struct bus_range *range, uint64_t address, uint8_t size) {
     return range && size <= range->width && size - 1u <= range->last - address;
 }
@@ -200,7 +213,7 @@ void bus_port_write(struct bus *bus, uint16_t port, uint8_t size, uint32_t value
 }
 
 uint64_t bus_mmio_read(struct bus *bus, uint64_t address, uint8_t size) {
-    const struct bus_range *range = table_find(bus->mmio, bus->mmio_count, address);
+    const struct bus_range *range = mmio_find(bus, address);
 
     if (!range_takes(range, address, size))
         return mmio_read_cut(bus, address, size);
@@ -209,7 +222,7 @@ uint64_t bus_mmio_read(struct bus *bus, uint64_t address, uint8_t size) {
 }
 
 void bus_mmio_write(struct bus *bus, uint64_t address, uint8_t size, uint64_t value) {
-    const struct bus_range *range = table_find(bus->mmio, bus->mmio_count, address);
+    const struct bus_range *range = mmio_find(bus, address);
 
     if (range_takes(range, address, size))
         range->device->ops->mmio_write(range->device, range->first_offset + (address - range->base),

@@ -32,6 +32,7 @@ struct bus {
     uint8_t port_slot[BUS_FAST_PORTS];
     uint32_t port_count;
     uint32_t mmio_count;
+    uint32_t mmio_found; // where in mmio[] the last access went
     struct bus_range ports[BUS_PORT_RANGES];
     struct bus_range mmio[BUS_MMIO_RANGES];
 };

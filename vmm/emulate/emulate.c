@@ -265,6 +265,28 @@ static enum emulate_result undecodable(struct emulate_ctx *ctx, enum decode_erro
     }
 }
 
+// As decode_insn, with what it said before about the same bytes.
+static enum decode_error decode(const struct emulate_ctx *ctx, const struct walk_code *code,
+                                struct insn *insn) {
+    struct emulate_recent *recent;
+    uint64_t key[sizeof(recent->code) / sizeof(uint64_t)];
+
+    if (ctx->recent == NULL || code->count != DECODE_BYTES)
+        return decode_insn(code->bytes, code->count, ctx->mode, insn);
+    recent = &ctx->recent[(*ctx->rip ^ *ctx->rip >> 4) % EMULATE_RECENT];
+    __builtin_memcpy(key, code->bytes, sizeof(key));
+    if (recent->mode != ctx->mode || recent->code[0] != key[0] || recent->code[1] != key[1]) {
+        recent->mode = 0;
+        enum decode_error error = decode_insn(code->bytes, code->count, ctx->mode, &recent->insn);
+        if (error != DECODE_OK)
+            return error;
+        __builtin_memcpy(recent->code, key, sizeof(key));
+        recent->mode = (uint8_t)ctx->mode;
+    }
+    *insn = recent->insn;
+    return DECODE_OK;
+}
+
 enum emulate_result emulate_exit(struct emulate_ctx *ctx, struct insn *insn) {
     bool is_64bit = ctx->mode == DECODE_64BIT;
     const struct vcpu_segment *cs = &ctx->segment[INSN_CS];
@@ -272,7 +294,7 @@ enum emulate_result emulate_exit(struct emulate_ctx *ctx, struct insn *insn) {
     enum decode_error error;
 
     walk_fetch(ctx->walk, is_64bit ? *ctx->rip : cs->base + (uint32_t)*ctx->rip, is_64bit, &code);
-    error = decode_insn(code.bytes, code.count, ctx->mode, insn);
+    error = decode(ctx, &code, insn);
     if (error != DECODE_OK) {
         insn->length = 0;
         return undecodable(ctx, error, &code);

@@ -59,6 +59,16 @@ struct emulate_vectors {
     uint64_t xcr0;
 };
 
+// Instructions that were decoded lately: a guest touches its devices by a few, over and over. What
+// decoding depends on, bytes and mode, is compared whole. All zeros: none.
+#define EMULATE_RECENT 8u // a power of two
+
+struct emulate_recent {
+    uint64_t code[DECODE_BYTES / sizeof(uint64_t)];
+    struct insn insn;
+    uint8_t mode; // enum decode_mode, or 0: an empty slot
+};
+
 struct emulate_ctx {
     uint64_t *gpr; // 16, in the order of enum insn_register
     uint64_t *rip;
@@ -86,6 +96,7 @@ struct emulate_ctx {
     bool (*vectors_read)(void *opaque, struct emulate_vectors *vectors);
     void (*vectors_write)(void *opaque, const struct emulate_vectors *vectors);
     void *opaque;
+    struct emulate_recent *recent; // EMULATE_RECENT of the vCPU's own; NULL: decode each time
     // Without these features of the processor TZCNT is BSF and LZCNT is BSR.
     bool has_tzcnt;
     bool has_lzcnt;

@@ -45,6 +45,8 @@ static uint64_t vm_handle, handle;
 static struct {
     uint32_t creations, index; // of vCPUs
     bool is_claimed;
+    uint32_t runs;
+    bool runs_well;
     uint32_t moves; // of state
     uint8_t state[SIZE];
     int error;
@@ -61,7 +63,8 @@ struct vcpu *vcpu_create(struct vm *vm, uint32_t index, int *error) {
 }
 int vcpu_run(struct vcpu *it) {
     cr_assert_eq(it, &vcpu);
-    return ABI_ERROR_AGAIN;
+    paper.runs++;
+    return paper.runs_well ? ABI_OK : ABI_ERROR_AGAIN;
 }
 int vcpu_signal(struct vcpu *it, uint64_t signal, uint64_t value) {
     cr_assert_eq(it, &vcpu);
@@ -241,6 +244,39 @@ Test(kernel_syscall_vcpu, answers_are_told) {
     cr_expect_eq(CALL(ABI_VCPU_SIGNAL, handle, 1, 2), 0);
     cr_expect_eq(CALL(ABI_VCPU_SIGNAL, handle, 2, 2), -ABI_ERROR_ARGUMENT);
     expect_nothing_kept();
+}
+
+// What a thread ran by is not looked up again, until the process closes anything.
+Test(kernel_syscall_vcpu, handle_that_ran_is_good_until_one_is_closed) {
+    const struct handle not_to_run = {.object = &vcpu.object, .rights = ABI_RIGHT_READ};
+    object_ref(&vcpu.object);
+    uint64_t other = (uint64_t)handle_put(process, &not_to_run);
+    uint64_t spare = (uint64_t)handle_insert(process, &vcpu.vm->object, ABI_RIGHTS_ALL);
+    object_ref(&vcpu.vm->object);
+    paper.runs_well = true;
+    for (unsigned i = 0; i < 3; i++) {
+        cr_expect_eq(CALL(ABI_VCPU_RUN, handle), ABI_OK);
+        cr_expect_eq(CALL(ABI_VCPU_RUN, other), -ABI_ERROR_RIGHTS);
+        cr_expect_eq(CALL(ABI_VCPU_RUN, 0), -ABI_ERROR_HANDLE);
+        cr_expect_eq(CALL(ABI_VCPU_RUN, handle + 4096), -ABI_ERROR_HANDLE);
+        cr_expect_eq(CALL(ABI_VCPU_RUN, vm_handle), -ABI_ERROR_HANDLE);
+    }
+    cr_expect_eq(vcpu.object.ref_count, 2, "what was got was dropped");
+    cr_expect_eq(handle_close(process, spare), ABI_OK);
+    cr_expect_eq(CALL(ABI_VCPU_RUN, handle), ABI_OK, "looked up anew");
+    cr_expect_eq(paper.runs, 4);
+    object_ref(&vcpu.object);
+    cr_expect_eq(handle_close(process, handle), ABI_OK);
+    for (unsigned i = 0; i < 2; i++)
+        cr_expect_eq(CALL(ABI_VCPU_RUN, handle), -ABI_ERROR_HANDLE);
+    cr_expect_eq(paper.runs, 4);
+}
+
+// The thread's own vCPU is run by what succeeded: one that is another's leaves nothing behind.
+Test(kernel_syscall_vcpu, handle_that_did_not_run_is_looked_up_again) {
+    for (unsigned i = 0; i < 2; i++)
+        cr_expect_eq(CALL(ABI_VCPU_RUN, handle), -ABI_ERROR_AGAIN);
+    cr_expect_eq(thread_current()->run_handle, 0);
 }
 
 Test(kernel_syscall_vcpu, page_is_memory_that_keeps_it_alive) {

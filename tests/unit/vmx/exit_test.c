@@ -340,6 +340,17 @@ Test(vmx_exit_memory, segments_are_whole_outside_64_bit_code) {
     cr_expect_eq(exit_page.walk.segment[VMCS_ES].attributes, 0x93 | VCPU_SEGMENT_UNUSABLE);
 }
 
+Test(vmx_exit_memory, bases_of_fs_and_gs_are_told_in_64_bit_code) {
+    exit_page.walk.segment[VMCS_DS].base = 7;
+    vmcs_write(VMCS_BASE(VMCS_DS), 0x1000);
+    vmcs_write(VMCS_BASE(VMCS_FS), 0x7777);
+    vmcs_write(VMCS_BASE(VMCS_GS), 0x8888);
+    vmx_fill_walk(&exit_vcpu);
+    cr_expect_eq(exit_page.walk.segment[VMCS_FS].base, 0x7777);
+    cr_expect_eq(exit_page.walk.segment[VMCS_GS].base, 0x8888);
+    cr_expect_eq(exit_page.walk.segment[VMCS_DS].base, 7, "counts for nothing there");
+}
+
 // ---- single steps -------------------------------------------------------------------------------
 
 Test(vmx_step, ends_behind_one_instruction) {

@@ -101,3 +101,38 @@ Test(emulate, user_code_is_always_checked) {
     expect_fault(EMULATE_PF, true, WALK_ERROR_PRESENT | WALK_ERROR_USER, 0x6010);
     cr_assert_eq(guest.read_count, 0);
 }
+
+// Decoding is remembered by RIP, but told by bytes and mode.
+Test(emulate, remembered_instruction_is_not_another) {
+    static struct emulate_recent recent[EMULATE_RECENT];
+    const enum decode_mode modes[] = {DECODE_64BIT, DECODE_32BIT, DECODE_16BIT};
+    START(DECODE_64BIT, 0x8b, 0x08); // mov ecx, [rax]
+    guest.ctx.recent = recent;
+    device_set(0, 0x1111222233334444);
+    for (unsigned i = 0; i < 2; i++) {
+        guest.gpr[INSN_RAX] = DEVICE;
+        guest.rip = CODE;
+        cr_assert_eq(run(), EMULATE_DONE);
+        cr_assert(guest.gpr[INSN_RCX] == 0x33334444 && guest.rip == CODE + 2);
+        cr_assert(guest.insn.length == 2 && guest.insn.op == INSN_MOV);
+    }
+    guest.ram[CODE] = 0x8a; // mov cl, [rax]
+    guest.gpr[INSN_RCX] = 0x5500;
+    guest.rip = CODE;
+    cr_assert_eq(run(), EMULATE_DONE);
+    cr_assert_eq(guest.gpr[INSN_RCX], 0x5544);
+    guest.ram[CODE] = 0xf4; // hlt: not to be taken for what was there, now or next time
+    for (unsigned i = 0; i < 2; i++) {
+        guest.rip = CODE;
+        cr_assert_eq(run(), EMULATE_UNHANDLED);
+    }
+    memcpy(guest.ram + CODE, (const uint8_t[]){0x8b, 0x0c, 0x25, 0, 0, 0, 0, 0x90}, 8);
+    for (unsigned i = 0; i < 3; i++) { // other lengths: SIB without a base; the same with DS; [si]
+        guest.rip = CODE;
+        guest.ctx.mode = modes[i];
+        guest.segment[INSN_DS].base = DEVICE;
+        guest.gpr[INSN_RSI] = 0;
+        (void)run();
+        cr_assert_eq(guest.insn.length, i == 2 ? 2 : 7);
+    }
+}
