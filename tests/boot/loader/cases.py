@@ -2,13 +2,17 @@
 """Bad disks for the loader's tests: each a manifest and files with one flaw, and the words that the
 loader must say about it."""
 
+import re
 import struct
+from pathlib import Path
 
 import disk
 from bulkhead.pe import append_sections
 from disk import module
 
 MIB = 1 << 20
+BOOT_H = Path(__file__).resolve().parents[3] / "include" / "boot.h"
+BOOT_VERSION = re.search(r"^#define BOOT_VERSION +(\d+)u$", BOOT_H.read_text(encoding="utf-8"), re.MULTILINE)[1]
 COPY = "copy the image to the disk again"
 
 
@@ -179,8 +183,8 @@ class Cases:
         case("kernel-writable-code", "has a segment both writable", segment(0, 4, "I", 7))
         case("kernel-low", "has a segment outside", segment(0, 16, "Q", 0xFFFFFFFF00000000))
         case("kernel-overlap", "has segments that overlap", segment(0, 40, "Q", 0x8000))
-        other = Patched(self.kernel).version(9).done()
-        case("kernel-version", "has boot version 9, this loader has 3", other)
+        other = Patched(self.kernel).version(99).done()
+        case("kernel-version", f"has boot version 99, this loader has {BOOT_VERSION}", other)
         case("kernel-no-note", "kernel.elf has no boot version", segment(3, 0, "I", 0))
         path = self.path("memory-kernel", "kernel.elf")
         large = segment(2, 40, "Q", 400 * MIB)
