@@ -65,7 +65,7 @@ FUNCTIONS = {
     "vmx/load.c": "load_fpu unload_fpu load_msrs vmx_load vmx_unload vmx_forget",
     "vmx/exit_misc.c": "reflect_debug_exception",
     "vmx/tlb.c": "vmx_flush_vpid vmx_flush_space",
-    "vmx/enter.c": "advance watch_flags vmx_leave",
+    "vmx/enter.c": "advance finish_step vmx_leave",
     "vmx/exit_msr.c": "write_address write_here",
     "vmx/exit_cr.c": "exit_control_register write_cr8",
     "vmx/inject.c": "combine_with_queued vmx_requeue_event inject_restore exit_monitor_trap",

@@ -138,5 +138,12 @@ class Verdict(unittest.TestCase):
         self.assertEqual(self.judge(179, alive=21)[0], 1)
 
 
+class Places(unittest.TestCase):
+    def test_every_function_and_planted_place_is_in_the_tree(self):
+        listed = subprocess.run([ROOT / "tests/mutate/run", "--list"], capture_output=True, text=True, check=False)
+        self.assertEqual(listed.returncode, 0, listed.stdout[-300:] + listed.stderr[-300:])
+        self.assertRegex(listed.stdout, r"mutate: \d+ mutants\n$")
+
+
 if __name__ == "__main__":
     unittest.main()
