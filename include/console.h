@@ -46,16 +46,15 @@ struct boot_button {
 // Indices count bytes, modulo 2^32; byte n stands at n modulo the size. In batch mode out_tail
 // stands at the beginning of a line: whoever goes on from there prints whole lines.
 struct console_rings {
+    uint64_t spent;       // by the driver: TSC ticks that it worked for what it printed of `out`
     uint32_t out_head;    // written by the supervisor
     uint32_t out_tail;    // by the driver
     uint32_t in_head;     // by the driver
     uint32_t in_tail;     // by the supervisor
     uint32_t room_wanted; // by the supervisor: the driver clears it, and signals, when there are
                           // fewer bytes than this in `out`; 0: nothing is wanted
-    uint32_t reserved;
-    uint64_t spent; // by the driver: TSC ticks that it worked for what it printed of `out`
     uint8_t in[CONSOLE_IN_SIZE];
-    uint8_t reserved_too[4096 - CONSOLE_IN_SIZE - 32];
+    uint8_t reserved[4096 - CONSOLE_IN_SIZE - 28];
     uint8_t out[CONSOLE_OUT_SIZE];
 };
 _Static_assert(sizeof(struct console_rings) == 4096 + CONSOLE_OUT_SIZE, "a page, then `out`");

@@ -330,8 +330,7 @@ static void start_running(struct vcpu *vcpu) {
     if (vlapic_is_notified(&vcpu->vlapic))
         __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
     load(vcpu);
-    if (__atomic_load_n(&vcpu->vlapic.is_timer_resting, __ATOMIC_SEQ_CST) != 0)
-        vlapic_timer_wake(vcpu);
+    vlapic_timer_wake(vcpu);
     pvtime_resume(vcpu);
 }
 

@@ -164,8 +164,9 @@ uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu) {
 }
 
 void vlapic_timer_wake(struct vcpu *vcpu) {
-    if (__atomic_exchange_n(&vcpu->vlapic.is_timer_resting, 0, __ATOMIC_SEQ_CST) != 0 &&
-        is_periodic(vcpu))
+    uint32_t *is_resting = &vcpu->vlapic.is_timer_resting;
+    if (__atomic_load_n(is_resting, __ATOMIC_SEQ_CST) != 0 && // seldom: most entries only look
+        __atomic_exchange_n(is_resting, 0, __ATOMIC_SEQ_CST) != 0 && is_periodic(vcpu))
         vlapic_timer_arm(vcpu);
 }
 

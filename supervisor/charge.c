@@ -3,6 +3,7 @@
 #include "supervisor/charge.h"
 
 #include "lib/syscall.h"
+#include "lib/types.h"
 #include "supervisor/console.h"
 #include "supervisor/driver.h"
 #include "supervisor/machine.h"
@@ -27,10 +28,6 @@ void charge_begin(void) {
     charge.position = console_position();
 }
 
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
 // The driver counts its turns. The interrupt before one, two switches and the wait behind it are
 // one and a half times as much (counted on Bochs for a FIFO's worth: 2,200 and 3,300 ticks). The
 // old figure and the new one count alike.
@@ -43,7 +40,7 @@ static void measure_driver(void) {
     }
     if (!is_back) {
         uint64_t most = machine_ticks(BYTE_MAX_NS) * count;
-        uint64_t cost = (least(spent - charge.spent, most) * 5 / 2 << BYTE_COST_SHIFT) / count;
+        uint64_t cost = (MIN(spent - charge.spent, most) * 5 / 2 << BYTE_COST_SHIFT) / count;
         charge.byte_cost = charge.byte_cost == 0 ? cost : (charge.byte_cost + cost) / 2;
     }
     charge.spent = spent;
@@ -57,7 +54,7 @@ static uint64_t own_time(void) {
     if (ticks <= machine_ticks(LONG_NS) || sys_process_usage(0, &usage) < 0) {
         return ticks;
     }
-    ticks -= least(ticks, usage.wait - charge.waited);
+    ticks -= MIN(ticks, usage.wait - charge.waited);
     charge.waited = usage.wait;
     return ticks;
 }
@@ -67,8 +64,8 @@ void charge_end(struct vm *vm) {
     uint64_t bytes = driver_is_gone() ? 0 : console_position() - charge.position;
     measure_driver();
     ticks += bytes * charge.byte_cost >> BYTE_COST_SHIFT;
-    vm->charged += least(ticks, most);
-    vm->debt = least(vm->debt + least(ticks, most), machine.tsc_hz);
+    vm->charged += MIN(ticks, most);
+    vm->debt = MIN(vm->debt + MIN(ticks, most), machine.tsc_hz);
     if (vm->partition.group != 0) {
         (void)sys_group_charge(vm->partition.group, vm->debt);
         vm->debt = 0;

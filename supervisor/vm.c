@@ -411,7 +411,9 @@ void vm_service_mask(uint64_t bits) {
     bool is_round = bits != MACHINE_EVENT_CONSOLE; // else there is room, or somebody types
     bits |= waiting | (is_round ? unfinished : 0);
     waiting = 0;
-    unfinished &= is_round ? 0 : UINT64_MAX;
+    if (is_round) {
+        unfinished = 0;
+    }
     for (uint32_t k = 0; k < vms_count; k++) {
         uint32_t i = (first + k) % vms_count;
         if ((bits & machine_vm_mask(i)) != 0) {

@@ -286,6 +286,7 @@ static void emulate_once(struct input *input, struct world *world) {
     struct vcpu_segment segments[6] = {{0}};
     struct walk_ctx walk = walk_of(input, world);
     uint8_t vectors[AREA_SIZE];
+    static struct emulate_recent recent[EMULATE_RECENT]; // of earlier inputs, too
     struct insn insn;
     struct emulate_ctx ctx = {
         .gpr = gpr,
@@ -299,6 +300,7 @@ static void emulate_once(struct input *input, struct world *world) {
         .vectors_read = vectors_read,
         .vectors_write = vectors_write,
         .opaque = world,
+        .recent = recent,
         .has_tzcnt = input_byte(input) & 1,
         .has_lzcnt = input_byte(input) & 1,
     };
