@@ -3,9 +3,9 @@
 // are right.
 #pragma once
 
-#define ABI_STUB_ADDRESS_ASM 0x1000 // include/abi.h
-#define CPU_STACK_MASK       8191   // CPU_STACK_SIZE - 1: a stack's top word names the CPU
-#define CPU_TABLES_FIELD     0      // struct cpu: tables
+#define ABI_CALL_PAGE_ASM 0x1000 // include/abi.h
+#define CPU_STACK_MASK    8191   // CPU_STACK_SIZE - 1: a stack's top word names the CPU
+#define CPU_TABLES_FIELD  0      // struct cpu: tables
 
 // Offsets in struct cpu_tables, which has a page of its own.
 #define ENTRY_STACK_SIZE 256

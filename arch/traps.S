@@ -17,9 +17,9 @@
 .endm
 
 // SYSENTER: SYSENTER_ESP is the address of this CPU's tss.rsp[0], which holds the top of the
-// current thread's stack. The stub passed its RSP in RCX; the return address is the stub's and
-// constant. What ring 3 may have put into RCX only harms itself: bits 47 to 63 are cleared, since
-// SYSEXIT faults in ring 0 on a non-canonical address (SDM 2B "SYSEXIT").
+// current thread's stack. The call page passed its RSP in RCX; the return address is the call
+// page's and constant. What ring 3 may have put into RCX only harms itself: bits 47 to 63 are
+// cleared, since SYSEXIT faults in ring 0 on a non-canonical address (SDM 2B "SYSEXIT").
 .macro system_call
     pushq   $2
     popfq
@@ -45,7 +45,7 @@
     pop     %rcx
     shl     $17, %rcx
     shr     $17, %rcx
-    mov     $STUB_RETURN, %edx
+    mov     $CALL_PAGE_RETURN, %edx
 .endm
 
 .globl entry_sysenter
@@ -72,17 +72,17 @@ sysenter_split:
     mov     ENTRY_USER_CR3(%r11), %r11
     jmp     sysexit_split
 
-// The page of code that ring 3 calls. STUB_RETURN is where SYSEXIT goes on.
+// The call page: code that ring 3 calls. CALL_PAGE_RETURN is where SYSEXIT goes on.
 .section .rodata
-.globl stub_begin
-.globl stub_end
-stub_begin:
+.globl call_page_begin
+.globl call_page_end
+call_page_begin:
     mov     %rsp, %rcx
     sysenter
-stub_return:
+call_page_return:
     ret
-stub_end:
-.equ STUB_RETURN, ABI_STUB_ADDRESS_ASM + (stub_return - stub_begin)
+call_page_end:
+.equ CALL_PAGE_RETURN, ABI_CALL_PAGE_ASM + (call_page_return - call_page_begin)
 
 .section .text
 .globl trap_entries

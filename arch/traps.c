@@ -38,7 +38,7 @@ struct __attribute__((packed)) table_register {
 
 _Static_assert(SELECTOR_USER_CODE == SELECTOR_KERNEL_CODE + SYSEXIT_CODE64, "SDM 2B SYSEXIT");
 _Static_assert(SELECTOR_USER_DATA2 == SELECTOR_USER_CODE + 8, "SDM 2B SYSEXIT");
-_Static_assert(ABI_STUB_ADDRESS == ABI_STUB_ADDRESS_ASM, "arch/traps.S says the same");
+_Static_assert(ABI_CALL_PAGE == ABI_CALL_PAGE_ASM, "arch/traps.S says the same");
 
 extern const uint8_t trap_entries[], trap_entries_split[];
 extern const uint8_t entry_sysenter[], entry_sysenter_split[];

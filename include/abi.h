@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The system calls: everything that ring 3 can ask of the kernel.
 //
-// How to call. The kernel maps one page of code, read-only, at ABI_STUB_ADDRESS into every process.
-// `call ABI_STUB_ADDRESS` with
+// How to call. The kernel maps one page of code, read-only, at ABI_CALL_PAGE into every process.
+// `call ABI_CALL_PAGE` with
 //     RAX = enum abi_call, arguments in RDI, RSI, R8, R9, R10, R12 in this order
 // returns in RAX: a value >= 0 (what the call documents), or the negated enum abi_error. RCX, RDX
 // and R11 are lost, everything else is kept. (Which instruction enters the kernel is the
 // business of that page: SYSENTER on VT-x, where the VMCS carries its registers, SYSCALL on AMD-V.)
 // C programs use lib/syscall.h.
 //
-// FS's base is ABI_STUB_ADDRESS whenever a thread starts or goes on: the word at offset 0x28 there
+// FS's base is ABI_CALL_PAGE whenever a thread starts or goes on: the word at offset 0x28 there
 // is a random one of each boot, which is where compilers look for a stack canary. Threads have no
 // FPU: its registers hold a guest's, and must not be touched.
 //
@@ -37,7 +37,7 @@
 #define ABI_CONSOLE_MAX     512u // bytes
 #define ABI_PORTS_SEND_MAX  16u  // bytes
 #define ABI_PAGE            4096u
-#define ABI_STUB_ADDRESS    0x1000u // the page of code that enters the kernel
+#define ABI_CALL_PAGE       0x1000u // the page of code that enters the kernel
 #define ABI_START_ADDRESS   0x2000u // the supervisor's struct abi_start, read-only
 #define ABI_START_PAGES     3u
 #define ABI_USER_BASE       0x10000u          // mappings of processes lie from here

@@ -18,28 +18,27 @@
 #define CANARY_OFFSET 0x28u                 // from FS's base, as the x86-64 psABI's compilers do
 #define CANARY_MIX    0x9e3779b97f4a7c15ULL // spreads the TSC's bits
 
-static hpa_t stub_frame;
+static hpa_t call_page;
 
-// The code page that every process has at ABI_STUB_ADDRESS is one frame for all.
-static bool map_stub(struct space *space) {
-    if (stub_frame.v == 0) {
+// The code page that every process has at ABI_CALL_PAGE is one frame for all.
+static bool map_call_page(struct space *space) {
+    if (call_page.v == 0) {
         void *page = kernel_page_alloc();
         if (page == NULL)
             return false;
-        memcpy(page, stub_begin, (size_t)(stub_end - stub_begin));
+        memcpy(page, call_page_begin, (size_t)(call_page_end - call_page_begin));
         *(uint64_t *)((uint8_t *)page + CANARY_OFFSET) = x86_rdtsc() * CANARY_MIX;
-        stub_frame = frame_of_kernel(page);
+        call_page = frame_of_kernel(page);
     }
-    if (!pt_map(&space->pt, ABI_STUB_ADDRESS, stub_frame, PAGE_SIZE,
-                PT_READ | PT_EXECUTE | PT_USER))
+    if (!pt_map(&space->pt, ABI_CALL_PAGE, call_page, PAGE_SIZE, PT_READ | PT_EXECUTE | PT_USER))
         return false;
-    kspace_user_show(space->user_root, &space->pt, ABI_STUB_ADDRESS);
+    kspace_user_show(space->user_root, &space->pt, ABI_CALL_PAGE);
     return true;
 }
 
 static bool init_tables(struct space *space, struct pt_memory tables) {
     return kspace_process_init(&space->pt, tables) &&
-           kspace_user_init(&space->user_root, space->quota) && map_stub(space);
+           kspace_user_init(&space->user_root, space->quota) && map_call_page(space);
 }
 
 // The supervisor's start page lies below what others may have.
@@ -88,8 +87,8 @@ struct process *process_create(struct quota *quota, struct group *group, struct 
     return process;
 }
 
-hpa_t process_stub_frame(void) {
-    return stub_frame;
+hpa_t process_call_page(void) {
+    return call_page;
 }
 
 static void close_handle(struct process *process, unsigned page) {

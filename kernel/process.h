@@ -50,8 +50,8 @@ struct process *process_create(struct quota *quota, struct group *group, struct 
                                uint64_t mask);
 extern const struct object_kind process_kind; // see kernel/object.h
 
-// The page that all processes share, at ABI_STUB_ADDRESS.
-hpa_t process_stub_frame(void);
+// The page that all processes share, at ABI_CALL_PAGE.
+hpa_t process_call_page(void);
 
 // Handles. handle_put takes a reference in any case and returns the number or a negated error.
 int64_t handle_put(struct process *process, const struct handle *handle);

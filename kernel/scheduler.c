@@ -229,7 +229,7 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
         load_root(cpu, kspace_kernel_root(), (hpa_t){0});
     if (!scheduler_is_idle(to)) {
         *cpu->stack = (uint64_t)to;
-        x86_wrmsr(MSR_FS_BASE, ABI_STUB_ADDRESS);
+        x86_wrmsr(MSR_FS_BASE, ABI_CALL_PAGE);
         change_owner(cpu, to->group);
     }
     mitigation_stuff_rsb();

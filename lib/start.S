@@ -6,7 +6,7 @@
 // status.
 
 #define ABI_PROCESS_KILL 11
-#define ABI_STUB_ADDRESS 0x1000
+#define ABI_CALL_PAGE 0x1000
 
     .section .text.start, "ax", @progbits
     .globl _start
@@ -19,7 +19,7 @@ _start:
     movl %eax, %esi
     xorl %edi, %edi             // 0: the caller's own process
     movl $ABI_PROCESS_KILL, %eax
-    call ABI_STUB_ADDRESS
+    call ABI_CALL_PAGE
     ud2                         // never reached
     .size _start, . - _start
 

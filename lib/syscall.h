@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The system calls as C functions, for every ring-3 program. What each one does, needs and returns
 // stands in include/calls.h; here is only the way into the kernel: one `call` of the page of code
-// at ABI_STUB_ADDRESS.
+// at ABI_CALL_PAGE.
 //
 // All return what the kernel returned: a value >= 0 (most often 0 or a new handle), or the negated
 // enum abi_error.
@@ -14,15 +14,15 @@
 #include "lib/each.h"
 
 // RCX, RDX and R11 are lost in the kernel, everything else is kept (include/abi.h, "How to call").
-#define SYSCALL_ENTER     "call %P[stub]"
-#define SYSCALL_STUB      [stub] "i"(ABI_STUB_ADDRESS)
+#define SYSCALL_ENTER     "call %P[page]"
+#define SYSCALL_PAGE      [page] "i"(ABI_CALL_PAGE)
 #define SYSCALL_CLOBBERED "rcx", "rdx", "r11", "memory", "cc"
 
 static inline int64_t syscall_1(enum abi_call call, uint64_t a) {
     int64_t result;
     __asm__ volatile(SYSCALL_ENTER
                      : "=a"(result)
-                     : "0"((uint64_t)call), "D"(a), SYSCALL_STUB
+                     : "0"((uint64_t)call), "D"(a), SYSCALL_PAGE
                      : SYSCALL_CLOBBERED);
     return result;
 }
@@ -31,7 +31,7 @@ static inline int64_t syscall_2(enum abi_call call, uint64_t a, uint64_t b) {
     int64_t result;
     __asm__ volatile(SYSCALL_ENTER
                      : "=a"(result)
-                     : "0"((uint64_t)call), "D"(a), "S"(b), SYSCALL_STUB
+                     : "0"((uint64_t)call), "D"(a), "S"(b), SYSCALL_PAGE
                      : SYSCALL_CLOBBERED);
     return result;
 }
@@ -41,7 +41,7 @@ static inline int64_t syscall_3(enum abi_call call, uint64_t a, uint64_t b, uint
     register uint64_t r8 __asm__("r8") = c;
     __asm__ volatile(SYSCALL_ENTER
                      : "=a"(result)
-                     : "0"((uint64_t)call), "D"(a), "S"(b), "r"(r8), SYSCALL_STUB
+                     : "0"((uint64_t)call), "D"(a), "S"(b), "r"(r8), SYSCALL_PAGE
                      : SYSCALL_CLOBBERED);
     return result;
 }
@@ -53,7 +53,7 @@ static inline int64_t syscall_4(enum abi_call call, uint64_t a, uint64_t b, uint
     register uint64_t r9 __asm__("r9") = d;
     __asm__ volatile(SYSCALL_ENTER
                      : "=a"(result)
-                     : "0"((uint64_t)call), "D"(a), "S"(b), "r"(r8), "r"(r9), SYSCALL_STUB
+                     : "0"((uint64_t)call), "D"(a), "S"(b), "r"(r8), "r"(r9), SYSCALL_PAGE
                      : SYSCALL_CLOBBERED);
     return result;
 }
@@ -66,7 +66,7 @@ static inline int64_t syscall_5(enum abi_call call, uint64_t a, uint64_t b, uint
     register uint64_t r10 __asm__("r10") = e;
     __asm__ volatile(SYSCALL_ENTER
                      : "=a"(result)
-                     : "0"((uint64_t)call), "D"(a), "S"(b), "r"(r8), "r"(r9), "r"(r10), SYSCALL_STUB
+                     : "0"((uint64_t)call), "D"(a), "S"(b), "r"(r8), "r"(r9), "r"(r10), SYSCALL_PAGE
                      : SYSCALL_CLOBBERED);
     return result;
 }
@@ -81,7 +81,7 @@ static inline int64_t syscall_6(enum abi_call call, uint64_t a, uint64_t b, uint
     __asm__ volatile(SYSCALL_ENTER
                      : "=a"(result)
                      : "0"((uint64_t)call), "D"(a), "S"(b), "r"(r8), "r"(r9), "r"(r10), "r"(r12),
-                       SYSCALL_STUB
+                       SYSCALL_PAGE
                      : SYSCALL_CLOBBERED);
     return result;
 }

@@ -33,7 +33,7 @@ static void set_open(struct vmx_vcpu *x, bool is_open) {
     uint32_t mode = is_open ? (uint32_t)SECONDARY_X2APIC_MODE : 0;
     x->is_apic_open = is_open;
     vmcs_write32(VMCS_SECONDARY_CONTROLS, x->secondary | mode);
-    vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap(is_open, x->is_spec_moved).v);
+    vmcs_write64(VMCS_MSR_BITMAP, msr_bitmap_get(is_open, x->is_spec_moved).v);
 }
 
 static void sync_delivery(struct vcpu *vcpu) {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Passing an MSR through needs that its value is the guest's whenever the guest
-// runs: by the VMCS (SYSENTER, FS and GS base, PAT, TSC by its offset), or by load.c (the
-// system-call MSRs, TSC_AUX). PRED_CMD and FLUSH_CMD have none: they are orders to forget, which
-// harm nobody else.
+// Passing an MSR through needs that its value is the guest's whenever the guest runs: by the VMCS
+// (SYSENTER, FS and GS base, PAT, TSC by its offset), or by load.c (the system-call MSRs, TSC_AUX).
+// PRED_CMD and FLUSH_CMD have none: they are orders to forget, which harm nobody else.
 #include "vmx/msr_bitmap.h"
 
 #include "arch/cpu.h"
@@ -127,6 +126,6 @@ bool msr_bitmap_init(void) {
     return true;
 }
 
-hpa_t policy_msr_bitmap(bool is_apic_open, bool is_spec_open) {
+hpa_t msr_bitmap_get(bool is_apic_open, bool is_spec_open) {
     return frame_of_kernel(bitmaps[is_apic_open][is_spec_open]);
 }

@@ -43,4 +43,4 @@ bool msr_bitmap_exits(const uint8_t bitmap[PAGE_SIZE], uint32_t msr, bool is_wri
 
 // For vmx_caps. False: no memory. Boot CPU, once.
 bool msr_bitmap_init(void);
-hpa_t policy_msr_bitmap(bool is_apic_open, bool is_spec_open);
+hpa_t msr_bitmap_get(bool is_apic_open, bool is_spec_open);

@@ -24,7 +24,7 @@ static void move(struct vmx_vcpu *x) {
     vmcs_write32(VMCS_ENTRY_MSR_LOAD_COUNT, 1);
     vmcs_write32(VMCS_EXIT_MSR_STORE_COUNT, 1);
     vmcs_write32(VMCS_EXIT_MSR_LOAD_COUNT, 1);
-    vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap(x->is_apic_open, true).v);
+    vmcs_write64(VMCS_MSR_BITMAP, msr_bitmap_get(x->is_apic_open, true).v);
 }
 
 void speculation_write(struct vmx_vcpu *x, uint64_t value) {

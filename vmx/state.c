@@ -53,7 +53,7 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     vmcs_write32(VMCS_EXIT_MSR_STORE_COUNT, 0);
     vmcs_write32(VMCS_EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write32(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
-    vmcs_write64(VMCS_MSR_BITMAP, policy_msr_bitmap(false, false).v);
+    vmcs_write64(VMCS_MSR_BITMAP, msr_bitmap_get(false, false).v);
     vmcs_write64(VMCS_EPTP, ept_pointer(vm->space.pt.root));
     vmcs_write64(VMCS_LINK_POINTER, VMCS_NONE);
     vmcs_write32(VMCS_GUEST_ACTIVITY, 0);
@@ -82,7 +82,7 @@ static void write_host_constants(const struct vmx_vcpu *x) {
     vmcs_write16(VMCS_HOST_FS_SELECTOR, 0);
     vmcs_write16(VMCS_HOST_GS_SELECTOR, 0);
     vmcs_write16(VMCS_HOST_TR_SELECTOR, SELECTOR_TSS);
-    vmcs_write(VMCS_HOST_FS_BASE, ABI_STUB_ADDRESS); // the VMM's, as include/abi.h promises
+    vmcs_write(VMCS_HOST_FS_BASE, ABI_CALL_PAGE); // the VMM's, as include/abi.h promises
     vmcs_write(VMCS_HOST_GS_BASE, 0);
     vmcs_write(VMCS_HOST_RIP, (uint64_t)vmx_exit_entry);
     vmcs_write(VMCS_HOST_RSP, (uint64_t)&x->gpr);

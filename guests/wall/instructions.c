@@ -114,7 +114,7 @@ static void load_selector(struct own *self) {
     live_on(self);
 }
 
-// SYSENTER with any flags, and a stack that the stub's RET finds its way back by.
+// SYSENTER with any flags, and a stack that the call page's RET finds its way back by.
 static void enter_with(uint64_t flags) {
     uint64_t call = ABI_THREAD_YIELD;
     __asm__ volatile("lea 1f(%%rip), %%rdx\n\t"
@@ -263,12 +263,12 @@ static bool write_access(struct dice *dice) {
     return address >= ABI_USER_END && address < UINT64_MAX - ABI_PAGE;
 }
 
-// Single steps: TF, then the stub, a load of SS, SYSENTER.
+// Single steps: TF, then the call page, a load of SS, SYSENTER.
 static void write_step(struct dice *dice) {
     static const uint8_t call[] = {0xff, 0xd3}, pop_ss[] = {0x8e, 0xd2}, enter[] = {0x0f, 0x34};
     static const uint8_t push_pop[] = {0x50, 0x9d};
     begin_code();
-    emit_move(RBX, ABI_STUB_ADDRESS);
+    emit_move(RBX, ABI_CALL_PAGE);
     emit_move(RDX, dice_one_in(dice, 2) ? 0x23 : 0x33);
     emit_move(RCX, STACK_TOP - 128);
     emit_move(RAX, FLAG_TF | FLAG_IF | 2);

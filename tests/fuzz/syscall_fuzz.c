@@ -88,7 +88,7 @@ static uint64_t argument(struct input *input) {
                                      ABI_USER_END - PAGE_SIZE,
                                      ABI_USER_END,
                                      ABI_START_ADDRESS,
-                                     ABI_STUB_ADDRESS,
+                                     ABI_CALL_PAGE,
                                      UINT64_MAX,
                                      UINT64_MAX - PAGE_SIZE + 1,
                                      1ULL << 63,

@@ -88,7 +88,7 @@ struct device_ops {
     // Neither calls a callback: who listens to a line saves the level he sees himself, and the VMM
     // asks all deadlines again after a restore. Configuration (lines, callbacks, identity) is not
     // saved: a record is restored into a device that was set up by the same MODEL_init() arguments.
-    // The VM's clock must be set before: a record with times that have not come yet is refused.
+    // Device time must be set before: a record with times that have not come yet is refused.
     void (*save)(const struct device *device, void *record);
     enum device_error (*restore)(struct device *device, const void *record, uint32_t version,
                                  uint32_t size);

@@ -4,7 +4,7 @@
 // Setup: rtc_init() with the date at time 0 of the VM, rtc_set_memory() as the firmware would,
 // rtc_set_wake(), rtc_attach(). After a restore the VMM may correct the date with rtc_set_utc().
 //
-// The date is computed from the VM's clock, so an idle RTC costs nothing; deadlines exist only for
+// The date is computed from device time, so an idle RTC costs nothing; deadlines exist only for
 // enabled interrupts. UIP reads 1 during the last 2228 us of each second, as in the data sheet (244
 // us warning and 1984 us update).
 //
@@ -16,7 +16,7 @@
 // 1991), "CMOS RAM"; 0x34 and 0x5b: Bochs BIOS, "rombios.c"; day and month of the alarm: ACPI 6.5,
 // 4.8.2.4 "Real Time Clock Alarm", at the places of the VT82C686B (VIA, 2000), "CMOS / RTC I/O
 // Registers". Invariants: `index` < 128; `seconds` is a date of the years 0 to 9999; phase_ns,
-// synced_ns <= now, so a restore needs the VM's clock to be set first. While the date stands still
+// synced_ns <= now, so a restore needs device time to be set first. While the date stands still
 // (SET, or the divider is held in reset) it is what cmos[] says; else it is `seconds` plus the
 // whole seconds since phase_ns.
 #pragma once

@@ -49,7 +49,7 @@ uint64_t dice_value(struct dice *dice) {
 uint64_t dice_address(struct dice *dice) {
     static const uint64_t borders[] = {
         0,
-        ABI_STUB_ADDRESS,
+        ABI_CALL_PAGE,
         ABI_START_ADDRESS,
         ABI_USER_BASE,
         ABI_USER_END,

@@ -79,7 +79,7 @@ Test(kernel_audit, machine_in_order) {
     struct abi_audit report = audit_all();
     expect_clean();
     cr_expect_eq(report.frames, frame_totals().total >> PAGE_SHIFT);
-    // The direct map by pages; 4 large leaves and 3 pages for each of two; 5 pages; the stub.
+    // The direct map by pages; 4 large leaves and 3 pages for each of two; 5 pages; the call page.
     uint64_t direct = 0;
     hpa_t run;
     uint64_t size;
@@ -87,8 +87,8 @@ Test(kernel_audit, machine_in_order) {
     for (uint64_t f = HOST_RAM_BASE; f < HOST_HIGH_BASE + HOST_HIGH_SIZE; f += PAGE_SIZE)
         direct += host_is_mapped((hpa_t){f}) || (f >= run.v && f < run.v + size);
     cr_expect_eq(report.mappings, direct + 2 * 7 + 5 + 1);
-    // The kernel's root. The process: root, three for the stub, two more for its memory. The VM:
-    // four for its first pages, one more for the last ones.
+    // The kernel's root. The process: root, three for the call page, two more for its memory. The
+    // VM: four for its first pages, one more for the last ones.
     cr_expect_eq(report.tables, 1 + 6 + 5, "%lu", report.tables);
     cr_expect_eq(report.error, ABI_AUDIT_NONE);
 }

@@ -351,7 +351,7 @@ Test(space, process_shows_what_it_faulted_in_and_gives_its_root_back) {
     const uint64_t far = 5 * ROOT_SPAN + SIZE_2M, rights = ABI_RIGHT_READ | ABI_RIGHT_WRITE;
     cr_assert_eq(space_map(&process->space, memory, far, 0, 4 * SIZE_2M, rights), ABI_OK);
     walk(process->space.user_root, 0, KERNEL_ROOT - 1);
-    cr_expect(found_count == 1 && found[0].address == ABI_STUB_ADDRESS);
+    cr_expect(found_count == 1 && found[0].address == ABI_CALL_PAGE);
     const uint64_t *user = frame_to_kernel(process->space.user_root);
     const uint64_t *whole = frame_to_kernel(process->space.pt.root);
     cr_assert(host_touch(process, far + PAGE_SIZE, ABI_RIGHT_WRITE));

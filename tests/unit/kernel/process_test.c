@@ -188,7 +188,7 @@ Test(kernel_process, map_refuses_what_cannot_be) {
         {at, PAGE_SIZE, UINT64_MAX - PAGE_SIZE + 1, RW_RIGHTS},
         {at - PAGE_SIZE, 0, PAGE_SIZE, RW_RIGHTS},
         {0, 0, PAGE_SIZE, RW_RIGHTS},
-        {ABI_STUB_ADDRESS, 0, PAGE_SIZE, ABI_RIGHT_READ},
+        {ABI_CALL_PAGE, 0, PAGE_SIZE, ABI_RIGHT_READ},
         {ABI_USER_END, 0, PAGE_SIZE, RW_RIGHTS},
         {ABI_USER_END - PAGE_SIZE, 0, 2 * PAGE_SIZE, RW_RIGHTS},
         {UINT64_MAX - PAGE_SIZE + 1, 0, PAGE_SIZE, RW_RIGHTS},
@@ -278,13 +278,13 @@ Test(kernel_process, unmap_of_many_pages_gives_way) {
     cr_expect_eq(memory->object.ref_count, 1);
 }
 
-Test(kernel_process, stub_is_there_and_read_only) {
-    struct pt_mapping stub = pt_lookup(&process->space.pt, ABI_STUB_ADDRESS);
-    cr_expect_eq(stub.rights, PT_READ | PT_EXECUTE | PT_USER);
-    const uint8_t *page = frame_to_kernel(stub.frame);
-    cr_expect_eq(memcmp(page, stub_begin, (size_t)(stub_end - stub_begin)), 0);
+Test(kernel_process, call_page_is_there_and_read_only) {
+    struct pt_mapping found = pt_lookup(&process->space.pt, ABI_CALL_PAGE);
+    cr_expect_eq(found.rights, PT_READ | PT_EXECUTE | PT_USER);
+    const uint8_t *page = frame_to_kernel(found.frame);
+    cr_expect_eq(memcmp(page, call_page_begin, (size_t)(call_page_end - call_page_begin)), 0);
     struct process *other = process_create(quota_root(), &group_root, NULL, 0);
-    cr_expect_eq(pt_lookup(&other->space.pt, ABI_STUB_ADDRESS).frame.v, stub.frame.v,
+    cr_expect_eq(pt_lookup(&other->space.pt, ABI_CALL_PAGE).frame.v, found.frame.v,
                  "one frame for all");
 }
 
@@ -304,7 +304,7 @@ Test(kernel_process, creation_may_fail_at_any_page) {
         cr_expect_eq(quota_read(q).used, 0, "%lu pages", pages);
         object_unref(&q->object);
         if (made != NULL) {
-            cr_expect_eq(pages, 6, "struct, regions, root, and three tables for the stub");
+            cr_expect_eq(pages, 6, "struct, regions, root, and three tables for the call page");
             break;
         }
     }

@@ -349,12 +349,12 @@ bool user_write(uint64_t to, const void *from, size_t size) {
 
 // ---- threads, other CPUs, vCPUs -----------------------------------------------------------------
 
-// One object with two names: stub_end is where stub_begin ends. Where arch/traps.S is linked, its
-// own are taken.
+// One object with two names: call_page_end is where call_page_begin ends. Where arch/traps.S is
+// linked, its own are taken.
 __asm__(".section .rodata\n"
-        ".weak stub_begin, stub_end\n"
-        "stub_begin: ret\n"
-        "stub_end:\n"
+        ".weak call_page_begin, call_page_end\n"
+        "call_page_begin: ret\n"
+        "call_page_end:\n"
         ".previous");
 
 void thread_block(void) {

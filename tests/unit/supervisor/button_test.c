@@ -114,7 +114,7 @@ Test(supervisor_button, old_press_is_none) {
 static uint64_t asked_to_end;
 
 // VM a obeys, VM b does nothing until its VMM is asked to end it.
-static bool script_stubborn(unsigned int step) {
+static bool script_deaf_vms(unsigned int step) {
     if (step == 0) {
         button_press(0);
         return true;
@@ -133,7 +133,7 @@ static bool script_stubborn(unsigned int step) {
 
 Test(supervisor_button, who_does_not_power_off_is_ended_at_the_deadline) {
     button_put(false);
-    life_prepare(two_restarting, "", "stay", script_stubborn);
+    life_prepare(two_restarting, "", "stay", script_deaf_vms);
     cr_assert_eq(life_run(), LIFE_POWERED);
     life_expect("[bulkhead] power button: 1 VMs did not power off in time, and are ended\r\n");
     cr_assert(asked_to_end >= DEADLINE && asked_to_end < DEADLINE + SECOND);

@@ -3,7 +3,7 @@
 // (kernel/vlapic_test.c).
 #include <criterion/criterion.h>
 
-#define policy_msr_bitmap vmx_apic_test_bitmap
+#define msr_bitmap_get vmx_apic_test_bitmap
 #include "kernel/vm.h"
 #include "vmx/apic.c"
 
@@ -18,7 +18,7 @@ static struct vcpu_page apic_vcpu_page;
 static struct vcpu apic_vcpu;
 static _Alignas(PAGE_SIZE) uint8_t apic_page[PAGE_SIZE];
 
-hpa_t policy_msr_bitmap(bool is_apic_open, bool is_spec_open) {
+hpa_t msr_bitmap_get(bool is_apic_open, bool is_spec_open) {
     return (hpa_t){(is_apic_open ? BITMAP_OPEN : BITMAP_CLOSED) + is_spec_open};
 }
 

@@ -111,7 +111,7 @@ Test(vmx_policy, speculation_controls_pass_where_they_are) {
 }
 
 static uint8_t *open_page(bool is_apic_open, bool is_spec_open) {
-    return (uint8_t *)policy_msr_bitmap(is_apic_open, is_spec_open).v;
+    return (uint8_t *)msr_bitmap_get(is_apic_open, is_spec_open).v;
 }
 
 Test(vmx_policy, each_of_the_four_bitmaps_opens_what_it_says) {

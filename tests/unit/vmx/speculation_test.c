@@ -18,7 +18,7 @@ static void vmx_speculation_test_wrmsr(uint32_t msr, uint64_t value) {
 #include "arch/cpu.h"
 static struct cpu spec_cpu;
 #define cpu_current()      (&spec_cpu)
-#define policy_msr_bitmap  vmx_speculation_test_bitmap
+#define msr_bitmap_get     vmx_speculation_test_bitmap
 #define speculation_create vmx_speculation_test_create
 #define speculation_load   vmx_speculation_test_load
 #define speculation_write  vmx_speculation_test_write
@@ -40,7 +40,7 @@ void vmcs_make_current(hpa_t vmcs) {
 void vmcs_clear(hpa_t vmcs) {
     (void)vmcs;
 }
-hpa_t policy_msr_bitmap(bool is_apic_open, bool is_spec_open) {
+hpa_t msr_bitmap_get(bool is_apic_open, bool is_spec_open) {
     return (hpa_t){0x1000 + 2 * (uint64_t)is_apic_open + (uint64_t)is_spec_open};
 }
 
