@@ -2,10 +2,12 @@
 // See boot/boot_console.h. Microsoft's "Debug Port Table 2": subtypes of serial ports.
 #include "boot/boot_console.h"
 
+#include "boot/boot_words.h"
 #include "include/abi.h"
 #include "lib/string.h"
 
 #define WORD           "console="
+#define BATCH          "batch" // boot_words_read's
 #define WORD_MMIO      "mmio:"
 #define COM_COUNT      4u
 #define COM_ODD_IRQ    4u // COM1, COM3
@@ -126,18 +128,14 @@ const char *boot_console_choose(struct boot_info *info, uint32_t *length) {
     info->uart = com(info, 0);
     for (uint32_t i = info->console_count; i > 0; i--) // SPCR is the first
         (void)from_table(info, &info->console[i - 1], &info->uart);
-    for (const char *at = info->cmdline; *at != '\0';) {
-        uint32_t size = 0;
-        while (at[size] != '\0' && at[size] != ' ')
-            size++;
-        const uint32_t skip = sizeof(WORD) - 1;
-        bool is_ours = size >= skip && memcmp(at, WORD, skip) == 0 &&
-                       !(size == skip + 5 && memcmp(at + skip, "batch", 5) == 0);
-        if (is_ours && !from_word(info, at + skip, size - skip, &info->uart)) {
-            unknown = at;
-            *length = size;
-        }
-        at += size + (at[size] == ' ' ? 1 : 0);
+    uint64_t size = 0;
+    const char *text = boot_words_find(info->cmdline, WORD, &size);
+    for (; text != NULL; text = boot_words_find(text + size, WORD, &size)) {
+        bool is_batch = size == sizeof(BATCH) - 1 && memcmp(text, BATCH, size) == 0;
+        if (is_batch || from_word(info, text, (uint32_t)size, &info->uart))
+            continue;
+        unknown = text - (sizeof(WORD) - 1);
+        *length = (uint32_t)(sizeof(WORD) - 1 + size);
     }
     return unknown;
 }

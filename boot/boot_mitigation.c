@@ -4,7 +4,7 @@
 // Processors"; SDM 4 2.1 "Architectural MSRs"; APM 2 3.2.9 "Speculation Control MSRs".
 #include "boot/boot_features.h"
 #include "boot/boot_report.h"
-#include "lib/string.h"
+#include "boot/boot_words.h"
 #include "lib/types.h"
 
 #define MSR_ARCH_CAPABILITIES 0x10au
@@ -67,18 +67,6 @@ struct mitigation boot_mitigation_judge(bool is_intel, struct boot_cpuid leaf7,
     return m;
 }
 
-static bool is_turned_off(const char *cmdline) {
-    static const char word[] = "mitigations=off";
-    const size_t size = sizeof(word) - 1;
-    for (const char *at = cmdline; at != NULL; at = strchr(at, ' ')) {
-        at += *at == ' ';
-        if (memcmp(at, word, MIN(size, strlen(at) + 1)) == 0 &&
-            (at[size] == ' ' || at[size] == '\0'))
-            return true;
-    }
-    return false;
-}
-
 void boot_mitigation_read(const struct boot_processor *cpu, struct boot_info *info) {
     struct boot_cpuid none = {0, 0, 0, 0};
     bool has_leaf7 = cpu->cpuid(LEAF_BASIC, 0).eax >= LEAF_STRUCTURED;
@@ -89,7 +77,7 @@ void boot_mitigation_read(const struct boot_processor *cpu, struct boot_info *in
     uint64_t capabilities =
         (leaf7.edx & EDX_ARCH_CAPABILITIES) != 0 ? cpu->rdmsr(MSR_ARCH_CAPABILITIES) : 0;
     struct mitigation *m = &info->mitigation;
-    *m = is_turned_off(info->cmdline)
+    *m = boot_words_have(info->cmdline, "mitigations=off")
              ? (struct mitigation){.is_off = true}
              : boot_mitigation_judge(info->features.is_intel, leaf7, leaf7_2, amd, capabilities);
     m->capabilities = capabilities;

@@ -3,6 +3,7 @@
 #include "boot/boot_quiesce.h"
 #include "boot/boot_quiesce_usb.h"
 #include "boot/boot_report.h"
+#include "boot/boot_words.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "lib/types.h"
@@ -52,32 +53,17 @@ static void print_function(char *text, uint32_t function) {
                function >> 3 & 0x1f, function & 7);
 }
 
-// What stands behind the next `keep-dma=` of the command line from `at` on, which begins a word;
-// NULL: none.
-static const char *next_name(const struct walk *w, const char *at) {
-    const size_t skip = sizeof(KEEP_WORD) - 1;
-    for (; *at != '\0'; at++)
-        if ((at == w->info->cmdline || at[-1] == ' ') &&
-            memcmp(at, KEEP_WORD, MIN(skip, strlen(at) + 1)) == 0)
-            return at + skip;
-    return NULL;
-}
-
-static size_t name_length(const char *name) {
-    const char *end = strchr(name, ' ');
-    return end == NULL ? strlen(name) : (size_t)(end - name);
-}
-
-static bool is_name_of(const char *name, uint32_t function) {
+static bool is_name_of(const char *name, uint64_t length, uint32_t function) {
     char text[FUNCTION_TEXT_MAX];
     print_function(text, function);
-    return name_length(name) == strlen(text) && memcmp(name, text, strlen(text)) == 0;
+    return length == strlen(text) && memcmp(name, text, length) == 0;
 }
 
 static bool is_named(const struct walk *w, uint32_t function) {
-    const char *name = next_name(w, w->info->cmdline);
-    while (name != NULL && !is_name_of(name, function))
-        name = next_name(w, name);
+    uint64_t size = 0;
+    const char *name = boot_words_find(w->info->cmdline, KEEP_WORD, &size);
+    while (name != NULL && !is_name_of(name, size, function))
+        name = boot_words_find(name + size, KEEP_WORD, &size);
     return name != NULL;
 }
 
@@ -199,13 +185,14 @@ static void report_kept(const struct walk *w) {
         print_function(text, w->kept[i]);
         boot_report(w->info, "PCI: %s is left as the firmware had it (keep-dma)", text);
     }
-    const char *name = next_name(w, w->info->cmdline);
-    for (; name != NULL; name = next_name(w, name)) {
+    uint64_t size = 0;
+    const char *name = boot_words_find(w->info->cmdline, KEEP_WORD, &size);
+    for (; name != NULL; name = boot_words_find(name + size, KEEP_WORD, &size)) {
         char text[NAME_TEXT_MAX] = "";
         bool is_found = false;
         for (uint32_t i = 0; i < w->kept_count; i++)
-            is_found |= is_name_of(name, w->kept[i]);
-        memcpy(text, name, MIN(name_length(name), sizeof(text) - 1));
+            is_found |= is_name_of(name, size, w->kept[i]);
+        memcpy(text, name, MIN(size, sizeof(text) - 1));
         if (!is_found)
             boot_report(w->info, "PCI: keep-dma=%s: no such device, or more than %u", text,
                         KEPT_MAX);

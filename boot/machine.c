@@ -6,6 +6,7 @@
 #include "boot/boot_features.h"
 #include "boot/boot_text.h"
 #include "boot/boot_topology.h"
+#include "boot/boot_words.h"
 #include "boot/loader.h"
 #include "lib/string.h"
 
@@ -133,7 +134,9 @@ EFI_STATUS machine_collect(struct loader *loader) {
     loader->info.thread_bits = boot_topology_thread_bits(read_cpuid);
     loader->info.boot_apic_id = boot_topology_apic_id(read_cpuid);
     find_framebuffer(&loader->info.framebuffer);
-    return collect_cmdline(loader);
+    EFI_STATUS status = collect_cmdline(loader);
+    boot_words_read(&loader->info);
+    return status;
 }
 
 static uint64_t read_msr(uint32_t msr) {

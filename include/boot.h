@@ -33,7 +33,7 @@
 #include "include/features.h"
 
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
-#define BOOT_VERSION    4u
+#define BOOT_VERSION    5u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
 #define BOOT_DIRECT     0xffff800000000000ULL // where the kernel's direct map will be, too
 
@@ -45,6 +45,7 @@
 #define BOOT_MODULES_MAX     128
 #define BOOT_MODULE_NAME_MAX 64
 #define BOOT_CMDLINE_MAX     512
+#define BOOT_MARK_MAX        32u // characters of the key
 
 // Bounds of the arrays below. What a machine has beyond them the boot application names and leaves
 // off.
@@ -176,6 +177,17 @@ struct boot_table {
     uint64_t size; // bytes
 };
 
+// What the command line tells the kernel.
+struct boot_words {
+    uint32_t reset_seconds; // panic=reset: how long a machine that cannot go on stands still; 0:
+                            // for ever
+    enum apic_level apic;   // apic=: more of it is not used
+    bool is_batch;          // console=batch: nobody sits at the machine
+    // verdict=KEY: the key and a blank; "": none. No guest knows it, so a line behind it is the
+    // hypervisor's own, wherever it begins.
+    char mark[BOOT_MARK_MAX + 2];
+};
+
 // What the TSC's rate was taken from.
 enum boot_clock_source {
     BOOT_CLOCK_CPUID = 1,    // its word, which nothing contradicted
@@ -220,6 +232,7 @@ struct boot_info {
     char report[BOOT_REPORT_MAX]; // lines of the preflight report, each with a NUL; then one more
     struct boot_uart uart;
     struct boot_button button;
+    struct boot_words words;
     char cmdline[BOOT_CMDLINE_MAX]; // NUL-terminated: the manifest's, then what the firmware passed
     struct boot_module module[BOOT_MODULES_MAX];
     struct boot_cpu cpu[BOOT_CPUS_MAX];
@@ -240,7 +253,7 @@ static inline bool boot_info_is_bounded(const struct boot_info *info) {
            info->ecam_count <= BOOT_ECAMS_MAX && info->word_count <= BOOT_WORDS_MAX &&
            info->segment_count <= BOOT_SEGMENTS_MAX && info->report[BOOT_REPORT_MAX - 2] == '\0' &&
            info->report[BOOT_REPORT_MAX - 1] == '\0' && info->thread_bits < 32 &&
-           info->tsc_hz >= BOOT_TSC_HZ_MIN;
+           info->words.mark[BOOT_MARK_MAX + 1] == '\0' && info->tsc_hz >= BOOT_TSC_HZ_MIN;
 }
 
 // Can an I/O APIC stand there: aligned, and in no page that the map calls RAM?

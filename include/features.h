@@ -36,6 +36,15 @@ struct mitigation {
     bool is_off;            // all of this, by the command line
 };
 
+// What of a guest's local APIC's work the processor does, each with all before it. SDM 3C chapter
+// 30 "APIC Virtualization and Virtual Interrupts".
+enum apic_level {
+    APIC_SOFTWARE,  // nothing
+    APIC_TPR,       // CR8; and TPR in x2APIC mode, where the processor can "virtualize x2APIC mode"
+    APIC_REGISTERS, // most registers in x2APIC mode, delivery of what is in IRR
+    APIC_POSTED,    // requests of other CPUs while the guest runs
+};
+
 // How the word of another CPU may differ from the boot CPU's `value`.
 enum cpu_word_rule {
     CPU_WORD_SAME,     // not at all

@@ -6,6 +6,7 @@
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "kernel/log.h"
+#include "kernel/machine.h"
 #include "kernel/power.h"
 #include "kernel/smp.h"
 #include "kernel/thread.h"
@@ -23,13 +24,14 @@ static _Noreturn void stop(void) {
 }
 
 static _Noreturn void end_machine(void) {
-    if (log_reset_seconds != 0) {
-        log_line("resets in %u s (panic=reset)", log_reset_seconds);
-        for (uint64_t since = x86_rdtsc(); x86_rdtsc() - since < log_reset_seconds * tsc_hz;)
+    if (machine.words.reset_seconds != 0) {
+        log_line("resets in %u s (panic=reset)", machine.words.reset_seconds);
+        for (uint64_t since = x86_rdtsc();
+             x86_rdtsc() - since < machine.words.reset_seconds * tsc_hz;)
             x86_pause();
         power_reset();
     }
-    if (log_is_batch)
+    if (machine.words.is_batch)
         power_off();
     stop();
 }

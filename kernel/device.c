@@ -7,6 +7,7 @@
 #include "arch/traps.h"
 #include "arch/x86.h"
 #include "kernel/ioapic.h"
+#include "kernel/machine.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/syscall.h"
@@ -19,13 +20,6 @@
 
 static struct spinlock lock = {.rank = LOCK_DEVICE};
 static struct interrupt *interrupts[DEVICE_INTERRUPTS_MAX]; // by vector [lock]
-static const struct boot_info *boot;
-static const struct boot_memory *memory_map;
-
-void device_init(const struct boot_info *info, const struct boot_memory *map) {
-    boot = info;
-    memory_map = map;
-}
 
 // ---- interrupts ---------------------------------------------------------------------------------
 
@@ -200,10 +194,10 @@ int64_t call_ports_send(struct call *c) {
 
 // The pages of the console's UART, or of the screen: firmwares may keep those for themselves.
 static bool is_console(uint64_t base, uint64_t size) {
-    const struct boot_framebuffer *screen = &boot->framebuffer;
+    const struct boot_framebuffer *screen = &machine.framebuffer;
     uint64_t end = align_up(screen->base + 4ULL * screen->stride * screen->height, PAGE_SIZE);
-    bool is_uart = boot->uart.is_memory != 0 && size == PAGE_SIZE &&
-                   base == align_down(boot->uart.base, PAGE_SIZE);
+    bool is_uart = machine.uart.is_memory != 0 && size == PAGE_SIZE &&
+                   base == align_down(machine.uart.base, PAGE_SIZE);
     return is_uart || (base == align_down(screen->base, PAGE_SIZE) && base + size == end);
 }
 
@@ -213,12 +207,12 @@ static bool is_device(uint64_t base, uint64_t size) {
         has_any(base, size, LAPICS, LAPICS_SIZE))
         return false;
     uint32_t least = is_console(base, size) ? BOOT_MEMORY_FIRMWARE : BOOT_MEMORY_DEVICE;
-    for (uint32_t i = 0; i < boot->memory_count; i++)
-        if (memory_map[i].type < least &&
-            has_any(base, size, memory_map[i].base, memory_map[i].length))
+    for (uint32_t i = 0; i < machine.memory_count; i++)
+        if (machine_memory[i].type < least &&
+            has_any(base, size, machine_memory[i].base, machine_memory[i].length))
             return false;
-    for (uint32_t i = 0; i < boot->ioapic_count; i++)
-        if (has_any(base, size, boot->ioapic[i].address, BOOT_IOAPIC_SIZE))
+    for (uint32_t i = 0; i < machine.ioapic_count; i++)
+        if (has_any(base, size, machine.ioapic[i].address, BOOT_IOAPIC_SIZE))
             return false;
     return true;
 }

@@ -10,7 +10,6 @@
 // Locks: one, rank LOCK_DEVICE, for the interrupts and the I/O APICs.
 #pragma once
 
-#include "include/boot.h"
 #include "kernel/event.h"
 
 #define DEVICE_INTERRUPTS_MAX 16u // vectors from VECTOR_DEVICE on
@@ -32,7 +31,5 @@ struct ports {
 
 extern const struct object_kind interrupt_kind, ports_kind;
 
-// Both stay: what is RAM, and where the I/O APICs are.
-void device_init(const struct boot_info *boot, const struct boot_memory *map);
 // The vector VECTOR_DEVICE + `number` arrived; the EOI is yet to come. No lock is held.
 void device_interrupt(uint32_t number);

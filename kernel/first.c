@@ -7,6 +7,7 @@
 #include "kernel/group.h"
 #include "kernel/kspace.h"
 #include "kernel/log.h"
+#include "kernel/machine.h"
 #include "kernel/memory.h"
 #include "kernel/process.h"
 #include "kernel/quota.h"
@@ -43,9 +44,9 @@ static struct memory *map_new(struct process *process, uint64_t address, uint64_
     return memory;
 }
 
-static void map_segments(struct process *process, const struct boot_info *boot) {
-    for (uint32_t i = 0; i < boot->segment_count; i++) {
-        const struct boot_segment *segment = &boot->segment[i];
+static void map_segments(struct process *process) {
+    for (uint32_t i = 0; i < machine.segment_count; i++) {
+        const struct boot_segment *segment = &machine.segment[i];
         struct memory *memory =
             memory_create_module(quota_root(), (hpa_t){segment->base}, segment->size);
         must(memory != NULL, no_memory);
@@ -62,10 +63,9 @@ static uint32_t give(struct process *process, struct object *object) {
     return (uint32_t)number;
 }
 
-static void give_modules(struct process *process, const struct boot_info *boot,
-                         struct abi_start *start) {
-    for (uint32_t i = 0; i < boot->module_count; i++) {
-        const struct boot_module *module = &boot->module[i];
+static void give_modules(struct process *process, struct abi_start *start) {
+    for (uint32_t i = 0; i < machine.module_count; i++) {
+        const struct boot_module *module = &machine.module[i];
         struct abi_start_module *to = &start->module[start->module_count++];
         struct memory *memory = memory_create_module(quota_root(), (hpa_t){module->base},
                                                      align_up(module->size, PAGE_SIZE));
@@ -76,11 +76,11 @@ static void give_modules(struct process *process, const struct boot_info *boot,
     }
 }
 
-void first_start(const struct boot_info *boot, struct object *system) {
+void first_start(struct object *system) {
     static struct abi_start start = {.version = ABI_VERSION};
     struct process *process = process_create(quota_root(), &group_root, NULL, 0);
     must(process != NULL, no_memory);
-    map_segments(process, boot);
+    map_segments(process);
     struct memory *stack =
         map_new(process, STACK_TOP - STACK_SIZE, STACK_SIZE, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     object_unref(&stack->object);
@@ -91,16 +91,16 @@ void first_start(const struct boot_info *boot, struct object *system) {
     start.quota = give(process, &quota_root()->object);
     start.system = give(process, system);
     start.group = give(process, &group_root.object);
-    start.uart = boot->uart;
-    start.framebuffer = boot->framebuffer;
-    start.button = boot->button;
-    memcpy(start.cmdline, boot->cmdline, sizeof(start.cmdline));
-    give_modules(process, boot, &start);
+    start.uart = machine.uart;
+    start.framebuffer = machine.framebuffer;
+    start.button = machine.button;
+    memcpy(start.cmdline, machine.cmdline, sizeof(start.cmdline));
+    give_modules(process, &start);
     struct memory *page =
         map_new(process, ABI_START_ADDRESS, ABI_START_PAGES * PAGE_SIZE, ABI_RIGHT_READ);
     memory_fill(page, (const uint8_t *)&start, sizeof(start));
     object_unref(&page->object);
-    must(thread_create(process, boot->supervisor_entry, STACK_TOP, ABI_START_ADDRESS,
+    must(thread_create(process, machine.supervisor_entry, STACK_TOP, ABI_START_ADDRESS,
                        ABI_CPU_ANY) == ABI_OK,
          no_memory);
     object_unref(&process->object);

@@ -3,9 +3,8 @@
 // handles of everything.
 #pragma once
 
-#include "include/boot.h"
 #include "kernel/object.h"
 
-// `boot` within its bounds. Halts the machine when a segment cannot be mapped.
+// Halts the machine when a segment cannot be mapped.
 // The reference to `system` becomes the supervisor's.
-void first_start(const struct boot_info *boot, struct object *system);
+void first_start(struct object *system);

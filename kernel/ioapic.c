@@ -4,6 +4,7 @@
 
 #include "arch/lapic.h"
 #include "kernel/kspace.h"
+#include "kernel/machine.h"
 
 #define IOAPIC_SIZE   0x20u
 #define IOREGSEL      0u // in 32-bit words
@@ -18,7 +19,6 @@ static struct {
     volatile uint32_t *registers;
     uint32_t input_count;
 } ioapics[BOOT_IOAPICS_MAX];
-static const struct boot_info *info;
 static uint32_t apic_id; // where interrupts go
 
 static uint32_t read_register(uint32_t index, uint32_t reg) {
@@ -31,11 +31,10 @@ static void write_register(uint32_t index, uint32_t reg, uint64_t value) {
     ioapics[index].registers[IOWIN] = (uint32_t)value;
 }
 
-void ioapic_init(const struct boot_info *boot) {
-    info = boot;
+void ioapic_init(void) {
     apic_id = lapic_get_id();
-    for (uint32_t i = 0; i < info->ioapic_count; i++) {
-        ioapics[i].registers = kspace_map_device((hpa_t){info->ioapic[i].address}, IOAPIC_SIZE);
+    for (uint32_t i = 0; i < machine.ioapic_count; i++) {
+        ioapics[i].registers = kspace_map_device((hpa_t){machine.ioapic[i].address}, IOAPIC_SIZE);
         // Bits 23:16 are the highest input. A missing device reads as all ones.
         uint32_t highest = read_register(i, REG_VERSION) >> 16 & 0xff;
         ioapics[i].input_count = highest < INPUTS_MAX ? highest + 1 : 0;
@@ -45,8 +44,8 @@ void ioapic_init(const struct boot_info *boot) {
 }
 
 bool ioapic_write(uint32_t gsi, uint32_t entry) {
-    for (uint32_t i = 0; i < info->ioapic_count && apic_id <= APIC_ID_MAX; i++) {
-        uint32_t base = info->ioapic[i].gsi_base;
+    for (uint32_t i = 0; i < machine.ioapic_count && apic_id <= APIC_ID_MAX; i++) {
+        uint32_t base = machine.ioapic[i].gsi_base;
         if (gsi < base || gsi - base >= ioapics[i].input_count)
             continue;
         uint32_t reg = REG_REDTBL + 2 * (gsi - base);

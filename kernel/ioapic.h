@@ -4,7 +4,6 @@
 // Locks: the caller's, after ioapic_init.
 #pragma once
 
-#include "include/boot.h"
 #include "lib/types.h"
 
 // An input's entry: its vector, enum abi_trigger, and this.
@@ -14,9 +13,8 @@
 #define IOAPIC_PIC1 0x20u
 #define IOAPIC_PIC2 0xa0u
 
-// Maps every I/O APIC of `boot`, which stays, and masks all its inputs. Interrupts go to the CPU
-// that calls this.
-void ioapic_init(const struct boot_info *boot);
+// Maps every I/O APIC, and masks all its inputs. Interrupts go to the CPU that calls this.
+void ioapic_init(void);
 // Writes the entry of an input of the machine, by its number among all of them (GSI). False: no I/O
 // APIC has it, or the CPU cannot be named without interrupt remapping.
 bool ioapic_write(uint32_t gsi, uint32_t entry);

@@ -4,6 +4,7 @@
 
 #include "arch/traps.h"
 #include "kernel/kspace.h"
+#include "kernel/machine.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/screen.h"
@@ -17,14 +18,6 @@
 #define LINE_MAX  256u
 #define RING_SIZE 16384u
 
-#define RESET_SECONDS     10u
-#define RESET_SECONDS_MAX 3600u
-
-bool log_is_batch;
-uint32_t log_reset_seconds;
-char log_mark[LOG_MARK_MAX + 2];
-
-static const struct boot_info *boot;
 static struct spinlock lock = {.rank = LOCK_LOG};
 static struct log *taker; // who prints; NULL: we [lock]
 static bool was_taken;    // and came back: lines are waited for [lock]
@@ -83,14 +76,14 @@ static void put(const char *text, size_t size) {
 
 static void write_line(const char *text, size_t size) {
     bool is_locked = enter();
-    if (head - tail > RING_SIZE - sizeof(log_mark) - LINE_MAX) {
+    if (head - tail > RING_SIZE - sizeof(machine.words.mark) - LINE_MAX) {
         if (taker != NULL && is_locked)
             event_notify(&taker->binding); // it finds that it is no longer the one
         if (taker != NULL)
             take_back();
         send_all();
     }
-    put(log_mark, strlen(log_mark));
+    put(machine.words.mark, strlen(machine.words.mark));
     put(text, size);
     if (!is_locked && row < screen_rows())
         screen_draw(row++, text, size - 2);
@@ -119,32 +112,10 @@ void log_line(const char *format, ...) {
     write_line(line, size + 2);
 }
 
-// Without a number that makes sense: ten.
-static void read_reset(void) {
-    size_t size = 0;
-    const char *digit = cmdline_find(boot->cmdline, "panic=reset", &size);
-    uint32_t seconds = 0;
-    for (size_t i = 1; digit != NULL && i < size && digit[i] >= '0' && digit[i] <= '9'; i++)
-        seconds = MIN(seconds * 10 + (uint32_t)(digit[i] - '0'), RESET_SECONDS_MAX);
-    log_reset_seconds = digit == NULL ? 0 : seconds != 0 ? seconds : RESET_SECONDS;
-}
-
-void log_init(const struct boot_info *info) {
-    size_t size;
-    boot = info;
-    read_reset();
-    log_is_batch = cmdline_has(boot->cmdline, "console=batch");
-    const char *key = cmdline_find(boot->cmdline, "verdict=", &size);
-    if (key == NULL || size == 0 || size > LOG_MARK_MAX)
-        return;
-    memcpy(log_mark, key, size);
-    log_mark[size] = ' ';
-}
-
 bool log_open(void) {
-    has_uart = uart_init(&boot->uart);
+    has_uart = uart_init(&machine.uart);
     is_open = true;
-    screen_init(boot);
+    screen_init();
     if (has_uart)
         send_some();
     return has_uart;
@@ -177,8 +148,8 @@ void log_panic(void) {
     const struct log *log = taker;
     if (__atomic_exchange_n(&is_panicking, true, __ATOMIC_ACQ_REL))
         return;
-    if (!is_open && boot != NULL && boot->uart.is_memory == 0)
-        has_uart = uart_init(&boot->uart);
+    if (!is_open && machine.uart.is_memory == 0)
+        has_uart = uart_init(&machine.uart);
     if (log != NULL) {
         take_back();
         quote_rest(log->rings);
@@ -256,26 +227,4 @@ int64_t call_log_read(struct call *c) {
     if (!is_taker)
         return -ABI_ERROR_CLOSED;
     return user_write(c->a[1], c->data.text, size) ? (int64_t)size : -ABI_ERROR_ADDRESS;
-}
-
-// ---- the command line ---------------------------------------------------------------------------
-
-const char *cmdline_find(const char *cmdline, const char *start, size_t *size) {
-    size_t skip = strlen(start);
-    for (const char *at = cmdline; *at != '\0';) {
-        const char *end = strchr(at, ' ');
-        size_t length = end != NULL ? (size_t)(end - at) : strlen(at);
-        *size = length - skip;
-        if (length >= skip && memcmp(at, start, skip) == 0)
-            return at + skip;
-        at += length + (end != NULL ? 1 : 0);
-    }
-    return NULL;
-}
-
-bool cmdline_has(const char *cmdline, const char *word) {
-    size_t rest = 1;
-    while (rest != 0 && (cmdline = cmdline_find(cmdline, word, &rest)) != NULL)
-        cmdline += rest;
-    return cmdline != NULL;
 }

@@ -8,7 +8,6 @@
 #pragma once
 
 #include "arch/log.h"
-#include "include/boot.h"
 #include "kernel/event.h"
 
 // Whoever holds the last one that was made prints. Its handle going tells that the driver ended.
@@ -22,9 +21,6 @@ struct log {
 
 extern const struct object_kind log_kind;
 
-// Reads the command line: the mark, batch mode. From now on a panic can be told on a UART of ports;
-// `boot` stays.
-void log_init(const struct boot_info *boot);
 // Finds UART and screen. Once the kernel's tables are there. False: there is no UART.
 bool log_open(void);
 // Prints all that there is, what the driver had in hand too, and waits until it has left the wire.
@@ -34,19 +30,3 @@ void log_drain(void);
 // not printed is said, then each line at once, and on the screen from its top on, until that is
 // full.
 void log_panic(void);
-
-// `console=batch`: nobody sits at the machine.
-extern bool log_is_batch;
-// `panic=reset`, `panic=reset:SECONDS`: how long a machine that cannot go on stands still; 0: for
-// ever.
-extern uint32_t log_reset_seconds;
-// `verdict=KEY`: the key and a blank; "": none. No guest knows it, so a line behind it is the
-// hypervisor's own, wherever it begins.
-#define LOG_MARK_MAX 32u // characters of the key
-extern char log_mark[LOG_MARK_MAX + 2];
-
-// What follows `start` in the first word that begins with it, words standing between spaces, and
-// its size; NULL: none.
-const char *cmdline_find(const char *cmdline, const char *start, size_t *size);
-// True when `word` stands in the command line, between spaces.
-bool cmdline_has(const char *cmdline, const char *word);

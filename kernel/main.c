@@ -9,7 +9,6 @@
 #include "arch/topology.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
-#include "include/boot.h"
 #include "kernel/device.h"
 #include "kernel/first.h"
 #include "kernel/frame.h"
@@ -18,6 +17,7 @@
 #include "kernel/ioapic.h"
 #include "kernel/kspace.h"
 #include "kernel/log.h"
+#include "kernel/machine.h"
 #include "kernel/power.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
@@ -40,38 +40,37 @@ __attribute__((section(".note.bulkhead"), used, aligned(4))) static const struct
 } boot_note = {sizeof(BOOT_NOTE_OWNER), sizeof(uint32_t), BOOT_NOTE_VERSION, BOOT_NOTE_OWNER,
                BOOT_VERSION};
 
-static struct boot_info boot;
-static struct boot_memory memory_map[BOOT_MEMORY_MAX];
+struct boot_info machine;
+struct boot_memory machine_memory[BOOT_MEMORY_MAX];
 static struct cpu early_cpu; // until the boot CPU has its own
 
 // Everything of the loader's that is still needed, before its memory is anyone's.
 static void copy_boot_info(const struct boot_info *info) {
-    memcpy(&boot, info, sizeof(boot));
-    boot.cmdline[sizeof(boot.cmdline) - 1] = '\0';
-    bool is_known =
-        boot.magic == BOOT_MAGIC && boot.version == BOOT_VERSION && boot.size == sizeof(boot);
+    memcpy(&machine, info, sizeof(machine));
+    machine.cmdline[sizeof(machine.cmdline) - 1] = '\0';
+    bool is_known = machine.magic == BOOT_MAGIC && machine.version == BOOT_VERSION &&
+                    machine.size == sizeof(machine);
     if (!is_known) // it cannot tell where the console is either
-        boot.uart = (struct boot_uart){.base = COM1, .stride = 1, .width = 1};
-    log_init(&boot);
-    power_init(&boot.power);
+        machine.uart = (struct boot_uart){.base = COM1, .stride = 1, .width = 1};
     if (!is_known)
         halt_machine("the boot application is of another version: copy the whole image again");
-    bool is_good = boot_info_is_bounded(&boot);
+    bool is_good = boot_info_is_bounded(&machine);
     if (is_good)
-        memcpy(memory_map, (const void *)boot.memory, boot.memory_count * sizeof(memory_map[0]));
-    if (!is_good || !boot_info_is_ordered(&boot, memory_map))
+        memcpy(machine_memory, (const void *)machine.memory,
+               machine.memory_count * sizeof(machine_memory[0]));
+    if (!is_good || !boot_info_is_ordered(&machine, machine_memory))
         halt_machine("what the boot application found is damaged: copy the whole image again");
 }
 
 static void init_memory(void) {
     hpa_t run;
     uint64_t run_size;
-    frame_init(memory_map, boot.memory_count);
+    frame_init(machine_memory, machine.memory_count);
     frame_boot_run(&run, &run_size);
-    kspace_init((hpa_t){boot.kernel_base}, run, run_size, frame_memory_end());
-    for (uint32_t i = 0; i < boot.memory_count; i++)
-        if (memory_map[i].type == BOOT_MEMORY_LOADER)
-            frame_add((hpa_t){memory_map[i].base}, memory_map[i].length);
+    kspace_init((hpa_t){machine.kernel_base}, run, run_size, frame_memory_end());
+    for (uint32_t i = 0; i < machine.memory_count; i++)
+        if (machine_memory[i].type == BOOT_MEMORY_LOADER)
+            frame_add((hpa_t){machine_memory[i].base}, machine_memory[i].length);
     quota_init_root(frame_totals().free);
 }
 
@@ -79,8 +78,7 @@ static void init_interrupts(void) {
     bool is_xapic = !cpu_features.has_x2apic;
     lapic_init(is_xapic ? kspace_map_device((hpa_t){LAPIC_PAGE}, PAGE_SIZE) : NULL);
     lapic_init_cpu();
-    ioapic_init(&boot);
-    device_init(&boot, memory_map);
+    ioapic_init();
     interrupt_init();
     if (!lapic_timer_init(tsc_hz))
         halt_machine("the local APIC's timer stands still");
@@ -88,7 +86,7 @@ static void init_interrupts(void) {
 
 // The preflight report: what is there, what is missing, and what that costs.
 static void report(void) {
-    for (const char *line = boot.report; *line != '\0'; line += strlen(line) + 1)
+    for (const char *line = machine.report; *line != '\0'; line += strlen(line) + 1)
         log_line("%s", line);
     struct frame_totals totals = frame_totals();
     log_line("memory: %lu MiB, %lu MiB free", totals.total >> 20, totals.free >> 20);
@@ -99,7 +97,7 @@ static void init_virtualization(void) {
     const char *refusal = "this CPU has neither VT-x nor a firmware that shows it: Bulkhead needs "
                           "an Intel CPU with VT-x and EPT";
     if (cpu_features.has_vmx)
-        refusal = vmx_backend.probe(boot.cmdline);
+        refusal = vmx_backend.probe(machine.words.apic);
     else if (cpu_features.has_svm)
         refusal = "AMD-V is not supported yet: Bulkhead needs an Intel CPU with VT-x and EPT";
     // In AMD's long mode there is no SYSENTER, by which ring 3 calls (APM 3 "SYSENTER").
@@ -118,10 +116,10 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     uint64_t entry_tsc = x86_rdtsc();
     *(struct cpu **)(boot_stack_end - 8) = &early_cpu;
     copy_boot_info(info);
-    tsc_hz = boot.tsc_hz;
-    cpu_features = boot.features;
-    mitigation = boot.mitigation;
-    features_init(boot.word, boot.word_count);
+    tsc_hz = machine.tsc_hz;
+    cpu_features = machine.features;
+    mitigation = machine.mitigation;
+    features_init(machine.word, machine.word_count);
     features_enable();
     mitigation_init_cpu();
     cache_init();
@@ -129,22 +127,22 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     paging_init(cpu_features.has_1g_pages);
     init_memory();
     group_init();
-    topology_init(boot.thread_bits);
-    smp_init_boot_cpu(boot.boot_apic_id);
+    topology_init(machine.thread_bits);
+    smp_init_boot_cpu(machine.boot_apic_id);
     *(struct cpu **)(boot_stack_end - 8) = cpu_table[0];
     bool has_uart = log_open();
     log_line("Bulkhead %s", BULKHEAD_VERSION);
     if (!has_uart) {
-        boot.uart.base = 0; // nor is it a driver's
+        machine.uart.base = 0; // nor is it a driver's
         log_line("no serial console answers (console=): the screen is all there is");
     }
     init_interrupts();
     report();
     init_virtualization();
-    smp_start(boot.cpu, boot.cpu_count);
-    log_line("%u of %u CPUs are up, on %u cores", cpu_count, MAX(boot.cpu_count, 1),
+    smp_start(machine.cpu, machine.cpu_count);
+    log_line("%u of %u CPUs are up, on %u cores", cpu_count, MAX(machine.cpu_count, 1),
              topology_core_count());
-    system_init(&boot, entry_tsc);
-    first_start(&boot, &system_object);
+    system_init(entry_tsc);
+    first_start(&system_object);
     scheduler_run();
 }

@@ -5,6 +5,7 @@
 
 #include "arch/x86.h"
 #include "kernel/log.h"
+#include "kernel/machine.h"
 
 #define PM1_SLP_TYP_SHIFT 10
 #define PM1_SLP_TYP_MASK  (7u << PM1_SLP_TYP_SHIFT)
@@ -20,12 +21,6 @@
 
 #define WAIT_READS 100000u
 
-static const struct boot_power *registers;
-
-void power_init(const struct boot_power *power) {
-    registers = power;
-}
-
 static void wait(void) {
     for (uint32_t i = 0; i < WAIT_READS; i++)
         (void)x86_inb(PORT_DELAY);
@@ -37,6 +32,7 @@ static uint16_t sleep_value(uint16_t port, uint8_t type) {
 }
 
 bool power_off(void) {
+    const struct boot_power *registers = &machine.power;
     uint16_t a = registers->pm1a_control, b = registers->pm1b_control;
     if (!registers->has_s5 || a == 0)
         return false;
@@ -59,6 +55,7 @@ bool power_reset(void) {
         uint64_t base;
     } __attribute__((packed)) no_idt = {0, 0};
 
+    const struct boot_power *registers = &machine.power;
     log_drain();
     if (registers->reset.space == BOOT_SPACE_IO && registers->reset.address != 0) {
         x86_outb((uint16_t)registers->reset.address, registers->reset_value);

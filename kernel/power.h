@@ -3,11 +3,8 @@
 // CPUs stopped; no lock held (in a panic: whatever).
 #pragma once
 
-#include "include/boot.h"
 #include "lib/types.h"
 
-// What both below take, which stays. Before any of them.
-void power_init(const struct boot_power *power);
 // ACPI S5 without executing _PTS. False: the tables name no way, or the machine is still there
 // after a second.
 bool power_off(void);

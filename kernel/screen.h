@@ -3,11 +3,10 @@
 // (drivers/console/screen.c).
 #pragma once
 
-#include "include/boot.h"
 #include "lib/types.h"
 
-// Maps it, if the machine has one; `boot` stays, with its letters.
-void screen_init(const struct boot_info *boot);
+// Maps it, if the machine has one.
+void screen_init(void);
 // Lines that fit; 0: there is no screen.
 uint32_t screen_rows(void);
 // Draws a line of printable characters, cut at the right border, blanks behind it.

@@ -5,6 +5,7 @@
 #include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/log.h"
+#include "kernel/machine.h"
 #include "kernel/power.h"
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
@@ -18,7 +19,6 @@ extern const uint8_t image_text[], image_end[];
 
 struct object system_object;
 uint64_t system_entry_tsc;
-static const struct boot_info *machine;
 
 static bool system_destroy(struct object *object) {
     (void)object;
@@ -27,11 +27,10 @@ static bool system_destroy(struct object *object) {
 
 static const struct object_kind system_kind = {OBJECT_SYSTEM, system_destroy};
 
-void system_init(const struct boot_info *boot, uint64_t entry_tsc) {
+void system_init(uint64_t entry_tsc) {
     object_init(&system_object, &system_kind);
     system_entry_tsc = entry_tsc;
-    machine = boot;
-    if (machine->utc_tsc == 0)
+    if (machine.utc_tsc == 0)
         log_line("no clock on this machine: guests start in 1970");
 }
 
@@ -52,8 +51,8 @@ int64_t call_system_info(struct call *c) {
         .physical_bits = cpu_features.physical_bits,
         .has_tsc_scaling = vcpu_backend != NULL && vcpu_backend->has_tsc_scaling(),
         .xcr0_mask = cpu_features.has_xsave ? cpu_features.xcr0_mask : 0,
-        .utc_seconds = machine->utc_seconds,
-        .utc_tsc = machine->utc_tsc,
+        .utc_seconds = machine.utc_seconds,
+        .utc_tsc = machine.utc_tsc,
         .arch_capabilities = mitigation.capabilities,
     };
     for (uint32_t i = 0; i < cpu_count; i++)

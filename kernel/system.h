@@ -3,9 +3,8 @@
 // kernel/syscall_system.c.
 #pragma once
 
-#include "include/boot.h"
 #include "kernel/object.h"
 
 extern struct object system_object;
-// `entry_tsc`: the TSC at the kernel's first instruction, for the bench table. `boot` stays.
-void system_init(const struct boot_info *boot, uint64_t entry_tsc);
+// `entry_tsc`: the TSC at the kernel's first instruction, for the bench table.
+void system_init(uint64_t entry_tsc);

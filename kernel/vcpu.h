@@ -93,8 +93,8 @@ struct vcpu_backend {
 
     // Boot. Once on the boot CPU: NULL, or why this machine cannot, as one line that ends in what
     // to change in the firmware. Says by log_line which optional features are missing. May
-    // allocate. `cmdline`: the hypervisor's, which may forbid features.
-    const char *(*probe)(const char *cmdline);
+    // allocate. `limit`: more of what helps a local APIC is not used.
+    const char *(*probe)(enum apic_level limit);
     // On every CPU: VMXON. NULL, or why this CPU cannot run guests.
     const char *(*cpu_init)(struct cpu *cpu);
     // Whether guests may run in real mode and without paging (after probe).

@@ -43,7 +43,7 @@ bool machine_has_option(const char *word);
 // The key that verdicts carry, `verdict=KEY` on the kernel's command line; "": there is none, or
 // none that is usable.
 #define MACHINE_VERDICT     "verdict="
-#define MACHINE_VERDICT_MAX 32u // characters, as the kernel has it (LOG_MARK_MAX)
+#define MACHINE_VERDICT_MAX 32u // characters, as the kernel has it (BOOT_MARK_MAX)
 void machine_verdict(char key[MACHINE_VERDICT_MAX + 1]);
 
 // The module of that name, or NULL.

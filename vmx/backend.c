@@ -8,23 +8,9 @@
 #include "arch/log.h"
 #include "arch/mitigation.h"
 #include "kernel/frame.h"
-#include "kernel/log.h"
 #include "kernel/vm.h"
 
-// A word on the hypervisor's command line lowers what is used of APIC virtualization.
-static enum apic_level apic_limit(const char *cmdline) {
-    static const char *const words[] = {
-        [APIC_SOFTWARE] = "apic=software",
-        [APIC_TPR] = "apic=tpr",
-        [APIC_REGISTERS] = "apic=registers",
-    };
-    for (enum apic_level level = APIC_SOFTWARE; level < ARRAY_COUNT(words); level++)
-        if (cmdline_has(cmdline, words[level]))
-            return level;
-    return APIC_POSTED;
-}
-
-static const char *vmx_probe(const char *cmdline) {
+static const char *vmx_probe(enum apic_level limit) {
     if (!cpu_features.has_vmx)
         return "this CPU has no VT-x, or the firmware hides it: Bulkhead needs an Intel CPU with "
                "VT-x "
@@ -37,7 +23,7 @@ static const char *vmx_probe(const char *cmdline) {
     refusal = caps_judge(&vmx_caps);
     if (refusal)
         return refusal;
-    caps_limit_apic(&vmx_caps, apic_limit(cmdline));
+    caps_limit_apic(&vmx_caps, limit);
     caps_report(&vmx_caps);
     ept_init(vmx_caps.has_2m_pages, vmx_caps.has_1g_pages, mitigation.has_page_hazard);
     return msr_bitmap_init() ? NULL : "no memory for the MSR bitmaps: add memory";

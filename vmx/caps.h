@@ -6,16 +6,8 @@
 // constant.
 #pragma once
 
+#include "include/features.h"
 #include "vmx/control.h"
-
-// What of a local APIC's work the processor does, each with all before it. SDM 3C chapter 30 "APIC
-// Virtualization and Virtual Interrupts".
-enum apic_level {
-    APIC_SOFTWARE,  // nothing
-    APIC_TPR,       // CR8; and TPR in x2APIC mode, where the processor can "virtualize x2APIC mode"
-    APIC_REGISTERS, // most registers in x2APIC mode, delivery of what is in IRR
-    APIC_POSTED,    // requests of other CPUs while the guest runs
-};
 
 struct vmx_caps {
     uint32_t revision;               // of VMXON region and VMCS

@@ -9,6 +9,7 @@
 #include "kernel/device.h"
 #include "kernel/frame.h"
 #include "kernel/ioapic.h"
+#include "kernel/machine.h"
 #include "kernel/memory.h"
 #include "kernel/syscall.h"
 #include "kernel/vcpu.h"
@@ -32,13 +33,12 @@ static const struct boot_memory map[] = {
     {.base = DEVICE, .length = SIZE_2M, .type = BOOT_MEMORY_DEVICE},
     {.base = HOST_HIGH_BASE, .length = HOST_HIGH_SIZE, .type = BOOT_MEMORY_FREE},
 };
-static struct boot_info boot = {.memory_count = ARRAY_COUNT(map), .ioapic_count = 1};
 
 static struct process *process;
 static struct quota *quota;
 static struct event *event;
 static uint64_t system_handle, quota_handle, event_handle;
-static struct object machine;
+static struct object whole;
 static const struct object_kind machine_kind = {OBJECT_SYSTEM, NULL};
 
 static int64_t call_with(const uint64_t *a) {
@@ -54,15 +54,16 @@ static uint64_t give(struct object *object) {
 static void set_up(void) {
     host_init_all();
     vcpu_backend = &host_backend;
-    boot.ioapic[0].address = IOAPIC;
-    device_init(&boot, map);
+    machine = (struct boot_info){.memory_count = ARRAY_COUNT(map), .ioapic_count = 1};
+    machine.ioapic[0].address = IOAPIC;
+    memcpy(machine_memory, map, sizeof(map));
     quota = quota_create(quota_root(), 16ULL << 20);
     process = process_create(quota, &group_root, NULL, 0);
     event = event_create(quota);
     thread_current()->process = process;
-    object_init(&machine, &machine_kind);
+    object_init(&whole, &machine_kind);
     object_ref(&quota->object);
-    system_handle = give(&machine);
+    system_handle = give(&whole);
     quota_handle = give(&quota->object);
     event_handle = give(&event->object);
 }
@@ -259,15 +260,15 @@ Test(kernel_device, memory_of_the_console_may_be_the_firmwares) {
                                {SCREEN - PAGE_SIZE, PAGE_SIZE}};
     cr_expect_eq(device(RESERVE, PAGE_SIZE), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(device(SCREEN, 4 * PAGE_SIZE), -ABI_ERROR_ARGUMENT);
-    boot.uart = (struct boot_uart){.base = RESERVE + 0x100, .stride = 4, .width = 4};
+    machine.uart = (struct boot_uart){.base = RESERVE + 0x100, .stride = 4, .width = 4};
     cr_expect_eq(device(RESERVE, PAGE_SIZE), -ABI_ERROR_ARGUMENT, "a port's number");
-    boot.uart.is_memory = 1;
-    boot.framebuffer = (struct boot_framebuffer){SCREEN + 8, 64, 60, 64, BOOT_PIXEL_RGBX};
+    machine.uart.is_memory = 1;
+    machine.framebuffer = (struct boot_framebuffer){SCREEN + 8, 64, 60, 64, BOOT_PIXEL_RGBX};
     cr_expect_gt(device(RESERVE, PAGE_SIZE), 0);
     cr_expect_gt(device(SCREEN, 4 * PAGE_SIZE), 0);
     for (unsigned i = 0; i < ARRAY_COUNT(bad); i++)
         cr_expect_eq(device(bad[i][0], bad[i][1]), -ABI_ERROR_ARGUMENT, "%#lx", bad[i][0]);
-    boot.uart.base = HOST_RAM_BASE;
+    machine.uart.base = HOST_RAM_BASE;
     cr_expect_eq(device(HOST_RAM_BASE, PAGE_SIZE), -ABI_ERROR_ARGUMENT, "RAM is no device");
 }
 
@@ -317,7 +318,7 @@ Test(kernel_device, free_ram_in_device_memory_is_found) {
 
 Test(kernel_device, without_the_machine_nothing_is_made) {
     uint64_t less =
-        (uint64_t)handle_insert(process, &machine, ABI_RIGHTS_ALL & ~(uint64_t)ABI_RIGHT_MANAGE);
+        (uint64_t)handle_insert(process, &whole, ABI_RIGHTS_ALL & ~(uint64_t)ABI_RIGHT_MANAGE);
     const uint64_t poor[] = {0, quota_handle, event_handle, 99, UINT64_MAX};
     const uint64_t used = quota_read(quota).used;
     for (unsigned i = 0; i < ARRAY_COUNT(poor); i++) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kernel/log.c: lines, how they get to the wire, what a driver that takes them gets, what is left
-// when it ends or the kernel panics; the command line; and kernel/lock.c's ranks.
+// when it ends or the kernel panics; and kernel/lock.c's ranks.
 #include "tests/unit/kernel/support.h"
 
 #include "arch/traps.h"
@@ -8,6 +8,7 @@
 #include "kernel/kspace.h"
 #include "kernel/lock.h"
 #include "kernel/log.h"
+#include "kernel/machine.h"
 #include "kernel/memory.h"
 #include "kernel/process.h"
 #include "kernel/syscall.h"
@@ -20,11 +21,8 @@
 #define USER        ((uint64_t)host_user)
 #define KERNEL_RING 16384u
 
-static struct boot_info boot;
-
-static void open_log(const char *cmdline) {
-    strcpy(boot.cmdline, cmdline);
-    log_init(&boot);
+static void open_log(const char *mark) {
+    strcpy(machine.words.mark, mark);
     host_wire.room = 0;
     cr_assert(log_open());
 }
@@ -62,21 +60,12 @@ Test(kernel_log, lines_wait_for_the_uart_but_nobody_for_them) {
     expect_wire("[bulkhead] one\r\n[bulkhead] two\r\n[bulkhead] three\r\n[bulkhead] four\r\n");
 }
 
-Test(kernel_log, mark_is_the_first_key_of_the_command_line) {
-    open_log("console=batch verdict=");
-    cr_expect_str_eq(log_mark, "");
-    cr_expect(log_is_batch);
-    open_log("verdict=0123456789012345678901234567890123 verdict=1");
-    cr_expect_str_eq(log_mark, "", "too long");
-    cr_expect_not(log_is_batch);
-    open_log("xverdict=no console=batch verdict=abc123 verdict=later");
-    cr_expect_str_eq(log_mark, "abc123 ");
+Test(kernel_log, mark_is_before_each_line) {
+    open_log("abc123 ");
     log_line("x");
     log_line("y");
     log_drain();
     expect_wire("abc123 [bulkhead] x\r\nabc123 [bulkhead] y\r\n");
-    open_log("verdict=01234567890123456789012345678901");
-    cr_expect_str_eq(log_mark, "01234567890123456789012345678901 ");
 }
 
 Test(kernel_log, long_line_is_cut_but_ends) {
@@ -91,7 +80,7 @@ Test(kernel_log, long_line_is_cut_but_ends) {
 }
 
 Test(kernel_log, full_ring_loses_nothing) {
-    open_log("verdict=key");
+    open_log("key ");
     for (unsigned i = 0; i < 2000; i++)
         log_line("line %u", i);
     log_drain();
@@ -106,7 +95,6 @@ Test(kernel_log, full_ring_loses_nothing) {
 
 Test(kernel_log, without_uart_nobody_waits) {
     host_wire.has_uart = false;
-    log_init(&boot);
     cr_expect_not(log_open());
     for (unsigned i = 0; i < 2000; i++)
         log_line("line %u", i);
@@ -122,7 +110,7 @@ static struct event *event;
 static struct memory *memory;
 static struct console_rings *rings;
 static uint64_t handles[4]; // of the machine, a quota, memory, an event
-static struct object machine;
+static struct object whole;
 static const struct object_kind machine_kind = {OBJECT_SYSTEM, NULL};
 
 static int64_t call_with(const uint64_t *a) {
@@ -142,13 +130,13 @@ static void set_up(void) {
     event = event_create(quota);
     memory = memory_create(quota, sizeof(struct console_rings));
     thread_current()->process = process;
-    object_init(&machine, &machine_kind);
+    object_init(&whole, &machine_kind);
     object_ref(&quota->object);
-    handles[0] = give(&machine);
+    handles[0] = give(&whole);
     handles[1] = give(&quota->object);
     handles[2] = give(&memory->object);
     handles[3] = give(&event->object);
-    open_log("verdict=key");
+    open_log("key ");
 }
 
 TestSuite(kernel_log_driver, .init = set_up);
@@ -315,8 +303,7 @@ Test(kernel_log_driver, panic_bounds_what_it_says) {
 }
 
 Test(kernel_log, panic_before_the_uart_was_found_still_speaks) {
-    boot.uart.base = 0x3f8;
-    log_init(&boot);
+    machine.uart.base = 0x3f8;
     log_line("early");
     log_panic();
     log_panic();
@@ -324,51 +311,7 @@ Test(kernel_log, panic_before_the_uart_was_found_still_speaks) {
     expect_wire("[bulkhead] early\r\n[bulkhead] panic: x\r\n");
 }
 
-// ---- the command line, locks --------------------------------------------------------------------
-
-Test(kernel_log, words_of_the_command_line) {
-    const struct {
-        const char *cmdline, *word;
-        bool has;
-    } cases[] = {
-        {"console=batch", "console=batch", true},
-        {"a console=batch b", "console=batch", true},
-        {"a  console=batch", "console=batch", true},
-        {" console=batch ", "console=batch", true},
-        {"", "console=batch", false},
-        {" ", "console=batch", false},
-        {"console=batchx", "console=batch", false},
-        {"xconsole=batch", "console=batch", false},
-        {"console=batc", "console=batch", false},
-        {"console= batch", "console=batch", false},
-        {"a b c", "c", true},
-        {"a b cc", "c", false},
-        {"cc c", "c", true},
-    };
-    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++)
-        cr_expect_eq(cmdline_has(cases[i].cmdline, cases[i].word), cases[i].has, "'%s'",
-                     cases[i].cmdline);
-}
-
-Test(kernel_log, seconds_before_the_reset) {
-    static const struct {
-        const char *cmdline;
-        uint32_t seconds;
-    } cases[] = {
-        {"", 0},
-        {"a panic=reset", 10},
-        {"panic=reset: b", 10},
-        {"panic=reset:x", 10},
-        {"panic=reset:1 2", 1},
-        {"panic=reset:45", 45},
-        {"panic=reset:99999999999999", 3600},
-    };
-    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
-        (void)snprintf(boot.cmdline, sizeof(boot.cmdline), "%s", cases[i].cmdline);
-        log_init(&boot);
-        cr_expect_eq(log_reset_seconds, cases[i].seconds, "'%s'", cases[i].cmdline);
-    }
-}
+// ---- locks --------------------------------------------------------------------------------------
 
 Test(kernel_log, locks_out_of_order_panic) {
     struct spinlock outer, inner, same;

@@ -195,8 +195,6 @@ Test(kernel_smp, root_is_flushed_where_it_is_loaded) {
     cr_expect_eq(flushes, 1, "it is on its way to another one");
 }
 
-static const struct boot_info no_options;
-
 // There is room for no more, and of those that are beyond one is up already.
 Test(kernel_smp, the_boot_cpu_is_not_left_off) {
     static const struct boot_memory map[] = {
@@ -209,7 +207,6 @@ Test(kernel_smp, the_boot_cpu_is_not_left_off) {
     own_cpu = &test_cpus[0];
     boot_cpu.apic_id = 7;
     cpu_count = CPU_COUNT_MAX;
-    log_init(&no_options);
     host_wire.room = sizeof(host_wire.text);
     cr_assert(log_open());
     smp_start(cpus, ARRAY_COUNT(cpus));

@@ -111,9 +111,7 @@ bool uart_wait_room(void) {
 bool uart_wait_idle(void) {
     return host_wire.has_uart;
 }
-void screen_init(const struct boot_info *boot) {
-    (void)boot;
-}
+void screen_init(void) {}
 uint32_t screen_rows(void) {
     return HOST_ROWS;
 }
@@ -122,6 +120,9 @@ void screen_draw(uint32_t row, const char *text, size_t size) {
     memcpy(host_wire.row[row], text, size);
     host_wire.row[row][size] = '\0';
 }
+
+struct boot_info machine;
+struct boot_memory machine_memory[BOOT_MEMORY_MAX];
 
 // ---- ports and I/O APICs ------------------------------------------------------------------------
 

@@ -55,8 +55,8 @@ static uint64_t event_handle;
 
 static void set_up(void) {
     host_init_all();
-    static const struct boot_info boot = {.utc_seconds = 1700000000, .utc_tsc = 5};
-    system_init(&boot, 0);
+    machine = (struct boot_info){.utc_seconds = 1700000000, .utc_tsc = 5};
+    system_init(0);
     struct quota *quota = quota_create(quota_root(), 1u << 20);
     process = process_create(quota, &group_root, NULL, 0);
     thread_current()->process = process;

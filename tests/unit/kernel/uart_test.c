@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/power.c and kernel/uart.c on simulated ports: which writes arrive, in which order.
+// kernel/machine.power.c and kernel/uart.c on simulated ports: which writes arrive, in which order.
 #include "arch/x86.h"
 #define x86_inb           prt_test_inb
 #define x86_inw           prt_test_inw
 #define x86_outb          prt_test_outb
 #define x86_outw          prt_test_outw
 #define log_drain         prt_test_log_drain
-#define power_init        prt_test_power_init
 #define power_off         prt_test_power_off
 #define power_reset       prt_test_power_reset
 #define uart_init         prt_test_uart_init
@@ -34,7 +33,6 @@ static void prt_test_outw(uint16_t port, uint16_t value);
 #define IER_ROOM BIT(1)
 
 static const struct boot_uart com1 = {.base = COM1, .stride = 1, .width = 1, .divisor = 1};
-static struct boot_power power;
 
 static struct {
     struct {
@@ -91,12 +89,11 @@ void log_drain(void) {
 
 static void prt_test_setup(void) {
     memset(&ports, 0, sizeof(ports));
-    memset(&power, 0, sizeof(power));
-    power_init(&power);
-    power.has_s5 = true;
-    power.s5_type_a = 5;
-    power.s5_type_b = 3;
-    power.pm1a_control = 0x604;
+    memset(&machine.power, 0, sizeof(machine.power));
+    machine.power.has_s5 = true;
+    machine.power.s5_type_a = 5;
+    machine.power.s5_type_b = 3;
+    machine.power.pm1a_control = 0x604;
     ports.pm1[0] = 1 | PM1_SLP_TYP_MASK;
     ports.has_uart = true;
     ports.uart[UART_LSR] = LSR_ROOM | LSR_IDLE;
@@ -119,7 +116,7 @@ Test(kernel_uart, power_off_writes_type_then_enable) {
 }
 
 Test(kernel_uart, power_off_writes_both_registers) {
-    power.pm1b_control = 0x704;
+    machine.power.pm1b_control = 0x704;
     cr_assert_not(power_off());
     expect_write(0, 0x604, 1 | 5 << 10);
     expect_write(1, 0x704, 3 << 10);
@@ -128,7 +125,7 @@ Test(kernel_uart, power_off_writes_both_registers) {
 }
 
 Test(kernel_uart, power_off_without_tables_only_says_no) {
-    power.has_s5 = false;
+    machine.power.has_s5 = false;
     cr_assert_not(power_off());
     cr_assert_eq(ports.write_count, 0);
     cr_assert_not(ports.is_drained); // the console's driver still has it
@@ -145,12 +142,12 @@ static void expect_reset(uint16_t port, uint8_t value) {
 }
 
 Test(kernel_uart, reset_uses_the_register_where_it_is_a_port) {
-    power.reset = (struct boot_register){.address = 0x480, .space = BOOT_SPACE_IO};
-    power.reset_value = 0xfe;
+    machine.power.reset = (struct boot_register){.address = 0x480, .space = BOOT_SPACE_IO};
+    machine.power.reset_value = 0xfe;
     expect_reset(0x480, 0xfe);
-    power.reset.space = BOOT_SPACE_MEMORY;
+    machine.power.reset.space = BOOT_SPACE_MEMORY;
     expect_reset(RESET_CONTROL, RESET_CONTROL_ARM);
-    power.reset = (struct boot_register){.space = BOOT_SPACE_IO};
+    machine.power.reset = (struct boot_register){.space = BOOT_SPACE_IO};
     expect_reset(RESET_CONTROL, RESET_CONTROL_ARM);
 }
 
