@@ -113,7 +113,7 @@ static void claim_memory(struct audit *audit, const struct memory *memory) {
     if (memory->kind == MEMORY_MODULE)
         audit->module_bytes += memory->size;
     else
-        memory->quota->found += memory_charge(memory);
+        memory->object.quota->found += memory_charge(memory);
 }
 
 static void claim_frames(struct audit *audit) {

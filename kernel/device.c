@@ -75,7 +75,6 @@ static int connect(struct interrupt *interrupt) {
 
 static bool interrupt_destroy(struct object *object) {
     struct interrupt *interrupt = CONTAINER_OF(object, struct interrupt, object);
-    struct quota *quota = interrupt->quota;
     lock_take(&lock);
     for (uint32_t i = 0; i < DEVICE_INTERRUPTS_MAX; i++) {
         if (interrupts[i] != interrupt)
@@ -85,24 +84,18 @@ static bool interrupt_destroy(struct object *object) {
     }
     lock_drop(&lock);
     event_unbind(&interrupt->binding);
-    quota_free_page(quota, interrupt);
-    object_unref(&quota->object);
     return true;
 }
 
 const struct object_kind interrupt_kind = {OBJECT_INTERRUPT, interrupt_destroy};
 
 int64_t call_interrupt_create(struct call *c) {
-    struct quota *quota = CALL_OBJECT(c, 1, quota);
     const uint64_t trigger = c->a[3];
     if ((trigger & ~(uint64_t)(ABI_TRIGGER_LOW | ABI_TRIGGER_LEVEL)) != 0)
         return -ABI_ERROR_ARGUMENT;
-    struct interrupt *interrupt = quota_alloc_page(quota);
+    struct interrupt *interrupt = quota_alloc_object(CALL_OBJECT(c, 1, quota), &interrupt_kind);
     if (interrupt == NULL)
         return -ABI_ERROR_MEMORY;
-    object_init(&interrupt->object, &interrupt_kind);
-    object_ref(&quota->object);
-    interrupt->quota = quota;
     event_bind(&interrupt->binding, call_event(c, 4), c->a[5]);
     interrupt->input = (uint32_t)c->a[2];
     interrupt->entry = (uint32_t)trigger;
@@ -117,33 +110,21 @@ int64_t call_interrupt_create(struct call *c) {
 
 // ---- ports --------------------------------------------------------------------------------------
 
-static bool ports_destroy(struct object *object) {
-    struct ports *ports = CONTAINER_OF(object, struct ports, object);
-    struct quota *quota = ports->quota;
-    quota_free_page(quota, ports);
-    object_unref(&quota->object);
-    return true;
-}
-
-const struct object_kind ports_kind = {OBJECT_PORTS, ports_destroy};
+const struct object_kind ports_kind = {OBJECT_PORTS, NULL};
 
 static bool has_any(uint64_t first, uint64_t count, uint64_t port, uint64_t ports) {
     return first < port + ports && port < first + count;
 }
 
 int64_t call_ports_create(struct call *c) {
-    struct quota *quota = CALL_OBJECT(c, 1, quota);
     uint64_t first = c->a[2], count = c->a[3];
     if (count == 0 || range_exceeds(first, count, PORTS_ALL) ||
         has_any(first, count, IOAPIC_PIC1, PIC_PORTS) ||
         has_any(first, count, IOAPIC_PIC2, PIC_PORTS))
         return -ABI_ERROR_ARGUMENT;
-    struct ports *ports = quota_alloc_page(quota);
+    struct ports *ports = quota_alloc_object(CALL_OBJECT(c, 1, quota), &ports_kind);
     if (ports == NULL)
         return -ABI_ERROR_MEMORY;
-    object_init(&ports->object, &ports_kind);
-    object_ref(&quota->object);
-    ports->quota = quota;
     ports->first = (uint32_t)first;
     ports->count = (uint32_t)count;
     return call_give(&ports->object);

@@ -16,7 +16,6 @@
 
 struct interrupt {
     struct object object;
-    struct quota *quota; // referenced
     struct event_binding binding;
     uint32_t input;
     uint32_t entry; // of the I/O APIC [lock]
@@ -25,7 +24,6 @@ struct interrupt {
 
 struct ports {
     struct object object;
-    struct quota *quota; // referenced
     uint32_t first, count;
 };
 

@@ -8,25 +8,13 @@
 #include "kernel/timer.h"
 
 struct event *event_create(struct quota *quota) {
-    struct event *event = quota_alloc_page(quota);
-    if (event == NULL)
-        return NULL;
-    object_init(&event->object, &event_kind);
-    lock_init(&event->lock, LOCK_EVENT);
-    object_ref(&quota->object);
-    event->quota = quota;
+    struct event *event = quota_alloc_object(quota, &event_kind);
+    if (event != NULL)
+        lock_init(&event->lock, LOCK_EVENT);
     return event;
 }
 
-static bool event_destroy(struct object *object) {
-    struct event *event = CONTAINER_OF(object, struct event, object);
-    struct quota *quota = event->quota;
-    quota_free_page(quota, event);
-    object_unref(&quota->object);
-    return true;
-}
-
-const struct object_kind event_kind = {OBJECT_EVENT, event_destroy};
+const struct object_kind event_kind = {OBJECT_EVENT, NULL};
 
 void event_signal(struct event *event, uint64_t mask) {
     lock_take(&event->lock);

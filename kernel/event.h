@@ -12,7 +12,6 @@ struct thread;
 struct event {
     struct object object;
     struct spinlock lock;
-    struct quota *quota;   // referenced
     uint64_t bits;         // [lock]
     struct thread *waiter; // NULL: nobody [lock]
     uint64_t awaited;      // the bits that wake the waiter [lock]

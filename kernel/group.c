@@ -24,12 +24,12 @@ static bool mask_has(const uint64_t *mask, uint32_t cpu) {
 }
 
 static void group_init_one(struct group *group) {
-    object_init(&group->object, &group_kind);
     group->domain = __atomic_fetch_add(&next_domain, 1, __ATOMIC_RELAXED);
     budget_init(&group->cap, 0, tsc_hz / GROUP_PERIODS_A_SECOND, 0);
 }
 
 void group_init(void) {
+    object_init(&group_root.object, &group_kind);
     group_init_one(&group_root);
     group_root.weight = ABI_WEIGHT_DEFAULT;
     memset(group_root.cpus, 0xff, sizeof(group_root.cpus));
@@ -94,7 +94,7 @@ struct group *group_create(struct quota *quota, const struct abi_group *values, 
     if (!is_valid(values))
         return NULL;
     *error = ABI_ERROR_MEMORY;
-    struct group *group = quota_alloc_page(quota);
+    struct group *group = quota_alloc_object(quota, &group_kind);
     if (group == NULL)
         return NULL;
     group_init_one(group);
@@ -102,8 +102,6 @@ struct group *group_create(struct quota *quota, const struct abi_group *values, 
     memcpy(group->reserved, values->reserved, sizeof(group->reserved));
     group->budget = values->budget;
     group->period = values->period;
-    group->quota = quota;
-    object_ref(&quota->object);
     return group;
 }
 
@@ -137,10 +135,7 @@ uint64_t group_pay(struct group *group, uint64_t most) {
 
 static bool group_destroy(struct object *object) {
     struct group *group = CONTAINER_OF(object, struct group, object);
-    struct quota *quota = group->quota;
     budget_destroy(&group->cap);
-    quota_free_page(quota, group);
-    object_unref(&quota->object);
     return true;
 }
 

@@ -26,7 +26,6 @@ struct thread;
 
 struct group {
     struct object object;
-    struct quota *quota;            // referenced; NULL: the first group
     uint32_t weight;                // [a]
     uint64_t cpus[GROUP_CPU_WORDS]; // [a]
     uint64_t reserved[GROUP_CPU_WORDS];

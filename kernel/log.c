@@ -174,7 +174,6 @@ void log_drain(void) {
 
 static bool log_destroy(struct object *object) {
     struct log *log = CONTAINER_OF(object, struct log, object);
-    struct quota *quota = log->quota;
     bool is_locked = enter();
     if (taker == log) {
         take_back();
@@ -183,27 +182,23 @@ static bool log_destroy(struct object *object) {
     leave(is_locked);
     event_unbind(&log->binding);
     object_unref(&log->memory->object);
-    quota_free_page(quota, log);
-    object_unref(&quota->object);
     return true;
 }
 
 const struct object_kind log_kind = {OBJECT_LOG, log_destroy};
 
 int64_t call_log_take(struct call *c) {
-    struct quota *quota = CALL_OBJECT(c, 1, quota);
     struct memory *memory = CALL_OBJECT(c, 2, memory);
     if (memory->kind != MEMORY_RAM || memory->size != sizeof(struct console_rings))
         return -ABI_ERROR_ARGUMENT;
     // In one piece, so that a panic finds it without a lock.
     struct memory_run run = memory_get(memory, 0);
-    struct log *log = run.size == memory->size ? quota_alloc_page(quota) : NULL;
+    struct log *log = NULL;
+    if (run.size == memory->size)
+        log = quota_alloc_object(CALL_OBJECT(c, 1, quota), &log_kind);
     if (log == NULL)
         return -ABI_ERROR_MEMORY;
-    object_init(&log->object, &log_kind);
-    object_ref(&quota->object);
     object_ref(&memory->object);
-    log->quota = quota;
     log->memory = memory;
     log->rings = run.frame;
     event_bind(&log->binding, call_event(c, 3), c->a[4]);

@@ -13,7 +13,6 @@
 // Whoever holds the last one that was made prints. Its handle going tells that the driver ended.
 struct log {
     struct object object;
-    struct quota *quota;          // referenced
     struct event_binding binding; // told of each line
     struct memory *memory;        // struct console_rings, referenced
     hpa_t rings;                  // where it lies, in one piece

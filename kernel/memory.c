@@ -42,13 +42,10 @@ static hpa_t *get_pieces(uint64_t word) {
 }
 
 static struct memory *memory_new(struct quota *quota, uint64_t size, enum memory_kind kind) {
-    struct memory *memory = quota_alloc_page(quota);
+    struct memory *memory = quota_alloc_object(quota, &memory_kind);
     if (memory == NULL)
         return NULL;
-    object_init(&memory->object, &memory_kind);
     lock_init(&memory->lock, LOCK_MEMORY);
-    object_ref(&quota->object);
-    memory->quota = quota;
     memory->size = size;
     memory->kind = kind;
     object_list(&memory->object);
@@ -56,11 +53,11 @@ static struct memory *memory_new(struct quota *quota, uint64_t size, enum memory
 }
 
 static bool alloc_tables(struct memory *memory) {
-    memory->directory = quota_alloc_page(memory->quota);
+    memory->directory = quota_alloc_page(memory->object.quota);
     if (memory->directory == NULL)
         return false;
     for (uint64_t i = 0; i * WORDS < chunk_count(memory); i++) {
-        memory->directory[i] = quota_alloc_page(memory->quota);
+        memory->directory[i] = quota_alloc_page(memory->object.quota);
         if (memory->directory[i] == NULL)
             return false;
     }
@@ -140,12 +137,12 @@ static uint64_t free_last(struct memory *memory) {
         if (word != 0)
             steps = free_chunk(word, size);
         if (last % WORDS == 0) {
-            quota_free_page(memory->quota, *words);
+            quota_free_page(memory->object.quota, *words);
             *words = NULL;
         }
     }
     memory->size -= size;
-    quota_release(memory->quota, size + PAGE_SIZE);
+    quota_release(memory->object.quota, size + PAGE_SIZE);
     return steps;
 }
 
@@ -156,7 +153,7 @@ static bool free_some(struct memory *memory) {
     if (memory->size > 0)
         return false;
     if (memory->directory != NULL)
-        quota_free_page(memory->quota, memory->directory);
+        quota_free_page(memory->object.quota, memory->directory);
     return true;
 }
 
@@ -215,10 +212,6 @@ static bool memory_destroy(struct object *object) {
         object_unref(memory->page_owner);
         break;
     }
-    object_unlist(object);
-    struct quota *quota = memory->quota;
-    quota_free_page(quota, memory);
-    object_unref(&quota->object);
     return true;
 }
 

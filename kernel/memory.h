@@ -27,8 +27,7 @@ enum memory_kind {
 struct memory {
     struct object object;
     struct spinlock lock;
-    struct quota *quota; // referenced; NULL: not charged
-    uint64_t size;       // bytes, whole pages
+    uint64_t size; // bytes, whole pages
     enum memory_kind kind;
     hpa_t base;                // MODULE, DEVICE, PAGE
     struct object *page_owner; // PAGE: referenced

@@ -3,6 +3,7 @@
 #include "kernel/object.h"
 
 #include "arch/log.h"
+#include "kernel/quota.h"
 #include "kernel/thread.h"
 
 #define AT_ONCE 8u // small objects, before the thread goes on with what it does
@@ -47,7 +48,9 @@ static bool destroy_step(struct thread *self) {
     struct object *object = self->dying;
     self->dying = object->next_dying;
     self->is_destroying = true;
-    bool is_gone = object->kind->destroy(object);
+    bool is_gone = object->kind->destroy == NULL || object->kind->destroy(object);
+    if (is_gone && object->quota != NULL)
+        quota_free_object(object);
     self->is_destroying = false;
     if (is_gone)
         return true;

@@ -32,21 +32,25 @@ enum object_type {
 };
 
 struct object;
+struct quota;
 struct object_kind {
     uint32_t type; // enum object_type
-    // Gives back what the object holds, as much of it as is bounded. True: the object is gone.
+    // Gives back what the object holds, as much of it as is bounded. True: it holds nothing any
+    // more, and its page is given back, if quota_alloc_object made it. NULL: it never holds anything.
     bool (*destroy)(struct object *object);
 };
 
 struct object {
     const struct object_kind *kind;
+    struct quota *quota;       // that pays for its page, referenced; NULL: nobody, it is not freed
     uint32_t ref_count;        // atomic
     struct object *next_dying; // once the count is 0
     struct object *listed;     // the next one in the list of all that hold frames or map them
     struct object **listed_at; // what points here; NULL: not in it
 };
 
-void object_init(struct object *object, const struct object_kind *kind); // with one reference
+// With one reference, in the caller's memory. See quota_alloc_object.
+void object_init(struct object *object, const struct object_kind *kind);
 static inline void object_ref(struct object *object) {
     __atomic_fetch_add(&object->ref_count, 1, __ATOMIC_RELAXED);
 }

@@ -66,19 +66,16 @@ static const struct space_kind process_space = {
 
 struct process *process_create(struct quota *quota, struct group *group, struct event *event,
                                uint64_t mask) {
-    struct process *process = quota_alloc_page(quota);
+    struct process *process = quota_alloc_object(quota, &process_kind);
     if (process == NULL)
         return NULL;
-    object_init(&process->object, &process_kind);
     lock_init(&process->lock, LOCK_PROCESS);
-    process->quota = quota;
     if (!space_create(&process->space, &process_space, quota)) {
         while (!space_destroy(&process->space))
             ;
-        quota_free_page(quota, process);
+        quota_free_object(&process->object);
         return NULL;
     }
-    object_ref(&quota->object);
     object_ref(&group->object);
     process->group = group;
     event_bind(&process->end, event, mask);
@@ -100,7 +97,7 @@ static void close_handle(struct process *process, unsigned page) {
         return;
     }
     process->handles[page] = NULL;
-    quota_free_page(process->quota, handles);
+    quota_free_page(process->object.quota, handles);
 }
 
 // A bounded part of everything but the struct itself, which handles may still name. No thread is in
@@ -125,15 +122,11 @@ static void destroy_all(struct process *process) {
 
 static bool process_destroy(struct object *object) {
     struct process *process = CONTAINER_OF(object, struct process, object);
-    struct quota *quota = process->quota;
     // One that never had a thread, and that nobody ended.
     if (!process->is_gone && !destroy_step(process))
         return false;
-    object_unlist(object);
     event_unbind(&process->end);
     object_unref(&process->group->object);
-    quota_free_page(quota, process);
-    object_unref(&quota->object);
     return true;
 }
 
@@ -150,7 +143,7 @@ static uint32_t handle_reserve(struct process *process) {
     for (uint32_t i = process->handle_hint; i < HANDLE_COUNT; i++) {
         struct handle **page = &process->handles[i / HANDLES_IN_PAGE];
         if (*page == NULL)
-            *page = quota_alloc_page(process->quota);
+            *page = quota_alloc_page(process->object.quota);
         if (*page == NULL)
             return 0;
         if ((*page)[i % HANDLES_IN_PAGE].object == NULL)

@@ -29,7 +29,6 @@ struct handle {
 struct process {
     struct object object;
     struct spinlock lock;
-    struct quota *quota; // referenced
     struct space space;
     struct handle *handles[HANDLE_PAGES]; // pages, NULL: not yet [l]
     uint32_t handle_hint;                 // no free handle below [l]

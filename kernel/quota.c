@@ -98,6 +98,23 @@ void quota_free_page(struct quota *quota, void *page) {
     quota_tell(quota);
 }
 
+void *quota_alloc_object(struct quota *quota, const struct object_kind *kind) {
+    struct object *object = quota_alloc_page(quota);
+    if (object == NULL)
+        return NULL;
+    object_init(object, kind);
+    object_ref(&quota->object);
+    object->quota = quota;
+    return object;
+}
+
+void quota_free_object(struct object *object) {
+    struct quota *quota = object->quota;
+    object_unlist(object);
+    quota_free_page(quota, object);
+    object_unref(&quota->object);
+}
+
 void quota_tell(struct quota *quota) {
     if (__atomic_load_n(&quota->used, __ATOMIC_RELAXED) == 0)
         event_notify(&quota->empty);

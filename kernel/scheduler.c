@@ -176,7 +176,7 @@ static void free_dead(struct scheduler *s) {
     s->dead = NULL;
     object_inherit(dead);
     struct process *process = dead->process;
-    struct quota *quota = process->quota;
+    struct quota *quota = process->object.quota;
     object_ref(&quota->object);
     object_unref(&process->object);
     kspace_stack_free(quota, dead->stack_top);

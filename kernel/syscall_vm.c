@@ -32,14 +32,14 @@ int64_t call_vm_cpuid(struct call *c) {
     uint64_t count = c->a[2];
     if (count > ABI_CPUID_MAX)
         return -ABI_ERROR_ARGUMENT;
-    struct abi_cpuid *table = quota_alloc_page(vm->quota);
+    struct abi_cpuid *table = quota_alloc_page(vm->object.quota);
     if (table == NULL)
         return -ABI_ERROR_MEMORY;
     int error = ABI_ERROR_ADDRESS;
     if (user_read(table, c->a[1], count * sizeof(*table)))
         error = vm_set_cpuid(vm, table, (uint32_t)count);
     if (error != ABI_OK)
-        quota_free_page(vm->quota, table);
+        quota_free_page(vm->object.quota, table);
     return -error;
 }
 
@@ -62,7 +62,7 @@ int64_t call_vcpu_create(struct call *c) {
 
 int64_t call_vcpu_page(struct call *c) {
     struct vcpu *vcpu = CALL_OBJECT(c, 0, vcpu);
-    struct memory *memory = memory_create_page(vcpu->vm->quota, vcpu->page, &vcpu->object);
+    struct memory *memory = memory_create_page(vcpu->vm->object.quota, vcpu->page, &vcpu->object);
     return memory != NULL ? call_give(&memory->object) : -ABI_ERROR_MEMORY;
 }
 

@@ -94,7 +94,7 @@ int thread_create(struct process *process, uint64_t entry, uint64_t stack, uint6
                   uint32_t cpu) {
     if ((cpu != ABI_CPU_ANY && cpu >= cpu_count) || entry >= ABI_USER_END || stack > ABI_USER_END)
         return ABI_ERROR_ARGUMENT;
-    uint64_t top = kspace_stack_alloc(process->quota);
+    uint64_t top = kspace_stack_alloc(process->object.quota);
     if (top == 0)
         return ABI_ERROR_MEMORY;
     struct thread *thread = thread_lay_out(top, entry, stack, argument);
@@ -112,7 +112,7 @@ int thread_create(struct process *process, uint64_t entry, uint64_t stack, uint6
             group_unpin(process->group, cpu);
     }
     kspace_stack_make_room();
-    kspace_stack_free(process->quota, top);
+    kspace_stack_free(process->object.quota, top);
     return error;
 }
 

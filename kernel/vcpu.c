@@ -20,7 +20,7 @@ _Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "one page");
 #define XSAVE_MXCSR 24
 
 static void free_parts(struct vcpu *vcpu) {
-    struct quota *quota = vcpu->vm->quota;
+    struct quota *quota = vcpu->vm->object.quota;
     if (vcpu->page != NULL)
         quota_free_page(quota, vcpu->page);
     if (vcpu->xsave != NULL)
@@ -31,7 +31,7 @@ static void free_parts(struct vcpu *vcpu) {
 }
 
 static bool alloc_parts(struct vcpu *vcpu) {
-    struct quota *quota = vcpu->vm->quota;
+    struct quota *quota = vcpu->vm->object.quota;
     vcpu->page = quota_alloc_page(quota);
     vcpu->xsave = quota_alloc_page(quota);
     vcpu->vlapic.page = quota_alloc_page(quota);
@@ -57,7 +57,7 @@ static int publish(struct vm *vm, struct vcpu *vcpu) {
 
 struct vcpu *vcpu_create(struct vm *vm, uint32_t index, int *error) {
     *error = ABI_ERROR_MEMORY;
-    struct vcpu *vcpu = quota_alloc_page(vm->quota);
+    struct vcpu *vcpu = quota_alloc_page(vm->object.quota);
     if (vcpu == NULL)
         return NULL;
     object_init(&vcpu->object, &vcpu_kind);

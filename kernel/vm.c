@@ -64,14 +64,12 @@ static const struct space_kind vm_space = {
 };
 
 static void free_parts(struct vm *vm) {
-    struct quota *quota = vm->quota;
     if (vm->backend != NULL)
         vcpu_backend->vm_destroy(vm);
     while (!space_destroy(&vm->space))
         ;
     if (vm->cpuid != NULL)
-        quota_free_page(quota, vm->cpuid);
-    quota_free_page(quota, vm);
+        quota_free_page(vm->object.quota, vm->cpuid);
 }
 
 struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {
@@ -84,29 +82,26 @@ struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {
     if (is_scaled && ratio == 0)
         return NULL;
     *error = ABI_ERROR_MEMORY;
-    struct vm *vm = quota_alloc_page(quota);
+    struct vm *vm = quota_alloc_object(quota, &vm_kind);
     if (vm == NULL)
         return NULL;
-    object_init(&vm->object, &vm_kind);
     lock_init(&vm->lock, LOCK_VM);
-    vm->quota = quota;
     vm->tsc_ratio = ratio;
     vm->tsc_offset = 0 - vmtime_at(vm, x86_rdtsc());
     if (space_create(&vm->space, &vm_space, quota)) {
         *error = vcpu_backend->vm_create(vm);
         if (*error == ABI_OK) {
-            object_ref(&quota->object);
             object_list(&vm->object);
             return vm;
         }
     }
     free_parts(vm);
+    quota_free_object(&vm->object);
     return NULL;
 }
 
 static bool vm_destroy(struct object *object) {
     struct vm *vm = CONTAINER_OF(object, struct vm, object);
-    struct quota *quota = vm->quota;
     while (vm->doorbell_count > 0)
         event_unbind(&vm->doorbell[--vm->doorbell_count].binding);
     for (uint32_t i = 0; i < VM_VCPUS_MAX; i++) {
@@ -120,7 +115,6 @@ static bool vm_destroy(struct object *object) {
         return false;
     object_unlist(object);
     free_parts(vm);
-    object_unref(&quota->object);
     AUDIT_ALL();
     return true;
 }

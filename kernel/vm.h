@@ -30,7 +30,6 @@ struct doorbell {
 struct vm {
     struct object object;
     struct spinlock lock;
-    struct quota *quota; // referenced [c]
     struct space space;  // guest-physical to host-physical
     uint64_t tsc_ratio;  // of its clock's rate to the host's, see kernel/vmtime.h [c]
     uint64_t tsc_offset; // its vCPUs start with: their TSC counts from its creation [c]

@@ -90,14 +90,14 @@ static void write_host_constants(const struct vmx_vcpu *x) {
 
 static void free_pages(struct vcpu *vcpu, struct vmx_vcpu *x, void *vmcs_page) {
     if (vmcs_page)
-        quota_free_page(vcpu->vm->quota, vmcs_page);
+        quota_free_page(vcpu->vm->object.quota, vmcs_page);
     if (x)
-        quota_free_page(vcpu->vm->quota, x);
+        quota_free_page(vcpu->vm->object.quota, x);
 }
 
 int vmx_vcpu_create(struct vcpu *vcpu) {
-    struct vmx_vcpu *x = quota_alloc_page(vcpu->vm->quota);
-    void *vmcs_page = quota_alloc_page(vcpu->vm->quota);
+    struct vmx_vcpu *x = quota_alloc_page(vcpu->vm->object.quota);
+    void *vmcs_page = quota_alloc_page(vcpu->vm->object.quota);
     if (!x || !vmcs_page) {
         free_pages(vcpu, x, vmcs_page);
         return ABI_ERROR_MEMORY;

@@ -3,6 +3,7 @@
 // always; the rest whenever no CPU is in the kernel, which is to say that nothing is on its way.
 #include "tests/unit/kernel/scheduler_support.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void machine_halt(void);
@@ -22,7 +23,7 @@ static struct {
 
 void machine_reset_scheduler(void) {
     for (uint32_t i = 1; i < CPU_COUNT_MAX && schedulers[i] != NULL; i++)
-        quota_free_page(NULL, schedulers[i]);
+        free(schedulers[i]);
     memset(schedulers, 0, sizeof(schedulers));
     memset(&boot_scheduler, 0, sizeof(boot_scheduler));
     memset(idle_cpus, 0, sizeof(idle_cpus));

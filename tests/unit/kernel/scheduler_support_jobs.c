@@ -61,7 +61,7 @@ struct process *machine_add_process(struct group *group) {
     struct process *process = calloc(1, sizeof(*process));
     object_init(&process->object, &process_kind);
     lock_init(&process->lock, LOCK_PROCESS);
-    process->quota = &machine.quota;
+    process->object.quota = &machine.quota;
     process->group = group;
     machine.processes[machine.process_count++] = process;
     return process;

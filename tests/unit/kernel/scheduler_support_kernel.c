@@ -52,13 +52,12 @@ void kspace_stack_free(struct quota *payer, uint64_t top) {
 void *kernel_page_alloc(void) {
     return calloc(1, PAGE_SIZE);
 }
-void *quota_alloc_page(struct quota *payer) {
-    (void)payer;
-    return calloc(1, PAGE_SIZE);
-}
-void quota_free_page(struct quota *payer, void *page) {
-    (void)payer;
-    free(page);
+void *quota_alloc_object(struct quota *payer, const struct object_kind *kind) {
+    struct object *object = calloc(1, PAGE_SIZE);
+    object_init(object, kind);
+    object_ref(&payer->object);
+    object->quota = payer;
+    return object;
 }
 
 bool cache_is_valid(uint32_t class, uint32_t mask) {
@@ -116,7 +115,10 @@ void object_unref(struct object *object) {
         return;
     if (object->kind->type == OBJECT_GROUP) {
         machine.groups--;
+        struct quota *payer = object->quota;
         (void)group_kind.destroy(object);
+        free(object);
+        object_unref(&payer->object);
     } else if (object->kind->type == OBJECT_PROCESS) {
         struct process *process = CONTAINER_OF(object, struct process, object);
         object_unref(&process->group->object);

@@ -412,7 +412,7 @@ void vcpu_notify(struct vcpu *vcpu) {
     host_notified = vcpu;
 }
 void vcpu_free(struct vcpu *vcpu) {
-    quota_free_page(vcpu->vm->quota, vcpu);
+    quota_free_page(vcpu->vm->object.quota, vcpu);
 }
 static bool vcpu_destroy(struct object *object) {
     object_unref(&CONTAINER_OF(object, struct vcpu, object)->vm->object);

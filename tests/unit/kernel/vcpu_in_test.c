@@ -154,9 +154,9 @@ static struct quota *make_vm(uint64_t pages) {
     memset(&run_vm, 0, sizeof(run_vm));
     object_init(&run_vm.object, &vm_kind);
     lock_init(&run_vm.lock, LOCK_VM);
-    run_vm.quota = quota_create(quota_root(), pages * PAGE_SIZE);
-    cr_assert_not_null(run_vm.quota);
-    return run_vm.quota;
+    run_vm.object.quota = quota_create(quota_root(), pages * PAGE_SIZE);
+    cr_assert_not_null(run_vm.object.quota);
+    return run_vm.object.quota;
 }
 
 Test(kernel_vcpu_in, creation_may_fail_at_any_page) {
