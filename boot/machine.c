@@ -6,6 +6,7 @@
 #include "boot/boot_features.h"
 #include "boot/boot_text.h"
 #include "boot/boot_topology.h"
+#include "boot/boot_vmx.h"
 #include "boot/boot_words.h"
 #include "boot/loader.h"
 #include "lib/string.h"
@@ -165,5 +166,7 @@ void machine_read_features(struct loader *loader) {
     bool is_refused = info->dmar.size > DMAR_FLAGS && (dmar[DMAR_FLAGS] & DMAR_X2APIC_OPT_OUT) != 0;
     boot_features_read(&cpu, is_refused, info);
     boot_mitigation_read(&cpu, info);
+    boot_vmx_read(&cpu, info);
     boot_features_report(&cpu, info);
+    boot_vmx_report(info);
 }

@@ -31,6 +31,7 @@
 #include <stdint.h>
 
 #include "include/features.h"
+#include "include/vmx.h"
 
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
 #define BOOT_VERSION    5u
@@ -57,7 +58,8 @@
 #define BOOT_ECAMS_MAX    64
 #define BOOT_ISA_IRQS     16
 #define BOOT_SEGMENTS_MAX 8 // a supervisor with more is refused
-#define BOOT_REPORT_MAX   3072
+#define BOOT_REPORT_MAX   4096
+#define BOOT_REFUSAL_MAX  256
 #define BOOT_WORDS_MAX    48
 
 #define BOOT_TSC_HZ_MIN  1000000u // slower ones do not exist
@@ -227,6 +229,8 @@ struct boot_info {
     struct boot_power power;
     struct cpu_features features; // of the boot CPU
     struct mitigation mitigation;
+    struct vmx_caps vmx;                  // where nothing is refused
+    char refusal[BOOT_REFUSAL_MAX];       // why no VM can run here, and the remedy; "": they can
     struct cpu_word word[BOOT_WORDS_MAX]; // in which the other CPUs must be like it
     uint32_t word_count;
     char report[BOOT_REPORT_MAX]; // lines of the preflight report, each with a NUL; then one more
@@ -253,7 +257,8 @@ static inline bool boot_info_is_bounded(const struct boot_info *info) {
            info->ecam_count <= BOOT_ECAMS_MAX && info->word_count <= BOOT_WORDS_MAX &&
            info->segment_count <= BOOT_SEGMENTS_MAX && info->report[BOOT_REPORT_MAX - 2] == '\0' &&
            info->report[BOOT_REPORT_MAX - 1] == '\0' && info->thread_bits < 32 &&
-           info->words.mark[BOOT_MARK_MAX + 1] == '\0' && info->tsc_hz >= BOOT_TSC_HZ_MIN;
+           info->words.mark[BOOT_MARK_MAX + 1] == '\0' &&
+           info->refusal[BOOT_REFUSAL_MAX - 1] == '\0' && info->tsc_hz >= BOOT_TSC_HZ_MIN;
 }
 
 // Can an I/O APIC stand there: aligned, and in no page that the map calls RAM?

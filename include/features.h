@@ -12,6 +12,8 @@ struct cpu_features {
     bool has_tsc_deadline; // and it works
     bool has_tsc_invariant, has_tsc_adjust, has_xsave, has_rdtscp, has_la57;
     bool has_vmx, has_svm, is_intel;
+    bool has_unrestricted_guest; // real mode, and without paging, where VMs can run at all
+    bool has_tsc_scaling;        // for guests
     uint32_t physical_bits;
     uint32_t xsave_size; // of all features in xcr0_mask, standard format; at most a page
     uint64_t xcr0_mask;  // what the kernel saves and restores for guests

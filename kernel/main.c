@@ -94,17 +94,12 @@ static void report(void) {
 
 // Without it the machine runs all the same, and VMs are refused.
 static void init_virtualization(void) {
-    const char *refusal = "this CPU has neither VT-x nor a firmware that shows it: Bulkhead needs "
-                          "an Intel CPU with VT-x and EPT";
-    if (cpu_features.has_vmx)
-        refusal = vmx_backend.probe(machine.words.apic);
-    else if (cpu_features.has_svm)
-        refusal = "AMD-V is not supported yet: Bulkhead needs an Intel CPU with VT-x and EPT";
+    const char *refusal = machine.refusal;
     // In AMD's long mode there is no SYSENTER, by which ring 3 calls (APM 3 "SYSENTER").
     if (!cpu_features.has_vmx && !cpu_features.is_intel)
         halt_machine(refusal);
-    if (refusal == NULL)
-        refusal = vmx_backend.cpu_init(cpu_current());
+    if (*refusal == '\0')
+        refusal = vmx_backend.init() ? vmx_backend.cpu_init(cpu_current()) : "too little memory";
     if (refusal == NULL)
         vcpu_backend = &vmx_backend;
     else

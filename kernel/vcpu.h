@@ -91,21 +91,14 @@ struct vcpu_backend {
     const char *name;
     const struct pt_format *space_format;
 
-    // Boot. Once on the boot CPU: NULL, or why this machine cannot, as one line that ends in what
-    // to change in the firmware. Says by log_line which optional features are missing. May
-    // allocate. `limit`: more of what helps a local APIC is not used.
-    const char *(*probe)(enum apic_level limit);
+    // Boot. Once on the boot CPU, where the boot application refused nothing. False: no memory.
+    bool (*init)(void);
     // On every CPU: VMXON. NULL, or why this CPU cannot run guests.
     const char *(*cpu_init)(struct cpu *cpu);
-    // Whether guests may run in real mode and without paging (after probe).
-    bool (*has_unrestricted_guest)(void);
-    bool (*has_tsc_scaling)(void);
 
-    // Any thread: backend memory from the VM's quota. 0 or an enum abi_error. vm_create comes after
-    // pt_init of vm->space, vcpu_create after vm_create, vm->cpuid, and vcpu->page and xsave;
+    // Any thread: backend memory from the VM's quota. 0 or an enum abi_error. vcpu_create comes
+    // after vm->cpuid, and vcpu->page and xsave;
     // vcpu_destroy when the vCPU is loaded nowhere (unload it on its CPU first).
-    int (*vm_create)(struct vm *vm);
-    void (*vm_destroy)(struct vm *vm);
     int (*vcpu_create)(struct vcpu *vcpu); // in a state of zeroes, which no processor enters
     void (*vcpu_destroy)(struct vcpu *vcpu);
 

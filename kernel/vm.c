@@ -64,8 +64,6 @@ static const struct space_kind vm_space = {
 };
 
 static void free_parts(struct vm *vm) {
-    if (vm->backend != NULL)
-        vcpu_backend->vm_destroy(vm);
     while (!space_destroy(&vm->space))
         ;
     if (vm->cpuid != NULL)
@@ -76,7 +74,7 @@ struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {
     bool is_scaled = hz != 0 && hz != tsc_hz;
     uint64_t ratio = is_scaled ? vmtime_ratio(hz, tsc_hz) : 0;
     *error = ABI_ERROR_UNSUPPORTED;
-    if (vcpu_backend == NULL || (is_scaled && !vcpu_backend->has_tsc_scaling()))
+    if (vcpu_backend == NULL || (is_scaled && !cpu_features.has_tsc_scaling))
         return NULL;
     *error = ABI_ERROR_ARGUMENT;
     if (is_scaled && ratio == 0)
@@ -89,11 +87,9 @@ struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {
     vm->tsc_ratio = ratio;
     vm->tsc_offset = 0 - vmtime_at(vm, x86_rdtsc());
     if (space_create(&vm->space, &vm_space, quota)) {
-        *error = vcpu_backend->vm_create(vm);
-        if (*error == ABI_OK) {
-            object_list(&vm->object);
-            return vm;
-        }
+        *error = ABI_OK;
+        object_list(&vm->object);
+        return vm;
     }
     free_parts(vm);
     quota_free_object(&vm->object);

@@ -45,7 +45,6 @@ struct vm {
     uint8_t cpuid_constant[VM_CPUID_RANGES][VM_CPUID_INDEXED]; // [c]
     uint32_t doorbell_count;                                   // [l]
     struct doorbell doorbell[ABI_DOORBELLS_MAX];               // sorted by port [l]
-    void *backend;                                             // vmx/ or svm/ [c]
 };
 
 // System calls. 0 or an enum abi_error.

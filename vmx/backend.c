@@ -5,35 +5,27 @@
 #include "vmx/msr_bitmap.h"
 #include "vmx/vmx.h"
 
-#include "arch/log.h"
 #include "arch/mitigation.h"
 #include "kernel/frame.h"
+#include "kernel/machine.h"
 #include "kernel/vm.h"
 
-static const char *vmx_probe(enum apic_level limit) {
-    if (!cpu_features.has_vmx)
-        return "this CPU has no VT-x, or the firmware hides it: Bulkhead needs an Intel CPU with "
-               "VT-x "
-               "and EPT, with \"Intel Virtualization Technology\" enabled in the firmware setup";
-    // A locked-off VT-x is named before what its capabilities say.
-    const char *refusal = caps_unlock();
-    if (refusal)
-        return refusal;
-    caps_read(&vmx_caps);
-    refusal = caps_judge(&vmx_caps);
-    if (refusal)
-        return refusal;
-    caps_limit_apic(&vmx_caps, limit);
-    caps_report(&vmx_caps);
+struct vmx_caps vmx_caps;
+
+static bool vmx_init(void) {
+    vmx_caps = machine.vmx;
     ept_init(vmx_caps.has_2m_pages, vmx_caps.has_1g_pages, mitigation.has_page_hazard);
-    return msr_bitmap_init() ? NULL : "no memory for the MSR bitmaps: add memory";
+    return msr_bitmap_init();
 }
 
-// SDM 3C 24.7 "Enabling and Entering VMX Operation" and 24.8 "Restrictions on VMX Operation".
+// SDM 3C 24.7 "Enabling and Entering VMX Operation" and 24.8 "Restrictions on VMX Operation". The
+// firmware may have left IA32_FEATURE_CONTROL open.
 static const char *vmx_cpu_init(struct cpu *cpu) {
-    const char *refusal = caps_unlock();
-    if (refusal)
-        return refusal;
+    uint64_t control = x86_rdmsr(MSR_FEATURE_CONTROL);
+    if (!(control & FEATURE_CONTROL_LOCK))
+        x86_wrmsr(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_VMXON | FEATURE_CONTROL_LOCK);
+    else if (!(control & FEATURE_CONTROL_VMXON))
+        return "VT-x is locked off by the firmware";
     x86_write_cr0((x86_read_cr0() | vmx_caps.cr0_fixed0) & vmx_caps.cr0_fixed1);
     x86_write_cr4((x86_read_cr4() | CR4_VMXE | vmx_caps.cr4_fixed0) & vmx_caps.cr4_fixed1);
     *(uint32_t *)cpu->vmx_region = vmx_caps.revision;
@@ -41,24 +33,6 @@ static const char *vmx_cpu_init(struct cpu *cpu) {
     bool has_failed;
     __asm__ volatile("vmxon %1" : "=@ccbe"(has_failed) : "m"(region.v) : "memory");
     return has_failed ? "VMXON failed: this CPU is in use by another hypervisor" : NULL;
-}
-
-static bool vmx_has_tsc_scaling(void) {
-    return vmx_caps.has_tsc_scaling;
-}
-
-static bool vmx_has_unrestricted_guest(void) {
-    return vmx_caps.has_unrestricted_guest;
-}
-
-// A VM is its EPT and its CPUID table: nothing of VT-x's own.
-static int vmx_vm_create(struct vm *vm) {
-    vm->backend = NULL;
-    return ABI_OK;
-}
-
-static void vmx_vm_destroy(struct vm *vm) {
-    (void)vm;
 }
 
 static void vmx_set_tsc_offset(struct vcpu *vcpu) {
@@ -72,12 +46,8 @@ static uint64_t get_cr4(const struct vcpu *vcpu) {
 const struct vcpu_backend vmx_backend = {
     .name = "VT-x",
     .space_format = &ept_format,
-    .probe = vmx_probe,
+    .init = vmx_init,
     .cpu_init = vmx_cpu_init,
-    .has_unrestricted_guest = vmx_has_unrestricted_guest,
-    .has_tsc_scaling = vmx_has_tsc_scaling,
-    .vm_create = vmx_vm_create,
-    .vm_destroy = vmx_vm_destroy,
     .vcpu_create = vmx_vcpu_create,
     .vcpu_destroy = vmx_vcpu_destroy,
     .load = vmx_load,

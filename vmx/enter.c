@@ -12,7 +12,7 @@
 // Past 4 GiB, RIP goes on only in 64-bit mode.
 __attribute__((noinline, cold)) uint64_t vmx_wrap_rip(uint64_t rip) {
     bool is_64bit = (vmcs_read64(VMCS_GUEST_EFER) & EFER_LMA) &&
-                    (vmcs_read32(VMCS_GUEST_CS_ACCESS_RIGHTS) & SEGMENT_LONG);
+                    (vmcs_read32(VMCS_ACCESS_RIGHTS(VMCS_CS)) & SEGMENT_LONG);
     return is_64bit ? rip : (uint32_t)rip;
 }
 

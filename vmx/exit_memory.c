@@ -13,9 +13,9 @@ void vmx_fill_walk(struct vcpu *vcpu) {
     walk->cr4 = vmx_get_cr4(x);
     walk->efer = vmcs_read64(VMCS_GUEST_EFER);
     // The DPL of SS is the CPL (SDM 3C 25.4.1 "Guest Register State").
-    uint32_t stack = vmcs_read32(VMCS_GUEST_SS_ACCESS_RIGHTS);
+    uint32_t stack = vmcs_read32(VMCS_ACCESS_RIGHTS(VMCS_SS));
     walk->cpl = (uint8_t)((stack & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT);
-    uint32_t code = vmcs_read32(VMCS_GUEST_CS_ACCESS_RIGHTS);
+    uint32_t code = vmcs_read32(VMCS_ACCESS_RIGHTS(VMCS_CS));
     bool is_64bit = (walk->efer & EFER_LMA) && (code & SEGMENT_LONG);
     const uint8_t size_by_db = code & SEGMENT_DB ? 4 : 2;
     walk->code_size = is_64bit ? 8 : size_by_db;

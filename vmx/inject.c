@@ -99,7 +99,7 @@ enum exit_action exit_nmi_window(struct vcpu *vcpu) {
 // SDM 3C 26.5.2 "Monitor Trap Flag".
 bool vmx_step(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
-    if (!(vmx_caps.allowed[CONTROL_PRIMARY].may1 & PRIMARY_MONITOR_TRAP_FLAG))
+    if (!vmx_caps.has_trap_flag)
         return false;
     set_primary(x, x->primary | (uint32_t)PRIMARY_MONITOR_TRAP_FLAG);
     return true;

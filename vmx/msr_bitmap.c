@@ -3,6 +3,7 @@
 // (SYSENTER, FS and GS base, PAT, TSC by its offset), or by load.c (the system-call MSRs, TSC_AUX).
 // PRED_CMD and FLUSH_CMD have none: they are orders to forget, which harm nobody else.
 #include "vmx/msr_bitmap.h"
+#include "vmx/vmx.h"
 
 #include "arch/cpu.h"
 #include "arch/x86.h"

@@ -8,7 +8,8 @@
 // IA32_SPEC_CTRL open, for a guest that has one of its own (speculation.c).
 #pragma once
 
-#include "vmx/caps.h"
+#include "include/vmx.h"
+#include "lib/types.h"
 
 enum msr_pass { MSR_PASS_READ = 1u << 0, MSR_PASS_WRITE = 1u << 1 };
 #define MSR_PASS_BOTH (MSR_PASS_READ | MSR_PASS_WRITE)

@@ -139,10 +139,10 @@ static const struct {
     PLACE(sysenter_cs, VMCS_GUEST_SYSENTER_CS),
     PLACE(sysenter_esp, VMCS_GUEST_SYSENTER_ESP),
     PLACE(sysenter_eip, VMCS_GUEST_SYSENTER_EIP),
-    PLACE(pdpte[0], VMCS_GUEST_PDPTE0),
-    PLACE(pdpte[1], VMCS_GUEST_PDPTE1),
-    PLACE(pdpte[2], VMCS_GUEST_PDPTE2),
-    PLACE(pdpte[3], VMCS_GUEST_PDPTE3),
+    PLACE(pdpte[0], VMCS_PDPTE(0)),
+    PLACE(pdpte[1], VMCS_PDPTE(1)),
+    PLACE(pdpte[2], VMCS_PDPTE(2)),
+    PLACE(pdpte[3], VMCS_PDPTE(3)),
     PLACE(interruptibility, VMCS_GUEST_INTERRUPTIBILITY),
 };
 

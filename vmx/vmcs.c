@@ -1,24 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of VMCS fields, and the instructions on whole control structures. A failure of any of them
+// The instructions on whole control structures. A failure of any of them
 // is a bug of the host.
 #include "vmx/vmcs.h"
 
 #include "arch/log.h"
-
-const char *vmcs_field_name(uint32_t field) {
-    switch (field) {
-#define NAME_ROW(name, encoding)                                                                   \
-    case encoding:                                                                                 \
-        return #name;
-        VMCS_FIELDS16(NAME_ROW)
-        VMCS_FIELDS64(NAME_ROW)
-        VMCS_FIELDS32(NAME_ROW)
-        VMCS_FIELDS_NATURAL(NAME_ROW)
-#undef NAME_ROW
-    default:
-        return "?";
-    }
-}
 
 // Reads the error number with a plain VMREAD: when that fails too, no VMCS is current.
 static uint32_t read_instruction_error(void) {
@@ -28,9 +13,8 @@ static uint32_t read_instruction_error(void) {
 }
 
 _Noreturn void vmcs_access_failed(uint32_t field) {
-    panic("VMCS access failed: field %s (0x%x), VM-instruction error %u, current VMCS 0x%llx",
-          vmcs_field_name(field), field, read_instruction_error(),
-          (unsigned long long)vmcs_get_current().v);
+    panic("VMCS access failed: field 0x%x, VM-instruction error %u, current VMCS 0x%llx", field,
+          read_instruction_error(), (unsigned long long)vmcs_get_current().v);
 }
 
 void vmcs_make_current(hpa_t vmcs) {

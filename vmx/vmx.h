@@ -7,8 +7,8 @@
 // unload.
 #pragma once
 
+#include "include/vmx.h"
 #include "kernel/vcpu.h"
-#include "vmx/caps.h"
 #include "vmx/layout.h"
 #include "vmx/vmcs.h"
 
@@ -28,6 +28,8 @@ struct vmx_msr {
     uint64_t value;
 };
 _Static_assert(sizeof(struct vmx_msr) == 16, "Table 25-15");
+
+extern struct vmx_caps vmx_caps; // constant once vmx_backend.init was called
 
 // One page, vcpu->backend. All of it belongs to the owner thread.
 struct vmx_vcpu {

@@ -135,7 +135,7 @@ PLANTED = [
     ("event-over-a-queued-one", "vmx/inject.c", "return (vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO) & EVENT_VALID) ||", "return"),
     ("nmi-merged-over-an-exit", "vmx/inject.c", "|| queued == (EVENT_VALID | EVENT_NMI);", ";"),
     ("nmi-blocks-itself", "vmx/inject.c", "if ((info & EVENT_TYPE) == EVENT_NMI) vmcs", "if (0) vmcs"),
-    ("ports-open", "vmx/control.c", "NEEDED, PRIMARY_UNCONDITIONAL_IO_EXITING", "NEVER, PRIMARY_UNCONDITIONAL_IO_EXITING"),
+    ("ports-open", "boot/boot_vmx_control.c", "NEEDED, PRIMARY_UNCONDITIONAL_IO_EXITING", "NEVER, PRIMARY_UNCONDITIONAL_IO_EXITING"),
     ("input-rings-a-doorbell", "vmx/exit_io.c", "!io.is_in && !io.is_string;", "!io.is_string;"),
     ("msr-bitmap-opened-by-one", "vmx/msr_bitmap.c", "msr <= rule->last;", "msr <= rule->last + 1;"),
     ("msr-write-opened-with-read", "vmx/msr_bitmap.c", "if (bit >= 0 && (pass & MSR_PASS_WRITE))", "if (bit >= 0)"),

@@ -70,7 +70,7 @@ FUNCTIONS = {
     "vmx/exit_cr.c": "exit_control_register write_cr8",
     "vmx/inject.c": "combine_with_queued vmx_requeue_event inject_restore exit_monitor_trap",
     "vmx/msr_bitmap.c": "msr_bitmap_fill msr_bitmap_close_addresses",
-    "vmx/control.c": "control_from_msr is_refused",
+    "boot/boot_vmx_control.c": "control_from_msr is_refused",
     # What the firmware says.
     "boot/boot_acpi.c": "boot_acpi_open open_root root_count",
     "boot/boot_acpi_cpus.c": "add_cpu add_override read_entry",

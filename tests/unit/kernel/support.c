@@ -449,19 +449,6 @@ uint64_t host_random(uint64_t *state) {
     return *state;
 }
 
-static int backend_create(struct vm *vm) {
-    vm->backend = vm;
-    return ABI_OK;
-}
-static void backend_destroy(struct vm *vm) {
-    vm->backend = NULL;
-}
-static bool backend_has_tsc_scaling(void) {
-    return true;
-}
 const struct vcpu_backend host_backend = {
     .space_format = &paging_format,
-    .vm_create = backend_create,
-    .vm_destroy = backend_destroy,
-    .has_tsc_scaling = backend_has_tsc_scaling,
 };

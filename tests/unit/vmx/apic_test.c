@@ -12,6 +12,8 @@
 #define X2APIC_BASE   (VLAPIC_BASE | APIC_BASE_ENABLE | APIC_BASE_X2APIC)
 #define SECONDARY     0x82u
 
+struct vmx_caps vmx_caps; // of all tests of vmx/ in this program
+
 static struct vm apic_vm;
 static struct vmx_vcpu apic_x;
 static struct vcpu_page apic_vcpu_page;

@@ -50,7 +50,7 @@ Test(backend_enter, rip_wraps_as_the_mode_says) {
     enter_set_up();
     paper.vmcs[VMCS_GUEST_RIP] = 0xffffffff;
     paper.vmcs[VMCS_GUEST_EFER] = EFER_LMA;
-    paper.vmcs[VMCS_GUEST_CS_ACCESS_RIGHTS] = SEGMENT_LONG;
+    paper.vmcs[VMCS_ACCESS_RIGHTS(VMCS_CS)] = SEGMENT_LONG;
     (void)vmx_enter(&paper_vcpu);
     cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0x100000001);
 

@@ -226,7 +226,7 @@ Test(backend_sync, moved_rip_wraps_as_the_mode_says) {
     paper.vmcs[VMCS_GUEST_EFER] = EFER_LMA; // compatibility mode
     vmx_sync_registers(&paper_vcpu, VCPU_DIRTY_RIP);
     cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 1);
-    paper.vmcs[VMCS_GUEST_CS_ACCESS_RIGHTS] = SEGMENT_LONG;
+    paper.vmcs[VMCS_ACCESS_RIGHTS(VMCS_CS)] = SEGMENT_LONG;
     vmx_sync_registers(&paper_vcpu, VCPU_DIRTY_RIP);
     cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0x100000001ULL);
 }

@@ -136,7 +136,7 @@ static void exit_set_up(void) {
     vmcs_write(VMCS_GUEST_CR4, CR4_PAE | CR4_VMXE | CR4_MCE);
     vmcs_write(VMCS_CR4_READ_SHADOW, CR4_PAE);
     vmcs_write64(VMCS_GUEST_EFER, EFER_LME | EFER_LMA);
-    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)SEGMENT_LONG);
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_CS), (uint32_t)SEGMENT_LONG);
     vmcs_write(VMCS_GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
 }
 
@@ -289,14 +289,14 @@ Test(vmx_exit_io, strings_come_with_what_a_walk_needs) {
 }
 
 Test(vmx_exit_memory, code_size_and_cpl) {
-    vmcs_write32(VMCS_GUEST_SS_ACCESS_RIGHTS, 3u << SEGMENT_DPL_SHIFT);
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_SS), 3u << SEGMENT_DPL_SHIFT);
     vmx_fill_walk(&exit_vcpu);
     cr_expect_eq(exit_page.walk.cpl, 3);
     cr_expect_eq(exit_page.walk.code_size, 8);
-    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)SEGMENT_DB);
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_CS), (uint32_t)SEGMENT_DB);
     vmx_fill_walk(&exit_vcpu);
     cr_expect_eq(exit_page.walk.code_size, 4);
-    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)SEGMENT_LONG);
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_CS), (uint32_t)SEGMENT_LONG);
     vmcs_write64(VMCS_GUEST_EFER, 0);
     vmx_fill_walk(&exit_vcpu);
     cr_expect_eq(exit_page.walk.code_size, 2, "L means nothing outside long mode");
@@ -333,7 +333,7 @@ Test(vmx_exit_memory, segments_are_whole_outside_64_bit_code) {
     vmcs_write32(VMCS_LIMIT(VMCS_DS), 0xffff);
     vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_DS), 0xc093);
     vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_ES), 0x10093);
-    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)SEGMENT_DB);
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_CS), (uint32_t)SEGMENT_DB);
     vmx_fill_walk(&exit_vcpu);
     cr_expect_eq(exit_page.walk.segment[VMCS_DS].limit, 0xffff);
     cr_expect_eq(exit_page.walk.segment[VMCS_DS].attributes, 0xc093);
@@ -355,7 +355,7 @@ Test(vmx_exit_memory, bases_of_fs_and_gs_are_told_in_64_bit_code) {
 
 Test(vmx_step, ends_behind_one_instruction) {
     uint32_t before = 0x100;
-    vmx_caps.allowed[CONTROL_PRIMARY].may1 = (uint32_t)PRIMARY_MONITOR_TRAP_FLAG;
+    vmx_caps.has_trap_flag = true;
     cr_expect(vmx_step(&exit_vcpu));
     cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), before | PRIMARY_MONITOR_TRAP_FLAG);
     exit_vcpu.is_stepping = true;
@@ -366,7 +366,7 @@ Test(vmx_step, ends_behind_one_instruction) {
 }
 
 Test(vmx_step, that_was_told_of_is_not_told_of_again) {
-    vmx_caps.allowed[CONTROL_PRIMARY].may1 = (uint32_t)PRIMARY_MONITOR_TRAP_FLAG;
+    vmx_caps.has_trap_flag = true;
     cr_expect(vmx_step(&exit_vcpu)); // and then the vCPU halts, and kernel/vcpu.c says so
     exit_page.exit = VCPU_EXIT_NONE;
     cr_expect_eq(exit_monitor_trap(&exit_vcpu), EXIT_RETRY);
@@ -375,7 +375,7 @@ Test(vmx_step, that_was_told_of_is_not_told_of_again) {
 
 Test(vmx_step, is_refused_where_the_processor_cannot) {
     uint32_t before = vmcs_read32(VMCS_PRIMARY_CONTROLS);
-    vmx_caps.allowed[CONTROL_PRIMARY].may1 = 0;
+    vmx_caps.has_trap_flag = false;
     cr_expect_not(vmx_step(&exit_vcpu));
     cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS), before);
 }
@@ -527,7 +527,7 @@ Test(vmx_inject, restored_event_stays_in_its_bits) {
 // A step ends with the state that it was asked in, unless it is the VMM's still.
 Test(vmx_inject, restored_state_is_stepped_only_for_the_vmm) {
     const uint32_t stepped = (uint32_t)PRIMARY_MONITOR_TRAP_FLAG;
-    vmx_caps.allowed[CONTROL_PRIMARY].may1 = stepped;
+    vmx_caps.has_trap_flag = true;
     cr_expect(vmx_step(&exit_vcpu));
     inject_restore(&exit_vcpu, NULL, false);
     cr_expect_eq(vmcs_read32(VMCS_PRIMARY_CONTROLS) & stepped, 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What we ask of VT-x, as one table: a row for each control that matters to us. Whatever is not
 // named is off where the processor lets it be off.
-#include "vmx/control.h"
+#include "boot/boot_vmx.h"
 
 enum control_wish {
     NEEDED, // without it this processor is refused
