@@ -14,7 +14,7 @@
 #include "arch/x86.h"
 #include "include/features.h"
 
-#define CPU_COUNT_MAX    256
+#define CPU_COUNT_MAX    1024
 #define CPU_RECENT_EXITS 16u // a power of two
 #define CPU_STACK_SIZE   8192ULL
 

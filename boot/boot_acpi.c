@@ -76,7 +76,7 @@ static void set_fallbacks(struct boot_info *info) {
     info->ioapic_count = 1;
     info->ioapic[0] = (struct boot_ioapic){.address = FALLBACK_IOAPIC};
     for (uint32_t i = 0; i < BOOT_ISA_IRQS; i++)
-        info->isa_irq[i] = (struct boot_isa_irq){.gsi = i};
+        info->platform->isa_irq[i] = (struct boot_isa_irq){.gsi = i};
 }
 
 static struct boot_acpi_bytes open_signed(struct boot_acpi_parser *parser, uint64_t address,

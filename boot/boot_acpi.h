@@ -20,7 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "include/boot.h"
+#include "boot/boot_platform.h"
 
 #define BOOT_AFFINITIES_MAX 256
 

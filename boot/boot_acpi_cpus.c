@@ -74,7 +74,7 @@ static void add_override(struct boot_info *info, struct boot_acpi_bytes entry) {
     uint8_t irq = boot_acpi_field8(entry, 3);
     uint8_t flags = boot_acpi_field8(entry, 8);
     if (boot_acpi_field8(entry, 2) == 0 && irq < BOOT_ISA_IRQS)
-        info->isa_irq[irq] = (struct boot_isa_irq){
+        info->platform->isa_irq[irq] = (struct boot_isa_irq){
             .gsi = boot_acpi_field32(entry, 4),
             .is_active_low = (flags & INTI_POLARITY_MASK) == INTI_ACTIVE_LOW,
             .is_level = (flags & INTI_TRIGGER_MASK) == INTI_LEVEL,

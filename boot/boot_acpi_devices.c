@@ -30,16 +30,16 @@
 // A line that SPCR and DBG2 both name is one.
 static void add_console(struct boot_acpi_parser *parser, const struct boot_console *console) {
     struct boot_info *info = parser->info;
-    for (uint32_t i = 0; i < info->console_count; i++)
-        if (info->console[i].base.address == console->base.address &&
-            info->console[i].base.space == console->base.space)
+    for (uint32_t i = 0; i < info->platform->console_count; i++)
+        if (info->platform->console[i].base.address == console->base.address &&
+            info->platform->console[i].base.space == console->base.space)
             return;
     if (console->base.address == 0)
         return;
-    if (info->console_count == BOOT_CONSOLES_MAX)
+    if (info->platform->console_count == BOOT_CONSOLES_MAX)
         parser->found->consoles_left++;
     else
-        info->console[info->console_count++] = *console;
+        info->platform->console[info->platform->console_count++] = *console;
 }
 
 static uint32_t baud_of(uint8_t code) {
@@ -70,7 +70,7 @@ void boot_acpi_read_spcr(struct boot_acpi_parser *parser, struct boot_acpi_bytes
         console.gsi = boot_acpi_field32(spcr, SPCR_GSI);
     } else if ((interrupts & SPCR_HAS_IRQ) != 0 && irq < BOOT_ISA_IRQS) {
         console.has_interrupt = true;
-        console.gsi = parser->info->isa_irq[irq].gsi;
+        console.gsi = parser->info->platform->isa_irq[irq].gsi;
     }
     add_console(parser, &console);
 }
@@ -96,7 +96,7 @@ void boot_acpi_read_dbg2(struct boot_acpi_parser *parser, struct boot_acpi_bytes
 void boot_acpi_read_hpet(struct boot_acpi_parser *parser, struct boot_acpi_bytes hpet) {
     struct boot_register base = boot_acpi_register(hpet, HPET_BASE);
     if (base.space == BOOT_SPACE_MEMORY)
-        parser->info->hpet = base.address;
+        parser->info->platform->hpet = base.address;
 }
 
 static bool is_before(const struct boot_ecam *a, const struct boot_ecam *b) {
@@ -115,13 +115,13 @@ void boot_acpi_read_mcfg(struct boot_acpi_parser *parser, struct boot_acpi_bytes
         };
         if (ecam.base == 0 || ecam.first_bus > ecam.last_bus)
             continue;
-        if (info->ecam_count == BOOT_ECAMS_MAX) {
+        if (info->platform->ecam_count == BOOT_ECAMS_MAX) {
             parser->found->ecams_left++;
             continue;
         }
-        uint32_t at = info->ecam_count++;
-        for (; at > 0 && is_before(&ecam, &info->ecam[at - 1]); at--)
-            info->ecam[at] = info->ecam[at - 1];
-        info->ecam[at] = ecam;
+        uint32_t at = info->platform->ecam_count++;
+        for (; at > 0 && is_before(&ecam, &info->platform->ecam[at - 1]); at--)
+            info->platform->ecam[at] = info->platform->ecam[at - 1];
+        info->platform->ecam[at] = ecam;
     }
 }

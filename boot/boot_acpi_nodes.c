@@ -32,7 +32,7 @@ struct affinity {
 };
 
 static uint32_t find_node(const struct boot_acpi_parser *parser, uint32_t domain) {
-    for (uint32_t i = 0; i < parser->info->node_count; i++)
+    for (uint32_t i = 0; i < parser->info->platform->node_count; i++)
         if (parser->found->domain[i] == domain)
             return i;
     return BOOT_NODE_NONE;
@@ -42,11 +42,11 @@ static void add_domain(struct boot_acpi_parser *parser, uint32_t domain) {
     uint32_t *domains = parser->found->domain;
     if (find_node(parser, domain) != BOOT_NODE_NONE)
         return;
-    if (parser->info->node_count == BOOT_NODES_MAX) {
+    if (parser->info->platform->node_count == BOOT_NODES_MAX) {
         parser->found->has_more_nodes = true;
         return;
     }
-    uint32_t at = parser->info->node_count++;
+    uint32_t at = parser->info->platform->node_count++;
     for (; at > 0 && domains[at - 1] > domain; at--)
         domains[at] = domains[at - 1];
     domains[at] = domain;
@@ -126,10 +126,10 @@ void boot_acpi_read_slit(struct boot_acpi_parser *parser, struct boot_acpi_bytes
     uint64_t count = boot_acpi_field(slit, SLIT_COUNT, sizeof(uint64_t));
     if (count > slit.size || count * count > slit.size - SLIT_MATRIX)
         return;
-    for (uint32_t i = 0; i < parser->info->node_count; i++)
-        for (uint32_t k = 0; k < parser->info->node_count; k++)
+    for (uint32_t i = 0; i < parser->info->platform->node_count; i++)
+        for (uint32_t k = 0; k < parser->info->platform->node_count; k++)
             if (domain[i] < count && domain[k] < count)
-                parser->info->distance[i][k] =
+                parser->info->platform->distance[i][k] =
                     boot_acpi_field8(slit, SLIT_MATRIX + domain[i] * count + domain[k]);
 }
 

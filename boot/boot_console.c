@@ -27,7 +27,8 @@ static uint32_t trigger_of(const struct boot_isa_irq *irq) {
 }
 
 static struct boot_uart com(const struct boot_info *info, uint32_t number) {
-    const struct boot_isa_irq *irq = &info->isa_irq[number % 2 == 0 ? COM_ODD_IRQ : COM_EVEN_IRQ];
+    const struct boot_isa_irq *irq =
+        &info->platform->isa_irq[number % 2 == 0 ? COM_ODD_IRQ : COM_EVEN_IRQ];
     return (struct boot_uart){
         .base = com_ports[number],
         .stride = 1,
@@ -43,8 +44,8 @@ static struct boot_uart com(const struct boot_info *info, uint32_t number) {
 // both tables leave it open.
 static uint32_t trigger_of_input(const struct boot_info *info, uint32_t gsi) {
     for (uint32_t i = 0; i < BOOT_ISA_IRQS; i++)
-        if (info->isa_irq[i].gsi == gsi)
-            return trigger_of(&info->isa_irq[i]);
+        if (info->platform->isa_irq[i].gsi == gsi)
+            return trigger_of(&info->platform->isa_irq[i]);
     return ABI_TRIGGER_LEVEL | ABI_TRIGGER_LOW;
 }
 
@@ -126,8 +127,8 @@ static bool from_word(const struct boot_info *info, const char *text, uint32_t l
 const char *boot_console_choose(struct boot_info *info, uint32_t *length) {
     const char *unknown = NULL;
     info->uart = com(info, 0);
-    for (uint32_t i = info->console_count; i > 0; i--) // SPCR is the first
-        (void)from_table(info, &info->console[i - 1], &info->uart);
+    for (uint32_t i = info->platform->console_count; i > 0; i--) // SPCR is the first
+        (void)from_table(info, &info->platform->console[i - 1], &info->uart);
     uint64_t size = 0;
     const char *text = boot_words_find(info->cmdline, WORD, &size);
     for (; text != NULL; text = boot_words_find(text + size, WORD, &size)) {

@@ -3,7 +3,7 @@
 // COM1.
 #pragma once
 
-#include "include/boot.h"
+#include "boot/boot_platform.h"
 
 // Fills info->uart from the command line (`console=`), SPCR, DBG2 and the ISA interrupts in *info.
 // Whether something answers there is the kernel's to find out. Returns a word of the command line

@@ -232,8 +232,9 @@ void boot_features_report(const struct boot_processor *cpu, struct boot_info *in
     char brand[BRAND_SIZE];
     read_brand(cpu, brand);
     boot_report(info, "clock: TSC at %llu kHz by %s, within %u ppm%s",
-                (unsigned long long)(info->tsc_hz / kilo), clocks[info->tsc_source],
-                info->tsc_error, info->tsc_error == 0 ? " (nothing to measure it by)" : "");
+                (unsigned long long)(info->tsc_hz / kilo), clocks[info->platform->tsc_source],
+                info->platform->tsc_error,
+                info->platform->tsc_error == 0 ? " (nothing to measure it by)" : "");
     boot_report(info, "CPU: %s, %u MHz", brand[0] != '\0' ? brand : "?",
                 (uint32_t)((info->tsc_hz + mega / 2) / mega));
     if (!f->has_smep || !f->has_smap || !f->has_umip)

@@ -10,8 +10,8 @@
 // updates of the processors named in boot_features.c.
 #pragma once
 
+#include "boot/boot_platform.h"
 #include "boot/boot_topology.h"
-#include "include/boot.h"
 
 struct boot_processor {
     boot_cpuid_t cpuid;

@@ -18,7 +18,7 @@
 #pragma once
 
 #include "boot/boot_acpi.h"
-#include "include/boot.h"
+#include "boot/boot_platform.h"
 
 // A PCI function: segment, bus, device and function number in bits 31:16, 15:8, 7:3 and 2:0.
 // Offsets are multiples of 4. Where nothing is there, or nothing mapped, reads give ones and writes
@@ -35,10 +35,10 @@ struct boot_bus {
     void (*wait)(void); // some milliseconds at most
 };
 
-// Endpoints first, then the bridges. With configuration space in memory (info->ecam) all buses are
-// looked at, else those behind bus 0. `keep-dma=BB:DD.F` on the command line, with `SSSS:` before
-// where the segment is not 0, leaves a function as it is, and the bridges above it. I/O APICs and
-// IOMMUs that are PCI functions are left, too: their interrupts are writes.
+// Endpoints first, then the bridges. With configuration space in memory (info->platform->ecam) all
+// buses are looked at, else those behind bus 0. `keep-dma=BB:DD.F` on the command line, with
+// `SSSS:` before where the segment is not 0, leaves a function as it is, and the bridges above it.
+// I/O APICs and IOMMUs that are PCI functions are left, too: their interrupts are writes.
 void boot_quiesce_pci(const struct boot_bus *bus, const struct boot_acpi *acpi,
                       struct boot_info *info);
 

@@ -170,10 +170,10 @@ static void walk_window(struct walk *w, const struct boot_ecam *ecam) {
 
 static void walk_all(struct walk *w) {
     const struct boot_info *info = w->info;
-    for (uint32_t i = 0; i < info->ecam_count; i++)
-        walk_window(w, &info->ecam[i]);
+    for (uint32_t i = 0; i < info->platform->ecam_count; i++)
+        walk_window(w, &info->platform->ecam[i]);
     w->is_behind[0] = true;
-    for (uint32_t bus = 0; bus < BUS_COUNT && info->ecam_count == 0; bus++)
+    for (uint32_t bus = 0; bus < BUS_COUNT && info->platform->ecam_count == 0; bus++)
         if (w->is_behind[bus])
             walk_bus(w, bus << 8);
 }

@@ -151,7 +151,7 @@ static bool begin_pm_timer(void) {
 }
 
 static bool begin_hpet(void) {
-    hpet_base = machine->info.hpet;
+    hpet_base = machine->info.platform->hpet;
     if (hpet_base == 0 || hpet_base >= HPET_BELOW)
         return false;
     uint32_t period = hpet_read_at(HPET_CAPABILITIES + sizeof(uint32_t));
@@ -261,8 +261,8 @@ static void choose_rate(struct boot_info *info) {
     if (is_told && measured != 0)
         error += boot_clock_apart(told, measured);
     info->tsc_hz = is_told ? told : measured;
-    info->tsc_source = is_told ? (uint32_t)BOOT_CLOCK_CPUID : counter.source;
-    info->tsc_error = measured == 0 ? 0 : (uint32_t)MIN(error / PPM + 1, UINT32_MAX);
+    info->platform->tsc_source = is_told ? (uint32_t)BOOT_CLOCK_CPUID : counter.source;
+    info->platform->tsc_error = measured == 0 ? 0 : (uint32_t)MIN(error / PPM + 1, UINT32_MAX);
 }
 
 EFI_STATUS clock_end(struct loader *loader) {
@@ -283,7 +283,7 @@ void clock_zero_adjust(struct boot_info *info) {
     __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(MSR_TSC_ADJUST));
     __asm__ volatile("wrmsr" ::"a"(0), "d"(0), "c"(MSR_TSC_ADJUST));
     uint64_t adjust = (uint64_t)high << 32 | low;
-    info->entry_tsc -= adjust;
+    info->platform->entry_tsc -= adjust;
     if (info->utc_tsc != 0)
         info->utc_tsc -= adjust;
 }

@@ -13,8 +13,8 @@
 #include "boot/boot_acpi.h"
 #include "boot/boot_manifest.h"
 #include "boot/boot_paging.h"
+#include "boot/boot_platform.h"
 #include "boot/boot_sections.h"
-#include "include/boot.h"
 #include "lib/elf.h"
 
 #define LOADER_MANIFEST_PATH "\\bulkhead\\manifest.dtb"
@@ -43,6 +43,7 @@ struct loader {
     struct boot_manifest manifest;
     struct loader_kernel kernel;
     struct boot_acpi acpi;
+    struct platform platform;
     struct boot_info info; // built here, copied into the hand-over last
 };
 
@@ -60,11 +61,13 @@ void console_wait_key(void);
 // memory.c: pages from the firmware, remembered with their later type.
 // Pages above 1 MiB, `align` a power of two of at least BOOT_PAGE_SIZE; 0 when there is no memory.
 uint64_t memory_alloc(uint64_t pages, uint64_t align, enum boot_memory_type type);
+// These pages. False: they are no memory, or the firmware's.
+bool memory_take(uint64_t base, uint64_t pages, enum boot_memory_type type);
 // Gives all of it back.
 void memory_release(void);
 // Copies the remembered ranges to `ranges` (MEMORY_BLOCKS_MAX); returns how many.
 uint32_t memory_list(struct boot_memory *ranges);
-#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + BOOT_SEGMENTS_MAX + 8)
+#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + BOOT_SEGMENTS_MAX + 9)
 
 // file.c: files of our own image, or of the volume that it came from.
 EFI_STATUS file_open(struct loader *loader);
@@ -90,6 +93,9 @@ EFI_STATUS kernel_load(struct loader *loader);
 
 // supervisor.c: supervisor.elf into segments, and those into loader->info.
 EFI_STATUS supervisor_load(struct loader *loader);
+
+// crash.c: what a kernel that could not go on left before the reset, and where this one may.
+void crash_read(struct loader *loader);
 
 // machine.c: what the machine is.
 void machine_read_options(struct loader *loader);

@@ -160,10 +160,11 @@ static uint32_t read_microcode(void) {
 
 void machine_read_features(struct loader *loader) {
     struct boot_info *info = &loader->info;
-    const uint8_t *dmar = (const uint8_t *)(uintptr_t)info->dmar.base;
+    const uint8_t *dmar = (const uint8_t *)(uintptr_t)info->platform->dmar.base;
     const struct boot_processor cpu = {
         .cpuid = read_cpuid, .rdmsr = read_msr, .microcode = read_microcode()};
-    bool is_refused = info->dmar.size > DMAR_FLAGS && (dmar[DMAR_FLAGS] & DMAR_X2APIC_OPT_OUT) != 0;
+    bool is_refused =
+        info->platform->dmar.size > DMAR_FLAGS && (dmar[DMAR_FLAGS] & DMAR_X2APIC_OPT_OUT) != 0;
     boot_features_read(&cpu, is_refused, info);
     boot_mitigation_read(&cpu, info);
     boot_vmx_read(&cpu, info);

@@ -3,9 +3,9 @@
 // modules that it names from its own image or volume, and hands the machine over to the kernel as
 // include/boot.h says.
 //
-// Reading order: this file, then its steps in call order: machine.c, tables.c, clock.c, file.c,
-// modules.c, kernel.c, supervisor.c, leave.c, quiesce.c. boot_*.c is logic without UEFI calls,
-// which the tests run on the host.
+// Reading order: this file, then its steps in call order: crash.c, machine.c, tables.c, clock.c,
+// file.c, modules.c, kernel.c, supervisor.c, leave.c, quiesce.c. boot_*.c is logic without UEFI
+// calls, which the tests run on the host.
 #include "boot/loader.h"
 
 EFI_SYSTEM_TABLE *loader_system;
@@ -47,13 +47,15 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     loader_system = system;
     loader_services = system->BootServices;
     loader = (struct loader){.image = image};
+    loader.info.platform = &loader.platform;
     loader.info.magic = BOOT_MAGIC;
     loader.info.version = BOOT_VERSION;
     loader.info.size = sizeof(loader.info);
-    loader.info.entry_tsc = __builtin_ia32_rdtsc();
+    loader.info.platform->entry_tsc = __builtin_ia32_rdtsc();
     // Reading large modules from slow disks may take longer than the firmware's five minutes.
     loader_services->SetWatchdogTimer(0, 0, 0, NULL);
     machine_read_options(&loader);
+    crash_read(&loader);
     EFI_STATUS status = run();
     file_close_volume(&loader);
     memory_release();

@@ -44,6 +44,17 @@ uint64_t memory_alloc(uint64_t pages, uint64_t align, enum boot_memory_type type
     return base;
 }
 
+bool memory_take(uint64_t base, uint64_t pages, enum boot_memory_type type) {
+    EFI_PHYSICAL_ADDRESS at = base;
+    if (blocks_count == MEMORY_BLOCKS_MAX ||
+        EFI_ERROR(
+            loader_services->AllocatePages(AllocateAddress, EfiLoaderData, (UINTN)pages, &at)))
+        return false;
+    blocks[blocks_count++] = (struct boot_memory){
+        .base = base, .length = pages * BOOT_PAGE_SIZE, .type = (uint32_t)type};
+    return true;
+}
+
 void memory_release(void) {
     while (blocks_count > 0) {
         const struct boot_memory *block = &blocks[--blocks_count];

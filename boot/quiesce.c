@@ -36,8 +36,8 @@ static void memory_write(uint64_t address, uint32_t value) {
 
 // The function's configuration space in memory; 0: there is none, or it is not mapped.
 static uint64_t find_window(uint32_t function) {
-    for (uint32_t i = 0; i < machine->ecam_count; i++) {
-        const struct boot_ecam *ecam = &machine->ecam[i];
+    for (uint32_t i = 0; i < machine->platform->ecam_count; i++) {
+        const struct boot_ecam *ecam = &machine->platform->ecam[i];
         uint32_t bus = function >> 8 & 0xff;
         uint64_t window = ecam->base + ((uint64_t)(function & 0xffff) << 12);
         if (ecam->segment == function >> 16 && bus >= ecam->first_bus && bus <= ecam->last_bus)
@@ -108,7 +108,8 @@ void quiesce_all(struct loader *loader) {
     struct boot_info *info = &loader->info;
     machine = info;
     boot_quiesce_pci(&bus, &loader->acpi, info);
-    boot_quiesce_iommu(&bus, (const uint8_t *)(uintptr_t)info->dmar.base, info->dmar.size,
-                       (const uint8_t *)(uintptr_t)info->ivrs.base, info->ivrs.size, info);
+    boot_quiesce_iommu(
+        &bus, (const uint8_t *)(uintptr_t)info->platform->dmar.base, info->platform->dmar.size,
+        (const uint8_t *)(uintptr_t)info->platform->ivrs.base, info->platform->ivrs.size, info);
     boot_quiesce_events(&bus, &loader->acpi, info);
 }

@@ -117,13 +117,14 @@ static void say_what_is_wrong(const struct boot_acpi *acpi) {
 
 EFI_STATUS tables_read(struct loader *loader) {
     struct boot_info *info = &loader->info;
-    info->rsdp = find_rsdp();
-    bool is_present = open_map() && boot_acpi_parse(info->rsdp, map_table, info, &loader->acpi);
+    info->platform->rsdp = find_rsdp();
+    bool is_present =
+        open_map() && boot_acpi_parse(info->platform->rsdp, map_table, info, &loader->acpi);
     close_map();
     if (!is_present)
         console_print("bulkhead: no ACPI tables: one CPU, no power-off; "
                       "is this machine booted by UEFI?\r\n");
     say_what_is_wrong(&loader->acpi);
-    EFI_STATUS status = keep(&loader->acpi.dmar, &info->dmar);
-    return EFI_ERROR(status) ? status : keep(&loader->acpi.ivrs, &info->ivrs);
+    EFI_STATUS status = keep(&loader->acpi.dmar, &info->platform->dmar);
+    return EFI_ERROR(status) ? status : keep(&loader->acpi.ivrs, &info->platform->ivrs);
 }

@@ -45,7 +45,7 @@
 #define ABI_SMALL_PAGES_MAX 0x4000000u        // the largest mapping by small pages: ABI_PROCESS_MAP
 #define ABI_FOREVER         UINT64_MAX        // a deadline that never comes
 #define ABI_CPU_ANY         UINT32_MAX        // the kernel chooses
-#define ABI_CPUS_MAX        256u
+#define ABI_CPUS_MAX        1024u
 
 enum abi_error {
     ABI_OK = 0,
@@ -161,7 +161,7 @@ struct abi_start {
 
 #define ABI_WEIGHT_DEFAULT 100u
 #define ABI_WEIGHT_MAX     10000u
-#define ABI_CAP_MAX        25600u // percent: 256 CPUs
+#define ABI_CAP_MAX        102400u // percent: 1,024 CPUs
 #define ABI_EXIT_REASONS   80u
 
 // How the threads of a group are scheduled. Three classes: a *dedicated* thread stays on its CPU,

@@ -52,13 +52,9 @@
 // off.
 #define BOOT_MEMORY_MAX   512
 #define BOOT_CPUS_MAX     1024
-#define BOOT_NODES_MAX    64
 #define BOOT_IOAPICS_MAX  64
-#define BOOT_CONSOLES_MAX 4
-#define BOOT_ECAMS_MAX    64
-#define BOOT_ISA_IRQS     16
 #define BOOT_SEGMENTS_MAX 8 // a supervisor with more is refused
-#define BOOT_REPORT_MAX   4096
+#define BOOT_REPORT_MAX   8192
 #define BOOT_REFUSAL_MAX  256
 #define BOOT_WORDS_MAX    48
 
@@ -124,14 +120,6 @@ struct boot_ioapic {
     uint32_t gsi_base;
 };
 
-// Where one of the 16 ISA interrupts arrives, and how: the firmware's override, or as on a PC.
-struct boot_isa_irq {
-    uint32_t gsi;
-    uint8_t is_active_low;
-    uint8_t is_level;
-    uint16_t reserved;
-};
-
 enum boot_space { BOOT_SPACE_MEMORY = 0, BOOT_SPACE_IO = 1, BOOT_SPACE_PCI = 2 };
 
 // A register, as ACPI 6.5 5.2.3.2 "Generic Address Structure" has it. Address 0: there is none.
@@ -143,16 +131,6 @@ struct boot_register {
     uint8_t reserved[5];
 };
 
-// A serial line that the firmware names as console (SPCR, which comes first) or for a debugger
-// (DBG2).
-struct boot_console {
-    struct boot_register base; // its first register; `bits` is the distance to the next one
-    uint32_t type;             // subtype of a DBG2 serial port: 0, 1 and 18 are 16550s
-    uint32_t gsi;              // of its interrupt, where has_interrupt says so
-    uint32_t has_interrupt;
-    uint32_t baud; // 0: as the firmware left it
-};
-
 // What power-off and reset take. Ports are 0 where the machine lacks the register.
 struct boot_power {
     struct boot_register reset;         // takes reset_value
@@ -161,22 +139,6 @@ struct boot_power {
     uint8_t reset_value, has_s5;
     uint8_t s5_type_a, s5_type_b; // SLP_TYPa, SLP_TYPb of soft off, below 8
     uint8_t reserved[8];
-};
-
-// Configuration space in memory, of the buses [first_bus, last_bus] of a PCI segment. Sorted by
-// segment and bus. Function 0 of bus b's device 0 is at base + (b << 20).
-struct boot_ecam {
-    uint64_t base;
-    uint16_t segment;
-    uint8_t first_bus, last_bus;
-    uint32_t reserved;
-};
-
-// A copy of a whole ACPI table with a good checksum, in memory of type BOOT_MEMORY_ACPI. Base 0:
-// none.
-struct boot_table {
-    uint64_t base;
-    uint64_t size; // bytes
 };
 
 // What the command line tells the kernel.
@@ -190,42 +152,29 @@ struct boot_words {
     char mark[BOOT_MARK_MAX + 2];
 };
 
-// What the TSC's rate was taken from.
-enum boot_clock_source {
-    BOOT_CLOCK_CPUID = 1,    // its word, which nothing contradicted
-    BOOT_CLOCK_PM_TIMER = 2, // measured against the ACPI PM timer
-    BOOT_CLOCK_HPET = 3,
-    BOOT_CLOCK_PIT = 4, // the 8254
-};
+struct platform;
 
 struct boot_info {
     uint64_t magic;
     uint32_t version;
     uint32_t size; // sizeof(struct boot_info)
     uint64_t kernel_base;
-    uint64_t kernel_size; // bytes, with .bss, rounded up to pages
-    uint64_t rsdp;        // physical address of the ACPI root, 0 when there is none
-    uint64_t memory;      // physical address of struct boot_memory[memory_count]
-    uint64_t entry_tsc;   // TSC when the boot application started
+    uint64_t kernel_size;      // bytes, with .bss, rounded up to pages
+    uint64_t crash;            // of a struct crash_record, in memory of type FIRMWARE; 0: none
+    uint64_t memory;           // physical address of struct boot_memory[memory_count]
+    struct platform *platform; // what else boot/ found (boot/boot_platform.h): its own
     uint32_t memory_count;
     uint32_t module_count;
     struct boot_framebuffer framebuffer;
     uint32_t cpu_count; // 0: unknown; the boot CPU is all there is
-    uint32_t node_count;
     uint32_t ioapic_count;
-    uint32_t console_count;
     uint32_t segment_count;
-    uint32_t ecam_count;
     uint32_t boot_apic_id;     // of the CPU that enters the kernel
     uint64_t supervisor_entry; // address of its first instruction
-    uint32_t tsc_source;       // enum boot_clock_source
-    uint32_t tsc_error;        // tsc_hz is within so many ppm of what was measured; 0: nothing was
     uint32_t thread_bits;      // lowest bits of an APIC ID: the thread within its core; below 32
     uint64_t tsc_hz;           // rate of the TSC, never 0
     uint64_t utc_seconds; // the firmware's date, seconds since 1970, whole: up to one second late
     uint64_t utc_tsc;     // the TSC at that moment; 0: the machine has no date
-    struct boot_table dmar, ivrs; // IOMMUs
-    uint64_t hpet;                // physical address of its registers, 0: none
     struct boot_power power;
     struct cpu_features features; // of the boot CPU
     struct mitigation mitigation;
@@ -241,23 +190,17 @@ struct boot_info {
     struct boot_module module[BOOT_MODULES_MAX];
     struct boot_cpu cpu[BOOT_CPUS_MAX];
     struct boot_ioapic ioapic[BOOT_IOAPICS_MAX];
-    struct boot_isa_irq isa_irq[BOOT_ISA_IRQS];
-    struct boot_console console[BOOT_CONSOLES_MAX];
-    struct boot_ecam ecam[BOOT_ECAMS_MAX];
     struct boot_segment segment[BOOT_SEGMENTS_MAX]; // the supervisor
     uint8_t font[BOOT_GLYPHS][BOOT_GLYPH_HEIGHT];
-    uint8_t distance[BOOT_NODES_MAX][BOOT_NODES_MAX]; // between nodes; 10 is "here", 0 is not told
 };
 
 // Is each count within its array, and each number in the range that is promised here?
 static inline bool boot_info_is_bounded(const struct boot_info *info) {
     return info->memory_count <= BOOT_MEMORY_MAX && info->module_count <= BOOT_MODULES_MAX &&
-           info->cpu_count <= BOOT_CPUS_MAX && info->node_count <= BOOT_NODES_MAX &&
-           info->ioapic_count <= BOOT_IOAPICS_MAX && info->console_count <= BOOT_CONSOLES_MAX &&
-           info->ecam_count <= BOOT_ECAMS_MAX && info->word_count <= BOOT_WORDS_MAX &&
-           info->segment_count <= BOOT_SEGMENTS_MAX && info->report[BOOT_REPORT_MAX - 2] == '\0' &&
-           info->report[BOOT_REPORT_MAX - 1] == '\0' && info->thread_bits < 32 &&
-           info->words.mark[BOOT_MARK_MAX + 1] == '\0' &&
+           info->cpu_count <= BOOT_CPUS_MAX && info->ioapic_count <= BOOT_IOAPICS_MAX &&
+           info->word_count <= BOOT_WORDS_MAX && info->segment_count <= BOOT_SEGMENTS_MAX &&
+           info->report[BOOT_REPORT_MAX - 2] == '\0' && info->report[BOOT_REPORT_MAX - 1] == '\0' &&
+           info->thread_bits < 32 && info->words.mark[BOOT_MARK_MAX + 1] == '\0' &&
            info->refusal[BOOT_REFUSAL_MAX - 1] == '\0' && info->tsc_hz >= BOOT_TSC_HZ_MIN;
 }
 
@@ -300,6 +243,5 @@ _Static_assert(sizeof(struct boot_memory) == 24, "layout of struct boot_memory")
 _Static_assert(sizeof(struct boot_module) == 80, "layout of struct boot_module");
 _Static_assert(sizeof(struct boot_segment) == 32, "layout of struct boot_segment");
 _Static_assert(sizeof(struct boot_register) == 16, "layout of struct boot_register");
-_Static_assert(sizeof(struct boot_console) == 32, "layout of struct boot_console");
 _Static_assert(sizeof(struct boot_power) == 48, "layout of struct boot_power");
 _Static_assert(offsetof(struct boot_info, framebuffer) == 64, "layout of struct boot_info");

@@ -41,12 +41,12 @@
 #define MANIFEST_HOST_CMDLINE_MAX 511 // BOOT_CMDLINE_MAX has room for it
 #define MANIFEST_VCPUS_MAX        64
 #define MANIFEST_VMS_MAX          256
-#define MANIFEST_CPU_WORDS        4 // of 64 bits
+#define MANIFEST_CPU_WORDS        16 // of 64 bits
 
 #define MANIFEST_WEIGHT_MAX          10000
-#define MANIFEST_CAP_MAX             25600 // percent: 256 CPUs
-#define MANIFEST_SHARE_MAX           900   // permil of a CPU that real-time vCPUs may reserve
-#define MANIFEST_RESTART_SECONDS_MAX 60    // the longest delay
+#define MANIFEST_CAP_MAX             102400 // percent: 1,024 CPUs
+#define MANIFEST_SHARE_MAX           900    // permil of a CPU that real-time vCPUs may reserve
+#define MANIFEST_RESTART_SECONDS_MAX 60     // the longest delay
 #define MANIFEST_RESTART_MAX         (MANIFEST_RESTART_SECONDS_MAX * 1000000000ULL) // nanoseconds
 
 #define MANIFEST_MODULE_KERNEL     "kernel.elf"

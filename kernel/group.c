@@ -12,10 +12,12 @@
 #include "lib/string.h"
 
 _Static_assert(sizeof(struct group) <= PAGE_SIZE, "one page");
+_Static_assert(sizeof(struct group_share) * GROUP_SHARES == PAGE_SIZE, "one page");
 
 #define OWED_PART 20u // of a second: the most that is owed
 
 struct group group_root;
+static struct group_share root_shares[ABI_CPUS_MAX];
 
 static uint32_t next_domain = 1u << 31; // above those that a caller names (atomic)
 
@@ -33,6 +35,8 @@ void group_init(void) {
     group_init_one(&group_root);
     group_root.weight = ABI_WEIGHT_DEFAULT;
     memset(group_root.cpus, 0xff, sizeof(group_root.cpus));
+    for (uint32_t i = 0; i < ARRAY_COUNT(group_root.shares); i++)
+        group_root.shares[i] = &root_shares[i * GROUP_SHARES];
 }
 
 // ---- reservations -------------------------------------------------------------------------------
@@ -102,6 +106,13 @@ struct group *group_create(struct quota *quota, const struct abi_group *values, 
     memcpy(group->reserved, values->reserved, sizeof(group->reserved));
     group->budget = values->budget;
     group->period = values->period;
+    for (uint32_t i = 0; i * GROUP_SHARES < cpu_count; i++) {
+        group->shares[i] = quota_alloc_page(quota);
+        if (group->shares[i] != NULL)
+            continue;
+        object_unref(&group->object);
+        return NULL;
+    }
     return group;
 }
 
@@ -136,6 +147,9 @@ uint64_t group_pay(struct group *group, uint64_t most) {
 static bool group_destroy(struct object *object) {
     struct group *group = CONTAINER_OF(object, struct group, object);
     budget_destroy(&group->cap);
+    for (uint32_t i = 0; i < ARRAY_COUNT(group->shares); i++)
+        if (group->shares[i] != NULL)
+            quota_free_page(object->quota, group->shares[i]);
     return true;
 }
 

@@ -19,10 +19,17 @@
 
 #define GROUP_PERIODS_A_SECOND 50u
 #define GROUP_CPU_WORDS        (ABI_CPUS_MAX / 64)
+#define GROUP_SHARES           256u // in a page
 
 struct cpu;
 struct quota;
 struct thread;
+
+// What a group has on one CPU, see kernel/runqueue.h.
+struct group_share {
+    int64_t credit; // ticks of the round's quantum that its threads have left
+    uint64_t round; // of the queue's, when it got its last quantum
+};
 
 struct group {
     struct object object;
@@ -36,10 +43,12 @@ struct group {
     uint32_t runnable;                // shared threads that run or want to [a]
     struct budget cap;                // of all its shared threads
     uint64_t owed; // ticks that were charged to it, and that its share is yet to pay [a]
-    // By CPU, see kernel/runqueue.h [q]
-    int64_t credit[ABI_CPUS_MAX]; // ticks of the round's quantum that its threads have left
-    uint32_t round[ABI_CPUS_MAX]; // of the queue's, when it got its last quantum
+    struct group_share *shares[ABI_CPUS_MAX / GROUP_SHARES]; // a page for so many CPUs [q]
 };
+
+static inline struct group_share *group_share(const struct group *group, uint32_t cpu) {
+    return &group->shares[cpu / GROUP_SHARES][cpu % GROUP_SHARES];
+}
 
 // The group of the supervisor, and of all who were given none: all CPUs, no cap.
 extern struct group group_root;

@@ -3,6 +3,7 @@
 #include "kernel/log.h"
 
 #include "arch/traps.h"
+#include "include/crash.h"
 #include "kernel/kspace.h"
 #include "kernel/machine.h"
 #include "kernel/memory.h"
@@ -17,6 +18,8 @@
 #define PREFIX    "[bulkhead] "
 #define LINE_MAX  256u
 #define RING_SIZE 16384u
+
+#define CACHE_LINE 64u
 
 static struct spinlock lock = {.rank = LOCK_LOG};
 static struct log *taker; // who prints; NULL: we [lock]
@@ -74,6 +77,20 @@ static void put(const char *text, size_t size) {
         ring[head++ % RING_SIZE] = text[i];
 }
 
+// For the boot behind a reset, which finds what is in no cache.
+static void keep(const char *text, size_t size) {
+    if (machine.crash == 0 || !is_open)
+        return;
+    struct crash_record *record = kspace_window((hpa_t){machine.crash});
+    record->magic = CRASH_MAGIC;
+    for (size_t i = 0; i < size && record->size < sizeof(record->text); i++) {
+        record->sum = crash_add(record->sum, text[i]);
+        record->text[record->size++] = text[i];
+    }
+    for (size_t i = 0; i < sizeof(*record); i += CACHE_LINE)
+        __asm__ volatile("clflush %0" : "+m"(((char *)record)[i]));
+}
+
 static void write_line(const char *text, size_t size) {
     bool is_locked = enter();
     if (head - tail > RING_SIZE - sizeof(machine.words.mark) - LINE_MAX) {
@@ -85,6 +102,8 @@ static void write_line(const char *text, size_t size) {
     }
     put(machine.words.mark, strlen(machine.words.mark));
     put(text, size);
+    if (!is_locked)
+        keep(text, size);
     if (!is_locked && row < screen_rows())
         screen_draw(row++, text, size - 2);
     if (taker != NULL)

@@ -36,7 +36,8 @@ struct quota;
 struct object_kind {
     uint32_t type; // enum object_type
     // Gives back what the object holds, as much of it as is bounded. True: it holds nothing any
-    // more, and its page is given back, if quota_alloc_object made it. NULL: it never holds anything.
+    // more, and its page is given back, if quota_alloc_object made it. NULL: it never holds
+    // anything.
     bool (*destroy)(struct object *object);
 };
 

@@ -79,7 +79,8 @@ void quota_free_page(struct quota *quota, void *page);
 // used up. It goes with its last reference, or by quota_free_object when it was never whole.
 void *quota_alloc_object(struct quota *quota, const struct object_kind *kind);
 void quota_free_object(struct object *object);
-// The same as quota_alloc_page of bytes that are charged already. NULL: none is free, and all stays as it was.
+// The same as quota_alloc_page of bytes that are charged already. NULL: none is free, and all stays
+// as it was.
 void *quota_take_page(struct quota *quota);
 
 // Memory that nobody owned became free: a boot module that is no longer needed.

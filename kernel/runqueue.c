@@ -51,12 +51,12 @@ static int64_t group_quantum(const struct runqueue *queue, const struct group *g
 }
 
 static void refresh_group(const struct runqueue *queue, struct group *group) {
-    uint32_t *round = &group->round[queue->cpu];
-    if (*round == (uint32_t)queue->round)
+    struct group_share *share = group_share(group, queue->cpu);
+    if (share->round == queue->round)
         return;
-    *round = (uint32_t)queue->round;
-    int64_t quantum = group_quantum(queue, group), *credit = &group->credit[queue->cpu];
-    *credit = MIN(*credit + quantum, quantum);
+    share->round = queue->round;
+    int64_t quantum = group_quantum(queue, group);
+    share->credit = MIN(share->credit + quantum, quantum);
 }
 
 // One quantum a round, for whoever was not here for several too: nobody saves up.
@@ -77,7 +77,7 @@ static int64_t get_left(const struct runqueue *queue, const struct thread *threa
         return thread->credit;
     const struct group *group = thread->group;
     int64_t borrowed = thread->is_woken ? group_quantum(queue, group) : 0;
-    return MIN(thread->credit, group->credit[queue->cpu] + borrowed);
+    return MIN(thread->credit, group_share(group, queue->cpu)->credit + borrowed);
 }
 
 static void defer(struct runqueue *queue, struct thread *thread) {
@@ -167,7 +167,8 @@ void runqueue_charge(const struct runqueue *queue, struct thread *thread, uint64
     // In debt it runs only where the CPU would idle instead, as the others wait for the core.
     if (get_left(queue, thread) <= 0)
         return;
-    thread->group->credit[queue->cpu] -= (int64_t)(ticks + group_pay(thread->group, ticks));
+    group_share(thread->group, queue->cpu)->credit -=
+        (int64_t)(ticks + group_pay(thread->group, ticks));
     thread->credit -= (int64_t)ticks;
 }
 

@@ -4,7 +4,7 @@
 
 #include "lib/fmt.h"
 
-#define RANGE_TEXT_MAX 8u // ",100-199"
+#define RANGE_TEXT_MAX 10u // ",1000-1023"
 #define MORE           ",..."
 
 struct cpuset cpuset_first(uint32_t count) {

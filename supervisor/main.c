@@ -5,12 +5,12 @@
 //
 // Reading order: main.c, manifest.c, vm.c, launch.c, placement.c, partition.c, process.c; what
 // happens when a VM ends: restart.c, reports.c, audit.c; how much is done for a VM, and who pays:
-// round.c, charge.c; then the terminal: console.c, line.c, mux.c, keys.c, shell.c, command.c,
+// rate.c, charge.c; then the terminal: console.c, line.c, mux.c, keys.c, shell.c, command.c,
 // top.c; and the machine's power button: button.c. machine.c is what they all stand on.
 //
 // One thread, one event, no locks: main_loop sleeps until a bit of the event says that a VM or the
 // console has something, serves that, and never waits for a VM. How much it does for each is
-// bounded (round.c).
+// bounded (rate.c).
 #include "supervisor/main.h"
 
 #include "lib/syscall.h"
@@ -21,7 +21,7 @@
 #include "supervisor/manifest.h"
 #include "supervisor/mux.h"
 #include "supervisor/process.h"
-#include "supervisor/round.h"
+#include "supervisor/rate.h"
 #include "supervisor/shell.h"
 #include "supervisor/stat.h"
 #include "supervisor/vm.h"

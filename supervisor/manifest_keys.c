@@ -293,8 +293,7 @@ static bool read_property(struct reader *reader, const struct key *key) {
 
 // The member of a key whose property is absent. It is zeroed already.
 static void put_default(struct reader *reader, const struct key *key) {
-    static const uint64_t all[MANIFEST_CPU_WORDS] = {UINT64_MAX, UINT64_MAX, UINT64_MAX,
-                                                     UINT64_MAX};
+    uint64_t all[MANIFEST_CPU_WORDS];
     uint32_t number = (uint32_t)key->fallback;
     switch (key->form) {
     case STRING:
@@ -307,6 +306,7 @@ static void put_default(struct reader *reader, const struct key *key) {
         put(reader, key, &key->fallback, sizeof(key->fallback));
         break;
     case CPUS:
+        memset(all, 0xff, sizeof(all));
         put(reader, key, all, sizeof(all));
         break;
     default:

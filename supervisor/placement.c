@@ -95,7 +95,7 @@ static uint32_t fill_dedicated(struct placement *placement, struct cpuset allowe
         if (cpuset_has(&allowed, cpu) && !cpuset_has(used, cpu) && !has_reservation(core) &&
             !(spreads && overlaps(core, *used)) &&
             leaves_enough(cpuset_or(placement->reserved, core))) {
-            placement->cpu[count++] = (uint8_t)cpu;
+            placement->cpu[count++] = (uint16_t)cpu;
             cpuset_add(used, cpu);
             placement->reserved = cpuset_or(placement->reserved, core);
         }
@@ -187,7 +187,7 @@ static bool take_realtime(struct placement *placement, struct cpuset allowed,
     placement->permil = (uint32_t)((s->budget * 1000 + s->period - 1) / s->period);
     for (uint32_t cpu = 0; cpu < host.cpu_count && count < placement->config->vcpus; cpu++) {
         if (cpuset_has(&allowed, cpu) && free_permil(placement, cpu) >= placement->permil) {
-            placement->cpu[count++] = (uint8_t)cpu;
+            placement->cpu[count++] = (uint16_t)cpu;
             cpuset_add(&placement->reserved, cpu);
         }
     }

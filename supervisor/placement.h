@@ -23,10 +23,10 @@ struct placement {
     struct placement *next; // in the list of those that were taken
     const struct vm_config *config;
     bool is_taken;
-    struct cpuset cpus;              // where the shared threads may run
-    struct cpuset reserved;          // empty for VM_SHARED
-    uint32_t permil;                 // VM_REALTIME: of each reserved CPU
-    uint8_t cpu[MANIFEST_VCPUS_MAX]; // each vCPU's, when something is reserved
+    struct cpuset cpus;               // where the shared threads may run
+    struct cpuset reserved;           // empty for VM_SHARED
+    uint32_t permil;                  // VM_REALTIME: of each reserved CPU
+    uint16_t cpu[MANIFEST_VCPUS_MAX]; // each vCPU's, when something is reserved
 };
 
 void placement_open(void);

@@ -19,8 +19,8 @@
 #include "supervisor/line.h"
 #include "supervisor/manifest.h"
 #include "supervisor/partition.h"
+#include "supervisor/rate.h"
 #include "supervisor/reports.h"
-#include "supervisor/round.h"
 
 #include <stdbool.h>
 #include <stdint.h>

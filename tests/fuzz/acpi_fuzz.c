@@ -20,6 +20,7 @@ struct table {
 
 static struct table root, list, tables[TABLES_MAX];
 static uint32_t table_count;
+static struct platform platform;
 static struct boot_info info;
 static struct boot_acpi found;
 
@@ -90,20 +91,20 @@ static void make_root(void) {
 }
 
 static void check_info(void) {
-    expect(info.cpu_count <= BOOT_CPUS_MAX && info.node_count <= BOOT_NODES_MAX);
-    expect(info.ioapic_count <= BOOT_IOAPICS_MAX && info.ecam_count <= BOOT_ECAMS_MAX);
-    expect(info.console_count <= BOOT_CONSOLES_MAX);
+    expect(info.cpu_count <= BOOT_CPUS_MAX && info.platform->node_count <= BOOT_NODES_MAX);
+    expect(info.ioapic_count <= BOOT_IOAPICS_MAX && info.platform->ecam_count <= BOOT_ECAMS_MAX);
+    expect(info.platform->console_count <= BOOT_CONSOLES_MAX);
     expect(info.power.s5_type_a < 8 && info.power.s5_type_b < 8);
     for (uint32_t i = 0; i < info.cpu_count; i++) {
         expect(i == 0 || info.cpu[i].apic_id > info.cpu[i - 1].apic_id);
-        expect(info.cpu[i].node == BOOT_NODE_NONE || info.cpu[i].node < info.node_count);
+        expect(info.cpu[i].node == BOOT_NODE_NONE || info.cpu[i].node < info.platform->node_count);
     }
     for (uint32_t i = 0; i < info.ioapic_count; i++) {
         expect(info.ioapic[i].address != 0);
         expect(i == 0 || info.ioapic[i].gsi_base >= info.ioapic[i - 1].gsi_base);
     }
     for (uint32_t i = 0; i < found.affinity_count; i++)
-        expect(found.affinity[i].node < info.node_count);
+        expect(found.affinity[i].node < info.platform->node_count);
     for (uint64_t at = 0, end = UINT64_MAX; at < UINT64_MAX; at = end, end = UINT64_MAX) {
         boot_acpi_node(&found, at, &end);
         expect(end > at);
@@ -118,7 +119,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     while (input.left > 0 && table_count < TABLES_MAX)
         make_table(&input);
     make_root();
+    memset(&platform, 0, sizeof(platform));
     memset(&info, 0, sizeof(info));
+    info.platform = &platform;
     expect(boot_acpi_parse(RSDP, map, &info, &found));
     check_info();
     for (uint32_t i = 0; i < table_count; i++)

@@ -14,7 +14,7 @@ from .quantities import parse, quantity
 NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,30}"
 NAME_REMEDY = "use 1 to 31 of a-z, 0-9 and -, not starting with -"
 HOST_NAME = "bulkhead"  # the hypervisor's own in every log, so no VM may be called so
-CPUS_MAX = 256  # 64 * MANIFEST_CPU_WORDS
+CPUS_MAX = 1024  # 64 * MANIFEST_CPU_WORDS
 
 _QUANTITIES = {  # what it is, what it has to be, its units
     "TIME": ("time", "time", "us, ms or s"),
@@ -159,7 +159,7 @@ class Table:
             return None
         cpus = set()
         for part in text.split(","):
-            match = re.fullmatch(r"\s*([0-9]{1,3})(?:-([0-9]{1,3}))?\s*", part)
+            match = re.fullmatch(r"\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*", part)
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
             if not first <= last < CPUS_MAX:
                 self.error(key, f'"{text}" is no list of CPUs', remedy)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "boot/boot_manifest.h"
+#include "boot/boot_platform.h"
 #include "include/abi.h"
 #include "include/boot.h"
 #include "lib/crc32.h"
@@ -148,8 +149,8 @@ static void check_state(const struct boot_info *info, uint64_t stack, uint64_t f
     expect(info->magic == BOOT_MAGIC, "magic", info->magic);
     expect(info->version == BOOT_VERSION, "version", info->version);
     expect(info->size == sizeof(*info), "size of boot_info", info->size);
-    expect(info->entry_tsc > 0 && info->entry_tsc < __builtin_ia32_rdtsc(), "entry_tsc",
-           info->entry_tsc);
+    expect(info->platform->entry_tsc > 0 && info->platform->entry_tsc < __builtin_ia32_rdtsc(),
+           "entry_tsc", info->platform->entry_tsc);
     expect((flags & (1u << 9 | 1u << 10)) == 0, "IF or DF set", flags);
     expect(efer & 1u << 11, "EFER.NXE clear", efer);
     expect(cr0 & 1u << 16, "CR0.WP clear", cr0);
@@ -177,7 +178,7 @@ static void check_memory(const struct boot_info *info) {
                range->base);
         expect(range->type >= BOOT_MEMORY_FREE && range->type <= BOOT_MEMORY_DEVICE, "type",
                range->type);
-        expect(range->node < info->node_count || range->node == BOOT_NODE_NONE, "node",
+        expect(range->node < info->platform->node_count || range->node == BOOT_NODE_NONE, "node",
                range->node);
         if (i > 0 && memory[i - 1].type == range->type && memory[i - 1].node == range->node)
             expect(range->base > end, "neighbours not merged", range->base);
@@ -270,7 +271,7 @@ static void check_supervisor(const struct boot_info *info) {
 }
 
 static void check_rsdp(const struct boot_info *info) {
-    const uint8_t *rsdp = (const uint8_t *)info->rsdp;
+    const uint8_t *rsdp = (const uint8_t *)info->platform->rsdp;
     static const char signature[] = "RSD PTR ";
     uint8_t sum = 0;
     expect(rsdp != NULL, "no RSDP", 0);
@@ -307,11 +308,13 @@ static void check_clock(const struct boot_info *info) {
         apart = rate > info->tsc_hz ? rate - info->tsc_hz : info->tsc_hz - rate;
     }
     expect(info->tsc_hz > 1000000 && apart <= info->tsc_hz / 1000, "tsc_hz", info->tsc_hz);
-    expect(info->tsc_error > 0 && info->tsc_error < 1000, "tsc_error", info->tsc_error);
+    expect(info->platform->tsc_error > 0 && info->platform->tsc_error < 1000, "tsc_error",
+           info->platform->tsc_error);
     expect(info->thread_bits < 32, "thread_bits", info->thread_bits);
-    expect(info->utc_tsc > info->entry_tsc && info->utc_tsc < now, "utc_tsc", info->utc_tsc);
-    print("loader-clock: source %u, %u ppm, date %llu\n", info->tsc_source, info->tsc_error,
-          (unsigned long long)info->utc_seconds);
+    expect(info->utc_tsc > info->platform->entry_tsc && info->utc_tsc < now, "utc_tsc",
+           info->utc_tsc);
+    print("loader-clock: source %u, %u ppm, date %llu\n", info->platform->tsc_source,
+          info->platform->tsc_error, (unsigned long long)info->utc_seconds);
 }
 
 // Flat, sorted and within bounds.
@@ -325,27 +328,30 @@ static void check_machine(const struct boot_info *info) {
     for (uint32_t i = 0; i < info->ioapic_count; i++)
         print("loader-ioapic: 0x%llx gsi %u\n", (unsigned long long)info->ioapic[i].address,
               info->ioapic[i].gsi_base);
-    for (uint32_t i = 0; i < info->ecam_count; i++)
-        print("loader-ecam: 0x%llx buses %u to %u\n", (unsigned long long)info->ecam[i].base,
-              info->ecam[i].first_bus, info->ecam[i].last_bus);
+    for (uint32_t i = 0; i < info->platform->ecam_count; i++)
+        print("loader-ecam: 0x%llx buses %u to %u\n",
+              (unsigned long long)info->platform->ecam[i].base, info->platform->ecam[i].first_bus,
+              info->platform->ecam[i].last_bus);
     const struct boot_memory *memory = (const struct boot_memory *)info->memory;
-    for (uint32_t node = 0; node < info->node_count; node++) {
+    for (uint32_t node = 0; node < info->platform->node_count; node++) {
         uint64_t size = 0;
         for (uint32_t i = 0; i < info->memory_count; i++)
             size += memory[i].node == node ? memory[i].length : 0;
         print("loader-node: %u has %llu MiB, distance %u\n", node, (unsigned long long)size >> 20,
-              info->distance[0][node]);
+              info->platform->distance[0][node]);
     }
     print("loader-power: pm1a 0x%x s5 %u reset 0x%llx 0x%x isa 0 at %u hpet 0x%llx\n",
           info->power.pm1a_control, info->power.s5_type_a,
           (unsigned long long)info->power.reset.address, info->power.reset_value,
-          info->isa_irq[0].gsi, (unsigned long long)info->hpet);
-    if (info->dmar.base != 0)
-        expect(is_memory(info, info->dmar.base, info->dmar.size, BOOT_MEMORY_ACPI) &&
-                   *(const uint32_t *)info->dmar.base == 0x52414d44,
-               "DMAR", info->dmar.base);
-    print("loader-iommu: dmar %llu bytes, ivrs %llu\n", (unsigned long long)info->dmar.size,
-          (unsigned long long)info->ivrs.size);
+          info->platform->isa_irq[0].gsi, (unsigned long long)info->platform->hpet);
+    if (info->platform->dmar.base != 0)
+        expect(is_memory(info, info->platform->dmar.base, info->platform->dmar.size,
+                         BOOT_MEMORY_ACPI) &&
+                   *(const uint32_t *)info->platform->dmar.base == 0x52414d44,
+               "DMAR", info->platform->dmar.base);
+    print("loader-iommu: dmar %llu bytes, ivrs %llu\n",
+          (unsigned long long)info->platform->dmar.size,
+          (unsigned long long)info->platform->ivrs.size);
 }
 
 static void check_framebuffer(const struct boot_info *info) {
@@ -414,7 +420,7 @@ static void check_noise(const struct boot_info *info) {
 }
 
 _Noreturn void kernel_main(const struct boot_info *info, uint64_t stack, uint64_t flags) {
-    uint64_t ticks = __builtin_ia32_rdtsc() - info->entry_tsc;
+    uint64_t ticks = __builtin_ia32_rdtsc() - info->platform->entry_tsc;
     print("\nloader-kernel: %llu ticks after the loader began\n", (unsigned long long)ticks);
     check_state(info, stack, flags);
     check_memory(info);

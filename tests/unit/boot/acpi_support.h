@@ -19,7 +19,8 @@
 static uint8_t memory[MEMORY_SIZE];
 static void *copies[COPIES_MAX];
 static uint32_t copy_count;
-static struct boot_info info;
+static struct platform platform;
+static struct boot_info info = {.platform = &platform};
 static struct boot_acpi found;
 
 static const void *test_map(uint64_t base, uint64_t size) {
@@ -32,7 +33,8 @@ static const void *test_map(uint64_t base, uint64_t size) {
 }
 
 static bool run_parser(uint64_t rsdp) {
-    memset(&info, 0, sizeof(info));
+    memset(&platform, 0, sizeof(platform));
+    info = (struct boot_info){.platform = &platform};
     memset(&found, 0xee, sizeof(found));
     bool is_present = boot_acpi_parse(rsdp, test_map, &info, &found);
     while (copy_count > 0)

@@ -81,7 +81,7 @@ Test(boot_acpi, no_root_gives_the_fallbacks) {
     cr_assert_eq(info.ioapic_count, 1);
     cr_assert_eq(info.ioapic[0].address, 0xfec00000);
     for (uint32_t i = 0; i < BOOT_ISA_IRQS; i++)
-        cr_assert_eq(info.isa_irq[i].gsi, i);
+        cr_assert_eq(info.platform->isa_irq[i].gsi, i);
     cr_assert_eq(info.cpu_count, 0);
     memory[RSDP_AT] ^= 1;
     cr_assert_not(run_parser(RSDP_AT));
@@ -325,12 +325,12 @@ Test(boot_acpi, madt_gives_ioapics_and_overrides) {
     cr_assert_eq(info.ioapic[1].address, 0xfec01000);
     cr_assert_eq(info.ioapic[1].id, 3);
     cr_assert_eq(info.ioapic[1].gsi_base, 24);
-    cr_assert_eq(info.isa_irq[0].gsi, 2);
-    cr_assert_not(info.isa_irq[0].is_level);
-    cr_assert_eq(info.isa_irq[9].gsi, 20);
-    cr_assert(info.isa_irq[9].is_level);
-    cr_assert(info.isa_irq[9].is_active_low);
-    cr_assert_eq(info.isa_irq[4].gsi, 4);
+    cr_assert_eq(info.platform->isa_irq[0].gsi, 2);
+    cr_assert_not(info.platform->isa_irq[0].is_level);
+    cr_assert_eq(info.platform->isa_irq[9].gsi, 20);
+    cr_assert(info.platform->isa_irq[9].is_level);
+    cr_assert(info.platform->isa_irq[9].is_active_low);
+    cr_assert_eq(info.platform->isa_irq[4].gsi, 4);
 }
 
 Test(boot_acpi, madt_without_entries_has_no_ioapic) {
@@ -446,7 +446,7 @@ Test(boot_acpi, srat_gives_nodes_in_the_order_of_domains) {
     add_node_memory(0, 0x80000000, 4, 1);
     add_node_memory(0x140000000, 0x40000000, 301, 0); // not there
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.node_count, 4); // 4, 77, 300, 0x10203
+    cr_assert_eq(info.platform->node_count, 4); // 4, 77, 300, 0x10203
     cr_assert_eq(info.cpu[0].node, 3);
     cr_assert_eq(info.cpu[1].node, 0);
     cr_assert_eq(info.cpu[2].node, BOOT_NODE_NONE);
@@ -464,7 +464,7 @@ Test(boot_acpi, srat_1_has_domains_of_8_bits) {
     add_node_cpu(5, 0xabcd01, 1);
     add_node_memory(0, 0x1000, 0x5501, 1);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.node_count, 1);
+    cr_assert_eq(info.platform->node_count, 1);
     cr_assert_eq(info.cpu[0].node, 0);
     cr_assert_eq(node_of(0), 0);
 }
@@ -476,7 +476,7 @@ Test(boot_acpi, srat_with_more_domains_than_nodes) {
         add_node_x2apic(i, 1000 + i, 1);
     }
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.node_count, BOOT_NODES_MAX);
+    cr_assert_eq(info.platform->node_count, BOOT_NODES_MAX);
     cr_assert(found.has_more_nodes);
     cr_assert_eq(info.cpu[BOOT_NODES_MAX - 1].node, BOOT_NODES_MAX - 1);
     cr_assert_eq(info.cpu[BOOT_NODES_MAX].node, BOOT_NODE_NONE);
@@ -522,21 +522,21 @@ Test(boot_acpi, slit_gives_distances_of_nodes) {
     put_table(SLIT_AT, "SLIT", 44);
     APPEND(SLIT_AT, 10, 16, 21, 16, 10, 31, 22, 31, 10);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.distance[0][0], 10);
-    cr_assert_eq(info.distance[0][1], 21);
-    cr_assert_eq(info.distance[1][0], 22);
-    cr_assert_eq(info.distance[1][1], 10);
-    cr_assert_eq(info.distance[0][2], 0);
-    cr_assert_eq(info.distance[3][0], 0); // no such node
-    cr_assert_eq(info.distance[0][3], 0);
+    cr_assert_eq(info.platform->distance[0][0], 10);
+    cr_assert_eq(info.platform->distance[0][1], 21);
+    cr_assert_eq(info.platform->distance[1][0], 22);
+    cr_assert_eq(info.platform->distance[1][1], 10);
+    cr_assert_eq(info.platform->distance[0][2], 0);
+    cr_assert_eq(info.platform->distance[3][0], 0); // no such node
+    cr_assert_eq(info.platform->distance[0][3], 0);
     put(SLIT_AT + 36, 4, 8); // more than there is
     refresh(SLIT_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.distance[0][0], 0);
+    cr_assert_eq(info.platform->distance[0][0], 0);
     put(SLIT_AT + 36, UINT64_MAX, 8);
     refresh(SLIT_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.distance[0][0], 0);
+    cr_assert_eq(info.platform->distance[0][0], 0);
 }
 
 static void put_gas(uint32_t at, uint8_t space, uint8_t bits, uint8_t access, uint64_t address) {
@@ -557,23 +557,23 @@ Test(boot_acpi, spcr_names_a_port) {
     put(SPCR_AT + 58, 7, 1);
     put_spcr(2);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.console_count, 1);
-    cr_assert_eq(info.console[0].base.address, 0x2f8);
-    cr_assert_eq(info.console[0].base.space, BOOT_SPACE_IO);
-    cr_assert_eq(info.console[0].type, 0);
-    cr_assert_eq(info.console[0].baud, 115200);
-    cr_assert(info.console[0].has_interrupt);
-    cr_assert_eq(info.console[0].gsi, 19);
+    cr_assert_eq(info.platform->console_count, 1);
+    cr_assert_eq(info.platform->console[0].base.address, 0x2f8);
+    cr_assert_eq(info.platform->console[0].base.space, BOOT_SPACE_IO);
+    cr_assert_eq(info.platform->console[0].type, 0);
+    cr_assert_eq(info.platform->console[0].baud, 115200);
+    cr_assert(info.platform->console[0].has_interrupt);
+    cr_assert_eq(info.platform->console[0].gsi, 19);
     put(SPCR_AT + 52, 3, 1); // an I/O APIC's, too: that holds
     put(SPCR_AT + 54, 40, 4);
     put_spcr(2);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.console[0].gsi, 40);
+    cr_assert_eq(info.platform->console[0].gsi, 40);
     put(SPCR_AT + 52, 1, 1);
     put(SPCR_AT + 53, 16, 1); // no such interrupt
     put_spcr(2);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_not(info.console[0].has_interrupt);
+    cr_assert_not(info.platform->console[0].has_interrupt);
 }
 
 Test(boot_acpi, spcr_names_memory_with_wide_registers) {
@@ -581,19 +581,19 @@ Test(boot_acpi, spcr_names_memory_with_wide_registers) {
     put(SPCR_AT + 36, 18, 1);
     put_spcr(2);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.console_count, 1);
-    cr_assert_eq(info.console[0].base.address, 0xfedc9000);
-    cr_assert_eq(info.console[0].base.bits, 32);
-    cr_assert_eq(info.console[0].base.access_size, 3);
-    cr_assert_eq(info.console[0].type, 18);
-    cr_assert_eq(info.console[0].baud, 0);
-    cr_assert_not(info.console[0].has_interrupt);
+    cr_assert_eq(info.platform->console_count, 1);
+    cr_assert_eq(info.platform->console[0].base.address, 0xfedc9000);
+    cr_assert_eq(info.platform->console[0].base.bits, 32);
+    cr_assert_eq(info.platform->console[0].base.access_size, 3);
+    cr_assert_eq(info.platform->console[0].type, 18);
+    cr_assert_eq(info.platform->console[0].baud, 0);
+    cr_assert_not(info.platform->console[0].has_interrupt);
 }
 
 Test(boot_acpi, spcr_without_a_port_is_none) {
     put_spcr(1);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.console_count, 0);
+    cr_assert_eq(info.platform->console_count, 0);
 }
 
 // A device of DBG2 with one register.
@@ -627,14 +627,14 @@ Test(boot_acpi, dbg2_names_serial_lines_behind_spcr) {
     add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x3f8);
     add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x2e8); // one too many
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.console_count, BOOT_CONSOLES_MAX);
+    cr_assert_eq(info.platform->console_count, BOOT_CONSOLES_MAX);
     cr_assert_eq(found.consoles_left, 1);
-    cr_assert_eq(info.console[0].base.address, 0x2f8);
-    cr_assert_eq(info.console[1].base.address, 0xfe030000);
-    cr_assert_eq(info.console[1].base.bits, 32);
-    cr_assert_eq(info.console[1].base.access_size, 3);
-    cr_assert_eq(info.console[1].type, 18);
-    cr_assert_eq(info.console[2].base.address, 0x3e8);
+    cr_assert_eq(info.platform->console[0].base.address, 0x2f8);
+    cr_assert_eq(info.platform->console[1].base.address, 0xfe030000);
+    cr_assert_eq(info.platform->console[1].base.bits, 32);
+    cr_assert_eq(info.platform->console[1].base.access_size, 3);
+    cr_assert_eq(info.platform->console[1].type, 18);
+    cr_assert_eq(info.platform->console[2].base.address, 0x3e8);
 }
 
 Test(boot_acpi, dbg2_that_lies_is_not_followed) {
@@ -643,20 +643,20 @@ Test(boot_acpi, dbg2_that_lies_is_not_followed) {
     put(DBG2_AT + 40, UINT32_MAX, 4); // devices
     refresh(DBG2_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.console_count, 1);
+    cr_assert_eq(info.platform->console_count, 1);
     add_dbg2(0x8000, 0, BOOT_SPACE_IO, 8, 0x2e8);
     put(DBG2_AT + 40, 1, 4);
     refresh(DBG2_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.console_count, 1); // the second is none of them
-    put(DBG2_AT + 44 + 18, 200, 2);      // its register is elsewhere
+    cr_assert_eq(info.platform->console_count, 1); // the second is none of them
+    put(DBG2_AT + 44 + 18, 200, 2);                // its register is elsewhere
     refresh(DBG2_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.console_count, 0);
+    cr_assert_eq(info.platform->console_count, 0);
     put(DBG2_AT + 36, UINT32_MAX - 1, 4);
     refresh(DBG2_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.console_count, 0);
+    cr_assert_eq(info.platform->console_count, 0);
 }
 
 static void add_mcfg(uint64_t base, uint16_t segment, uint8_t first, uint8_t last) {
@@ -672,15 +672,15 @@ Test(boot_acpi, mcfg_gives_segments_in_order) {
     add_mcfg(0, 2, 0, 0xff);
     add_mcfg(0xd0000000, 3, 1, 0);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.ecam_count, 3);
-    cr_assert_eq(info.ecam[0].base, 0xe0000000);
-    cr_assert_eq(info.ecam[0].last_bus, 0x7f);
-    cr_assert_eq(info.ecam[1].first_bus, 0x80);
-    cr_assert_eq(info.ecam[2].segment, 1);
+    cr_assert_eq(info.platform->ecam_count, 3);
+    cr_assert_eq(info.platform->ecam[0].base, 0xe0000000);
+    cr_assert_eq(info.platform->ecam[0].last_bus, 0x7f);
+    cr_assert_eq(info.platform->ecam[1].first_bus, 0x80);
+    cr_assert_eq(info.platform->ecam[2].segment, 1);
     for (uint16_t i = 0; i < BOOT_ECAMS_MAX; i++)
         add_mcfg(0xc0000000, (uint16_t)(i + 9), 0, 1);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.ecam_count, BOOT_ECAMS_MAX);
+    cr_assert_eq(info.platform->ecam_count, BOOT_ECAMS_MAX);
     cr_assert_eq(found.ecams_left, 3);
 }
 
@@ -690,7 +690,7 @@ Test(boot_acpi, hpet_and_iommus_are_located) {
     put_table(DMAR_AT, "DMAR", 48);
     put_table(IVRS_AT, "IVRS", 50);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.hpet, 0xfed00000);
+    cr_assert_eq(info.platform->hpet, 0xfed00000);
     cr_assert_eq(found.dmar.address, DMAR_AT);
     cr_assert_eq(found.dmar.size, 48);
     cr_assert_eq(found.ivrs.address, IVRS_AT);
@@ -700,7 +700,7 @@ Test(boot_acpi, hpet_and_iommus_are_located) {
     cr_assert(run_parser(RSDP_AT));
     cr_assert_eq(found.dmar.address, 0);
     cr_assert_eq(found.damaged_count, 1);
-    cr_assert_eq(info.hpet, 0);
+    cr_assert_eq(info.platform->hpet, 0);
 }
 
 static uint32_t next_random(uint32_t *state) {
@@ -752,9 +752,9 @@ Test(boot_acpi, hostile_tables_do_no_harm) {
         run_parser(RSDP_AT);
         cr_assert_leq(info.cpu_count, BOOT_CPUS_MAX);
         cr_assert_leq(info.ioapic_count, BOOT_IOAPICS_MAX);
-        cr_assert_leq(info.console_count, BOOT_CONSOLES_MAX);
-        cr_assert_leq(info.ecam_count, BOOT_ECAMS_MAX);
-        cr_assert_leq(info.node_count, BOOT_NODES_MAX);
+        cr_assert_leq(info.platform->console_count, BOOT_CONSOLES_MAX);
+        cr_assert_leq(info.platform->ecam_count, BOOT_ECAMS_MAX);
+        cr_assert_leq(info.platform->node_count, BOOT_NODES_MAX);
         cr_assert_eq(found.no_button == NULL, info.button.pm1a_event != 0);
         cr_assert_leq(info.button.pm1a_event + info.button.size, 0x10000);
         cr_assert_leq(info.button.pm1b_event + info.button.size, 0x10000);

@@ -6,14 +6,15 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-static struct boot_info info;
+static struct platform platform;
+static struct boot_info info = {.platform = &platform};
 static const char *unknown;
 static uint32_t length;
 
 static void set_up(void) {
     for (uint32_t i = 0; i < BOOT_ISA_IRQS; i++)
-        info.isa_irq[i].gsi = i;
-    info.isa_irq[3] = (struct boot_isa_irq){.gsi = 19, .is_active_low = 1, .is_level = 1};
+        info.platform->isa_irq[i].gsi = i;
+    info.platform->isa_irq[3] = (struct boot_isa_irq){.gsi = 19, .is_active_low = 1, .is_level = 1};
 }
 
 TestSuite(boot_console, .init = set_up);
@@ -25,7 +26,7 @@ static const struct boot_uart *choose(const char *cmdline) {
 }
 
 static void add(uint64_t address, uint8_t space, uint8_t bits, uint8_t access, uint32_t type) {
-    info.console[info.console_count++] = (struct boot_console){
+    info.platform->console[info.platform->console_count++] = (struct boot_console){
         .base = {.address = address, .space = space, .bits = bits, .access_size = access},
         .type = type,
         .gsi = 21,
@@ -58,7 +59,7 @@ Test(boot_console, spcr_comes_before_dbg2_and_the_command_line_before_both) {
     cr_expect_eq(choose("")->base, 0x2f8);
     cr_expect(info.uart.divisor == 1 && info.uart.stride == 1, "known better than described");
     cr_expect_eq(info.uart.input, 21, "but for its interrupt");
-    info.console[0].has_interrupt = 0;
+    info.platform->console[0].has_interrupt = 0;
     cr_expect_eq(choose("")->input, 19);
     cr_expect_eq(choose("console=com4 console=batch")->base, 0x2e8);
     cr_expect_eq(choose("console=com4 console=com3")->base, 0x3e8, "the last word");

@@ -12,7 +12,8 @@ static struct {
 static uint32_t leaf_count;
 static uint64_t apic_base, secondary;
 static uint32_t wild_msrs; // reads of what was not promised
-static struct boot_info info;
+static struct platform platform;
+static struct boot_info info = {.platform = &platform};
 
 static struct boot_cpuid paper_cpuid(uint32_t leaf, uint32_t subleaf) {
     const struct boot_cpuid none = {0, 0, 0, 0};

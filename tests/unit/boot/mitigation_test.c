@@ -8,7 +8,8 @@
 static struct boot_cpuid paper_leaf1, paper_leaf7, paper_leaf7_2, paper_amd;
 static uint64_t paper_capabilities;
 static unsigned rdmsr_count;
-static struct boot_info info;
+static struct platform platform;
+static struct boot_info info = {.platform = &platform};
 
 static struct boot_cpuid paper_cpuid(uint32_t leaf, uint32_t subleaf) {
     cr_assert(subleaf == 0 || (leaf == 7 && subleaf == 2 && paper_leaf7.eax >= 2));

@@ -32,7 +32,8 @@ static uint16_t ports[0x100];              // from 0x600
 static uint32_t events[16], event_count;   // ports, in the order of writes
 static uint32_t wait_count;
 static uint32_t fixed = UINT32_MAX; // masters the bus for ever
-static struct boot_info info;
+static struct platform platform;
+static struct boot_info info = {.platform = &platform};
 static struct boot_acpi acpi;
 static uint64_t hidden[2]; // from, to: not mapped
 
@@ -174,8 +175,9 @@ Test(boot_quiesce, every_bus_of_the_windows_is_looked_at) {
     add(FUNCTION(0x80, 0, 0), 0x020000, 0); // behind no bridge: a root of its own
     boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert(masters(FUNCTION(0x80, 0, 0)), "nothing tells of it");
-    info.ecam_count = 1;
-    info.ecam[0] = (struct boot_ecam){.base = 0xe0000000, .first_bus = 0, .last_bus = 255};
+    info.platform->ecam_count = 1;
+    info.platform->ecam[0] =
+        (struct boot_ecam){.base = 0xe0000000, .first_bus = 0, .last_bus = 255};
     boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert_not(masters(FUNCTION(0x80, 0, 0)));
 }
@@ -211,9 +213,9 @@ Test(boot_quiesce, interrupts_that_are_writes_go_on) {
 
 Test(boot_quiesce, window_that_is_not_mapped_is_named) {
     add(0x00010000 | FUNCTION(4, 0, 0), 0x020000, 0);
-    info.ecam_count = 2;
-    info.ecam[0] = (struct boot_ecam){.base = 0xe0000000, .last_bus = 3};
-    info.ecam[1] =
+    info.platform->ecam_count = 2;
+    info.platform->ecam[0] = (struct boot_ecam){.base = 0xe0000000, .last_bus = 3};
+    info.platform->ecam[1] =
         (struct boot_ecam){.base = 0xf0000000, .segment = 1, .first_bus = 4, .last_bus = 5};
     hidden[0] = 0xf0000000;
     hidden[1] = 0xf0500000; // bus 4, not 5

@@ -101,6 +101,32 @@ Test(kernel_group, a_reserved_cpu_is_pinned_once) {
     drop(group);
 }
 
+// The pages for CPUs from 256 on are there, and go with it.
+Test(kernel_group, has_a_share_on_each_of_three_hundred_cpus) {
+    static struct cpu last = {.index = 299};
+    uint64_t used = quota_read(quota_root()).used;
+    cpu_count = 300;
+    cpu_table[299] = &last;
+    values.cpus[0] = 0;
+    values.cpus[4] = values.reserved[4] = BIT(299 - 256);
+    struct group *group = create();
+    cr_assert_not_null(group);
+    cr_expect(group_may_use(group, &last) && group_may_use(&group_root, &last));
+    cr_expect_not(group_may_use(group, cpu_table[299 - 256 - 42]), "CPU 1");
+    cr_expect_eq(group_pin(group, 299), ABI_OK);
+    cr_expect_eq(group_pin(group, 43), ABI_ERROR_ARGUMENT);
+    group_share(group, 299)->credit = 7;
+    group_share(group, 43)->credit = 8;
+    cr_expect_eq(group_share(group, 299)->credit, 7);
+    group_share(&group_root, 299)->credit = 9;
+    drop(group);
+    cr_expect_eq(quota_read(quota_root()).used, used);
+    struct quota *poor = quota_create(quota_root(), 2 * PAGE_SIZE);
+    cr_expect_null(group_create(poor, &values, &error), "one page for it, two for its shares");
+    cr_expect_eq(error, ABI_ERROR_MEMORY);
+    cr_expect_eq(quota_read(poor).used, 0);
+}
+
 Test(kernel_group, who_was_somewhere_else_has_to_go) {
     struct group *group = create();
     uint32_t before = host_rechecks;

@@ -306,6 +306,7 @@ Test(space, stacks_on_their_way_count_as_kept) {
 }
 
 Test(space, stack_that_the_machine_lacks_costs_nothing) {
+    host_take_frames();
     while (kernel_page_alloc() != NULL) {
     }
     uint64_t used = quota_read(quota_root()).used;

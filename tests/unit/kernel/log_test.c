@@ -5,6 +5,7 @@
 
 #include "arch/traps.h"
 #include "include/console.h"
+#include "include/crash.h"
 #include "kernel/kspace.h"
 #include "kernel/lock.h"
 #include "kernel/log.h"
@@ -300,6 +301,25 @@ Test(kernel_log_driver, panic_bounds_what_it_says) {
     cr_expect_lt(host_wire.size, 2 * CONSOLE_OUT_SIZE);
     cr_expect_not_null(strstr(host_wire.text, "key [bulkhead] | x????"));
     cr_expect_not_null(strstr(host_wire.text, "\r\nkey [bulkhead] panic: here\r\n"));
+}
+
+// What the next boot finds: as the boot application judges it (boot/boot_crash.c).
+Test(kernel_log_driver, panic_is_kept_for_the_next_boot) {
+    machine.crash = HOST_HIGH_BASE + 0x5000;
+    struct crash_record *record = kspace_window((hpa_t){machine.crash});
+    log_line("before");
+    cr_expect_eq(record->size, 0);
+    log_panic();
+    for (unsigned i = 0; i < 300; i++)
+        log_line("panic: line %u", i);
+    cr_assert_eq(record->magic, CRASH_MAGIC);
+    cr_expect_eq(record->size, sizeof(record->text), "no further than the page");
+    static const char first[] = "[bulkhead] panic: line 0\r\n[bulkhead] panic: line 1\r\n";
+    cr_expect_eq(memcmp(record->text, first, sizeof(first) - 1), 0);
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < record->size; i++)
+        sum = crash_add(sum, record->text[i]);
+    cr_expect_eq(record->sum, sum);
 }
 
 Test(kernel_log, panic_before_the_uart_was_found_still_speaks) {

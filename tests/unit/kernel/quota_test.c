@@ -83,13 +83,14 @@ Test(kernel_quota, pages_are_charged_and_end_with_the_quota) {
 
 Test(kernel_quota, page_that_the_machine_lacks_is_not_charged) {
     struct quota *q = quota_create(quota_root(), 100 * PAGE_SIZE);
-    hpa_t run;
-    while (frame_alloc(SIZE_2M, SIZE_2M, &run) || frame_alloc(PAGE_SIZE, PAGE_SIZE, &run)) {
-    }
+    host_take_frames();
     while (kernel_page_alloc() != NULL) {
     }
     cr_expect_null(quota_alloc_page(q));
     cr_expect_eq(used(q), 0);
+    cr_assert(quota_charge(q, PAGE_SIZE));
+    cr_expect_null(quota_take_page(q));
+    cr_expect(used(q) == PAGE_SIZE && q->kernel == 0);
     uint64_t before = used(quota_root());
     cr_expect_null(quota_create(quota_root(), PAGE_SIZE));
     cr_expect_eq(used(quota_root()), before);

@@ -14,6 +14,7 @@
 
 static struct runqueue queue;
 static struct group groups[THREADS];
+static struct group_share shares[THREADS][GROUP_SHARES];
 static struct thread threads[THREADS];
 static struct budget budgets[THREADS];
 static uint64_t now;
@@ -22,6 +23,8 @@ static void set_up(void) {
     host_init_all();
     runqueue_init(&queue, 3);
     queue.slice = SLICE;
+    for (unsigned i = 0; i < THREADS; i++)
+        groups[i].shares[0] = shares[i];
     now = 0;
 }
 
@@ -193,7 +196,7 @@ static void use_up(unsigned count) {
 Test(kernel_runqueue, who_wakes_borrows_one_quantum_from_its_groups_next) {
     use_up(2);
     cr_expect_eq(step(0), &threads[1]);
-    cr_expect_eq(groups[0].credit[3], -(int64_t)SLICE);
+    cr_expect_eq(group_share(&groups[0], 3)->credit, -(int64_t)SLICE);
     cr_expect_eq(step(0), &threads[9], "the group has borrowed what it may");
 }
 
@@ -208,7 +211,7 @@ Test(kernel_runqueue, who_was_passed_over_goes_first_in_the_next_round) {
 
 Test(kernel_runqueue, a_group_in_debt_is_served_when_it_is_alone) {
     use_up(1);
-    groups[0].credit[3] = -20 * (int64_t)SLICE;
+    group_share(&groups[0], 3)->credit = -20 * (int64_t)SLICE;
     runqueue_remove(&queue, &threads[9]);
     cr_expect_eq(runqueue_take(&queue), &threads[1]);
     cr_expect_null(runqueue_take(&queue));
@@ -265,7 +268,7 @@ Test(kernel_runqueue, a_short_run_pays_little) {
     groups[0].owed = 50 * SLICE;
     runqueue_charge(&queue, thread, 10);
     cr_expect_eq(groups[0].owed, 50 * SLICE - 10);
-    cr_expect_eq(groups[0].credit[3], SLICE - 20);
+    cr_expect_eq(group_share(&groups[0], 3)->credit, SLICE - 20);
 }
 
 Test(kernel_runqueue, load_is_the_sum_of_what_waits) {

@@ -9,7 +9,10 @@
 #define SEEDS 10u
 
 static inline struct abi_group plain(uint32_t weight) {
-    return (struct abi_group){.weight = weight, .cpus = {BIT(MACHINE_CPUS) - 1}};
+    struct abi_group values = {.weight = weight};
+    for (uint32_t cpu = 0; cpu < MACHINE_CPUS; cpu++)
+        values.cpus[cpu / 64] |= BIT(cpu % 64);
+    return values;
 }
 
 static inline struct process *add_vm(const struct abi_group *values) {

@@ -127,7 +127,7 @@ static uint64_t manager(struct job *job) {
             machine_kill(vm);
         break;
     default:
-        if (machine.process_count < JOBS_MAX / 4)
+        if (machine.process_count < 12)
             add_any_vm(machine_random(2) * 100);
     }
     return machine_random(1000);

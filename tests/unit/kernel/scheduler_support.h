@@ -24,8 +24,8 @@
 #define MACHINE_MS     100000UL // TSC ticks
 #define MACHINE_SLICE  (5 * MACHINE_MS)
 #define MACHINE_PERIOD (20 * MACHINE_MS) // of a cap
-#define MACHINE_CPUS   HOST_CPUS
-#define JOBS_MAX       48u
+#define MACHINE_CPUS   300u              // more than a byte, or four words of a mask, can name
+#define JOBS_MAX       304u
 #define FOREVER        (1ULL << 60)
 
 struct job {

@@ -262,7 +262,7 @@ static bool is_unfair(const struct cpu *cpu) {
 
 static void check_idle(struct processor *self, bool waits_for_core) {
     const struct cpu *cpu = &self->cpu;
-    bool has_bit = (idle_cpus[0] >> cpu->index & 1) != 0;
+    bool has_bit = (idle_cpus[cpu->index / 64] >> cpu->index % 64 & 1) != 0;
     if (!has_bit && !waits_for_core)
         machine_complain("CPU %u is idle, and nobody can know", cpu->index);
     if (waits_for_core || !is_unfair(cpu)) {
@@ -290,7 +290,7 @@ static void check_cpu(struct processor *self) {
         machine_complain("CPU %u idles while it runs somebody, or holds locks", i);
     if (is_halted)
         check_idle(self, is_armed);
-    if (!is_halted && (idle_cpus[0] >> i & 1) != 0)
+    if (!is_halted && (idle_cpus[i / 64] >> i % 64 & 1) != 0)
         machine_complain("CPU %u is busy, and said to be idle", i);
     if (s->queue.count != 0 && !is_armed)
         machine_complain("%u wait for CPU %u, and nothing ends the turn of who runs",

@@ -205,6 +205,13 @@ void host_init(const struct boot_memory *map, uint32_t count) {
     memset(&is_mapped[run.v >> PAGE_SHIFT], 1, size >> PAGE_SHIFT);
 }
 
+void host_take_frames(void) {
+    hpa_t run;
+    for (uint64_t size = SIZE_1G; size >= PAGE_SIZE; size /= 512)
+        while (frame_alloc(size, size, &run)) {
+        }
+}
+
 void host_init_all(void) {
     host_init(NULL, 0);
     quota_init_root(frame_totals().free);

@@ -30,6 +30,8 @@ extern const struct boot_memory host_map[2];
 void host_init(const struct boot_memory *map, uint32_t count);
 // The same, and a root quota of all that is free: TestSuite(..., .init = host_init_all).
 void host_init_all(void);
+// Takes all frames that are nobody's, in the largest runs: the kernel has its pool alone then.
+void host_take_frames(void);
 
 struct cpu *host_cpu(uint32_t index);
 void host_run_on(uint32_t index); // the CPU whose code this is from now on

@@ -112,6 +112,17 @@ Test(kernel_syscall, unknown_calls_are_refused) {
 }
 
 // Review C26: a VMM may not make processes, in no part of its quota either.
+// A process ends in several steps.
+Test(kernel_syscall, what_a_call_let_die_is_gone_behind_it) {
+    uint64_t used = quota_read(quota).used;
+    struct process *other = process_create(quota, &group_root, NULL, 0);
+    int64_t handle = handle_insert(process, &other->object, ABI_RIGHTS_ALL);
+    cr_assert_gt(handle, 0);
+    cr_assert_eq(CALL(ABI_HANDLE_CLOSE, (uint64_t)handle), 0);
+    cr_expect_null(thread_current()->dying);
+    cr_expect_eq(quota_read(quota).used, used);
+}
+
 Test(kernel_syscall, part_of_a_quota_has_the_rights_of_the_whole) {
     int64_t part = CALL(ABI_QUOTA_CREATE, 1, SIZE_2M, 0, 0);
     cr_assert_gt(part, 0);

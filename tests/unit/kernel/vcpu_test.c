@@ -169,6 +169,19 @@ Test(kernel_vcpu, who_waits_for_sipi_sleeps_with_requests) {
     cr_expect_eq(vlapic_get_request(&run_vcpu), 0x41);
 }
 
+// Nothing but INIT and SIPI ends the wait: SDM 3A 9.4.4 "MP Initialization Example".
+Test(kernel_vcpu, who_waits_for_sipi_takes_nothing_else) {
+    run_vcpu.activity = VCPU_WAIT_SIPI;
+    run_vcpu.nmi_count = 1;
+    run_vcpu.pending = VCPU_PENDING_NMI | VCPU_PENDING_INTERRUPT;
+    request(0x41);
+    host_block = start;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_SIPI);
+    cr_expect_eq(paper.nmis, 0);
+    cr_expect_eq(paper.injected, 0);
+}
+
 // Waiting for a SIPI with its APIC off it would never hear it.
 Test(kernel_vcpu, init_for_an_apic_that_is_off_is_lost) {
     run_vcpu.index = 1;
@@ -506,6 +519,9 @@ Test(kernel_vcpu, registers_that_are_refused_change_nothing) {
     cr_expect_eq(run_vcpu.is_extint_high, 1);
     cr_expect_eq(run_vcpu.tsc_offset, 700);
     cr_expect_null(run_vcpu.loaded_on, "what was written is in memory, for whichever CPU runs it");
+    state.apic_base ^= APIC_BASE_ENABLE;
+    cr_expect_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
+    cr_expect_eq(run_vcpu.vlapic.base_msr, state.apic_base);
 }
 
 Test(kernel_vcpu, registers_at_the_edge_are_taken) {

@@ -149,10 +149,12 @@ Test(vlapic_timer, tsc_deadline_is_the_guests_clock) {
     v->tsc_offset = (uint64_t)-500; // the guest is 500 behind
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 5000));
     cr_expect_null(v->vlapic.timer.cpu, "ignored in another mode");
+    uint64_t value = 1;
+    cr_expect(vlapic_msr_read(v, MSR_TSC_DEADLINE, &value));
+    cr_expect_eq(value, 0, "and forgotten");
     vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 5000));
     cr_expect_eq(v->vlapic.timer.node.key, 5500);
-    uint64_t value = 1;
     cr_expect(vlapic_msr_read(v, MSR_TSC_DEADLINE, &value));
     cr_expect_eq(value, 5000);
     vlapic_move_tsc(v, 1000);

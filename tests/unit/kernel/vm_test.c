@@ -330,6 +330,7 @@ Test(kernel_vm, table_that_is_charged_is_waited_for) {
     struct memory *memory = memory_create(quota_root(), SIZE_2M);
     cr_assert_eq(space_map(&small->space, memory, SIZE_1G, 0, SIZE_2M, RWX), ABI_OK);
     void *page, *last = NULL;
+    host_take_frames();
     while ((page = kernel_page_alloc()) != NULL)
         last = page;
     uint64_t reserved = small->space.tables_reserved, used = quota_read(quota_root()).used;

@@ -321,7 +321,7 @@ Test(supervisor_console, weight_and_cap_change) {
     cr_assert_eq(group->cpus[0], 1, "the rest is as before, CPU 1 is dedicated");
     cr_assert_eq(life_group(2)->weight, 7, "kept until it starts");
     cr_assert_eq(life_count("a weight is a number from 1 to 10000\r\n"), 2);
-    life_expect("a cap is a number of percent from 1 to 25600, or 0 for none\r\n");
+    life_expect("a cap is a number of percent from 1 to 102400, or 0 for none\r\n");
     life_expect("it wants NAME N; \"vm\" lists the VMs\r\n");
     life_expect("audit: 0 frames, 0 mappings, 0 tables: no error\r\n");
 }

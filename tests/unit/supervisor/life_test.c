@@ -3,7 +3,7 @@
 #include "tests/unit/supervisor/support.h"
 
 #include "include/manifest.h"
-#include "supervisor/round.h"
+#include "supervisor/rate.h"
 
 #include <criterion/criterion.h>
 #include <libfdt.h>

@@ -157,15 +157,16 @@ Test(supervisor_manifest, scheduling_and_restart_have_defaults) {
     cr_assert_eq(vm->scheduling.weight, 100);
     cr_assert_eq(vm->scheduling.cap, 0);
     cr_assert_eq(vm->scheduling.cpus[0], UINT64_MAX);
-    cr_assert_eq(vm->scheduling.cpus[3], UINT64_MAX);
+    cr_assert_eq(vm->scheduling.cpus[MANIFEST_CPU_WORDS - 1], UINT64_MAX);
     cr_assert_eq(vm->scheduling.domain, 0);
     cr_assert_eq(vm->restart, VM_RESTART_NEVER);
     cr_assert_eq(vm->restart_delay, 1000000000);
     cr_assert_eq(vm->restart_limit, 0);
 }
 
-static void tree_test_cpus(uint64_t word0, uint64_t word3) {
-    fdt64_t words[4] = {cpu_to_fdt64(word0), 0, 0, cpu_to_fdt64(word3)};
+static void tree_test_cpus(uint64_t first, uint64_t last) {
+    fdt64_t words[MANIFEST_CPU_WORDS] = {cpu_to_fdt64(first)};
+    words[MANIFEST_CPU_WORDS - 1] = cpu_to_fdt64(last);
     fdt_property(tree_test, "cpus", words, sizeof(words));
 }
 
@@ -195,7 +196,7 @@ Test(supervisor_manifest, scheduling_and_restart_are_read) {
     cr_assert_eq(vm->scheduling.period, 10000000);
     cr_assert_eq(vm->scheduling.weight, 7);
     cr_assert_eq(vm->scheduling.cpus[0], 6);
-    cr_assert_eq(vm->scheduling.cpus[3], 1);
+    cr_assert_eq(vm->scheduling.cpus[MANIFEST_CPU_WORDS - 1], 1);
     cr_assert_eq(vm->scheduling.cache, 3);
     cr_assert_str_eq(vm->trust, "us");
     cr_assert_eq(vm->restart, VM_RESTART_ON_FAILURE);
@@ -241,7 +242,7 @@ static void tree_bad_weight_high(void) {
     fdt_property_u32(tree_test, "weight", 10001);
 }
 static void tree_bad_cap(void) {
-    fdt_property_u32(tree_test, "cap", 25601);
+    fdt_property_u32(tree_test, "cap", MANIFEST_CAP_MAX + 1);
 }
 static void tree_bad_cpus(void) {
     tree_test_cpus(0, 0);

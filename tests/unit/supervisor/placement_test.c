@@ -207,6 +207,29 @@ Test(supervisor_placement, a_reservation_is_taken_once) {
     place_expect(1, 0x1);
 }
 
+// Numbers that neither a byte nor four words of a mask have room for.
+Test(supervisor_placement, three_hundred_cpus) {
+    place_on(300, 2);
+    place_config(0, VM_DEDICATED, 2);
+    cr_assert(place_take(0), "%s", why_test);
+    uint32_t first = placement_cpu(&placement_test[0], 0);
+    uint32_t second = placement_cpu(&placement_test[0], 1);
+    cr_expect(first / 2 == 149 || second / 2 == 149, "%u and %u", first, second);
+    cr_expect(first >= 256 && second >= 256 && first != second, "%u and %u", first, second);
+    cr_expect(cpuset_has(&placement_test[0].reserved, first));
+    cr_expect(cpuset_has(&placement_test[0].reserved, second));
+    cr_expect_eq(placement_test[0].reserved.word[0], 0);
+    place_realtime(1, 1, 1, 2);
+    memset(config_test[1].scheduling.cpus, 0, sizeof(config_test[1].scheduling.cpus));
+    config_test[1].scheduling.cpus[4] = 1;
+    cr_assert(place_take(1), "%s", why_test);
+    cr_expect_eq(placement_cpu(&placement_test[1], 0), 256);
+    place_config(2, VM_SHARED, 300);
+    cr_assert(place_take(2), "%s", why_test);
+    const struct cpuset *shared = &placement_test[2].cpus;
+    cr_expect(cpuset_has(shared, 0) && cpuset_has(shared, 260));
+}
+
 // ---- sets and ways ------------------------------------------------------------------------------
 
 static void cpuset_expect(uint64_t word0, uint64_t word3, const char *expected) {
@@ -221,6 +244,11 @@ Test(supervisor_cpuset, text_has_ranges) {
     cpuset_expect(1, 0, "0");
     cpuset_expect(0x4f, 0, "0-3,6");
     cpuset_expect(UINT64_MAX, 1ULL << 63, "0-63,255");
+    struct cpuset last = {{0}};
+    char text[CPUSET_TEXT_SIZE];
+    last.word[15] = 0xfULL << 60 | 1;
+    cpuset_text(&last, text);
+    cr_expect_str_eq(text, "960,1020-1023");
     cpuset_expect(0x5555555555555555, 0, "0,2,4,6,8,10,12,14,16,18,20,22,24,26,...");
 }
 

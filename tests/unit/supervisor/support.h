@@ -23,7 +23,7 @@
 #define LIFE_MEMORY  (64 * LIFE_MIB)
 #define LIFE_OBJECTS 4096
 #define LIFE_VMMS    264
-#define LIFE_CPUS    8
+#define LIFE_CPUS    300
 #define LIFE_QUOTA   1u // handles of the start page
 #define LIFE_SYSTEM  2u
 #define LIFE_OWN     3u // the supervisor's group

@@ -2,7 +2,7 @@
 // Rates are kept as a time: each unit costs a second's share, and whoever has used up his burst
 // waits until the time has come up with him. So nothing is lost by rounding, however often somebody
 // asks.
-#include "supervisor/round.h"
+#include "supervisor/rate.h"
 
 #include "supervisor/machine.h"
 
