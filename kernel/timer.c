@@ -11,6 +11,7 @@ struct timer_queue {
     struct spinlock lock;
     struct heap timers;    // by deadline [lock]
     struct timer *running; // whose function is being called (atomic)
+    bool is_set;           // the hardware's, of this CPU alone: it will fire
 };
 
 static struct timer_queue queues[CPU_COUNT_MAX];
@@ -25,12 +26,13 @@ static struct timer *first(const struct timer_queue *queue) {
 }
 
 // What is in the hardware is always the first of the queue, or nothing.
-static void program(const struct timer_queue *queue) {
+static void program(struct timer_queue *queue) {
     const struct timer *timer = first(queue);
     if (timer != NULL)
         lapic_timer_set(timer->node.key);
-    else
+    else if (queue->is_set)
         lapic_timer_stop();
+    queue->is_set = timer != NULL;
 }
 
 static void remove(struct timer_queue *queue, struct timer *timer) {
@@ -108,6 +110,7 @@ void timer_interrupt(void) {
     struct cpu *cpu = cpu_current();
     struct timer_queue *queue = &queues[cpu->index];
     bool has_guests = false, has_ours = false;
+    queue->is_set = false; // it has fired, and stands still
     for (struct timer *timer = take_expired(queue); timer != NULL; timer = take_expired(queue)) {
         has_guests = has_guests || timer->is_guests;
         has_ours = has_ours || !timer->is_guests;

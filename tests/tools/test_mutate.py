@@ -138,6 +138,26 @@ class Verdict(unittest.TestCase):
         self.assertEqual(self.judge(179, alive=21)[0], 1)
 
 
+class Copies(DirectoryCase):
+    def test_what_is_gone_is_gone_from_the_copy(self):
+        subprocess.run(["git", "init", "--quiet", "."], cwd=self.work, check=True)
+        self.file(".gitignore", "build/\n")
+        for name in ("stays.c", "sub/goes.c"):
+            self.file(name, name)
+        run = load_runner()
+        run.ROOT, run.WORK = self.work, self.work / "build" / "mutate"
+        copy = run.Tree(0).path
+        self.assertEqual((copy / "sub/goes.c").read_text(), "sub/goes.c")
+        (copy / "build").mkdir()
+        (copy / "build/made.o").touch()
+        (self.work / "sub/goes.c").unlink()
+        (self.work / "stays.c").write_text("other")
+        self.assertEqual(run.Tree(0).path, copy)
+        self.assertFalse((copy / "sub/goes.c").exists())
+        self.assertEqual((copy / "stays.c").read_text(), "other")
+        self.assertTrue((copy / "build/made.o").exists())
+
+
 class Places(unittest.TestCase):
     def test_every_function_and_planted_place_is_in_the_tree(self):
         listed = subprocess.run([ROOT / "tests/mutate/run", "--list"], capture_output=True, text=True, check=False)

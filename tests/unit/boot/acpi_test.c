@@ -240,9 +240,11 @@ Test(boot_acpi, madt_gives_enabled_cpus_once) {
     ADD_ENTRY(0, 8, 2, 4, 3, 0, 0, 0);
     ADD_ENTRY(9, 16, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0); // the same CPU again
     ADD_ENTRY(9, 16, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0);
-    ADD_ENTRY(0, 7, 3, 9, 1, 0, 0); // too short
+    ADD_ENTRY(0, 7, 3, 9, 1, 0, 0);          // too short
+    ADD_ENTRY(1, 8, 2, 0, 0, 0, 0xd0, 0xfe); // likewise, an I/O APIC
     cr_assert(run_parser(RSDP_AT));
     cr_assert_eq(info.cpu_count, 3);
+    cr_assert_eq(info.ioapic_count, 0);
     cr_assert_eq(info.cpu[0].apic_id, 0);
     cr_assert_eq(info.cpu[1].apic_id, 4);
     cr_assert_eq(info.cpu[2].apic_id, 256);
@@ -390,6 +392,7 @@ Test(boot_acpi, s5_broken_is_not_read) {
         {"x\x08_S5_\x12\x06\x04\x0a", 10},
         {"\\_S5_", 5},
         {"x\x08_S5_\x11\x06\x04\x0a\x05\x00", 12},
+        {"x\x08_S5_\x11\x07\x0a\x02\x0a\x05\x0a\x05", 13}, // a buffer
         {"x\x08_S5_\x12\x06\x00\x0a\x05", 11},
         {"x\x08_S5_\x12\x06\x02\x0a\x05\x0d\x05", 13},
         {"x\x08_S5_\x12\x06\x02\x0a\x05\x0c\x05\x00\x00", 15},

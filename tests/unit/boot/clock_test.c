@@ -131,6 +131,9 @@ Test(boot_clock, what_stands_still_is_told) {
     cr_assert_not(boot_clock_begin(&clock, sim.hz, sim.mask, first, second));
     cr_assert(begin(&clock));
     cr_assert_not(boot_clock_add(&clock, look(4 * MS))); // backwards
+    struct boot_clock_sample apart = look(10 * MS);
+    apart.tsc = look(4 * MS).tsc;
+    cr_assert_not(boot_clock_add(&clock, apart));
 }
 
 // A port without a device: two reads differ, so it seems to run, and soon nothing fits any more.

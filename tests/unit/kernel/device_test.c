@@ -157,6 +157,16 @@ static int64_t ports(uint64_t first, uint64_t count) {
     return CALL(ABI_PORTS_CREATE, system_handle, quota_handle, first, count);
 }
 
+Test(kernel_device, what_the_quota_lacks_is_not_made) {
+    struct quota *poor = quota_create(quota_root(), 0);
+    uint64_t handle = give(&poor->object);
+    cr_expect_eq(CALL(ABI_PORTS_CREATE, system_handle, handle, 0x3f8, 8), -ABI_ERROR_MEMORY);
+    cr_expect_eq(CALL(ABI_INTERRUPT_CREATE, system_handle, handle, 9, 0, event_handle, 4),
+                 -ABI_ERROR_MEMORY);
+    cr_expect_eq(CALL(ABI_MEMORY_CREATE_DEVICE, system_handle, handle, DEVICE, PAGE_SIZE),
+                 -ABI_ERROR_MEMORY);
+}
+
 Test(kernel_device, ports_are_read_and_written_in_their_width) {
     uint64_t handle = (uint64_t)ports(0x3f8, 8);
     host_port_value = 0x89abcdef;

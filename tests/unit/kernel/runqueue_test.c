@@ -209,6 +209,16 @@ Test(kernel_runqueue, who_was_passed_over_goes_first_in_the_next_round) {
     cr_expect(threads[2].is_woken, "nobody who wakes preempts it");
 }
 
+// What its group has left is for the shared ones of it.
+Test(kernel_runqueue, who_is_not_shared_does_not_ask_its_group) {
+    struct thread *thread = add(0, &groups[0], 100);
+    thread->class = THREAD_DEDICATED;
+    thread->credit = 100;
+    group_share(&groups[0], 3)->credit = -5;
+    runqueue_charge(&queue, thread, 30);
+    cr_expect_eq(thread->credit, 70);
+}
+
 Test(kernel_runqueue, a_group_in_debt_is_served_when_it_is_alone) {
     use_up(1);
     group_share(&groups[0], 3)->credit = -20 * (int64_t)SLICE;

@@ -88,6 +88,7 @@ struct machine {
     uint64_t core_changes; // from one domain to another, of all cores
     uint32_t stacks;       // of threads, in use
     uint32_t groups;       // alive
+    uint32_t released;     // vCPUs, by threads that ended
     struct quota quota;    // pays for all of them
     struct processor processor[MACHINE_CPUS];
     struct processor *inside; // whose code this is; NULL: the test's

@@ -99,6 +99,9 @@ void mitigation_switch(struct cpu *cpu, uint64_t domain) {
 }
 void vcpu_release(struct vcpu *vcpu) {
     (void)vcpu;
+    machine.released++;
+    if (thread_current()->vcpu != NULL)
+        machine_complain("a vCPU is left by a thread that others may still post to");
 }
 void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
     (void)vcpu, (void)bits;

@@ -3,6 +3,7 @@
 #include "tests/unit/kernel/scheduler_support.h"
 
 #include "arch/traps.h"
+#include "kernel/vcpu.h"
 
 #include <criterion/criterion.h>
 
@@ -54,4 +55,16 @@ Test(kernel_thread, starts_in_ring_3_with_nothing_of_the_kernels) {
     machine_run(2 * MACHINE_MS);
     machine_kill(process);
     machine_end();
+}
+
+Test(kernel_thread, leaves_its_vcpu_when_it_ends) {
+    static struct vcpu vcpu;
+    machine_start(1, false, 1);
+    struct process *process = add_process();
+    struct job *job = machine_add_job(process, stay, ABI_CPU_ANY);
+    job->thread->vcpu = &vcpu;
+    machine_run(2 * MACHINE_MS);
+    machine_kill(process);
+    machine_end();
+    cr_expect_eq(machine.released, 1);
 }

@@ -3,6 +3,7 @@
 // auditor's word, and the account of a VM's life.
 #include "tests/unit/supervisor/support.h"
 
+#include "supervisor/reports.h"
 #include "supervisor/restart.h"
 
 #include <criterion/criterion.h>
@@ -224,6 +225,34 @@ Test(supervisor_reports, a_flood_stays_off_the_console) {
     life_expect("[bulkhead] vm demo: says too much: its further lines are only kept, for \"dump "
                 "demo\"\n");
     life_expect("[bulkhead] vm demo: crashed: triple fault\n");
+}
+
+static bool reports_script_twice(unsigned int step) {
+    static uint32_t lines;
+    (void)step;
+    if (lines % 30 == 0) {
+        life.now += 3600 * 1000; // an hour's rest
+    }
+    while (lines < 60 && life_may_report(0)) {
+        life_report(0, VMM_MESSAGE_LOG, 0, 0, "blah");
+        if (++lines % 30 == 0) {
+            break;
+        }
+    }
+    life.bits |= life.vmm[0].start.supervisor_mask;
+    if (lines < 60 || !life_may_report(0)) {
+        return true;
+    }
+    life_report(0, VMM_MESSAGE_ENDED, VMM_END_CRASHED, 0, "triple fault");
+    return false;
+}
+
+// However long it was quiet, it says no more at once; and who is cut off again is told so again.
+Test(supervisor_reports, a_rest_is_worth_one_burst) {
+    life_prepare(life_one, "console=batch", "stay", reports_script_twice);
+    cr_assert_eq(life_run(), LIFE_POWERED);
+    cr_expect_eq(life_count("vm demo says: blah"), 2 * REPORTS_BURST);
+    cr_expect_eq(life_count("says too much"), 2);
 }
 
 static bool reports_script_slow(unsigned int step) {
