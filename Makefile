@@ -78,7 +78,7 @@ check: setup ## format, static analysis, layers, headers, names in the docs
 bench: setup ## a table of costs, and one JSON line a figure
 	$(Q)tests/bench/run
 
-mutate: setup ## plants faults one at a time, to see which test dies of each: hours; MUTATE="--only TEXT ..."
+mutate: setup ## plants faults one at a time, to see which test dies of each: hours; MUTATE="--plain": half an hour
 	$(Q)tests/mutate/run $(MUTATE)
 
 soak: setup ## hostile guests with new seeds for an hour; SOAK="--minutes 600 --model ..."

@@ -70,12 +70,16 @@ FUNCTIONS = {
     "vmx/exit_cr.c": "exit_control_register write_cr8",
     "vmx/inject.c": "combine_with_queued vmx_requeue_event inject_restore exit_monitor_trap",
     "vmx/msr_bitmap.c": "msr_bitmap_fill msr_bitmap_close_addresses",
+    "boot/boot_vmx.c": "judge_ept boot_vmx_limit_apic boot_vmx_judge read_controls boot_vmx_read",
     "boot/boot_vmx_control.c": "control_from_msr is_refused",
     # What the firmware says.
     "boot/boot_acpi.c": "boot_acpi_open open_root root_count",
     "boot/boot_acpi_cpus.c": "add_cpu add_override read_entry",
+    "boot/boot_acpi_button.c": "boot_acpi_read_button",
     "boot/boot_acpi_nodes.c": "add_domain next_affinity boot_acpi_read_slit",
     "boot/boot_acpi_power.c": "read_integer read_s5",
+    "boot/boot_crash.c": "boot_crash_is_whole boot_crash_tell",
+    "boot/boot_words.c": "boot_words_find reset_seconds boot_words_read",
     "boot/boot_clock.c": "boot_clock_add boot_clock_agrees",
     "boot/boot_sections.c": "read read_header boot_sections_find boot_sections_next",
     # Shared.
@@ -85,6 +89,7 @@ FUNCTIONS = {
     # The supervisor: who gets what, and who says what.
     "supervisor/manifest.c": "check_scheduling is_safe_to_check manifest_parse",
     "supervisor/manifest_keys.c": "is_name is_in_range read_key read_file manifest_keys_string",
+    "supervisor/button.c": "take_press press button_service",
     "supervisor/line.c": "line_add line_take line_sanitize",
     "supervisor/restart.c": "next_delay",
     "supervisor/placement.c": "leaves_enough is_trusted placement_release",

@@ -326,3 +326,123 @@ Test(boot_vmx, each_exit_with_a_handler_is_asked_for_and_no_other) {
         rows += handler_names[i] != NULL;
     cr_expect_eq(rows, ARRAY_COUNT(exit_causes), "a row for each");
 }
+
+// ---- on a processor of paper --------------------------------------------------------------------
+
+static const struct model *processor;
+static uint64_t feature_control, basic;
+static struct boot_info info;
+
+static struct boot_cpuid read_cpuid(uint32_t leaf, uint32_t subleaf) {
+    (void)subleaf;
+    return leaf == 0 ? (struct boot_cpuid){.eax = 7} : (struct boot_cpuid){.edx = 1u << 26};
+}
+
+// A register that the processor lacks is a fault: none may be read that is not promised.
+static uint64_t read_msr(uint32_t msr) {
+    const bool has_true = (basic & BIT(55)) != 0;
+    const bool has_secondary = (processor->primary >> 32 & PRIMARY_SECONDARY_CONTROLS) != 0;
+    const bool has_ept =
+        has_secondary && (processor->secondary >> 32 & (SECONDARY_EPT | SECONDARY_VPID)) != 0;
+    const struct {
+        uint32_t msr;
+        bool is_there;
+        uint64_t value;
+    } rows[] = {
+        {0x3a, true, feature_control},
+        {0x480, true, basic},
+        {0x481, true, processor->pin | 0xff},
+        {0x482, true, processor->primary | PRIMARY_CR3_LOAD_EXITING},
+        {0x483, true, processor->exit},
+        {0x484, true, processor->entry},
+        {0x486, true, 0x80000021},
+        {0x487, true, 0xffffffff},
+        {0x488, true, 0x2000},
+        {0x489, true, 0x3727ff},
+        {0x48b, has_secondary, processor->secondary},
+        {0x48c, has_ept, processor->ept_vpid},
+        {0x48d, has_true, processor->pin},
+        {0x48e, has_true, processor->primary},
+        {0x48f, has_true, processor->exit},
+        {0x490, has_true, processor->entry},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+        if (rows[i].msr == msr && rows[i].is_there)
+            return rows[i].value;
+    cr_assert_fail("the processor has no MSR 0x%x", msr);
+    return 0;
+}
+
+static void read_paper(const struct model *model) {
+    const struct boot_processor cpu = {.cpuid = read_cpuid, .rdmsr = read_msr};
+    processor = model;
+    boot_vmx_read(&cpu, &info);
+}
+
+static void set_up_paper(void) {
+    feature_control = 5;
+    basic = BIT(55) | BIT(54) | 0x12345;
+    info.features = (struct cpu_features){.is_intel = true, .has_vmx = true};
+    info.words.apic = APIC_POSTED;
+}
+
+TestSuite(boot_vmx_read, .init = set_up_paper);
+
+Test(boot_vmx_read, fills_what_the_kernel_gets) {
+    read_paper(&skylake);
+    const struct vmx_caps *caps = &info.vmx;
+    cr_expect_str_eq(info.refusal, "");
+    cr_expect(caps->revision == 0x12345 && caps->has_string_io_info);
+    cr_expect(caps->cr0_fixed0 == 0x80000021 && caps->cr0_fixed1 == 0xffffffff);
+    cr_expect(caps->cr4_fixed0 == 0x2000 && caps->cr4_fixed1 == 0x3727ff);
+    cr_expect(caps->has_trap_flag && caps->has_unrestricted_guest && caps->has_tsc_scaling);
+    cr_expect(caps->has_spec_ctrl && caps->has_pred_cmd && !caps->has_flush_cmd);
+    cr_expect(info.features.has_unrestricted_guest && info.features.has_tsc_scaling);
+    cr_expect_eq(caps->apic, APIC_POSTED);
+    boot_vmx_report(&info);
+    cr_expect_str_eq(info.report, "VT-x: EPT pages 4K 2M 1G, VPID, unrestricted guest, PAUSE-loop "
+                                  "exiting, TSC scaling");
+}
+
+Test(boot_vmx_read, uses_no_more_of_apic_virtualization_than_it_may) {
+    info.words.apic = APIC_TPR;
+    read_paper(&skylake);
+    cr_expect_eq(info.vmx.apic, APIC_TPR);
+    cr_expect_eq(info.vmx.control[CONTROL_PIN] & PIN_POSTED_INTERRUPTS, 0);
+}
+
+// Without TRUE controls what has to be on says so elsewhere.
+Test(boot_vmx_read, reads_the_old_registers_of_an_old_processor) {
+    basic &= ~BIT(55);
+    read_paper(&nehalem);
+    cr_expect_not_null(strstr(info.refusal, "CR3 exiting"), "%s", info.refusal);
+    boot_vmx_report(&info);
+    cr_expect_str_eq(info.report, "", "nothing is used");
+}
+
+Test(boot_vmx_read, asks_for_no_register_that_is_not_promised) {
+    struct model old = nehalem;
+    old.primary &= ~(PRIMARY_SECONDARY_CONTROLS << 32);
+    read_paper(&old);
+    cr_expect_not_null(strstr(info.refusal, "no EPT"), "%s", info.refusal);
+    old = nehalem;
+    old.secondary &= ~((SECONDARY_EPT | SECONDARY_VPID) << 32);
+    read_paper(&old);
+    cr_expect_not_null(strstr(info.refusal, "no EPT"), "%s", info.refusal);
+}
+
+Test(boot_vmx_read, names_what_is_in_the_way) {
+    feature_control = 1;
+    read_paper(&skylake);
+    cr_expect_not_null(strstr(info.refusal, "locked off"), "%s", info.refusal);
+    feature_control = 0; // open: the kernel turns it on
+    info.refusal[0] = '\0';
+    read_paper(&skylake);
+    cr_expect_str_eq(info.refusal, "");
+    info.features.has_vmx = false;
+    read_paper(&skylake);
+    cr_expect_not_null(strstr(info.refusal, "neither VT-x"), "%s", info.refusal);
+    info.features.has_svm = true;
+    read_paper(&skylake);
+    cr_expect_not_null(strstr(info.refusal, "AMD-V is not supported"), "%s", info.refusal);
+}
