@@ -20,7 +20,7 @@ bool boot_crash_is_whole(const struct crash_record *record) {
     return sum == record->sum;
 }
 
-void boot_crash_tell(struct crash_record *record, struct boot_info *info) {
+void boot_crash_tell(const struct crash_record *record, struct boot_info *info) {
     char line[LINE_MAX];
     uint32_t length = 0;
     for (uint32_t i = 0; i < record->size; i++) {
@@ -35,5 +35,4 @@ void boot_crash_tell(struct crash_record *record, struct boot_info *info) {
         boot_report(info, "last boot: %s", has_prefix ? line + skip : line);
         length = 0;
     }
-    memset(record, 0, sizeof(*record));
 }

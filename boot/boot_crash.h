@@ -11,5 +11,5 @@ extern const uint64_t boot_crash_places[];
 
 // Is it whole? What a machine has in memory when it is switched on is not.
 bool boot_crash_is_whole(const struct crash_record *record);
-// Adds its lines to the preflight report; then there is none any more.
-void boot_crash_tell(struct crash_record *record, struct boot_info *info);
+// Adds its lines to the preflight report.
+void boot_crash_tell(const struct crash_record *record, struct boot_info *info);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// See boot/boot_words.h. What each word means: docs/command-line.md.
+// See boot/boot_words.h. What each word means: docs/manifest.md.
 #include "boot/boot_words.h"
 
 #include "lib/string.h"

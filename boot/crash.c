@@ -15,8 +15,12 @@ void crash_read(struct loader *loader) {
                     "no memory that keeps a crash record: a panic is told on the console alone");
         return;
     }
-    struct crash_record *record = (struct crash_record *)(uintptr_t)info->crash;
+    const struct crash_record *record = (const struct crash_record *)(uintptr_t)info->crash;
     if (boot_crash_is_whole(record))
         boot_crash_tell(record, info);
-    memset(record, 0, sizeof(*record));
+}
+
+void crash_clear(const struct loader *loader) {
+    if (loader->info.crash != 0)
+        memset((void *)(uintptr_t)loader->info.crash, 0, sizeof(struct crash_record));
 }

@@ -237,6 +237,7 @@ EFI_STATUS leave_to_kernel(struct loader *loader) {
                             status & ~EFI_ERROR_MASK);
     __asm__ volatile("cli" ::: "memory");
     fault_install(&loader->info);
+    crash_clear(loader);
     quiesce_all(loader);
     clock_zero_adjust(&loader->info);
     pic_silence();

@@ -96,6 +96,8 @@ EFI_STATUS supervisor_load(struct loader *loader);
 
 // crash.c: what a kernel that could not go on left before the reset, and where this one may.
 void crash_read(struct loader *loader);
+// Behind the last thing that can fail: from now on it is told by the kernel's log.
+void crash_clear(const struct loader *loader);
 
 // machine.c: what the machine is.
 void machine_read_options(struct loader *loader);

@@ -102,10 +102,6 @@ struct group *group_create(struct quota *quota, const struct abi_group *values, 
     if (group == NULL)
         return NULL;
     group_init_one(group);
-    take_values(group, values);
-    memcpy(group->reserved, values->reserved, sizeof(group->reserved));
-    group->budget = values->budget;
-    group->period = values->period;
     for (uint32_t i = 0; i * GROUP_SHARES < cpu_count; i++) {
         group->shares[i] = quota_alloc_page(quota);
         if (group->shares[i] != NULL)
@@ -113,6 +109,10 @@ struct group *group_create(struct quota *quota, const struct abi_group *values, 
         object_unref(&group->object);
         return NULL;
     }
+    take_values(group, values);
+    memcpy(group->reserved, values->reserved, sizeof(group->reserved));
+    group->budget = values->budget;
+    group->period = values->period;
     return group;
 }
 

@@ -27,6 +27,7 @@ static bool was_taken;    // and came back: lines are waited for [lock]
 static bool has_uart;     // [lock]
 static bool is_open;
 static bool is_panicking; // atomic
+static bool is_quoting;   // what others said, in a panic
 static uint32_t row;      // of the screen: the next, in a panic
 static char ring[RING_SIZE];
 static uint32_t head; // bytes ever said [lock]
@@ -79,7 +80,7 @@ static void put(const char *text, size_t size) {
 
 // For the boot behind a reset, which finds what is in no cache.
 static void keep(const char *text, size_t size) {
-    if (machine.crash == 0 || !is_open)
+    if (machine.crash == 0 || !is_open || is_quoting)
         return;
     struct crash_record *record = kspace_window((hpa_t){machine.crash});
     record->magic = CRASH_MAGIC;
@@ -171,7 +172,9 @@ void log_panic(void) {
         has_uart = uart_init(&machine.uart);
     if (log != NULL) {
         take_back();
+        is_quoting = true;
         quote_rest(log->rings);
+        is_quoting = false;
     }
     send_all();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the boot application found (include/boot.h), as kernel/main.c copied and checked it, once.
-// Constant from then on. Before, all of it is zero: nothing was found.
+// Constant when the first CPU starts. Before, all of it is zero: nothing was found.
 #pragma once
 
 #include "include/boot.h"

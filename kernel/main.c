@@ -51,7 +51,9 @@ static void copy_boot_info(const struct boot_info *info) {
     bool is_known = machine.magic == BOOT_MAGIC && machine.version == BOOT_VERSION &&
                     machine.size == sizeof(machine);
     if (!is_known) // it cannot tell where the console is either
-        machine.uart = (struct boot_uart){.base = COM1, .stride = 1, .width = 1};
+        machine = (struct boot_info){.uart = {.base = COM1, .stride = 1, .width = 1}};
+    machine.platform = NULL;
+    machine.words.mark[BOOT_MARK_MAX + 1] = '\0';
     if (!is_known)
         halt_machine("the boot application is of another version: copy the whole image again");
     bool is_good = boot_info_is_bounded(&machine);

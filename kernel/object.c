@@ -47,9 +47,10 @@ struct object *object_first_listed(void) {
 static bool destroy_step(struct thread *self) {
     struct object *object = self->dying;
     self->dying = object->next_dying;
+    bool has_page = object->quota != NULL; // else what is destroyed may be somebody else's by then
     self->is_destroying = true;
     bool is_gone = object->kind->destroy == NULL || object->kind->destroy(object);
-    if (is_gone && object->quota != NULL)
+    if (is_gone && has_page)
         quota_free_object(object);
     self->is_destroying = false;
     if (is_gone)

@@ -2,7 +2,7 @@
 // Quotas: whose memory it is. Every frame that is not the kernel image's belongs to one quota, so
 // that no VM can use up another's. A quota made from another takes its whole limit out of it.
 //
-// Kernel objects come from quota_alloc_page in whole pages: objects here are large and few, and a
+// Kernel objects come from quota_alloc_object in whole pages: objects here are large and few, and a
 // page belongs to one owner.
 //
 // What a quota has left, it gets, whatever others do inside theirs: a page in use keeps only itself

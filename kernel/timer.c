@@ -110,7 +110,7 @@ void timer_interrupt(void) {
     struct cpu *cpu = cpu_current();
     struct timer_queue *queue = &queues[cpu->index];
     bool has_guests = false, has_ours = false;
-    queue->is_set = false; // it has fired, and stands still
+    queue->is_set = false; // it has fired; a stale one costs an interrupt that finds nothing
     for (struct timer *timer = take_expired(queue); timer != NULL; timer = take_expired(queue)) {
         has_guests = has_guests || timer->is_guests;
         has_ours = has_ours || !timer->is_guests;

@@ -33,8 +33,8 @@ static void fill(struct input *input) {
     vmcs_write64(VMCS_GUEST_PHYSICAL_ADDRESS, input_number(input, 6));
     vmcs_write(VMCS_GUEST_LINEAR_ADDRESS, input_number(input, 8));
     vmcs_write32(VMCS_EXIT_INSTRUCTION_INFO, (uint32_t)input_number(input, 4));
-    vmcs_write32(VMCS_GUEST_CS_ACCESS_RIGHTS, (uint32_t)input_number(input, 2));
-    vmcs_write32(VMCS_GUEST_SS_ACCESS_RIGHTS, (uint32_t)input_number(input, 2));
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_CS), (uint32_t)input_number(input, 2));
+    vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_SS), (uint32_t)input_number(input, 2));
     vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, input_byte(input) & 0xf);
     vmcs_write(VMCS_GUEST_RFLAGS, (input_number(input, 3) & 0x3f7fd7) | RFLAGS_ONE);
 }

@@ -96,9 +96,11 @@ static void alloc_and_free(uint64_t used, uint64_t kernel) {
     if (used - kernel >= PAGE_SIZE)
         quota_take_page(&parent);
     set_books(used, kernel);
-    struct object *object = quota_alloc_object(&parent, &quota_kind);
-    if (object != NULL)
-        quota_free_object(object);
+    quota_alloc_object(&parent, &quota_kind);
+    set_books(used, kernel);
+    made = (struct quota){.object.quota = &parent};
+    if (kernel >= PAGE_SIZE)
+        quota_free_object(&made.object);
 }
 
 static void create_and_destroy(uint64_t used, uint64_t kernel, uint64_t bytes) {

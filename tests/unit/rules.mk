@@ -53,5 +53,5 @@ $(BUILD)/host/tests/unit/arch/mitigation_test.c.o: HOST_FLAGS += -mno-red-zone
 
 # The VT-x backend, whole, on a processor of paper (vmx/support.h), in the place of the instructions
 # that it is made of.
-UNIT_VMX_PARTS := $(filter-out vmx/vmcs.c vmx/backend.c vmx/caps.c,$(wildcard vmx/*.c))
+UNIT_VMX_PARTS := $(filter-out vmx/vmcs.c vmx/backend.c,$(wildcard vmx/*.c))
 $(BUILD)/host/vmx/%: HOST_FLAGS += -mno-red-zone -include tests/unit/vmx/host.h

@@ -18,7 +18,7 @@ import secrets
 from .firmware import MARK
 
 KEY_WORD = "verdict="
-KEY_MOST = 32  # characters: LOG_MARK_MAX of the kernel
+KEY_MOST = 32  # characters: BOOT_MARK_MAX of the kernel
 PAUSE_MOST = 3  # characters of a key that are seen when a pause splits it
 KEY_PATTERN = re.compile(r"[0-9A-Za-z]{8,32}")
 

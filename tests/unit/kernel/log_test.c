@@ -322,6 +322,20 @@ Test(kernel_log_driver, panic_is_kept_for_the_next_boot) {
     cr_expect_eq(record->sum, sum);
 }
 
+// There is a page for it, and others may have said more than that.
+Test(kernel_log_driver, of_a_panic_the_next_boot_finds_what_we_said) {
+    machine.crash = HOST_HIGH_BASE + 0x5000;
+    const struct crash_record *record = kspace_window((hpa_t){machine.crash});
+    cr_assert_gt(take(), 0);
+    say_in_ring(0, 5, "guest");
+    log_panic();
+    log_line("panic: here");
+    static const char only[] = "[bulkhead] panic: here\r\n";
+    cr_expect_not_null(strstr(host_wire.text, "| guest"));
+    cr_expect_eq(record->size, sizeof(only) - 1);
+    cr_expect_eq(memcmp(record->text, only, sizeof(only) - 1), 0);
+}
+
 Test(kernel_log, panic_before_the_uart_was_found_still_speaks) {
     machine.uart.base = 0x3f8;
     log_line("early");

@@ -96,6 +96,26 @@ Test(kernel_quota, page_that_the_machine_lacks_is_not_charged) {
     cr_expect_eq(used(quota_root()), before);
 }
 
+static struct quota *next_owner;
+
+// What destroys a quota or a vCPU gives its page back by itself; then it may be another object at
+// once.
+static bool give_page_away(struct object *object) {
+    kernel_page_free(object);
+    cr_assert_eq(quota_alloc_object(next_owner, &event_kind), object);
+    return true;
+}
+
+Test(kernel_quota, page_that_was_given_back_is_not_looked_at) {
+    static const struct object_kind kind = {OBJECT_QUOTA, give_page_away};
+    next_owner = quota_create(quota_root(), 4 * PAGE_SIZE);
+    struct object *object = kernel_page_alloc();
+    object_init(object, &kind);
+    object_unref(object);
+    cr_expect_eq(used(next_owner), PAGE_SIZE, "it is the next one's");
+    cr_expect_eq(next_owner->object.ref_count, 2);
+}
+
 // What nobody pays for is left aside: a page of tables for 256, and the stacks in no use.
 Test(kernel_quota, root_is_what_is_free_but_for_what_is_nobodys) {
     quota_init_root(SIZE_1G);
