@@ -8,6 +8,7 @@ import subprocess
 import sys
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 from support import PATIENCE, ROOT, DirectoryCase, read_if_there, wait_for
@@ -157,6 +158,12 @@ class CommandLines(DirectoryCase):
             f"romimage: file={self.work}/cache/ovmf/OVMF.fd, address=0xffc00000",
         ):
             self.assertIn(line, lines)
+
+    def test_bochs_needs_no_resolver(self):
+        settings = Settings(image=Path("/i.img"))
+        serial = SimpleNamespace(listen_tcp=lambda: 4711)
+        lines = Bochs(settings, self.work).configuration(serial).splitlines()
+        self.assertIn("com1: enabled=1, mode=socket-client, dev=127.0.0.1:4711", lines)
 
     def test_bochs_features(self):
         line = self.cpu_line(without=["vmx"], with_=["mwait"], cpus=1)

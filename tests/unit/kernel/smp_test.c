@@ -37,6 +37,7 @@ static void leave(void);
 #define features_compare   smp_test_features_compare
 #define features_enable    smp_test_features_enable
 #define lapic_init_cpu     smp_test_lapic_init_cpu
+#define lapic_can_reach    smp_test_lapic_can_reach
 #define lapic_send_init    smp_test_lapic_send_init
 #define lapic_send_nmi     smp_test_lapic_send_nmi
 #define lapic_send_startup smp_test_lapic_send_startup
@@ -59,6 +60,9 @@ bool features_compare(uint32_t apic_id) {
 }
 void features_enable(void) {}
 void lapic_init_cpu(void) {}
+bool lapic_can_reach(uint32_t apic_id) {
+    return apic_id < 255; // without x2APIC mode
+}
 void lapic_send_init(uint32_t apic_id) {
     (void)apic_id;
 }
@@ -193,6 +197,25 @@ Test(kernel_smp, root_is_flushed_where_it_is_loaded) {
     loaded_root.v = 0x2000;
     smp_flush_root((hpa_t){0x1000});
     cr_expect_eq(flushes, 1, "it is on its way to another one");
+}
+
+// An ID of more than 8 bits would be cut, and another CPU started again.
+Test(kernel_smp, who_cannot_be_named_is_left_out) {
+    static const struct boot_memory map[] = {
+        {.base = 0x1000, .length = 0x1000, .type = BOOT_MEMORY_FREE},
+        {.base = HOST_RAM_BASE, .length = HOST_RAM_SIZE, .type = BOOT_MEMORY_FREE},
+    };
+    static const struct boot_cpu cpus[] = {{.apic_id = 7}, {.apic_id = 263}};
+    host_init(map, ARRAY_COUNT(map));
+    quota_init_root(frame_totals().free);
+    own_cpu = &test_cpus[0];
+    boot_cpu.apic_id = 7;
+    cpu_count = 1;
+    host_wire.room = sizeof(host_wire.text);
+    cr_assert(log_open());
+    smp_start(cpus, ARRAY_COUNT(cpus));
+    cr_expect_not_null(strstr(host_wire.text, "the CPU with APIC ID 263 needs x2APIC mode"));
+    cr_expect_eq(cpu_count, 1);
 }
 
 // There is room for no more, and of those that are beyond one is up already.

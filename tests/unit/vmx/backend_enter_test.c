@@ -7,6 +7,7 @@
 
 #include "arch/mitigation.h"
 #include "arch/traps.h"
+#include "arch/tsc.h"
 #include "vmx/exit.h"
 
 enum {
@@ -305,6 +306,33 @@ Test(backend_enter, new_vcpu_is_in_no_state_that_can_be_entered) {
     cr_expect_eq(paper.vmcs[VMCS_GUEST_CR0] & (CR0_CD | CR0_NW), 0, "but caches are on");
     cr_expect(paper.vmcs[VMCS_GUEST_CR4] & CR4_VMXE);
     cr_expect_eq(r.cr4_own | r.spec_ctrl_own, 0);
+}
+
+// A VMM can make its guest exit so as often as it likes.
+Test(backend_enter, dumps_are_short_and_one_a_second) {
+    paper.tsc = 1000 * tsc_hz;
+    uint32_t before = paper.seen.lines;
+    for (unsigned i = 0; i < 100; i++)
+        vmx_dump(&paper_vcpu, "here");
+    cr_expect(paper.seen.lines > before && paper.seen.lines <= before + 3);
+    paper.tsc += tsc_hz;
+    vmx_dump(&paper_vcpu, "here");
+    cr_expect_gt(paper.seen.lines, before + 3);
+}
+
+// SGX is hidden, but hiding an instruction takes nothing away: each leaf of both exits (SDM 3C
+// 25.6.16 "ENCLS-Exiting Bitmap", 25.6.17 "ENCLV-Exiting Bitmap").
+Test(backend_enter, each_leaf_of_sgx_exits) {
+    static struct vcpu second;
+    static struct vcpu_page page;
+    vmx_caps.control[CONTROL_SECONDARY] =
+        (uint32_t)(SECONDARY_ENCLS_EXITING | SECONDARY_ENCLV_EXITING);
+    paper.vmcs[VMCS_ENCLS_BITMAP] = paper.vmcs[VMCS_ENCLV_BITMAP] = 0;
+    second = (struct vcpu){
+        .vm = &paper_vm, .page = &page, .cpu = &paper_cpus[0], .xsave = paper_vcpu.xsave};
+    cr_assert_eq(vmx_vcpu_create(&second), ABI_OK);
+    cr_expect_eq(paper.vmcs[VMCS_ENCLS_BITMAP], UINT64_MAX);
+    cr_expect_eq(paper.vmcs[VMCS_ENCLV_BITMAP], UINT64_MAX);
 }
 
 Test(backend_enter, creation_without_memory_gives_all_back) {
