@@ -35,7 +35,8 @@ static struct {
     struct boot_cpuid r;
 } leaves[MAX];
 static uint32_t leaf_count;
-static struct boot_info info;
+static struct platform platform;
+static struct boot_info info = {.platform = &platform};
 static struct boot_acpi found;
 
 static const void *map(uint64_t base, uint64_t size) {
@@ -151,11 +152,12 @@ static void print_machine(void) {
         printf("ioapic %" PRIx64 " %u %u\n", info.ioapic[i].address, info.ioapic[i].id,
                info.ioapic[i].gsi_base);
     for (uint32_t i = 0; i < BOOT_ISA_IRQS; i++)
-        printf("irq %u %u %u %u\n", i, info.isa_irq[i].gsi, info.isa_irq[i].is_active_low,
-               info.isa_irq[i].is_level);
-    for (uint32_t i = 0; i < info.console_count; i++)
-        printf("console %u %" PRIx64 " %u %u\n", info.console[i].base.space,
-               info.console[i].base.address, info.console[i].base.bits, info.console[i].type);
+        printf("irq %u %u %u %u\n", i, info.platform->isa_irq[i].gsi,
+               info.platform->isa_irq[i].is_active_low, info.platform->isa_irq[i].is_level);
+    for (uint32_t i = 0; i < info.platform->console_count; i++)
+        printf("console %u %" PRIx64 " %u %u\n", info.platform->console[i].base.space,
+               info.platform->console[i].base.address, info.platform->console[i].base.bits,
+               info.platform->console[i].type);
     printf("power %x %x %x %x\n", power->pm1a_control, power->pm1b_control, found.smi_command,
            found.acpi_enable);
     printf("button %x %x %u %u %x [%s]\n", info.button.pm1a_event, info.button.pm1b_event,
@@ -166,7 +168,7 @@ static void print_machine(void) {
     printf("s5 %u %u %u\n", power->has_s5, power->s5_type_a, power->s5_type_b);
     printf("reset %u %" PRIx64 " %x\n", power->reset.space, power->reset.address,
            power->reset_value);
-    printf("hpet %" PRIx64 "\n", info.hpet);
+    printf("hpet %" PRIx64 "\n", info.platform->hpet);
     printf("damaged %u\n", found.damaged_count);
 }
 
