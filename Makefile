@@ -29,13 +29,13 @@ HOST_FLAGS := -std=gnu17 -O1 -g -I. -I$(BUILD)/include -MMD -MP -D_GNU_SOURCE $(
 
 # ---- what is built from what ---------------------------------------------------------------------
 LIB        := $(wildcard lib/*.c)
-KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S) \
+KERNEL_SRC := $(wildcard arch/*.c arch/*.S kernel/*.c vmx/*.c vmx/*.S svm/*.c svm/*.S) \
               lib/fmt.c lib/heap.c lib/pagetable.c lib/string.c
 USER_LIB   := lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/text.c lib/start.S
-SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB)
+SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB) lib/words.c
 CONSOLE_SRC := $(wildcard drivers/console/*.c) lib/string.c lib/start.S
 VMM_SRC    := $(wildcard vmm/*.c vmm/*/*.c) $(USER_LIB)
-BOOT_SRC   := $(wildcard boot/*.c) lib/crc32.c lib/elf.c lib/fmt.c lib/string.c
+BOOT_SRC   := $(wildcard boot/*.c) lib/crc32.c lib/elf.c lib/fmt.c lib/string.c lib/words.c
 
 objects = $(patsubst %,$(BUILD)/$(1)/%.o,$(2))
 KERNEL_OBJ := $(call objects,ring0,$(KERNEL_SRC))
@@ -49,7 +49,7 @@ GENERATED := $(BUILD)/include/include/font.h $(patsubst %.asl,$(BUILD)/include/%
 PARTS := $(BUILD)/boot/BOOTX64.EFI $(BUILD)/kernel.elf $(BUILD)/supervisor.elf $(BUILD)/vmm.elf \
          $(BUILD)/console.elf
 DEBIAN := $(addprefix $(BUILD)/guests/debian/,manifest.toml selfcheck.toml selfcheck-2.toml \
-          selfcheck-4.toml vmlinuz initrd.img)
+          selfcheck-4.toml vmlinuz initrd.img wake.img)
 
 .PHONY: help all run test proof check bench mutate soak image image-parts setup clean
 .DEFAULT_GOAL := help
@@ -82,7 +82,7 @@ mutate: setup ## plants faults one at a time, to see which test dies of each: ho
 	$(Q)tests/mutate/run $(MUTATE)
 
 soak: setup ## hostile guests with new seeds for an hour; SOAK="--minutes 600 --model ..."
-	$(Q)$(MAKE) --no-print-directory image-parts tiny wall fuzz
+	$(Q)$(MAKE) --no-print-directory image-parts tiny wall fuzz debian peer
 	$(Q)tests/soak/run $(SOAK)
 
 image: setup ## images with the Debian guest: build/bulkhead.img (USB stick), .iso (CD), .efi (PXE, HTTP boot)
@@ -98,8 +98,10 @@ clean: ## remove what was built (not what was set up)
 
 image-parts: $(PARTS)
 .SECONDARY:
-.PHONY: debian debian-stress
+.PHONY: debian debian-stress peer
 debian: $(DEBIAN)
+peer: # Debian's standard kernel with KVM, for what runs below it or beside it
+	$(Q)scripts/setup --peer
 debian-stress: $(addprefix $(BUILD)/guests/debian/,stress.toml stress.img vmlinuz)
 
 # ---- rules ---------------------------------------------------------------------------------------
@@ -139,6 +141,8 @@ $(BUILD)/guests/debian/vmlinuz: $(CACHE)/guest/vmlinuz
 	$(call say,CP,$@)mkdir -p $(@D) && cp $< $@
 $(BUILD)/guests/debian/stress.img: $(wildcard guests/debian/*) $(CACHE)/stress/bin/stress-ng
 	$(call say,GEN,$@)mkdir -p $(@D) && guests/debian/mkinitramfs $@ stress
+$(BUILD)/guests/debian/wake.img: $(wildcard guests/debian/*)
+	$(call say,GEN,$@)mkdir -p $(@D) && guests/debian/mkinitramfs $@ wake
 $(BUILD)/guests/debian/initrd.img: $(wildcard guests/debian/*)
 	$(call say,GEN,$@)mkdir -p $(@D) && guests/debian/mkinitramfs $@
 
@@ -151,14 +155,17 @@ TESTS_vmm        := $(call unit_in,vmm vmm/*)
 PARTS_vmm        := $(filter-out vmm/main.c,$(VMM_SRC:lib/start.S=))
 include tests/unit/rules.mk # UNIT_KERNEL_PARTS, UNIT_SUPERVISOR_PARTS, what needs a word more
 TESTS_supervisor := $(call unit_in,supervisor)
-PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c $(wildcard tests/unit/supervisor/support*.c)
+PARTS_supervisor := $(UNIT_SUPERVISOR_PARTS) lib/fmt.c lib/ring.c lib/elf.c lib/words.c $(wildcard tests/unit/supervisor/support*.c)
 TESTS_drivers    := $(call unit_in,drivers/*)
 PARTS_drivers    := lib/ring.c
 TESTS_vmx        := $(wildcard tests/unit/vmx/backend_*_test.c)
-PARTS_vmx        := $(UNIT_VMX_PARTS) lib/fmt.c tests/unit/vmx/support.c
+BOOT_GATES       := boot/boot_report.c boot/boot_svm.c boot/boot_vmx.c boot/boot_vmx_control.c lib/fmt.c lib/string.c
+PARTS_vmx        := $(UNIT_VMX_PARTS) $(BOOT_GATES) tests/unit/vmx/support.c
 TESTS_kernel     := $(filter-out $(TESTS_scheduler) $(TESTS_vmx),$(call unit_in,arch kernel vmx))
+TESTS_svm        := $(call unit_in,svm)
+PARTS_svm        := $(UNIT_SVM_PARTS) $(BOOT_GATES) tests/unit/svm/support.c
 PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c $(UNIT_KERNEL_SUPPORT)
-UNITS := $(foreach u,lib vmm supervisor drivers kernel scheduler vmx,$(if $(TESTS_$(u)),$(u)))
+UNITS := $(foreach u,lib vmm supervisor drivers kernel scheduler vmx svm,$(if $(TESTS_$(u)),$(u)))
 
 .PHONY: unit
 unit: $(UNITS:%=$(UNIT)/unit-%)

@@ -96,7 +96,7 @@ struct cpu {
     uint64_t exits[80];       // VM exits by reason, for the console and the crash record
     uint8_t recent[CPU_RECENT_EXITS]; // reasons of the last VM exits, a ring
     uint8_t recent_next;              // where the next one goes, modulo the size
-    void *vmx_region;                 // the VMXON region, kernel address
+    void *host_region;                // VMXON region or host save area, kernel address
     uint64_t window;                  // kernel address of this CPU's temporary mapping of one page
     uint64_t *window_entry;           // the page-table entry behind it
     bool is_online;                   // runs threads and guests

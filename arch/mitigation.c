@@ -6,12 +6,17 @@
 
 #define PRED_CMD_IBPB BIT(0)
 #define FLUSH_CMD_L1D BIT(0)
+#define DE_CFG_LFENCE BIT(1)
 
 struct mitigation mitigation;
 
 void mitigation_init_cpu(void) {
     if (mitigation.spec_ctrl != 0)
         x86_wrmsr(MSR_SPEC_CTRL, mitigation.spec_ctrl);
+    if (mitigation.has_auto_ibrs)
+        x86_wrmsr(MSR_EFER, x86_rdmsr(MSR_EFER) | EFER_AIBRSE);
+    if (mitigation.needs_lfence_bit)
+        x86_wrmsr(MSR_DE_CFG, x86_rdmsr(MSR_DE_CFG) | DE_CFG_LFENCE);
 }
 
 void mitigation_clear_buffers(void) {

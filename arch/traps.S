@@ -72,16 +72,40 @@ sysenter_split:
     mov     ENTRY_USER_CR3(%r11), %r11
     jmp     sysexit_split
 
+// SYSCALL, where long mode has no SYSENTER: AMD. The call page passed its RSP in RDX, as RCX and
+// R11 take RIP and RFLAGS. The GS base that SWAPGS brings is the address of this CPU's tss.rsp[0].
+// SYSRET does not change RSP, so what comes between runs on the user's: NMI, #MC and #DB have
+// stacks of their own.
+.globl entry_syscall
+.balign 16
+entry_syscall:
+    swapgs
+    mov     %gs:0, %rsp
+    swapgs
+    mov     %rdx, %rcx
+    system_call
+    empty_buffers
+    mov     %rcx, %rsp
+    mov     %edx, %ecx
+    mov     $0x202, %r11d       // interrupts on
+    sysretq
+
 // The call page: code that ring 3 calls. CALL_PAGE_RETURN is where SYSEXIT goes on.
 .section .rodata
 .globl call_page_begin
-.globl call_page_end
 call_page_begin:
     mov     %rsp, %rcx
     sysenter
 call_page_return:
     ret
-call_page_end:
+.globl call_page_syscall
+call_page_syscall:
+    mov     %rsp, %rdx
+    syscall
+.if . - call_page_syscall - (call_page_return - call_page_begin)
+.error "both return at the same address"
+.endif
+    ret
 .equ CALL_PAGE_RETURN, ABI_CALL_PAGE_ASM + (call_page_return - call_page_begin)
 
 .section .text

@@ -44,6 +44,7 @@ extern const uint8_t trap_entries[], trap_entries_split[];
 extern const uint8_t entry_sysenter[], entry_sysenter_split[];
 extern const uint8_t usercopy_move[], usercopy_fault[];
 extern const uint8_t sysexit_whole[], idle_hlt[];
+extern const uint8_t entry_syscall[], call_page_begin[], call_page_syscall[];
 uint64_t usercopy(void *to, const void *from, size_t size);
 void trap_dispatch(struct trap_frame *frame);
 
@@ -103,6 +104,21 @@ void descriptors_init(struct cpu *cpu, const uint64_t stacks[4]) {
     tables->tss.iomap_base = sizeof(struct tss); // no port is open to ring 3
 }
 
+// APM 2 6.1.1 "SYSCALL and SYSRET": SYSRET's SS is behind the selector in STAR, and its CS behind
+// that. In AMD's long mode there is no SYSENTER (APM 3 "SYSENTER").
+static void load_syscall(const struct cpu *cpu) {
+    const uint64_t sysret = SELECTOR_USER_CODE32 | 3, flags = UINT32_MAX & ~RFLAGS_ONE;
+    x86_wrmsr(MSR_STAR, sysret << 48 | (uint64_t)SELECTOR_KERNEL_CODE << 32);
+    x86_wrmsr(MSR_LSTAR, (uint64_t)entry_syscall);
+    x86_wrmsr(MSR_SFMASK, flags); // all clear in the kernel
+    x86_wrmsr(MSR_KERNEL_GS_BASE, (uint64_t)cpu->stack);
+    x86_wrmsr(MSR_EFER, x86_rdmsr(MSR_EFER) | EFER_SCE);
+}
+
+const uint8_t *call_page_code(void) {
+    return cpu_features.is_intel ? call_page_begin : call_page_syscall;
+}
+
 void descriptors_load(struct cpu *cpu) {
     struct cpu_tables *tables = cpu->tables;
     struct table_register gdtr = {sizeof(tables->gdt) - 1, (uint64_t)tables->gdt};
@@ -131,6 +147,10 @@ void descriptors_load(struct cpu *cpu) {
                      : "rax", "memory");
     if (mitigation.has_pcid)
         x86_write_cr4(x86_read_cr4() | CR4_PCIDE); // CR3's low bits are 0
+    if (!cpu_features.is_intel) {
+        load_syscall(cpu);
+        return;
+    }
     x86_wrmsr(MSR_SYSENTER_CS, SELECTOR_KERNEL_CODE);
     x86_wrmsr(MSR_SYSENTER_EIP,
               (uint64_t)(traps_are_split ? entry_sysenter_split : entry_sysenter));

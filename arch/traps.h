@@ -13,8 +13,9 @@ void descriptors_load(struct cpu *cpu);
 // of NMI, #DF, #MC, #DB.
 void descriptors_init(struct cpu *cpu, const uint64_t stacks[4]);
 
-// The code page for ABI_CALL_PAGE: [call_page_begin, call_page_end).
-extern const uint8_t call_page_begin[], call_page_end[];
+// The code for the page at ABI_CALL_PAGE, and how many bytes it has at most.
+const uint8_t *call_page_code(void);
+#define CALL_PAGE_CODE 6u
 
 // Saves the callee-saved registers, stores RSP in *save, takes `rsp`, and returns there.
 void switch_stack(uint64_t *save, uint64_t rsp);

@@ -31,7 +31,6 @@
 #define CR4_UMIP       BIT(11)
 #define CR4_LA57       BIT(12)
 #define CR4_VMXE       BIT(13)
-#define CR4_SMXE       BIT(14)
 #define CR4_FSGSBASE   BIT(16)
 #define CR4_PCIDE      BIT(17)
 #define CR4_OSXSAVE    BIT(18)
@@ -46,16 +45,17 @@
     (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCE | CR4_OSFXSR |   \
      CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
 
-#define EFER_SCE BIT(0)
-#define EFER_LME BIT(8)
-#define EFER_LMA BIT(10)
-#define EFER_NXE BIT(11)
+#define EFER_SCE    BIT(0)
+#define EFER_LME    BIT(8)
+#define EFER_LMA    BIT(10)
+#define EFER_NXE    BIT(11)
+#define EFER_SVME   BIT(12)
+#define EFER_AIBRSE BIT(21)
 
 #define RFLAGS_CF  BIT(0)
 #define RFLAGS_ONE BIT(1)
 #define RFLAGS_TF  BIT(8)
 #define RFLAGS_IF  BIT(9)
-#define RFLAGS_NT  BIT(14)
 #define RFLAGS_RF  BIT(16)
 #define RFLAGS_VM  BIT(17)
 #define RFLAGS_AC  BIT(18)
@@ -65,6 +65,7 @@ enum exception {
     EXC_DB = 1,
     EXC_NMI = 2,
     EXC_BP = 3,
+    EXC_OF = 4,
     EXC_UD = 6,
     EXC_NM = 7,
     EXC_DF = 8,
@@ -85,7 +86,6 @@ enum msr {
     MSR_TSC_ADJUST = 0x3b,
     MSR_SPEC_CTRL = 0x48,
     MSR_PRED_CMD = 0x49,
-    MSR_ARCH_CAPABILITIES = 0x10a,
     MSR_FLUSH_CMD = 0x10b,
     MSR_SYSENTER_CS = 0x174,
     MSR_SYSENTER_ESP = 0x175,
@@ -103,10 +103,16 @@ enum msr {
     MSR_GS_BASE = 0xc0000101,
     MSR_KERNEL_GS_BASE = 0xc0000102,
     MSR_TSC_AUX = 0xc0000103,
+    MSR_TSC_RATIO = 0xc0000104,
+    MSR_VM_CR = 0xc0010114,
+    MSR_VM_HSAVE_PA = 0xc0010117,
+    MSR_DE_CFG = 0xc0011029,
 };
 
 #define FEATURE_CONTROL_LOCK  BIT(0)
 #define FEATURE_CONTROL_VMXON BIT(2)
+#define VM_CR_LOCK            BIT(3)
+#define VM_CR_SVMDIS          BIT(4)
 #define APIC_BASE_BSP         BIT(8)
 #define APIC_BASE_X2APIC      BIT(10)
 #define APIC_BASE_ENABLE      BIT(11)
@@ -183,6 +189,12 @@ static inline void x86_call_nmi(void) {
 static inline void x86_xsetbv(uint32_t index, uint64_t value) {
     __asm__ volatile("xsetbv" ::"c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
                      : "memory");
+}
+
+static inline uint64_t x86_xgetbv(uint32_t index) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(index));
+    return (uint64_t)high << 32 | low;
 }
 
 #define X86_REGISTER_ACCESSORS(name)                                                               \

@@ -2,9 +2,9 @@
 // See boot/boot_console.h. Microsoft's "Debug Port Table 2": subtypes of serial ports.
 #include "boot/boot_console.h"
 
-#include "boot/boot_words.h"
 #include "include/abi.h"
 #include "lib/string.h"
+#include "lib/words.h"
 
 #define WORD           "console="
 #define BATCH          "batch" // boot_words_read's
@@ -129,9 +129,9 @@ const char *boot_console_choose(struct boot_info *info, uint32_t *length) {
     info->uart = com(info, 0);
     for (uint32_t i = info->platform->console_count; i > 0; i--) // SPCR is the first
         (void)from_table(info, &info->platform->console[i - 1], &info->uart);
-    uint64_t size = 0;
-    const char *text = boot_words_find(info->cmdline, WORD, &size);
-    for (; text != NULL; text = boot_words_find(text + size, WORD, &size)) {
+    size_t size = 0;
+    const char *text = words_find(info->cmdline, WORD, &size);
+    for (; text != NULL; text = words_find(text + size, WORD, &size)) {
         bool is_batch = size == sizeof(BATCH) - 1 && memcmp(text, BATCH, size) == 0;
         if (is_batch || from_word(info, text, (uint32_t)size, &info->uart))
             continue;

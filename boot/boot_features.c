@@ -3,6 +3,7 @@
 #include "boot/boot_features.h"
 
 #include "boot/boot_report.h"
+#include "boot/boot_vmx.h"
 #include "lib/string.h"
 #include "lib/types.h"
 
@@ -10,11 +11,12 @@
 #define LEAF_FEATURES   0x1u
 #define LEAF_STRUCTURED 0x7u
 #define LEAF_XSAVE      0xdu
-#define LEAF_EXTENDED   0x80000000u
 #define LEAF_EXT_FLAGS  0x80000001u
 #define LEAF_BRAND      0x80000002u
 #define LEAF_POWER      0x80000007u
 #define LEAF_ADDRESSES  0x80000008u
+#define LEAF_SVM        0x8000000au
+#define LEAF_EXTENDED_2 0x80000021u
 #define ECX_VMX         BIT(5)
 #define ECX_OSXSAVE     BIT(27) // as CR4 says
 #define ECX_HYPERVISOR  BIT(31)
@@ -32,14 +34,8 @@
 #define APIC_BASE_X2APIC BIT(10)
 #define XAPIC_IDS        255u
 
-static struct boot_cpuid leaf(const struct boot_processor *cpu, uint32_t number, uint32_t subleaf) {
-    const struct boot_cpuid none = {0, 0, 0, 0};
-    uint32_t max = cpu->cpuid(number & LEAF_EXTENDED, 0).eax;
-    return number <= max ? cpu->cpuid(number, subleaf) : none;
-}
-
 static uint32_t signature(const struct boot_processor *cpu) {
-    return leaf(cpu, LEAF_FEATURES, 0).eax;
+    return boot_leaf(cpu, LEAF_FEATURES, 0).eax;
 }
 
 // The features whose state the kernel can move for guests: the largest set that fits one page. SDM
@@ -49,13 +45,13 @@ static void read_xsave(const struct boot_processor *cpu, struct cpu_features *f)
     f->xcr0_mask = XCR0_X87 | XCR0_SSE;
     if (!f->has_xsave)
         return;
-    uint32_t supported = leaf(cpu, LEAF_XSAVE, 0).eax;
+    uint32_t supported = boot_leaf(cpu, LEAF_XSAVE, 0).eax;
     f->xcr0_mask |= supported & XCR0_AVX;
     if ((f->xcr0_mask & XCR0_AVX) != 0 && (supported & XCR0_AVX512) == XCR0_AVX512)
         f->xcr0_mask |= XCR0_AVX512;
     f->xsave_size = XSAVE_FIRST;
     for (uint32_t i = 2; i < 8; i++) {
-        struct boot_cpuid r = leaf(cpu, LEAF_XSAVE, i);
+        struct boot_cpuid r = boot_leaf(cpu, LEAF_XSAVE, i);
         if ((f->xcr0_mask >> i & 1) != 0)
             f->xsave_size = MAX(f->xsave_size, r.ebx + r.eax);
     }
@@ -79,7 +75,7 @@ static bool has_deadline_erratum(const struct boot_processor *cpu) {
         {0x306d0, 0xf, 0x25},     {0x40670, 0xf, 0x17},     {0x406e0, 0xf, 0xb2},
         {0x506e0, 0xf, 0xb2},     {0x806e0, 0xf, 0x52},     {0x906e0, 0xf, 0x52},
     };
-    if (cpu->microcode == 0 || (leaf(cpu, LEAF_FEATURES, 0).ecx & ECX_HYPERVISOR) != 0)
+    if (cpu->microcode == 0 || (boot_leaf(cpu, LEAF_FEATURES, 0).ecx & ECX_HYPERVISOR) != 0)
         return false;
     for (uint32_t i = 0; i < ARRAY_COUNT(errata); i++)
         if ((signature(cpu) & ~errata[i].mask) == errata[i].signature)
@@ -126,10 +122,13 @@ static void add_leaves(const struct boot_processor *cpu, struct boot_info *info)
         {LEAF_POWER, 0, CPU_WORD_EDX, UINT32_MAX, CPU_WORD_BITS},
         {LEAF_ADDRESSES, 0, CPU_WORD_EAX, 0xffff, CPU_WORD_SAME},
         {LEAF_ADDRESSES, 0, CPU_WORD_EBX, UINT32_MAX, CPU_WORD_BITS},
+        {LEAF_EXTENDED_2, 0, CPU_WORD_EAX, UINT32_MAX, CPU_WORD_BITS},
+        {LEAF_SVM, 0, CPU_WORD_EBX, UINT32_MAX, CPU_WORD_SAME}, // what boot_svm.c found
+        {LEAF_SVM, 0, CPU_WORD_EDX, UINT32_MAX, CPU_WORD_BITS},
     };
     _Static_assert((0x1f003fef & ECX_OSPKE) == 0, "as CR4 says");
     for (uint32_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        struct boot_cpuid r = leaf(cpu, rows[i].number, rows[i].subleaf);
+        struct boot_cpuid r = boot_leaf(cpu, rows[i].number, rows[i].subleaf);
         const uint32_t registers[] = {r.eax, r.ebx, r.ecx, r.edx};
         uint32_t value = registers[rows[i].source];
         if ((value & rows[i].mask) != 0)
@@ -138,16 +137,6 @@ static void add_leaves(const struct boot_processor *cpu, struct boot_info *info)
     }
 }
 
-#define VMX_BASIC          0x480u
-#define VMX_PRIMARY        0x482u
-#define VMX_MISC           0x485u
-#define VMX_SECONDARY      0x48bu
-#define VMX_EPT_VPID       0x48cu
-#define VMX_TRUE_PIN       0x48du
-#define VMX_TRUE_LAST      0x490u
-#define BASIC_HAS_TRUE     BIT(55)
-#define MAY_SECONDARY      BIT(63)
-#define MAY_EPT_OR_VPID    (BIT(33) | BIT(37))
 #define MISC_TIMER_AND_MSR 0x3fffffff // what has to be the same of it, but for the revision of MSEG
 
 static void add_msr(const struct boot_processor *cpu, struct boot_info *info, uint32_t msr,
@@ -157,20 +146,21 @@ static void add_msr(const struct boot_processor *cpu, struct boot_info *info, ui
 
 // SDM 3D A.2 to A.10. The VMCS of one CPU is loaded on another: the words that it was made by hold.
 static void add_vmx(const struct boot_processor *cpu, struct boot_info *info) {
-    uint64_t basic = cpu->rdmsr(VMX_BASIC);
-    add_msr(cpu, info, VMX_BASIC, CPU_WORD_SAME);
-    for (uint32_t msr = VMX_BASIC + 1; msr < VMX_MISC; msr++)
+    uint64_t basic = cpu->rdmsr(MSR_VMX_BASIC);
+    add_msr(cpu, info, MSR_VMX_BASIC, CPU_WORD_SAME);
+    for (uint32_t msr = MSR_VMX_BASIC + 1; msr < MSR_VMX_MISC; msr++)
         add_msr(cpu, info, msr, CPU_WORD_CONTROLS);
-    add_word(info, VMX_MISC, 0, CPU_WORD_MSR, CPU_WORD_SAME, MISC_TIMER_AND_MSR,
-             cpu->rdmsr(VMX_MISC));
-    for (uint32_t msr = VMX_MISC + 1; msr <= VMX_MISC + 4; msr++)
+    add_word(info, MSR_VMX_MISC, 0, CPU_WORD_MSR, CPU_WORD_SAME, MISC_TIMER_AND_MSR,
+             cpu->rdmsr(MSR_VMX_MISC));
+    for (uint32_t msr = MSR_VMX_MISC + 1; msr <= MSR_VMX_MISC + 4; msr++)
         add_msr(cpu, info, msr, CPU_WORD_SAME); // bits of CR0 and CR4
-    if ((cpu->rdmsr(VMX_PRIMARY) & MAY_SECONDARY) != 0) {
-        add_msr(cpu, info, VMX_SECONDARY, CPU_WORD_CONTROLS);
-        if ((cpu->rdmsr(VMX_SECONDARY) & MAY_EPT_OR_VPID) != 0)
-            add_msr(cpu, info, VMX_EPT_VPID, CPU_WORD_BITS);
+    if ((cpu->rdmsr(MSR_VMX_PRIMARY) >> 32 & PRIMARY_SECONDARY_CONTROLS) != 0) {
+        add_msr(cpu, info, MSR_VMX_SECONDARY, CPU_WORD_CONTROLS);
+        if ((cpu->rdmsr(MSR_VMX_SECONDARY) >> 32 & (SECONDARY_EPT | SECONDARY_VPID)) != 0)
+            add_msr(cpu, info, MSR_VMX_EPT_VPID_CAP, CPU_WORD_BITS);
     }
-    for (uint32_t msr = VMX_TRUE_PIN; (basic & BASIC_HAS_TRUE) != 0 && msr <= VMX_TRUE_LAST; msr++)
+    bool has_true = (basic & VMX_BASIC_TRUE_CONTROLS) != 0;
+    for (uint32_t msr = MSR_VMX_TRUE_PIN; has_true && msr <= MSR_VMX_TRUE_ENTRY; msr++)
         add_msr(cpu, info, msr, CPU_WORD_CONTROLS);
 }
 
@@ -178,9 +168,10 @@ void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused
                         struct boot_info *info) {
     static const char intel[] = "GenuntelineI"; // EBX, ECX, EDX
     struct cpu_features *f = &info->features;
-    struct boot_cpuid basic = leaf(cpu, LEAF_BASIC, 0), one = leaf(cpu, LEAF_FEATURES, 0);
-    struct boot_cpuid seven = leaf(cpu, LEAF_STRUCTURED, 0), ext = leaf(cpu, LEAF_EXT_FLAGS, 0);
-    struct boot_cpuid addresses = leaf(cpu, LEAF_ADDRESSES, 0);
+    struct boot_cpuid basic = boot_leaf(cpu, LEAF_BASIC, 0), one = boot_leaf(cpu, LEAF_FEATURES, 0);
+    struct boot_cpuid seven = boot_leaf(cpu, LEAF_STRUCTURED, 0),
+                      ext = boot_leaf(cpu, LEAF_EXT_FLAGS, 0);
+    struct boot_cpuid addresses = boot_leaf(cpu, LEAF_ADDRESSES, 0);
     *f = (struct cpu_features){
         .is_intel = memcmp(&basic.ebx, intel, 12) == 0,
         .has_vmx = (one.ecx & ECX_VMX) != 0,
@@ -193,10 +184,11 @@ void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused
         .has_umip = (seven.ecx & BIT(2)) != 0,
         .has_la57 = (seven.ecx & BIT(16)) != 0,
         .has_svm = (ext.ecx & BIT(2)) != 0,
+        .has_syscall = (ext.edx & BIT(11)) != 0,
         .has_nx = (ext.edx & BIT(20)) != 0,
         .has_1g_pages = (ext.edx & BIT(26)) != 0,
         .has_rdtscp = (ext.edx & BIT(27)) != 0,
-        .has_tsc_invariant = (leaf(cpu, LEAF_POWER, 0).edx & BIT(8)) != 0,
+        .has_tsc_invariant = (boot_leaf(cpu, LEAF_POWER, 0).edx & BIT(8)) != 0,
         .physical_bits = addresses.eax != 0 ? addresses.eax & 0xff : 36,
     };
     read_xsave(cpu, f);
@@ -220,7 +212,7 @@ void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused
 static void read_brand(const struct boot_processor *cpu, char brand[BRAND_SIZE]) {
     memset(brand, 0, BRAND_SIZE);
     for (uint32_t i = 0; i < 3; i++) {
-        struct boot_cpuid r = leaf(cpu, LEAF_BRAND + i, 0);
+        struct boot_cpuid r = boot_leaf(cpu, LEAF_BRAND + i, 0);
         memcpy(brand + 16 * i, &r, 16);
     }
 }

@@ -19,6 +19,14 @@ struct boot_processor {
     uint32_t microcode; // its revision; 0: not told, as under hypervisors and emulators
 };
 
+// Zeroes for a leaf that the processor does not have.
+static inline struct boot_cpuid boot_leaf(const struct boot_processor *cpu, uint32_t number,
+                                          uint32_t subleaf) {
+    const struct boot_cpuid none = {0, 0, 0, 0};
+    uint32_t max = cpu->cpuid(number & 0x80000000, 0).eax;
+    return number <= max ? cpu->cpuid(number, subleaf) : none;
+}
+
 // `x2apic_is_refused`: the firmware asks for xAPIC mode (the opt-out flag of DMAR). It is obeyed
 // where that mode is still on, and no CPU has an ID that needs more than 8 bits.
 void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused,
@@ -27,9 +35,13 @@ void boot_features_report(const struct boot_processor *cpu, struct boot_info *in
 
 // By info->features and the command line (`mitigations=off`).
 void boot_mitigation_read(const struct boot_processor *cpu, struct boot_info *info);
-// Pure. `leaf7`, `leaf7_2` and `amd` are CPUID leaves 7, its subleaf 2, and 80000008H, 0 where
-// there are none; `capabilities` is IA32_ARCH_CAPABILITIES, 0 where there is none.
-struct mitigation boot_mitigation_judge(bool is_intel, struct boot_cpuid leaf7,
-                                        struct boot_cpuid leaf7_2, struct boot_cpuid amd,
-                                        uint64_t capabilities);
+// By what a processor is judged; all 0 where it has none.
+struct boot_speculation {
+    bool is_intel;
+    uint32_t family;                               // of AMD and its kin, from 0FH on; else 0
+    struct boot_cpuid leaf7, leaf7_2, amd, amd_21; // leaf 7, its subleaf 2, 80000008H, 80000021H
+    uint64_t capabilities;                         // IA32_ARCH_CAPABILITIES
+};
+// Pure.
+struct mitigation boot_mitigation_judge(const struct boot_speculation *cpu);
 void boot_mitigation_report(struct boot_info *info);

@@ -4,15 +4,16 @@
 // Processors"; SDM 4 2.1 "Architectural MSRs"; APM 2 3.2.9 "Speculation Control MSRs".
 #include "boot/boot_features.h"
 #include "boot/boot_report.h"
-#include "boot/boot_words.h"
 #include "lib/types.h"
+#include "lib/words.h"
 
 #define MSR_ARCH_CAPABILITIES 0x10au
 #define SPEC_CTRL_IBRS        BIT(0)
 #define SPEC_CTRL_BHI_DIS_S   BIT(10)
 
 // CPUID leaf 1.
-#define ECX_PCID BIT(17)
+#define ECX_PCID       BIT(17)
+#define ECX_HYPERVISOR BIT(31)
 // CPUID leaf 7.
 #define EBX_RTM               BIT(11)
 #define EDX_MD_CLEAR          BIT(10)
@@ -22,7 +23,12 @@
 // CPUID leaf 7, subleaf 2.
 #define EDX_BHI_CTRL BIT(4)
 // CPUID leaf 80000008H.
-#define EBX_IBPB BIT(12)
+#define EBX_IBPB   BIT(12)
+#define EBX_BTC_NO BIT(29)
+// CPUID leaf 80000021H.
+#define EAX_LFENCE_ALWAYS BIT(2)
+#define EAX_AUTO_IBRS     BIT(8)
+#define EAX_SRSO_NO       BIT(29)
 
 #define CAP_RDCL_NO            BIT(0)
 #define CAP_IBRS_ALL           BIT(1)
@@ -34,54 +40,86 @@
 #define CAP_BHI_NO             BIT(20)
 #define CAP_RFDS_CLEAR         BIT(28)
 
-#define LEAF_BASIC      0x0u
 #define LEAF_FEATURES   0x1u
 #define LEAF_STRUCTURED 0x7u
-#define LEAF_EXTENDED   0x80000000u
 #define LEAF_ADDRESSES  0x80000008u
+#define LEAF_EXTENDED_2 0x80000021u
 
-struct mitigation boot_mitigation_judge(bool is_intel, struct boot_cpuid leaf7,
-                                        struct boot_cpuid leaf7_2, struct boot_cpuid amd,
-                                        uint64_t capabilities) {
+// AMD, "Technical Guidance for Mitigating Branch Type Confusion" and "Technical Update Regarding
+// Speculative Return Stack Overflow": families 15H to 17H (retbleed); from 17H on SRSO, where a CPU
+// does not say that it is free of it (1AH is between its own programs and kernel, not between
+// guests and host). Hygon's is 18H.
+static bool has_return_hazard(const struct boot_speculation *cpu) {
+    bool has_btc = cpu->family >= 0x15 && cpu->family <= 0x18 && (cpu->amd.ebx & EBX_BTC_NO) == 0;
+    bool has_srso = cpu->family >= 0x17 && (cpu->amd_21.eax & EAX_SRSO_NO) == 0;
+    return has_btc || has_srso;
+}
+
+static void judge_intel(const struct boot_speculation *cpu, struct mitigation *m) {
+    const uint64_t capabilities = cpu->capabilities;
+    bool has_bhi_dis_s = (cpu->leaf7_2.edx & EDX_BHI_CTRL) != 0;
+    m->spec_ctrl |= has_bhi_dis_s ? SPEC_CTRL_BHI_DIS_S : 0;
+    m->clears_bhb = m->has_enhanced_ibrs && !has_bhi_dis_s && (capabilities & CAP_BHI_NO) == 0;
+    bool has_late_stale_data = (capabilities & (CAP_FB_CLEAR | CAP_RFDS_CLEAR)) != 0;
+    bool has_taa = (cpu->leaf7.ebx & EBX_RTM) != 0 && (capabilities & CAP_TAA_NO) == 0;
+    m->has_verw = (cpu->leaf7.edx & EDX_MD_CLEAR) != 0 || has_late_stale_data;
+    m->needs_verw = (capabilities & CAP_MDS_NO) == 0 || has_taa || has_late_stale_data;
+    m->needs_l1d_flush = (capabilities & (CAP_RDCL_NO | CAP_SKIP_L1DFL_VMENTRY)) == 0;
+    m->has_page_hazard = (capabilities & CAP_IF_PSCHANGE_MC_NO) == 0;
+    m->splits_tables = (capabilities & CAP_RDCL_NO) == 0;
+    m->empties_for_users = m->needs_verw && m->has_verw && !m->splits_tables;
+}
+
+struct mitigation boot_mitigation_judge(const struct boot_speculation *cpu) {
+    bool has_ibrs_all =
+        (cpu->leaf7.edx & EDX_SPEC_CTRL) != 0 && (cpu->capabilities & CAP_IBRS_ALL) != 0;
     struct mitigation m = {
         .stuffs_rsb = true,
-        .has_ibpb = (leaf7.edx & EDX_SPEC_CTRL) != 0 || (amd.ebx & EBX_IBPB) != 0,
-        .has_l1d_flush = (leaf7.edx & EDX_L1D_FLUSH) != 0,
-        .has_enhanced_ibrs = (leaf7.edx & EDX_SPEC_CTRL) != 0 && (capabilities & CAP_IBRS_ALL) != 0,
+        .has_ibpb = (cpu->leaf7.edx & EDX_SPEC_CTRL) != 0 || (cpu->amd.ebx & EBX_IBPB) != 0,
+        .has_l1d_flush = (cpu->leaf7.edx & EDX_L1D_FLUSH) != 0,
+        .has_auto_ibrs = !cpu->is_intel && (cpu->amd_21.eax & EAX_AUTO_IBRS) != 0,
+        .has_return_hazard = has_return_hazard(cpu),
+        .spec_ctrl = has_ibrs_all ? SPEC_CTRL_IBRS : 0,
     };
-    if (m.has_enhanced_ibrs)
-        m.spec_ctrl |= SPEC_CTRL_IBRS;
-    if (!is_intel)
-        return m;
-    bool has_bhi_dis_s = (leaf7_2.edx & EDX_BHI_CTRL) != 0;
-    m.spec_ctrl |= has_bhi_dis_s ? SPEC_CTRL_BHI_DIS_S : 0;
-    m.clears_bhb = m.has_enhanced_ibrs && !has_bhi_dis_s && (capabilities & CAP_BHI_NO) == 0;
-    bool has_late_stale_data = (capabilities & (CAP_FB_CLEAR | CAP_RFDS_CLEAR)) != 0;
-    bool has_taa = (leaf7.ebx & EBX_RTM) != 0 && (capabilities & CAP_TAA_NO) == 0;
-    m.has_verw = (leaf7.edx & EDX_MD_CLEAR) != 0 || has_late_stale_data;
-    m.needs_verw = (capabilities & CAP_MDS_NO) == 0 || has_taa || has_late_stale_data;
-    m.needs_l1d_flush = (capabilities & (CAP_RDCL_NO | CAP_SKIP_L1DFL_VMENTRY)) == 0;
-    m.has_page_hazard = (capabilities & CAP_IF_PSCHANGE_MC_NO) == 0;
-    m.splits_tables = (capabilities & CAP_RDCL_NO) == 0;
-    m.empties_for_users = m.needs_verw && m.has_verw && !m.splits_tables;
+    m.has_enhanced_ibrs = has_ibrs_all || m.has_auto_ibrs;
+    if (cpu->is_intel)
+        judge_intel(cpu, &m);
     return m;
 }
 
+// APM 3 E.3.2 "Function 1h": 0 for who is neither AMD's nor its kin's.
+static uint32_t amd_family(struct boot_cpuid one) {
+    uint32_t base = one.eax >> 8 & 0xf;
+    return base == 0xf ? base + (one.eax >> 20 & 0xff) : 0;
+}
+
+// AMD, "Software Techniques for Managing Speculation on AMD Processors", G-2: families 0FH and 11H
+// have no such register, and an LFENCE that always waits. An outer hypervisor has set the bit by
+// itself, and may fault a write.
+static bool needs_lfence_bit(const struct boot_speculation *cpu, struct boot_cpuid one) {
+    return cpu->family >= 0x10 && cpu->family != 0x11 &&
+           (cpu->amd_21.eax & EAX_LFENCE_ALWAYS) == 0 && (one.ecx & ECX_HYPERVISOR) == 0;
+}
+
 void boot_mitigation_read(const struct boot_processor *cpu, struct boot_info *info) {
-    struct boot_cpuid none = {0, 0, 0, 0};
-    bool has_leaf7 = cpu->cpuid(LEAF_BASIC, 0).eax >= LEAF_STRUCTURED;
-    bool has_amd = cpu->cpuid(LEAF_EXTENDED, 0).eax >= LEAF_ADDRESSES;
-    struct boot_cpuid leaf7 = has_leaf7 ? cpu->cpuid(LEAF_STRUCTURED, 0) : none;
-    struct boot_cpuid leaf7_2 = leaf7.eax >= 2 ? cpu->cpuid(LEAF_STRUCTURED, 2) : none;
-    struct boot_cpuid amd = has_amd ? cpu->cpuid(LEAF_ADDRESSES, 0) : none;
-    uint64_t capabilities =
-        (leaf7.edx & EDX_ARCH_CAPABILITIES) != 0 ? cpu->rdmsr(MSR_ARCH_CAPABILITIES) : 0;
+    const struct boot_cpuid one = cpu->cpuid(LEAF_FEATURES, 0);
+    struct boot_speculation s = {
+        .is_intel = info->features.is_intel,
+        .family = info->features.is_intel ? 0 : amd_family(one),
+        .leaf7 = boot_leaf(cpu, LEAF_STRUCTURED, 0),
+        .amd = boot_leaf(cpu, LEAF_ADDRESSES, 0),
+        .amd_21 = boot_leaf(cpu, LEAF_EXTENDED_2, 0),
+    };
+    if (s.leaf7.eax >= 2)
+        s.leaf7_2 = cpu->cpuid(LEAF_STRUCTURED, 2);
+    if ((s.leaf7.edx & EDX_ARCH_CAPABILITIES) != 0)
+        s.capabilities = cpu->rdmsr(MSR_ARCH_CAPABILITIES);
     struct mitigation *m = &info->mitigation;
-    *m = boot_words_have(info->cmdline, "mitigations=off")
-             ? (struct mitigation){.is_off = true}
-             : boot_mitigation_judge(info->features.is_intel, leaf7, leaf7_2, amd, capabilities);
-    m->capabilities = capabilities;
-    m->has_pcid = m->splits_tables && (cpu->cpuid(LEAF_FEATURES, 0).ecx & ECX_PCID) != 0;
+    *m = words_have(info->cmdline, "mitigations=off") ? (struct mitigation){.is_off = true}
+                                                      : boot_mitigation_judge(&s);
+    m->capabilities = s.capabilities;
+    m->needs_lfence_bit = needs_lfence_bit(&s, one);
+    m->has_pcid = m->splits_tables && (one.ecx & ECX_PCID) != 0;
 }
 
 void boot_mitigation_report(struct boot_info *info) {
@@ -95,7 +133,10 @@ void boot_mitigation_report(struct boot_info *info) {
     bool uses_l1d_flush = m->needs_l1d_flush && m->has_l1d_flush;
     boot_report(info, "side channels: between domains: return stack%s%s%s%s%s%s%s",
                 m->has_ibpb ? ", IBPB" : "", m->has_verw ? ", VERW" : "",
-                uses_l1d_flush ? ", L1D flush" : "", m->has_enhanced_ibrs ? "; enhanced IBRS" : "",
+                uses_l1d_flush ? ", L1D flush" : "",
+                m->has_auto_ibrs       ? "; automatic IBRS"
+                : m->has_enhanced_ibrs ? "; enhanced IBRS"
+                                       : "",
                 (m->spec_ctrl & SPEC_CTRL_BHI_DIS_S) != 0 ? "; BHI_DIS_S" : "",
                 m->clears_bhb ? "; branch history is cleared by instructions" : "",
                 m->splits_tables ? "; page tables are split" : "");
@@ -111,6 +152,11 @@ void boot_mitigation_report(struct boot_info *info) {
         boot_report(info,
                     "side channels: missing: enhanced IBRS (a guest can mislead the kernel's own "
                     "branches; the kernel maps no guest's memory)");
+    if (m->has_return_hazard)
+        boot_report(info,
+                    "side channels: missing: returns that guests cannot train: retbleed, SRSO "
+                    "(a guest can mislead the kernel's own returns; the kernel maps no "
+                    "guest's memory)");
     if (m->has_page_hazard)
         boot_report(
             info, "side channels: not known to be free of ITLB multihit: guests' code is mapped by "

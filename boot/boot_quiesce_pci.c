@@ -3,10 +3,10 @@
 #include "boot/boot_quiesce.h"
 #include "boot/boot_quiesce_usb.h"
 #include "boot/boot_report.h"
-#include "boot/boot_words.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "lib/types.h"
+#include "lib/words.h"
 
 #define PCI_COMMAND       0x04u
 #define PCI_CLASS         0x08u
@@ -53,17 +53,17 @@ static void print_function(char *text, uint32_t function) {
                function >> 3 & 0x1f, function & 7);
 }
 
-static bool is_name_of(const char *name, uint64_t length, uint32_t function) {
+static bool is_name_of(const char *name, size_t length, uint32_t function) {
     char text[FUNCTION_TEXT_MAX];
     print_function(text, function);
     return length == strlen(text) && memcmp(name, text, length) == 0;
 }
 
 static bool is_named(const struct walk *w, uint32_t function) {
-    uint64_t size = 0;
-    const char *name = boot_words_find(w->info->cmdline, KEEP_WORD, &size);
+    size_t size = 0;
+    const char *name = words_find(w->info->cmdline, KEEP_WORD, &size);
     while (name != NULL && !is_name_of(name, size, function))
-        name = boot_words_find(name + size, KEEP_WORD, &size);
+        name = words_find(name + size, KEEP_WORD, &size);
     return name != NULL;
 }
 
@@ -185,9 +185,9 @@ static void report_kept(const struct walk *w) {
         print_function(text, w->kept[i]);
         boot_report(w->info, "PCI: %s is left as the firmware had it (keep-dma)", text);
     }
-    uint64_t size = 0;
-    const char *name = boot_words_find(w->info->cmdline, KEEP_WORD, &size);
-    for (; name != NULL; name = boot_words_find(name + size, KEEP_WORD, &size)) {
+    size_t size = 0;
+    const char *name = words_find(w->info->cmdline, KEEP_WORD, &size);
+    for (; name != NULL; name = words_find(name + size, KEEP_WORD, &size)) {
         char text[NAME_TEXT_MAX] = "";
         bool is_found = false;
         for (uint32_t i = 0; i < w->kept_count; i++)

@@ -6,34 +6,10 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 
-enum msr {
-    MSR_FEATURE_CONTROL = 0x3a,
-    MSR_VMX_BASIC = 0x480,
-    MSR_VMX_PIN = 0x481,
-    MSR_VMX_PRIMARY = 0x482,
-    MSR_VMX_EXIT = 0x483,
-    MSR_VMX_ENTRY = 0x484,
-    MSR_VMX_CR0_FIXED0 = 0x486,
-    MSR_VMX_CR0_FIXED1 = 0x487,
-    MSR_VMX_CR4_FIXED0 = 0x488,
-    MSR_VMX_CR4_FIXED1 = 0x489,
-    MSR_VMX_SECONDARY = 0x48b,
-    MSR_VMX_EPT_VPID_CAP = 0x48c,
-    MSR_VMX_TRUE_PIN = 0x48d,
-    MSR_VMX_TRUE_PRIMARY = 0x48e,
-    MSR_VMX_TRUE_EXIT = 0x48f,
-    MSR_VMX_TRUE_ENTRY = 0x490,
-};
-
+#define MSR_FEATURE_CONTROL   0x3au
 #define FEATURE_CONTROL_LOCK  BIT(0)
 #define FEATURE_CONTROL_VMXON BIT(2)
 
-// SDM 3D A.1 "Basic VMX Information".
-#define VMX_BASIC_REVISION       0x7fffffffULL
-#define VMX_BASIC_STRING_IO_INFO BIT(54)
-#define VMX_BASIC_TRUE_CONTROLS  BIT(55)
-
-#define LEAF_BASIC      0u
 #define LEAF_STRUCTURED 7u
 #define EDX_PRED_CMD    BIT(26)
 #define EDX_SPEC_CTRL   (BIT(26) | BIT(27) | BIT(31)) // IBRS, STIBP, SSBD
@@ -41,9 +17,7 @@ enum msr {
 
 // The speculation controls, which are no matter of VT-x: SDM 2A "CPUID".
 static void read_speculation(const struct boot_processor *cpu, struct vmx_caps *caps) {
-    if (cpu->cpuid(LEAF_BASIC, 0).eax < LEAF_STRUCTURED)
-        return;
-    uint32_t edx = cpu->cpuid(LEAF_STRUCTURED, 0).edx;
+    uint32_t edx = boot_leaf(cpu, LEAF_STRUCTURED, 0).edx;
     caps->has_spec_ctrl = (edx & EDX_SPEC_CTRL) != 0;
     caps->has_pred_cmd = (edx & EDX_PRED_CMD) != 0;
     caps->has_flush_cmd = (edx & EDX_FLUSH_CMD) != 0;
@@ -186,11 +160,11 @@ static void read_vmx(const struct boot_processor *cpu, struct boot_info *info) {
 void boot_vmx_read(const struct boot_processor *cpu, struct boot_info *info) {
     const uint64_t locked = FEATURE_CONTROL_LOCK, on = FEATURE_CONTROL_VMXON;
     const char *refusal = NULL;
-    if (!info->features.has_vmx && info->features.has_svm)
-        refusal = "AMD-V is not supported yet: Bulkhead needs an Intel CPU with VT-x and EPT";
-    else if (!info->features.has_vmx)
-        refusal = "this CPU has neither VT-x nor a firmware that shows it: Bulkhead needs an Intel "
-                  "CPU with VT-x and EPT";
+    if (info->features.has_svm)
+        return;
+    if (!info->features.has_vmx)
+        refusal = "this CPU has neither VT-x nor AMD-V, or its firmware hides them: Bulkhead needs "
+                  "one of them, with nested paging";
     else if ((cpu->rdmsr(MSR_FEATURE_CONTROL) & (locked | on)) == locked)
         refusal =
             "VT-x is locked off by the firmware: enable \"Intel Virtualization Technology\" in "
@@ -225,7 +199,7 @@ static void report_apic(struct boot_info *info) {
 
 void boot_vmx_report(struct boot_info *info) {
     const struct vmx_caps *caps = &info->vmx;
-    if (info->refusal[0] != '\0')
+    if (!info->features.has_vmx || info->refusal[0] != '\0')
         return;
     boot_report(info, "VT-x: EPT pages 4K%s%s%s%s%s%s", caps->has_2m_pages ? " 2M" : "",
                 caps->has_1g_pages ? " 1G" : "", caps->has_vpid ? ", VPID" : "",

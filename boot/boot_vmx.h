@@ -9,6 +9,30 @@
 #include "include/vmx.h"
 #include "lib/types.h"
 
+enum vmx_msr {
+    MSR_VMX_BASIC = 0x480,
+    MSR_VMX_PIN = 0x481,
+    MSR_VMX_PRIMARY = 0x482,
+    MSR_VMX_EXIT = 0x483,
+    MSR_VMX_ENTRY = 0x484,
+    MSR_VMX_MISC = 0x485,
+    MSR_VMX_CR0_FIXED0 = 0x486,
+    MSR_VMX_CR0_FIXED1 = 0x487,
+    MSR_VMX_CR4_FIXED0 = 0x488,
+    MSR_VMX_CR4_FIXED1 = 0x489,
+    MSR_VMX_SECONDARY = 0x48b,
+    MSR_VMX_EPT_VPID_CAP = 0x48c,
+    MSR_VMX_TRUE_PIN = 0x48d,
+    MSR_VMX_TRUE_PRIMARY = 0x48e,
+    MSR_VMX_TRUE_EXIT = 0x48f,
+    MSR_VMX_TRUE_ENTRY = 0x490,
+};
+
+// SDM 3D A.1 "Basic VMX Information".
+#define VMX_BASIC_REVISION       0x7fffffffULL
+#define VMX_BASIC_STRING_IO_INFO BIT(54)
+#define VMX_BASIC_TRUE_CONTROLS  BIT(55)
+
 // Pin-based VM-execution controls.
 #define PIN_EXTERNAL_INTERRUPT_EXITING BIT(0)
 #define PIN_NMI_EXITING                BIT(3)

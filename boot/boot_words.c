@@ -4,36 +4,17 @@
 
 #include "lib/string.h"
 #include "lib/types.h"
+#include "lib/words.h"
 
 #define RESET_SECONDS     10u
 #define RESET_SECONDS_MAX 3600u
 
-const char *boot_words_find(const char *cmdline, const char *start, uint64_t *size) {
-    uint64_t skip = strlen(start);
-    for (const char *at = cmdline; *at != '\0';) {
-        const char *end = strchr(at, ' ');
-        uint64_t length = end != NULL ? (uint64_t)(end - at) : strlen(at);
-        *size = length - skip;
-        if (length >= skip && memcmp(at, start, skip) == 0)
-            return at + skip;
-        at += length + (end != NULL ? 1 : 0);
-    }
-    return NULL;
-}
-
-bool boot_words_have(const char *cmdline, const char *word) {
-    uint64_t rest = 1;
-    while (rest != 0 && (cmdline = boot_words_find(cmdline, word, &rest)) != NULL)
-        cmdline += rest;
-    return cmdline != NULL;
-}
-
 // Without a number that makes sense: ten.
 static uint32_t reset_seconds(const char *cmdline) {
-    uint64_t size = 0;
-    const char *digit = boot_words_find(cmdline, "panic=reset", &size);
+    size_t size = 0;
+    const char *digit = words_find(cmdline, "panic=reset", &size);
     uint32_t seconds = 0;
-    for (uint64_t i = 1; digit != NULL && i < size && digit[i] >= '0' && digit[i] <= '9'; i++)
+    for (size_t i = 1; digit != NULL && i < size && digit[i] >= '0' && digit[i] <= '9'; i++)
         seconds = MIN(seconds * 10 + (uint32_t)(digit[i] - '0'), RESET_SECONDS_MAX);
     return digit == NULL ? 0 : seconds != 0 ? seconds : RESET_SECONDS;
 }
@@ -45,16 +26,16 @@ static enum apic_level apic_limit(const char *cmdline) {
         [APIC_REGISTERS] = "apic=registers",
     };
     for (enum apic_level level = APIC_SOFTWARE; level < APIC_POSTED; level++)
-        if (boot_words_have(cmdline, words[level]))
+        if (words_have(cmdline, words[level]))
             return level;
     return APIC_POSTED;
 }
 
 void boot_words_read(struct boot_info *info) {
-    uint64_t size = 0;
-    const char *key = boot_words_find(info->cmdline, "verdict=", &size);
+    size_t size = 0;
+    const char *key = words_find(info->cmdline, "verdict=", &size);
     info->words = (struct boot_words){
-        .is_batch = boot_words_have(info->cmdline, "console=batch"),
+        .is_batch = words_have(info->cmdline, "console=batch"),
         .reset_seconds = reset_seconds(info->cmdline),
         .apic = apic_limit(info->cmdline),
     };

@@ -4,11 +4,14 @@
 #include <cpuid.h>
 
 #include "boot/boot_features.h"
+#include "boot/boot_maps.h"
+#include "boot/boot_svm.h"
 #include "boot/boot_text.h"
 #include "boot/boot_topology.h"
 #include "boot/boot_vmx.h"
 #include "boot/boot_words.h"
 #include "boot/loader.h"
+#include "lib/fmt.h"
 #include "lib/string.h"
 
 #define CPUID_EXTENDED_FEATURES 0x80000001u
@@ -158,6 +161,25 @@ static uint32_t read_microcode(void) {
     return (uint32_t)(read_msr(MSR_MICROCODE) >> 32);
 }
 
+// What the processor reads at each of a guest's MSR and port accesses.
+static void lay_out_maps(struct boot_info *info) {
+    const bool is_svm = info->features.has_svm;
+    if (info->refusal[0] != '\0')
+        return;
+    uint64_t pages =
+        memory_alloc(is_svm ? SVM_MAP_PAGES : VMX_BITMAPS, BOOT_PAGE, BOOT_MEMORY_KERNEL);
+    if (pages == 0) {
+        fmt_format(info->refusal, sizeof(info->refusal),
+                   "too little memory for the maps of MSRs and ports: give the machine more");
+    } else if (is_svm) {
+        info->svm.maps = pages;
+        boot_maps_fill_svm((void *)(uintptr_t)pages, &info->svm);
+    } else {
+        info->vmx.msr_bitmaps = pages;
+        boot_maps_fill_vmx((void *)(uintptr_t)pages, &info->vmx, info->features.has_la57);
+    }
+}
+
 void machine_read_features(struct loader *loader) {
     struct boot_info *info = &loader->info;
     const uint8_t *dmar = (const uint8_t *)(uintptr_t)info->platform->dmar.base;
@@ -168,6 +190,9 @@ void machine_read_features(struct loader *loader) {
     boot_features_read(&cpu, is_refused, info);
     boot_mitigation_read(&cpu, info);
     boot_vmx_read(&cpu, info);
+    boot_svm_read(&cpu, info);
+    lay_out_maps(info);
     boot_features_report(&cpu, info);
     boot_vmx_report(info);
+    boot_svm_report(info);
 }

@@ -114,6 +114,8 @@ struct abi_process_status {
     uint64_t address;
 };
 
+enum abi_virtualization { ABI_VIRTUALIZATION_NONE, ABI_VIRTUALIZATION_VTX, ABI_VIRTUALIZATION_SVM };
+
 struct abi_system_info {
     uint32_t version; // ABI_VERSION
     uint32_t cpu_count;
@@ -123,7 +125,7 @@ struct abi_system_info {
     uint64_t memory_kernel; // bytes the kernel itself holds: image, tables, objects
     uint64_t kernel_entry_tsc;
     uint64_t first_entry_tsc; // when the first guest instruction was about to run; 0: not yet
-    uint32_t has_virtualization;
+    uint32_t virtualization;  // enum abi_virtualization
     uint32_t has_unrestricted_guest;
     uint32_t physical_bits; // of guest-physical addresses that VMs can use
     uint32_t has_tsc_scaling;
@@ -197,7 +199,7 @@ struct abi_usage {
     uint64_t exits;           // VM exits of its vCPUs
     uint64_t own_timer_exits; // of them: by a timer of the kernel's own, not of the guest's
     uint64_t deadline_misses; // real-time: periods whose budget could not be given in time
-    // VM exits by reason (SDM 3D Appendix C "VMX Basic Exit Reasons")
+    // VM exits by reason: SDM 3D Appendix C "VMX Basic Exit Reasons"; of AMD-V, enum svm_exit
     uint64_t exit[ABI_EXIT_REASONS];
 };
 
@@ -281,7 +283,7 @@ enum vcpu_exit {
     VCPU_EXIT_TASK_SWITCH =
         13, // a hardware task switch, which the processor checked and did not begin: .task
     VCPU_EXIT_SIPI = 14,    // a SIPI ended the wait: the VMM sets where it starts, the page .vector
-    VCPU_EXIT_CONTROL = 15, // MOV to CR0 or CR4 that changes bits which are not the guest's own:
+    VCPU_EXIT_CONTROL = 15, // an access to CR0, CR4 or CR8 that is not the guest's to do alone:
                             // .control; VCPU_DIRTY_CONTROL lets it be done
     VCPU_EXIT_XSETBV = 16,  // XSETBV in ring 0: the operands are in RCX and RDX:RAX
 };
@@ -304,8 +306,8 @@ enum vcpu_dirty {
     // which one more may come. ABI_VCPU_RUN returns UNSUPPORTED, and the guest did not run, where
     // the processor cannot.
     VCPU_DIRTY_STEP = 1u << 4,
-    // The write of vcpu_page.control is good: the guest does it again, and then reads back that
-    // value. Of bits that are not its own it is all that changes.
+    // The write of vcpu_page.control is good. is_repeated: the guest does it again, and then reads
+    // back that value; of bits that are not its own it is all that changes. Else it is done now.
     VCPU_DIRTY_CONTROL = 1u << 5,
 };
 
@@ -337,10 +339,15 @@ struct vcpu_exit_task {
     struct vcpu_inject event; // .event, with its error code
 };
 
+// VT-x names the value and repeats the instruction (is_known, is_repeated). AMD-V does not repeat
+// it: the VMM steps over it when it gives VCPU_DIRTY_CONTROL; and where the processor has no decode
+// assists, all is_known tells is the register: the VMM decodes at RIP what is done with it.
 struct vcpu_exit_control {
-    uint64_t value;
-    uint32_t number; // 0: CR0, 4: CR4
-    uint32_t reserved;
+    uint64_t value;      // what shall stand in the register
+    uint32_t number;     // 0: CR0, 4: CR4, 8: CR8
+    uint8_t is_known;    // a MOV to it, of `value`; else .walk is filled
+    uint8_t is_repeated; // by the guest, once VCPU_DIRTY_CONTROL is given
+    uint8_t reserved[2];
 };
 
 struct vcpu_exit_io {

@@ -31,10 +31,11 @@
 #include <stdint.h>
 
 #include "include/features.h"
+#include "include/svm.h"
 #include "include/vmx.h"
 
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
-#define BOOT_VERSION    5u
+#define BOOT_VERSION    7u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
 #define BOOT_DIRECT     0xffff800000000000ULL // where the kernel's direct map will be, too
 
@@ -73,7 +74,7 @@
 enum boot_memory_type {
     BOOT_MEMORY_FREE = 1,     // usable RAM, nobody's
     BOOT_MEMORY_LOADER = 2,   // RAM that holds this hand-over, its tables and its stack
-    BOOT_MEMORY_KERNEL = 3,   // RAM that holds the kernel image
+    BOOT_MEMORY_KERNEL = 3,   // RAM that holds the kernel image, or what guests' accesses go by
     BOOT_MEMORY_MODULE = 4,   // RAM that holds a module
     BOOT_MEMORY_ACPI = 5,     // RAM that holds ACPI tables: readable, kept
     BOOT_MEMORY_FIRMWARE = 6, // RAM that the firmware keeps (runtime services, ACPI NVS, reserved)
@@ -179,6 +180,7 @@ struct boot_info {
     struct cpu_features features; // of the boot CPU
     struct mitigation mitigation;
     struct vmx_caps vmx;                  // where nothing is refused
+    struct svm_caps svm;                  // likewise
     char refusal[BOOT_REFUSAL_MAX];       // why no VM can run here, and the remedy; "": they can
     struct cpu_word word[BOOT_WORDS_MAX]; // in which the other CPUs must be like it
     uint32_t word_count;

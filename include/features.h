@@ -11,6 +11,7 @@ struct cpu_features {
     bool has_x2apic;       // and it is to be used
     bool has_tsc_deadline; // and it works
     bool has_tsc_invariant, has_tsc_adjust, has_xsave, has_rdtscp, has_la57;
+    bool has_syscall; // in long mode
     bool has_vmx, has_svm, is_intel;
     bool has_unrestricted_guest; // real mode, and without paging, where VMs can run at all
     bool has_tsc_scaling;        // for guests
@@ -35,7 +36,10 @@ struct mitigation {
     bool clears_bhb;    // the history of branches can steer ours, and no bit says stop
     bool empties_for_users; // VERW before ring 3 in arch/traps.S; arch/split.S has it always
     uint64_t capabilities;  // IA32_ARCH_CAPABILITIES; 0: there is none
-    bool is_off;            // all of this, by the command line
+    bool needs_lfence_bit;  // LFENCE does not wait for loads before it unless DE_CFG says so
+    bool has_auto_ibrs;     // enhanced IBRS as AMD has it: a bit of EFER
+    bool has_return_hazard; // a guest's branches steer our returns (retbleed, SRSO)
+    bool is_off;            // all of this but that bit, by the command line
 };
 
 // What of a guest's local APIC's work the processor does, each with all before it. SDM 3C chapter

@@ -28,7 +28,13 @@ enum control_word {
 #define SECONDARY_ENCLV_EXITING          (1ull << 28)
 #define ENTRY_CONTROL_IA32E_GUEST        (1ull << 9) // chosen for each entry
 
+// Variants of the MSR bitmap, one page each in a row: index bits.
+#define VMX_BITMAP_SPEC 1u // IA32_SPEC_CTRL is open: the guest has one of its own
+#define VMX_BITMAP_APIC 2u // the x2APIC's registers are, as far as the processor virtualizes them
+#define VMX_BITMAPS     4u
+
 struct vmx_caps {
+    uint64_t msr_bitmaps;                 // physical address of VMX_BITMAPS pages (boot_maps.h)
     uint32_t revision;                    // of VMXON region and VMCS
     uint32_t control[CONTROL_WORD_COUNT]; // what all VMCSs have
     uint64_t cr0_fixed0, cr0_fixed1;      // bits that must be 1; bits that may be 1

@@ -148,8 +148,7 @@ static bool group_destroy(struct object *object) {
     struct group *group = CONTAINER_OF(object, struct group, object);
     budget_destroy(&group->cap);
     for (uint32_t i = 0; i < ARRAY_COUNT(group->shares); i++)
-        if (group->shares[i] != NULL)
-            quota_free_page(object->quota, group->shares[i]);
+        quota_free_page(object->quota, group->shares[i]);
     return true;
 }
 

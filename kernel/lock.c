@@ -6,15 +6,12 @@
 #include "arch/log.h"
 
 void lock_init(struct spinlock *lock, enum lock_rank rank) {
-    lock->is_taken = 0;
-    lock->rank = (uint32_t)rank;
+    *lock = (struct spinlock){.rank = (uint32_t)rank};
 }
 
-void lock_wait(struct spinlock *lock) {
-    while (__atomic_exchange_n(&lock->is_taken, 1, __ATOMIC_ACQUIRE) != 0) {
-        while (__atomic_load_n(&lock->is_taken, __ATOMIC_RELAXED) != 0)
-            x86_pause();
-    }
+void lock_wait(struct spinlock *lock, uint16_t ticket) {
+    while (__atomic_load_n(&lock->serving, __ATOMIC_ACQUIRE) != ticket)
+        x86_pause();
 }
 
 #ifdef BULKHEAD_DEBUG
@@ -23,7 +20,7 @@ void lock_take(struct spinlock *lock) {
     if (cpu->locks_held >= BIT(lock->rank))
         panic("lock of rank %u taken while 0x%lx are held", lock->rank, cpu->locks_held);
     cpu->locks_held |= BIT(lock->rank);
-    lock_wait(lock);
+    lock_wait(lock, __atomic_fetch_add(&lock->next, 1, __ATOMIC_RELAXED));
 }
 
 void lock_drop(struct spinlock *lock) {
@@ -31,6 +28,6 @@ void lock_drop(struct spinlock *lock) {
     if ((cpu->locks_held & BIT(lock->rank)) == 0)
         panic("lock of rank %u dropped while 0x%lx are held", lock->rank, cpu->locks_held);
     cpu->locks_held &= ~BIT(lock->rank);
-    __atomic_store_n(&lock->is_taken, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&lock->serving, lock->serving + 1, __ATOMIC_RELEASE);
 }
 #endif

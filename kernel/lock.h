@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Spinlocks with ranks. A CPU may only take a lock of a higher rank than all that it holds, and
 // drop one that it holds; debug builds check both. The kernel runs with interrupts off, so a lock
-// never has to care about them.
+// never has to care about them. CPUs get a lock in the order in which they came, so that two that
+// take one again and again keep no third from it.
 #pragma once
 
 #include "lib/types.h"
@@ -27,24 +28,26 @@ enum lock_rank {
 };
 
 struct spinlock {
-    uint32_t is_taken; // atomic
-    uint32_t rank;     // enum lock_rank
+    uint16_t next;    // ticket of the CPU that comes next (atomic)
+    uint16_t serving; // ticket of the one that has the lock, or may take it (atomic)
+    uint32_t rank;    // enum lock_rank
 };
 
 void lock_init(struct spinlock *lock, enum lock_rank rank);
-void lock_wait(struct spinlock *lock);         // takes it when whoever has it has dropped it
+void lock_wait(struct spinlock *lock, uint16_t ticket);
 #if defined(BULKHEAD_DEBUG) || __STDC_HOSTED__ // which tests take for their own
-//@ assigns lock->is_taken;
+//@ assigns lock->next, lock->serving;
 void lock_take(struct spinlock *lock);
-//@ assigns lock->is_taken;
+//@ assigns lock->next, lock->serving;
 void lock_drop(struct spinlock *lock);
 #else
 static inline void lock_take(struct spinlock *lock) {
-    if (__builtin_expect(__atomic_exchange_n(&lock->is_taken, 1, __ATOMIC_ACQUIRE) != 0, 0))
-        lock_wait(lock);
+    uint16_t ticket = __atomic_fetch_add(&lock->next, 1, __ATOMIC_RELAXED);
+    if (__builtin_expect(__atomic_load_n(&lock->serving, __ATOMIC_ACQUIRE) != ticket, 0))
+        lock_wait(lock, ticket);
 }
 
 static inline void lock_drop(struct spinlock *lock) {
-    __atomic_store_n(&lock->is_taken, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&lock->serving, lock->serving + 1, __ATOMIC_RELEASE);
 }
 #endif

@@ -97,13 +97,14 @@ static void report(void) {
 // Without it the machine runs all the same, and VMs are refused.
 static void init_virtualization(void) {
     const char *refusal = machine.refusal;
-    // In AMD's long mode there is no SYSENTER, by which ring 3 calls (APM 3 "SYSENTER").
-    if (!cpu_features.has_vmx && !cpu_features.is_intel)
-        halt_machine(refusal);
+    if (!cpu_features.is_intel && !cpu_features.has_syscall)
+        halt_machine(
+            "this CPU has no SYSCALL, by which ring 3 calls: an outer hypervisor hides it");
+    const struct vcpu_backend *backend = cpu_features.has_svm ? &svm_backend : &vmx_backend;
     if (*refusal == '\0')
-        refusal = vmx_backend.init() ? vmx_backend.cpu_init(cpu_current()) : "too little memory";
+        refusal = backend->init() ? backend->cpu_init(cpu_current()) : "too little memory";
     if (refusal == NULL)
-        vcpu_backend = &vmx_backend;
+        vcpu_backend = backend;
     else
         log_line("no virtual machines: %s", refusal);
     cpu_current()->is_online = true;

@@ -152,8 +152,7 @@ static bool free_some(struct memory *memory) {
         n += free_last(memory);
     if (memory->size > 0)
         return false;
-    if (memory->directory != NULL)
-        quota_free_page(memory->object.quota, memory->directory);
+    quota_free_page(memory->object.quota, memory->directory);
     return true;
 }
 

@@ -26,7 +26,7 @@ static bool map_call_page(struct space *space) {
         void *page = kernel_page_alloc();
         if (page == NULL)
             return false;
-        memcpy(page, call_page_begin, (size_t)(call_page_end - call_page_begin));
+        memcpy(page, call_page_code(), CALL_PAGE_CODE);
         *(uint64_t *)((uint8_t *)page + CANARY_OFFSET) = x86_rdtsc() * CANARY_MIX;
         call_page = frame_of_kernel(page);
     }

@@ -24,7 +24,7 @@ void quota_init_root(uint64_t bytes) {
 
 // `kernel` is how much of it is in kernel pages.
 /*@ requires \valid(quota) && are_books_right(quota) && kernel <= bytes;
-    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    assigns quota->used, quota->kernel, quota->lock;
     ensures are_books_right(quota);
     ensures exact: \result <==> \old(quota->used) + bytes <= quota->limit;
     ensures \result ==> quota->used == \old(quota->used) + bytes &&
@@ -44,7 +44,7 @@ static bool charge(struct quota *quota, uint64_t bytes, uint64_t kernel) {
 
 /*@ requires \valid(quota) && are_books_right(quota) && kernel <= bytes;
     requires kernel <= quota->kernel && quota->kernel - kernel <= quota->used - bytes;
-    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    assigns quota->used, quota->kernel, quota->lock;
     ensures are_books_right(quota);
     ensures quota->used == \old(quota->used) - bytes &&
         quota->kernel == \old(quota->kernel) - kernel; */
@@ -93,6 +93,8 @@ void *quota_take_page(struct quota *quota) {
 }
 
 void quota_free_page(struct quota *quota, void *page) {
+    if (page == NULL)
+        return;
     kernel_page_free(page);
     quota_release_kernel(quota, PAGE_SIZE);
     quota_tell(quota);

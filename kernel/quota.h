@@ -42,27 +42,27 @@ extern const struct object_kind quota_kind;
 
 // False: not enough left.
 /*@ requires \valid(quota) && are_books_right(quota);
-    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    assigns quota->used, quota->kernel, quota->lock;
     ensures are_books_right(quota) && quota->kernel == \old(quota->kernel);
     ensures \result <==> \old(quota->used) + bytes <= quota->limit;
     ensures quota->used == \old(quota->used) + (\result ? bytes : 0); */
 bool quota_charge(struct quota *quota, uint64_t bytes);
 /*@ requires \valid(quota) && are_books_right(quota) && quota->kernel <= quota->used - bytes;
-    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    assigns quota->used, quota->kernel, quota->lock;
     ensures are_books_right(quota) && quota->kernel == \old(quota->kernel);
     ensures quota->used == \old(quota->used) - bytes; */
 void quota_release(struct quota *quota, uint64_t bytes);
 
 // The same for kernel pages that the caller has from elsewhere.
 /*@ requires \valid(quota) && are_books_right(quota);
-    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    assigns quota->used, quota->kernel, quota->lock;
     ensures are_books_right(quota);
     ensures \result <==> \old(quota->used) + bytes <= quota->limit;
     ensures quota->used == \old(quota->used) + (\result ? bytes : 0);
     ensures quota->kernel == \old(quota->kernel) + (\result ? bytes : 0); */
 bool quota_charge_kernel(struct quota *quota, uint64_t bytes);
 /*@ requires \valid(quota) && are_books_right(quota) && bytes <= quota->kernel;
-    assigns quota->used, quota->kernel, quota->lock.is_taken;
+    assigns quota->used, quota->kernel, quota->lock;
     ensures are_books_right(quota);
     ensures quota->used == \old(quota->used) - bytes;
     ensures quota->kernel == \old(quota->kernel) - bytes; */
@@ -74,7 +74,7 @@ void quota_tell(struct quota *quota);
 
 // One zeroed frame of kernel memory, mapped in the kernel, charged to the quota. NULL: used up.
 void *quota_alloc_page(struct quota *quota);
-void quota_free_page(struct quota *quota, void *page);
+void quota_free_page(struct quota *quota, void *page); // NULL: nothing
 // A kernel object at the start of such a page, with one reference to it and one to the quota. NULL:
 // used up. It goes with its last reference, or by quota_free_object when it was never whole.
 void *quota_alloc_object(struct quota *quota, const struct object_kind *kind);

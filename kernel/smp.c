@@ -150,8 +150,8 @@ static bool cpu_init_tables(struct cpu *cpu) {
         stacks[i] = top - 16;
     }
     descriptors_init(cpu, stacks);
-    cpu->vmx_region = kernel_page_alloc();
-    return cpu->vmx_region != NULL;
+    cpu->host_region = kernel_page_alloc();
+    return cpu->host_region != NULL;
 }
 
 void smp_init_boot_cpu(uint32_t apic_id) {

@@ -46,7 +46,7 @@ int64_t call_system_info(struct call *c) {
         .memory_kernel = totals.kernel + (uint64_t)(image_end - image_text),
         .kernel_entry_tsc = system_entry_tsc,
         .first_entry_tsc = vcpu_first_entry_tsc,
-        .has_virtualization = vcpu_backend != NULL,
+        .virtualization = vcpu_backend == NULL ? ABI_VIRTUALIZATION_NONE : vcpu_backend->kind,
         .has_unrestricted_guest = vcpu_backend != NULL && cpu_features.has_unrestricted_guest,
         .physical_bits = cpu_features.physical_bits,
         .has_tsc_scaling = vcpu_backend != NULL && cpu_features.has_tsc_scaling,

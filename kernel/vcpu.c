@@ -3,6 +3,7 @@
 #include "kernel/vcpu.h"
 
 #include "arch/lapic.h"
+#include "arch/mitigation.h"
 #include "kernel/log.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
@@ -21,12 +22,9 @@ _Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "one page");
 
 static void free_parts(struct vcpu *vcpu) {
     struct quota *quota = vcpu->vm->object.quota;
-    if (vcpu->page != NULL)
-        quota_free_page(quota, vcpu->page);
-    if (vcpu->xsave != NULL)
-        quota_free_page(quota, vcpu->xsave);
-    if (vcpu->vlapic.page != NULL)
-        quota_free_page(quota, vcpu->vlapic.page);
+    quota_free_page(quota, vcpu->page);
+    quota_free_page(quota, vcpu->xsave);
+    quota_free_page(quota, vcpu->vlapic.page);
     quota_free_page(quota, vcpu);
 }
 
@@ -100,13 +98,11 @@ void vcpu_unload(struct vcpu *vcpu) {
         smp_call(cpu, unload_here, vcpu);
 }
 
-static void load(struct vcpu *vcpu) {
-    struct cpu *cpu = cpu_current();
-    if (cpu->loaded_vcpu == vcpu)
-        return;
+static __attribute__((noinline)) void load(struct vcpu *vcpu, struct cpu *cpu) {
     vcpu_unload(vcpu);
     if (cpu->loaded_vcpu != NULL)
         unload_here(cpu->loaded_vcpu);
+    cpu->has_forgotten = false;
     vcpu_backend->load(vcpu);
     cpu->loaded_vcpu = vcpu;
     vcpu->loaded_on = cpu;
@@ -118,11 +114,14 @@ static void load(struct vcpu *vcpu) {
 }
 
 void vcpu_evict(void) {
-    struct vcpu *vcpu = cpu_current()->loaded_vcpu;
-    if (vcpu != NULL)
-        unload_here(vcpu);
-    if (vcpu_backend != NULL)
+    struct cpu *cpu = cpu_current();
+    if (cpu->loaded_vcpu != NULL)
+        unload_here(cpu->loaded_vcpu);
+    if (vcpu_backend != NULL && !cpu->has_forgotten)
         vcpu_backend->forget(); // another CPU may have had it unloaded before
+    cpu->has_forgotten = true;
+    if (!mitigation.is_off)
+        x86_write_cr2(0); // of page faults of ring 3, too
 }
 
 static bool vcpu_destroy(struct object *object) {
@@ -325,13 +324,16 @@ static bool take_pending(struct vcpu *vcpu) {
 // From here on other CPUs count on this thread to look at what is pending, by itself or by an
 // interrupt.
 static void start_running(struct vcpu *vcpu) {
-    __atomic_store_n(&vcpu->cpu, cpu_current(), __ATOMIC_RELEASE);
+    struct cpu *cpu = cpu_current();
+    __atomic_store_n(&vcpu->cpu, cpu, __ATOMIC_RELEASE);
     __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
     if (vlapic_is_notified(&vcpu->vlapic))
         __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
-    load(vcpu);
+    if (cpu->loaded_vcpu != vcpu)
+        load(vcpu, cpu);
     vlapic_timer_wake(vcpu);
-    pvtime_resume(vcpu);
+    if ((vcpu->pvtime.steal & PVTIME_ENABLE) != 0) // no call where it would do nothing
+        pvtime_resume(vcpu);
 }
 
 static bool has_anything(const struct vcpu *vcpu) {

@@ -34,6 +34,9 @@ enum vcpu_pending {
     VCPU_PENDING_LOOKS = VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT | VCPU_PENDING_NMI,
 };
 
+// Indices into vcpu_page.gpr.
+enum gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
+
 // What happens after an exit was handled. EXIT_ADVANCE is between the backend's handlers and the
 // one place in the backend that moves RIP: vcpu_run never sees it.
 enum exit_action {
@@ -89,6 +92,7 @@ struct vcpu {
 // (vcpu->loaded_on), unless said otherwise.
 struct vcpu_backend {
     const char *name;
+    enum abi_virtualization kind;
     const struct pt_format *space_format;
 
     // Boot. Once on the boot CPU, where the boot application refused nothing. False: no memory.
@@ -108,9 +112,9 @@ struct vcpu_backend {
     // that CPU; it leaves all state in memory. Neither touches vcpu->loaded_on or cpu->loaded_vcpu.
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
-    // With no vCPU loaded: nothing of the last one stays in the processor that ring 3 of another
-    // domain can read: its TSC_AUX, by RDTSCP and RDPID; its FPU, by speculation, although CR0.TS
-    // is set (CVE-2018-3665).
+    // With no vCPU loaded, after each load once: nothing of the last one stays in the processor
+    // that ring 3 of another domain can read: its TSC_AUX, by RDTSCP and RDPID; its FPU, by
+    // speculation, although CR0.TS is set (CVE-2018-3665).
     void (*forget)(void);
 
     // Owner thread. Enters the guest, handles the exit and says what happens next; may enter again
@@ -156,7 +160,17 @@ struct vcpu_backend {
 };
 
 extern const struct vcpu_backend *vcpu_backend; // NULL: this machine has none; set once at boot
-extern const struct vcpu_backend vmx_backend;
+extern const struct vcpu_backend vmx_backend, svm_backend;
+
+// A general register of the guest, read once: a VMM may change its page at any time, and what was
+// checked must be what is used. Not RSP, which the backend has.
+static inline uint64_t vcpu_gpr(const struct vcpu *vcpu, unsigned gpr) {
+    return *(const volatile uint64_t *)&vcpu->page->gpr[gpr];
+}
+// EDX:EAX.
+static inline uint64_t vcpu_edx_eax(const struct vcpu *vcpu) {
+    return vcpu_gpr(vcpu, GPR_RDX) << 32 | (uint32_t)vcpu_gpr(vcpu, GPR_RAX);
+}
 
 // System calls. All return 0 or an enum abi_error, but for create, which returns NULL for one in
 // *error.
@@ -186,6 +200,22 @@ extern uint64_t vcpu_first_entry_tsc;
 void vcpu_add_usage(const struct vcpu *vcpu, struct abi_usage *usage);
 void vcpu_move_usage(struct vcpu *vcpu, struct abi_usage *usage);
 
+// vcpu_exit.c: what exits of both backends do.
+enum exit_action vcpu_exit_hlt(struct vcpu *vcpu);
+enum exit_action vcpu_exit_pause(struct vcpu *vcpu);
+// INVD and WBINVD: guest memory is write-back and coherent, so there is nothing to write back, and
+// another VM must not lose its cache.
+enum exit_action vcpu_exit_ignored(struct vcpu *vcpu);
+// #UD: instructions of features that the guest does not have.
+enum exit_action vcpu_exit_undefined(struct vcpu *vcpu);
+// #GP(0): RDPMC, as no counter exists; what is not for this CPL, or has reserved bits.
+enum exit_action vcpu_exit_protected(struct vcpu *vcpu);
+enum exit_action vcpu_exit_shutdown(struct vcpu *vcpu); // a triple fault
+// A VMM can have its vCPU dumped as often as it likes, with interrupts off. So there is one dump a
+// second, of few lines, which the console always has room for (kernel/log.c). Registers are the
+// VMM's to tell (vmm/cpu/dump.c).
+bool vcpu_may_dump(void);
+
 // Called by exits.
 // The exit is VCPU_EXIT_FAILED: fills page->failure, returns EXIT_FAIL. The VMM ends the VM.
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail);
@@ -200,6 +230,11 @@ enum exit_action vcpu_emulate_cpuid(struct vcpu *vcpu);
 enum msr_result { MSR_DONE, MSR_FAULT /* #GP */, MSR_UNKNOWN };
 enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+// RDMSR or WRMSR of the MSR in page->gpr: neutral code first, then the backend's `access` (those
+// that the VMCS or VMCB keeps). page->msr is filled; EXIT_VMM: nobody here knows it.
+typedef enum msr_result vcpu_msr_access(struct vcpu *vcpu, uint32_t msr, bool is_write,
+                                        uint64_t *value);
+enum exit_action vcpu_exit_msr(struct vcpu *vcpu, bool is_write, vcpu_msr_access *access);
 
 // Any CPU, any context without locks above LOCK_VCPU: sets the bits and makes the vCPU look at
 // them, wherever it is.

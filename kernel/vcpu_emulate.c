@@ -7,6 +7,8 @@
 #define LEAF_FEATURES 0x1u
 #define LEAF_TOPOLOGY 0xbu
 #define LEAF_XSAVE    0xdu
+#define LEAF_EXTENDED 0x80000001u // AMD's has bits of LEAF_FEATURES again
+#define LEAF_CORE     0x8000001eu // APM 3 E.4.17 "Function 8000_001Eh"
 #define ECX_XSAVE     BIT(26)
 #define ECX_OSXSAVE   BIT(27)
 #define EDX_APIC      BIT(9)
@@ -26,16 +28,21 @@ enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool h
 // What depends on the vCPU or on its present state.
 static void patch(const struct vcpu *vcpu, uint64_t cr4, uint32_t leaf, uint32_t subleaf,
                   struct cpuid_result *r) {
+    bool is_apic_on = (vcpu->vlapic.base_msr & APIC_BASE_ENABLE) != 0;
+    if ((leaf == LEAF_FEATURES || leaf == LEAF_EXTENDED) && !is_apic_on) // SDM 3A 11.4.3
+        r->edx &= ~(uint32_t)EDX_APIC;
     switch (leaf) {
     case LEAF_FEATURES:
         r->ebx = (r->ebx & 0x00ffffff) | vcpu->index << 24;
-        if ((vcpu->vlapic.base_msr & APIC_BASE_ENABLE) == 0) // SDM 3A 11.4.3
-            r->edx &= ~(uint32_t)EDX_APIC;
         r->ecx &= ~(uint32_t)ECX_OSXSAVE;
         r->ecx |= (r->ecx & ECX_XSAVE) != 0 && (cr4 & CR4_OSXSAVE) != 0 ? (uint32_t)ECX_OSXSAVE : 0;
         break;
     case LEAF_TOPOLOGY:
         r->edx = vcpu->index;
+        break;
+    case LEAF_CORE:
+        r->eax = vcpu->index;
+        r->ebx = (r->ebx & 0xffffff00) | (vcpu->index & 0xff);
         break;
     case LEAF_XSAVE:
         // The processor holds the guest's XCR0 now and knows the size of what it enables.
@@ -48,7 +55,8 @@ static void patch(const struct vcpu *vcpu, uint64_t cr4, uint32_t leaf, uint32_t
 }
 
 bool vcpu_is_cpuid_dynamic(uint32_t leaf) {
-    return leaf == LEAF_FEATURES || leaf == LEAF_TOPOLOGY || leaf == LEAF_XSAVE;
+    return leaf == LEAF_FEATURES || leaf == LEAF_TOPOLOGY || leaf == LEAF_XSAVE ||
+           leaf == LEAF_EXTENDED || leaf == LEAF_CORE;
 }
 
 static __attribute__((noinline)) enum exit_action emulate_dynamic(struct vcpu *vcpu) {

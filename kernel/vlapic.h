@@ -143,8 +143,6 @@ uint32_t vlapic_get_held_class(const struct vcpu *vcpu);
 bool vlapic_take_tmr(struct vcpu *vcpu, uint64_t vectors[VLAPIC_VECTOR_WORDS]);
 // The processor has ended an interrupt whose EOI the VMM wants to know of.
 void vlapic_report_eoi(struct vcpu *vcpu, uint8_t vector);
-// Whether an MSR of x2APIC mode reads as it stands in the page.
-bool vlapic_is_msr_stored(uint32_t msr);
 
 // An interrupt message on the VM's bus: resolves destination and delivery mode, delivers. Returns
 // how many vCPUs took it. Any CPU.

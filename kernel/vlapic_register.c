@@ -202,13 +202,6 @@ static __attribute__((noinline)) bool write_x2apic(struct vcpu *vcpu, uint32_t m
     return true;
 }
 
-// Not ICR, whose upper half has a place of its own, nor what is computed by software.
-bool vlapic_is_msr_stored(uint32_t msr) {
-    uint32_t offset = msr_offset(msr);
-    const struct register_rule *rule = find_rule(offset);
-    return rule && (rule->access & X2R) && offset != VLAPIC_ICR && offset != VLAPIC_TIMER_CURRENT;
-}
-
 static bool read_x2apic(const struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
     uint32_t offset = msr_offset(msr);
     const struct register_rule *rule = find_rule(offset);

@@ -163,11 +163,15 @@ uint64_t vlapic_timer_get_deadline(const struct vcpu *vcpu) {
     return deadline_at(vcpu, get_now(vcpu));
 }
 
-void vlapic_timer_wake(struct vcpu *vcpu) {
-    uint32_t *is_resting = &vcpu->vlapic.is_timer_resting;
-    if (__atomic_load_n(is_resting, __ATOMIC_SEQ_CST) != 0 && // seldom: most entries only look
-        __atomic_exchange_n(is_resting, 0, __ATOMIC_SEQ_CST) != 0 && is_periodic(vcpu))
+static __attribute__((noinline)) void end_rest(struct vcpu *vcpu) {
+    if (__atomic_exchange_n(&vcpu->vlapic.is_timer_resting, 0, __ATOMIC_SEQ_CST) != 0 &&
+        is_periodic(vcpu))
         vlapic_timer_arm(vcpu);
+}
+
+void vlapic_timer_wake(struct vcpu *vcpu) {
+    if (__atomic_load_n(&vcpu->vlapic.is_timer_resting, __ATOMIC_SEQ_CST) != 0)
+        end_rest(vcpu); // seldom: most entries only look
 }
 
 // Goes on at `now` with `remaining` timer ticks of the current period; 0: it has stopped.

@@ -66,8 +66,7 @@ static const struct space_kind vm_space = {
 static void free_parts(struct vm *vm) {
     while (!space_destroy(&vm->space))
         ;
-    if (vm->cpuid != NULL)
-        quota_free_page(vm->object.quota, vm->cpuid);
+    quota_free_page(vm->object.quota, vm->cpuid);
 }
 
 struct vm *vm_create(struct quota *quota, uint64_t hz, int *error) {

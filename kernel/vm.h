@@ -61,6 +61,11 @@ enum space_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access /* en
 
 // The row for a leaf, or NULL: then all four registers are zero.
 const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32_t subleaf);
+// The same of subleaf 0; zeroes when there is none.
+static inline struct abi_cpuid vm_get_cpuid(const struct vm *vm, uint32_t leaf) {
+    const struct abi_cpuid *row = vm_find_cpuid(vm, leaf, 0);
+    return row != NULL ? *row : (struct abi_cpuid){0};
+}
 
 // The same for the leaves whose row is the whole answer, without a search; else NULL.
 static inline const struct abi_cpuid *vm_find_constant_cpuid(const struct vm *vm, uint32_t leaf) {

@@ -12,6 +12,8 @@
 #define CHARGE_MAX_NS   100000000ULL // of one service
 #define BYTE_MAX_NS     100000ULL    // a byte's cost; 87 us are its time on a line of 115200 baud
 #define MEASURE_BYTES   2048u        // that are printed between two looks at the driver's time
+#define FIRST_BYTES     64u          // before the first of them
+#define AHEAD_PART      4u           // of a second
 #define BYTE_COST_SHIFT 8            // it is kept in 256ths of a tick
 
 static struct {
@@ -35,7 +37,7 @@ static void measure_driver(void) {
     uint32_t printed = console_printed(), count = printed - charge.printed;
     uint64_t spent = console_spent();
     bool is_back = count > console_position() - charge.printed || spent < charge.spent;
-    if (!is_back && count < MEASURE_BYTES) {
+    if (!is_back && count < (charge.byte_cost == 0 ? FIRST_BYTES : MEASURE_BYTES)) {
         return;
     }
     if (!is_back) {
@@ -64,10 +66,18 @@ void charge_end(struct vm *vm) {
     uint64_t bytes = driver_is_gone() ? 0 : console_position() - charge.position;
     measure_driver();
     ticks += bytes * charge.byte_cost >> BYTE_COST_SHIFT;
-    vm->charged += MIN(ticks, most);
-    vm->debt = MIN(vm->debt + MIN(ticks, most), machine.tsc_hz);
+    ticks = MIN(ticks, most);
+    vm->charged += ticks;
+    if (vm->cap != 0) {
+        vm->paid_until = MAX(vm->paid_until, machine_tsc()) + ticks * 100 / vm->cap;
+    }
+    vm->debt = MIN(vm->debt + ticks, machine.tsc_hz);
     if (vm->partition.group != 0) {
         (void)sys_group_charge(vm->partition.group, vm->debt);
         vm->debt = 0;
     }
+}
+
+bool charge_is_paid(const struct vm *vm) {
+    return vm->cap == 0 || vm->paid_until <= machine_tsc() + machine.tsc_hz / AHEAD_PART;
 }

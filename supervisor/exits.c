@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// SDM 3D Appendix C "VMX Basic Exit Reasons", in the words of its table C-1.
+// SDM 3D Appendix C "VMX Basic Exit Reasons", in the words of its table C-1; of AMD-V, the rows of
+// include/svm.h.
 #include "supervisor/exits.h"
 
-#include "include/abi.h"
+#include "include/svm.h"
 #include "lib/fmt.h"
 
 #include <stddef.h>
 
-static const char *const names[ABI_EXIT_REASONS] = {
+static const char *const vtx_names[ABI_EXIT_REASONS] = {
     [0] = "exception or NMI",
     [1] = "external interrupt",
     [2] = "triple fault",
@@ -84,7 +85,13 @@ static const char *const names[ABI_EXIT_REASONS] = {
     [77] = "TDCALL",
 };
 
-const char *exits_name(uint32_t reason) {
+#define SVM_NAME(first, last, name, handler, words) [SVM_EXIT_##name] = words,
+static const char *const svm_names[ABI_EXIT_REASONS] = {SVM_EXITS(SVM_NAME)};
+#undef SVM_NAME
+_Static_assert(SVM_EXIT_COUNT <= ABI_EXIT_REASONS, "each is counted");
+
+const char *exits_name(enum abi_virtualization virtualization, uint32_t reason) {
+    const char *const *names = virtualization == ABI_VIRTUALIZATION_SVM ? svm_names : vtx_names;
     static char text[24];
     if (reason < ABI_EXIT_REASONS && names[reason] != NULL) {
         return names[reason];

@@ -4,6 +4,7 @@
 
 #include "lib/string.h"
 #include "lib/syscall.h"
+#include "lib/words.h"
 
 #define NS_PER_SECOND 1000000000ULL
 
@@ -33,42 +34,19 @@ uint64_t machine_wait(uint64_t mask, uint64_t deadline) {
     return sys_event_wait(machine.event, mask, deadline, &bits) < 0 ? 0 : bits;
 }
 
-// The next word at or behind `at`; its length in *length. NULL: there is none.
-static const char *next_word(const char *at, size_t *length) {
-    const char *end =
-        machine.start->cmdline + strnlen(machine.start->cmdline, sizeof(machine.start->cmdline));
-    while (at < end && *at == ' ') {
-        at++;
-    }
-    const char *space = memchr(at, ' ', (size_t)(end - at));
-    *length = (size_t)((space != NULL ? space : end) - at);
-    return *length != 0 ? at : NULL;
-}
-
 bool machine_has_option(const char *word) {
-    size_t length;
-    const char *at = machine.start->cmdline;
-    for (; (at = next_word(at, &length)) != NULL; at += length) {
-        if (length == strlen(word) && memcmp(at, word, length) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return words_have(machine.start->cmdline, word);
 }
 
 void machine_verdict(char key[MACHINE_VERDICT_MAX + 1]) {
-    const size_t skip = sizeof(MACHINE_VERDICT) - 1;
-    size_t length;
-    const char *at = machine.start->cmdline;
-    key[0] = '\0';
-    for (; (at = next_word(at, &length)) != NULL; at += length) {
-        if (length > skip && length - skip <= MACHINE_VERDICT_MAX &&
-            memcmp(at, MACHINE_VERDICT, skip) == 0) {
-            memcpy(key, at + skip, length - skip);
-            key[length - skip] = '\0';
-            return;
-        }
+    size_t size = 0;
+    const char *at = words_find(machine.start->cmdline, MACHINE_VERDICT, &size);
+    while (at != NULL && (size == 0 || size > MACHINE_VERDICT_MAX)) {
+        at = words_find(at + size, MACHINE_VERDICT, &size);
     }
+    size = at != NULL ? size : 0;
+    memcpy(key, at != NULL ? at : "", size);
+    key[size] = '\0';
 }
 
 const struct abi_start_module *machine_module(const char *name) {

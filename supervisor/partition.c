@@ -51,7 +51,7 @@ static const char *vmm_module(const struct vm_config *config) {
 static bool check(const struct vm_config *config, char why[PARTITION_WHY_MAX]) {
     struct abi_system_info info;
     machine_info(&info);
-    if (info.has_virtualization == 0) {
+    if (info.virtualization == ABI_VIRTUALIZATION_NONE) {
         fmt_format(why, PARTITION_WHY_MAX,
                    "this machine offers no hardware virtualization; see the "
                    "preflight report above for what to change");

@@ -210,8 +210,8 @@ static void run_info(const struct command_line *line) {
                   (unsigned long long)(info.memory_total / MIB),
                   (unsigned long long)(machine_memory_free() / MIB),
                   (unsigned long long)(info.memory_kernel / 1024));
-    console_print("virtualization   %s, unrestricted guest %s\n",
-                  info.has_virtualization != 0 ? "yes" : "no",
+    static const char *const names[] = {"no", "VT-x", "AMD-V"};
+    console_print("virtualization   %s, unrestricted guest %s\n", names[info.virtualization],
                   info.has_unrestricted_guest != 0 ? "yes" : "no");
     console_print("guest-physical   %u bits\n", info.physical_bits);
     console_print("XCR0 mask        0x%llx\n", (unsigned long long)info.xcr0_mask);

@@ -97,6 +97,12 @@ static uint64_t take_usage(const struct vm *vm, struct abi_usage *usage, bool mo
     return ticks;
 }
 
+static const char *name_of(uint32_t reason) {
+    struct abi_system_info info;
+    machine_info(&info);
+    return exits_name((enum abi_virtualization)info.virtualization, reason);
+}
+
 static void print_vm(const struct vm *vm) {
     static struct abi_usage usage; // large
     if (vm->state != VM_RUNNING) {
@@ -107,7 +113,7 @@ static void print_vm(const struct vm *vm) {
     unsigned long long wait = permil(usage.wait, ticks);
     console_print("%-16s %4u  %4llu.%llu  %4llu.%llu %8llu  %s\n", vm->config->name,
                   vm->config->vcpus, run / 10, run % 10, wait / 10, wait % 10,
-                  rate(usage.exits, ticks), usage.exits != 0 ? exits_name(most(&usage)) : "");
+                  rate(usage.exits, ticks), usage.exits != 0 ? name_of(most(&usage)) : "");
 }
 
 static void print_cpu(uint32_t cpu) {
@@ -155,7 +161,7 @@ void top_print_exits(const struct vm *vm) {
     uint32_t reason;
     while (usage.exit[reason = most(&usage)] != 0) {
         console_print("%12llu %8llu/s  %s\n", (unsigned long long)usage.exit[reason],
-                      rate(usage.exit[reason], ticks), exits_name(reason));
+                      rate(usage.exit[reason], ticks), name_of(reason));
         usage.exit[reason] = 0;
     }
     console_print("%12llu %8llu/s  in all\n", (unsigned long long)usage.exits,

@@ -327,7 +327,7 @@ static bool has_room(const struct vm *vm) {
 }
 
 static bool is_within_rate(const struct vm *vm, enum rate_kind kind) {
-    if (rate_room(&vm->rate[kind], kind) > 0) {
+    if (rate_room(&vm->rate[kind], kind) > 0 && charge_is_paid(vm)) {
         return true;
     }
     unfinished |= machine_vm_mask(vm->index);
@@ -372,6 +372,8 @@ static bool drain_output(struct vm *vm) {
     while (ring_reader_count(&vm->out) > 0 && pieces < PIECES_A_TURN &&
            is_within_rate(vm, RATE_OUTPUT) && (!mux_is_on_console(vm) || has_room(vm))) {
         take_piece(vm);
+        charge_end(vm); // so that it is known whether the next one is paid for
+        charge_begin();
         pieces++;
     }
     if (was_half_full) { // it may be waiting for room

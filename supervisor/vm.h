@@ -56,6 +56,7 @@ struct vm {
     struct partition partition;
     struct rate rate[RATE_KINDS]; // of what is done for it
     uint64_t charged;             // ticks of others, for it, in this life
+    uint64_t paid_until;          // TSC: when its cap has paid for them; no cap: no meaning
     uint64_t debt;                // of them, what no group was there to pay: the next life does
     struct ring_reader out;
     struct ring_writer in;

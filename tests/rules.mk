@@ -2,9 +2,12 @@
 # Fuzz targets: each tests/fuzz/NAME_fuzz.c with FUZZ_PARTS_NAME makes build/tests/fuzz-NAME.
 # Included by the Makefile.
 
+FUZZ_PARTS_exit   := kernel/exception.c
 FUZZ_PARTS_acpi   := $(wildcard boot/boot_acpi*.c)
 FUZZ_PARTS_decode := vmm/emulate/decode.c vmm/emulate/decode_table.c
 FUZZ_LIBS_decode  := -lZydis
+FUZZ_PARTS_system := vmm/emulate/decode_system.c vmm/emulate/decode_table.c
+FUZZ_LIBS_system  := -lZydis
 FUZZ_PARTS_emulate  := $(wildcard vmm/emulate/*.c) vmm/cpu/step.c vmm/cpu/walk.c
 FUZZ_PARTS_task     := vmm/cpu/task.c vmm/cpu/walk.c
 FUZZ_PARTS_load     := $(wildcard vmm/load/*.c) vmm/memory.c lib/elf.c lib/fmt.c lib/string.c

@@ -21,6 +21,8 @@ int main(void *start_page);
 
 #define TSC_RATIO_MOST 256u // ABI_VM_CREATE
 
+#define CPUID_VENDOR            0x0u
+#define CPUID_EBX_AMD           0x68747541u // "Auth"
 #define CPUID_VERSION           0x1u
 #define CPUID_FEATURES_7        0x7u
 #define CPUID_EBX_BMI1          BIT(3)
@@ -163,6 +165,8 @@ static void set_cpuid(const struct vmm_start *start, struct firmware_params *fir
                                            .vcpu_count = vmm.vcpu_count},
                     table);
     for (size_t i = 0; i < count; i++) {
+        if (table[i].leaf == CPUID_VENDOR)
+            vmm.is_amd = table[i].ebx == CPUID_EBX_AMD;
         if (table[i].leaf == CPUID_EXTENDED_FEATURES) {
             vmm.has_1g_pages = (table[i].edx & CPUID_EDX_PAGE1GB) != 0;
             vmm.has_lzcnt = (table[i].ecx & CPUID_ECX_LZCNT) != 0;

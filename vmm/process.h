@@ -59,6 +59,7 @@ struct vmm {
     uint32_t vcpu_count;                 // [c]
     bool has_1g_pages;                   // as CPUID tells the guest [c]
     bool has_tzcnt, has_lzcnt;           // likewise [c]
+    bool is_amd;                         // likewise [c]
     atomic_uint has_ended;               // the first to set it reports the end
     struct clock clock;                  // [c]
     uint64_t io_deadline;                // ns at which the I/O thread will look again [l]

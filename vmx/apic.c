@@ -9,7 +9,6 @@
 #include "arch/cpu.h"
 #include "kernel/frame.h"
 #include "vmx/exit.h"
-#include "vmx/msr_bitmap.h"
 #include "vmx/vmx.h"
 
 #define STATUS_SERVICE_SHIFT 8 // SDM 3C 25.4.2 "Guest Non-Register State", guest interrupt status
@@ -33,7 +32,7 @@ static void set_open(struct vmx_vcpu *x, bool is_open) {
     uint32_t mode = is_open ? (uint32_t)SECONDARY_X2APIC_MODE : 0;
     x->is_apic_open = is_open;
     vmcs_write32(VMCS_SECONDARY_CONTROLS, x->secondary | mode);
-    vmcs_write64(VMCS_MSR_BITMAP, msr_bitmap_get(is_open, x->is_spec_moved).v);
+    vmcs_write64(VMCS_MSR_BITMAP, vmx_msr_bitmap(is_open, x->is_spec_moved));
 }
 
 static void sync_delivery(struct vcpu *vcpu) {

@@ -2,7 +2,6 @@
 // VT-x as the kernel sees it: whether this machine has it, turning it on, and the table of
 // operations.
 #include "vmx/ept.h"
-#include "vmx/msr_bitmap.h"
 #include "vmx/vmx.h"
 
 #include "arch/mitigation.h"
@@ -15,7 +14,7 @@ struct vmx_caps vmx_caps;
 static bool vmx_init(void) {
     vmx_caps = machine.vmx;
     ept_init(vmx_caps.has_2m_pages, vmx_caps.has_1g_pages, mitigation.has_page_hazard);
-    return msr_bitmap_init();
+    return true;
 }
 
 // SDM 3C 24.7 "Enabling and Entering VMX Operation" and 24.8 "Restrictions on VMX Operation". The
@@ -28,8 +27,8 @@ static const char *vmx_cpu_init(struct cpu *cpu) {
         return "VT-x is locked off by the firmware";
     x86_write_cr0((x86_read_cr0() | vmx_caps.cr0_fixed0) & vmx_caps.cr0_fixed1);
     x86_write_cr4((x86_read_cr4() | CR4_VMXE | vmx_caps.cr4_fixed0) & vmx_caps.cr4_fixed1);
-    *(uint32_t *)cpu->vmx_region = vmx_caps.revision;
-    hpa_t region = frame_of_kernel(cpu->vmx_region);
+    *(uint32_t *)cpu->host_region = vmx_caps.revision;
+    hpa_t region = frame_of_kernel(cpu->host_region);
     bool has_failed;
     __asm__ volatile("vmxon %1" : "=@ccbe"(has_failed) : "m"(region.v) : "memory");
     return has_failed ? "VMXON failed: this CPU is in use by another hypervisor" : NULL;
@@ -45,6 +44,7 @@ static uint64_t get_cr4(const struct vcpu *vcpu) {
 
 const struct vcpu_backend vmx_backend = {
     .name = "VT-x",
+    .kind = ABI_VIRTUALIZATION_VTX,
     .space_format = &ept_format,
     .init = vmx_init,
     .cpu_init = vmx_cpu_init,

@@ -55,7 +55,7 @@ static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     if (x->entry_work & WORK_SHUTDOWN) {
         x->entry_work &= ~(uint32_t)WORK_SHUTDOWN;
-        return exit_triple_fault(vcpu);
+        return vcpu_exit_shutdown(vcpu);
     }
     if ((x->entry_work & WORK_CR2) && x86_read_cr2() != vcpu->cr2)
         x86_write_cr2(vcpu->cr2);

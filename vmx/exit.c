@@ -4,7 +4,6 @@
 #include "vmx/exit.h"
 
 #include "arch/log.h"
-#include "arch/tsc.h"
 #include "vmx/vmx.h"
 
 #define RESERVED_REASON_AND_ALL_OTHERS 0 ... VMX_EXIT_COUNT - 1
@@ -37,13 +36,7 @@ static unsigned long long hex(enum vmcs_field_natural field) {
 }
 
 void vmx_dump(const struct vcpu *vcpu, const char *headline) {
-    // A VMM can come here as often as it likes, with interrupts off: one dump a second, of few
-    // lines, which the console always has room for (kernel/log.c). Registers are the VMM's to
-    // tell (vmm/cpu/dump.c).
-    static uint64_t next_dump; // TSC
-    uint64_t now = x86_rdtsc(), next = __atomic_load_n(&next_dump, __ATOMIC_RELAXED);
-    if (next > now || !__atomic_compare_exchange_n(&next_dump, &next, now + tsc_hz, false,
-                                                   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    if (!vcpu_may_dump())
         return;
     uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
     log_line("vCPU %u: %s: exit %u %s%s qualification %llx rip %llx linear %llx physical %llx",

@@ -15,7 +15,7 @@
 #define VMX_EXITS(X)                                                                               \
     X(0, EXCEPTION_OR_NMI, exit_exception)                                                         \
     X(1, EXTERNAL_INTERRUPT, exit_external_interrupt)                                              \
-    X(2, TRIPLE_FAULT, exit_triple_fault)                                                          \
+    X(2, TRIPLE_FAULT, vcpu_exit_shutdown)                                                         \
     X(3, INIT_SIGNAL, exit_unexpected)                                                             \
     X(4, STARTUP_IPI, exit_unexpected)                                                             \
     X(5, IO_SMI, exit_unexpected)                                                                  \
@@ -23,24 +23,24 @@
     X(7, INTERRUPT_WINDOW, exit_interrupt_window)                                                  \
     X(8, NMI_WINDOW, exit_nmi_window)                                                              \
     X(9, TASK_SWITCH, exit_task_switch)                                                            \
-    X(10, CPUID, exit_cpuid)                                                                       \
-    X(11, GETSEC, exit_undefined)                                                                  \
-    X(12, HLT, exit_hlt)                                                                           \
-    X(13, INVD, exit_ignored)                                                                      \
+    X(10, CPUID, vcpu_emulate_cpuid)                                                               \
+    X(11, GETSEC, vcpu_exit_undefined)                                                             \
+    X(12, HLT, vcpu_exit_hlt)                                                                      \
+    X(13, INVD, vcpu_exit_ignored)                                                                 \
     X(14, INVLPG, exit_unexpected)                                                                 \
-    X(15, RDPMC, exit_protected)                                                                   \
+    X(15, RDPMC, vcpu_exit_protected)                                                              \
     X(16, RDTSC, exit_unexpected)                                                                  \
-    X(17, RSM, exit_undefined)                                                                     \
+    X(17, RSM, vcpu_exit_undefined)                                                                \
     X(18, VMCALL, exit_vmcall)                                                                     \
-    X(19, VMCLEAR, exit_undefined)                                                                 \
-    X(20, VMLAUNCH, exit_undefined)                                                                \
-    X(21, VMPTRLD, exit_undefined)                                                                 \
-    X(22, VMPTRST, exit_undefined)                                                                 \
-    X(23, VMREAD, exit_undefined)                                                                  \
-    X(24, VMRESUME, exit_undefined)                                                                \
-    X(25, VMWRITE, exit_undefined)                                                                 \
-    X(26, VMXOFF, exit_undefined)                                                                  \
-    X(27, VMXON, exit_undefined)                                                                   \
+    X(19, VMCLEAR, vcpu_exit_undefined)                                                            \
+    X(20, VMLAUNCH, vcpu_exit_undefined)                                                           \
+    X(21, VMPTRLD, vcpu_exit_undefined)                                                            \
+    X(22, VMPTRST, vcpu_exit_undefined)                                                            \
+    X(23, VMREAD, vcpu_exit_undefined)                                                             \
+    X(24, VMRESUME, vcpu_exit_undefined)                                                           \
+    X(25, VMWRITE, vcpu_exit_undefined)                                                            \
+    X(26, VMXOFF, vcpu_exit_undefined)                                                             \
+    X(27, VMXON, vcpu_exit_undefined)                                                              \
     X(28, CONTROL_REGISTER, exit_control_register)                                                 \
     X(29, MOV_DR, exit_unexpected)                                                                 \
     X(30, IO_INSTRUCTION, exit_io)                                                                 \
@@ -48,10 +48,10 @@
     X(32, WRMSR, exit_wrmsr)                                                                       \
     X(33, ENTRY_FAILED_GUEST_STATE, exit_unexpected)                                               \
     X(34, ENTRY_FAILED_MSR_LOADING, exit_unexpected)                                               \
-    X(36, MWAIT, exit_undefined)                                                                   \
+    X(36, MWAIT, vcpu_exit_undefined)                                                              \
     X(37, MONITOR_TRAP_FLAG, exit_monitor_trap)                                                    \
-    X(39, MONITOR, exit_undefined)                                                                 \
-    X(40, PAUSE, exit_pause)                                                                       \
+    X(39, MONITOR, vcpu_exit_undefined)                                                            \
+    X(40, PAUSE, vcpu_exit_pause)                                                                  \
     X(41, ENTRY_FAILED_MACHINE_CHECK, exit_unexpected)                                             \
     X(43, TPR_BELOW_THRESHOLD, exit_tpr_below_threshold)                                           \
     X(44, APIC_ACCESS, exit_unexpected)                                                            \
@@ -60,33 +60,33 @@
     X(47, LDTR_OR_TR, exit_unexpected)                                                             \
     X(48, EPT_VIOLATION, exit_ept_violation)                                                       \
     X(49, EPT_MISCONFIGURATION, exit_unexpected)                                                   \
-    X(50, INVEPT, exit_undefined)                                                                  \
+    X(50, INVEPT, vcpu_exit_undefined)                                                             \
     X(51, RDTSCP, exit_unexpected)                                                                 \
     X(52, PREEMPTION_TIMER, exit_unexpected)                                                       \
-    X(53, INVVPID, exit_undefined)                                                                 \
-    X(54, WBINVD, exit_ignored)                                                                    \
+    X(53, INVVPID, vcpu_exit_undefined)                                                            \
+    X(54, WBINVD, vcpu_exit_ignored)                                                               \
     X(55, XSETBV, exit_xsetbv)                                                                     \
     X(56, APIC_WRITE, exit_apic_write)                                                             \
     X(57, RDRAND, exit_unexpected)                                                                 \
     X(58, INVPCID, exit_unexpected)                                                                \
-    X(59, VMFUNC, exit_undefined)                                                                  \
-    X(60, ENCLS, exit_undefined)                                                                   \
+    X(59, VMFUNC, vcpu_exit_undefined)                                                             \
+    X(60, ENCLS, vcpu_exit_undefined)                                                              \
     X(61, RDSEED, exit_unexpected)                                                                 \
     X(62, PAGE_MODIFICATION_LOG_FULL, exit_unexpected)                                             \
-    X(63, XSAVES, exit_undefined)                                                                  \
-    X(64, XRSTORS, exit_undefined)                                                                 \
-    X(65, PCONFIG, exit_undefined)                                                                 \
+    X(63, XSAVES, vcpu_exit_undefined)                                                             \
+    X(64, XRSTORS, vcpu_exit_undefined)                                                            \
+    X(65, PCONFIG, vcpu_exit_undefined)                                                            \
     X(66, SPP_EVENT, exit_unexpected)                                                              \
-    X(67, UMWAIT, exit_undefined)                                                                  \
-    X(68, TPAUSE, exit_undefined)                                                                  \
-    X(69, LOADIWKEY, exit_undefined)                                                               \
-    X(70, ENCLV, exit_undefined)                                                                   \
-    X(72, ENQCMD_PASID, exit_undefined)                                                            \
-    X(73, ENQCMDS_PASID, exit_undefined)                                                           \
+    X(67, UMWAIT, vcpu_exit_undefined)                                                             \
+    X(68, TPAUSE, vcpu_exit_undefined)                                                             \
+    X(69, LOADIWKEY, vcpu_exit_undefined)                                                          \
+    X(70, ENCLV, vcpu_exit_undefined)                                                              \
+    X(72, ENQCMD_PASID, vcpu_exit_undefined)                                                       \
+    X(73, ENQCMDS_PASID, vcpu_exit_undefined)                                                      \
     X(74, BUS_LOCK, exit_unexpected)                                                               \
     X(75, NOTIFY, exit_unexpected)                                                                 \
-    X(76, SEAMCALL, exit_undefined)                                                                \
-    X(77, TDCALL, exit_undefined)
+    X(76, SEAMCALL, vcpu_exit_undefined)                                                           \
+    X(77, TDCALL, vcpu_exit_undefined)
 
 #define VMX_EXIT_ENUM_ROW(number, name, handler) VMX_EXIT_##name = (number),
 enum vmx_exit { VMX_EXITS(VMX_EXIT_ENUM_ROW) VMX_EXIT_COUNT };
@@ -119,19 +119,15 @@ void vmx_dump(const struct vcpu *vcpu, const char *headline);
 // Table 28-3 "Exit Qualification for Control-Register Accesses".
 enum cr_access_type { CR_ACCESS_MOV_TO, CR_ACCESS_MOV_FROM, CR_ACCESS_CLTS, CR_ACCESS_LMSW };
 struct cr_access {
-    uint8_t number;       // 0, 3, 4, 8
-    uint8_t type;         // enum cr_access_type
-    uint8_t gpr;          // MOV: index into vcpu_page.gpr
-    bool is_memory;       // LMSW
-    uint16_t lmsw_source; // LMSW
+    uint8_t number; // 0, 3, 4, 8
+    uint8_t type;   // enum cr_access_type
+    uint8_t gpr;    // MOV: index into vcpu_page.gpr
 };
 static inline struct cr_access cr_access_decode(uint64_t qualification) {
     return (struct cr_access){
         .number = qualification & 0xf,
         .type = (qualification >> 4) & 3,
-        .is_memory = (qualification >> 6) & 1,
         .gpr = (qualification >> 8) & 0xf,
-        .lmsw_source = (uint16_t)(qualification >> 16),
     };
 }
 

@@ -12,7 +12,7 @@
 #define CR8_MAX 15u
 
 static uint64_t read_gpr(const struct vcpu *vcpu, uint8_t gpr) {
-    return gpr == GPR_RSP ? vmcs_read(VMCS_GUEST_RSP) : vmx_gpr(vcpu, gpr);
+    return gpr == GPR_RSP ? vmcs_read(VMCS_GUEST_RSP) : vcpu_gpr(vcpu, gpr);
 }
 
 static void write_gpr(struct vcpu *vcpu, uint8_t gpr, uint64_t value) {
@@ -24,7 +24,7 @@ static void write_gpr(struct vcpu *vcpu, uint8_t gpr, uint64_t value) {
 
 static enum exit_action write_cr8(struct vcpu *vcpu, uint64_t value) {
     if (value > CR8_MAX)
-        return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
+        return vcpu_exit_protected(vcpu);
     vlapic_set_cr8(vcpu, (uint8_t)value);
     return EXIT_ADVANCE;
 }
@@ -38,6 +38,8 @@ enum exit_action exit_control_register(struct vcpu *vcpu) {
         vcpu->page->control = (struct vcpu_exit_control){
             .value = read_gpr(vcpu, access.gpr),
             .number = access.number,
+            .is_known = true,
+            .is_repeated = true,
         };
         return vmx_exit_to_vmm(vcpu, VCPU_EXIT_CONTROL);
     }

@@ -63,11 +63,6 @@ enum exit_action exit_external_interrupt(struct vcpu *vcpu) {
     return EXIT_RETRY;
 }
 
-enum exit_action exit_triple_fault(struct vcpu *vcpu) {
-    vcpu->page->exit = VCPU_EXIT_SHUTDOWN;
-    return EXIT_VMM;
-}
-
 // SDM 3C Table 28-2 "Exit Qualification for Task Switches".
 #define TASK_SOURCE_SHIFT 30
 
@@ -89,37 +84,6 @@ enum exit_action exit_task_switch(struct vcpu *vcpu) {
 enum exit_action exit_vmcall(struct vcpu *vcpu) {
     vmx_fill_walk(vcpu);
     return vmx_exit_to_vmm(vcpu, VCPU_EXIT_HYPERCALL);
-}
-
-enum exit_action exit_cpuid(struct vcpu *vcpu) {
-    return vcpu_emulate_cpuid(vcpu);
-}
-
-enum exit_action exit_hlt(struct vcpu *vcpu) {
-    (void)vcpu;
-    return EXIT_BLOCK;
-}
-
-enum exit_action exit_pause(struct vcpu *vcpu) {
-    (void)vcpu;
-    return EXIT_YIELD;
-}
-
-// INVD and WBINVD: guest memory is write-back and coherent, so there is nothing to write back, and
-// another VM must not lose its cache.
-enum exit_action exit_ignored(struct vcpu *vcpu) {
-    (void)vcpu;
-    return EXIT_ADVANCE;
-}
-
-// Instructions of features that the guest does not have.
-enum exit_action exit_undefined(struct vcpu *vcpu) {
-    return vcpu_inject_exception(vcpu, EXC_UD, false, 0);
-}
-
-// RDPMC: no counter exists.
-enum exit_action exit_protected(struct vcpu *vcpu) {
-    return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
 }
 
 // XCR0 is loaded with the vCPU: the VMM writes it as a part of the state.

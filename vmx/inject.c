@@ -7,35 +7,9 @@
 // What a VMM orders while the guest runs is made valid here; what it restores (inject_restore) is
 // VT-x's to refuse.
 #include "vmx/inject.h"
+#include "kernel/exception.h"
 #include "vmx/exit.h"
 #include "vmx/registers.h"
-
-// Exceptions that push an error code (SDM 3A 6.13 "Error Code") and those that report an
-// instruction which was not done (SDM 3A 6.5 "Exception Classifications"), by vector.
-#define EXC_DF_BIT      BIT(EXC_DF)
-#define WITH_ERROR_CODE (EXC_DF_BIT | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17))
-#define CONTRIBUTORY    (BIT(0) | BIT(10) | BIT(11) | BIT(12) | BIT(13))
-#define FAULTS                                                                                     \
-    (BIT(0) | BIT(5) | BIT(6) | BIT(7) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) |         \
-     BIT(16) | BIT(17) | BIT(19))
-#define EXCEPTION_COUNT 32u
-
-bool exception_has_error_code(uint8_t vector) {
-    return vector < EXCEPTION_COUNT && (WITH_ERROR_CODE & BIT(vector));
-}
-
-// SDM 3A Table 6-5 "Conditions for Generating a Double Fault".
-enum exception_merge exception_combine(uint8_t first, uint8_t second) {
-    bool is_first_fault = first < EXCEPTION_COUNT && (CONTRIBUTORY & BIT(first));
-    bool is_second_fault = second < EXCEPTION_COUNT && (CONTRIBUTORY & BIT(second));
-    if (first == EXC_DF && (is_second_fault || second == EXC_PF))
-        return MERGE_SHUTDOWN;
-    if (first == EXC_PF && (is_second_fault || second == EXC_PF))
-        return MERGE_DOUBLE_FAULT;
-    if (is_first_fault && is_second_fault)
-        return MERGE_DOUBLE_FAULT;
-    return MERGE_SECOND;
-}
 
 static void queue_event(uint32_t info, uint32_t error, uint32_t length) {
     vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, info);
@@ -150,7 +124,7 @@ void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uin
     if (!has_error || vector == EXC_DF)
         error = 0;
     // A fault saves RF set, so that a breakpoint on the instruction does not fire again.
-    if (FAULTS & BIT(vector))
+    if (exception_is_fault(vector))
         vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
     queue_event(info, error, 0);
 }

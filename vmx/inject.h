@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The format in which VT-x describes an event, and the rules for two exceptions at once. The first
-// three fields of SDM 3C Table 25-15 "Format of the VM-Entry Interruption-Information Field", Table
-// 25-18 "Format of the VM-Exit Interruption-Information Field" and Table 25-19 "Format of the
-// IDT-Vectoring Information Field" are the same. Pure, but for inject_reflected.
+// The format in which VT-x describes an event. The first three fields of SDM 3C Table 25-15 "Format
+// of the VM-Entry Interruption-Information Field", Table 25-18 "Format of the VM-Exit
+// Interruption-Information Field" and Table 25-19 "Format of the IDT-Vectoring Information Field"
+// are the same. Pure, but for inject_reflected.
 #pragma once
 
 #include "lib/types.h"
@@ -29,12 +29,6 @@ static inline bool event_has_length(uint32_t info) {
     return type == EVENT_SOFTWARE_INTERRUPT || type == EVENT_PRIVILEGED_EXCEPTION ||
            type == EVENT_SOFTWARE_EXCEPTION;
 }
-
-bool exception_has_error_code(uint8_t vector);
-
-// What becomes of `second` when it comes while `first` is being delivered.
-enum exception_merge { MERGE_SECOND, MERGE_DOUBLE_FAULT, MERGE_SHUTDOWN };
-enum exception_merge exception_combine(uint8_t first, uint8_t second);
 
 // Queues the exception that this exit was for. VMCS current.
 void inject_reflected(void);

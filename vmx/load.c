@@ -6,47 +6,8 @@
 //
 // Neither the kernel nor ring 3 uses the FPU or these MSRs, so they need no copy of the host's.
 #include "arch/mitigation.h"
+#include "kernel/fpu.h"
 #include "vmx/vmx.h"
-
-// The FPU may be closed by CR0.TS against ring 3; it is opened around the moves only.
-static bool open_fpu(void) {
-    bool was_closed = (x86_read_cr0() & CR0_TS) != 0;
-    if (was_closed)
-        x86_clts();
-    return was_closed;
-}
-
-static void close_fpu(bool was_closed) {
-    if (was_closed)
-        x86_write_cr0(x86_read_cr0() | CR0_TS);
-}
-
-static void load_fpu(const struct vcpu *vcpu) {
-    bool was_closed = open_fpu();
-    if (cpu_features.has_xsave) {
-        uint64_t mask = cpu_features.xcr0_mask;
-        x86_xsetbv(0, mask);
-        x86_xrstor(vcpu->xsave, mask);
-        if (vcpu->xcr0 != mask)
-            x86_xsetbv(0, vcpu->xcr0);
-    } else {
-        x86_fxrstor(vcpu->xsave);
-    }
-    close_fpu(was_closed);
-}
-
-static void unload_fpu(const struct vcpu *vcpu) {
-    bool was_closed = open_fpu();
-    if (cpu_features.has_xsave) {
-        uint64_t mask = cpu_features.xcr0_mask;
-        if (vcpu->xcr0 != mask)
-            x86_xsetbv(0, mask);
-        x86_xsave(vcpu->xsave, mask);
-    } else {
-        x86_fxsave(vcpu->xsave);
-    }
-    close_fpu(was_closed);
-}
 
 static void load_debug_registers(const struct vcpu *vcpu) {
     x86_write_dr0(vcpu->dr[0]);
@@ -89,15 +50,8 @@ static void load_registers(const struct vcpu *vcpu) {
     load_msrs(vcpu);
 }
 
-static void forget_last_guest(void) {
-    static const uint8_t initial[PAGE_SIZE] __attribute__((aligned(64))) = {
-        [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; // FCW, MXCSR; no feature in use
-    bool was_closed = open_fpu();
-    if (cpu_features.has_xsave)
-        x86_xrstor(initial, cpu_features.xcr0_mask);
-    else
-        x86_fxrstor(initial);
-    close_fpu(was_closed);
+void vmx_forget(void) {
+    fpu_forget();
     // No instruction of ring 3 reads these but TSC_AUX, but its speculation may (rogue system
     // register read, CVE-2018-3640), and no bit says which processors are free of that.
     static const struct vcpu nobody;
@@ -105,15 +59,6 @@ static void forget_last_guest(void) {
         load_registers(&nobody);
     else if (vmx_caps.has_rdtscp)
         x86_wrmsr(MSR_TSC_AUX, 0);
-}
-
-void vmx_forget(void) {
-    struct cpu *cpu = cpu_current();
-    if (!cpu->has_forgotten)
-        forget_last_guest();
-    cpu->has_forgotten = true;
-    if (!mitigation.is_off)
-        x86_write_cr2(0); // of page faults of ring 3, too
 }
 
 struct __attribute__((packed)) table_register {
@@ -141,7 +86,6 @@ static void write_cpu_host_state(const struct cpu *cpu) {
 void vmx_load(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     struct cpu *cpu = cpu_current();
-    cpu->has_forgotten = false;
     vmcs_make_current(x->vmcs);
     if (x->last_cpu != cpu) {
         write_cpu_host_state(cpu);
@@ -150,7 +94,7 @@ void vmx_load(struct vcpu *vcpu) {
         x->last_cpu = cpu;
     }
     vmcs_write(VMCS_HOST_CR3, x86_read_cr3());
-    load_fpu(vcpu);
+    fpu_load(vcpu);
     load_registers(vcpu);
     x->entry_work |= WORK_CR2;
 }
@@ -159,7 +103,7 @@ void vmx_unload(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     unload_msrs(vcpu);
     unload_debug_registers(vcpu);
-    unload_fpu(vcpu);
+    fpu_unload(vcpu);
     vmcs_clear(x->vmcs);
     x->is_launched = 0;
 }

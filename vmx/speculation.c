@@ -8,7 +8,6 @@
 // guest's. It is the guest's alone then, without exits, for kernels that change it at each system
 // call.
 #include "kernel/frame.h"
-#include "vmx/msr_bitmap.h"
 #include "vmx/vmx.h"
 
 void speculation_create(struct vmx_vcpu *x) {
@@ -24,7 +23,7 @@ static void move(struct vmx_vcpu *x) {
     vmcs_write32(VMCS_ENTRY_MSR_LOAD_COUNT, 1);
     vmcs_write32(VMCS_EXIT_MSR_STORE_COUNT, 1);
     vmcs_write32(VMCS_EXIT_MSR_LOAD_COUNT, 1);
-    vmcs_write64(VMCS_MSR_BITMAP, msr_bitmap_get(x->is_apic_open, true).v);
+    vmcs_write64(VMCS_MSR_BITMAP, vmx_msr_bitmap(x->is_apic_open, true));
 }
 
 void speculation_write(struct vmx_vcpu *x, uint64_t value) {

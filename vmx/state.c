@@ -6,7 +6,6 @@
 #include "kernel/quota.h"
 #include "kernel/vmtime.h"
 #include "vmx/ept.h"
-#include "vmx/msr_bitmap.h"
 
 #define PLE_GAP    128u  // ticks between two PAUSEs of one spin loop, at most
 #define PLE_WINDOW 4096u // ticks a spin loop may last
@@ -18,20 +17,15 @@
 #define CPUID_7_EBX_INVPCID       BIT(10)
 #define CPUID_EXTENDED_EDX_RDTSCP BIT(27)
 
-static struct abi_cpuid find_cpuid(const struct vm *vm, uint32_t leaf) {
-    const struct abi_cpuid *row = vm_find_cpuid(vm, leaf, 0);
-    return row ? *row : (struct abi_cpuid){0};
-}
-
 // Instructions that need a control are #UD without it, which is what CPUID says where they are
 // hidden.
 static uint32_t secondary_controls(const struct vmx_vcpu *x, const struct vm *vm) {
     uint32_t secondary = vmx_caps.control[CONTROL_SECONDARY];
     if (!x->vpid)
         secondary &= ~(uint32_t)SECONDARY_VPID;
-    if (!(find_cpuid(vm, CPUID_FEATURES).ebx & CPUID_7_EBX_INVPCID))
+    if (!(vm_get_cpuid(vm, CPUID_FEATURES).ebx & CPUID_7_EBX_INVPCID))
         secondary &= ~(uint32_t)SECONDARY_INVPCID;
-    if (!(find_cpuid(vm, CPUID_EXTENDED).edx & CPUID_EXTENDED_EDX_RDTSCP))
+    if (!(vm_get_cpuid(vm, CPUID_EXTENDED).edx & CPUID_EXTENDED_EDX_RDTSCP))
         secondary &= ~(uint32_t)SECONDARY_RDTSCP;
     if (vm->tsc_ratio == 0)
         secondary &= ~(uint32_t)SECONDARY_TSC_SCALING;
@@ -53,7 +47,7 @@ static void write_controls(struct vmx_vcpu *x, const struct vm *vm) {
     vmcs_write32(VMCS_EXIT_MSR_STORE_COUNT, 0);
     vmcs_write32(VMCS_EXIT_MSR_LOAD_COUNT, 0);
     vmcs_write32(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
-    vmcs_write64(VMCS_MSR_BITMAP, msr_bitmap_get(false, false).v);
+    vmcs_write64(VMCS_MSR_BITMAP, vmx_msr_bitmap(false, false));
     vmcs_write64(VMCS_EPTP, ept_pointer(vm->space.pt.root));
     vmcs_write64(VMCS_LINK_POINTER, VMCS_NONE);
     vmcs_write32(VMCS_GUEST_ACTIVITY, 0);
@@ -89,10 +83,8 @@ static void write_host_constants(const struct vmx_vcpu *x) {
 }
 
 static void free_pages(struct vcpu *vcpu, struct vmx_vcpu *x, void *vmcs_page) {
-    if (vmcs_page)
-        quota_free_page(vcpu->vm->object.quota, vmcs_page);
-    if (x)
-        quota_free_page(vcpu->vm->object.quota, x);
+    quota_free_page(vcpu->vm->object.quota, vmcs_page);
+    quota_free_page(vcpu->vm->object.quota, x);
 }
 
 int vmx_vcpu_create(struct vcpu *vcpu) {

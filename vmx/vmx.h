@@ -12,9 +12,6 @@
 #include "vmx/layout.h"
 #include "vmx/vmcs.h"
 
-// Indices into vcpu_page.gpr.
-enum gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI };
-
 // What has to be done before the next entry. A word that is 0 in all hot paths.
 enum vmx_entry_work {
     WORK_CR2 = 1u << 0,      // the guest's CR2 is in vcpu->cr2, not in the processor
@@ -30,6 +27,12 @@ struct vmx_msr {
 _Static_assert(sizeof(struct vmx_msr) == 16, "Table 25-15");
 
 extern struct vmx_caps vmx_caps; // constant once vmx_backend.init was called
+
+// Physical address of the bitmap that opens these.
+static inline uint64_t vmx_msr_bitmap(bool is_apic_open, bool is_spec_open) {
+    uint32_t index = (is_apic_open ? VMX_BITMAP_APIC : 0u) | (is_spec_open ? VMX_BITMAP_SPEC : 0u);
+    return vmx_caps.msr_bitmaps + index * PAGE_SIZE;
+}
 
 // One page, vcpu->backend. All of it belongs to the owner thread.
 struct vmx_vcpu {
@@ -56,16 +59,6 @@ _Static_assert(offsetof(struct vmx_vcpu, rsp) == VMX_VCPU_RSP, "enter.S");
 _Static_assert(offsetof(struct vmx_vcpu, is_launched) == VMX_VCPU_IS_LAUNCHED, "enter.S");
 _Static_assert(ASM_VMCS_EXIT_REASON == VMCS_EXIT_REASON, "enter.S");
 _Static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE, "one page");
-
-// A general register of the guest, read once: a VMM may change its page at any time, and what was
-// checked must be what is used. Not RSP, which is in the VMCS.
-static inline uint64_t vmx_gpr(const struct vcpu *vcpu, unsigned gpr) {
-    return *(const volatile uint64_t *)&vcpu->page->gpr[gpr];
-}
-// EDX:EAX.
-static inline uint64_t vmx_edx_eax(const struct vcpu *vcpu) {
-    return vmx_gpr(vcpu, GPR_RDX) << 32 | (uint32_t)vmx_gpr(vcpu, GPR_RAX);
-}
 
 // IA32_DEBUGCTL: SDM 3B 18.4.1 "IA32_DEBUGCTL MSR".
 #define DEBUGCTL_BTF BIT(1)
@@ -120,7 +113,6 @@ bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked);
 // GUEST_INTERRUPTIBILITY: SDM 3C Table 25-3 "Format of Interruptibility State".
 #define BLOCKING_BY_STI    BIT(0)
 #define BLOCKING_BY_MOV_SS BIT(1)
-#define BLOCKING_BY_SMI    BIT(2)
 #define BLOCKING_BY_NMI    BIT(3)
 // What the end of an instruction ends.
 #define BLOCKING_UNTIL_NEXT (uint32_t)(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)

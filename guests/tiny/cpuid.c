@@ -63,6 +63,18 @@ static void check_topology(void) {
     CHECK_EQ(cpuid(0xb, 2).ecx >> 8, 0);
 }
 
+// APM 3 Appendix E.3 "Standard Feature Function Numbers", E.4 "Extended Feature Function Numbers".
+static void check_amd(void) {
+    if (!is_amd())
+        return;
+    CHECK(is_zero(cpuid(2, 0)) && is_zero(cpuid(4, 0)));
+    CHECK_EQ(cpuid(EXTENDED, 0).eax, EXTENDED + 0x21);
+    CHECK(is_zero(cpuid(EXTENDED + 0xa, 0)));  // SVM
+    CHECK(is_zero(cpuid(EXTENDED + 0x1f, 0))); // encrypted memory
+    CHECK_EQ(cpuid(EXTENDED + 8, 0).ecx, 0);
+    CHECK(is_zero(cpuid(EXTENDED + 0x1e, 0))); // core 0 of node 0
+}
+
 static void check_hypervisor_leaves(void) {
     struct cpuid r = cpuid(HYPERVISOR, 0);
     CHECK(r.eax >= HYPERVISOR && r.eax < HYPERVISOR + 0x100);
@@ -103,6 +115,7 @@ void test(void) {
     check_hidden();
     check_shown();
     check_topology();
+    check_amd();
     check_hypervisor_leaves();
     check_osxsave();
     check_limits();

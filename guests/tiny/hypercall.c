@@ -33,14 +33,19 @@ static struct {
     uint8_t behind[8];
 } __attribute__((aligned(64))) there;
 
-static int64_t vmcall(uint64_t number, uint64_t a, uint64_t b) {
+static bool has_vmmcall; // AMD's
+
+static int64_t hypercall(uint64_t number, uint64_t a, uint64_t b) {
     int64_t answer;
-    __asm__ volatile("vmcall" : "=a"(answer) : "a"(number), "b"(a), "c"(b) : "memory");
+    if (has_vmmcall)
+        __asm__ volatile("vmmcall" : "=a"(answer) : "a"(number), "b"(a), "c"(b) : "memory");
+    else
+        __asm__ volatile("vmcall" : "=a"(answer) : "a"(number), "b"(a), "c"(b) : "memory");
     return answer;
 }
 
 static void check_numbers(void) {
-    CHECK_EQ(vmcall(VAPIC_POLL_IRQ, 0, 0), 0);
+    CHECK_EQ(hypercall(VAPIC_POLL_IRQ, 0, 0), 0);
     static const uint64_t unknown[] = {0,
                                        2,
                                        3,
@@ -54,7 +59,7 @@ static void check_numbers(void) {
                                        BIT(32) | CLOCK_PAIRING,
                                        UINT64_MAX};
     for (size_t i = 0; i < ARRAY_COUNT(unknown); i++)
-        CHECK_EQ(vmcall(unknown[i], (uintptr_t)&there, 0), -ENOSYS);
+        CHECK_EQ(hypercall(unknown[i], (uintptr_t)&there, 0), -ENOSYS);
 }
 
 static uint64_t ns_of(uint64_t ticks) {
@@ -71,7 +76,7 @@ static void check_pair(void) {
     struct pair first;
     memset(&there, UNTOUCHED, sizeof(there));
     uint64_t before = rdtsc();
-    CHECK_EQ(vmcall(CLOCK_PAIRING, (uintptr_t)&there, 0), 0);
+    CHECK_EQ(hypercall(CLOCK_PAIRING, (uintptr_t)&there, 0), 0);
     uint64_t after = rdtsc();
     first = there.pair;
     CHECK(first.tsc >= before && first.tsc <= after);
@@ -84,7 +89,7 @@ static void check_pair(void) {
     int64_t off = (int64_t)(date_of(&first) - boot - since);
     CHECK(off > -1000000 && off < 1000000);
     wait_us(2000);
-    CHECK_EQ(vmcall(CLOCK_PAIRING, (uintptr_t)&there, 0), 0);
+    CHECK_EQ(hypercall(CLOCK_PAIRING, (uintptr_t)&there, 0), 0);
     uint64_t ticks = there.pair.tsc - first.tsc;
     uint64_t ns = date_of(&there.pair) - date_of(&first);
     uint64_t want = ns_of(ticks);
@@ -93,14 +98,15 @@ static void check_pair(void) {
 
 static void check_refused(void) {
     memset(&there, UNTOUCHED, sizeof(there));
-    CHECK_EQ(vmcall(CLOCK_PAIRING, (uintptr_t)&there, 1), -EOPNOTSUPP);
-    CHECK_EQ(vmcall(CLOCK_PAIRING, NOWHERE, 0), -EFAULT);
-    CHECK_EQ(vmcall(CLOCK_PAIRING, low_ram_end() - 32, 0), -EFAULT);
-    CHECK_EQ(vmcall(CLOCK_PAIRING, UINT64_MAX - 8, 0), -EFAULT);
+    CHECK_EQ(hypercall(CLOCK_PAIRING, (uintptr_t)&there, 1), -EOPNOTSUPP);
+    CHECK_EQ(hypercall(CLOCK_PAIRING, NOWHERE, 0), -EFAULT);
+    CHECK_EQ(hypercall(CLOCK_PAIRING, low_ram_end() - 32, 0), -EFAULT);
+    CHECK_EQ(hypercall(CLOCK_PAIRING, UINT64_MAX - 8, 0), -EFAULT);
     CHECK_EQ(*(uint8_t *)&there, UNTOUCHED);
 }
 
 void test(void) {
+    has_vmmcall = is_amd();
     check_numbers();
     check_pair();
     check_refused();

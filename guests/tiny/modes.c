@@ -211,8 +211,10 @@ void test(void) {
     CHECK_EQ(steps->pae, MARKER);
     CHECK_EQ(steps->pae_after_exit, MARKER);
     CHECK_EQ(version & 0xff, 0x11);
-    CHECK_EQ(steps->cr4_fault, MARKER); // the error code is 0
-    CHECK_EQ(steps->cr4_kept, MARKER);
+    if (!is_amd()) { // where these entries are read as others are: APM 2 15.25.10
+        CHECK_EQ(steps->cr4_fault, MARKER); // the error code is 0
+        CHECK_EQ(steps->cr4_kept, MARKER);
+    }
     CHECK_EQ(steps->cr4_no_fault, MARKER);
     CHECK_EQ(steps->cr4_taken, MARKER);
     CHECK_EQ(steps->cr4_memory, MARKER);

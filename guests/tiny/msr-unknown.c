@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // RDMSR and WRMSR of a register that the processor does not have are #GP(0): each of the two ranges
-// that VT-x has bitmaps for, and samples outside of them. What is not in the list below is unknown.
+// that VT-x has bitmaps for, on AMD's processors the third, and samples outside of them. What is
+// not in the list below is unknown.
 #include "runtime/cpu.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
@@ -38,11 +39,35 @@ static const struct range known[] = {
     {0xc0000100, 0xc0000103}, // FS, GS, KERNEL_GS base, TSC_AUX
 };
 
-static bool is_known(uint32_t msr) {
-    for (size_t i = 0; i < ARRAY_COUNT(known); i++)
-        if (msr >= known[i].first && msr <= known[i].last)
+// Beside these, on AMD's processors.
+static const struct range known_amd[] = {
+    {0xc0010000, 0xc0010007}, // performance counters
+    {0xc0010010, 0xc0010010}, // SYSCFG
+    {0xc0010015, 0xc0010015}, // HWCR
+    {0xc001001a, 0xc001001a}, // TOP_MEM
+    {0xc001001d, 0xc001001d}, // TOP_MEM2
+    {0xc001001f, 0xc0010020}, // NB_CFG, PATCH_LOADER
+    {0xc0010055, 0xc0010055}, // INTERRUPT_PENDING
+    {0xc0010058, 0xc0010058}, // MMIO_CONFIG_BASE
+    {0xc0010114, 0xc0010114}, // VM_CR
+    {0xc0011021, 0xc0011023}, // IC_CFG, DC_CFG, BU_CFG
+    {0xc0011029, 0xc001102a}, // DE_CFG, BU_CFG2
+};
+
+static bool is_in(const struct range *ranges, size_t count, uint32_t msr) {
+    for (size_t i = 0; i < count; i++)
+        if (msr >= ranges[i].first && msr <= ranges[i].last)
             return true;
     return false;
+}
+
+static bool is_known(uint32_t msr) {
+    static bool has_amd, is_set;
+    if (!is_set)
+        has_amd = is_amd();
+    is_set = true;
+    return is_in(known, ARRAY_COUNT(known), msr) ||
+           (has_amd && is_in(known_amd, ARRAY_COUNT(known_amd), msr));
 }
 
 static void check_unknown(uint32_t msr) {
@@ -71,6 +96,9 @@ void test(void) {
     check_unknown(0x40000000);
     check_unknown(0x4b564d02); // KVM's asynchronous page faults, which CPUID does not offer
     check_unknown(0x4b564d04); // and its EOI
-    check_unknown(0xc0010000);
+    if (is_amd())
+        check_range(0xc0010000, 0xc0011fff);
+    else
+        check_unknown(0xc0010000);
     check_unknown(UINT32_MAX);
 }

@@ -141,7 +141,10 @@ static void check_user(void) {
     CHECK_FAULT(EXC_GP, 0);
     USER("\x0f\x32"); // RDMSR
     CHECK_FAULT(EXC_GP, 0);
-    USER("\x0f\x01\xc1\x0f\x0b"); // VMCALL, which answers, then UD2
+    if (is_amd())
+        USER("\x0f\x01\xd9\x0f\x0b"); // VMMCALL, which answers, then UD2
+    else
+        USER("\x0f\x01\xc1\x0f\x0b"); // VMCALL
     CHECK_FAULT(EXC_UD, 0);
     CHECK_EQ(trap_last.rip, PAGE + 3);
     USER("\x0f\xa2\x0f\x0b"); // CPUID, then UD2

@@ -37,7 +37,10 @@ void test(void) {
     UNDEFINED("invvpid (%%rdi), %%rax");
     UNDEFINED("vmfunc");
     UNDEFINED("getsec");
-    UNDEFINED("vmmcall");
+    if (is_amd())
+        UNDEFINED("vmcall");
+    else
+        UNDEFINED("vmmcall");
     UNDEFINED("vmrun");
     UNDEFINED("vmload");
     UNDEFINED("vmsave");

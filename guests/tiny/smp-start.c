@@ -9,9 +9,12 @@
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
 
-#define TOPOLOGY  0xbu
-#define SVR_RESET 0xffu
-#define OTHER     0x41u
+#define TOPOLOGY     0xbu
+#define AMD_FEATURES 0x80000001u
+#define ECX_TOPOEXT  BIT(22)
+#define AMD_TOPOLOGY 0x8000001eu
+#define SVR_RESET    0xffu
+#define OTHER        0x41u
 // A page with a trampoline that nobody may come through: it writes to a place of its own, and
 // halts.
 #define TRAP_PAGE 0x11000u
@@ -45,6 +48,11 @@ static void check_identity(void) {
         CHECK_EQ(cpuid(TOPOLOGY, 1).edx, self);
         CHECK_EQ(cpuid(TOPOLOGY, 1).ebx, smp_count);
         CHECK_EQ(self >> cpuid(TOPOLOGY, 1).eax, 0);
+    }
+    if (cpuid(AMD_FEATURES, 0).ecx & ECX_TOPOEXT) {
+        CHECK_EQ(cpuid(AMD_TOPOLOGY, 0).eax, self);
+        CHECK_EQ(cpuid(AMD_TOPOLOGY, 0).ebx, self); // a core, of one thread
+        CHECK_EQ(cpuid(AMD_TOPOLOGY, 0).ecx, 0);
     }
     CHECK_EQ((rdmsr(MSR_APIC_BASE) & APIC_BASE_BSP) != 0, self == 0);
     beats[self]++;

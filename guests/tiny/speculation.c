@@ -11,6 +11,7 @@
 #define MSR_ARCH_CAPABILITIES 0x10au
 #define MSR_FLUSH_CMD         0x10bu
 
+#define EBX_IBPB              BIT(12) // of leaf 0x80000008, as AMD tells it
 #define EDX_IBRS              BIT(26)
 #define EDX_STIBP             BIT(27)
 #define EDX_L1D_FLUSH         BIT(28)
@@ -107,7 +108,7 @@ void test(void) {
     } else {
         check_absent(MSR_SPEC_CTRL);
     }
-    if (edx & EDX_IBRS)
+    if (edx & EDX_IBRS || cpuid(0x80000008, 0).ebx & EBX_IBPB)
         check_order(MSR_PRED_CMD);
     else
         check_absent(MSR_PRED_CMD);

@@ -17,6 +17,10 @@
 #define NAMED_A_LIFE (SELECTORS / 16) // what lies in a page, if there is one
 #define STACKS       4u               // kernel stacks whose addresses are different descriptors
 
+#define ERROR_USER 4u  // of a page fault: the access had ring 3's rights
+#define PORT_COUNT 32u // of a bitmap's parts that ports are tried in
+#define MSR_COUNT  32u
+
 #define LOAD_ENDS (LIVES | BIT(EXC_NP) | BIT(EXC_SS) | GP | PF)
 
 #define FLAG_TF 0x100u
@@ -48,6 +52,7 @@ static struct own *own; // as the mother sees it
 static uint32_t code_size;
 static struct seen visible[SEEN_MAX]; // what children saw
 static uint32_t visible_count;
+static uint64_t behind_count; // lives that ended behind the GDT
 
 // ---- in the child -------------------------------------------------------------------------------
 
@@ -114,20 +119,26 @@ static void load_selector(struct own *self) {
     live_on(self);
 }
 
-// SYSENTER with any flags, and a stack that the call page's RET finds its way back by.
+// The kernel is called with any flags, and a stack that the call page's RET finds its way back by.
+#define ENTER_BY(instruction)                                                                      \
+    __asm__ volatile("lea 1f(%%rip), %%rdx\n\t"                                                    \
+                     "push %%rdx\n\t"                                                              \
+                     "mov %%rsp, %%rcx\n\t"                                                        \
+                     "mov %%rsp, %%rdx\n\t"                                                        \
+                     "push %1\n\t"                                                                 \
+                     "popfq\n\t" instruction "\n"                                                  \
+                     "1:\n\t"                                                                      \
+                     "cld"                                                                         \
+                     : "+a"(call)                                                                  \
+                     : "r"(flags)                                                                  \
+                     : "rcx", "rdx", "r11", "memory", "cc")
+
 static void enter_with(uint64_t flags) {
     uint64_t call = ABI_THREAD_YIELD;
-    __asm__ volatile("lea 1f(%%rip), %%rdx\n\t"
-                     "push %%rdx\n\t"
-                     "mov %%rsp, %%rcx\n\t"
-                     "push %1\n\t"
-                     "popfq\n\t"
-                     "sysenter\n"
-                     "1:\n\t"
-                     "cld"
-                     : "+a"(call)
-                     : "r"(flags)
-                     : "rcx", "rdx", "r11", "memory", "cc");
+    if (wall_enters_by_syscall())
+        ENTER_BY("syscall");
+    else
+        ENTER_BY("sysenter");
 }
 
 static void enter_with_flags(struct own *self) {
@@ -248,8 +259,8 @@ static bool write_access(struct dice *dice) {
         {0x48, 0x89, 0xc4, 0xcc},
         {0x48, 0x89, 0xc4, 0x9c},
         {0x48, 0x89, 0xc5, 0xc9},
-        {0x48, 0x89, 0xc1, 0x0f, 0x34}, // SYSENTER: the kernel's way out takes RCX for the stack
-        {0x48, 0x89, 0xc1, 0x0f, 0x34},
+        {0x48, 0x89, 0xc1, 0x0f, 0x34}, // SYSENTER: the kernel's way out takes RCX for the stack,
+        {0x48, 0x89, 0xc2, 0x0f, 0x05}, // that of SYSCALL RDX
     };
     static const uint8_t sizes[] = {3, 3, 2, 2, 4, 4, 5, 5, 5, 4, 4, 4, 5, 5};
     uint32_t way = dice_below(dice, ARRAY_COUNT(ways));
@@ -263,9 +274,10 @@ static bool write_access(struct dice *dice) {
     return address >= ABI_USER_END && address < UINT64_MAX - ABI_PAGE;
 }
 
-// Single steps: TF, then the call page, a load of SS, SYSENTER.
+// Single steps: TF, then the call page, a load of SS, the call itself.
 static void write_step(struct dice *dice) {
-    static const uint8_t call[] = {0xff, 0xd3}, pop_ss[] = {0x8e, 0xd2}, enter[] = {0x0f, 0x34};
+    static const uint8_t call[] = {0xff, 0xd3}, pop_ss[] = {0x8e, 0xd2};
+    const uint8_t enter[] = {0x0f, wall_enters_by_syscall() ? 0x05 : 0x34};
     static const uint8_t push_pop[] = {0x50, 0x9d};
     begin_code();
     emit_move(RBX, ABI_CALL_PAGE);
@@ -311,6 +323,19 @@ static void write_anything(struct dice *dice) {
 
 // ---- the mother ---------------------------------------------------------------------------------
 
+// How it may end on this processor.
+static uint64_t ends_here(uint64_t ends) {
+    if (wall_enters_by_syscall()) {
+        ends |= (ends & AMD_UD) != 0 ? UD : 0;
+        ends |= (ends & AMD_DOOR) != 0 ? ANY | LIVES : 0;
+    }
+    if (is_on_qemu()) {
+        ends |= (ends & QEMU_LIVES) != 0 ? LIVES : 0;
+        ends |= (ends & QEMU_UD) != 0 ? UD : 0;
+    }
+    return ends;
+}
+
 static void judge(const char *name, uint64_t detail, bool has_ended,
                   const struct abi_process_status *status, uint64_t ends) {
     if (!has_ended) {
@@ -318,6 +343,7 @@ static void judge(const char *name, uint64_t detail, bool has_ended,
     } else if (status->state == ABI_PROCESS_EXITED) {
         CHECK((ends & LIVES) != 0, "%s 0x%lx: nothing happened", name, detail);
     } else {
+        behind_count += status->vector == EXC_PF && (status->error & ERROR_USER) == 0;
         bool is_good = status->vector < 32 && (ends & BIT(status->vector)) != 0;
         CHECK(is_good, "%s 0x%lx: exception %u, error 0x%x at 0x%lx", name, detail, status->vector,
               status->error, status->rip);
@@ -333,7 +359,7 @@ static void attack(const char *name, uint64_t detail, uint64_t entry, uint64_t e
     child_map(&child, &code_area, CHILD_CODE, ABI_RIGHT_READ | ABI_RIGHT_EXECUTE);
     child_start(&child, entry, STACK_TOP, CHILD_OWN);
     bool has_ended = child_wait(&child, (ends & HANGS) != 0 ? HANGING_US : PATIENCE_US, &status);
-    judge(name, detail, has_ended, &status, ends);
+    judge(name, detail, has_ended, &status, ends_here(ends));
     child_close(&child);
 }
 
@@ -359,6 +385,39 @@ static void attack_by_names(void) {
                        (seen->selector & SELECTOR_LDT) == 0;
         CHECK(is_ours, "selector 0x%x is seen, with rights 0x%x", seen->selector, seen->rights);
         visible[i] = *seen;
+    }
+}
+
+// Each part of the TSS's bitmap, of which there is none, and what a PC has.
+static void attack_by_ports(struct dice *dice) {
+    static const uint16_t known[] = {0x20,  0x40,  0x60,  0x64,  0x70,  0x80,   0x92,
+                                     0xcf8, 0xcfc, 0xcf9, 0x3f8, 0x402, 0xfffc, 0xffff};
+    static const uint8_t ways[] = {0xec, 0xed, 0xee, 0xef}; // IN and OUT with DX, of AL and EAX
+    for (uint32_t i = 0; i < ARRAY_COUNT(known) + PORT_COUNT; i++) {
+        uint32_t part = (i - (uint32_t)ARRAY_COUNT(known)) * (0x10000 / PORT_COUNT);
+        uint32_t port =
+            i < ARRAY_COUNT(known) ? known[i] : part + dice_below(dice, 0x10000 / PORT_COUNT);
+        for (uint32_t way = 0; way < ARRAY_COUNT(ways); way++) {
+            begin_code();
+            emit_move(RDX, port);
+            emit(&ways[way], 1);
+            end_code();
+            attack("port", port, CHILD_CODE, GP);
+        }
+    }
+}
+
+static void attack_by_msrs(struct dice *dice) {
+    static const uint8_t ways[][2] = {{0x0f, 0x32}, {0x0f, 0x30}}; // RDMSR, WRMSR
+    for (uint32_t i = 0; i < MSR_COUNT; i++) {
+        uint32_t msr = random_msr(dice);
+        for (uint32_t way = 0; way < ARRAY_COUNT(ways); way++) {
+            begin_code();
+            emit_move(RCX, msr);
+            emit(ways[way], sizeof(ways[way]));
+            end_code();
+            attack("MSR", msr, CHILD_CODE, GP);
+        }
     }
 }
 
@@ -441,9 +500,14 @@ void wall_main(void) {
     for (uint64_t round = 0; round < wall_rounds; round++) {
         own->dice.state = dice_roll(&dice);
         attack_by_selectors(&dice);
-        attack_by_function("SYSENTER with flags", 0, enter_with_flags, LIVES);
+        attack_by_function("a call with flags", 0, enter_with_flags, LIVES);
         attack_by_function("split locks", 0, split_locks, LIVES | BIT(EXC_AC));
         attack_by_code(&dice);
+        attack_by_ports(&dice);
+        attack_by_msrs(&dice);
         attack_by_names();
     }
+    // A VM exit of VT-x leaves a GDT of 64 KiB: then the processor looks behind ours.
+    say("%lu lives ended behind the GDT", behind_count);
+    CHECK(wall_enters_by_syscall() || behind_count > 0, "nobody looked behind the GDT");
 }

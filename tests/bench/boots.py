@@ -8,13 +8,30 @@ lines (`stat`, `usage`).
 import math
 import re
 import subprocess
+from dataclasses import dataclass
 
 import ring0
 from runner.job import BUILD, LOGS, ROOT, Context
 from runner.machine import run_machine
 
-TIMEOUT = 600
-TSC_HZ = 50_000_000  # of scripts/run's machines
+
+
+@dataclass
+class Machine:
+    """Where is measured. Its TSC counts instructions, so that a run gives the same figures as the one before."""
+
+    options: tuple  # of scripts/run
+    tsc_hz: int
+    own_timer: tuple  # exits that a timer of the guest's costs it: HLT, WRMSR
+    timeout: int
+
+
+MACHINES = {
+    "bochs": Machine((), 50_000_000, (12, 32), 600),
+    # The firmware's waits are PAUSE loops, and each PAUSE leaves QEMU's: two minutes a boot.
+    "qemu": Machine(("--target", "qemu", "--icount"), 1_000_000_000, (0x78, 0x7C), 1800),
+}
+machine = MACHINES["bochs"]  # tests/bench/run says which
 MITIGATED = "_mitigated"  # behind the name of a figure that is measured twice
 GUESTS = BUILD / "tests" / "bench"
 
@@ -25,7 +42,8 @@ class Unmeasured(Exception):
 
 def boot(name, vms, cpus, *options):
     context = Context(LOGS / "bench" / f"{name}.out")
-    run = run_machine(context, name, vms, ["--cpus", cpus, *options], TIMEOUT)
+    options = [*machine.options, "--cpus", cpus, *options]
+    run = run_machine(context, name, vms, options, machine.timeout)
     if run.status != 0:
         ends = ", ".join(f"{vm['name']}: {run.end(vm['name'])}" for vm in vms)
         raise Unmeasured(f"{name}: exit status {run.status}: {run.complaint or ends}")
@@ -55,7 +73,7 @@ def costs_of(run):
 
 def costs(name, words, cpus):
     """Once as KVM's figures are, and once with all that this CPU needs against side channels."""
-    vm = guest("costs", "costs", words, vcpus=2)
+    vm = guest("costs", "costs", words, vcpus=2, memory="64M")
     off = costs_of(boot(name, [vm], cpus, "--append-cmdline", "mitigations=off"))
     on = costs_of(boot(f"{name}-mitigated", [vm], cpus))
     return off | {name + MITIGATED: value for name, value in on.items()}
@@ -73,7 +91,6 @@ def measure_pair():
 
 DEBIAN = BUILD / "guests" / "debian"
 IDLE_FROM_S, IDLE_S = 90, 10  # of the TSC since the start: by then Debian rests
-OWN_TIMER = (12, 32)  # HLT, WRMSR: what a timer of the guest's costs it
 
 
 def debian(name, rest_s):
@@ -109,9 +126,9 @@ def measure_idle():
     if not 0 <= begin < first_line < last_line_of_all < end:
         raise Unmeasured("idle: Debian did not rest all the time")
     (start, before), (stop, after) = (exits_at(run, "debian", vm["name"]) for vm in clocks)
-    seconds_10 = (stop - start) / (10 * TSC_HZ)
+    seconds_10 = (stop - start) / (10 * machine.tsc_hz)
     exits = {reason: count - before.get(reason, 0) for reason, count in after.items()}
-    beyond = sum(count for reason, count in exits.items() if reason not in OWN_TIMER)
+    beyond = sum(count for reason, count in exits.items() if reason not in machine.own_timer)
     return {
         "idle_exits": round(sum(exits.values()) / seconds_10),
         "idle_exits_beyond": math.ceil(beyond / seconds_10),
@@ -150,6 +167,12 @@ HOGS = {"hog-off": "off", "hog-exits": "exits", "hog-ports": "ports", "hog-ipis"
 HOG_SECONDS = 9
 FLOOD_CAP = 5  # percent
 FLOOD_SECONDS = 8
+FLOODS = {  # what the attacker does, in the words of guests/wall/storm.c
+    "flood_beside": "reports prints text=0",
+    "flood_lines_beside": "reports prints text=1",
+    "flood_escapes_beside": "reports prints text=2",
+    "threads_beside": "threads",
+}
 
 
 def share_of(run, vm):
@@ -210,26 +233,26 @@ def measure_realtime():
 
 
 def measure_flood():
-    """A busy VM, and a process in a VMM's place that may have 5 % of the CPU: it signals, prints and
-    reports as fast as it can, and what others do for it then is charged to it; or it makes
-    threads, which the kernel ends."""
+    """A busy VM, and a process in a VMM's place that may have 5 % of the CPU: it signals, prints
+    letters, newlines or escapes, and reports as fast as it can, and what others do for it then is
+    charged to it; or it makes threads, which the kernel ends."""
     storm = str(BUILD / "guests" / "wall" / "storm.elf")
     figures = {}
-    for figure, words in {"flood_beside": "reports prints", "threads_beside": "threads"}.items():
+    for figure, words in FLOODS.items():
         words = f"seconds={FLOOD_SECONDS} signals foreign {words}"
         attacker = {**guest("flood", "share", words, cap=FLOOD_CAP), "kernel": storm, "vmm": storm}
-        run = boot("flood", [guest("victim", "share", WINDOW), attacker], 1, "--test-keys")
+        run = boot(figure, [guest("victim", "share", WINDOW), attacker], 1, "--test-keys")
         figures[figure] = math.ceil(1000 - 1000 * share_of(run, "victim"))
     return figures
 
 
 MEASURES = [
-    (measure_exits, ["exit_cpuid", "exit_out_vmm", "exit_mmio_read_vmm", "tsc_deadline", "self_ipi"]
-     + ["timer_running", "timer_halted", "vcpu_switch"]),
+    (measure_exits, ["exit_cpuid", "exit_out_vmm", "exit_mmio_read_vmm", "cr4_pge", "cr0_wp"]
+     + ["nested_fault", "fresh_page", "tsc_deadline", "self_ipi", "timer_running", "timer_halted", "vcpu_switch"]),
     (measure_pair, ["ipi_running", "ipi_halted"]),
     (measure_shares, ["share_weights", "dedicated_gaps", "dedicated_timer_exits"]),
     (measure_cap, ["cap_alone"]),
-    (measure_flood, ["flood_beside", "threads_beside"]),
+    (measure_flood, list(FLOODS)),
     (measure_realtime, ["realtime_misses", "realtime_worst", "realtime_begun", "cap_beside"]),
     (measure_idle, ["idle_exits", "idle_exits_beyond"]),
     (measure_start, ["boot_to_guest"]),

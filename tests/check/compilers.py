@@ -71,6 +71,7 @@ def tidy_command(unit):
 def check_tidy():
     if not shutil.which("clang-tidy"):
         raise Skip("clang-tidy is not installed: run scripts/setup")
+    tree.skip_other_clang("clang-tidy")
     chosen = {unit.source: unit for unit in tree.units() if unit.kind in FREESTANDING}
     bad = [message for message in run_all(tidy_command(unit) for unit in chosen.values())
            if not message.startswith("/usr/")]

@@ -18,8 +18,8 @@ IDENTIFIER = re.compile(r"(?:(?:struct|enum|union)\s+)?([A-Za-z_]\w*)(?:\(\))?")
 
 
 def is_path(word):
-    """A path of the tree, as opposed to one of a machine, a build, or an image."""
-    if word.startswith(("/", "~", "-", "build/")) or any(c in word for c in " $<>{}=:"):
+    """A path of the tree, as opposed to one of a machine, beside the tree, of a build, or of an image."""
+    if word.startswith(("/", "~", "-", "../", "build/")) or any(c in word for c in " $<>{}=:"):
         return False
     head = word.split("/", 1)[0]
     return ("/" in word and (tree.ROOT / head).is_dir()) or FILE_NAME.fullmatch(word) is not None

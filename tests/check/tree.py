@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = os.environ.get("BUILD", "build")
+CLANG = "14"  # whose formatter and rules are the tree's
 JOBS = int(os.environ.get("JOBS", os.cpu_count() or 1))
 
 
@@ -30,6 +31,13 @@ class Skip(Exception):
 def run(command, **options):
     """A command in the tree's root; its output is text."""
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+def skip_other_clang(program):
+    """What one version of it asks for another one may refuse: Debian 12's is the one."""
+    version = re.search(r"version (\d+)", run([program, "--version"]).stdout)
+    if version is None or version[1] != CLANG:
+        raise Skip(f"{program} {version[1] if version else '?'} is not Debian 12's, {CLANG}")
 
 
 def make(*arguments):

@@ -9,6 +9,7 @@
 #include "tests/fuzz/input.h"
 
 struct vmx_caps vmx_caps;
+uint64_t tsc_hz = 1000000000;
 void mitigation_clear_buffers(void) {}
 
 #define TYPE_RESERVED 1u

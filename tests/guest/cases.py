@@ -92,6 +92,7 @@ CASES = [
     Case("initrd", cmdline=f"initrd={INITRD_BYTES}", initrd=True),
     *entries("multiboot", "multiboot2", "pvh"),
     Case("ports"),
+    Case("strings"),
     Case("ports-string", prints=("printed by one instruction",)),
     Case("mmio"),
     Case("acpi"),
@@ -159,10 +160,11 @@ CASES = [
 ]
 
 
-def many(count):
+def many(count, otherwise=()):
     """That many small VMs: each keeps registers of its own through timer interrupts, or halts and wakes, or walks page
-    tables, or fills its memory."""
+    tables, or fills its memory. None of the kinds in `otherwise`."""
     kinds = [("fpu", "seed={}"), ("halt", ""), ("paging", ""), ("memory", "memory=4")]
+    kinds = [kind for kind in kinds if kind[0] not in otherwise]
     for number in range(count):
         guest, words = kinds[number % len(kinds)]
         yield Case(f"{guest}-{number}", guest, words.format(number + 1), memory="4M")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from runner.job import BUILD, LOGS, ROOT, Job, failed, passed, verdict
-from runner.machine import run_command, run_machine, write_manifest
+from runner.machine import machine_options, run_command, run_machine, slots, write_manifest
 
 TIER = "linux"
 TIMEOUT = 900
@@ -25,6 +25,8 @@ MODELS = {
     "corei7_haswell_4770": ("haswell", 2),
     "broadwell_ult": ("broadwell", 1),
     "sapphire_rapids": ("sapphire-rapids", 1),
+    "ryzen": ("ryzen", 2),
+    "EPYC": ("epyc", 4),
 }
 
 # Where the processor can scale its TSC, one guest has such a TSC as a machine of today: it came
@@ -58,14 +60,16 @@ BAD_LINES = [
 
 def jobs():
     for model, (name, vcpus) in MODELS.items():
-        yield Job(TIER, name, selfcheck_job(model, vcpus), weight=90 + 30 * (vcpus - 1))
+        yield Job(TIER, name, selfcheck_job(model, vcpus), slots(model), weight=90 + 30 * (vcpus - 1))
     yield Job(TIER, "unusual", run_unusual, weight=130)
     yield Job(TIER, "typing", run_typing, weight=91)
     yield Job(TIER, "console", run_console, weight=60)
 
 
 def load_jobs():
-    yield Job("load", "eight", run_eight, weight=500)
+    yield Job("load", "eight", eight_job("corei7_skylake_x"), weight=500)
+    yield Job("load", "eight-ryzen", eight_job("ryzen"), weight=500)
+    yield Job("load", "eight-epyc", eight_job("EPYC"), slots("EPYC"), weight=300)
     yield Job("load", "stress", run_stress, weight=300)
 
 
@@ -111,7 +115,7 @@ def selfcheck_job(model, vcpus):
         vm = selfcheck_vm(vcpus, 256, "selfcheck")
         if model in SCALED:
             vm["tsc-frequency"] = SCALED[model]
-        options = ["--cpu", model, "--cpus", min(vcpus, 2)]
+        options = [*machine_options(model), "--cpus", min(vcpus, 2)]
         boot = run_machine(context, context.log.stem, [vm], options, TIMEOUT)
         lines = boot.lines.get("debian", [])
         end = boot.end("debian")
@@ -138,6 +142,7 @@ UNUSUAL = {  # words of the command line, how it ends, and what it says
 def run_unusual(context):
     words = {name: f"console=ttyS0 panic=-1 quiet {words}" for name, (words, _end, _says) in UNUSUAL.items()}
     vms = [selfcheck_vm(1, 96, "") | {"name": name, "cmdline": words[name]} for name in UNUSUAL]
+    next(vm for vm in vms if vm["name"] == "wake")["initrd"] = str(DEBIAN / "wake.img")  # with rtcwake
     boot = run_machine(context, context.log.stem, vms, ["--cpus", 2], TIMEOUT)
     results = []
     for name, (_words, expected, says) in UNUSUAL.items():
@@ -174,18 +179,21 @@ def steal_problem(schedule, lines):
     return None if is_right else f"{times[-1]} ms were stolen from a VM that is {schedule}"
 
 
-def run_eight(context):
-    vms = [eight_vm(number, vcpus) for number, vcpus in enumerate(EIGHT, 1)]
-    boot = run_machine(context, context.log.stem, vms, ["--cpus", 2], 2 * TIMEOUT)
-    results = []
-    for vm in vms:
-        name = vm["name"]
-        lines, end = boot.lines.get(name, []), boot.end(name)
-        problem = None if end == "powered off" else f"ended as '{end}'"
-        problem = judge_selfcheck(lines) or problem or bad_line(lines)
-        results.append(verdict(name, problem or steal_problem(vm["schedule"], lines)))
-    results.append(verdict("host", boot.host_problem([0])))
-    return results
+def eight_job(model):
+    def run(context):
+        vms = [eight_vm(number, vcpus) for number, vcpus in enumerate(EIGHT, 1)]
+        boot = run_machine(context, context.log.stem, vms, [*machine_options(model), "--cpus", 2], 2 * TIMEOUT)
+        results = []
+        for vm in vms:
+            name = vm["name"]
+            lines, end = boot.lines.get(name, []), boot.end(name)
+            problem = None if end == "powered off" else f"ended as '{end}'"
+            problem = judge_selfcheck(lines) or problem or bad_line(lines)
+            results.append(verdict(name, problem or steal_problem(vm["schedule"], lines)))
+        results.append(verdict("host", boot.host_problem([0])))
+        return results
+
+    return run
 
 
 # A load of all kinds on four vCPUs

@@ -60,15 +60,15 @@ def syntax_of(file, function):
     decoder, at = json.JSONDecoder(), 0
     while (at := done.stdout.find("{", at)) >= 0:
         node, at = decoder.raw_decode(done.stdout, at)
-        if node.get("kind") == "FunctionDecl" and node.get("name") == function and \
+        if node.get("kind") == "FunctionDecl" and node.get("name") == function and plain(node["loc"]) is not None and \
                 any(child.get("kind") == "CompoundStmt" for child in node.get("inner", [])):
             return node
     raise LookupError(f"{file} has no function {function}")
 
 
 def plain(place):
-    """A place's offset, or None inside a macro."""
-    return None if "expansionLoc" in place else place.get("offset")
+    """A place's offset, or None inside a macro or in a file that this one includes."""
+    return None if "expansionLoc" in place or "includedFrom" in place else place.get("offset")
 
 
 def span(node):

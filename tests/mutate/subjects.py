@@ -9,7 +9,8 @@ RULES = ["no-check", "no-call", "mask", "shift", "index", "compare", "logic", "r
 
 # The unit-test programs, and the files that they hold (tests/unit/rules.mk).
 UNITS = {
-    "vmx": ("vmx/",),
+    "vmx": ("vmx/", "kernel/exception.c", "kernel/fpu.c", "kernel/vcpu_exit.c"),
+    "svm": ("svm/", "kernel/exception.c", "kernel/fpu.c", "kernel/vcpu_exit.c"),
     "kernel": ("kernel/", "vmx/", "arch/"),
     "scheduler": ("kernel/scheduler.c", "kernel/balance.c", "kernel/budget.c", "kernel/core.c", "kernel/group.c", "kernel/runqueue.c", "kernel/thread.c"),
     "vmm": ("vmm/",),
@@ -34,6 +35,7 @@ FUNCTIONS = {
                      "vcpu_signal",
     "kernel/vcpu_state.c": "is_xcr0_valid are_registers_valid write_registers write_rest write_fpu vcpu_write_state",
     "kernel/vcpu_emulate.c": "vcpu_is_cpuid_dynamic move_tsc",
+    "kernel/vcpu_exit.c": "vcpu_exit_msr vcpu_may_dump",
     "kernel/frame.c": "alloc_locked frame_free pool_next pool_unmap kernel_page_alloc kernel_page_free reclaim",
     "kernel/vlapic.c": "vlapic_accept vlapic_take_requests vlapic_end_interrupt vlapic_pending",
     "kernel/vlapic_ipi.c": "matches_logical_xapic matches_logical_x2apic deliver vlapic_send_ipi vlapic_deliver_message",
@@ -52,6 +54,7 @@ FUNCTIONS = {
     "kernel/audit.c": "owner_of claim_memory judge_leaf judge_sums",
     "kernel/audit_judge.c": "audit_claim is_inside audit_judge audit_judge_host audit_judge_quota",
     "kernel/group.c": "is_valid group_write",
+    "kernel/fpu.c": "fpu_load fpu_unload fpu_forget",
     "kernel/trap.c": "fault_right trap_user_exception",
     "arch/traps.c": "is_user_range user_read trap_kernel trap_dispatch",
     "arch/mitigation.c": "mitigation_switch",
@@ -62,16 +65,35 @@ FUNCTIONS = {
     "kernel/syscall_system.c": "call_system_cpu call_system_power",
     # VT-x.
     "vmx/registers.c": "accept_control write_cr0 write_cr4 vmx_write_registers",
-    "vmx/load.c": "load_fpu unload_fpu load_msrs vmx_load vmx_unload vmx_forget",
+    "vmx/load.c": "load_msrs vmx_load vmx_unload vmx_forget",
     "vmx/exit_misc.c": "reflect_debug_exception",
     "vmx/tlb.c": "vmx_flush_vpid vmx_flush_space",
     "vmx/enter.c": "advance finish_step vmx_leave",
-    "vmx/exit_msr.c": "write_address write_here",
+    "vmx/exit_msr.c": "write_address access_spec_ctrl access_msr",
     "vmx/exit_cr.c": "exit_control_register write_cr8",
     "vmx/inject.c": "combine_with_queued vmx_requeue_event inject_restore exit_monitor_trap",
-    "vmx/msr_bitmap.c": "msr_bitmap_fill msr_bitmap_close_addresses",
+    "boot/boot_maps.c": "let_pass boot_maps_fill_vmx boot_maps_fill_svm",
     "boot/boot_vmx.c": "judge_ept boot_vmx_limit_apic boot_vmx_judge read_controls boot_vmx_read",
     "boot/boot_vmx_control.c": "control_from_msr is_refused",
+    # AMD-V.
+    "svm/enter.c": "svm_open svm_close svm_move_rip svm_length prepare svm_enter svm_leave",
+    "svm/exit.c": "svm_exit_row svm_exit_refused",
+    "svm/exit_cr.c": "commit svm_exit_control_write",
+    "svm/exit_io.c": "svm_exit_io describe_string ring_doorbell",
+    "svm/exit_memory.c": "svm_fill_walk access_of svm_exit_nested_page_fault",
+    "svm/exit_misc.c": "svm_exit_external_interrupt svm_exit_host_event svm_exit_task_switch",
+    "svm/exit_msr.c": "is_pat_valid access_msr svm_exit_msr",
+    "svm/inject.c": "begin_step end_steps svm_step svm_finish_event_step svm_finish_step svm_can_take_interrupt "
+                    "svm_set_nmi_blocked svm_can_take_nmi svm_exit_iret combine_with_queued svm_inject_exception "
+                    "svm_exit_exception svm_requeue_event svm_restore_event",
+    "svm/load.c": "load_registers svm_load svm_unload svm_forget",
+    "svm/npt.c": "npt_leaf",
+    "svm/registers.c": "set_intercepts svm_set_cr0 svm_set_cr4 accept_control svm_sync_registers svm_read_registers "
+                       "svm_write_registers",
+    "svm/state.c": "write_controls svm_vcpu_create",
+    "svm/tlb.c": "svm_has_asid svm_take_asid",
+    "svm/backend.c": "svm_cpu_init",
+    "boot/boot_svm.c": "read_svm boot_svm_read",
     # What the firmware says.
     "boot/boot_acpi.c": "boot_acpi_open open_root root_count",
     "boot/boot_acpi_cpus.c": "add_cpu add_override read_entry",
@@ -79,11 +101,12 @@ FUNCTIONS = {
     "boot/boot_acpi_nodes.c": "add_domain next_affinity boot_acpi_read_slit",
     "boot/boot_acpi_power.c": "read_integer read_s5",
     "boot/boot_crash.c": "boot_crash_is_whole boot_crash_tell",
-    "boot/boot_words.c": "boot_words_find reset_seconds boot_words_read",
+    "boot/boot_words.c": "reset_seconds boot_words_read",
     "boot/boot_clock.c": "boot_clock_add boot_clock_agrees",
     "boot/boot_sections.c": "read read_header boot_sections_find boot_sections_next",
     # Shared.
     "lib/pagetable.c": "pt_map pt_unmap_some leaf_split pt_destroy",
+    "lib/words.c": "words_find words_have",
     "lib/elf.c": "check_identity check_program_header",
     "lib/ring.c": "ring_writer_room ring_reader_count ring_read ring_write",
     # The supervisor: who gets what, and who says what.
@@ -101,7 +124,8 @@ FUNCTIONS = {
     "vmm/cpu/walk.c": "is_allowed access_error walk_tables is_canonical walk_fetch",
     "vmm/emulate/operand.c": "linear_address is_aligned_enough operand_store operand_load",
     "vmm/emulate/string.c": "counter_add iterate",
-    "vmm/emulate/decode.c": "take_byte take_address32 take_sib memory_access",
+    "vmm/emulate/decode.c": "memory_access",
+    "vmm/emulate/decode_bytes.h": "take_byte take_address32 take_sib",
     "vmm/cpu/step.c": "take has_area drop find add step_add step_end",
     "vmm/cpu/exit_memory.c": "exit_shortage",
     "vmm/cpu/task.c": "resolve_all mark",

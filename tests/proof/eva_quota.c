@@ -26,13 +26,13 @@ void lock_init(struct spinlock *lock, enum lock_rank rank) {
 }
 
 void lock_take(struct spinlock *lock) {
-    assert(lock->is_taken == 0);
-    lock->is_taken = 1;
+    assert(lock->next == 0); // taken or not: tickets would be two numbers to Eva
+    lock->next = 1;
 }
 
 void lock_drop(struct spinlock *lock) {
-    assert(lock->is_taken == 1);
-    lock->is_taken = 0;
+    assert(lock->next == 1);
+    lock->next = 0;
 }
 
 void object_init(struct object *object, const struct object_kind *kind) {
@@ -69,7 +69,7 @@ void event_unbind(struct event_binding *binding) {
 }
 
 static void set_books(uint64_t used, uint64_t kernel) {
-    assert(parent.lock.is_taken == 0);
+    assert(parent.lock.next == 0);
     parent = (struct quota){.object.ref_count = 2, .used = used, .kernel = kernel};
     parent.limit = any_within(used, UINT64_MAX);
 }

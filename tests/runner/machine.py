@@ -3,14 +3,23 @@
 
     boot = run_machine(context, "name", vms, options, timeout)
     boot.status, boot.ends["vm"], boot.lines["vm"], boot.host
+
+The machine is Bochs' where the options name no other; machine_options(model) are those for a CPU model.
 """
 
 import json
+import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass, field
 
 from .job import ROOT
+
+# BULKHEAD_AMD=1: also one more of AMD's models.
+HAS_ALL_AMD = os.environ.get("BULKHEAD_AMD") == "1"
+
+QEMU_MODELS = ("EPYC",)  # the others are Bochs'
 
 KEY = "0123456789abcdef"
 
@@ -26,6 +35,20 @@ class Boot:
     host: list = field(default_factory=list)  # the hypervisor's own lines
     complaint: str = ""  # what scripts/run said on standard error
     text: str = ""  # the whole log
+
+    def read_ends(self, text):
+        """Takes what scripts/run says: a line a VM."""
+        for line in text.splitlines():
+            if match := _END.fullmatch(line):
+                self.ends.setdefault(match[1], []).append(match[2])
+
+    def read_log(self, text):
+        """Takes all that the machine printed."""
+        self.text = text
+        for line in text.splitlines():
+            if match := _LINE.fullmatch(line):
+                owner = self.host if match[1] == "bulkhead" else self.lines.setdefault(match[1], [])
+                owner.append(match[2])
 
     def end(self, name):
         return self.ends.get(name, ["(no line about it)"])[0]
@@ -70,6 +93,16 @@ def write_manifest(path, vms):
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
+def machine_options(model):
+    target = "qemu" if model in QEMU_MODELS else "bochs"
+    return ["--target", target, "--cpu", model]
+
+
+def slots(model):
+    """How many processors a boot with two CPUs keeps busy: QEMU has a thread for each of them."""
+    return 2 if model in QEMU_MODELS else 1
+
+
 def run_machine(context, name, vms, options=(), timeout=600):
     """Boots `vms`. Manifest and log are files beside the context's log."""
     context.log.parent.mkdir(parents=True, exist_ok=True)
@@ -97,13 +130,7 @@ def run_command(command, log, timeout):
         process.terminate()  # it then ends the emulator
         out, boot.complaint = process.communicate()
     boot.complaint = boot.complaint.strip().replace("\n", " / ")
-    for line in out.splitlines():
-        if match := _END.fullmatch(line):
-            boot.ends.setdefault(match[1], []).append(match[2])
+    boot.read_ends(out)
     if log.exists():
-        boot.text = log.read_text(encoding="utf-8", errors="replace")
-    for line in boot.text.splitlines():
-        if match := _LINE.fullmatch(line):
-            owner = boot.host if match[1] == "bulkhead" else boot.lines.setdefault(match[1], [])
-            owner.append(match[2])
+        boot.read_log(log.read_text(encoding="utf-8", errors="replace"))
     return boot

@@ -10,6 +10,7 @@ import sys
 
 from .job import (
     BUILD,
+    LOGS,
     ROOT,
     SKIPPED,
     Job,
@@ -33,14 +34,18 @@ FUZZ_RUNS = {
     "load": (500_000, 300),
     "manifest": (500_000, 400),
     "task": (200_000, 700),
+    "system": (1_000_000, 64),
     "syscall": (4_000, 600),  # the auditor looks at all memory behind each process
 }
 NOT_HERE = ["fresh-debian"]  # of tests/setup: takes an hour, and runs the tests itself
+# About how many seconds a check takes on one processor, where it is more than a few.
+CHECK_SECONDS = {"tidy": 150, "repeatable": 90, "headers": 60, "gcc": 60, "calls": 15, "format": 10}
 
 _TAP = re.compile(r"(not ok|ok) - (\S+)(.*)")
 _TAP_SKIP = re.compile(r"# SKIP\s*(.*)", re.IGNORECASE)
 _UNITTEST = re.compile(r"RESULT (\S+) (passed|failed|skipped) ?(.*)")
 _LINES = re.compile(r"(ok|FAIL|skip) +([^\s:]+(?: [^\s:]+)*)(?:: (.*))?")
+_CHECK = re.compile(r"(ok|FAIL|skip) +(\S+) +(.*)")
 _AIM = re.compile(r"(\S+): (\d+) (\S+), aim (\d+): (met|missed)")
 _BOOT = re.compile(r"(PASS|FAIL|SKIP) (?:loader|console): ([^:]+)(?:: (.*))?")
 
@@ -120,12 +125,13 @@ def tools_jobs():
 
 # setup, proof: scripts with one line a test
 
+OUTCOMES = {"ok": "passed", "FAIL": "failed", "skip": SKIPPED}
+
 
 def read_lines(output):
-    outcomes = {"ok": "passed", "FAIL": "failed", "skip": SKIPPED}
     for line in output.splitlines():
         if match := _LINES.fullmatch(line.strip()):
-            yield Result(match[2], outcomes[match[1]], match[3] or "")
+            yield Result(match[2], OUTCOMES[match[1]], match[3] or "")
 
 
 def proof_jobs():
@@ -153,6 +159,34 @@ def setup_jobs():
         is_program = path.is_file() and os.access(path, os.X_OK) and not path.suffix
         if is_program and path.name not in NOT_HERE:
             yield job_of(path.name)
+
+
+# check: each check of the tree alone, on one processor; they build nothing that others read
+
+
+def read_check(output):
+    """The check's line; behind what is to be done stands the first finding, which is indented."""
+    lines = output.splitlines()
+    for i, line in enumerate(lines):
+        if match := _CHECK.fullmatch(line):
+            finding = lines[i + 1].strip() if i + 1 < len(lines) and lines[i + 1].startswith(" ") else ""
+            yield Result(match[2], OUTCOMES[match[1]], ": ".join(filter(None, [match[3], finding])))
+
+
+def check_jobs():
+    program = ROOT / "tests" / "check" / "run"
+    _status, names = execute([program, "--list"], LOGS / "check" / "list.out", TIMEOUT)
+
+    def job_of(name):
+        def run(context):
+            one = {**os.environ, "JOBS": "1"}
+            status, output = execute([program, name], context.log, TIMEOUT, env=one)
+            return complete(list(read_check(output)), status, output, name)
+
+        return Job("check", name, run, weight=CHECK_SECONDS.get(name, 2))
+
+    for name in names.split():
+        yield job_of(name)
 
 
 # boot: the runner of each folder; the loader's keeps two emulators busy

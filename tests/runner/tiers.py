@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import guest.tier
 import linux.tier
+import nested.tier
 import wall.tier
 
 from . import programs
@@ -22,6 +23,7 @@ class Tier:
 TIERS = {
     "unit": Tier(["unit"], programs.unit_jobs, "Criterion tests on the host, ASan and UBSan"),
     "tools": Tier([], programs.tools_jobs, "unittest of the host tools"),
+    "check": Tier(["image-parts"], programs.check_jobs, "the whole tree without running it, as make check does"),
     "setup": Tier([], programs.setup_jobs, "scripts/setup and what it brings"),
     "boot": Tier(["image-parts"], programs.boot_jobs, "the boot application and the console on real firmware"),
     "proof": Tier([], programs.proof_jobs, "contracts proved by Frama-C, run-time errors excluded"),
@@ -38,6 +40,12 @@ TIERS = {
         ["image-parts", "debian", "debian-stress"],
         linux.tier.load_jobs,
         "Debian guests that are many or busy: half an hour, only when named",
+        is_default=False,
+    ),
+    "nested": Tier(
+        ["image-parts", "tiny", "debian", "peer"],
+        nested.tier.jobs,
+        "all of it under KVM, of both vendors: 20 minutes each, only when named",
         is_default=False,
     ),
 }

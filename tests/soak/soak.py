@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """make soak: boots all hostile guests, or hostile processes, beside witnesses, again and again with new seeds, and fuzzes
-between boots.
+between boots. Now and then a lap boots under KVM (tests/nested).
 
 Each lap has a seed, which is all that is needed to repeat it (--seed N --laps 1). The log, the manifest and
 the seed of the first lap that failed are kept in build/soak/.
@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 from guest.hostile import HOSTILES, seeded, witness
 from guest.tier import MODELS, RESTRICTED, audit_problem, judge, tiny_vm
+from nested.outer import OUTERS
+from nested.tier import boot_all, cases_of
 from runner.job import BUILD, Context, execute
-from runner.machine import run_machine
+from runner.machine import QEMU_MODELS, machine_options, run_machine
 from runner.programs import FUZZ_RUNS
 from wall.cases import WALLS
 from wall.tier import boot_walls
@@ -27,7 +29,10 @@ SHORT_ROUNDS = 1000  # about what the guests do by themselves
 WITNESSES = 2
 ROUNDS_A_WALL = 4000  # of the guests' rounds, to one of a hostile process
 NOT_BOOTED = (64, 65, 69)  # exit statuses of scripts/run: something that it needs is not there, or wrong
-KINDS = ("guests", "wall")  # take turns
+TURNS = ("guests", "wall")  # take turns
+SOAKED = [model for model in MODELS if model not in QEMU_MODELS]  # QEMU ends by some of what attacks there
+KINDS = (*TURNS, "nested")
+NESTED_EACH = 6  # laps: one takes as long as several others
 _WITNESS = re.compile(r"witness: beats (\d+) missed (\d+) worst (\d+) ticks")
 
 
@@ -38,10 +43,10 @@ def parse_arguments():
     add("--laps", type=int, metavar="N", help="or: N laps")
     add("--seed", type=int, default=1, metavar="N", help="of the first lap; each has the next (default: 1)")
     add("--rounds", type=int, default=20 * SHORT_ROUNDS, metavar="N", help="of each guest in a lap (default: 20000)")
-    add("--model", action="append", choices=MODELS, help="CPU model; several take turns (default: all)")
+    add("--model", action="append", choices=SOAKED, help="CPU model; several take turns (default: all)")
     add("--cpus", type=int, default=2, metavar="N", help="physical CPUs (default: 2)")
     add("-k", metavar="PATTERN", dest="pattern", default="", help="only guests that have it in their name")
-    add("--only", choices=KINDS, help="hostile guests or hostile processes alone (default: in turn)")
+    add("--only", choices=KINDS, help="laps of one kind alone (default: guests and wall in turn, each sixth nested)")
     add("--fuzz", action="store_true", help="a longer run of the fuzz targets with each lap's seed, too")
     arguments = parser.parse_args()
     if arguments.minutes is None and arguments.laps is None:
@@ -74,9 +79,17 @@ def run_wall_lap(arguments, seed, model):
     walls = [wall for wall in WALLS if arguments.pattern in wall.name]
     context = Context(SOAK / f"lap-{seed}.out")
     rounds = max(1, arguments.rounds // ROUNDS_A_WALL)
-    options = ["--cpu", model, "--cpus", arguments.cpus]
+    options = [*machine_options(model), "--cpus", arguments.cpus]
     boot, found = boot_walls(context, walls, seed, options, rounds, max(300, arguments.rounds // 20), TIMEOUT)
     expect_booted(boot)
+    problems = [f"{name}: {problem}" for name, problem in found if problem]
+    return problems, told_by_witnesses(boot), context.log.with_suffix(".log")
+
+
+def run_nested_lap(_arguments, seed, model):
+    """Boots guests in Bulkhead under KVM once, with a seed of their own each lap. Returns as run_lap does."""
+    context = Context(SOAK / f"lap-{seed}.out")
+    boot, found = boot_all(context, OUTERS[model], cases_of(model, seed))
     problems = [f"{name}: {problem}" for name, problem in found if problem]
     return problems, told_by_witnesses(boot), context.log.with_suffix(".log")
 
@@ -85,7 +98,7 @@ def run_lap(arguments, seed, model):
     """Boots one lap. Returns (problems, Beats, Path of the log)."""
     cases = lap_cases(arguments, seed, model)
     context = Context(SOAK / f"lap-{seed}.out")
-    options = ["--cpu", model, "--cpus", arguments.cpus, "--append-cmdline", "audit=on"]
+    options = [*machine_options(model), "--cpus", arguments.cpus, "--append-cmdline", "audit=on"]
     boot = run_machine(context, f"lap-{seed}", [tiny_vm(case) for case in cases], options, TIMEOUT)
     expect_booted(boot)
     problems = [f"{case.name}: {problem}" for case in cases if (problem := judge(case, boot))]
@@ -124,6 +137,21 @@ def witness_lines(boot):
     return [line for name, lines in boot.lines.items() if name.startswith("witness-") for line in lines]
 
 
+LAPS = {"guests": run_lap, "wall": run_wall_lap, "nested": run_nested_lap}
+
+
+def kind_of(arguments, seed):
+    """By the seed, so that it alone repeats a lap."""
+    if seed % NESTED_EACH == 0 and not arguments.model:
+        return "nested"
+    return TURNS[seed % len(TURNS)]
+
+
+def vendor_of(seed):
+    """Whose KVM a nested lap has: in turn, in a soak of all kinds and of nested laps alone."""
+    return list(OUTERS)[sum(divmod(seed, NESTED_EACH)) % len(OUTERS)]
+
+
 def run_fuzz(seed):
     problems = []
     for name, (runs, longest) in FUZZ_RUNS.items():
@@ -137,30 +165,30 @@ def run_fuzz(seed):
 
 def keep(log, seed):
     """The first failure's log and manifest, under names that no later lap takes."""
-    for path in (log, log.with_suffix(".toml")):
+    for path in (log, log.with_suffix(".toml"), log.with_suffix(".outer.log")):
         if path.exists():
-            shutil.copy(path, SOAK / f"first-failure-seed-{seed}{path.suffix}")
+            shutil.copy(path, SOAK / f"first-failure-seed-{seed}{path.name.removeprefix(log.stem)}")
 
 
 def main():
     arguments = parse_arguments()
     SOAK.mkdir(parents=True, exist_ok=True)
-    models = arguments.model or list(MODELS)
+    models = arguments.model or SOAKED
     start, lap, failed_seeds = time.monotonic(), 0, []
     laps_of, used, total = dict.fromkeys(KINDS, 0), set(), Beats()
     while True:
         minutes = (time.monotonic() - start) / 60
         if lap == arguments.laps or (arguments.minutes is not None and minutes > arguments.minutes):
             break
-        # By the seed, so that it alone repeats a lap.
         seed = arguments.seed + lap
-        kind = arguments.only or KINDS[seed % len(KINDS)]
-        model = models[lap // (1 if arguments.only else len(KINDS)) % len(models)]
-        problems, told, log = (run_wall_lap if kind == "wall" else run_lap)(arguments, seed, model)
+        kind = arguments.only or kind_of(arguments, seed)
+        model = models[lap // (1 if arguments.only else len(TURNS)) % len(models)]
+        model = vendor_of(seed) if kind == "nested" else model
+        problems, told, log = LAPS[kind](arguments, seed, model)
         if arguments.fuzz:
             problems += run_fuzz(seed)
         laps_of[kind] += 1
-        used.add(model)
+        used.add(f"KVM of {model}" if kind == "nested" else model)
         total.add(told.beats, told.missed, told.worst)
         now = (time.monotonic() - start) / 60
         print(f"{now:6.1f} min  seed {seed}  {kind} {model}: {told}; {len(problems)} problems", flush=True)
@@ -169,7 +197,8 @@ def main():
         if problems and not failed_seeds:
             keep(log, seed)
         failed_seeds += [seed] if problems else []
-        log.unlink(missing_ok=True)
+        for path in (log, log.with_suffix(".outer.log")):
+            path.unlink(missing_ok=True)
         lap += 1
     if failed_seeds:
         print(f"first failure: seed {failed_seeds[0]}, kept in build/soak/first-failure-seed-*")

@@ -5,6 +5,7 @@ WHERE is the file that COM1 writes to, or the TCP port on this host that COM1 co
 scenarios are the functions below; each gets a stream to write to and to read from.
 """
 
+import os
 import signal
 import socket
 import sys
@@ -24,6 +25,27 @@ def reset(com1):
     com1.write(OURS + b"hello\r\n" + ENDED.replace(b"powered off", b"reset"))
 
 
+def inner(com1):
+    """A guest of the probe's (bulkhead/probe.py)."""
+    com1.write(OURS + b"hello\r\n" + ENDED.replace(b"demo: powered off", b"inner: debug-exit 0"))
+
+
+def inner_crashes(com1):
+    com1.write(OURS + b"hello\r\n" + ENDED.replace(b"demo: powered off", b"inner: crashed: VM entry failed"))
+
+
+def slow(com1):
+    com1.write(OURS + b"hello\r\n")
+    time.sleep(0.8)
+    com1.write(ENDED)
+
+
+def talking(com1):
+    """A VM that says much, some of it no XML, and fails."""
+    com1.write(OURS + b"hello\r\n" + b"".join(b"[demo] line %d\r\n" % number for number in range(60)))
+    com1.write(b"[demo] </system-out> & \x1b[2J \xc3\xa9\r\n" + ENDED.replace(b"powered off", b"debug-exit 3"))
+
+
 def panic(com1):
     """Panics and stays."""
     com1.write(OURS + b"hello\r\n" + OURS + b"panic: lost\r\n")
@@ -34,6 +56,13 @@ def triple_fault(com1):
     com1.write(OURS + b"hello\r\n")
     Path("bochs.log").write_text("e[CPU0 ] exception(): 3rd (13) exception\n", encoding="ascii")
     time.sleep(60)
+
+
+def abort(com1):
+    """Dies of a fault of its own."""
+    com1.write(OURS + b"hello\r\n")
+    print("emulator: warning: no sound\nassertion failed: pc != -1\nemulator: warning: no sound", flush=True)
+    os.abort()
 
 
 def nothing_to_boot(com1):

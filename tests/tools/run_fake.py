@@ -9,18 +9,23 @@ from bulkhead import bochs, machine, run, session, target
 from bulkhead.command import entry
 
 
-class Fake(bochs.Bochs):
-    name = "fake"
+def fake(kind, scenario):
+    """A kind of machine that fake_emulator.py plays."""
 
-    def command(self, serial):
-        is_file = isinstance(serial, machine.SerialFile)
-        where = serial.path if is_file else serial.listen_tcp()
-        fake = Path(__file__).with_name("fake_emulator.py")
-        return [sys.executable, str(fake), SCENARIO, str(where)]
+    class Fake(kind):
+        name = "fake"
+
+        def command(self, serial):
+            is_file = isinstance(serial, machine.SerialFile)
+            where = serial.path if is_file else serial.listen_tcp()
+            program = Path(__file__).with_name("fake_emulator.py")
+            return [sys.executable, str(program), scenario, str(where)]
+
+    return Fake
 
 
-SCENARIO = sys.argv.pop(1)
-target.MACHINES["bochs"] = Fake
-session.ENDED_GRACE = session.FAILED_GRACE = session.FIRMWARE_GRACE = 0.3
-machine.STOP_SECONDS = 0.3
-entry(run.main, "run")
+if __name__ == "__main__":
+    target.MACHINES["bochs"] = fake(bochs.Bochs, sys.argv.pop(1))
+    session.ENDED_GRACE = session.FAILED_GRACE = session.FIRMWARE_GRACE = 0.3
+    machine.STOP_SECONDS = 0.3
+    entry(run.main, "run")

@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "tests" / "check"))
 
 import budget  # noqa: E402
 import calls  # noqa: E402
+import returns  # noqa: E402
 import ring0  # noqa: E402
 import routes  # noqa: E402
 import tree  # noqa: E402
@@ -173,6 +174,50 @@ class Calls(unittest.TestCase):
         with mock.patch.object(calls, "UPWARDS", {"arch": {"kernel"}}):
             self.assertEqual(list(calls.findings(self.table(arch=["kernel"]))), [])
             self.assertEqual(len(list(calls.findings(self.table()))), 1)
+
+
+class Returns(unittest.TestCase):
+    """A kernel whose instructions have 1 byte each: 0x10 the switch, 0x100 the loop, which goes on at 0x102."""
+
+    SWITCH = ["vmresume", "jmp\t0x102 <switched>"]
+    LOOP = ["pushq\t%rbp", "jmp\t0x10 <switch>", "callq\t*(,%rax,8)", "je\t0x101 <loop+1>", "cmpb\t$0, (%rip) # <mitigation+0x9>",
+            "je\t0x126 <after>", *(f"callq\t{address:#x} <next>" for address in range(0x107, 0x127)), "addq\t$256, %rsp", "retq"]
+
+    def find(self, switch=(), loop=()):
+        """The findings, with some instructions replaced: {number: text}."""
+        sections = []
+        for start, texts, changes in ((0x10, self.SWITCH, dict(switch)), (0x100, self.LOOP, dict(loop))):
+            lines = [f"{start + i:x}:      \t{changes.get(i, text)}" for i, text in enumerate(texts)]
+            sections.append(list(returns.parse("\n".join(lines))))
+        return "\n".join(returns.findings(*sections, 0x102))
+
+    def test_a_loop_that_fills_before_it_returns_passes(self):
+        self.assertEqual(self.find(), "")
+        self.assertEqual(self.find(loop={0: "retq"}), "", "before the first entry")
+
+    def test_a_return_behind_an_exit_dies(self):
+        self.assertIn("behind an exit", self.find(switch={0: "retq"}))
+        self.assertIn("before the fill", self.find(loop={2: "retq"}))
+        self.assertIn("before the fill", self.find(loop={3: "je\t0x127 <loop+0x27>"}))
+
+    def test_a_way_out_that_is_not_seen_through_dies(self):
+        self.assertIn("leads elsewhere", self.find(switch={1: "jmp\t0x500 <other>"}))
+        self.assertIn("leaves the function", self.find(loop={3: "jmp\t0x500 <other>"}))
+        self.assertIn("leaves the function", self.find(loop={3: "jmpq\t*%rax"}))
+
+    def test_a_fill_that_is_none_dies(self):
+        self.assertIn("there is no fill", self.find(loop={20: "nop"}))
+        self.assertIn("there is no fill", self.find(loop={20: "callq\t0x500 <other>"}))
+        self.assertIn("no way leads to a fill", self.find(loop={3: "jmp\t0x101 <loop+1>"}))
+
+    def test_both_ways_to_ask_for_the_flag_are_known(self):
+        one = "cmpb\t$0x1, (%rip) # <mitigation+0x9>"
+        self.assertEqual(self.find(loop={4: one, 5: "jne\t0x126 <after>"}), "")
+        self.assertIn("before the fill", self.find(loop={4: one, 5: "je\t0x126 <after>"}))
+        self.assertIn("before the fill", self.find(loop={5: "jne\t0x126 <after>"}))
+
+    def test_a_jump_around_the_fill_for_another_reason_dies(self):
+        self.assertIn("before the fill", self.find(loop={4: "cmpb\t$0, (%rip) # <other+0x9>", 5: "je\t0x127 <loop+0x27>"}))
 
 
 class Budget(unittest.TestCase):

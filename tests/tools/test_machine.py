@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The emulators' command lines, and the choice between them."""
+"""The emulators' command lines. test_target.py has the choice between them."""
 
 import os
 import re
@@ -16,44 +16,7 @@ from bulkhead.bochs import Bochs
 from bulkhead.command import Failure
 from bulkhead.machine import SerialFile, SerialSocket, Settings, tcp_sockets
 from bulkhead.qemu import Kvm, Qemu
-from bulkhead.target import check_settings, choose_target, kvm_obstacle
-
-
-class Choice(DirectoryCase):
-    def host(self, flags, nested, device=True):
-        self.file("proc/cpuinfo", f"processor : 0\nflags\t\t: fpu {flags} sse\n")
-        for module, value in nested.items():
-            self.file(f"sys/module/{module}/parameters/nested", value + "\n")
-        if device:
-            self.file("dev/kvm")
-        return kvm_obstacle(self.work)
-
-    def test_kvm_with_nesting(self):
-        self.assertIsNone(self.host("vmx", {"kvm_intel": "Y"}))
-
-    def test_amd_processor(self):
-        words = "this processor has AMD-V, and Bulkhead runs on VT-x only so far"
-        self.assertEqual(self.host("svm", {"kvm_amd": "1"}), words)
-
-    def test_no_device(self):
-        self.assertIn("/dev/kvm", self.host("vmx", {"kvm_intel": "Y"}, device=False))
-
-    def test_device_without_virtualization(self):
-        words = "the processor offers KVM no VT-x"
-        self.assertEqual(self.host("", {"kvm_intel": "Y"}), words)
-
-    def test_nesting_off(self):
-        words = "nesting is off (load kvm_intel with nested=1)"
-        self.assertEqual(self.host("vmx", {"kvm_intel": "N"}), words)
-
-    def test_default_target(self):
-        with mock.patch("bulkhead.target.kvm_obstacle", return_value=None):
-            self.assertEqual(choose_target(None), "kvm")
-        with mock.patch("bulkhead.target.kvm_obstacle", return_value="no"):
-            self.assertEqual(choose_target(None), "bochs")
-            self.assertEqual(choose_target("qemu"), "qemu")
-            with self.assertRaisesRegex(Failure, "target kvm can not work here: no; use"):
-                choose_target("kvm")
+from bulkhead.target import check_settings
 
 
 class Sockets(DirectoryCase):
@@ -110,7 +73,9 @@ class Models(DirectoryCase):
                 machine.check_cpu()
 
     def test_known_models_pass(self):
-        for kind, name in ((Bochs, "corei5_lynnfield_750"), (Qemu, "EPYC,+svm"), (Qemu, "max")):
+        known = [(Bochs, "corei5_lynnfield_750"), (Qemu, "EPYC,+svm"), (Qemu, "EPYC"), (Qemu, "max")]
+        known += [(Bochs, name) for name in ("ryzen", "zambezi", "trinity_apu", "phenom_8650_toliman")]
+        for kind, name in known:
             kind(Settings(image=Path("/i.img"), cpu=name), self.work).check_cpu()
         Bochs(Settings(image=Path("/i.img")), self.work).check_cpu()
 
@@ -189,32 +154,74 @@ class CommandLines(DirectoryCase):
             log.write("3) exception with no resolution\n")
         self.assertEqual(machine.fault(), "a triple fault on a physical CPU")
 
+    def qemu(self, kind=Qemu, **settings):
+        settings.setdefault("image", Path("/i.img"))
+        with mock.patch("bulkhead.qemu.program", lambda name, _package: name), \
+                mock.patch.object(kind, "check_cpu"):
+            argv = kind(Settings(**settings), self.work).command(SerialFile(self.work / "com1.log"))
+        return " ".join(argv)
+
     def test_qemu(self):
-        settings = Settings(image=Path("/a,b.img"), without=["svm"], qemu_options=["-d", "int"])
-        with mock.patch("bulkhead.qemu.program", lambda name, _package: name):
-            argv = Qemu(settings, self.work).command(SerialFile(self.work / "com1.log"))
-        text = " ".join(argv)
+        text = self.qemu(image=Path("/a,b.img"), without=["rdrand"], qemu_options=["-d", "int"])
         for part in (
-            "qemu-system-x86_64 -machine q35 -accel tcg,thread=multi",
-            "-cpu EPYC,+svm,+npt,-smap,-rdtscp,-monitor,-svm -smp 2 -m 1024M",
-            "file=/a,,b.img",
+            "qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu EPYC,+svm,+npt,-smap,-rdtscp,-monitor,-rdrand",
+            " -smp 2 -m 1024M ",
+            "id=image,format=raw,snapshot=on,file=/a,,b.img -device ide-hd,drive=image,bus=ide.0,bootindex=0",
             "-d int",
         ):
             self.assertIn(part, text)
+        for part in ("icount", "nvme", "netdev", "iommu"):
+            self.assertNotIn(part, text)
+
+    def test_what_is_said_of_a_feature_is_said_once(self):
+        for settings, words in (
+            ({"cpu": "max"}, "max,+svm,+npt,-smap,-rdtscp,-monitor"),
+            ({"cpu": "EPYC,+smap,vgif=on"}, "EPYC,+svm,+npt,-rdtscp,-monitor,+smap,vgif=on"),
+            ({"cpu": "EPYC,svm=off"}, "EPYC,+npt,-smap,-rdtscp,-monitor,svm=off"),
+            ({"without": ["npt"], "with_": ["rdtscp"]}, "EPYC,+svm,-smap,-monitor,-npt,+rdtscp"),
+        ):
+            self.assertIn(f"-cpu {words} -smp", self.qemu(**settings))
+
+    def test_qemu_counts_instructions(self):
+        text = self.qemu(icount="0", cpus=4)
+        self.assertIn("-accel tcg,thread=single", text)
+        self.assertIn("-icount shift=0,sleep=off -rtc base=2023-11-14T22:13:20,clock=vm -seed 1", text)
+        self.assertIn("-icount shift=3,sleep=off ", self.qemu(icount="3"))
+
+    def test_qemu_devices(self):
+        text = self.qemu(nvme=[Path("/a,b"), Path("/c")], nic="virtio", iommu="intel")
+        for part in (
+            "-device intel-iommu,intremap=on,caching-mode=off,device-iotlb=on -drive ",
+            "-drive if=none,id=nvme0,format=raw,file=/a,,b -device nvme,drive=nvme0,serial=bulkhead-0",
+            "-drive if=none,id=nvme1,format=raw,file=/c -device nvme,drive=nvme1,serial=bulkhead-1",
+            "-device virtio-net-pci,disable-legacy=on,iommu_platform=on,netdev=net0,romfile=",
+        ):
+            self.assertIn(part, text)
+        text = self.qemu(nic="e1000e", iommu="amd")
+        self.assertIn("-device amd-iommu,intremap=on,device-iotlb=on -drive ", text)
+        self.assertIn("-netdev user,id=net0 -device e1000e,netdev=net0,romfile=", text)
+        self.assertNotIn("iommu_platform", self.qemu(nic="virtio"))
 
     def test_kvm(self):
-        with mock.patch("bulkhead.qemu.program", lambda name, _package: name):
-            machine = Kvm(Settings(image=Path("/i.img"), cpus=4, threads=2), self.work)
-            argv = machine.command(SerialFile(self.work / "com1.log"))
-        self.assertIn("-accel kvm -cpu host,migratable=off,+invtsc -smp 4,threads=2 ", " ".join(argv))
+        text = self.qemu(Kvm, cpus=4, threads=2)
+        self.assertIn("-machine q35 -accel kvm -cpu host,migratable=off,+invtsc -smp 4,threads=2 ", text)
+        self.assertIn("-machine q35,kernel-irqchip=split ", self.qemu(Kvm, iommu="intel"))
+        self.assertIn("-cpu host,migratable=off,+invtsc,+x ", self.qemu(Kvm, cpu="host,+x"))
+        self.assertIn("-cpu EPYC,+invtsc ", self.qemu(Kvm, cpu="EPYC"))
 
     def test_refused_settings(self):
         for target, settings, words in (
             ("bochs", {"cpus": 0}, "--cpus 0: from 1 to 255"),
             ("bochs", {"memory": 64 << 20}, "--memory: give the machine at least 128M"),
             ("bochs", {"qemu_options": ["-d"]}, "--qemu-option goes with"),
-            ("qemu", {"bochs_options": ["x"]}, "--bochs-option and --firmware-lock go with"),
-            ("qemu", {"firmware_lock": True}, "--bochs-option and --firmware-lock go with"),
+            ("bochs", {"nvme": [Path("x")]}, "--nvme goes with --target qemu or kvm only"),
+            ("bochs", {"nic": "virtio"}, "--nic goes with --target qemu or kvm only"),
+            ("bochs", {"iommu": "amd"}, "--iommu goes with --target qemu or kvm only"),
+            ("bochs", {"icount": "0"}, "--icount goes with --target qemu only"),
+            ("kvm", {"icount": "0"}, "--icount goes with --target qemu only"),
+            ("qemu", {"bochs_options": ["x"]}, "--bochs-option goes with --target bochs only"),
+            ("qemu", {"firmware_lock": True}, "--firmware-lock goes with --target bochs only"),
+            ("qemu", {"nvme": [Path("/nowhere/x")]}, "--nvme /nowhere/x: no such file"),
         ):
             with self.assertRaisesRegex(Failure, words) as caught:
                 check_settings(target, Settings(image=Path("/i.img"), **settings))

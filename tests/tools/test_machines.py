@@ -18,7 +18,7 @@ CASES = Path(os.environ.get("BULKHEAD_CASES") or ROOT.parent / "shared" / "cases
 SOURCES = ["tests/tools/read-machine.c", *(f"boot/boot_{name}.c" for name in ("clock", "map", "text", "topology"))]
 SOURCES += [f"boot/{path.name}" for path in sorted((ROOT / "boot").glob("boot_acpi*.c"))]
 FLAGS = "-std=gnu17 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined".split()
-FIELD = re.compile(r"^\[[0-9A-F]+h \d+ +\d+\] +(.*?) : (\S*)")
+FIELD = re.compile(r"^\[[0-9A-F]+h \d+ +[0-9A-F]+h?\] +(.*?) : (\S*)")
 FLAG = re.compile(r"^ +(\S.*?) : ([0-3])$")
 HEX16 = 0xFFFF
 UNKNOWN = -1

@@ -8,12 +8,14 @@ import io
 import subprocess
 import sys
 import unittest
+import unittest.mock
 from types import SimpleNamespace
 
 from support import ROOT, DirectoryCase
 
 sys.path.insert(0, str(ROOT / "tests" / "mutate"))
 import results
+import rules
 
 MAKEFILE = "build/plain/tests/unit-x: $(patsubst %.c,build/plain/host/%.c.o,$(wildcard x*.c))\n"
 
@@ -156,6 +158,18 @@ class Copies(DirectoryCase):
         self.assertFalse((copy / "sub/goes.c").exists())
         self.assertEqual((copy / "stays.c").read_text(), "other")
         self.assertTrue((copy / "build/made.o").exists())
+
+
+class Syntax(DirectoryCase):
+    def test_a_function_is_found_in_its_own_file_alone(self):
+        self.file("x.h", "#pragma once\nstatic inline int low(int a) {\n    return a < 1;\n}\n")
+        self.file("x.c", '#include "x.h"\nint high(int a) {\n    return a > low(a);\n}\n')
+        with unittest.mock.patch.object(rules, "ROOT", self.work):
+            for file, function in (("x.h", "low"), ("x.c", "high")):
+                shown = [mutant.shown for mutant in rules.mutants_of(file, function)]
+                self.assertTrue(shown and all(text.startswith("return a ") for text in shown), shown)
+            with self.assertRaisesRegex(LookupError, "x.c has no function low"):
+                list(rules.mutants_of("x.c", "low"))
 
 
 class Places(unittest.TestCase):

@@ -8,6 +8,8 @@ UNIT_KERNEL_PARTS := arch/paging.c $(addprefix kernel/, \
     budget.c \
     device.c \
     event.c \
+    exception.c \
+    fpu.c \
     frame.c \
     group.c \
     lock.c \
@@ -40,7 +42,7 @@ $(BUILD)/host/tests/unit/kernel/kspace_test.c.o: HOST_FLAGS += -fPIC
 # The scheduler on a simulated machine (kernel/scheduler_support.h): a binary of its own, as the
 # modules of unit-kernel have none. kernel/scheduler_support_check.c includes kernel/scheduler.c and
 # kernel/balance.c.
-TESTS_scheduler := $(addprefix tests/unit/kernel/,scheduler_test.c scheduler_random_test.c thread_test.c)
+TESTS_scheduler := $(addprefix tests/unit/kernel/,scheduler_test.c scheduler_share_test.c scheduler_random_test.c thread_test.c)
 PARTS_scheduler := $(addprefix kernel/,budget.c core.c group.c runqueue.c thread.c timer.c) lib/heap.c lib/string.c \
     $(wildcard tests/unit/kernel/scheduler_support*.c)
 
@@ -55,3 +57,7 @@ $(BUILD)/host/tests/unit/arch/mitigation_test.c.o: HOST_FLAGS += -mno-red-zone
 # that it is made of.
 UNIT_VMX_PARTS := $(filter-out vmx/vmcs.c vmx/backend.c,$(wildcard vmx/*.c))
 $(BUILD)/host/vmx/%: HOST_FLAGS += -mno-red-zone -include tests/unit/vmx/host.h
+
+# The AMD-V backend, whole, on a processor of paper (svm/support.h). Its VMCB is memory.
+UNIT_SVM_PARTS := $(wildcard svm/*.c)
+$(BUILD)/host/svm/%: HOST_FLAGS += -mno-red-zone -include tests/unit/svm/host.h

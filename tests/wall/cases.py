@@ -28,6 +28,7 @@ class Wall:
 
 WALLS = [
     Wall("w-instructions", "instructions"),
+    Wall("w-doors", "doors"),
     Wall("w-calls", "calls"),
     Wall("w-vcpus", "vcpus"),
     Wall("w-floods", "floods"),

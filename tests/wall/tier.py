@@ -4,7 +4,7 @@ nothing, with the auditor behind each end."""
 
 from guest.tier import MODELS, audit_problem, judge
 from runner.job import Job, verdict
-from runner.machine import run_machine
+from runner.machine import QEMU_MODELS, machine_options, run_machine, slots
 
 from .cases import SEED, WALLS, wall_vm, witness_vm, witnesses
 
@@ -14,10 +14,21 @@ FORGERS = ("forge", "rings")
 TEST_IMAGE = "test image: programs of its manifest run in the VMM's place; not for use"
 
 
+# Left out on QEMU 7.2, and why.
+QEMU_OTHERWISE = {
+    "w-vcpus": "ends where VMRUN changed DR7 and then a guest does",
+    "w-calls": "its CPUs run at the same time: not in each call somebody is killed",
+}
+
+
 def jobs():
-    tests = [wall.name for wall in WALLS] + [case.name for case in witnesses()]
     for model, name in MODELS.items():
-        yield Job(TIER, name, wall_job(model), tests=tests, weight=60)
+        tests = [wall.name for wall in walls_on(model)] + [case.name for case in witnesses()]
+        yield Job(TIER, name, wall_job(model), slots(model), tests, weight=60)
+
+
+def walls_on(model):
+    return [wall for wall in WALLS if model not in QEMU_MODELS or wall.name not in QEMU_OTHERWISE]
 
 
 def boot_walls(context, walls, seed, options, rounds=None, beats=None, timeout=TIMEOUT):
@@ -55,8 +66,8 @@ def belief_problem(boot, forgers):
 
 def wall_job(model):
     def run(context):
-        walls = [wall for wall in WALLS if not context.pattern or context.pattern in wall.name]
-        _boot, problems = boot_walls(context, walls, SEED, ["--cpu", model, "--cpus", 2])
+        walls = [wall for wall in walls_on(model) if not context.pattern or context.pattern in wall.name]
+        _boot, problems = boot_walls(context, walls, SEED, [*machine_options(model), "--cpus", 2])
         return [verdict(name, problem) for name, problem in problems]
 
     return run

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine that Bochs plays: UEFI and VT-x, on CPU models from Nehalem on.
+"""The machine that Bochs plays: UEFI, with VT-x on CPU models from Nehalem on, or AMD-V.
 
 With the serial port in a file, two runs are equal to the tick: the clock starts at TIME0 and runs by
 the instructions executed, as does the screen's timer (by default it follows the host's clock),
@@ -41,14 +41,19 @@ class Bochs(Machine):
         self._log_tail = b""
 
     def command(self, serial):
-        if not (cache() / "bochs").is_dir():
-            raise Failure("the emulator Bochs is missing; run scripts/setup")
+        self.check_installed()
         self.check_cpu()
         if self.settings.firmware_lock:
             self.environment["LD_PRELOAD"] = str(self._compile_lock())
         rc = self.work / "bochsrc"
         rc.write_text(self.configuration(serial), encoding="utf-8")
         return [str(self.wrapper), str(rc)]
+
+    def check_installed(self):
+        if not (cache() / "bochs").is_dir():
+            raise Failure("the emulator Bochs is missing; run scripts/setup")
+        firmware()
+        return str(self.wrapper)
 
     def known_cpus(self):
         command = [str(self.wrapper), os.devnull, "--help", "cpu"]

@@ -36,6 +36,10 @@ class Settings:
     firmware_lock: bool = False  # Bochs: the firmware has locked VT-x off
     bochs_options: list[str] = field(default_factory=list)  # further lines of its rc file
     qemu_options: list[str] = field(default_factory=list)  # further arguments
+    icount: str | None = None  # QEMU: instructions take 2^this ns, so that costs repeat
+    nvme: list[Path] = field(default_factory=list)  # QEMU: images of NVMe disks
+    nic: str | None = None  # QEMU: a network card
+    iommu: str | None = None  # QEMU: an IOMMU
 
 
 # The serial port COM1
@@ -118,6 +122,10 @@ class Machine:
         """The names of the CPU models that the emulator has."""
         raise NotImplementedError
 
+    def check_installed(self):
+        """Failure where the emulator or the firmware is missing; returns the program."""
+        raise NotImplementedError
+
     def check_cpu(self):
         """Failure for a model that the emulator would only refuse in its own words."""
         if self.settings.cpu is None:
@@ -142,6 +150,13 @@ class Machine:
         """A fault that ends the machine though the emulator runs on, or None."""
         return None
 
+    def death(self):
+        """The signal that the emulator ended by, with its last words, or None."""
+        if self.process.returncode is None or self.process.returncode >= 0:
+            return None
+        name = signal.Signals(-self.process.returncode).name
+        return f"the emulator died of {name}: {self.last_words()}"
+
     def stop(self):
         """Ends the emulator, if it still runs."""
         if not self.is_running():
@@ -160,6 +175,7 @@ class Machine:
         except OSError:
             return "(no output)"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = [line for line in lines if "warning: " not in line] or lines
         return " / ".join(lines[-3:]) or "(no output)"
 
     def describe(self):

@@ -12,6 +12,7 @@ does not know the key, so it can neither write such a line nor hide one. Nothing
 """
 
 import re
+from dataclasses import dataclass
 
 from .verdict import Verdict
 
@@ -25,8 +26,18 @@ _END = re.compile(r"vm (\S+): (powered off|reset|debug-exit \d+|crashed: .*|refu
 _LINE_MOST = 1 << 20
 
 
+@dataclass
+class End:
+    text: str
+    seconds: float  # since the hypervisor's first line
+
+
+def has_ended_well(vm, end):
+    return end.text in ("powered off", "debug-exit 0") if end else not vm.autostart
+
+
 class Outcome:
-    def __init__(self, vms, verdict=None):
+    def __init__(self, vms, verdict=None, clock=lambda: 0.0):
         self.vms = vms
         self.verdict = verdict or Verdict(None)
         self.all_ended = False
@@ -34,7 +45,9 @@ class Outcome:
         self.halted = None  # the reason, once the kernel refused the machine
         self.resets = False  # the machine, by itself, behind a panic or a refusal
         self.has_lines = False
-        self._ends = {}  # name -> how it ended, a list in the order of the log
+        self.clock = clock
+        self.begun = None  # what the clock said at the hypervisor's first line
+        self._ends = {}  # name -> how it ended and when, a list in the order of the log
         self._rest = b""
 
     def feed(self, data):
@@ -52,7 +65,8 @@ class Outcome:
             self._take(words.decode("utf-8", "replace").rstrip("\r"))
 
     def _take(self, words):
-        self.has_lines = True
+        if not self.has_lines:
+            self.has_lines, self.begun = True, self.clock()
         if words.startswith("panic: "):
             self.panic = self.panic or words.removeprefix("panic: ")
         elif words.startswith("resets in "):
@@ -62,16 +76,16 @@ class Outcome:
         elif words == ALL_ENDED:
             self.all_ended = True
         elif match := _END.fullmatch(words):
-            self._ends.setdefault(match[1], []).append(match[2])
+            self._ends.setdefault(match[1], []).append(End(match[2], self.clock() - self.begun))
 
     def ends(self):
-        """How each VM ended, in the manifest's order: (vm, text or None)."""
+        """How each VM ended, in the manifest's order: (vm, End or None)."""
         left = {}
         for name, ends in self._ends.items():
             twins = sum(vm.name == name for vm in self.vms)
             # Of VMs with one name (which only --no-name-checks lets through) the first is the one
             # that ran. A VM that ended several times counts as it ended last.
-            ends = sorted(ends, key=lambda end: end.startswith("refused")) if twins > 1 else ends
+            ends = sorted(ends, key=lambda end: end.text.startswith("refused")) if twins > 1 else ends
             left[name] = ends if twins > 1 else ends[-1:]
         for vm in self.vms:
             ends = left.get(vm.name)
@@ -80,17 +94,13 @@ class Outcome:
     def lines(self):
         for vm, end in self.ends():
             missing = "did not end" if vm.autostart else "not started"
-            yield f"vm {vm.name}: {end or missing}"
+            yield f"vm {vm.name}: {end.text if end else missing}"
 
     def status(self, timed_out=False):
         if self.panic or self.halted:
             return FAILED
         if self.all_ended:
-            ended_well = (
-                end in ("powered off", "debug-exit 0") or (end is None and not vm.autostart)
-                for vm, end in self.ends()
-            )
-            return OK if all(ended_well) else NOT_OK
+            return OK if all(has_ended_well(vm, end) for vm, end in self.ends()) else NOT_OK
         return TIMED_OUT if timed_out else FAILED
 
     def failure(self):

@@ -28,11 +28,14 @@ from .command import (
 )
 from .compiler import compile_manifest
 from .image import build_image
+from .junit import prepare_report, report_unable
 from .machine import Settings
 from .manifest import Checks, Refused, load
 from .manifesttool import add_check_options
+from .probe import GOAL, doubt_third_level, is_doubtful
+from .qemu import IOMMUS, NICS
 from .session import run_batch
-from .target import MACHINES, check_settings, choose_target
+from .target import AUTO, MACHINES, check_settings, choose_target
 from .terminal import run_terminal
 from .verdict import KEY_PATTERN, KEY_WORD, Verdict, key_in, make_key
 
@@ -46,15 +49,31 @@ exit status with --batch:
   2   the time was over
   3   the hypervisor itself failed
 exit status without: 0 the machine ended, 2 and 3 as above, 130 ended by Ctrl-] Ctrl-]
-both: 64 wrong command line, 65 the manifest was refused, 69 something needed is not there"""
+both: 64 wrong command line, 65 the manifest was refused, 69 it could not run here: something needed is
+not there, the build failed, or the emulator ended at its start"""
 
 
 def main():
     arguments = parse_arguments()
-    target = choose_target(arguments.target)
-    check_settings(target, settings_of(arguments, Path("image")))
+    if not arguments.junit:
+        return run(arguments)
+    prepare_report(arguments.junit)
+    try:
+        return run(arguments)
+    except Failure as failure:
+        report_unable(arguments, failure)
+        raise
+
+
+def run(arguments):
+    settings = settings_of(arguments, Path("image"))
+    target, line = choose_target(arguments.target, settings)
+    check_settings(target, settings)
     if not arguments.no_build:
-        build(arguments)
+        build(arguments, [GOAL] if line and is_doubtful(target) else [])
+    if line:
+        target, line = doubt_third_level(arguments, settings, target, line)
+        print(f"run: {line}", file=sys.stderr)
     try:
         manifest = load(arguments.manifest, checks_of(arguments))
     except Refused as refused:
@@ -63,8 +82,8 @@ def main():
     with work_directory(arguments.keep) as work:
         image = arguments.image or make_image(arguments, manifest, work)
         machine = MACHINES[target](settings_of(arguments, image), work)
-        run = run_batch if arguments.batch else run_terminal
-        return run(arguments, manifest, machine)
+        run_it = run_batch if arguments.batch else run_terminal
+        return run_it(arguments, manifest, machine)
 
 
 # Preparing
@@ -77,7 +96,8 @@ def parse_arguments():
         epilog=STATUS,
     )
     add = parser.add_argument
-    add("--target", choices=MACHINES, help="default: kvm where it can nest, else bochs")
+    what = "default: auto, the best that can play the machine asked for; it says which and why"
+    add("--target", choices=[AUTO, *MACHINES], help=what)
     add("--cpu", metavar="MODEL", help="CPU model, in the target's own words")
     add("--cpus", type=int, default=2, metavar="N", help="physical CPUs (default: 2)")
     what = "hardware threads in each core, of the CPUs (default: 1)"
@@ -91,7 +111,12 @@ def parse_arguments():
     what = "all serial output goes there (default with --batch: build/run.log)"
     add("--log", type=Path, metavar="FILE", help=what)
     add("--batch", action="store_true", help="no terminal; end when every VM has ended")
+    add("--junit", type=Path, metavar="FILE", help="--batch, and a report there for CI (JUnit's XML)")
     add("--stat", action="store_true", help="tell at the end how long it took")
+    what = "QEMU, KVM: a disk at NVMe, whose image this is; may be repeated"
+    add("--nvme", action="append", default=[], type=Path, metavar="FILE", help=what)
+    add("--nic", choices=NICS, help="QEMU, KVM: a network card, behind which QEMU's own network lies")
+    add("--iommu", choices=IOMMUS, help="QEMU, KVM: an IOMMU with interrupt remapping")
 
     more = parser.add_argument_group("for tests and for developers")
     add = more.add_argument
@@ -103,6 +128,9 @@ def parse_arguments():
     add("--firmware-lock", action="store_true", help=what)
     what = "Bochs: instructions a second of emulated time (default: 50000000)"
     add("--ips", type=int, default=50_000_000, metavar="N", help=what)
+    what = "QEMU: time counts instructions, each of 2^SHIFT ns (default: 0), so that costs repeat"
+    shifts = [str(shift) for shift in range(11)]
+    add("--icount", nargs="?", const="0", choices=shifts, metavar="SHIFT", help=what)
     what = "a further line of Bochs' configuration"
     add("--bochs-option", action="append", default=[], metavar="TEXT", help=what)
     what = "a further argument of QEMU, such as --qemu-option=-d"
@@ -120,6 +148,7 @@ def parse_arguments():
     add_check_options(more)
 
     arguments = parser.parse_args()
+    arguments.batch = arguments.batch or arguments.junit is not None
     if arguments.timeout is not None and arguments.timeout <= 0:
         raise Failure("--timeout: give a number of seconds above 0", EXIT_USAGE)
     if arguments.timeout is None and (arguments.batch or not sys.stdin.isatty()):
@@ -142,6 +171,10 @@ def settings_of(arguments, image):
         firmware_lock=arguments.firmware_lock,
         bochs_options=arguments.bochs_option,
         qemu_options=arguments.qemu_option,
+        icount=arguments.icount,
+        nvme=[disk.resolve() for disk in arguments.nvme],
+        nic=arguments.nic,
+        iommu=arguments.iommu,
     )
 
 
@@ -154,9 +187,9 @@ def checks_of(arguments):
     )
 
 
-def build(arguments):
+def build(arguments, more):
     """Lets make bring the parts up to date; one run at a time, since they share them."""
-    goals = ["image-parts"]
+    goals = ["image-parts", *more]
     if arguments.manifest.resolve().is_relative_to(DEBIAN):
         goals.append("debian")
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}

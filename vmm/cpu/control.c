@@ -3,6 +3,7 @@
 #include "vmm/cpu/control.h"
 
 #define ATTRIBUTES_LONG BIT(13) // of CS: 64-bit code
+#define ATTRIBUTES_DB   BIT(14)
 #define CR3_PCID        0xfffULL
 #define DEBUGCTL_BTF    BIT(1)
 
@@ -123,6 +124,23 @@ bool control_cr4_is_valid(const struct control *control, const struct vcpu_regis
     if (is_long && !(value & CR4_PAE))
         return false;
     return is_long || (r->cr4 & CR4_PCIDE) || !(value & CR4_PCIDE);
+}
+
+const char *control_find_wrong(const struct vcpu_registers *r) {
+    bool is_long = (r->efer & EFER_LME) && (r->cr0 & CR0_PG);
+    if (r->cr0 > UINT32_MAX)
+        return "CR0";
+    if ((r->cr0 & CR0_PG) && !(r->cr0 & CR0_PE))
+        return "CR0.PE";
+    if (is_long && !(r->cr4 & CR4_PAE))
+        return "CR4.PAE";
+    if (is_long && is_code_long(r) && (r->cs.attributes & ATTRIBUTES_DB))
+        return "CS.L and CS.D";
+    if (r->dr6 > UINT32_MAX || r->dr7 > UINT32_MAX)
+        return "DR6 or DR7";
+    if (r->has_pending)
+        return "the event that is pending";
+    return "CR3, CR4, EFER or a segment";
 }
 
 bool control_efer_is_valid(const struct control *control, const struct vcpu_registers *r,

@@ -5,7 +5,9 @@
 // Not named, so hidden: VMX, SMX and SVM (no nesting yet); MONITOR (it would exit); the PMU with
 // its DS and PDCM, PT, RDT, SGX, thermal and power management (the host's); TSX and MPX (dead);
 // PKU, CET, LA57, LAM (the MMIO walker does not model them); XSAVES, XSAVEC (the kernel keeps the
-// standard format only); WAITPKG; CORE_CAPABILITIES and SRBDS_CTRL with their MSRs.
+// standard format only); WAITPKG; CORE_CAPABILITIES and SRBDS_CTRL with their MSRs. Of AMD's: what
+// needs registers that guests have not (OSVW, IBS, LWP, TCE, WDT, FFXSR, PREFETCH_CTL, VIRT_SSBD,
+// and SPEC_CTRL with IBRS, STIBP, SSBD, PSFD), the counters, SKINIT, RDPRU, INVLPGB, SEV.
 #include "vmm/cpu/cpuid.h"
 
 #include "vmm/cpu/cpuid_bits.h"
@@ -16,6 +18,22 @@
 // What the guest may set in XCR0, without components whose features are hidden.
 static uint64_t xcr0(const struct cpuid_config *config) {
     return config->xcr0_mask & XCR0_KNOWN;
+}
+
+// APM 3 Appendix E.3.1 "Function 0h—Maximum Standard Function Number and Vendor String".
+static bool is_amd(const struct cpuid_config *config) {
+    struct abi_cpuid vendor;
+    config->host(0, 0, &vendor);
+    return vendor.ebx == VENDOR_AMD_EBX;
+}
+
+// AMD's leaves 0x8000001d and 0x8000001e. APM 3 Appendix E.4.2 "Function 8000_0001h".
+static bool has_topology_leaves(const struct cpuid_config *config) {
+    struct abi_cpuid features;
+    if (!is_amd(config))
+        return false;
+    config->host(0x80000001, 0, &features);
+    return (features.ecx & X1_ECX_TOPOEXT) != 0;
 }
 
 static uint32_t core_bits(const struct cpuid_config *config) {
@@ -52,15 +70,26 @@ static bool finish_features(const struct cpuid_config *config, struct abi_cpuid 
     return true;
 }
 
+// Reserved on AMD's processors, whatever an emulator says of them.
+static bool finish_intel(const struct cpuid_config *config, struct abi_cpuid *row) {
+    (void)row;
+    return !is_amd(config);
+}
+
 // Inner caches are each core's own, outer ones the package's.
-static bool finish_cache(const struct cpuid_config *config, struct abi_cpuid *row) {
+static bool share_cache(const struct cpuid_config *config, struct abi_cpuid *row) {
     if ((row->eax & L4_EAX_TYPE) == 0)
         return false;
-    uint32_t cores = (1u << core_bits(config)) - 1;
     uint32_t level = (row->eax & L4_EAX_LEVEL) >> L4_EAX_LEVEL_SHIFT;
     if (level >= L4_LEVEL_SHARED)
-        row->eax |= cores << L4_EAX_SHARING_SHIFT;
-    row->eax |= cores << L4_EAX_CORES_SHIFT;
+        row->eax |= ((1u << core_bits(config)) - 1) << L4_EAX_SHARING_SHIFT;
+    return true;
+}
+
+static bool finish_cache(const struct cpuid_config *config, struct abi_cpuid *row) {
+    if (is_amd(config) || !share_cache(config, row))
+        return false;
+    row->eax |= ((1u << core_bits(config)) - 1) << L4_EAX_CORES_SHIFT;
     return true;
 }
 
@@ -84,6 +113,14 @@ static bool finish_extended_features(const struct cpuid_config *config, struct a
     }
     if (config->arch_capabilities == 0)
         row->edx &= ~L7_EDX_ARCH_CAPABILITIES;
+    if (is_amd(config))
+        row->edx &= ~L7_EDX_INTEL;
+    return true;
+}
+
+static bool finish_extended_features_2(const struct cpuid_config *config, struct abi_cpuid *row) {
+    if (is_amd(config))
+        row->edx = 0;
     return true;
 }
 
@@ -184,14 +221,17 @@ static bool finish_timing(const struct cpuid_config *config, struct abi_cpuid *r
 }
 
 static bool finish_extended_vendor(const struct cpuid_config *config, struct abi_cpuid *row) {
-    (void)config;
-    row->eax = LEAF_EXTENDED_MAX;
+    row->eax = is_amd(config) ? LEAF_AMD_MAX : LEAF_EXTENDED_MAX;
     return true;
 }
 
 static bool finish_extended_amd(const struct cpuid_config *config, struct abi_cpuid *row) {
     if (!has_avx(config))
         row->ecx &= ~X1_ECX_NEED_AVX;
+    if (!is_amd(config))
+        row->ecx &= ~X1_ECX_TOPOEXT;
+    else if (config->vcpu_count > 1)
+        row->ecx |= X1_ECX_CMP_LEGACY;
     return true;
 }
 
@@ -203,13 +243,32 @@ static bool finish_invariant_tsc(const struct cpuid_config *config, struct abi_c
 
 static bool finish_addresses(const struct cpuid_config *config, struct abi_cpuid *row) {
     row->eax = X8_EAX_LINEAR_BITS | config->physical_bits;
+    if (is_amd(config)) {
+        row->ebx |= X8_EBX_LMSLE_LACKS;
+        row->ecx = (config->vcpu_count - 1) | core_bits(config) << X8_ECX_ID_SIZE_SHIFT;
+    }
     return true;
+}
+
+static bool finish_amd_cache(const struct cpuid_config *config, struct abi_cpuid *row) {
+    return has_topology_leaves(config) && share_cache(config, row);
+}
+
+// One thread a core, one node; APIC ID and core are the kernel's.
+static bool finish_amd_topology(const struct cpuid_config *config, struct abi_cpuid *row) {
+    (void)row;
+    return has_topology_leaves(config);
+}
+
+static bool finish_amd_features(const struct cpuid_config *config, struct abi_cpuid *row) {
+    row->eax |= X21_EAX_SMM_CTL_LACKS;
+    return is_amd(config);
 }
 
 const struct cpuid_rule cpuid_rules[] = {
     {0x0, ANY, {0, ALL, ALL, ALL}, finish_vendor},
     {0x1, ANY, {ALL, L1_EBX_CLFLUSH_SIZE, L1_ECX_PASS, L1_EDX_PASS}, finish_features},
-    {0x2, ANY, {ALL, ALL, ALL, ALL}, NULL},
+    {0x2, ANY, {ALL, ALL, ALL, ALL}, finish_intel},
     {0x4, 0, {L4_EAX_SHAPE, ALL, ALL, ALL}, finish_cache},
     {0x4, 1, {L4_EAX_SHAPE, ALL, ALL, ALL}, finish_cache},
     {0x4, 2, {L4_EAX_SHAPE, ALL, ALL, ALL}, finish_cache},
@@ -218,7 +277,7 @@ const struct cpuid_rule cpuid_rules[] = {
     {0x6, ANY, {0, 0, 0, 0}, finish_power},
     {0x7, 0, {0, L7_EBX_PASS, L7_ECX_PASS, L7_EDX_PASS}, finish_extended_features},
     {0x7, 1, {L7_1_EAX_PASS, 0, 0, 0}, finish_extended_features_1},
-    {0x7, 2, {0, 0, 0, L7_2_EDX_PASS}, NULL},
+    {0x7, 2, {0, 0, 0, L7_2_EDX_PASS}, finish_extended_features_2},
     {0xb, 0, {0, 0, 0, 0}, finish_topology},
     {0xb, 1, {0, 0, 0, 0}, finish_topology},
     {0xb, 2, {0, 0, 0, 0}, finish_topology},
@@ -242,6 +301,12 @@ const struct cpuid_rule cpuid_rules[] = {
     {0x80000006, ANY, {ALL, ALL, ALL, ALL}, NULL},
     {0x80000007, ANY, {0, 0, 0, 0}, finish_invariant_tsc},
     {0x80000008, ANY, {0, X8_EBX_PASS, 0, 0}, finish_addresses},
+    {0x8000001d, 0, {X1D_EAX_SHAPE, ALL, ALL, X1D_EDX_PASS}, finish_amd_cache},
+    {0x8000001d, 1, {X1D_EAX_SHAPE, ALL, ALL, X1D_EDX_PASS}, finish_amd_cache},
+    {0x8000001d, 2, {X1D_EAX_SHAPE, ALL, ALL, X1D_EDX_PASS}, finish_amd_cache},
+    {0x8000001d, 3, {X1D_EAX_SHAPE, ALL, ALL, X1D_EDX_PASS}, finish_amd_cache},
+    {0x8000001e, ANY, {0, 0, 0, 0}, finish_amd_topology},
+    {0x80000021, ANY, {X21_EAX_PASS, 0, 0, 0}, finish_amd_features},
 };
 const size_t cpuid_rule_count = sizeof(cpuid_rules) / sizeof(cpuid_rules[0]);
 _Static_assert(sizeof(cpuid_rules) / sizeof(cpuid_rules[0]) <= ABI_CPUID_MAX, "fits the kernel");

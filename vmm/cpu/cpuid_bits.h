@@ -154,6 +154,9 @@
     (L7_EDX_FSRM | L7_EDX_MD_CLEAR | L7_EDX_SERIALIZE | L7_EDX_AVX512 | L7_EDX_SPEC_CTRL |         \
      L7_EDX_STIBP | L7_EDX_L1D_FLUSH | L7_EDX_ARCH_CAPABILITIES | L7_EDX_SSBD)
 
+// Of registers that AMD tells by leaf 0x80000008, or has not; KVM tells of them here, too.
+#define L7_EDX_INTEL (L7_EDX_SPEC_CTRL | L7_EDX_STIBP | L7_EDX_L1D_FLUSH | L7_EDX_SSBD)
+
 #define L7_1_EAX_AVX_VNNI    B(4)
 #define L7_1_EAX_AVX512_BF16 B(5)
 #define L7_1_EAX_FZLRM       B(10)
@@ -189,6 +192,7 @@
 
 // ---- extended leaves ----
 #define X1_ECX_LAHF        B(0)
+#define X1_ECX_CMP_LEGACY  B(1)
 #define X1_ECX_CR8_LEGACY  B(4)
 #define X1_ECX_LZCNT       B(5)
 #define X1_ECX_SSE4A       B(6)
@@ -197,15 +201,15 @@
 #define X1_ECX_XOP         B(11)
 #define X1_ECX_FMA4        B(16)
 #define X1_ECX_TBM         B(21)
+#define X1_ECX_TOPOEXT     B(22)
 #define X1_ECX_NEED_AVX    (X1_ECX_XOP | X1_ECX_FMA4)
 #define X1_ECX_PASS                                                                                \
     (X1_ECX_LAHF | X1_ECX_CR8_LEGACY | X1_ECX_LZCNT | X1_ECX_SSE4A | X1_ECX_MISALIGNSSE |          \
-     X1_ECX_PREFETCHW | X1_ECX_TBM | X1_ECX_NEED_AVX)
+     X1_ECX_PREFETCHW | X1_ECX_TBM | X1_ECX_TOPOEXT | X1_ECX_NEED_AVX)
 
 #define X1_EDX_SYSCALL   B(11)
 #define X1_EDX_NX        B(20)
 #define X1_EDX_MMXEXT    B(22)
-#define X1_EDX_FXSR_OPT  B(25)
 #define X1_EDX_PAGE1GB   B(26)
 #define X1_EDX_RDTSCP    B(27)
 #define X1_EDX_LM        B(29)
@@ -213,20 +217,46 @@
 #define X1_EDX_3DNOW     B(31)
 #define X1_EDX_AS_LEAF_1 0x0183f3ffu // AMD repeats these of leaf 1
 #define X1_EDX_PASS                                                                                \
-    (X1_EDX_SYSCALL | X1_EDX_NX | X1_EDX_MMXEXT | X1_EDX_FXSR_OPT | X1_EDX_PAGE1GB |               \
-     X1_EDX_RDTSCP | X1_EDX_LM | X1_EDX_3DNOWEXT | X1_EDX_3DNOW | X1_EDX_AS_LEAF_1)
+    (X1_EDX_SYSCALL | X1_EDX_NX | X1_EDX_MMXEXT | X1_EDX_PAGE1GB | X1_EDX_RDTSCP | X1_EDX_LM |     \
+     X1_EDX_3DNOWEXT | X1_EDX_3DNOW | X1_EDX_AS_LEAF_1)
 
 #define X7_EDX_INVARIANT_TSC B(8)
 #define X8_EAX_LINEAR_BITS   (48u << 8) // whatever the processor has: guests have no LA57
 #define X8_EBX_CLZERO        B(0)
 #define X8_EBX_XSAVEERPTR    B(2)
 #define X8_EBX_WBNOINVD      B(9)
-#define X8_EBX_PASS          (X8_EBX_CLZERO | X8_EBX_XSAVEERPTR | X8_EBX_WBNOINVD)
+#define X8_EBX_IBPB          B(12)
+#define X8_EBX_LMSLE_LACKS   B(20) // EFER.LMSLE faults
+#define X8_EBX_SSB_NO        B(26)
+#define X8_EBX_BTC_NO        B(29)
+#define X8_EBX_IBPB_RET      B(30)
+#define X8_EBX_PASS                                                                                \
+    (X8_EBX_CLZERO | X8_EBX_XSAVEERPTR | X8_EBX_WBNOINVD | X8_EBX_IBPB | X8_EBX_SSB_NO |           \
+     X8_EBX_BTC_NO | X8_EBX_IBPB_RET)
+#define X8_ECX_ID_SIZE_SHIFT 12
+
+// ---- extended leaves of AMD's processors alone ----
+#define X1D_EAX_SHAPE            L4_EAX_SHAPE // as leaf 4, without the number of cores
+#define X1D_EDX_PASS             3u           // WBINVD reaches the sharers' caches; inclusive
+#define X21_EAX_NO_NESTED_DATABP B(0)
+#define X21_EAX_LFENCE           B(2) // it always waits for what went before
+#define X21_EAX_NULL_CLEARS_BASE B(6)
+#define X21_EAX_SMM_CTL_LACKS    B(9)
+#define X21_EAX_FSRS             B(10)
+#define X21_EAX_FSRC             B(11)
+#define X21_EAX_IBPB_BRTYPE      B(28)
+#define X21_EAX_SRSO_NO          B(29)
+#define X21_EAX_SRSO_USER_NO     B(30)
+#define X21_EAX_PASS                                                                               \
+    (X21_EAX_NO_NESTED_DATABP | X21_EAX_LFENCE | X21_EAX_NULL_CLEARS_BASE | X21_EAX_FSRS |         \
+     X21_EAX_FSRC | X21_EAX_IBPB_BRTYPE | X21_EAX_SRSO_NO | X21_EAX_SRSO_USER_NO)
 
 #define LEAF_BASIC_MAX      0x16u
 #define LEAF_HYPERVISOR     0x40000000u
 #define LEAF_HYPERVISOR_MAX 0x40000010u
 #define LEAF_EXTENDED_MAX   0x80000008u
+#define LEAF_AMD_MAX        0x80000021u
+#define VENDOR_AMD_EBX      0x68747541u // "Auth", of AuthenticAMD
 
 // Leaf 0x40000001: Linux, Documentation/virt/kvm/x86/cpuid.rst.
 #define KVM_FEATURE_NOP_IO_DELAY       B(1) // no need to wait on I/O ports with writes to port 0x80

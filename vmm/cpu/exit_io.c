@@ -81,13 +81,27 @@ static enum emulate_result move_elements(struct vcpu *vcpu, const struct string 
     return EMULATE_DONE;
 }
 
-static enum exit_action exit_io_string(struct vcpu *vcpu) {
-    const struct vcpu_exit_io *io = &vcpu->page->io;
+// AMD-V tells no segment without decode assists, and emulators of it no address size: they stand in
+// the instruction. Where another vCPU has changed it, what was told is as good.
+static void decode_string(struct emulate_ctx *ctx, struct vcpu_exit_io *io) {
+    struct system_insn insn;
+    if (emulate_decode_system(ctx, &insn) != EMULATE_DONE ||
+        insn.op != (io->is_in ? SYSTEM_INS : SYSTEM_OUTS))
+        return;
+    io->address_size = insn.insn.address_size;
+    io->segment = insn.insn.segment;
+}
+
+// Its stack is large.
+static __attribute__((noinline)) enum exit_action exit_io_string(struct vcpu *vcpu) {
+    struct vcpu_exit_io *io = &vcpu->page->io;
     struct machine *machine = &vcpu->vmm->machine;
     struct walk_ctx walk;
     struct emulate_ctx ctx;
     bool is_over;
     run_emulate_init(vcpu, &walk, &ctx);
+    if (vcpu->vmm->is_amd)
+        decode_string(&ctx, io);
     struct string string = {
         .io = io,
         .address = &vcpu->page->gpr[io->is_in ? RDI : RSI],

@@ -11,6 +11,12 @@
 #define APIC_ALIGNMENT 16u    // ... one in so many bytes
 #define APIC_DWORD     4u
 
+// Of struct vcpu_segment.
+#define ATTRIBUTES_DPL_SHIFT 5
+#define ATTRIBUTES_DPL       3
+#define ATTRIBUTES_LONG      0x2000u // of CS: 64-bit code
+#define ATTRIBUTES_BIG       0x4000u // of CS: 32-bit code
+
 static bool is_apic(uint64_t gpa) {
     return (gpa & ~(uint64_t)(ABI_PAGE - 1)) == PC_LAPIC_BASE;
 }
@@ -64,6 +70,20 @@ static void vectors_write(void *opaque, const struct emulate_vectors *vectors) {
 void *run_guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write) {
     const struct memory *memory = &((const struct vcpu *)opaque)->vmm->machine.memory;
     return is_write ? memory_writable(memory, gpa, length) : memory_pointer(memory, gpa, length);
+}
+
+void run_walk_of(const struct vcpu_registers *r, struct vcpu_walk *walk) {
+    bool is_long = (r->efer & EFER_LMA) && (r->cs.attributes & ATTRIBUTES_LONG);
+    uint8_t legacy_size = r->cs.attributes & ATTRIBUTES_BIG ? DECODE_32BIT : DECODE_16BIT;
+    *walk = (struct vcpu_walk){
+        .cr0 = r->cr0,
+        .cr3 = r->cr3,
+        .cr4 = r->cr4,
+        .efer = r->efer,
+        .segment = {r->es, r->cs, r->ss, r->ds, r->fs, r->gs},
+        .cpl = r->ss.attributes >> ATTRIBUTES_DPL_SHIFT & ATTRIBUTES_DPL,
+        .code_size = is_long ? DECODE_64BIT : legacy_size,
+    };
 }
 
 void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_ctx *emulate) {

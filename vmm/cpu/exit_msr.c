@@ -75,13 +75,18 @@ static bool write_state(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
     return run_write_context(vcpu, &r);
 }
 
+static bool read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
+    if (is_state(msr))
+        return read_state(vcpu, msr, value);
+    return msr_read(&vcpu->vmm->machine.msrs[vcpu->index], msr, value) ||
+           (vcpu->vmm->is_amd && msr_amd_read(msr, value));
+}
+
 enum exit_action exit_msr_read(struct vcpu *vcpu) {
     struct vcpu_page *page = vcpu->page;
     uint32_t msr = page->msr;
     uint64_t value;
-    bool is_known = is_state(msr) ? read_state(vcpu, msr, &value)
-                                  : msr_read(&vcpu->vmm->machine.msrs[vcpu->index], msr, &value);
-    if (!is_known)
+    if (!read_msr(vcpu, msr, &value))
         return run_inject(vcpu, EMULATE_GP, 0, 0);
     page->gpr[INSN_RAX] = (uint32_t)value;
     page->gpr[INSN_RDX] = value >> 32;
@@ -93,7 +98,8 @@ static bool write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
         return write_state(vcpu, msr, value);
     if (msr == MSR_KVM_WALL_CLOCK_NEW && !write_wall_clock(vcpu, value))
         return false;
-    return msr_write(&vcpu->vmm->machine.msrs[vcpu->index], msr, value);
+    return msr_write(&vcpu->vmm->machine.msrs[vcpu->index], msr, value) ||
+           (vcpu->vmm->is_amd && msr_amd_write(msr, value));
 }
 
 enum exit_action exit_msr_write(struct vcpu *vcpu) {

@@ -65,3 +65,7 @@ bool msr_write(struct msr_state *state, uint32_t msr, uint64_t value);
 // whether what it told the guest of the processor is true of one with these `arch_capabilities`,
 // too.
 bool msr_state_is_valid(const struct msr_state *state, uint64_t arch_capabilities);
+
+// The same for the registers that only guests on AMD's processors have, which hold no state.
+bool msr_amd_read(uint32_t msr, uint64_t *value);
+bool msr_amd_write(uint32_t msr, uint64_t value);

@@ -42,6 +42,11 @@ static enum exit_action exit_eoi(struct vcpu *vcpu) {
     return EXIT_RESUME;
 }
 
+static const char *find_wrong(struct vcpu *vcpu) {
+    struct vcpu_registers r;
+    return run_read_context(vcpu, &r) ? control_find_wrong(&r) : "?";
+}
+
 static enum exit_action exit_failed(struct vcpu *vcpu) {
     const struct vcpu_page *page = vcpu->page;
     switch (page->failure) {
@@ -49,8 +54,8 @@ static enum exit_action exit_failed(struct vcpu *vcpu) {
         return run_crash(vcpu, "the processor left the guest for reason %lu, which nobody handles",
                          page->failure_detail);
     case VCPU_FAILURE_ENTRY:
-        return run_crash(vcpu, "the processor refused the guest's state (detail 0x%lx)",
-                         page->failure_detail);
+        return run_crash(vcpu, "the processor refused the guest's state (detail 0x%lx): %s",
+                         page->failure_detail, find_wrong(vcpu));
     case VCPU_FAILURE_MEMORY:
         return exit_shortage(vcpu);
     default:

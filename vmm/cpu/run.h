@@ -62,4 +62,6 @@ struct walk_ctx;
 struct emulate_ctx;
 // For struct walk_ctx's guest_ptr; `opaque` is the vCPU.
 void *run_guest_pointer(void *opaque, uint64_t gpa, uint64_t length, bool is_write);
+// Fills page->walk where the exit did not.
+void run_walk_of(const struct vcpu_registers *r, struct vcpu_walk *walk);
 void run_emulate_init(struct vcpu *vcpu, struct walk_ctx *walk, struct emulate_ctx *emulate);

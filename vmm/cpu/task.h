@@ -19,7 +19,7 @@ struct task_request {
     enum vcpu_task_source source;
     bool has_event;
     struct vcpu_inject event;
-    uint32_t instruction_length;
+    uint8_t instruction_length; // where there is no event, of what asked for it
     struct walk_ctx
         memory; // physical_bits, has_1g_pages, guest_ptr, opaque; the rest is task_switch's
 };

@@ -287,19 +287,38 @@ static enum decode_error decode(const struct emulate_ctx *ctx, const struct walk
     return DECODE_OK;
 }
 
+static uint64_t code_address(const struct emulate_ctx *ctx) {
+    if (ctx->mode == DECODE_64BIT)
+        return *ctx->rip;
+    return ctx->segment[INSN_CS].base + (uint32_t)*ctx->rip;
+}
+
+static bool is_within_code(const struct emulate_ctx *ctx, unsigned length) {
+    return ctx->mode == DECODE_64BIT ||
+           (uint32_t)*ctx->rip + (uint64_t)length - 1 <= ctx->segment[INSN_CS].limit;
+}
+
 enum emulate_result emulate_exit(struct emulate_ctx *ctx, struct insn *insn) {
-    bool is_64bit = ctx->mode == DECODE_64BIT;
-    const struct vcpu_segment *cs = &ctx->segment[INSN_CS];
     struct walk_code code;
     enum decode_error error;
 
-    walk_fetch(ctx->walk, is_64bit ? *ctx->rip : cs->base + (uint32_t)*ctx->rip, is_64bit, &code);
+    walk_fetch(ctx->walk, code_address(ctx), ctx->mode == DECODE_64BIT, &code);
     error = decode(ctx, &code, insn);
     if (error != DECODE_OK) {
         insn->length = 0;
         return undecodable(ctx, error, &code);
     }
-    if (!is_64bit && (uint32_t)*ctx->rip + (uint64_t)insn->length - 1 > cs->limit)
-        return emulate_protection(ctx, INSN_CS);
-    return emulate_mmio(insn, ctx);
+    return is_within_code(ctx, insn->length) ? emulate_mmio(insn, ctx)
+                                             : emulate_protection(ctx, INSN_CS);
+}
+
+enum emulate_result emulate_decode_system(struct emulate_ctx *ctx, struct system_insn *insn) {
+    struct walk_code code;
+    enum decode_error error;
+
+    walk_fetch(ctx->walk, code_address(ctx), ctx->mode == DECODE_64BIT, &code);
+    error = decode_system(code.bytes, code.count, ctx->mode, insn);
+    if (error != DECODE_OK)
+        return undecodable(ctx, error, &code);
+    return is_within_code(ctx, insn->insn.length) ? EMULATE_DONE : emulate_protection(ctx, INSN_CS);
 }

@@ -26,6 +26,7 @@
 #include "include/abi.h"
 #include "vmm/cpu/walk.h"
 #include "vmm/emulate/decode.h"
+#include "vmm/emulate/decode_system.h"
 
 enum emulate_result {
     EMULATE_DONE,
@@ -114,3 +115,8 @@ enum emulate_result emulate_mmio(const struct insn *insn, struct emulate_ctx *ct
 // Fetches, decodes and executes the instruction at *ctx->rip. *insn is what was decoded, for the
 // caller's messages; its length is 0 if that did not succeed.
 enum emulate_result emulate_exit(struct emulate_ctx *ctx, struct insn *insn);
+
+// Fetches and decodes the instruction at *ctx->rip, for which an intercept left the guest.
+// EMULATE_DONE: *insn is what stands there; EMULATE_UNHANDLED: something that decode_system.h does
+// not know; EMULATE_FAULT: it cannot be fetched, or is none.
+enum emulate_result emulate_decode_system(struct emulate_ctx *ctx, struct system_insn *insn);

@@ -39,7 +39,7 @@ struct attack_frame {
 
 extern uint8_t attack_traps[], _start[], attack_text_end[];
 void attack_enter(const struct attack *attack);
-bool attack_trap(const struct attack_frame *frame);
+bool attack_trap(struct attack_frame *frame);
 
 #define PAGE_ALIGNED __attribute__((aligned(4096)))
 volatile uint64_t attack_entries[512] PAGE_ALIGNED;
@@ -155,8 +155,10 @@ static void restore_control(void) {
 }
 
 // The runtime was interrupted, not the attack. By an NMI that is late, or early: the watchdog's
-// time was over while other VMs ran. By #DB, since DR7 is still the attack's.
-static bool resume(const struct attack_frame *frame) {
+// time was over while other VMs ran. By #DB, since DR7 is still the attack's. So may SS be: a trap
+// from ring 0, where SYSCALL leads with an SS that is in no GDT, keeps it. IRET would refuse it.
+static bool resume(struct attack_frame *frame) {
+    frame->ss = ATTACK_DATA0;
     if (frame->vector == EXC_NMI && is_running) {
         show_devices(true);
         start_watchdog();
@@ -183,7 +185,7 @@ static bool is_lost(const struct attack_frame *frame) {
     return frame->vector == EXC_NMI && ++late_count > LATE_MAX;
 }
 
-bool attack_trap(const struct attack_frame *frame) {
+bool attack_trap(struct attack_frame *frame) {
     if (!is_running || (is_in_runtime(frame) && !is_lost(frame)))
         return resume(frame);
     is_running = false;

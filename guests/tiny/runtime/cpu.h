@@ -93,6 +93,7 @@ enum msr {
     MSR_GS_BASE = 0xc0000101,
     MSR_KERNEL_GS_BASE = 0xc0000102,
     MSR_TSC_AUX = 0xc0000103,
+    MSR_VM_CR = 0xc0010114,
 };
 
 struct cpuid {
@@ -105,6 +106,10 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf) {
                      : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
                      : "a"(leaf), "c"(subleaf));
     return r;
+}
+
+static inline bool is_amd(void) {
+    return cpuid(0, 0).ebx == 0x68747541; // "Auth"
 }
 
 static inline uint8_t in8(uint16_t port) {

@@ -40,6 +40,12 @@ void wall_check(bool is_good, const char *file, int line, const char *format, ..
 // Ends the program if the call failed: for what only fails for want of memory.
 uint32_t must(int64_t result, const char *what);
 
+// The call page enters the kernel by SYSCALL, not by SYSENTER. Children may ask, too.
+#define WALL_ENTER_AT (ABI_CALL_PAGE + 3)
+static inline bool wall_enters_by_syscall(void) {
+    return ((const uint8_t *)WALL_ENTER_AT)[1] == 0x05;
+}
+
 uint64_t wall_tsc(void);
 uint64_t wall_ticks(uint64_t microseconds);
 // Lets others run for so long.

@@ -49,9 +49,12 @@ static void make_machine(struct guest *guest) {
     guest->size = MEMORY_SIZE;
     guest->memory =
         mmap(NULL, guest->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    // So that a fault maps 4 KiB.
+    if (guest->memory == MAP_FAILED || madvise(guest->memory, guest->size, MADV_NOHUGEPAGE) < 0)
+        err(1, "memory");
     kvm = open("/dev/kvm", O_RDWR);
     vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
-    if (guest->memory == MAP_FAILED || vm < 0)
+    if (vm < 0)
         err(1, "VM");
     struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {IOAPIC_INPUTS}};
     struct kvm_userspace_memory_region region = {.memory_size = guest->size,

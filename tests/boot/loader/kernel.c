@@ -218,6 +218,21 @@ static void check_kernel(const struct boot_info *info) {
         expect(bss_probe[i] == 0, "bss not zero", i);
 }
 
+static void check_maps(const struct boot_info *info) {
+    const bool is_svm = info->features.has_svm;
+    uint64_t base = is_svm ? info->svm.maps : info->vmx.msr_bitmaps;
+    const uint8_t *map = (const uint8_t *)base; // of ports on AMD-V; with VT-x of MSRs
+    if (info->refusal[0] != '\0')
+        return;
+    expect(base != 0 && base % 4096 == 0, "maps unaligned", base);
+    expect(is_memory(info, base, (is_svm ? SVM_MAP_PAGES : VMX_BITMAPS) * 4096, BOOT_MEMORY_KERNEL),
+           "maps not KERNEL", base);
+    if (is_svm)
+        expect(map[SVM_IOPM_PAGES * 4096 + 0x174 / 4] == 0xc0, "MSRs not filled", 0);
+    expect(map[0] == 0xff && map[0x174 / 8] == (is_svm ? 0xff : 0x8f), "maps not filled",
+           map[0x174 / 8]);
+}
+
 static void check_modules(const struct boot_info *info) {
     static struct boot_manifest manifest;
     const struct boot_module *modules = info->module;
@@ -425,6 +440,7 @@ _Noreturn void kernel_main(const struct boot_info *info, uint64_t stack, uint64_
     check_state(info, stack, flags);
     check_memory(info);
     check_kernel(info);
+    check_maps(info);
     check_modules(info);
     check_supervisor(info);
     check_rsdp(info);

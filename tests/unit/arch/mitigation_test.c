@@ -6,16 +6,23 @@
 #include "arch/mitigation.h"
 
 static unsigned ibpb_count, l1d_count, ibrs_count;
-static uint64_t spec_ctrl;
+static uint64_t spec_ctrl, de_cfg, efer;
 
+static uint64_t paper_rdmsr(uint32_t msr) {
+    cr_assert(msr == 0xc0011029 || msr == 0xc0000080);
+    return msr == 0xc0000080 ? efer : de_cfg;
+}
 static void paper_wrmsr(uint32_t msr, uint64_t value) {
-    cr_assert(value == 1 || msr == 0x48);
+    de_cfg = msr == 0xc0011029 ? value : de_cfg;
+    efer = msr == 0xc0000080 ? value : efer;
+    cr_assert(value == 1 || msr == 0x48 || msr == 0xc0011029 || msr == 0xc0000080);
     ibpb_count += msr == 0x49;
     l1d_count += msr == 0x10b;
     ibrs_count += msr == 0x48;
     spec_ctrl = msr == 0x48 ? value : spec_ctrl;
 }
 
+#define x86_rdmsr   paper_rdmsr
 #define x86_wrmsr   paper_wrmsr
 #define split_clear paper_split_clear
 #include "arch/split.h"
@@ -73,6 +80,26 @@ Test(mitigation, spec_ctrl_is_written_where_it_has_bits) {
     mitigation = (struct mitigation){.spec_ctrl = 0x401};
     mitigation_init_cpu();
     cr_expect_eq(spec_ctrl, 0x401);
+}
+
+Test(mitigation, automatic_ibrs_is_a_bit_more_of_efer) {
+    efer = 0xd01;
+    mitigation = (struct mitigation){.has_enhanced_ibrs = true};
+    mitigation_init_cpu();
+    cr_expect_eq(efer, 0xd01);
+    mitigation.has_auto_ibrs = true;
+    mitigation_init_cpu();
+    cr_expect_eq(efer, 0x200d01);
+}
+
+Test(mitigation, lfence_waits_where_a_bit_says_so) {
+    de_cfg = 0x80;
+    mitigation = (struct mitigation){0};
+    mitigation_init_cpu();
+    cr_expect_eq(de_cfg, 0x80);
+    mitigation = (struct mitigation){.needs_lfence_bit = true, .is_off = true};
+    mitigation_init_cpu();
+    cr_expect_eq(de_cfg, 0x82);
 }
 
 Test(mitigation, history_is_cleared) {

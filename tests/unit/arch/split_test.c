@@ -11,6 +11,7 @@
 #include "arch/mitigation.h"
 #include "arch/split.h"
 #include "arch/traps.h"
+#include "include/abi.h"
 
 #include <signal.h>
 #include <string.h>
@@ -23,8 +24,8 @@ void trap_dispatch(struct trap_frame *frame); // the real one, which is not run
 void split_flush_user(uint64_t user_cr3, uint64_t kernel_cr3);
 
 // Of arch/traps.S, which runs where a scene below says so.
-extern const uint8_t trap_entries[], entry_sysenter[], sysexit_whole[];
-extern uint8_t traps_empty_buffers;
+extern const uint8_t trap_entries[], entry_sysenter[], entry_syscall[], sysexit_whole[];
+extern uint8_t traps_are_split, traps_empty_buffers;
 void thread_first_run(void) {}
 extern const uint8_t trap_common[], trap_common_pushed[], sysenter_split[], trap_return_whole[];
 
@@ -45,6 +46,7 @@ static struct cpu_tables *tables;
 static const uint8_t *entries; // where events come in
 static uint64_t cr3, flushes;
 static bool has_pcid;
+static uint64_t gs[2]; // the base in force, and SWAPGS's
 
 static bool is_user_root(void) {
     return (cr3 & PTE_ADDRESS) == USER_ROOT;
@@ -60,6 +62,11 @@ static void load_cr3(uint64_t value) {
 
 // ---- one instruction ----------------------------------------------------------------------------
 
+// What the host sees of the machine's flags: a signal's return would drop some of the others.
+#define FLAGS_OF_ARITHMETIC 0x8d5
+// What ring 3 can set: those, TF, IF, DF, NT, AC and ID.
+#define FLAGS_OF_RING_3 (0x244702 | FLAGS_OF_ARITHMETIC)
+
 // As in ucontext: R8 to R15, RDI, RSI, RBP, RBX, RDX, RAX, RCX, RSP, RIP, flags.
 struct machine {
     greg_t r[REG_EFL + 1];
@@ -73,14 +80,16 @@ static void enter_machine(int number, siginfo_t *info, void *opaque) {
     (void)number, (void)info;
     memcpy(&caller.uc_mcontext.gregs, &context->uc_mcontext.gregs, sizeof(gregset_t));
     memcpy(context->uc_mcontext.gregs, machine.r, sizeof(machine.r));
-    context->uc_mcontext.gregs[REG_EFL] |= RFLAGS_TF;
+    context->uc_mcontext.gregs[REG_EFL] &= FLAGS_OF_ARITHMETIC;
+    context->uc_mcontext.gregs[REG_EFL] |= RFLAGS_ONE | RFLAGS_TF;
 }
 
 static void leave_machine(int number, siginfo_t *info, void *opaque) {
     ucontext_t *context = opaque;
     (void)info;
+    greg_t kept = machine.r[REG_EFL] & ~FLAGS_OF_ARITHMETIC;
     memcpy(machine.r, context->uc_mcontext.gregs, sizeof(machine.r));
-    machine.r[REG_EFL] &= ~(greg_t)RFLAGS_TF;
+    machine.r[REG_EFL] = (machine.r[REG_EFL] & FLAGS_OF_ARITHMETIC) | kept;
     memcpy(&context->uc_mcontext.gregs, &caller.uc_mcontext.gregs, sizeof(gregset_t));
     has_faulted = number != SIGTRAP;
 }
@@ -105,6 +114,9 @@ static bool is_iretq(void) {
 static bool is_sysexit(void) {
     return code()[0] == 0x48 && code()[1] == 0x0f && code()[2] == 0x35;
 }
+static bool is_sysret(void) {
+    return code()[0] == 0x48 && code()[1] == 0x0f && code()[2] == 0x07;
+}
 static bool is_verw(void) { // of memory: the other form empties nothing
     return code()[0] == 0x0f && code()[1] == 0x00 && (code()[2] & 0x38) == 0x28 && code()[2] < 0xc0;
 }
@@ -120,6 +132,18 @@ static bool emulate(void) {
         else
             load_cr3((uint64_t)*reg);
         machine.r[REG_RIP] += 3 + rex;
+        return true;
+    }
+    if (memcmp(code(), "\x0f\x01\xf8", 3) == 0) { // SWAPGS
+        uint64_t other = gs[0];
+        gs[0] = gs[1];
+        gs[1] = other;
+        machine.r[REG_RIP] += 3;
+        return true;
+    }
+    if (memcmp(code(), "\x65\x48\x8b\x24\x25\0\0\0", 9) == 0) { // mov %gs:0, %rsp
+        machine.r[REG_RSP] = *(const greg_t *)gs[0];
+        machine.r[REG_RIP] += 9;
         return true;
     }
     if (code()[0] == 0x9d) { // POPFQ would end the steps
@@ -169,7 +193,9 @@ static void check_clean(unsigned stack) {
         cr_expect_neq(words[i], 0x2222222222222222, "RCX is left on entry stack %u", stack);
 }
 
+// At the first instruction of C, whoever was interrupted or called.
 static void return_from_c(void) {
+    cr_assert_eq(machine.r[REG_EFL], RFLAGS_ONE, "C runs with flags %#llx", machine.r[REG_EFL]);
     machine.r[REG_RIP] = *(const greg_t *)machine.r[REG_RSP];
     machine.r[REG_RSP] += 8;
 }
@@ -294,11 +320,12 @@ static void set_up(bool is_pcid) {
         *reg_of(i) = (greg_t)(0x0101010101010101 * (i + 0x30));
     machine.r[REG_RAX] = 0x1111111111111111;
     machine.r[REG_RCX] = 0x2222222222222222;
-    machine.r[REG_EFL] = 0x246;
+    machine.r[REG_EFL] = FLAGS_OF_RING_3;
     boundaries = 0;
     nested_limit = 0;
     entries = trap_entries_split;
     wants_emptied = true;
+    traps_are_split = true;
 }
 
 static void check_kept(const struct machine *before, unsigned but, unsigned or_but) {
@@ -321,9 +348,12 @@ static void system_call(bool is_pcid) {
     cr_expect_eq(cr3, KERNEL_ROOT_);
     cr_expect_eq((uint64_t)machine.r[REG_RSP], thread_stack());
     check_kept(&before, REG_RDX, REG_RDX);
+    run_to((const uint8_t *)syscall_dispatch);
     // And back.
-    machine.r[REG_R11] = (greg_t)tables->user_cr3;
-    machine.r[REG_RIP] = (greg_t)sysexit_split;
+    return_from_c();
+    run_to(sysexit_split);
+    cr_expect_eq(machine.r[REG_RCX], 0x222222222222, "no address at which SYSEXIT faults");
+    cr_expect_eq((uint64_t)machine.r[REG_R11], tables->user_cr3);
     before = machine;
     while (!is_sysexit()) {
         interrupt_all(0);
@@ -371,11 +401,9 @@ static void trap(unsigned vector, bool is_pcid) {
                                  0x7ffff000,         0x33};
     cr_expect_arr_eq(frame, expected, sizeof(expected));
     cr_expect_eq((uint64_t)frame + sizeof(expected), thread_stack());
-    // And back: the way out begins behind the pops of the others.
-    before = machine;
-    before.r[REG_RAX] = machine.r[REG_RAX] = 0x1111111111111111;
-    machine.r[REG_RSP] += 8;
-    machine.r[REG_RIP] = (greg_t)trap_return_split;
+    run_to((const uint8_t *)trap_dispatch);
+    // And back.
+    return_from_c();
     while (!is_iretq()) {
         interrupt_all(0);
         step();
@@ -437,8 +465,7 @@ Test(split, handlers_can_clear_the_trap_flag) {
     struct trap_frame *frame = (struct trap_frame *)machine.r[REG_RDI];
     cr_expect(frame->rflags == 0x302 && frame->rip == (uint64_t)entry_sysenter_split);
     frame->rflags &= ~RFLAGS_TF;
-    machine.r[REG_RIP] = *(const greg_t *)machine.r[REG_RSP];
-    machine.r[REG_RSP] += 8;
+    return_from_c();
     while (!is_iretq())
         step();
     const uint64_t expected[] = {(uint64_t)entry_sysenter_split, KERNEL_CS, 0x202,
@@ -490,6 +517,7 @@ Test(split, flushes_are_where_the_space_changes) {
 static void set_up_whole(bool leaks) {
     set_up(false);
     entries = trap_entries;
+    traps_are_split = false;
     wants_emptied = leaks;
     traps_empty_buffers = leaks;
     for (unsigned i = 0; i < 4; i++)
@@ -538,8 +566,75 @@ Test(split, whole_ways_to_ring_3_end_with_verw_where_buffers_leak) {
         set_up_whole(leaks != 0);
         machine.r[REG_RSP] = (greg_t)(thread_stack() - sizeof(struct trap_frame));
         machine.r[REG_RIP] = (greg_t)thread_first_return;
+        machine.r[REG_EFL] = RFLAGS_ONE; // C of the kernel's goes there
         run_whole(is_iretq);
         cr_expect_eq(is_emptied, leaks, "a new thread");
     }
+    traps_empty_buffers = false;
+}
+
+// ---- SYSCALL ------------------------------------------------------------------------------------
+
+// What C sees of a system call: its arguments, on the thread's own stack.
+static void check_arguments(const struct machine *user) {
+    const struct {
+        int seen, given;
+    } arguments[] = {{REG_RDI, REG_RDI}, {REG_RSI, REG_RSI}, {REG_RDX, REG_R8},
+                     {REG_RCX, REG_R9},  {REG_R8, REG_R10},  {REG_R9, REG_R12}};
+    for (unsigned i = 0; i < sizeof(arguments) / sizeof(arguments[0]); i++)
+        cr_expect_eq(machine.r[arguments[i].seen], user->r[arguments[i].given], "argument %u", i);
+    uint64_t rsp = (uint64_t)machine.r[REG_RSP];
+    cr_expect(rsp < thread_stack() && rsp > thread_stack() - 128);
+    cr_expect_eq(((const greg_t *)rsp)[1], user->r[REG_RAX], "the number");
+    cr_expect_eq(gs[0], 0x6565, "the user's base, as all of the kernel leaves it");
+}
+
+// At each boundary an NMI, a machine check and a #DB come, also where RSP is the user's.
+static void syscall_from(uint64_t rsp, bool leaks) {
+    set_up_whole(leaks);
+    gs[0] = 0x6565;
+    gs[1] = (uint64_t)&tables->stack;
+    machine.r[REG_RDX] = (greg_t)rsp;
+    machine.r[REG_RSP] = (greg_t)rsp;
+    machine.r[REG_R11] = 0x246;
+    machine.r[REG_RIP] = (greg_t)entry_syscall;
+    struct machine user = machine;
+    bool is_called = false;
+    unsigned behind_verw = 0;
+    while (!is_sysret()) {
+        interrupt_all(0);
+        if (!is_at((const uint8_t *)syscall_dispatch)) {
+            step();
+            behind_verw = is_emptied ? 0 : behind_verw + 1;
+            continue;
+        }
+        check_arguments(&user);
+        is_called = true;
+        machine.r[REG_RDI] = machine.r[REG_RSI] = machine.r[REG_R8] = machine.r[REG_R9] = 0x5a5a;
+        machine.r[REG_RCX] = machine.r[REG_RDX] = machine.r[REG_R10] = machine.r[REG_R11] = 0x5a5a;
+        machine.r[REG_RAX] = -5;
+        return_from_c();
+        is_emptied = false;
+    }
+    interrupt_all(0);
+    cr_expect(is_called);
+    static const int kept[] = {REG_RBX, REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_R9,
+                               REG_R10, REG_R12, REG_R13, REG_R14, REG_R15};
+    for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+        cr_expect_eq(machine.r[kept[i]], user.r[kept[i]], "register %d", kept[i]);
+    cr_expect_eq((uint64_t)machine.r[REG_RSP], rsp << 17 >> 17);
+    cr_expect_eq(machine.r[REG_RAX], -5);
+    cr_expect_eq((uint64_t)machine.r[REG_RCX], ABI_CALL_PAGE + 5, "behind its SYSCALL");
+    cr_expect_eq(machine.r[REG_R11], 0x202);
+    cr_expect_eq(gs[0], 0x6565);
+    cr_expect_eq(gs[1], (uint64_t)&tables->stack);
+    cr_expect_eq(behind_verw == 3, leaks, "behind VERW registers alone are moved");
+    cr_expect_gt(boundaries, 30);
+}
+
+Test(split, syscall_can_be_interrupted_everywhere) {
+    syscall_from(0x7ffff008, false);
+    syscall_from(0x7ffff008, true);
+    syscall_from(0xffff800012345678, false); // only harms itself
     traps_empty_buffers = false;
 }

@@ -33,7 +33,18 @@ static _Alignas(PAGE_SIZE) uint8_t slots[CPUS][CPU_TABLES_SLOT];
 static uint64_t fault_address;
 static struct { unsigned nmis, interrupts, eois, ways_out, clears; } seen;
 
-#define x86_read_cr2() fault_address
+static uint64_t msrs[8][2]; // number, value
+static uint64_t *paper_msr(uint32_t msr) {
+    unsigned i = 0;
+    while (msrs[i][0] != 0 && msrs[i][0] != msr)
+        i++;
+    msrs[i][0] = msr;
+    return &msrs[i][1];
+}
+
+#define x86_read_cr2()        fault_address
+#define x86_rdmsr(msr)        (*paper_msr(msr))
+#define x86_wrmsr(msr, value) (*paper_msr(msr) = (value))
 #include "arch/traps.c"
 #include "kernel/trap.c"
 
@@ -155,6 +166,36 @@ Test(traps, split_entries_start_on_the_cpus_page) {
         cr_expect_eq(offset, (uint64_t)trap_entries_split + i * 16ULL);
     }
     cr_expect_eq((uint64_t)traps_idt() % PAGE_SIZE, 0);
+}
+
+// ---- system calls -------------------------------------------------------------------------------
+
+// APM 2 6.1.1 "SYSCALL and SYSRET": which selectors come of STAR.
+Test(traps, syscall_leads_to_its_entry) {
+    struct cpu cpu = {.slot = 1};
+    memset(slots, 0, sizeof(slots));
+    descriptors_init(&cpu, stacks);
+    *paper_msr(MSR_EFER) = EFER_LME | EFER_LMA | EFER_NXE;
+    load_syscall(&cpu);
+    uint64_t star = *paper_msr(MSR_STAR);
+    cr_expect_eq(star >> 32 & 0xffff, SELECTOR_KERNEL_CODE);
+    cr_expect_eq((star >> 48) + 16, SELECTOR_USER_CODE | 3, "SYSRET's CS");
+    cr_expect_eq((star >> 48) + 8, SELECTOR_USER_DATA | 3, "and SS");
+    cr_expect_eq(*paper_msr(MSR_LSTAR), (uint64_t)entry_syscall);
+    cr_expect_eq(*paper_msr(MSR_KERNEL_GS_BASE), (uint64_t)cpu.stack);
+    cr_expect_eq(*paper_msr(MSR_EFER), EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
+    const uint64_t cleared = RFLAGS_IF | RFLAGS_TF | BIT(10) | BIT(14) | BIT(18); // DF, NT, AC
+    cr_expect_eq(*paper_msr(MSR_SFMASK) & cleared, cleared);
+}
+
+// Both return at the same offset: traps.S has one constant of it.
+Test(traps, call_page_is_the_processors) {
+    bool was_intel = cpu_features.is_intel;
+    cpu_features.is_intel = true;
+    cr_expect_eq(memcmp(call_page_code(), "\x48\x89\xe1\x0f\x34\xc3", CALL_PAGE_CODE), 0);
+    cpu_features.is_intel = false;
+    cr_expect_eq(memcmp(call_page_code(), "\x48\x89\xe2\x0f\x05\xc3", CALL_PAGE_CODE), 0);
+    cpu_features.is_intel = was_intel;
 }
 
 // ---- whose fault it is --------------------------------------------------------------------------

@@ -161,6 +161,22 @@ Test(boot_features, words_are_without_what_differs_between_equal_cpus) {
     cr_assert(info.word_count < BOOT_WORDS_MAX);
 }
 
+Test(boot_features, amd_v_is_the_same_on_all_cpus) {
+    read_features(0, false);
+    cr_assert_null(find(0x8000000a, CPU_WORD_EBX), "no such leaf");
+    set(0x80000000, 0, 0x8000000a, 0, 0, 0);
+    set(0x8000000a, 0, 1, 0x8000, 0, 0x1bcff);
+    set(1, 0, 0x800f12, 0, 1u << 26 | 1u << 27, 0xbfebfbff);
+    set(0x80000001, 0, 0, 0, 1u << 2, 1u << 20 | 1u << 26 | 1u << 27);
+    cr_assert(read_features(0, false)->has_svm && !info.features.has_vmx);
+    const struct cpu_word *asids = find(0x8000000a, CPU_WORD_EBX);
+    cr_assert(asids != NULL && asids->value == 0x8000 && asids->rule == CPU_WORD_SAME);
+    const struct cpu_word *flags = find(0x8000000a, CPU_WORD_EDX);
+    cr_assert(flags != NULL && flags->value == 0x1bcff && flags->rule == CPU_WORD_BITS);
+    cr_assert_eq(flags->mask, UINT32_MAX);
+    cr_assert_null(find(0x480, CPU_WORD_MSR));
+}
+
 Test(boot_features, msrs_that_are_not_promised_are_not_read) {
     secondary = 1; // without EPT and VPID
     read_features(0, false);

@@ -5,7 +5,8 @@
 
 #include "boot/boot_features.h"
 
-static struct boot_cpuid paper_leaf1, paper_leaf7, paper_leaf7_2, paper_amd;
+static struct boot_cpuid paper_leaf1, paper_leaf7, paper_leaf7_2, paper_amd, paper_amd_21;
+static uint32_t last_extended = 0x80000008;
 static uint64_t paper_capabilities;
 static unsigned rdmsr_count;
 static struct platform platform;
@@ -21,7 +22,10 @@ static struct boot_cpuid paper_cpuid(uint32_t leaf, uint32_t subleaf) {
     case 0:
         return (struct boot_cpuid){0x16, 0, 0, 0};
     case 0x80000000:
-        return (struct boot_cpuid){0x80000008, 0, 0, 0};
+        return (struct boot_cpuid){last_extended, 0, 0, 0};
+    case 0x80000021:
+        cr_assert_geq(last_extended, 0x80000021);
+        return paper_amd_21;
     case 7:
         return paper_leaf7;
     default:
@@ -45,9 +49,17 @@ static uint64_t paper_rdmsr(uint32_t msr) {
 static uint32_t bhi; // CPUID.7.2:EDX
 
 static struct mitigation intel(uint32_t ebx, uint32_t edx, uint64_t capabilities) {
-    return boot_mitigation_judge(true, (struct boot_cpuid){0, ebx, 0, edx},
-                                 (struct boot_cpuid){0, 0, 0, bhi}, (struct boot_cpuid){0, 0, 0, 0},
-                                 capabilities);
+    const struct boot_speculation cpu = {.is_intel = true,
+                                         .leaf7 = {.ebx = ebx, .edx = edx},
+                                         .leaf7_2 = {.edx = bhi},
+                                         .capabilities = capabilities};
+    return boot_mitigation_judge(&cpu);
+}
+
+static struct mitigation amd(uint32_t family, uint32_t ebx_8, uint32_t eax_21) {
+    const struct boot_speculation cpu = {
+        .family = family, .amd = {.ebx = ebx_8}, .amd_21 = {.eax = eax_21}};
+    return boot_mitigation_judge(&cpu);
 }
 
 // Nehalem as it was sold, with no microcode of 2018.
@@ -91,12 +103,46 @@ Test(boot_mitigation, l1d_flush_is_not_needed_where_somebody_else_does_it) {
 }
 
 Test(boot_mitigation, amd_needs_predictors_alone) {
-    struct boot_cpuid none = {0, 0, 0, 0}, amd = {0, 1 << 12, 0, 0};
-    struct mitigation m = boot_mitigation_judge(false, none, none, amd, 0);
-    cr_expect(m.has_ibpb);
+    struct mitigation m = amd(0x10, 1 << 12, 0);
+    cr_expect(m.has_ibpb && m.spec_ctrl == 0);
     cr_expect_not(m.needs_verw || m.needs_l1d_flush || m.has_page_hazard || m.has_verw);
     cr_expect(m.stuffs_rsb && !m.splits_tables && !m.clears_bhb);
-    cr_expect_not(boot_mitigation_judge(false, none, none, none, 0).has_ibpb);
+    cr_expect_not(m.has_enhanced_ibrs || m.has_auto_ibrs || m.has_return_hazard);
+    cr_expect_not(amd(0x10, 0, 0).has_ibpb);
+}
+
+// Zen 4: EFER's bit stands in for IA32_SPEC_CTRL's, which Intel's CPUs alone take from there.
+Test(boot_mitigation, automatic_ibrs_is_amds) {
+    struct mitigation m = amd(0x19, 0, 1 << 8);
+    cr_expect(m.has_auto_ibrs && m.has_enhanced_ibrs && m.spec_ctrl == 0);
+    const struct boot_speculation intel = {.is_intel = true, .amd_21 = {.eax = 1 << 8}};
+    cr_expect_not(boot_mitigation_judge(&intel).has_auto_ibrs);
+}
+
+Test(boot_mitigation, returns_are_steered_but_where_the_cpu_says_not) {
+    const uint32_t btc_no = 1 << 29, srso_no = 1 << 29;
+    const struct {
+        uint32_t family, ebx_8, eax_21;
+        bool has;
+    } cases[] = {
+        {0, 0, 0, false},
+        {0x10, 0, 0, false},
+        {0x14, 0, 0, false},
+        {0x15, 0, 0, true},
+        {0x15, btc_no, 0, false},
+        {0x16, 0, 0, true},
+        {0x17, btc_no, 0, true},
+        {0x17, 0, srso_no, true},
+        {0x17, btc_no, srso_no, false},
+        {0x18, btc_no, 0, true},
+        {0x19, 0, 0, true},
+        {0x19, 0, srso_no, false}, // Zen 3 and 4; and Zen 4c
+        {0x1a, 0, 0, true},
+        {0x1a, 0, srso_no, false},
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        cr_expect_eq(amd(cases[i].family, cases[i].ebx_8, cases[i].eax_21).has_return_hazard,
+                     cases[i].has, "case %u", i);
 }
 
 // "Meltdown": who does not say that it is free of it is not, also under a hypervisor that hides the
@@ -196,4 +242,33 @@ Test(boot_mitigation, split_says_so_and_uses_pcids) {
     cr_expect(says("page tables are split"));
     paper_leaf1.ecx = 0;
     cr_expect_not(boot(0, SPEC_CTRL, 0)->has_pcid);
+}
+
+// The families by CPUID leaf 1: K8, Barcelona, Griffin, Bulldozer, Zen, Hygon's, Zen 4.
+Test(boot_mitigation, lfence_needs_a_bit_on_amd_that_does_not_say_otherwise) {
+    const struct boot_processor cpu = {.cpuid = paper_cpuid, .rdmsr = paper_rdmsr};
+    const struct {
+        uint32_t signature, last, eax_21, ecx;
+        bool is_intel, needs;
+    } cases[] = {
+        {0x00000f48, 0x80000018, 0, 0, false, false},
+        {0x00100f22, 0x8000001a, 0, 0, false, true},
+        {0x00200f31, 0x8000001a, 0, 0, false, false},
+        {0x00600f12, 0x8000001e, 0, 0, false, true},
+        {0x00800f11, 0x8000001f, 0, 0, false, true},
+        {0x00900f01, 0x8000001f, 0, 0, false, true},
+        {0x00a10f11, 0x80000028, 1 << 2, 0, false, false}, // always
+        {0x00a10f11, 0x80000028, ~(1u << 2), 0, false, true},
+        {0x00800f11, 0x8000001f, 0, 1u << 31, false, false}, // below a hypervisor
+        {0x00400f01, 0x80000008, 0, 0, true, false},
+        {0x000006f6, 0x80000008, 0, 0, false, false}, // who is neither
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        paper_leaf1 = (struct boot_cpuid){.eax = cases[i].signature, .ecx = cases[i].ecx};
+        paper_amd_21.eax = cases[i].eax_21;
+        last_extended = cases[i].last;
+        info.features.is_intel = cases[i].is_intel;
+        boot_mitigation_read(&cpu, &info);
+        cr_expect_eq(info.mitigation.needs_lfence_bit, cases[i].needs, "case %u", i);
+    }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// boot/boot_words.c: the words of the command line, and what the kernel is told by them.
+// boot/boot_words.c: what the kernel is told by the command line.
 #include "boot/boot_words.h"
 
 #include "lib/types.h"
@@ -16,42 +16,6 @@ static const struct boot_words *read(const char *cmdline) {
 }
 
 TestSuite(boot_words);
-
-Test(boot_words, are_whole) {
-    static const struct {
-        const char *cmdline, *word;
-        bool has;
-    } cases[] = {
-        {"console=batch", "console=batch", true},
-        {"a console=batch b", "console=batch", true},
-        {"a  console=batch", "console=batch", true},
-        {" console=batch ", "console=batch", true},
-        {"", "console=batch", false},
-        {" ", "console=batch", false},
-        {"console=batchx", "console=batch", false},
-        {"console=batchx console=batch", "console=batch", true},
-        {"xconsole=batch", "console=batch", false},
-        {"console=batc", "console=batch", false},
-        {"console= batch", "console=batch", false},
-        {"a b c", "c", true},
-        {"a b cc", "c", false},
-        {"cc c", "c", true},
-    };
-    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++)
-        cr_expect_eq(boot_words_have(cases[i].cmdline, cases[i].word), cases[i].has, "'%s'",
-                     cases[i].cmdline);
-}
-
-Test(boot_words, are_found_one_behind_the_other) {
-    uint64_t size = 0;
-    const char *at = boot_words_find("x=1 xx=2  x= x=345", "x=", &size);
-    cr_assert(at != NULL && size == 1 && *at == '1');
-    at = boot_words_find(at + size, "x=", &size);
-    cr_assert(at != NULL && size == 0);
-    at = boot_words_find(at + size, "x=", &size);
-    cr_assert(at != NULL && size == 3 && memcmp(at, "345", 3) == 0);
-    cr_expect_null(boot_words_find(at + size, "x=", &size));
-}
 
 Test(boot_words, key_of_the_verdicts_is_the_first) {
     cr_expect_str_eq(read("verdict=")->mark, "");

@@ -24,7 +24,7 @@ static void evict_paper(void) {
     uint32_t i = cpu_current()->index;
     left[i].evictions++;
     left[i].owner = cores[i / 2].domain;
-    left[i].is_inside = is_inside[i] && cores[i / 2].lock.is_taken != 0;
+    left[i].is_inside = is_inside[i] && cores[i / 2].lock.serving != cores[i / 2].lock.next;
 }
 static void empty_paper(void) {
     uint32_t i = cpu_current()->index;

@@ -53,6 +53,7 @@ static const struct abi_cpuid rows[] = {
     {.leaf = 0xd, .subleaf = 0, .ebx = 1},
     {.leaf = 0xd, .subleaf = 1, .ebx = 1},
     {.leaf = 0x80000000, .subleaf = ABI_CPUID_ANY_SUBLEAF, .eax = 1, .ebx = 2, .ecx = 3, .edx = 4},
+    {.leaf = 0x80000001, .subleaf = ABI_CPUID_ANY_SUBLEAF, .ecx = EDX_APIC, .edx = EDX_APIC | 1},
 };
 
 static void set_up(void) {
@@ -89,8 +90,8 @@ static struct cpuid_result ask(uint32_t leaf, uint32_t subleaf) {
 }
 
 Test(kernel_emulate, leaves_with_state_are_never_constant) {
-    const uint32_t with_state[] = {1, 0xb, 0xd},
-                   without[] = {0, 2, 4, 6, 7, 8, 0xa, 0xc, 0xe, 0x80000001, 0x40000001};
+    const uint32_t with_state[] = {1, 0xb, 0xd, 0x80000001, 0x8000001e},
+                   without[] = {0, 2, 4, 6, 7, 8, 0xa, 0xc, 0xe, 0x80000002, 0x40000001};
     for (unsigned i = 0; i < ARRAY_COUNT(with_state); i++)
         cr_expect(vcpu_is_cpuid_dynamic(with_state[i]), "leaf %#x", with_state[i]);
     for (unsigned i = 0; i < ARRAY_COUNT(without); i++)
@@ -100,10 +101,13 @@ Test(kernel_emulate, leaves_with_state_are_never_constant) {
 Test(kernel_emulate, cpuid_follows_the_state) {
     struct cpuid_result r = ask(1, 0);
     cr_expect(r.ebx == 0x0500bbcc && r.ecx == ECX_XSAVE && r.edx == (EDX_APIC | 1));
+    cr_expect_eq(ask(0x80000001, 0).edx, EDX_APIC | 1);
     cr4 = CR4_OSXSAVE;
     vcpu.vlapic.base_msr &= ~APIC_BASE_ENABLE;
     r = ask(1, 3);
     cr_expect(r.ecx == (ECX_XSAVE | ECX_OSXSAVE) && r.edx == 1, "the APIC is off");
+    r = ask(0x80000001, 0);
+    cr_expect(r.ecx == EDX_APIC && r.edx == 1, "here, too");
     cr4 = 0;
     cr_expect(ask(7, 0).ecx == 8 && ask(7, 1).ecx == 9);
     cr_expect_eq(ask(0xb, 1).edx, 5);

@@ -31,6 +31,8 @@ void host_lfence(void);
 #define x86_rdtsc()   host_rdtsc()
 #define x86_pause()   host_pause()
 #define x86_lfence()  host_lfence()
+extern uint64_t host_cr2;
+#define x86_write_cr2(value) (host_cr2 = (value))
 uint32_t host_in(uint16_t port, uint32_t width);
 void host_out(uint16_t port, uint32_t width, uint32_t value);
 #define x86_inb(port)         ((uint8_t)host_in(port, 1))

@@ -15,6 +15,7 @@
 #include "kernel/syscall.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -361,4 +362,35 @@ Test(kernel_log, locks_out_of_order_panic) {
     lock_drop(&outer);
     lock_take(&inner);
     cr_expect(HOST_PANICS(lock_take(&outer)));
+}
+
+// A CPU that waits gets the lock before the one that drops it can have it again.
+
+static struct spinlock queued;
+static bool had_it;
+
+static void *take_on_cpu_1(void *nothing) {
+    host_run_on(1);
+    lock_take(&queued);
+    had_it = true;
+    lock_drop(&queued);
+    return nothing;
+}
+
+Test(kernel_log, locks_are_had_in_turn) {
+    pthread_t other;
+    lock_init(&queued, LOCK_QUOTA);
+    for (unsigned round = 0; round < 200; round++) {
+        had_it = false;
+        lock_take(&queued);
+        uint16_t both = queued.next + 1;
+        cr_assert_eq(pthread_create(&other, NULL, take_on_cpu_1, NULL), 0);
+        while (__atomic_load_n(&queued.next, __ATOMIC_RELAXED) != both) {
+        }
+        lock_drop(&queued);
+        lock_take(&queued);
+        cr_expect(had_it, "in round %u", round);
+        lock_drop(&queued);
+        pthread_join(other, NULL);
+    }
 }

@@ -282,7 +282,7 @@ Test(kernel_process, call_page_is_there_and_read_only) {
     struct pt_mapping found = pt_lookup(&process->space.pt, ABI_CALL_PAGE);
     cr_expect_eq(found.rights, PT_READ | PT_EXECUTE | PT_USER);
     const uint8_t *page = frame_to_kernel(found.frame);
-    cr_expect_eq(memcmp(page, call_page_begin, (size_t)(call_page_end - call_page_begin)), 0);
+    cr_expect_eq(memcmp(page, call_page_code(), CALL_PAGE_CODE), 0);
     struct process *other = process_create(quota_root(), &group_root, NULL, 0);
     cr_expect_eq(pt_lookup(&other->space.pt, ABI_CALL_PAGE).frame.v, found.frame.v,
                  "one frame for all");

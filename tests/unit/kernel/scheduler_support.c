@@ -226,14 +226,14 @@ void lock_take(struct spinlock *lock) {
     if (cpu->locks_held >= BIT(lock->rank))
         panic("lock of rank %u taken while %#lx are held", lock->rank, cpu->locks_held);
     pass();
-    while (lock->is_taken != 0) {
+    while (lock->serving != lock->next) {
         if (machine.inside == NULL)
             panic("the test waits for a lock");
         machine.inside->spins_on = lock;
         suspend();
         machine.inside->spins_on = NULL;
     }
-    lock->is_taken = 1;
+    lock->next++;
     cpu->locks_held |= BIT(lock->rank);
 }
 
@@ -242,7 +242,7 @@ void lock_drop(struct spinlock *lock) {
     if ((cpu->locks_held & BIT(lock->rank)) == 0)
         panic("lock of rank %u dropped while %#lx are held", lock->rank, cpu->locks_held);
     cpu->locks_held &= ~BIT(lock->rank);
-    lock->is_taken = 0;
+    lock->serving++;
     pass();
 }
 
@@ -344,7 +344,8 @@ static bool is_ready(const struct processor *processor) {
     if (processor->stalled_until > machine.now)
         return false;
     if (processor->mode == PROCESSOR_KERNEL)
-        return processor->spins_on == NULL || processor->spins_on->is_taken == 0;
+        return processor->spins_on == NULL ||
+               processor->spins_on->serving == processor->spins_on->next;
     return has_timer(processor) || has_wake(processor) ||
            (processor->mode == PROCESSOR_USER && processor->user_until <= machine.now);
 }

@@ -162,7 +162,7 @@ static void count_queue(uint32_t cpu) {
     if (sums.count != s->queue.count || sums.load != s->queue.load)
         machine_complain("the queue of CPU %u holds %u and a load of %lu, and says %u and %lu", cpu,
                          sums.count, sums.load, s->queue.count, s->queue.load);
-    if (s->lock.is_taken != 0)
+    if (s->lock.serving != s->lock.next)
         machine_complain("the lock of CPU %u was not given back", cpu);
     if (!scheduler_is_idle(s->running))
         places[job_number(s->running)].running++;

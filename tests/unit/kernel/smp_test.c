@@ -199,40 +199,34 @@ Test(kernel_smp, root_is_flushed_where_it_is_loaded) {
     cr_expect_eq(flushes, 1, "it is on its way to another one");
 }
 
-// An ID of more than 8 bits would be cut, and another CPU started again.
-Test(kernel_smp, who_cannot_be_named_is_left_out) {
+// The boot CPU has APIC ID 7, and with it so many are up.
+static void start_beside(uint32_t up, const struct boot_cpu *cpus, uint32_t count) {
     static const struct boot_memory map[] = {
         {.base = 0x1000, .length = 0x1000, .type = BOOT_MEMORY_FREE},
         {.base = HOST_RAM_BASE, .length = HOST_RAM_SIZE, .type = BOOT_MEMORY_FREE},
     };
-    static const struct boot_cpu cpus[] = {{.apic_id = 7}, {.apic_id = 263}};
     host_init(map, ARRAY_COUNT(map));
     quota_init_root(frame_totals().free);
     own_cpu = &test_cpus[0];
     boot_cpu.apic_id = 7;
-    cpu_count = 1;
+    cpu_count = up;
     host_wire.room = sizeof(host_wire.text);
     cr_assert(log_open());
-    smp_start(cpus, ARRAY_COUNT(cpus));
+    smp_start(cpus, count);
+}
+
+// An ID of more than 8 bits would be cut, and another CPU started again.
+Test(kernel_smp, who_cannot_be_named_is_left_out) {
+    static const struct boot_cpu cpus[] = {{.apic_id = 7}, {.apic_id = 263}};
+    start_beside(1, cpus, ARRAY_COUNT(cpus));
     cr_expect_not_null(strstr(host_wire.text, "the CPU with APIC ID 263 needs x2APIC mode"));
     cr_expect_eq(cpu_count, 1);
 }
 
 // There is room for no more, and of those that are beyond one is up already.
 Test(kernel_smp, the_boot_cpu_is_not_left_off) {
-    static const struct boot_memory map[] = {
-        {.base = 0x1000, .length = 0x1000, .type = BOOT_MEMORY_FREE},
-        {.base = HOST_RAM_BASE, .length = HOST_RAM_SIZE, .type = BOOT_MEMORY_FREE},
-    };
     static const struct boot_cpu cpus[] = {{.apic_id = 1}, {.apic_id = 2}, {.apic_id = 7}};
-    host_init(map, ARRAY_COUNT(map));
-    quota_init_root(frame_totals().free);
-    own_cpu = &test_cpus[0];
-    boot_cpu.apic_id = 7;
-    cpu_count = CPU_COUNT_MAX;
-    host_wire.room = sizeof(host_wire.text);
-    cr_assert(log_open());
-    smp_start(cpus, ARRAY_COUNT(cpus));
+    start_beside(CPU_COUNT_MAX, cpus, ARRAY_COUNT(cpus));
     cr_expect(strstr(host_wire.text, "2 CPUs beyond the first 1024 are left off") != NULL, "%s",
               host_wire.text);
 }

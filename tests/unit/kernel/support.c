@@ -76,6 +76,7 @@ uint64_t host_rdtsc(void) {
         host_look();
     return host_now;
 }
+uint64_t host_cr2;
 void host_lfence(void) {
     host_fences++;
 }
@@ -357,13 +358,11 @@ bool user_write(uint64_t to, const void *from, size_t size) {
 
 // ---- threads, other CPUs, vCPUs -----------------------------------------------------------------
 
-// One object with two names: call_page_end is where call_page_begin ends. Where arch/traps.S is
-// linked, its own are taken.
-__asm__(".section .rodata\n"
-        ".weak call_page_begin, call_page_end\n"
-        "call_page_begin: ret\n"
-        "call_page_end:\n"
-        ".previous");
+// Where arch/traps.c is linked, its own is taken.
+__attribute__((weak)) const uint8_t *call_page_code(void) {
+    static const uint8_t code[CALL_PAGE_CODE] = {0xc3};
+    return code;
+}
 
 void thread_block(void) {
     if (host_block != NULL)

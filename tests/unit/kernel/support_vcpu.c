@@ -135,7 +135,8 @@ uint32_t vcpu_paper_start_up(struct vcpu *vcpu, uint32_t bits) {
     return bits;
 }
 void vcpu_paper_load(struct vcpu *vcpu) {
-    load(vcpu);
+    if (cpu_current()->loaded_vcpu != vcpu)
+        load(vcpu, cpu_current());
 }
 
 static void no_block(void) {

@@ -18,6 +18,7 @@
 
 uint64_t vlapic_now, vlapic_haste;
 #define x86_rdtsc() (vlapic_now += vlapic_haste)
+#include "boot/boot_maps.c"
 #include "kernel/vlapic.c"
 #include "kernel/vlapic_ipi.c"
 #include "kernel/vlapic_register.c"
@@ -248,6 +249,30 @@ Test(vlapic, no_x2apic_without_its_cpuid_bit) {
     cr_expect_not(vlapic_msr_write(v, MSR_APIC_BASE, v->vlapic.base_msr | APIC_BASE_X2APIC));
     uint64_t value;
     cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + 2, &value));
+}
+
+// What boot lets a guest read without an exit stands in the page as the guest is to see it. (PPR
+// does where the processor keeps it.)
+Test(vlapic, what_does_not_exit_stands_in_the_page) {
+    static uint8_t bitmaps[VMX_BITMAPS][BOOT_PAGE];
+    const struct vmx_caps caps = {.apic = APIC_REGISTERS};
+    struct vcpu *v = &vlapic_vcpu[1];
+    unsigned open = 0;
+    boot_maps_fill_vmx(bitmaps, &caps, false);
+    enable_x2apic(v);
+    for (uint32_t offset = 0; offset < PAGE_SIZE; offset += 16)
+        vlapic_set(v, offset, 0x5a5a5a5a ^ offset); // the page, whatever the registers are
+    for (uint32_t i = 0; i < 0x100; i++) {
+        uint32_t msr = MSR_X2APIC_FIRST + i;
+        uint64_t value = 0;
+        if (bitmaps[VMX_BITMAP_APIC][msr / 8] >> msr % 8 & 1)
+            continue;
+        open++;
+        cr_expect(vlapic_msr_read(v, msr, &value), "MSR %#x", msr);
+        if (i * 16 != VLAPIC_PPR)
+            cr_expect_eq(value, vlapic_get(v, i * 16), "MSR %#x", msr);
+    }
+    cr_expect_eq(open, 39);
 }
 
 Test(vlapic, x2apic_faults_on_what_is_reserved) {

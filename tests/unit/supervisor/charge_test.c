@@ -11,6 +11,7 @@
 #define sys_process_usage cha_test_process_usage
 #define charge_begin      cha_test_begin
 #define charge_end        cha_test_end
+#define charge_is_paid    cha_test_is_paid
 #define SYSCALLS_ARE_SIMULATED
 #include "supervisor/charge.c"
 
@@ -138,4 +139,33 @@ Test(supervisor_charge, an_end_does_not_wipe_the_bill) {
         (void)serve(400000, 0);
     vm.partition.group = 7;
     cr_expect_eq(serve(0, 0), machine.tsc_hz, "a second at most");
+}
+
+// 10 % pay for 1 ms in 10 ms; a quarter of a second's time ahead is taken at once.
+Test(supervisor_charge, cap_pays_as_time_goes_by) {
+    const uint64_t ms = 1000000, ahead = machine.tsc_hz / AHEAD_PART;
+    (void)serve(CHARGE_MAX_NS, 0);
+    cr_expect(charge_is_paid(&vm), "without a cap");
+    vm.cap = 10;
+    cr_expect(charge_is_paid(&vm));
+    (void)serve(ahead / 10, 0);
+    cr_expect(charge_is_paid(&vm), "up to here");
+    (void)serve(ms / 2, 0);
+    cr_expect_not(charge_is_paid(&vm));
+    paper.tsc += 5 * ms - ms / 2 - 1;
+    cr_expect_not(charge_is_paid(&vm), "by a tick");
+    paper.tsc += 1;
+    cr_expect(charge_is_paid(&vm));
+    paper.tsc += 3600 * machine.tsc_hz; // are not saved up
+    (void)serve(ahead / 10 + ms / 2, 0);
+    cr_expect_not(charge_is_paid(&vm));
+}
+
+// What is put in before anything was printed costs nothing: soon it is known what it costs.
+Test(supervisor_charge, first_bytes_tell_already) {
+    print(FIRST_BYTES - 1, 100);
+    cr_expect_eq(serve(0, 10), 0, "too few");
+    paper.printed = paper.position;
+    paper.spent += 1000;
+    cr_expect_eq(serve(0, 10), 2500);
 }

@@ -302,7 +302,8 @@ int64_t sys_system_info(uint32_t system, struct abi_system_info *info) {
         .memory_kernel = 1000,
         .kernel_entry_tsc = 100,
         .first_entry_tsc = life.vmm_count > 0 ? 350 : 0,
-        .has_virtualization = !life.lacks_virtualization,
+        .virtualization =
+            life.lacks_virtualization ? ABI_VIRTUALIZATION_NONE : ABI_VIRTUALIZATION_VTX,
         .vm_exits = 77,
     };
     return 0;

@@ -3,12 +3,11 @@
 // (kernel/vlapic_test.c).
 #include <criterion/criterion.h>
 
-#define msr_bitmap_get vmx_apic_test_bitmap
 #include "kernel/vm.h"
 #include "vmx/apic.c"
 
-#define BITMAP_CLOSED 0x1000ULL
-#define BITMAP_OPEN   0x2000ULL
+#define BITMAP_CLOSED 0x10000ULL
+#define BITMAP_OPEN   (BITMAP_CLOSED + VMX_BITMAP_APIC * PAGE_SIZE)
 #define X2APIC_BASE   (VLAPIC_BASE | APIC_BASE_ENABLE | APIC_BASE_X2APIC)
 #define SECONDARY     0x82u
 
@@ -20,12 +19,9 @@ static struct vcpu_page apic_vcpu_page;
 static struct vcpu apic_vcpu;
 static _Alignas(PAGE_SIZE) uint8_t apic_page[PAGE_SIZE];
 
-hpa_t msr_bitmap_get(bool is_apic_open, bool is_spec_open) {
-    return (hpa_t){(is_apic_open ? BITMAP_OPEN : BITMAP_CLOSED) + is_spec_open};
-}
-
 static void apic_set_up(enum apic_level level) {
     vmx_caps.apic = level;
+    vmx_caps.msr_bitmaps = BITMAP_CLOSED;
     vmx_caps.has_x2apic_mode = level >= APIC_TPR;
     apic_x.secondary = SECONDARY;
     apic_vcpu = (struct vcpu){.vm = &apic_vm, .page = &apic_vcpu_page, .backend = &apic_x};
@@ -73,7 +69,7 @@ Test(vmx_apic, speculation_control_stays_open) {
     apic_x.is_spec_moved = true;
     enable(X2APIC_BASE);
     vmx_sync_apic(&apic_vcpu);
-    cr_expect_eq(vmcs_read64(VMCS_MSR_BITMAP), BITMAP_OPEN + 1);
+    cr_expect_eq(vmcs_read64(VMCS_MSR_BITMAP), BITMAP_OPEN + PAGE_SIZE);
 }
 
 Test(vmx_apic, x2apic_mode_opens_and_closes) {

@@ -15,6 +15,7 @@ enum {
     REASON_INTERRUPT = 1,
     REASON_CPUID = 10,
     REASON_HLT = 12,
+    REASON_IO = 30,
     REASON_PAUSE = 40
 };
 
@@ -125,6 +126,70 @@ Test(backend_enter, goes_on_until_something_is_pending) {
     paper.on_entry = post_to_cpu;
     cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_RETRY);
     cr_expect_eq(paper.entries, 2);
+}
+
+// ---- what an exit costs -------------------------------------------------------------------------
+
+static void begin_counting(uint32_t reason, bool is_mitigated) {
+    enter_set_up();
+    // All that stands at an exit itself; what stands between domains is arch/mitigation.c's.
+    mitigation = (struct mitigation){
+        .has_verw = is_mitigated, .clears_bhb = is_mitigated, .stuffs_rsb = is_mitigated};
+    (void)vmx_enter(&paper_vcpu); // the first one does more
+    for (unsigned i = 0; i < ARRAY_COUNT(paper.reasons); i++)
+        paper.reasons[i] = reason;
+    paper.vmcs[VMCS_GUEST_RIP] = 0x1000;
+    paper.vmcs[VMCS_EXIT_QUALIFICATION] = 0x70 << 16; // OUT of a byte to port 0x70
+    paper.entries = paper.step_count = paper.msr_writes = paper.vmcs_accesses = 0;
+    paper_vcpu.pending = VCPU_PENDING_KICK; // one exit
+}
+
+// With mitigations there are VERW before the loop, the branch history behind each exit, and the
+// return stack at its end, but no WRMSR.
+static void check_mitigated(bool is_mitigated) {
+    cr_expect_eq(paper.entries, 1);
+    cr_expect_eq(paper.msr_writes, 0, "an MSR was written");
+    cr_expect_eq(paper_did(STEP_VERW, NULL), is_mitigated);
+    cr_expect_eq(paper_did(STEP_HISTORY, NULL), is_mitigated);
+}
+
+Test(backend_enter, cpuid_takes_six_accesses_and_writes_no_msr) {
+    for (unsigned is_mitigated = 0; is_mitigated < 2; is_mitigated++) {
+        begin_counting(REASON_CPUID, is_mitigated != 0);
+        cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_RETRY);
+        cr_expect_leq(paper.vmcs_accesses, 6);
+        cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0x1002);
+        check_mitigated(is_mitigated != 0);
+    }
+}
+
+// As kernel/vcpu.c does it: out of vcpu_run, and into it with the VMM's new RIP.
+Test(backend_enter, out_takes_ten_accesses_and_writes_no_msr) {
+    for (unsigned is_mitigated = 0; is_mitigated < 2; is_mitigated++) {
+        begin_counting(REASON_IO, is_mitigated != 0);
+        cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_VMM);
+        vmx_leave(&paper_vcpu);
+        cr_expect(paper_page.exit == VCPU_EXIT_IO && paper_page.io.port == 0x70);
+        paper_page.rip += paper_page.instruction_length;
+        vmx_sync_registers(&paper_vcpu, VCPU_DIRTY_RIP);
+        cr_expect_leq(paper.vmcs_accesses, 10);
+        cr_expect_eq(paper.vmcs[VMCS_GUEST_RIP], 0x1002);
+        check_mitigated(is_mitigated != 0);
+    }
+}
+
+// IA32_SPEC_CTRL is the one MSR that moves with an exit: by the processor, once the guest has set
+// what the host has not.
+Test(backend_enter, processor_moves_one_msr_at_most) {
+    begin_counting(REASON_CPUID, true);
+    cr_expect_eq(paper.vmcs[VMCS_ENTRY_MSR_LOAD_COUNT] + paper.vmcs[VMCS_EXIT_MSR_STORE_COUNT] +
+                     paper.vmcs[VMCS_EXIT_MSR_LOAD_COUNT],
+                 0);
+    speculation_write(paper_x(), BIT(2)); // SSBD
+    cr_expect(paper.vmcs[VMCS_ENTRY_MSR_LOAD_COUNT] == 1 &&
+              paper.vmcs[VMCS_EXIT_MSR_STORE_COUNT] == 1 &&
+              paper.vmcs[VMCS_EXIT_MSR_LOAD_COUNT] == 1);
+    cr_expect(paper_x()->spec_guest.index == 0x48 && paper_x()->spec_host.index == 0x48);
 }
 
 // ---- before the entry ---------------------------------------------------------------------------

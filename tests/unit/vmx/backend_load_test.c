@@ -122,33 +122,12 @@ Test(backend_load, cleared_fpu_holds_nothing_of_anybodys) {
     cr_expect_eq(paper.fpu_mask, 7);
 }
 
-// Where no vCPU was loaded since, nothing is there to forget, but CR2, which ring 3 sets, too.
-Test(backend_load, what_is_forgotten_is_not_forgotten_again) {
-    unsigned when;
-    for (unsigned round = 0; round < 2; round++) {
-        vmx_load(&paper_vcpu);
-        vmx_unload(&paper_vcpu);
-        paper.step_count = 0;
-        vmx_forget();
-        cr_expect(paper_did(STEP_XRSTOR, &when), "round %u", round);
-        paper.step_count = 0;
-        paper.reg[PAPER_CR2] = 0x777;
-        vmx_forget();
-        cr_expect_not(paper_did(STEP_XRSTOR, &when), "round %u", round);
-        cr_expect_eq(paper.reg[PAPER_CR2], 0);
-    }
-    paper_cpu = 1;
-    vmx_forget();
-    cr_expect(paper_did(STEP_XRSTOR, &when), "another CPU, of which nobody knows");
-}
-
 // Ring 3 cannot read these, but by speculation (CVE-2018-3640).
 Test(backend_load, registers_of_the_last_domain_are_cleared) {
     const uint32_t msrs[] = {MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KERNEL_GS_BASE};
     for (unsigned is_off = 0; is_off < 2; is_off++) {
         give_values();
         vmx_load(&paper_vcpu);
-        paper.reg[PAPER_CR2] = 0x777;
         vmx_unload(&paper_vcpu);
         mitigation.is_off = is_off != 0;
         vmx_forget();
@@ -157,7 +136,6 @@ Test(backend_load, registers_of_the_last_domain_are_cleared) {
         for (unsigned i = 0; i < 4; i++)
             cr_expect_eq(paper.reg[PAPER_DR0 + i], is_off ? 0x10 + i : 0);
         cr_expect_eq(paper.reg[PAPER_DR6], is_off ? 0xffff0ff2 : 0);
-        cr_expect_eq(paper.reg[PAPER_CR2], is_off ? 0x777 : 0);
         cr_expect_eq(*paper_msr(MSR_TSC_AUX), 0, "ring 3 reads it by an instruction");
         cr_expect_eq(paper_vcpu.lstar, 2, "the vCPU keeps its own");
         cr_expect(paper_x()->entry_work & WORK_CR2);

@@ -18,6 +18,7 @@
 #include "vmx/inject.h"
 #include "vmx/vmx.h"
 
+#include "kernel/vcpu_exit.c"
 #include "vmx/exit_cr.c"
 #include "vmx/exit_io.c"
 #include "vmx/exit_memory.c"

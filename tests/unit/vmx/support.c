@@ -14,6 +14,11 @@
 #include "kernel/quota.h"
 #include "kernel/vlapic.h"
 
+// They move the registers of this processor.
+#include "kernel/exception.c"
+#include "kernel/fpu.c"
+#include "kernel/vcpu_exit.c"
+
 struct paper paper;
 struct cpu paper_cpus[2];
 unsigned paper_cpu;
@@ -74,6 +79,7 @@ uint64_t paper_rdmsr(uint32_t msr) {
     return *paper_msr(msr);
 }
 void paper_wrmsr(uint32_t msr, uint64_t value) {
+    paper.msr_writes++;
     *paper_msr(msr) = value;
 }
 uint64_t paper_read(unsigned reg) {
@@ -112,13 +118,17 @@ void paper_call_nmi(void) {
     step(STEP_NMI);
 }
 
-uint64_t vmcs_read_field(uint32_t field) {
+static uint64_t *vmcs_field(uint32_t field) {
     cr_assert_neq(paper.current_vmcs, VMCS_NONE, "no VMCS is current");
-    return paper.vmcs[field];
+    cr_assert(paper.has_field == NULL || paper.has_field(field), "no VMCS field %#x", field);
+    paper.vmcs_accesses++;
+    return &paper.vmcs[field];
+}
+uint64_t vmcs_read_field(uint32_t field) {
+    return *vmcs_field(field);
 }
 void vmcs_write_field(uint32_t field, uint64_t value) {
-    cr_assert_neq(paper.current_vmcs, VMCS_NONE, "no VMCS is current");
-    paper.vmcs[field] = value;
+    *vmcs_field(field) = value;
 }
 bool vmx_invept(uint64_t type, const struct vmx_invalidation *what) {
     step(STEP_INVEPT);
@@ -155,6 +165,7 @@ uint32_t paper_switch(uint64_t *gpr, struct vmx_vcpu *x) {
     x->is_launched = 1;
     uint32_t reason = paper.reasons[paper.entries++];
     paper.vmcs[VMCS_EXIT_REASON] = reason;
+    paper.vmcs_accesses++; // enter.S reads it
     if (paper.on_entry != NULL)
         paper.on_entry();
     return reason;
@@ -230,8 +241,8 @@ void *quota_alloc_page(struct quota *quota) {
     return memset(pages[paper.seen.pages++], 0, PAGE_SIZE);
 }
 void quota_free_page(struct quota *quota, void *page) {
-    (void)quota, (void)page;
-    paper.seen.pages--;
+    (void)quota;
+    paper.seen.pages -= page != NULL;
 }
 void *kernel_page_alloc(void) {
     return quota_alloc_page(NULL);
@@ -278,10 +289,6 @@ uint8_t vlapic_get_request(const struct vcpu *vcpu) {
 uint8_t vlapic_get_service(const struct vcpu *vcpu) {
     (void)vcpu;
     return 0;
-}
-bool vlapic_is_msr_stored(uint32_t msr) {
-    (void)msr;
-    return false;
 }
 bool vlapic_is_open(const struct vcpu *vcpu) {
     (void)vcpu;

@@ -31,8 +31,11 @@ enum paper_step {
 
 struct paper {
     uint64_t vmcs[0x8000];
+    bool (*has_field)(uint32_t field); // of the VMCS; NULL: all
     uint64_t reg[PAPER_REGISTERS];
-    uint64_t msr[64]; // by paper_msr
+    uint64_t msr[64];       // by paper_msr
+    unsigned msr_writes;    // WRMSR
+    unsigned vmcs_accesses; // VMREAD, VMWRITE
     uint64_t xcr0;
     uint64_t current_vmcs;
     uint8_t fpu[ABI_XSAVE_SIZE]; // what XRSTOR brought

@@ -245,3 +245,27 @@ Test(vmm_control, sipi_names_a_page) {
     cr_expect(r.cs.selector == 0x9a00 && r.cs.base == 0x9a000 && r.rip == 0);
     cr_expect_eq(r.cs.attributes, 0x9b);
 }
+
+Test(vmm_control, refused_state_is_named) {
+    const struct vcpu_registers good = {.cr0 = CR0_PE | CR0_PG,
+                                        .cr4 = CR4_PAE,
+                                        .efer = EFER_LME | EFER_LMA,
+                                        .cs.attributes = 0xa09b};
+    const char *const names[] = {"CR0",
+                                 "CR0.PE",
+                                 "CR4.PAE",
+                                 "CS.L and CS.D",
+                                 "DR6 or DR7",
+                                 "the event that is pending",
+                                 "CR3, CR4, EFER or a segment"};
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct vcpu_registers r = good;
+        r.cr0 ^= i == 0 ? BIT(40) : i == 1 ? CR0_PE : 0;
+        r.cr4 ^= i == 2 ? CR4_PAE : 0;
+        r.cs.attributes ^= i == 3 ? 0x4000 : 0;
+        r.dr7 = i == 4 ? BIT(32) : 0;
+        r.has_pending = i == 5;
+        cr_expect_str_eq(control_find_wrong(&r), names[i], "case %u: %s", i,
+                         control_find_wrong(&r));
+    }
+}

@@ -217,3 +217,98 @@ Test(vmm_cpuid, frequencies_too_high_for_the_leaf_are_left_out) {
     cr_assert_eq(get(0x15, 0)->eax, 0);
     cr_assert_eq(get(0x16, 0)->eax, 5000);
 }
+
+// ---- AMD ----------------------------------------------------------------------------------------
+
+// The rich one again, of AMD's, with its caches in another leaf.
+static void rich_amd(uint32_t leaf, uint32_t subleaf, struct abi_cpuid *answer) {
+    rich(leaf, subleaf, answer);
+    if (leaf == 0) {
+        answer->ebx = 0x68747541;
+        answer->edx = 0x69746e65;
+        answer->ecx = 0x444d4163;
+    }
+    if (leaf == 0x80000000)
+        answer->eax = 0x80000028;
+    if (leaf == 0x8000001d)
+        rich(4, subleaf, answer);
+}
+
+static void amd_without_topology(uint32_t leaf, uint32_t subleaf, struct abi_cpuid *answer) {
+    rich_amd(leaf, subleaf, answer);
+    if (leaf == 0x80000001)
+        answer->ecx &= ~(1u << 22);
+}
+
+static bool has_row(uint32_t leaf) {
+    for (size_t i = 0; i < count; i++)
+        if (table[i].leaf == leaf)
+            return true;
+    return false;
+}
+
+Test(vmm_cpuid, amd_has_no_leaves_of_intels) {
+    struct cpuid_config c = config(rich_amd);
+    count = cpuid_build(&c, table);
+    cr_assert_leq(count, ABI_CPUID_MAX);
+    cr_expect_eq(get(0, 0)->ebx, 0x68747541);
+    cr_expect_not(has_row(2));
+    cr_expect_not(has_row(4));
+    cr_expect_eq(get(0x80000000, 0)->eax, 0x80000021);
+    for (size_t i = 1; i < count; i++)
+        cr_assert(table[i].leaf > table[i - 1].leaf || table[i].subleaf > table[i - 1].subleaf);
+}
+
+Test(vmm_cpuid, intel_has_no_leaves_of_amds) {
+    struct cpuid_config c = config(rich);
+    count = cpuid_build(&c, table);
+    cr_expect_eq(get(0x80000000, 0)->eax, 0x80000008);
+    cr_expect_not(has_row(0x8000001d) || has_row(0x8000001e) || has_row(0x80000021));
+    cr_expect_eq(get(0x80000001, 0)->ecx & (1u << 22 | 1u << 1), 0);
+    cr_expect_eq(get(0x80000008, 0)->ecx, 0);
+    cr_expect_eq(get(0x80000008, 0)->ebx & 1u << 20, 0);
+}
+
+// APM 3 Appendix E.4.2 "Function 8000_0001h": each bit that passes, by name.
+Test(vmm_cpuid, amd_features_are_those_that_guests_can_use) {
+    const uint32_t ecx = 1u << 0 | 1u << 1 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 8 |
+                         1u << 11 | 1u << 16 | 1u << 21 | 1u << 22; // LAHF CMP_LEGACY CR8_LEGACY
+    // ABM SSE4A MISALIGNSSE 3DNOWPREFETCH XOP FMA4 TBM TOPOEXT
+    struct cpuid_config c = config(rich_amd);
+    count = cpuid_build(&c, table);
+    cr_expect_eq(get(0x80000001, 0)->ecx, ecx, "%#x", get(0x80000001, 0)->ecx);
+    cr_expect_eq(get(0x80000001, 0)->edx & 1u << 25, 0, "EFER.FFXSR faults");
+    cr_expect_not(has_row(0x8000000a), "SVM");
+    cr_expect_not(has_row(0x8000001b), "IBS");
+    cr_expect_not(has_row(0x8000001f), "SEV");
+    cr_expect_eq(get(0x80000021, 0)->eax, 0x70000e45);
+    c.vcpu_count = 1;
+    count = cpuid_build(&c, table);
+    cr_expect_eq(get(0x80000001, 0)->ecx, ecx & ~(1u << 1));
+}
+
+// PRED_CMD is there; SPEC_CTRL is not, whatever the host says, in either vendor's leaf.
+Test(vmm_cpuid, amd_speculation_controls_are_those_with_registers) {
+    struct cpuid_config c = config(rich_amd);
+    count = cpuid_build(&c, table);
+    // CLZERO XSAVEERPTR WBNOINVD IBPB EferLmsleUnsupported SSB_NO BTC_NO IBPB_RET
+    cr_expect_eq(get(0x80000008, 0)->ebx, 0x64101205, "%#x", get(0x80000008, 0)->ebx);
+    cr_expect_eq(get(7, 0)->edx & (1u << 26 | 1u << 27 | 1u << 28 | 1u << 31), 0);
+    cr_expect_eq(get(7, 2)->edx, 0);
+}
+
+Test(vmm_cpuid, amd_topology_is_one_package_of_single_threads) {
+    struct cpuid_config c = config(rich_amd);
+    count = cpuid_build(&c, table);
+    cr_expect_eq(get(0x80000008, 0)->ecx, 0x2002); // three cores, two bits of APIC ID
+    cr_expect_eq(get(0x8000001d, 0)->eax, 1 | 1 << 5);
+    cr_expect_eq(get(0x8000001d, 3)->eax, 3 | 3 << 5 | 3 << 14, "L3: all");
+    cr_expect_eq(get(0x8000001d, 4)->eax, 0);
+    cr_expect(has_row(0x8000001e));
+    cr_expect(get(0x8000001e, 0)->eax == 0 && get(0x8000001e, 0)->ebx == 0 &&
+              get(0x8000001e, 0)->ecx == 0 && get(0x8000001e, 0)->edx == 0);
+    cr_expect_eq(get(0xb, 1)->ebx, 3);
+    c = config(amd_without_topology);
+    count = cpuid_build(&c, table);
+    cr_expect_not(has_row(0x8000001d) || has_row(0x8000001e));
+}

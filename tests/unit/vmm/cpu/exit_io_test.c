@@ -171,3 +171,24 @@ Test(vmm_exit_io, repetition_is_left_for_interrupts_and_ends) {
     cr_expect_eq(run_string(true, 1, true), EXIT_ADVANCE, "none is left");
     cr_expect_eq(port.reads, ELEMENTS_MAX + 1);
 }
+
+// Without decode assists the segment is not told, and the address size may be a guess.
+Test(vmm_exit_io, amd_strings_are_decoded) {
+    const uint8_t outs[] = {0x67, 0x65, 0x6f}, ins[] = {0x67, 0x6d}; // gs, 32-bit addresses
+    vmm.is_amd = true;
+    page.rip = WRITABLE + 0x10000;
+    memcpy(ram + page.rip, outs, sizeof(outs));
+    page.walk.segment[5].base = 0x1000;
+    memcpy(ram + WRITABLE, "\x11\x22\x33\x44", 4);
+    page.gpr[RSI] = 1ULL << 32 | (WRITABLE - 0x1000);
+    cr_expect_eq(run_string(false, 4, false), EXIT_ADVANCE);
+    cr_expect_eq(port.last, 0x44332211);
+    cr_expect_eq(page.gpr[RSI], WRITABLE - 0x1000 + 4);
+    // Code that another vCPU changed: what was told holds.
+    page.walk.segment[SEGMENT_FS].base = 0x2000;
+    memcpy(ram + page.rip, ins, sizeof(ins));
+    memcpy(ram + WRITABLE, "\x55\x66\x77\x88", 4);
+    page.gpr[RSI] = WRITABLE - 0x2000;
+    cr_expect_eq(run_string(false, 4, false), EXIT_ADVANCE);
+    cr_expect_eq(port.last, 0x88776655);
+}

@@ -166,3 +166,42 @@ Test(vmm_msr, wall_clock_takes_an_aligned_address) {
     for (uint64_t bits = 1; bits < 4; bits++)
         cr_assert_not(msr_write(&state, MSR_KVM_WALL_CLOCK_NEW, 0x1000 | bits));
 }
+
+// ---- AMD ----------------------------------------------------------------------------------------
+
+Test(vmm_msr, amd_registers_read_what_does_no_harm) {
+    static const struct {
+        uint32_t msr;
+        uint64_t value;
+    } rows[] = {{0xc0010000, 0}, {0xc0010007, 0}, {0xc0010010, 0},    {0xc0010015, 1 << 24},
+                {0xc001001a, 0}, {0xc001001d, 0}, {0xc001001f, 0},    {0xc0010055, 0},
+                {0xc0010058, 0}, {0xc0011022, 0}, {0xc0010114, 0x18}, {0xc0011029, 2}};
+    uint64_t value;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        cr_expect(msr_amd_read(rows[i].msr, &value), "%#x", rows[i].msr);
+        cr_expect_eq(value, rows[i].value, "%#x", rows[i].msr);
+        cr_expect(msr_amd_write(rows[i].msr, value), "%#x as it is", rows[i].msr);
+    }
+}
+
+// IORRs, OSVW, TSC_RATIO, VM_HSAVE_PA, SMM's; LS_CFG would promise to disable store bypass.
+Test(vmm_msr, amd_registers_that_promise_something_are_not_there) {
+    static const uint32_t absent[] = {0xc0000080, 0xc0000104, 0xc000ffff, 0xc0010008, 0xc0010016,
+                                      0xc0010111, 0xc0010112, 0xc0010117, 0xc001011f, 0xc0010140,
+                                      0xc0010200, 0xc0011020, 0xc001102b};
+    uint64_t value;
+    for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
+        cr_expect_not(msr_amd_read(absent[i], &value), "%#x", absent[i]);
+        cr_expect_not(msr_amd_write(absent[i], 0), "%#x", absent[i]);
+    }
+}
+
+Test(vmm_msr, amd_writes_are_ignored_or_fault) {
+    cr_expect(msr_amd_write(0xc0010004, UINT64_MAX));
+    cr_expect(msr_amd_write(0xc0011029, 0));
+    cr_expect(msr_amd_write(0xc0010015, 1 << 24 | 0x48));
+    cr_expect_not(msr_amd_write(0xc0010015, 1 << 24 | 1)); // SmmLock
+    cr_expect(msr_amd_write(0xc0010114, 0));
+    cr_expect_not(msr_amd_write(0xc0010114, 0x20));
+    cr_expect_not(msr_amd_write(0xc0010058, 1));
+}

@@ -5,6 +5,7 @@
 #define exit_shortage     shortage_test_shortage
 #define run_guest_pointer shortage_test_pointer
 #define run_emulate_init  shortage_test_emulate_init
+#define run_walk_of       shortage_test_walk_of
 #include "vmm/cpu/run.h"
 
 #include "lib/syscall.h"

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/fpu.h.
+#include "kernel/fpu.h"
+
+#include "arch/cpu.h"
+#include "kernel/vcpu.h"
+
+// The FPU may be closed by CR0.TS against ring 3; it is opened around the moves only.
+static bool open_fpu(void) {
+    bool was_closed = (x86_read_cr0() & CR0_TS) != 0;
+    if (was_closed)
+        x86_clts();
+    return was_closed;
+}
+
+static void close_fpu(bool was_closed) {
+    if (was_closed)
+        x86_write_cr0(x86_read_cr0() | CR0_TS);
+}
+
+void fpu_load(const struct vcpu *vcpu) {
+    bool was_closed = open_fpu();
+    if (cpu_features.has_xsave) {
+        uint64_t mask = cpu_features.xcr0_mask;
+        x86_xsetbv(0, mask);
+        x86_xrstor(vcpu->xsave, mask);
+        if (vcpu->xcr0 != mask)
+            x86_xsetbv(0, vcpu->xcr0);
+    } else {
+        x86_fxrstor(vcpu->xsave);
+    }
+    close_fpu(was_closed);
+}
+
+void fpu_unload(const struct vcpu *vcpu) {
+    bool was_closed = open_fpu();
+    if (cpu_features.has_xsave) {
+        uint64_t mask = cpu_features.xcr0_mask;
+        if (vcpu->xcr0 != mask)
+            x86_xsetbv(0, mask);
+        x86_xsave(vcpu->xsave, mask);
+    } else {
+        x86_fxsave(vcpu->xsave);
+    }
+    close_fpu(was_closed);
+}
+
+void fpu_forget(void) {
+    static const uint8_t initial[PAGE_SIZE] __attribute__((aligned(64))) = {
+        [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; // FCW, MXCSR; no feature in use
+    bool was_closed = open_fpu();
+    if (cpu_features.has_xsave)
+        x86_xrstor(initial, cpu_features.xcr0_mask);
+    else
+        x86_fxrstor(initial);
+    close_fpu(was_closed);
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Exits that are the same whoever the processor is from: rows of the backends' tables name these.
+#include "kernel/vcpu.h"
+
+#include "arch/tsc.h"
+
+enum exit_action vcpu_exit_hlt(struct vcpu *vcpu) {
+    (void)vcpu;
+    return EXIT_BLOCK;
+}
+
+enum exit_action vcpu_exit_pause(struct vcpu *vcpu) {
+    (void)vcpu;
+    return EXIT_YIELD;
+}
+
+enum exit_action vcpu_exit_ignored(struct vcpu *vcpu) {
+    (void)vcpu;
+    return EXIT_ADVANCE;
+}
+
+enum exit_action vcpu_exit_undefined(struct vcpu *vcpu) {
+    return vcpu_inject_exception(vcpu, EXC_UD, false, 0);
+}
+
+enum exit_action vcpu_exit_protected(struct vcpu *vcpu) {
+    return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
+}
+
+enum exit_action vcpu_exit_shutdown(struct vcpu *vcpu) {
+    vcpu->page->exit = VCPU_EXIT_SHUTDOWN;
+    return EXIT_VMM;
+}
+
+enum exit_action vcpu_exit_msr(struct vcpu *vcpu, bool is_write, vcpu_msr_access *access) {
+    uint32_t msr = (uint32_t)vcpu_gpr(vcpu, GPR_RCX);
+    uint64_t value = is_write ? vcpu_edx_eax(vcpu) : 0;
+    enum msr_result result =
+        is_write ? vcpu_write_msr(vcpu, msr, value) : vcpu_read_msr(vcpu, msr, &value);
+    if (result == MSR_UNKNOWN)
+        result = access(vcpu, msr, is_write, &value);
+    vcpu->page->msr = msr;
+    if (result == MSR_UNKNOWN)
+        return EXIT_VMM;
+    if (result == MSR_FAULT)
+        return vcpu_exit_protected(vcpu);
+    if (!is_write) {
+        vcpu->page->gpr[GPR_RAX] = (uint32_t)value;
+        vcpu->page->gpr[GPR_RDX] = value >> 32;
+    }
+    return EXIT_ADVANCE;
+}
+
+bool vcpu_may_dump(void) {
+    static uint64_t next_dump; // TSC
+    uint64_t now = x86_rdtsc(), next = __atomic_load_n(&next_dump, __ATOMIC_RELAXED);
+    return next <= now && __atomic_compare_exchange_n(&next_dump, &next, now + tsc_hz, false,
+                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dispatch table, and what happens to an exit that nobody can explain: the VM ends with a dump,
+// and the instruction is never stepped over.
+#include "svm/exit.h"
+
+#include "arch/log.h"
+
+svm_exit_handler *const svm_exit_handlers[SVM_EXIT_COUNT] = {
+#define HANDLER_ROW(first, last, name, handler, words) [SVM_EXIT_##name] = handler,
+    SVM_EXITS(HANDLER_ROW)
+#undef HANDLER_ROW
+        [SVM_EXIT_OTHER] = svm_exit_unexpected,
+};
+
+static const char *const words_of[SVM_EXIT_COUNT] = {
+#define WORDS_ROW(first, last, name, handler, words) [SVM_EXIT_##name] = words,
+    SVM_EXITS(WORDS_ROW)
+#undef WORDS_ROW
+        [SVM_EXIT_OTHER] = "?",
+};
+
+// By code, plus 2: those that are negative come first. 0: no row; else the row, plus 1.
+#define PLACE(code) ((uint32_t)(code) + 2u)
+static const uint8_t row_of[] = {
+#define CODE_ROW(first, last, name, handler, words)                                                \
+    [PLACE(first)... PLACE(last)] = SVM_EXIT_##name + 1,
+    SVM_EXITS(CODE_ROW)
+#undef CODE_ROW
+};
+
+enum svm_exit svm_exit_row(uint64_t code) {
+    // VMEXIT_INVALID has 64 bits, and 32 on some emulators.
+    uint32_t place = PLACE(code);
+    uint8_t row = place < ARRAY_COUNT(row_of) ? row_of[place] : 0;
+    return row != 0 ? (enum svm_exit)(row - 1) : SVM_EXIT_OTHER;
+}
+
+uint32_t svm_exit_length(enum svm_exit row) {
+    static const uint8_t lengths[SVM_EXIT_COUNT] = {
+        [SVM_EXIT_HLT] = 1,  [SVM_EXIT_CPUID] = 2,  [SVM_EXIT_MSR] = 2,     [SVM_EXIT_PAUSE] = 2,
+        [SVM_EXIT_INVD] = 2, [SVM_EXIT_WBINVD] = 2, [SVM_EXIT_VMMCALL] = 3, [SVM_EXIT_XSETBV] = 3,
+    };
+    return lengths[row];
+}
+
+void svm_dump(const struct vcpu *vcpu, const char *headline) {
+    if (!vcpu_may_dump())
+        return;
+    const struct svm_vcpu *x = vcpu->backend;
+    const struct vmcb *v = x->vmcb;
+    log_line("vCPU %u: %s: exit 0x%lx (%s) info 0x%lx 0x%lx rip 0x%lx", vcpu->index, headline,
+             v->exit_code, words_of[svm_exit_row(v->exit_code)], v->exit_info_1, v->exit_info_2,
+             v->rip);
+    log_line("  exit event 0x%lx entry event 0x%lx interrupt 0x%lx shadow 0x%lx pending 0x%x",
+             v->exit_int_info, v->event, v->interrupt, v->shadow, vcpu->pending);
+}
+
+enum exit_action svm_exit_unexpected(struct vcpu *vcpu) {
+    const struct svm_vcpu *x = vcpu->backend;
+    svm_dump(vcpu, "unexpected VM exit");
+    return vcpu_fail(vcpu, VCPU_FAILURE_UNHANDLED_EXIT, x->vmcb->exit_code);
+}
+
+// The state that the VMM wrote is not one that a processor can be in. What of it, the VMM looks
+// for.
+enum exit_action svm_exit_refused(struct vcpu *vcpu) {
+    const struct svm_vcpu *x = vcpu->backend;
+    svm_forget_asids(vcpu->cpu);
+    x->vmcb->interrupt |= VINTR_MASKING; // which QEMU 7.2 takes out where it enters no guest
+    svm_touch(vcpu->backend, CLEAN_INTERRUPT);
+    svm_dump(vcpu, "VM entry failed");
+    return vcpu_fail(vcpu, VCPU_FAILURE_ENTRY, x->vmcb->exit_code);
+}

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report for CI of a real boot, with a guest that passes and one that fails, as docs/ci.md has it."""
+
+from xml.etree import ElementTree
+
+from runner.job import BUILD, verdict
+from runner.machine import run_machine
+
+WORDS = "from the command line"  # without them guests/tiny/hello.c fails
+
+
+def read_report(path):
+    """{testcase: what went wrong, or None}, and what each printed."""
+    wrong, printed = {}, {}
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        problem = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
+        wrong[case.get("name")] = None if problem is None else f"{problem.tag}: {problem.get('message')}"
+        printed[case.get("name")] = case.findtext("system-out", "")
+    return wrong, printed
+
+
+def run_report(context):
+    kernel = str(BUILD / "guests" / "tiny" / "hello.elf")
+    good = {"name": "good", "vcpus": 1, "memory": "8M", "kernel": kernel, "cmdline": WORDS}
+    bad = {"name": "bad", "vcpus": 1, "memory": "8M", "kernel": kernel}
+    path = context.log.with_suffix(".xml")
+    boot = run_machine(context, context.log.stem, [good, bad], ["--junit", path], 120)
+    if not path.exists():
+        return [verdict("report", f"there is none: {boot.complaint}")]
+    wrong, printed = read_report(path)
+    expected = {"hypervisor": None, "vm good": None, "vm bad": "failure: debug-exit 1"}
+    return [
+        verdict("report", None if wrong == expected else f"it says {wrong}"),
+        verdict("what failed", None if "FAIL" in printed.get("vm bad", "") else "the report has no line 'FAIL'"),
+        verdict("host", boot.host_problem([1])),
+    ]
