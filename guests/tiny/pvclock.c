@@ -9,12 +9,12 @@
 
 #define STEPS       20u
 #define STEP_US     1000u
-#define ERROR_NS    2u         // of rounding
-#define MOVE        BIT(40)    // of the TSC
-#define MOVE_NS     100000000u // for which two MSR writes may take
-#define DAY         86400u     // seconds
-#define BUSY_US     500000u    // go on for that long, so that others are stolen from, too
-#define GRACE_S     30u        // in which another VM must have run
+#define ERROR_NS    2u           // of rounding
+#define MOVE        BIT(40)      // of the TSC: 137 s at 8 GHz
+#define MOVE_NS     60000000000u // a wait for others is less than that, the move is more
+#define DAY         86400u       // seconds
+#define BUSY_US     500000u      // go on for that long, so that others are stolen from, too
+#define GRACE_S     30u          // in which another VM must have run
 #define NS_A_SECOND 1000000000ULL
 
 static _Alignas(64) volatile struct pvclock clock;
