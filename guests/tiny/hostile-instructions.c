@@ -8,6 +8,7 @@
 #include "runtime/attack.h"
 #include "runtime/cpu.h"
 #include "runtime/hostile.h"
+#include "runtime/keeper.h"
 #include "runtime/tiny.h"
 
 #define ROUND_US   400u
@@ -134,11 +135,14 @@ void test(void) {
     uint64_t done = 0;
     hostile_init(300);
     has_devices = cmdline_has("devices");
+    if (is_kernel)
+        keeper_start(KEEPER_S);
     attack_init();
     if (has_devices)
         attack_map_devices();
     for (uint64_t round = 0; round < hostile_rounds; round++) {
         struct attack attack;
+        keeper_beat();
         if (round % 8 == 0)
             fill_code(is_kernel);
         choose_registers(&attack);

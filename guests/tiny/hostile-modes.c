@@ -2,11 +2,13 @@
 // Random bytes as code outside of long mode: in real mode, and in protected mode without paging in
 // 32-bit and 16-bit segments, all in ring 0. The guest leaves long mode for each round and comes
 // back by whatever exception or interrupt the code raises, or by the watchdog's NMI. Code that
-// turns paging on, moves tables or writes over the way back may take the VM with it.
+// turns paging on, moves tables or writes over the way back may take the VM with it, or hang this
+// processor: then another one ends the VM (runtime/keeper.h).
 #include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/hostile.h"
+#include "runtime/keeper.h"
 #include "runtime/tiny.h"
 #include "runtime/trap.h"
 
@@ -217,6 +219,7 @@ void test(void) {
     uint32_t rounds[MODE_COUNT] = {0};
     bool is_real_only = cmdline_has("real");
     hostile_init(300);
+    keeper_start(KEEPER_S);
     map();
     lapic_init(false);
     pic_init();
@@ -225,6 +228,7 @@ void test(void) {
     ioapic_write(IOAPIC_ENTRY(IOAPIC_PIT), IOAPIC_NMI);
     for (uint64_t round = 0; round < hostile_rounds; round++) {
         enum mode mode = is_real_only ? MODE_REAL : random_below(MODE_COUNT);
+        keeper_beat();
         prepare_tables();
         prepare_code();
         prepare_frame(mode);

@@ -36,7 +36,7 @@ class Case:
 
     def on_restricted(self):
         """The same where there is no unrestricted guest: without real mode no second processor starts."""
-        end = TOO_FEW if self.vcpus > 1 else self.restricted_end or self.end
+        end = self.restricted_end or (TOO_FEW if self.vcpus > 1 else self.end)
         return replace(self, end=end, prints=self.prints if end == self.end else ())
 
 
@@ -122,6 +122,7 @@ CASES = [
     Case("spec-a", "speculation", "set=4", memory="4M"),  # SSBD
     Case("spec-b", "speculation", "set=3", memory="4M"),  # STIBP with IBRS
     Case("halt"),
+    Case("kept", vcpus=2, prints=("beats: 30", "kept: round 30 does not end"), end="debug-exit 4"),
     *smp("smp-start", 2),
     *smp("smp-start", 4),
     Case("smp-start-64", "smp-start", "x2apic", vcpus=64),

@@ -25,6 +25,11 @@ def _stack(what, where, end):
     return Case(f"h-{what}-{where}", "hostile-stack", f"{what} {where}", end=end)
 
 
+def _kept(name, kernel, words, end):
+    """Its second processor ends the VM where its code hangs the first; with one, that is the run tool's."""
+    return Case(name, kernel, words, vcpus=2, end=end, restricted_end=end)
+
+
 # Names are short: they stand before each line of output.
 HOSTILES = [
     Case("h-ports", "hostile-ports"),
@@ -35,9 +40,9 @@ HOSTILES = [
     Case("h-control", "hostile-control"),
     Case("h-user", "hostile-instructions", "user"),
     Case("h-user-devices", "hostile-instructions", "user devices", end=f"{PASSED}|{CRASHES}"),
-    Case("h-kernel", "hostile-instructions", "kernel", end=f"{BY_PORT}|{CRASHES}"),
-    Case("h-modes", "hostile-modes", end=f"{PASSED}|{BY_PORT}|{CRASHES}"),
-    Case("h-modes-real", "hostile-modes", "real", end=f"{PASSED}|{BY_PORT}|{CRASHES}"),
+    _kept("h-kernel", "hostile-instructions", "kernel", f"{BY_PORT}|{CRASHES}"),
+    _kept("h-modes", "hostile-modes", "", f"{PASSED}|{BY_PORT}|{CRASHES}"),
+    _kept("h-modes-real", "hostile-modes", "real", f"{PASSED}|{BY_PORT}|{CRASHES}"),
     Case("h-tables", "hostile-tables", end=f"{PASSED}|{CRASHES}"),  # its stores may hit its tables
     Case("h-tables-mmio", "hostile-tables", "devices", end=f"{PASSED}|{CRASHES}"),
     Case("h-apic", "hostile-apic"),

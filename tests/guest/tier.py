@@ -55,8 +55,6 @@ QEMU_OTHERWISE = {
     **dict.fromkeys(("h-irqoff", "h-kernel", "h-smp-endless"), "ends where VMRUN changed DR7 and then the guest does"),
     "h-control": "MOV to CR3 takes reserved bits, and DR7 as there",
     "h-edge": "ends where RIP is -1",
-    # Its watchdog is not to the instruction: the code may have spoilt the way back before it fires.
-    **dict.fromkeys((case.name for case in hostile_cases() if case.name.startswith("h-modes")), "may overwrite its way back"),
     **dict.fromkeys(("pvclock", "steal-a", "steal-b", "steal-c", "steal-d"), "no invariant TSC"),
 }
 

@@ -34,7 +34,7 @@ static uint32_t madt_ids[SMP_CPUS_MAX];
 
 // ---- who is there -------------------------------------------------------------------------------
 
-static void count_processors(void) {
+void smp_find(void) {
     const uint8_t *madt = acpi_find("APIC");
     uint32_t count = 0;
     const uint8_t *end = madt + acpi_field(madt, 4, 4);
@@ -50,7 +50,7 @@ static void count_processors(void) {
 }
 
 static void check_processors(void) {
-    count_processors();
+    smp_find();
     if (smp_count == 1) {
         print("only one processor\n");
         debug_exit(SMP_TOO_FEW);

@@ -29,6 +29,8 @@
 
 // How many processors the MADT names as usable. After smp_start: all have started.
 extern uint32_t smp_count;
+// Counts them, and starts none.
+void smp_find(void);
 
 // What a processor runs, with interrupts on.
 typedef void smp_function(void);
