@@ -27,8 +27,10 @@
 #define EBX_BTC_NO BIT(29)
 // CPUID leaf 80000021H.
 #define EAX_LFENCE_ALWAYS BIT(2)
+#define EAX_VERW_CLEAR    BIT(5)
 #define EAX_AUTO_IBRS     BIT(8)
 #define EAX_SRSO_NO       BIT(29)
+#define ECX_TSA_NO        (BIT(1) | BIT(2)) // of the store queue, of the first-level cache
 
 #define CAP_RDCL_NO            BIT(0)
 #define CAP_IBRS_ALL           BIT(1)
@@ -70,6 +72,15 @@ static void judge_intel(const struct boot_speculation *cpu, struct mitigation *m
     m->empties_for_users = m->needs_verw && m->has_verw && !m->splits_tables;
 }
 
+// AMD, "Technical Guidance for Mitigating Transient Scheduler Attacks": family 19H, where it does
+// not say that it is free of both kinds. No processor tells whether its microcode has VERW empty
+// the buffers: the bit is for outer hypervisors to set. Without, VERW does nothing.
+static void judge_amd(const struct boot_speculation *cpu, struct mitigation *m) {
+    bool has_tsa = (cpu->family == 0x19 || (cpu->amd_21.eax & EAX_VERW_CLEAR) != 0) &&
+                   (cpu->amd_21.ecx & ECX_TSA_NO) != ECX_TSA_NO;
+    m->has_verw = m->needs_verw = m->empties_for_users = has_tsa;
+}
+
 struct mitigation boot_mitigation_judge(const struct boot_speculation *cpu) {
     bool has_ibrs_all =
         (cpu->leaf7.edx & EDX_SPEC_CTRL) != 0 && (cpu->capabilities & CAP_IBRS_ALL) != 0;
@@ -84,6 +95,8 @@ struct mitigation boot_mitigation_judge(const struct boot_speculation *cpu) {
     m.has_enhanced_ibrs = has_ibrs_all || m.has_auto_ibrs;
     if (cpu->is_intel)
         judge_intel(cpu, &m);
+    else
+        judge_amd(cpu, &m);
     return m;
 }
 

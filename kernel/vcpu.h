@@ -162,6 +162,12 @@ struct vcpu_backend {
 extern const struct vcpu_backend *vcpu_backend; // NULL: this machine has none; set once at boot
 extern const struct vcpu_backend vmx_backend, svm_backend;
 
+// For the backend's loop: one of them is to be looked at before the guest runs on.
+static inline bool vcpu_has_work(const struct vcpu *vcpu, const struct cpu *cpu) {
+    return (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) |
+            __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED)) != 0;
+}
+
 // A general register of the guest, read once: a VMM may change its page at any time, and what was
 // checked must be what is used. Not RSP, which the backend has.
 static inline uint64_t vcpu_gpr(const struct vcpu *vcpu, unsigned gpr) {

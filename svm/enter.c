@@ -10,6 +10,9 @@
 #define LONGEST           15u // bytes of an instruction
 
 void svm_open(struct svm_vcpu *x) {
+    // What ran here meanwhile left in buffers must not be the guest's to sample.
+    if (mitigation.has_verw)
+        mitigation_clear_buffers();
     svm_clgi();
     svm_vmload(x->vmcb_at);
     x->is_open = true;
@@ -103,11 +106,6 @@ static inline void run(struct vcpu *vcpu, struct svm_vcpu *x) {
         svm_requeue_event(x);
 }
 
-static inline bool has_work(const struct vcpu *vcpu, const struct cpu *cpu) {
-    return (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) |
-            __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED)) != 0;
-}
-
 // The loop has no return but those that its own calls pair; before svm_enter's own, what the guest
 // left to predict it by is pushed out.
 __attribute__((noinline)) enum exit_action svm_enter(struct vcpu *vcpu) {
@@ -137,7 +135,7 @@ __attribute__((noinline)) enum exit_action svm_enter(struct vcpu *vcpu) {
             if (SELDOM(x->steps))
                 action = svm_finish_step(vcpu, action);
         }
-    } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
+    } while (action == EXIT_RETRY && !vcpu_has_work(vcpu, cpu));
     svm_close(x);
     mitigation_stuff_rsb();
     return action;

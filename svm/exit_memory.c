@@ -2,6 +2,7 @@
 // Nested page faults: memory of the VM that was not mapped yet is mapped; anything else is the
 // VMM's. EXITINFO1 is the page fault's error code with two bits more: APM 2 15.25.6 "Nested versus
 // Guest Page Faults, Fault Ordering".
+#include "arch/mitigation.h"
 #include "kernel/vm.h"
 #include "svm/exit.h"
 
@@ -36,6 +37,7 @@ enum exit_action svm_exit_nested_page_fault(struct vcpu *vcpu) {
     uint64_t info = x->vmcb->exit_info_1, gpa = x->vmcb->exit_info_2;
     switch (vm_handle_fault(vcpu->vm, (gpa_t){gpa}, access_of(info))) {
     case SPACE_FAULT_RETRY:
+        mitigation_clear_buffers(); // what was cleared was somebody else's
         return EXIT_RETRY;
     case SPACE_FAULT_SHORTAGE:
         return vcpu_fail(vcpu, VCPU_FAILURE_MEMORY, gpa);

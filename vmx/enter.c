@@ -94,11 +94,6 @@ static inline uint32_t switch_to_guest(uint64_t *gpr, struct vmx_vcpu *x) {
     return reason;
 }
 
-static inline bool has_work(const struct vcpu *vcpu, const struct cpu *cpu) {
-    return (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) |
-            __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED)) != 0;
-}
-
 // The loop has no return but those that its own calls pair; before vmx_enter's own, what the guest
 // left to predict it by is pushed out.
 __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
@@ -130,7 +125,7 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
             if (advance() || action == EXIT_ADVANCE)
                 action = EXIT_RETRY;
         }
-    } while (action == EXIT_RETRY && !has_work(vcpu, cpu));
+    } while (action == EXIT_RETRY && !vcpu_has_work(vcpu, cpu));
     mitigation_stuff_rsb();
     return action;
 }

@@ -160,6 +160,8 @@ PLANTED = [
     ("vpid-not-flushed-on-a-new-cpu", "vmx/load.c", "vmx_flush_vpid(x->vpid); x->last_cpu = cpu;", "x->last_cpu = cpu;"),
     ("tsc-aux-left-to-the-next", "vmx/load.c", "if (vmx_caps.has_rdtscp) x86_wrmsr(MSR_TSC_AUX, 0);", ""),
     ("fpu-left-to-the-next", "kernel/fpu.c", "x86_xrstor(initial, cpu_features.xcr0_mask);", ";"),
+    ("no-verw-before-svm-entry", "svm/enter.c", "if (mitigation.has_verw) mitigation_clear_buffers();", ""),
+    ("no-verw-behind-a-cleared-page", "svm/exit_memory.c", "mitigation_clear_buffers();", ""),
     ("asid-not-flushed-on-a-new-cpu", "svm/tlb.c", "x->vmcb->tlb_control = TLB_FLUSH_ALL;", ""),
     ("asid-of-another-cpu", "svm/tlb.c", "return x->last_cpu == cpu && x->asid", "return x->asid"),
     ("clean-bit-forgotten", "svm/exit_msr.c", "svm_touch(x, CLEAN_NESTED);", ""),

@@ -147,7 +147,7 @@ class Drawn(unittest.TestCase):
     def test_cpuid_does_not_go_through_run_loop(self):
         text = tree.read("ARCHITECTURE.md")
         self.assertEqual(list(routes.findings(text)), [])
-        wrong, count = re.subn(r"vmx_enter -> has_work\b", "vmx_enter -> run_loop", text, count=1)
+        wrong, count = re.subn(r"vmx_enter -> vcpu_has_work\b", "vmx_enter -> run_loop", text, count=1)
         self.assertEqual(count, 1)
         self.assertIn("vmx/enter.c: vmx_enter has no -> run_loop", list(routes.findings(wrong)))
 

@@ -306,7 +306,7 @@ const struct cpuid_rule cpuid_rules[] = {
     {0x8000001d, 2, {X1D_EAX_SHAPE, ALL, ALL, X1D_EDX_PASS}, finish_amd_cache},
     {0x8000001d, 3, {X1D_EAX_SHAPE, ALL, ALL, X1D_EDX_PASS}, finish_amd_cache},
     {0x8000001e, ANY, {0, 0, 0, 0}, finish_amd_topology},
-    {0x80000021, ANY, {X21_EAX_PASS, 0, 0, 0}, finish_amd_features},
+    {0x80000021, ANY, {X21_EAX_PASS, 0, X21_ECX_PASS, 0}, finish_amd_features},
 };
 const size_t cpuid_rule_count = sizeof(cpuid_rules) / sizeof(cpuid_rules[0]);
 _Static_assert(sizeof(cpuid_rules) / sizeof(cpuid_rules[0]) <= ABI_CPUID_MAX, "fits the kernel");

@@ -240,6 +240,7 @@
 #define X1D_EDX_PASS             3u           // WBINVD reaches the sharers' caches; inclusive
 #define X21_EAX_NO_NESTED_DATABP B(0)
 #define X21_EAX_LFENCE           B(2) // it always waits for what went before
+#define X21_EAX_VERW_CLEAR       B(5) // VERW empties buffers: an outer hypervisor says so
 #define X21_EAX_NULL_CLEARS_BASE B(6)
 #define X21_EAX_SMM_CTL_LACKS    B(9)
 #define X21_EAX_FSRS             B(10)
@@ -248,8 +249,9 @@
 #define X21_EAX_SRSO_NO          B(29)
 #define X21_EAX_SRSO_USER_NO     B(30)
 #define X21_EAX_PASS                                                                               \
-    (X21_EAX_NO_NESTED_DATABP | X21_EAX_LFENCE | X21_EAX_NULL_CLEARS_BASE | X21_EAX_FSRS |         \
-     X21_EAX_FSRC | X21_EAX_IBPB_BRTYPE | X21_EAX_SRSO_NO | X21_EAX_SRSO_USER_NO)
+    (X21_EAX_NO_NESTED_DATABP | X21_EAX_LFENCE | X21_EAX_VERW_CLEAR | X21_EAX_NULL_CLEARS_BASE |   \
+     X21_EAX_FSRS | X21_EAX_FSRC | X21_EAX_IBPB_BRTYPE | X21_EAX_SRSO_NO | X21_EAX_SRSO_USER_NO)
+#define X21_ECX_PASS (B(1) | B(2)) // free of TSA in the store queue, in the first-level cache
 
 #define LEAF_BASIC_MAX      0x16u
 #define LEAF_HYPERVISOR     0x40000000u

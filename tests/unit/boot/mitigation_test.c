@@ -111,6 +111,28 @@ Test(boot_mitigation, amd_needs_predictors_alone) {
     cr_expect_not(amd(0x10, 0, 0).has_ibpb);
 }
 
+// TSA: Zen 3 and 4, and what an outer hypervisor says of them.
+Test(boot_mitigation, amd_empties_buffers_where_the_cpu_is_not_free_of_tsa) {
+    const struct {
+        uint32_t family, eax_21, ecx_21;
+        bool has;
+    } cases[] = {
+        {0x17, 0, 0, false},     {0x19, 0, 0, true},       {0x19, 0, 1 << 1, true},
+        {0x19, 0, 1 << 2, true}, {0x19, 0, 3 << 1, false}, {0x1a, 0, 0, false},
+        {0x1a, 1 << 5, 0, true}, {0x0f, 1 << 5, 6, false},
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct boot_speculation cpu = {
+            .family = cases[i].family, .amd_21 = {.eax = cases[i].eax_21, .ecx = cases[i].ecx_21}};
+        struct mitigation m = boot_mitigation_judge(&cpu);
+        cr_expect_eq(m.needs_verw, cases[i].has, "case %u", i);
+        cr_expect(m.has_verw == m.needs_verw && m.empties_for_users == m.needs_verw);
+    }
+    const struct boot_speculation intel = {
+        .is_intel = true, .capabilities = 1 << 5, .family = 0x19, .amd_21 = {.eax = 1 << 5}};
+    cr_expect_not(boot_mitigation_judge(&intel).has_verw, "leaf 80000021H is AMD's");
+}
+
 // Zen 4: EFER's bit stands in for IA32_SPEC_CTRL's, which Intel's CPUs alone take from there.
 Test(boot_mitigation, automatic_ibrs_is_amds) {
     struct mitigation m = amd(0x19, 0, 1 << 8);

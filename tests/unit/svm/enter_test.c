@@ -104,7 +104,7 @@ static unsigned count_steps(enum paper_step what) {
 static void begin_counting(struct paper_exit exit, bool is_mitigated) {
     paper_set_up();
     // All that stands at an exit itself; what stands between domains is arch/mitigation.c's.
-    mitigation = (struct mitigation){.stuffs_rsb = is_mitigated};
+    mitigation = (struct mitigation){.stuffs_rsb = is_mitigated, .has_verw = is_mitigated};
     (void)paper_run((struct paper_exit){.code = CODE_PAUSE, .length = 2}); // the first does more
     for (unsigned i = 0; i < ARRAY_COUNT(paper.exits); i++)
         paper.exits[i] = exit;
@@ -123,6 +123,32 @@ Test(svm_enter, cpuid_writes_no_msr_and_moves_no_hidden_state) {
         cr_expect(count_steps(STEP_VMLOAD_GUEST) == 1 && count_steps(STEP_VMSAVE) == 1);
         cr_expect_eq(paper_vmcb()->clean, CLEAN_ALL, "the processor may believe all of it");
     }
+}
+
+// Once before the guest runs, not at each exit; again where the host's interrupts came in between,
+// and where memory was cleared for it.
+Test(svm_enter, buffers_are_empty_before_the_guest_runs) {
+    const struct paper_exit cpuid = {.code = CODE_CPUID, .length = 2};
+    const struct paper_exit fault = {.code = CODE_NPF, .info_2 = 0x1000};
+    unsigned verw, entry;
+    begin_counting(cpuid, true);
+    paper.exits[5].guest = post_to_vcpu;
+    cr_expect_eq(paper_enter(), EXIT_RETRY);
+    cr_assert(paper_did(STEP_VERW, &verw) && paper_did(STEP_ENTRY, &entry));
+    cr_expect(verw < entry && count_steps(STEP_VERW) == 1);
+
+    begin_counting(cpuid, true);
+    paper.exits[0] = (struct paper_exit){.code = CODE_INTR};
+    paper.exits[5].guest = post_to_vcpu;
+    cr_expect_eq(paper_enter(), EXIT_RETRY);
+    cr_expect_eq(count_steps(STEP_VERW), 2);
+
+    begin_counting(cpuid, true);
+    paper.exits[0] = fault;
+    paper.fault = SPACE_FAULT_RETRY;
+    paper.exits[5].guest = post_to_vcpu;
+    cr_expect_eq(paper_enter(), EXIT_RETRY);
+    cr_expect_eq(count_steps(STEP_VERW), 2);
 }
 
 // As kernel/vcpu.c does it: out of vcpu_run, and into it with the VMM's new RIP.

@@ -42,6 +42,11 @@ static void step(enum paper_step what) {
     paper.steps[paper.step_count++] = what;
 }
 
+void mitigation_clear_buffers(void) {
+    if (mitigation.has_verw)
+        step(STEP_VERW);
+}
+
 bool paper_did(enum paper_step what, unsigned *when) {
     for (unsigned i = 0; i < paper.step_count; i++)
         if (paper.steps[i] == what) {

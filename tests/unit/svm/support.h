@@ -61,6 +61,7 @@ enum paper_step {
     STEP_VMSAVE,
     STEP_ENTRY,
     STEP_OPEN, // interrupts of the host
+    STEP_VERW,
     STEP_XSAVE,
     STEP_XRSTOR,
 };

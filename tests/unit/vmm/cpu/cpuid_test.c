@@ -281,7 +281,8 @@ Test(vmm_cpuid, amd_features_are_those_that_guests_can_use) {
     cr_expect_not(has_row(0x8000000a), "SVM");
     cr_expect_not(has_row(0x8000001b), "IBS");
     cr_expect_not(has_row(0x8000001f), "SEV");
-    cr_expect_eq(get(0x80000021, 0)->eax, 0x70000e45);
+    cr_expect_eq(get(0x80000021, 0)->eax, 0x70000e65);
+    cr_expect_eq(get(0x80000021, 0)->ecx, 6);
     c.vcpu_count = 1;
     count = cpuid_build(&c, table);
     cr_expect_eq(get(0x80000001, 0)->ecx, ecx & ~(1u << 1));
