@@ -5,6 +5,7 @@ QEMU's own VGA, serial port COM1, a disk at SATA and OVMF as the board Q35 has t
 network card and an IOMMU where the settings name them.
 """
 
+import os
 import re
 
 from .command import MIB, execute, program
@@ -45,7 +46,7 @@ class Qemu(Machine):
         super().__init__(settings, work)
         fix = cache() / "qemu-fix" / "qemu-fix.so"
         if self.is_emulated and fix.exists():
-            self.environment["LD_PRELOAD"] = str(fix)
+            self.environment["LD_PRELOAD"] = " ".join([str(fix), *os.environ.get("LD_PRELOAD", "").split()])
 
     def accelerator(self):
         # One thread a CPU: with one for all, CPUs that wait for each other take their turns slowly.
