@@ -3,6 +3,7 @@
 // SIPI at any moment, each after each; then all of them still work. With the word `endless` the
 // others never end what they do (a loop with interrupts off, #DB upon #DB, HLT for good, PAUSE,
 // exits), and the first one ends the VM all the same.
+#include "lib/string.h"
 #include "runtime/apic.h"
 #include "runtime/cpu.h"
 #include "runtime/hostile.h"
@@ -16,6 +17,12 @@
 #define ENDLESS_US  50000u
 #define START_US    200u
 #define STACK_BELOW 64u
+
+// Two pages of hold_code: each says that a processor is in it, and keeps it until it may go.
+#define HOLD(n)   (0x11000u + (n)*PAGE_SIZE)
+#define HOLD_MARK 0x800u // as the code has them
+#define HOLD_GO   0x804u
+#define HOLD_US   1000000u
 
 static volatile uint32_t taken, worked;
 
@@ -52,28 +59,64 @@ static void check_all_work(void) {
     CHECK_EQ(worked, smp_count);
 }
 
-static void start(uint32_t cpu) {
+static void start(uint32_t cpu, uint32_t page) {
     lapic_send(cpu, LAPIC_ICR_INIT | LAPIC_ICR_ASSERT);
     if (random_one_in(2))
         wait_us(random_below(START_US));
-    lapic_send(cpu, LAPIC_ICR_SIPI | LAPIC_ICR_ASSERT | SMP_TRAMPOLINE / PAGE_SIZE);
+    lapic_send(cpu, LAPIC_ICR_SIPI | LAPIC_ICR_ASSERT | page / PAGE_SIZE);
+}
+
+// movl $1, %cs:0x800; 1: pause; cmpb $0, %cs:0x804; je 1b; ljmp $0x1000, $0
+static const uint8_t hold_code[] = {0x66, 0x2e, 0xc7, 0x06, 0x00, 0x08, 0x01, 0x00, 0x00,
+                                    0x00, 0xf3, 0x90, 0x2e, 0x80, 0x3e, 0x04, 0x08, 0x00,
+                                    0x74, 0xf6, 0xea, 0x00, 0x00, 0x00, 0x10};
+_Static_assert(SMP_TRAMPOLINE == 0x10000, "hold_code jumps there");
+
+static volatile uint32_t *hold_word(uint32_t n, uint32_t offset) {
+    return (volatile uint32_t *)(uintptr_t)(HOLD(n) + offset);
+}
+
+static void place_holds(void) {
+    for (uint32_t n = 0; n < 2; n++) {
+        memcpy((void *)(uintptr_t)HOLD(n), hold_code, sizeof(hold_code));
+        *hold_word(n, HOLD_MARK) = *hold_word(n, HOLD_GO) = 0;
+    }
+}
+
+// It may be on its way from an earlier start, with its local APIC off for a moment: then what we
+// send is lost, and we send it again.
+static bool hold(uint32_t cpu) {
+    for (uint32_t i = 0; i < PATIENCE_S && *hold_word(0, HOLD_MARK) == 0; i++) {
+        start(cpu, HOLD(0));
+        for (uint32_t us = 0; us < HOLD_US && *hold_word(0, HOLD_MARK) == 0; us += START_US)
+            smp_nap_us(START_US);
+    }
+    return *hold_word(0, HOLD_MARK) != 0;
+}
+
+// An INIT that was sent may come late, and end what the processor was given to do since. Who is
+// held in the first page loses nothing any more; who has come to the second has nothing before it.
+static void start_last(uint32_t cpu) {
+    place_holds();
+    CHECK(hold(cpu));
+    start(cpu, HOLD(1));
+    CHECK(smp_wait_for(hold_word(1, HOLD_MARK), 1));
+    uint32_t before = smp_cpus[cpu].start_count;
+    *hold_word(1, HOLD_GO) = 1;
+    CHECK(smp_wait_for(&smp_cpus[cpu].start_count, before + 1));
+    CHECK_EQ(smp_cpus[cpu].start_count, before + 1);
 }
 
 static void flood_starts(void) {
     for (uint64_t i = 0; i < hostile_rounds; i++) {
         uint32_t cpu = 1 + random_below(smp_count - 1);
-        start(cpu);
+        start(cpu, SMP_TRAMPOLINE);
         if (random_one_in(4))
             wait_us(random_below(START_US));
     }
     wait_us(START_US);
-    for (uint32_t cpu = 1; cpu < smp_count; cpu++) {
-        uint32_t before = smp_cpus[cpu].start_count;
-        start(cpu);
-        // A start from before may be counted, too; the last one is who idles.
-        CHECK(smp_wait_for(&smp_cpus[cpu].start_count, before + 1));
-    }
-    smp_nap_us(START_US);
+    for (uint32_t cpu = 1; cpu < smp_count; cpu++)
+        start_last(cpu);
 }
 
 // The stores of the handler's entry hit the breakpoint, as does the delivery of what they raise.

@@ -46,6 +46,7 @@ static uint32_t count_taken(void) {
 static void tick(uint32_t destination, uint32_t low, uint32_t count) {
     for (uint32_t i = 0; i < smp_count; i++)
         taken[i] = 0;
+    pit_stop(); // one that nobody took may be late
     ioapic_write(IOAPIC_ENTRY(INPUT), IOAPIC_MASKED);
     ioapic_write(IOAPIC_ENTRY(INPUT) + 1, destination);
     ioapic_write(IOAPIC_ENTRY(INPUT), low | VECTOR);

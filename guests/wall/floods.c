@@ -6,7 +6,8 @@
 #include "lib/syscall.h"
 #include "runtime/wall.h"
 
-#define LIVES      12u // a round
+#define LIVES      12u  // a round,
+#define LIVES_MORE 500u // and at most as many more, until each flood has run
 #define LIFE_US    40000u
 #define QUOTA      (6ULL << 20)
 #define STACK_SIZE ABI_PAGE
@@ -178,6 +179,13 @@ static void live(struct dice *dice, const struct area *area, const uint32_t even
         done[i] += own->done[i];
 }
 
+static bool all_have_run(void) {
+    for (uint32_t i = 0; i < ROLES; i++)
+        if (done[i] == 0)
+            return false;
+    return true;
+}
+
 void wall_main(void) {
     struct dice dice = {wall_seed};
     struct area area = area_make(ABI_PAGE + (ROLES + SPARE) * STACK_SIZE);
@@ -188,6 +196,8 @@ void wall_main(void) {
               -ABI_ERROR_RIGHTS,
           "the supervisor can be told of another VM");
     for (uint64_t life = 0; life < wall_rounds * LIVES; life++)
+        live(&dice, &area, events);
+    for (uint64_t life = 0; life < LIVES_MORE && !all_have_run(); life++)
         live(&dice, &area, events);
     wall_resume_reports();
     say("signals %lu messages %lu timers %lu wakes %lu threads %lu objects %lu maps %lu",

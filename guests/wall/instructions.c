@@ -10,8 +10,7 @@
 #define FRIEND_QUOTA (512u << 10) // of a child
 #define OWN_SIZE     (4 * ABI_PAGE)
 #define STACK_TOP    (CHILD_OWN + OWN_SIZE)
-#define PATIENCE_US  3000000u // the others want the CPUs, too
-#define HANGING_US   5000u    // for what may never end
+#define HANGING_US   5000u // for what may never end
 #define SEEN_MAX     32u
 #define SELECTORS    65536u
 #define NAMED_A_LIFE (SELECTORS / 16) // what lies in a page, if there is one
@@ -358,7 +357,8 @@ static void attack(const char *name, uint64_t detail, uint64_t entry, uint64_t e
     child_map(&child, &own_area, CHILD_OWN, ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     child_map(&child, &code_area, CHILD_CODE, ABI_RIGHT_READ | ABI_RIGHT_EXECUTE);
     child_start(&child, entry, STACK_TOP, CHILD_OWN);
-    bool has_ended = child_wait(&child, (ends & HANGS) != 0 ? HANGING_US : PATIENCE_US, &status);
+    bool has_ended =
+        child_wait(&child, (ends & HANGS) != 0 ? HANGING_US : WALL_PATIENCE_US, &status);
     judge(name, detail, has_ended, &status, ends_here(ends));
     child_close(&child);
 }

@@ -61,6 +61,13 @@ _Noreturn static void take_role(uint64_t role) {
     sys_thread_end();
 }
 
+static bool all_have_run(void) {
+    for (uint32_t role = 0; role < ROLES; role++)
+        if (__atomic_load_n(&done[role], __ATOMIC_RELAXED) == 0)
+            return false;
+    return true;
+}
+
 void wall_main(void) {
     must(sys_process_map(0, wall_start->console, RINGS, 0,
                          align_up(sizeof(struct vmm_console), ABI_PAGE),
@@ -71,7 +78,10 @@ void wall_main(void) {
                                (uintptr_t)stacks[role] + STACK_SIZE - sizeof(uint64_t), role,
                                ABI_CPU_ANY),
              "a thread");
-    wall_nap(wall_number("ms", 300) * 1000);
+    uint64_t end = wall_tsc() + wall_ticks(WALL_PATIENCE_US);
+    do
+        wall_nap(wall_number("ms", 300) * 1000);
+    while (!all_have_run() && wall_tsc() < end);
     __atomic_store_n(&is_over, true, __ATOMIC_RELEASE);
     while (__atomic_load_n(&ended, __ATOMIC_ACQUIRE) < ROLES)
         wall_nap(1000);

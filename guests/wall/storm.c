@@ -59,12 +59,13 @@ void wall_main(void) {
     bool has_signals = wall_has("signals"), has_foreign = wall_has("foreign");
     bool has_reports = wall_has("reports"), has_prints = wall_has("prints");
     bool has_threads = wall_has("threads");
-    uint64_t threads = 0;
+    uint64_t threads = 0, patience = end + wall_ticks(WALL_PATIENCE_US);
     struct vmm_console *console = map_rings();
     uint32_t begin = console->out_head;
     message.type = VMM_MESSAGE_DUMP;
     memset(message.text, '\x1b', sizeof(message.text) - 1);
-    while (wall_tsc() < end) {
+    // Others may run for all of the time; two bursts there are.
+    while (wall_tsc() < end || (has_threads && threads <= BURST && wall_tsc() < patience)) {
         if (has_prints && console->out_head == begin)
             memset(console->out, texts[wall_number("text", 0) % 3], VMM_CONSOLE_OUT);
         if (has_prints)

@@ -7,8 +7,8 @@
 #include "lib/syscall.h"
 #include "runtime/wall.h"
 
-#define LIVES       30u // a round,
-#define LIVES_MORE  90u // and at most as many more, until the guest got somewhere
+#define LIVES       30u  // a round,
+#define LIVES_MORE  900u // and at most as many more, until the guest got somewhere
 #define LIFE_US_MIN 10000u
 #define LIFE_US_MAX 80000u
 #define QUOTA       (3ULL << 20)
@@ -414,12 +414,18 @@ static bool has_got_somewhere(void) {
            sum.exits[VCPU_EXIT_CONTROL] > 0;
 }
 
+// A life may be over before it got so far.
+static bool has_been_refused(void) {
+    return sum.nowhere > 0 && sum.failures[VCPU_FAILURE_ENTRY] > 0;
+}
+
 void wall_main(void) {
     struct dice dice = {wall_seed};
     struct area area = area_make(2 * ABI_PAGE + ROLES * STACK_SIZE);
     for (uint64_t life = 0; life < wall_rounds * LIVES; life++)
         live(&dice, &area);
-    for (uint64_t life = 0; life < LIVES_MORE && !has_got_somewhere(); life++)
+    for (uint64_t life = 0; life < LIVES_MORE && !(has_got_somewhere() && has_been_refused());
+         life++)
         live(&dice, &area);
     say("runs %lu, refused %lu; unmapped %lu, states %lu, registers of the APIC %lu", sum.runs,
         sum.refused_runs, sum.maps, sum.states, sum.apics);
@@ -432,7 +438,6 @@ void wall_main(void) {
         sum.failures[VCPU_FAILURE_UNHANDLED_EXIT], sum.failures[VCPU_FAILURE_ENTRY],
         sum.failures[VCPU_FAILURE_MEMORY], sum.nowhere, sum.refused);
     CHECK(has_got_somewhere(), "something never worked");
-    // A life may be over before it got so far.
     CHECK(sum.nowhere > 0, "no entry where no address is");
     CHECK(sum.failures[VCPU_FAILURE_ENTRY] > 0, "no state that was written is one to refuse");
 }

@@ -37,11 +37,10 @@ static void serial_write(void *context, const char *text, size_t length) {
 // One processor's line at a time. Who waits too long prints all the same: the other may have died
 // in here.
 static uint32_t is_printing;
-#define PRINT_PATIENCE_S 5u
 
 void print(const char *format, ...) {
     va_list arguments;
-    uint64_t rflags = read_rflags(), end = rdtsc() + tsc_hz() * PRINT_PATIENCE_S;
+    uint64_t rflags = read_rflags(), end = rdtsc() + tsc_hz() * PATIENCE_S;
     interrupts_off();
     while (__atomic_exchange_n(&is_printing, 1, __ATOMIC_ACQUIRE) != 0 && rdtsc() < end)
         __asm__ volatile("pause");
@@ -170,7 +169,7 @@ bool wait_for(const volatile uint32_t *counter, uint32_t count, uint32_t seconds
     uint64_t end = rdtsc() + tsc_hz() * seconds;
     while (*counter < count)
         if (rdtsc() > end)
-            return false;
+            return *counter >= count; // others may have run since the look before
     return true;
 }
 

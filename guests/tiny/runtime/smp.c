@@ -20,7 +20,6 @@
 
 #define SPINS_BEFORE_NAP 2000u
 #define NAP_US           200u
-#define PATIENCE_SMP_S   60u // of TSC time, in which many other VMs have their turns
 
 extern uint8_t trampoline_begin[], trampoline_end[];
 extern uint32_t trampoline_cr3;
@@ -161,7 +160,7 @@ void smp_run_others(smp_function *function) {
 }
 
 void smp_join(uint32_t cpu) {
-    uint64_t end = rdtsc() + tsc_hz() * PATIENCE_SMP_S;
+    uint64_t end = rdtsc() + tsc_hz() * PATIENCE_S;
     while (smp_cpus[cpu].is_busy) {
         if (rdtsc() > end) {
             print("FAIL processor %u does not end its work\n", cpu);
@@ -193,12 +192,12 @@ void smp_nap_us(uint32_t us) {
 }
 
 bool smp_wait_for(const volatile uint32_t *counter, uint32_t count) {
-    uint64_t end = rdtsc() + tsc_hz() * PATIENCE_SMP_S;
+    uint64_t end = rdtsc() + tsc_hz() * PATIENCE_S;
     for (uint32_t spins = 0; *counter < count; spins++) {
         if (spins < SPINS_BEFORE_NAP)
             smp_pause();
         else if (rdtsc() > end)
-            return false;
+            return *counter >= count; // others may have run since the look before
         else
             smp_nap_us(NAP_US);
     }

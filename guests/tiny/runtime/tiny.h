@@ -67,7 +67,7 @@ extern uint8_t image_end[];
 // Ticks of the TSC in a second, from CPUID.
 uint64_t tsc_hz(void);
 // Spins, interrupts as they are, until *counter has reached `count` or so many seconds of TSC time
-// are over.
-#define PATIENCE_S 10u // for what comes at once where nobody else runs
+// are over. Others may run in between, for seconds: patience ends only where something is broken.
+#define PATIENCE_S 60u
 bool wait_for(const volatile uint32_t *counter, uint32_t count, uint32_t seconds);
 void wait_us(uint64_t us);

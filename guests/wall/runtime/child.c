@@ -8,8 +8,7 @@
 #define IMAGE_AT     0x400000ULL // Makefile, USER_LINK
 #define IMAGE_MAX    0x100000ULL
 #define SEGMENTS_MAX 4u
-#define END_US       2000000u // until one that was killed is gone, and its memory back
-#define ENDED        1u       // bit of the event
+#define ENDED        1u // bit of the event
 
 // The program's own segments that are not written.
 static struct segment {
@@ -81,7 +80,7 @@ bool child_wait(const struct child *child, uint64_t microseconds,
 // Its last thread may still be on its way out, and large objects are taken apart in steps.
 static bool is_all_back(uint32_t quota) {
     struct abi_quota_info info = {0, 1};
-    uint64_t end = wall_tsc() + wall_ticks(END_US);
+    uint64_t end = wall_tsc() + wall_ticks(WALL_PATIENCE_US);
     while (sys_quota_read(quota, &info) == 0 && info.used != 0 && wall_tsc() < end)
         wall_nap(200);
     CHECK(info.used == 0, "%lu bytes of a child did not come back", info.used);
@@ -92,7 +91,7 @@ void child_close(struct child *child) {
     struct abi_process_status status;
     if (!child_wait(child, 0, &status)) {
         (void)sys_process_kill(child->process, 0);
-        CHECK(child_wait(child, END_US, &status), "a child that was killed goes on");
+        CHECK(child_wait(child, WALL_PATIENCE_US, &status), "a child that was killed goes on");
     }
     (void)sys_handle_close(child->process);
     (void)sys_handle_close(child->event);

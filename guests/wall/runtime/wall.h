@@ -48,6 +48,8 @@ static inline bool wall_enters_by_syscall(void) {
 
 uint64_t wall_tsc(void);
 uint64_t wall_ticks(uint64_t microseconds);
+// For what comes by itself, however long the others want the CPUs before.
+#define WALL_PATIENCE_US 60000000u
 // Lets others run for so long.
 void wall_nap(uint64_t microseconds);
 
