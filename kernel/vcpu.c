@@ -300,7 +300,13 @@ static bool take_pending(struct vcpu *vcpu) {
     }
     // One exit at a time: what is left is seen at the next run.
     if ((bits & (VCPU_PENDING_INIT | VCPU_PENDING_SIPI)) != 0 && start_up(vcpu, &bits)) {
-        __atomic_fetch_or(&vcpu->pending, bits, __ATOMIC_RELAXED);
+        const uint32_t sipi = bits & VCPU_PENDING_SIPI;
+        uint32_t now = __atomic_or_fetch(&vcpu->pending, bits & ~sipi, __ATOMIC_RELAXED);
+        // An INIT that came meanwhile voids the SIPI that came before it.
+        while ((now & VCPU_PENDING_INIT) == 0 &&
+               !__atomic_compare_exchange_n(&vcpu->pending, &now, now | sipi, false,
+                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+            ;
         return true;
     }
     if ((bits & (VCPU_PENDING_EOI | VCPU_PENDING_KICK)) != 0) {

@@ -96,18 +96,27 @@ static struct vcpu_registers registers_of(const struct vcpu_walk *walk) {
 static bool read_control(struct vcpu *vcpu, uint32_t number, uint64_t *value) {
     const struct vcpu_walk *walk = &vcpu->page->walk;
     struct vcpu_registers r;
-    if (number == 2) {
-        bool is_read = run_read_context(vcpu, &r);
-        *value = is_read ? r.cr2 : 0;
-        return is_read;
+    int64_t tpr;
+    switch (number) {
+    case 0:
+        *value = walk->cr0;
+        return true;
+    case 2:
+        if (!run_read_context(vcpu, &r))
+            return false;
+        *value = r.cr2;
+        return true;
+    case 3:
+        *value = walk->cr3;
+        return true;
+    case 4:
+        *value = walk->cr4;
+        return true;
+    default:
+        tpr = sys_vcpu_apic_read(vcpu->handle, APIC_TPR);
+        *value = tpr < 0 ? 0 : (uint64_t)tpr >> TPR_SHIFT & CR8_MAX;
+        return true;
     }
-    int64_t tpr = number == 8 ? sys_vcpu_apic_read(vcpu->handle, APIC_TPR) : 0;
-    *value = number == 0   ? walk->cr0
-             : number == 3 ? walk->cr3
-             : number == 4 ? walk->cr4
-             : tpr < 0     ? 0
-                           : (uint64_t)tpr >> TPR_SHIFT & CR8_MAX;
-    return true;
 }
 
 // The operand of LMSW and SMSW in memory, of 16 bits. *value is read, or written.

@@ -51,6 +51,8 @@ static void forget_paper(void) {
 static void flush_paper(struct vcpu *vcpu) {
     cr_assert_eq(paper.holds[cpu_current()->index], vcpu);
     paper.flushes++;
+    if (paper.on_flush != NULL)
+        paper.on_flush();
 }
 static void leave(struct vcpu *vcpu) {
     (void)vcpu;

@@ -44,6 +44,7 @@ struct vcpu_paper {
     bool cannot_step;
     const struct vcpu *holds[HOST_CPUS]; // by CPU: whose state is in it
     uint32_t loads, forgets, flushes;
+    void (*on_flush)(void);
     uint32_t steps;
     enum exit_action actions[4]; // of the entries, in turn
     void (*on_leave)(void);      // once

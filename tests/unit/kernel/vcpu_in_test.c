@@ -114,6 +114,21 @@ Test(kernel_vcpu_in, sipi_during_the_reset_is_kept) {
     cr_expect_eq(paper.entries, 0);
 }
 
+static void init_comes(void) {
+    vcpu_post(&run_vcpu, VCPU_PENDING_INIT);
+}
+
+// A second INIT, while the bits of the first and of the SIPI behind it are being looked at.
+Test(kernel_vcpu_in, sipi_before_another_init_is_void) {
+    run_vcpu.index = 1;
+    run_vcpu.pending = VCPU_PENDING_INIT | VCPU_PENDING_SIPI | VCPU_PENDING_KICK;
+    run_vm.space.generation = 5;
+    paper.on_flush = init_comes;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_INIT);
+    cr_expect_eq(run_vcpu.pending, VCPU_PENDING_INIT | VCPU_PENDING_KICK | VCPU_PENDING_LOOKS);
+}
+
 // What was unmapped since is forgotten before the guest goes on, and only then is that said.
 Test(kernel_vcpu_in, tables_that_changed_are_forgotten_before_entry) {
     cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
