@@ -142,7 +142,6 @@ static void read_vmx(const struct boot_processor *cpu, struct boot_info *info) {
     uint64_t ept_vpid = read_controls(cpu, (basic & VMX_BASIC_TRUE_CONTROLS) != 0, allowed);
     info->vmx = (struct vmx_caps){
         .revision = (uint32_t)(basic & VMX_BASIC_REVISION),
-        .has_string_io_info = (basic & VMX_BASIC_STRING_IO_INFO) != 0,
         .cr0_fixed0 = cpu->rdmsr(MSR_VMX_CR0_FIXED0),
         .cr0_fixed1 = cpu->rdmsr(MSR_VMX_CR0_FIXED1),
         .cr4_fixed0 = cpu->rdmsr(MSR_VMX_CR4_FIXED0),

@@ -29,9 +29,8 @@ enum vmx_msr {
 };
 
 // SDM 3D A.1 "Basic VMX Information".
-#define VMX_BASIC_REVISION       0x7fffffffULL
-#define VMX_BASIC_STRING_IO_INFO BIT(54)
-#define VMX_BASIC_TRUE_CONTROLS  BIT(55)
+#define VMX_BASIC_REVISION      0x7fffffffULL
+#define VMX_BASIC_TRUE_CONTROLS BIT(55)
 
 // Pin-based VM-execution controls.
 #define PIN_EXTERNAL_INTERRUPT_EXITING BIT(0)

@@ -352,12 +352,10 @@ struct vcpu_exit_control {
 
 struct vcpu_exit_io {
     uint16_t port;
-    uint8_t size;         // 1, 2, 4
-    uint8_t is_in;        // 1: IN or INS
-    uint8_t is_string;    // 1: INS or OUTS; the address is in the registers and .walk is filled
-    uint8_t is_repeated;  // REP prefix
-    uint8_t address_size; // 2, 4, 8; string only
-    uint8_t segment;      // 0..5 = ES CS SS DS FS GS; string only
+    uint8_t size;        // 1, 2, 4
+    uint8_t is_in;       // 1: IN or INS
+    uint8_t is_string;   // 1: INS or OUTS: more of it stands at RIP, and .walk is filled
+    uint8_t is_repeated; // REP prefix
 };
 
 enum vcpu_access {

@@ -41,7 +41,6 @@ struct vmx_caps {
     uint64_t cr4_fixed0, cr4_fixed1;
     enum apic_level apic;
     bool has_x2apic_mode, has_trap_flag;
-    bool has_string_io_info; // instruction information on INS and OUTS
     bool has_unrestricted_guest, has_vpid, has_ple, has_rdtscp, has_tsc_scaling;
     bool has_2m_pages, has_1g_pages;                 // of EPT
     bool has_invept_single, has_invvpid_single;      // else only all contexts

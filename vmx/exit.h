@@ -131,9 +131,7 @@ static inline struct cr_access cr_access_decode(uint64_t qualification) {
     };
 }
 
-// Table 28-5 "Exit Qualification for I/O Instructions"; the segment and address size of INS and
-// OUTS from Table 28-8 "Format of the VM-Exit Instruction-Information Field as Used for INS and
-// OUTS".
+// Table 28-5 "Exit Qualification for I/O Instructions".
 static inline struct vcpu_exit_io io_decode(uint64_t qualification) {
     return (struct vcpu_exit_io){
         .port = (uint16_t)(qualification >> 16),
@@ -142,10 +140,6 @@ static inline struct vcpu_exit_io io_decode(uint64_t qualification) {
         .is_string = (qualification >> 4) & 1,
         .is_repeated = (qualification >> 5) & 1,
     };
-}
-static inline void io_decode_string(struct vcpu_exit_io *io, uint32_t info) {
-    io->address_size = (uint8_t)(2u << ((info >> 7) & 7));
-    io->segment = io->is_in ? 0 : (uint8_t)((info >> 15) & 7); // INS always uses ES
 }
 
 // Table 28-7 "Exit Qualification for EPT Violations". Bits 2:0 are enum vcpu_access.

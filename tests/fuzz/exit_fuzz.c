@@ -27,13 +27,11 @@ static void fill(struct input *input) {
     exit_set_up();
     seen.fault = input_byte(input) % 3;
     seen.msr_result = input_byte(input) % 3;
-    vmx_caps.has_string_io_info = input_byte(input) & 1;
     for (unsigned i = 0; i < ARRAY_COUNT(exit_page.gpr); i++)
         exit_page.gpr[i] = input_number(input, input_byte(input) % 9);
     vmcs_write(VMCS_EXIT_QUALIFICATION, input_number(input, 8));
     vmcs_write64(VMCS_GUEST_PHYSICAL_ADDRESS, input_number(input, 6));
     vmcs_write(VMCS_GUEST_LINEAR_ADDRESS, input_number(input, 8));
-    vmcs_write32(VMCS_EXIT_INSTRUCTION_INFO, (uint32_t)input_number(input, 4));
     vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_CS), (uint32_t)input_number(input, 2));
     vmcs_write32(VMCS_ACCESS_RIGHTS(VMCS_SS), (uint32_t)input_number(input, 2));
     vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, input_byte(input) & 0xf);
@@ -93,7 +91,7 @@ static void check_io(void) {
     const struct vcpu_exit_io *io = &exit_page.io;
     cr_assert(io->size == 1 || io->size == 2 || io->size == 4);
     if (io->is_string)
-        cr_assert(io->segment < 8 && io->address_size != 0);
+        cr_assert(exit_page.walk.code_size != 0);
 }
 
 // The qualification's size field has three values only: SDM 3C Table 28-5.
@@ -103,10 +101,6 @@ static void bind(exit_handler *handler) {
     if (handler == exit_io)
         vmcs_write(VMCS_EXIT_QUALIFICATION,
                    (qualification & ~7ULL) | sizes[(qualification & 7) % ARRAY_COUNT(sizes)]);
-    if (handler == exit_io) // address sizes: 16, 32, 64 bits
-        vmcs_write32(VMCS_EXIT_INSTRUCTION_INFO,
-                     (vmcs_read32(VMCS_EXIT_INSTRUCTION_INFO) & ~0x380u) |
-                         (uint32_t)(qualification >> 56) % 3 << 7);
 }
 
 static void exit_once(struct input *input) {

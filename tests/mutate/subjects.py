@@ -79,7 +79,7 @@ FUNCTIONS = {
     "svm/enter.c": "svm_open svm_close svm_move_rip svm_length prepare svm_enter svm_leave",
     "svm/exit.c": "svm_exit_row svm_exit_refused",
     "svm/exit_cr.c": "commit svm_exit_control_write",
-    "svm/exit_io.c": "svm_exit_io describe_string ring_doorbell",
+    "svm/exit_io.c": "svm_exit_io ring_doorbell",
     "svm/exit_memory.c": "svm_fill_walk access_of svm_exit_nested_page_fault",
     "svm/exit_misc.c": "svm_exit_external_interrupt svm_exit_host_event svm_exit_task_switch",
     "svm/exit_msr.c": "is_pat_valid access_msr svm_exit_msr",

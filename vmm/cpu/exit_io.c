@@ -14,6 +14,7 @@
 #define STRING_ELEMENTS 1024u
 
 #define SEGMENT_ES 0u
+#define SEGMENT_DS 3u
 
 // SDM 1 3.4.1.1 "General-Purpose Registers in 64-Bit Mode": 32-bit results clear the upper half,
 // others leave it.
@@ -29,7 +30,8 @@ static uint64_t merge(uint64_t old, uint32_t value, uint8_t size) {
 
 struct string {
     const struct vcpu_exit_io *io;
-    uint64_t *address; // RSI or RDI
+    uint64_t *address;     // RSI or RDI
+    unsigned address_size; // 2, 4, 8
     unsigned segment;
     uint64_t step; // +size or -size
 };
@@ -43,7 +45,7 @@ static enum emulate_result move_element(struct machine *machine, const struct st
                                         struct emulate_ctx *ctx) {
     const struct vcpu_exit_io *io = string->io;
     struct operand operand = {.piece_count = 0};
-    uint64_t offset = alu_cut(*string->address, io->address_size);
+    uint64_t offset = alu_cut(*string->address, string->address_size);
     enum emulate_result result = operand_resolve(ctx, string->segment, offset, io->size,
                                                  io->is_in ? WALK_WRITE : WALK_READ, &operand);
     if (result != EMULATE_DONE)
@@ -53,7 +55,7 @@ static enum emulate_result move_element(struct machine *machine, const struct st
     else
         bus_port_write(&machine->board.bus, io->port, io->size,
                        (uint32_t)operand_load(ctx, &operand));
-    add_to_register(string->address, string->step, io->address_size);
+    add_to_register(string->address, string->step, string->address_size);
     return EMULATE_DONE;
 }
 
@@ -62,7 +64,7 @@ static enum emulate_result move_elements(struct vcpu *vcpu, const struct string 
                                          struct emulate_ctx *ctx, bool *is_over) {
     struct machine *machine = &vcpu->vmm->machine;
     uint64_t *rcx = &vcpu->page->gpr[RCX];
-    unsigned address_size = string->io->address_size;
+    unsigned address_size = string->address_size;
     *is_over = false;
     for (unsigned i = 0; i < STRING_ELEMENTS && machine->after == 0; i++) {
         if (string->io->is_repeated && alu_cut(*rcx, address_size) == 0) {
@@ -81,33 +83,35 @@ static enum emulate_result move_elements(struct vcpu *vcpu, const struct string 
     return EMULATE_DONE;
 }
 
-// AMD-V tells no segment without decode assists, and emulators of it no address size: they stand in
-// the instruction. Where another vCPU has changed it, what was told is as good.
-static void decode_string(struct emulate_ctx *ctx, struct vcpu_exit_io *io) {
+// Segment and address size stand in the instruction. Where another vCPU has changed it, they are
+// what they are without prefixes.
+static void decode_string(struct emulate_ctx *ctx, struct string *string) {
     struct system_insn insn;
+    bool is_in = string->io->is_in;
     if (emulate_decode_system(ctx, &insn) != EMULATE_DONE ||
-        insn.op != (io->is_in ? SYSTEM_INS : SYSTEM_OUTS))
+        insn.op != (is_in ? SYSTEM_INS : SYSTEM_OUTS))
         return;
-    io->address_size = insn.insn.address_size;
-    io->segment = insn.insn.segment;
+    string->address_size = insn.insn.address_size;
+    if (!is_in)
+        string->segment = insn.insn.segment;
 }
 
 // Its stack is large.
 static __attribute__((noinline)) enum exit_action exit_io_string(struct vcpu *vcpu) {
-    struct vcpu_exit_io *io = &vcpu->page->io;
+    const struct vcpu_exit_io *io = &vcpu->page->io;
     struct machine *machine = &vcpu->vmm->machine;
     struct walk_ctx walk;
     struct emulate_ctx ctx;
     bool is_over;
     run_emulate_init(vcpu, &walk, &ctx);
-    if (vcpu->vmm->is_amd)
-        decode_string(&ctx, io);
     struct string string = {
         .io = io,
         .address = &vcpu->page->gpr[io->is_in ? RDI : RSI],
-        .segment = io->is_in ? SEGMENT_ES : io->segment,
+        .address_size = vcpu->page->walk.code_size,
+        .segment = io->is_in ? SEGMENT_ES : SEGMENT_DS,
         .step = vcpu->page->rflags & EMULATE_FLAG_DF ? -(uint64_t)io->size : io->size,
     };
+    decode_string(&ctx, &string);
     machine_lock(machine);
     enum emulate_result result = move_elements(vcpu, &string, &ctx, &is_over);
     uint32_t after = machine_unlock(machine);

@@ -17,24 +17,11 @@ Test(svm_access, port_is_told_as_the_processor_reports_it) {
         uint64_t info;
         struct vcpu_exit_io io;
     } cases[] = {
-        {0x03f80219, {.port = 0x3f8, .size = 1, .is_in = 1}}, // the rest is told of strings alone
+        {0x03f80e11, {.port = 0x3f8, .size = 1, .is_in = 1}}, // no word of address size and segment
         {0xffff0140, {.port = 0xffff, .size = 4}},
         {0x00710d20, {.port = 0x71, .size = 2}},
-        {0x00600e1d, // what DS is to OUTS, is ES to INS
-         {.port = 0x60,
-          .size = 1,
-          .is_in = 1,
-          .is_string = 1,
-          .is_repeated = 1,
-          .address_size = 8,
-          .segment = 0}},
-        {0x0060111c,
-         {.port = 0x60,
-          .size = 1,
-          .is_string = 1,
-          .is_repeated = 1,
-          .address_size = 4,
-          .segment = 4}},
+        {0x00600e1d, {.port = 0x60, .size = 1, .is_in = 1, .is_string = 1, .is_repeated = 1}},
+        {0x00601114, {.port = 0x60, .size = 1, .is_string = 1}},
     };
     for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
         cr_expect_eq(io(cases[i].info), EXIT_VMM);
@@ -44,15 +31,16 @@ Test(svm_access, port_is_told_as_the_processor_reports_it) {
     }
 }
 
-Test(svm_access, string_io_without_decode_assists_is_without_prefixes) {
-    svm_caps.has_decode_assists = false;
+Test(svm_access, string_io_comes_with_what_a_walk_needs) {
     (void)io(0x00600014); // OUTSB
-    cr_expect(paper_page.io.segment == 3 && paper_page.io.address_size == 8);
     cr_expect_eq(paper_page.walk.code_size, 8);
     paper_vmcb()->cs.attributes = 0x09b;
     svm_touch(paper_x(), CLEAN_ALL);
     (void)io(0x00600015); // INSB
-    cr_expect(paper_page.io.segment == 0 && paper_page.io.address_size == 2);
+    cr_expect_eq(paper_page.walk.code_size, 2);
+    paper_page.walk.code_size = 0;
+    (void)io(0x00600011); // INB
+    cr_expect_eq(paper_page.walk.code_size, 0, "a plain one costs no walk");
 }
 
 Test(svm_access, doorbell_rings_for_plain_output_alone) {

@@ -87,8 +87,7 @@ static uint64_t read_msr(uint32_t msr) {
     case 0x3a:
         return 5; // locked, VMX outside SMX
     case MSR_VMX_BASIC:
-        return 0x11e57ed0 | 0x1000ULL << 32 | 6ULL << 50 | VMX_BASIC_STRING_IO_INFO |
-               VMX_BASIC_TRUE_CONTROLS;
+        return 0x11e57ed0 | 0x1000ULL << 32 | 6ULL << 50 | VMX_BASIC_TRUE_CONTROLS;
     case MSR_VMX_CR0_FIXED0:
         return CR0_PE | CR0_NE | CR0_PG;
     case MSR_VMX_CR0_FIXED1:

@@ -276,14 +276,11 @@ Test(vmx_exit_io, doorbells_end_here) {
 }
 
 Test(vmx_exit_io, strings_come_with_what_a_walk_needs) {
-    vmx_caps.has_string_io_info = true;
     vmcs_write(VMCS_EXIT_QUALIFICATION, 0x01f00031);
-    vmcs_write32(VMCS_EXIT_INSTRUCTION_INFO, 2u << 7 | VMCS_FS << 15);
     vmcs_write(VMCS_GUEST_CR3, 0x5000);
     vmcs_write(VMCS_BASE(VMCS_FS), 0x7777);
     cr_expect_eq(exit_io(&exit_vcpu), EXIT_VMM);
-    cr_expect(exit_page.io.is_string && exit_page.io.segment == VMCS_FS);
-    cr_expect_eq(exit_page.io.address_size, 8);
+    cr_expect(exit_page.io.is_string && exit_page.io.is_repeated);
     cr_expect_eq(exit_page.walk.cr3, 0x5000);
     cr_expect_eq(exit_page.walk.segment[VMCS_FS].base, 0x7777);
     cr_expect_eq(exit_page.walk.code_size, 8);

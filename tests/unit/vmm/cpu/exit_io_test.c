@@ -74,15 +74,17 @@ static enum exit_action run_io(bool is_in, uint8_t size) {
     return exit_io(&vmm.vcpu[0]);
 }
 
-static enum exit_action run_string(bool is_in, uint8_t size, bool is_repeated) {
-    page.io = (struct vcpu_exit_io){.port = PORT,
-                                    .size = size,
-                                    .is_in = is_in,
-                                    .is_string = 1,
-                                    .is_repeated = is_repeated,
-                                    .address_size = 8,
-                                    .segment = SEGMENT_FS};
+static enum exit_action run_code(bool is_in, uint8_t size, bool is_repeated) {
+    page.io = (struct vcpu_exit_io){
+        .port = PORT, .size = size, .is_in = is_in, .is_string = 1, .is_repeated = is_repeated};
     return exit_io(&vmm.vcpu[0]);
+}
+
+// With a segment override, which INS ignores.
+static enum exit_action run_string(bool is_in, uint8_t size, bool is_repeated) {
+    ram[page.rip] = 0x64; // fs
+    ram[page.rip + 1] = (uint8_t)((is_in ? 0x6c : 0x6e) | (size > 1));
+    return run_code(is_in, size, is_repeated);
 }
 
 Test(vmm_exit_io, in_merges_as_the_size_says) {
@@ -149,7 +151,6 @@ Test(vmm_exit_io, segments_bind_outside_64_bit_code) {
     page.walk.code_size = 4;
     page.walk.segment[0] = (struct vcpu_segment){.attributes = 0x93, .limit = SMALL_SEGMENT};
     page.gpr[RDI] = SMALL_SEGMENT - 2;
-    page.io.address_size = 4;
     cr_expect_eq(run_string(true, 4, false), EXIT_RESUME, "beyond the limit");
     cr_expect(page.dirty & VCPU_DIRTY_INJECT && page.inject.vector == 13);
     page.dirty = 0;
@@ -172,23 +173,24 @@ Test(vmm_exit_io, repetition_is_left_for_interrupts_and_ends) {
     cr_expect_eq(port.reads, ELEMENTS_MAX + 1);
 }
 
-// Without decode assists the segment is not told, and the address size may be a guess.
-Test(vmm_exit_io, amd_strings_are_decoded) {
+Test(vmm_exit_io, strings_are_decoded) {
     const uint8_t outs[] = {0x67, 0x65, 0x6f}, ins[] = {0x67, 0x6d}; // gs, 32-bit addresses
-    vmm.is_amd = true;
     page.rip = WRITABLE + 0x10000;
     memcpy(ram + page.rip, outs, sizeof(outs));
     page.walk.segment[5].base = 0x1000;
     memcpy(ram + WRITABLE, "\x11\x22\x33\x44", 4);
     page.gpr[RSI] = 1ULL << 32 | (WRITABLE - 0x1000);
-    cr_expect_eq(run_string(false, 4, false), EXIT_ADVANCE);
+    cr_expect_eq(run_code(false, 4, false), EXIT_ADVANCE);
     cr_expect_eq(port.last, 0x44332211);
     cr_expect_eq(page.gpr[RSI], WRITABLE - 0x1000 + 4);
-    // Code that another vCPU changed: what was told holds.
-    page.walk.segment[SEGMENT_FS].base = 0x2000;
+    // Code that another vCPU changed: DS, and addresses as long as the code's.
+    page.walk.segment[1] = (struct vcpu_segment){.attributes = 0x9b, .limit = UINT32_MAX};
+    page.walk.segment[3] =
+        (struct vcpu_segment){.base = 0x2000, .attributes = 0x93, .limit = UINT32_MAX};
+    page.walk.code_size = 4;
     memcpy(ram + page.rip, ins, sizeof(ins));
     memcpy(ram + WRITABLE, "\x55\x66\x77\x88", 4);
-    page.gpr[RSI] = WRITABLE - 0x2000;
-    cr_expect_eq(run_string(false, 4, false), EXIT_ADVANCE);
+    page.gpr[RSI] = 1ULL << 32 | (WRITABLE - 0x2000);
+    cr_expect_eq(run_code(false, 4, false), EXIT_ADVANCE);
     cr_expect_eq(port.last, 0x88776655);
 }
