@@ -237,7 +237,7 @@ enum msr_result { MSR_DONE, MSR_FAULT /* #GP */, MSR_UNKNOWN };
 enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
 enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value);
 // RDMSR or WRMSR of the MSR in page->gpr: neutral code first, then the backend's `access` (those
-// that the VMCS or VMCB keeps). page->msr is filled; EXIT_VMM: nobody here knows it.
+// that the VMCS keeps; NULL: none). page->msr is filled; EXIT_VMM: nobody here knows it.
 typedef enum msr_result vcpu_msr_access(struct vcpu *vcpu, uint32_t msr, bool is_write,
                                         uint64_t *value);
 enum exit_action vcpu_exit_msr(struct vcpu *vcpu, bool is_write, vcpu_msr_access *access);

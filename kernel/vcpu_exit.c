@@ -37,7 +37,7 @@ enum exit_action vcpu_exit_msr(struct vcpu *vcpu, bool is_write, vcpu_msr_access
     uint64_t value = is_write ? vcpu_edx_eax(vcpu) : 0;
     enum msr_result result =
         is_write ? vcpu_write_msr(vcpu, msr, value) : vcpu_read_msr(vcpu, msr, &value);
-    if (result == MSR_UNKNOWN)
+    if (result == MSR_UNKNOWN && access != NULL)
         result = access(vcpu, msr, is_write, &value);
     vcpu->page->msr = msr;
     if (result == MSR_UNKNOWN)

@@ -76,7 +76,6 @@
 #define CLEAN_INTERCEPTS BIT(0) // and the TSC's offset
 #define CLEAN_ASID       BIT(2)
 #define CLEAN_INTERRUPT  BIT(3)
-#define CLEAN_NESTED     BIT(4) // and the guest's PAT
 #define CLEAN_CONTROL    BIT(5) // CR0, CR3, CR4, EFER
 #define CLEAN_DEBUG      BIT(6) // DR6, DR7
 #define CLEAN_CR2        BIT(9)

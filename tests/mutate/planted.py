@@ -164,7 +164,7 @@ PLANTED = [
     ("no-verw-behind-a-cleared-page", "svm/exit_memory.c", "mitigation_clear_buffers();", ""),
     ("asid-not-flushed-on-a-new-cpu", "svm/tlb.c", "x->vmcb->tlb_control = TLB_FLUSH_ALL;", ""),
     ("asid-of-another-cpu", "svm/tlb.c", "return x->last_cpu == cpu && x->asid", "return x->asid"),
-    ("clean-bit-forgotten", "svm/exit_msr.c", "svm_touch(x, CLEAN_NESTED);", ""),
+    ("clean-bit-forgotten", "svm/tlb.c", "svm_touch(x, CLEAN_ASID);", ""),
     ("nmi-not-blocked", "svm/inject.c", "EVENT_NMI | EXC_NMI; svm_set_nmi_blocked(x, true);", "EVENT_NMI | EXC_NMI;"),
     ("host-state-left-out", "svm/enter.c", "svm_vmload(frame_of_kernel(cpu_current()->host_region));", ""),
     ("host-interrupted-before-its-state", "svm/enter.c", "svm_save(x); svm_vmload", "svm_stgi(); svm_save(x); svm_vmload"),
@@ -203,6 +203,7 @@ PLANTED = [
     ("pic-record", "vmm/device/pic.c", "if (!chip_record_is_valid(&r.chip[0], true) || !chip", "if (!chip"),
     ("segment-below-1-mib", "vmm/load/exec.c", "if (base < LOAD_KERNEL_MIN)", "if (0)"),
     ("segment-beyond-memory", "vmm/load/exec.c", "if (range_exceeds(base, segment.memory_size, memory->low_size))", "if (0)"),
+    ("pat-of-a-reserved-type", "vmm/cpu/control.c", "if (type > 7 || type == 2 || type == 3)", "if (type > 7 || type == 2)"),
     ("ins-to-a-read-only-page", "vmm/cpu/exit_io.c", "io->is_in ? WALK_WRITE : WALK_READ", "WALK_READ"),
 ]
 

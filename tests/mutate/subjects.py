@@ -82,7 +82,7 @@ FUNCTIONS = {
     "svm/exit_io.c": "svm_exit_io ring_doorbell",
     "svm/exit_memory.c": "svm_fill_walk access_of svm_exit_nested_page_fault",
     "svm/exit_misc.c": "svm_exit_external_interrupt svm_exit_host_event svm_exit_task_switch",
-    "svm/exit_msr.c": "is_pat_valid access_msr svm_exit_msr",
+    "svm/exit_msr.c": "svm_exit_msr",
     "svm/inject.c": "begin_step end_steps svm_step svm_finish_event_step svm_finish_step svm_can_take_interrupt "
                     "svm_set_nmi_blocked svm_can_take_nmi svm_exit_iret combine_with_queued svm_inject_exception "
                     "svm_exit_exception svm_requeue_event svm_restore_event",

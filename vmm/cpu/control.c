@@ -160,6 +160,16 @@ bool control_xcr0_is_valid(const struct control *control, uint64_t value) {
     return !avx512 || (avx512 == XCR0_AVX512 && (value & XCR0_AVX));
 }
 
+// APM 2 7.8.1 "PAT Register": 2, 3 and what is above 7 are reserved.
+bool control_pat_is_valid(uint64_t value) {
+    for (unsigned at = 0; at < 64; at += 8) {
+        uint8_t type = (uint8_t)(value >> at);
+        if (type > 7 || type == 2 || type == 3)
+            return false;
+    }
+    return true;
+}
+
 bool control_debugctl_is_valid(uint64_t value) {
     return !(value & ~DEBUGCTL_BTF);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules of control registers, EFER, XCR0 and IA32_DEBUGCTL: what a processor with the guest's
-// CPUID would accept, and which bits the guest changes without asking. Pure. SDM 3A 2.5 "Control
-// Registers", SDM 3A 2.2.1 "Extended Feature Enable Register", SDM 3A 2.6 "Extended Control
-// Registers (Including XCR0)".
+// The rules of control registers, EFER, XCR0, PAT and IA32_DEBUGCTL: what a processor with the
+// guest's CPUID would accept, and which bits the guest changes without asking. Pure. SDM 3A 2.5
+// "Control Registers", SDM 3A 2.2.1 "Extended Feature Enable Register", SDM 3A 2.6 "Extended
+// Control Registers (Including XCR0)".
 #pragma once
 
 #include <stddef.h>
@@ -36,6 +36,7 @@
 
 #define MSR_EFER     0xc0000080u
 #define MSR_DEBUGCTL 0x1d9u
+#define MSR_PAT      0x277u
 
 // What a guest may set, by its CPUID.
 struct control {
@@ -60,6 +61,7 @@ bool control_cr4_is_valid(const struct control *control, const struct vcpu_regis
 bool control_efer_is_valid(const struct control *control, const struct vcpu_registers *r,
                            uint64_t value);
 bool control_xcr0_is_valid(const struct control *control, uint64_t value);
+bool control_pat_is_valid(uint64_t value);
 // Guests have no last-branch records and no traces.
 bool control_debugctl_is_valid(uint64_t value);
 

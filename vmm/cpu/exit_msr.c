@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RDMSR and WRMSR of what the kernel does not know: EFER and IA32_DEBUGCTL, which are parts of the
-// vCPU's state, the policy of msr.c, and the paravirtual wall clock.
+// RDMSR and WRMSR of what the kernel does not know: EFER, IA32_DEBUGCTL and, on AMD, PAT, which are
+// parts of the vCPU's state, the policy of msr.c, and the paravirtual wall clock.
 #include "lib/syscall.h"
 #include "vmm/cpu/run.h"
 #include "vmm/emulate/emulate.h"
@@ -49,29 +49,38 @@ static bool write_wall_clock(const struct vcpu *vcpu, uint64_t gpa) {
 }
 
 static bool is_state(uint32_t msr) {
-    return msr == MSR_EFER || msr == MSR_DEBUGCTL;
+    return msr == MSR_EFER || msr == MSR_DEBUGCTL || msr == MSR_PAT;
+}
+
+static uint64_t *find_state(struct vcpu_registers *r, uint32_t msr) {
+    if (msr == MSR_EFER)
+        return &r->efer;
+    return msr == MSR_PAT ? &r->pat : &r->debugctl;
+}
+
+static bool is_valid(const struct vcpu *vcpu, const struct vcpu_registers *r, uint32_t msr,
+                     uint64_t value) {
+    if (msr == MSR_EFER)
+        return control_efer_is_valid(&vcpu->vmm->control, r, value);
+    return msr == MSR_PAT ? control_pat_is_valid(value) : control_debugctl_is_valid(value);
 }
 
 static bool read_state(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
     struct vcpu_registers r;
     if (!run_read_context(vcpu, &r))
         return false;
-    *value = msr == MSR_EFER ? r.efer : r.debugctl;
+    *value = *find_state(&r, msr);
     return true;
 }
 
 // LMA follows from LME and paging, and cannot be written.
 static bool write_state(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
     struct vcpu_registers r;
-    if (!run_read_context(vcpu, &r))
-        return false;
-    if (msr == MSR_EFER ? !control_efer_is_valid(&vcpu->vmm->control, &r, value)
-                        : !control_debugctl_is_valid(value))
+    if (!run_read_context(vcpu, &r) || !is_valid(vcpu, &r, msr, value))
         return false;
     if (msr == MSR_EFER)
-        r.efer = (value & ~EFER_LMA) | (r.efer & EFER_LMA);
-    else
-        r.debugctl = value;
+        value = (value & ~EFER_LMA) | (r.efer & EFER_LMA);
+    *find_state(&r, msr) = value;
     return run_write_context(vcpu, &r);
 }
 

@@ -3,9 +3,9 @@
 // and what a write does; whatever is not in it is refused with #GP, as hardware would.
 //
 // The kernel itself handles what guests use often or what the processor must hold: FS, GS and
-// KERNEL_GS base, STAR to SFMASK, SYSENTER, PAT, TSC, TSC_ADJUST, TSC_AUX, TSC_DEADLINE, APIC_BASE,
-// the x2APIC range; SPEC_CTRL, PRED_CMD and FLUSH_CMD where the processor has them. EFER and
-// DEBUGCTL are parts of the vCPU's state (exit_msr.c).
+// KERNEL_GS base, STAR to SFMASK, SYSENTER, TSC, TSC_ADJUST, TSC_AUX, TSC_DEADLINE, APIC_BASE,
+// the x2APIC range; SPEC_CTRL, PRED_CMD and FLUSH_CMD where the processor has them. EFER,
+// DEBUGCTL and PAT are parts of the vCPU's state (exit_msr.c).
 //
 // Each vCPU has a struct msr_state of its own, used by its thread alone. Nothing in it has an
 // effect: MTRRs are kept so that a guest finds what it wrote, while EPT makes all RAM write-back.

@@ -147,6 +147,15 @@ Test(vmm_control, xcr0_keeps_features_together) {
     cr_expect_not(xcr0(XCR0_X87 | BIT(62), all));
 }
 
+Test(vmm_control, pat_takes_the_types_that_there_are) {
+    cr_expect(control_pat_is_valid(0x0001040506070000));
+    for (unsigned byte = 0; byte < 8; byte++)
+        for (uint64_t type = 0; type < 256; type++) {
+            bool is_valid = type < 8 && type != 2 && type != 3;
+            cr_assert_eq(control_pat_is_valid(type << byte * 8), is_valid);
+        }
+}
+
 Test(vmm_control, debugctl_has_no_records_and_traces) {
     cr_expect(control_debugctl_is_valid(0) && control_debugctl_is_valid(2));
     cr_expect_not(control_debugctl_is_valid(1));
