@@ -25,21 +25,18 @@ enum lapic_register {
     LAPIC_TIMER_DIVIDE = 0x3e0,
 };
 
-#define SVR_ENABLE           BIT(8)
-#define LVT_MASKED           BIT(16)
-#define LVT_DELIVERY         (7ULL << 8)
-#define LVT_DELIVERY_SMI     (2ULL << 8)
-#define VERSION_LAST(x)      ((x) >> 16 & 0xff) // number of the last LVT entry
-#define LVT_TIMER_DEADLINE   BIT(18)
-#define DIVIDE_BY_1          0xb
-#define ICR_DELIVERY_NMI     (4ULL << 8)
-#define ICR_DELIVERY_INIT    (5ULL << 8)
-#define ICR_DELIVERY_STARTUP (6ULL << 8)
-#define ICR_BUSY             BIT(12)
-#define ICR_ASSERT           BIT(14)
-#define XAPIC_BROADCAST      0xffu
-#define SAMPLE_TRIES         3u
-#define MEASURES_A_SECOND    200u
+#define SVR_ENABLE         BIT(8)
+#define LVT_MASKED         BIT(16)
+#define LVT_DELIVERY       (7ULL << 8)
+#define LVT_DELIVERY_SMI   (2ULL << 8)
+#define VERSION_LAST(x)    ((x) >> 16 & 0xff) // number of the last LVT entry
+#define LVT_TIMER_DEADLINE BIT(18)
+#define DIVIDE_BY_1        0xb
+#define ICR_BUSY           BIT(12)
+#define ICR_ASSERT         BIT(14)
+#define XAPIC_BROADCAST    0xffu
+#define SAMPLE_TRIES       3u
+#define MEASURES_A_SECOND  200u
 
 static volatile uint32_t *mmio; // NULL: x2APIC
 static uint64_t tsc_rate, timer_rate;
@@ -103,7 +100,8 @@ void lapic_eoi(void) {
     lapic_write(LAPIC_EOI, 0);
 }
 
-static void send(uint32_t apic_id, uint64_t command) {
+void lapic_send(uint32_t apic_id, uint64_t command) {
+    command |= ICR_ASSERT;
     if (mmio == NULL) {
         // The write is not ordered behind earlier stores by itself (SDM 3A 11.12.3).
         __asm__ volatile("mfence; lfence" ::: "memory");
@@ -118,19 +116,6 @@ static void send(uint32_t apic_id, uint64_t command) {
 
 bool lapic_can_reach(uint32_t apic_id) {
     return mmio == NULL || apic_id < XAPIC_BROADCAST;
-}
-
-void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
-    send(apic_id, ICR_ASSERT | vector);
-}
-void lapic_send_nmi(uint32_t apic_id) {
-    send(apic_id, ICR_ASSERT | ICR_DELIVERY_NMI);
-}
-void lapic_send_init(uint32_t apic_id) {
-    send(apic_id, ICR_ASSERT | ICR_DELIVERY_INIT);
-}
-void lapic_send_startup(uint32_t apic_id, uint8_t page) {
-    send(apic_id, ICR_ASSERT | ICR_DELIVERY_STARTUP | page);
 }
 
 void lapic_timer_set(uint64_t deadline) {

@@ -16,11 +16,11 @@ void lapic_eoi(void);
 // Whether interrupts can be sent there: xAPIC has 8 bits for an ID, of which 0xff is everybody.
 bool lapic_can_reach(uint32_t apic_id);
 
-// Interrupts to other CPUs, by their APIC ID, which can be reached.
-void lapic_send_vector(uint32_t apic_id, uint8_t vector);
-void lapic_send_nmi(uint32_t apic_id);
-void lapic_send_init(uint32_t apic_id);
-void lapic_send_startup(uint32_t apic_id, uint8_t page); // starts at page << 12
+// An interrupt to the CPU of this APIC ID, which can be reached: a vector, or one of the three.
+#define LAPIC_NMI     (4ULL << 8)
+#define LAPIC_INIT    (5ULL << 8)
+#define LAPIC_STARTUP (6ULL << 8) // | page: starts at page << 12
+void lapic_send(uint32_t apic_id, uint64_t command);
 
 // The timer as a one-shot on the TSC (VECTOR_TIMER). Without the TSC-deadline feature it counts the
 // APIC's clock, whose rate lapic_timer_init measures for 5 ms against the TSC's, and fires early

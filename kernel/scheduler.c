@@ -28,7 +28,7 @@ static struct scheduler boot_scheduler;
 void scheduler_request(struct cpu *cpu) {
     __atomic_fetch_or(&cpu->pending, CPU_PENDING_RESCHEDULE, __ATOMIC_RELEASE);
     if (cpu != cpu_current())
-        lapic_send_vector(cpu->apic_id, VECTOR_WAKE);
+        lapic_send(cpu->apic_id, VECTOR_WAKE);
 }
 
 void scheduler_recheck(void) {

@@ -82,7 +82,7 @@ void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {
         x86_pause();
     }
     __atomic_store_n(&slots[cpu->index].call, &call, __ATOMIC_RELEASE);
-    lapic_send_vector(cpu->apic_id, VECTOR_WAKE);
+    lapic_send(cpu->apic_id, VECTOR_WAKE);
     while (__atomic_load_n(&slots[cpu->index].call, __ATOMIC_ACQUIRE) != NULL) {
         answer();
         x86_pause();
@@ -97,7 +97,7 @@ void smp_stop_and_call(void (*function)(void *), void *opaque) {
     __atomic_add_fetch(&stop.number, 1, __ATOMIC_ACQ_REL);
     for (uint32_t i = 0; i < cpu_count; i++)
         if (cpu_table[i] != cpu_current())
-            lapic_send_vector(cpu_table[i]->apic_id, VECTOR_WAKE);
+            lapic_send(cpu_table[i]->apic_id, VECTOR_WAKE);
     while (__atomic_load_n(&stop.standing, __ATOMIC_ACQUIRE) != cpu_count - 1)
         x86_pause();
     function(opaque);
@@ -266,15 +266,15 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
     scheduler_init_cpu(cpu);
     *(struct cpu **)(stack - 8) = cpu;
     trampoline_fill(t, stack - 16);
-    lapic_send_init(apic_id);
-    lapic_send_startup(apic_id, (uint8_t)(t->frame.v >> PAGE_SHIFT));
+    lapic_send(apic_id, LAPIC_INIT);
+    lapic_send(apic_id, LAPIC_STARTUP | t->frame.v >> PAGE_SHIFT);
     if (!wait_arrival(cpu)) {
-        lapic_send_startup(apic_id, (uint8_t)(t->frame.v >> PAGE_SHIFT));
+        lapic_send(apic_id, LAPIC_STARTUP | t->frame.v >> PAGE_SHIFT);
         uint32_t expected = ADMISSION_OPEN;
         if (!wait_arrival(cpu) &&
             __atomic_compare_exchange_n(&cpu->admission, &expected, ADMISSION_CLOSED, false,
                                         __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-            lapic_send_init(apic_id); // from now on it waits
+            lapic_send(apic_id, LAPIC_INIT); // from now on it waits
             log_line("the CPU with APIC ID %u does not start: left out", apic_id);
             return;
         }
@@ -309,5 +309,5 @@ void smp_start(const struct boot_cpu *cpus, uint32_t count) {
 void smp_stop_others(void) {
     for (uint32_t i = 0; i < cpu_count; i++)
         if (cpu_table[i] != cpu_current())
-            lapic_send_nmi(cpu_table[i]->apic_id);
+            lapic_send(cpu_table[i]->apic_id, LAPIC_NMI);
 }

@@ -27,7 +27,7 @@ void thread_interrupt(struct thread *thread) {
         vcpu_post(thread->vcpu, VCPU_PENDING_KICK);
     thread_wake(thread);
     if (thread->cpu != cpu_current())
-        lapic_send_vector(thread->cpu->apic_id, VECTOR_WAKE);
+        lapic_send(thread->cpu->apic_id, VECTOR_WAKE);
 }
 
 bool thread_is_doomed(const struct thread *thread) {

@@ -144,7 +144,7 @@ void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
     if (__atomic_load_n(&vcpu->is_running, __ATOMIC_SEQ_CST) != 0) {
         const struct cpu *cpu = __atomic_load_n(&vcpu->cpu, __ATOMIC_ACQUIRE);
         if (cpu != cpu_current())
-            lapic_send_vector(cpu->apic_id, VECTOR_WAKE);
+            lapic_send(cpu->apic_id, VECTOR_WAKE);
         return;
     }
     lock_take(&vcpu->lock);
@@ -167,7 +167,7 @@ void vcpu_post_nmi(struct vcpu *vcpu) {
 void vcpu_notify(struct vcpu *vcpu) {
     const struct cpu *cpu = __atomic_load_n(&vcpu->cpu, __ATOMIC_ACQUIRE);
     if (__atomic_load_n(&vcpu->is_running, __ATOMIC_SEQ_CST) != 0 && cpu != cpu_current())
-        lapic_send_vector(cpu->apic_id, VECTOR_POSTED);
+        lapic_send(cpu->apic_id, VECTOR_POSTED);
     else
         vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
 }

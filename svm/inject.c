@@ -56,7 +56,7 @@ static void end_steps(struct vcpu *vcpu) {
 // handler would not be stepped. Behind the delivery the guest exits for an interrupt of our own.
 static void begin_step_of_event(struct svm_vcpu *x) {
     x->steps_event = true;
-    lapic_send_vector(cpu_current()->apic_id, VECTOR_WAKE);
+    lapic_send(cpu_current()->apic_id, VECTOR_WAKE);
 }
 
 bool svm_step(struct vcpu *vcpu) {
@@ -151,7 +151,7 @@ enum nmi_gate svm_can_take_nmi(struct vcpu *vcpu) {
     x->nmi_state = NMI_STATE_OPEN;
     if (x->vmcb->event & EVENT_VALID) {
         // Exits as soon as the event is delivered, for an interrupt of our own.
-        lapic_send_vector(cpu_current()->apic_id, VECTOR_WAKE);
+        lapic_send(cpu_current()->apic_id, VECTOR_WAKE);
         return NMI_SHUT;
     }
     if (!(x->vmcb->shadow & SHADOW_STI_MOV_SS) && x->steps == 0)

@@ -169,9 +169,9 @@ void lapic_timer_stop(void) {
     current()->deadline = 0;
 }
 
-void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
+void lapic_send(uint32_t apic_id, uint64_t command) {
     struct processor *to = &machine.processor[apic_id];
-    cr_assert_eq(vector, VECTOR_WAKE);
+    cr_assert_eq(command, VECTOR_WAKE);
     if (to->wake_at == 0) // one that has not been taken stands for both
         to->wake_at = machine.now + machine_random(200) + 1;
     pass();

@@ -38,14 +38,11 @@ static void leave(void);
 #define features_enable    smp_test_features_enable
 #define lapic_init_cpu     smp_test_lapic_init_cpu
 #define lapic_can_reach    smp_test_lapic_can_reach
-#define lapic_send_init    smp_test_lapic_send_init
-#define lapic_send_nmi     smp_test_lapic_send_nmi
-#define lapic_send_startup smp_test_lapic_send_startup
 #define scheduler_init_cpu smp_test_scheduler_init_cpu
 #define scheduler_run      smp_test_scheduler_run
 #define kspace_cpu_init    smp_test_space_cpu_init
 #define split_flush        smp_test_split_flush
-#define lapic_send_vector  smp_test_send_vector
+#define lapic_send         smp_test_lapic_send
 #define paging_get_root()  loaded_root
 #define kspace_stack_alloc smp_test_space_stack_alloc
 #define tsc_is_common      smp_test_tsc_is_common
@@ -63,16 +60,6 @@ void lapic_init_cpu(void) {}
 bool lapic_can_reach(uint32_t apic_id) {
     return apic_id < 255; // without x2APIC mode
 }
-void lapic_send_init(uint32_t apic_id) {
-    (void)apic_id;
-}
-void lapic_send_nmi(uint32_t apic_id) {
-    (void)apic_id;
-}
-void lapic_send_startup(uint32_t apic_id, uint8_t page) {
-    (void)apic_id;
-    (void)page;
-}
 void scheduler_init_cpu(struct cpu *cpu) {
     (void)cpu;
 }
@@ -87,8 +74,8 @@ void split_flush(struct cpu *cpu) {
     cr_assert_eq(cpu, own_cpu);
     flushes++;
 }
-void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
-    (void)apic_id, (void)vector;
+void lapic_send(uint32_t apic_id, uint64_t command) {
+    (void)apic_id, (void)command;
     vectors_sent++;
 }
 uint64_t kspace_stack_alloc(struct quota *quota) {

@@ -12,8 +12,8 @@ struct vcpu_page run_page;
 static _Alignas(PAGE_SIZE) uint8_t run_registers[PAGE_SIZE];
 struct vcpu_paper vcpu_paper;
 
-void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
-    paper.sent = vector;
+void lapic_send(uint32_t apic_id, uint64_t command) {
+    paper.sent = (uint8_t)command;
     paper.sent_to = apic_id;
 }
 void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {

@@ -278,9 +278,9 @@ _Noreturn void panic(const char *format, ...) {
     (void)format;
     abort();
 }
-void lapic_send_vector(uint32_t apic_id, uint8_t vector) {
+void lapic_send(uint32_t apic_id, uint64_t command) {
     cr_assert_eq(apic_id, paper_cpus[paper_cpu].apic_id);
-    paper.seen.wakes += vector == VECTOR_WAKE;
+    paper.seen.wakes += command == VECTOR_WAKE;
 }
 enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,
                                        uint32_t error) {
