@@ -4,27 +4,6 @@
 
 #include "arch/cpu.h"
 
-enum lapic_register {
-    LAPIC_ID = 0x20,
-    LAPIC_VERSION = 0x30,
-    LAPIC_TPR = 0x80,
-    LAPIC_EOI = 0xb0,
-    LAPIC_SVR = 0xf0,
-    LAPIC_ESR = 0x280,
-    LAPIC_LVT_CMCI = 0x2f0,
-    LAPIC_ICR = 0x300,
-    LAPIC_ICR_HIGH = 0x310,
-    LAPIC_LVT_TIMER = 0x320,
-    LAPIC_LVT_THERMAL = 0x330,
-    LAPIC_LVT_COUNTERS = 0x340,
-    LAPIC_LVT_LINT0 = 0x350,
-    LAPIC_LVT_LINT1 = 0x360,
-    LAPIC_LVT_ERROR = 0x370,
-    LAPIC_TIMER_INITIAL = 0x380,
-    LAPIC_TIMER_CURRENT = 0x390,
-    LAPIC_TIMER_DIVIDE = 0x3e0,
-};
-
 #define SVR_ENABLE         BIT(8)
 #define LVT_MASKED         BIT(16)
 #define LVT_DELIVERY       (7ULL << 8)
@@ -67,8 +46,8 @@ static void timer_set_mode(void) {
 // Entries 2 to 6 of the local vector table, as far as there are so many. What arrives as an SMI is
 // the firmware's, such as the thermal sensor.
 static void mask_sources(void) {
-    static const enum lapic_register entries[] = {
-        LAPIC_LVT_LINT0, LAPIC_LVT_LINT1, LAPIC_LVT_COUNTERS, LAPIC_LVT_THERMAL, LAPIC_LVT_CMCI};
+    static const enum lapic_register entries[] = {LAPIC_LVT_LINT0, LAPIC_LVT_LINT1, LAPIC_LVT_PERF,
+                                                  LAPIC_LVT_THERMAL, LAPIC_LVT_CMCI};
     uint64_t last = VERSION_LAST(lapic_read(LAPIC_VERSION));
     for (unsigned i = 0; i < ARRAY_COUNT(entries) && i + 2 <= last; i++)
         if ((lapic_read(entries[i]) & LVT_DELIVERY) != LVT_DELIVERY_SMI)
@@ -110,7 +89,7 @@ void lapic_send(uint32_t apic_id, uint64_t command) {
     }
     while ((lapic_read(LAPIC_ICR) & ICR_BUSY) != 0)
         x86_pause();
-    lapic_write(LAPIC_ICR_HIGH, apic_id << 24);
+    lapic_write(LAPIC_ICR2, apic_id << 24);
     lapic_write(LAPIC_ICR, (uint32_t)command);
 }
 

@@ -5,6 +5,35 @@
 
 #include "lib/types.h"
 
+// By offset in the page; SDM 3A Table 11-1 "Local APIC Register Address Map".
+enum lapic_register {
+    LAPIC_ID = 0x20,
+    LAPIC_VERSION = 0x30,
+    LAPIC_TPR = 0x80,
+    LAPIC_PPR = 0xa0,
+    LAPIC_EOI = 0xb0,
+    LAPIC_LDR = 0xd0,
+    LAPIC_DFR = 0xe0,
+    LAPIC_SVR = 0xf0,
+    LAPIC_ISR = 0x100,
+    LAPIC_TMR = 0x180,
+    LAPIC_IRR = 0x200,
+    LAPIC_ESR = 0x280,
+    LAPIC_LVT_CMCI = 0x2f0,
+    LAPIC_ICR = 0x300,
+    LAPIC_ICR2 = 0x310,
+    LAPIC_LVT_TIMER = 0x320,
+    LAPIC_LVT_THERMAL = 0x330,
+    LAPIC_LVT_PERF = 0x340,
+    LAPIC_LVT_LINT0 = 0x350,
+    LAPIC_LVT_LINT1 = 0x360,
+    LAPIC_LVT_ERROR = 0x370,
+    LAPIC_TIMER_INITIAL = 0x380,
+    LAPIC_TIMER_CURRENT = 0x390,
+    LAPIC_TIMER_DIVIDE = 0x3e0,
+    LAPIC_SELF_IPI = 0x3f0,
+};
+
 // Chooses the mode, once, on the boot CPU. `registers` is the mapped register page, needed only
 // when the processor has no x2APIC.
 void lapic_init(volatile uint32_t *registers);

@@ -49,17 +49,17 @@ static int32_t highest_vector(const struct vcpu *vcpu, uint32_t base) {
 }
 
 uint8_t vlapic_get_request(const struct vcpu *vcpu) {
-    int32_t vector = highest_vector(vcpu, VLAPIC_IRR);
+    int32_t vector = highest_vector(vcpu, LAPIC_IRR);
     return vector < 0 || !vlapic_is_software_enabled(vcpu) ? 0 : (uint8_t)vector;
 }
 
 uint8_t vlapic_get_service(const struct vcpu *vcpu) {
-    int32_t vector = highest_vector(vcpu, VLAPIC_ISR);
+    int32_t vector = highest_vector(vcpu, LAPIC_ISR);
     return vector < 0 ? 0 : (uint8_t)vector;
 }
 
 uint32_t vlapic_processor_priority(const struct vcpu *vcpu) {
-    uint32_t task = vlapic_get(vcpu, VLAPIC_TPR);
+    uint32_t task = vlapic_get(vcpu, LAPIC_TPR);
     uint32_t service = vlapic_get_service(vcpu) & PRIORITY_CLASS;
     return (task & PRIORITY_CLASS) >= service ? task : service;
 }
@@ -73,13 +73,13 @@ int vlapic_pending(const struct vcpu *vcpu) {
 }
 
 void vlapic_acknowledge(struct vcpu *vcpu, uint8_t vector) {
-    clear_vector(vcpu, VLAPIC_IRR, vector);
-    set_vector(vcpu, VLAPIC_ISR, vector);
+    clear_vector(vcpu, LAPIC_IRR, vector);
+    set_vector(vcpu, LAPIC_ISR, vector);
 }
 
 // TMR tells how the latest request of a vector came.
 static void take_register(struct vcpu *vcpu, uint32_t i, uint32_t edges, uint32_t levels) {
-    uint32_t irr = VLAPIC_IRR + i * 16, tmr = VLAPIC_TMR + i * 16;
+    uint32_t irr = LAPIC_IRR + i * 16, tmr = LAPIC_TMR + i * 16;
     if ((edges | levels) == 0)
         return;
     vlapic_set(vcpu, irr, vlapic_get(vcpu, irr) | edges | levels);
@@ -115,7 +115,7 @@ void vlapic_post_to_self(struct vcpu *vcpu, uint32_t bits) {
 
 void vlapic_recheck(struct vcpu *vcpu) {
     // Where the processor delivers, it has to be told of a new ISR, too.
-    if ((vcpu->vlapic.abilities & VLAPIC_DELIVERS) || has_any_vector(vcpu, VLAPIC_IRR))
+    if ((vcpu->vlapic.abilities & VLAPIC_DELIVERS) || has_any_vector(vcpu, LAPIC_IRR))
         vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
 }
 
@@ -125,19 +125,19 @@ void vlapic_report_eoi(struct vcpu *vcpu, uint8_t vector) {
 }
 
 void vlapic_end_interrupt(struct vcpu *vcpu) {
-    int32_t highest = highest_vector(vcpu, VLAPIC_ISR);
+    int32_t highest = highest_vector(vcpu, LAPIC_ISR);
     if (highest < 0)
         return;
     uint8_t vector = (uint8_t)highest;
-    clear_vector(vcpu, VLAPIC_ISR, vector);
-    if (has_vector(vcpu, VLAPIC_TMR, vector))
+    clear_vector(vcpu, LAPIC_ISR, vector);
+    if (has_vector(vcpu, LAPIC_TMR, vector))
         vlapic_report_eoi(vcpu, vector);
     vlapic_recheck(vcpu);
 }
 
 void vlapic_raise_error(struct vcpu *vcpu, uint32_t esr_bits) {
     uint32_t old = __atomic_fetch_or(&vcpu->vlapic.esr_pending, esr_bits, __ATOMIC_RELAXED);
-    uint32_t lvt = vlapic_get(vcpu, VLAPIC_LVT_ERROR);
+    uint32_t lvt = vlapic_get(vcpu, LAPIC_LVT_ERROR);
     uint8_t vector = (uint8_t)(lvt & APIC_VECTOR);
     // An error entry with an illegal vector must not report itself for ever.
     if (!(old & esr_bits) && !(lvt & LVT_MASKED) && vector >= APIC_VECTOR_MIN)
@@ -148,7 +148,7 @@ void vlapic_raise_error(struct vcpu *vcpu, uint32_t esr_bits) {
 // to exit; so do edges of a vector that was a level's before, whose EOI need not any more.
 static void post_edge(struct vcpu *vcpu, uint8_t vector) {
     struct vlapic *vlapic = &vcpu->vlapic;
-    if (!(vlapic->abilities & VLAPIC_POSTS) || has_vector(vcpu, VLAPIC_TMR, vector)) {
+    if (!(vlapic->abilities & VLAPIC_POSTS) || has_vector(vcpu, LAPIC_TMR, vector)) {
         vcpu_post(vcpu, VCPU_PENDING_INTERRUPT);
         return;
     }
@@ -177,16 +177,16 @@ void vlapic_accept(struct vcpu *vcpu, uint8_t vector, bool is_level) {
 bool vlapic_takes_extint(const struct vcpu *vcpu) {
     if (!vlapic_is_on(vcpu))
         return true;
-    uint32_t lint0 = vlapic_get(vcpu, VLAPIC_LVT_LINT0);
+    uint32_t lint0 = vlapic_get(vcpu, LAPIC_LVT_LINT0);
     return !(lint0 & LVT_MASKED) && (lint0 & LVT_DELIVERY_MODE) == LVT_MODE_EXTINT;
 }
 
 uint8_t vlapic_get_cr8(const struct vcpu *vcpu) {
-    return (uint8_t)(vlapic_get(vcpu, VLAPIC_TPR) >> 4);
+    return (uint8_t)(vlapic_get(vcpu, LAPIC_TPR) >> 4);
 }
 
 void vlapic_set_cr8(struct vcpu *vcpu, uint8_t cr8) {
-    vlapic_set(vcpu, VLAPIC_TPR, (uint32_t)cr8 << 4);
+    vlapic_set(vcpu, LAPIC_TPR, (uint32_t)cr8 << 4);
     vlapic_recheck(vcpu);
 }
 
@@ -198,7 +198,7 @@ bool vlapic_is_open(const struct vcpu *vcpu) {
 
 uint32_t vlapic_get_held_class(const struct vcpu *vcpu) {
     uint32_t request = vlapic_get_request(vcpu) & PRIORITY_CLASS;
-    if (request == 0 || request > vlapic_get(vcpu, VLAPIC_TPR))
+    if (request == 0 || request > vlapic_get(vcpu, LAPIC_TPR))
         return 0;
     uint32_t service = vlapic_get_service(vcpu) & PRIORITY_CLASS;
     return request > service ? request >> 4 : 0;
@@ -209,7 +209,7 @@ bool vlapic_take_tmr(struct vcpu *vcpu, uint64_t vectors[VLAPIC_VECTOR_WORDS]) {
         return false;
     vcpu->vlapic.is_tmr_changed = false;
     for (uint32_t i = 0; i < VLAPIC_VECTOR_WORDS; i++)
-        vectors[i] = vlapic_get(vcpu, VLAPIC_TMR + 32 * i) |
-                     (uint64_t)vlapic_get(vcpu, VLAPIC_TMR + 32 * i + 16) << 32;
+        vectors[i] = vlapic_get(vcpu, LAPIC_TMR + 32 * i) |
+                     (uint64_t)vlapic_get(vcpu, LAPIC_TMR + 32 * i + 16) << 32;
     return true;
 }

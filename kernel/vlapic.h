@@ -18,6 +18,7 @@
 // before or after the change.
 #pragma once
 
+#include "arch/lapic.h"
 #include "include/abi.h"
 #include "kernel/timer.h"
 #include "lib/types.h"
@@ -27,32 +28,6 @@ struct vm;
 
 #define VLAPIC_BASE 0xfee00000ULL
 
-enum vlapic_register {
-    VLAPIC_ID = 0x20,
-    VLAPIC_VERSION = 0x30,
-    VLAPIC_TPR = 0x80,
-    VLAPIC_PPR = 0xa0,
-    VLAPIC_EOI = 0xb0,
-    VLAPIC_LDR = 0xd0,
-    VLAPIC_DFR = 0xe0,
-    VLAPIC_SVR = 0xf0,
-    VLAPIC_ISR = 0x100,
-    VLAPIC_TMR = 0x180,
-    VLAPIC_IRR = 0x200,
-    VLAPIC_ESR = 0x280,
-    VLAPIC_ICR = 0x300,
-    VLAPIC_ICR2 = 0x310,
-    VLAPIC_LVT_TIMER = 0x320,
-    VLAPIC_LVT_THERMAL = 0x330,
-    VLAPIC_LVT_PERF = 0x340,
-    VLAPIC_LVT_LINT0 = 0x350,
-    VLAPIC_LVT_LINT1 = 0x360,
-    VLAPIC_LVT_ERROR = 0x370,
-    VLAPIC_TIMER_INITIAL = 0x380,
-    VLAPIC_TIMER_CURRENT = 0x390,
-    VLAPIC_TIMER_DIVIDE = 0x3e0,
-    VLAPIC_SELF_IPI = 0x3f0,
-};
 #define VLAPIC_REGISTER_COUNT 64
 #define VLAPIC_VECTOR_WORDS   4 // 256 bits
 #define MSR_X2APIC(offset)    (MSR_X2APIC_FIRST + (offset) / 16u)

@@ -49,7 +49,7 @@ static inline bool vlapic_is_on(const struct vcpu *vcpu) {
     return (vlapic_base(vcpu) & APIC_BASE_ENABLE) != 0;
 }
 static inline bool vlapic_is_software_enabled(const struct vcpu *vcpu) {
-    return vlapic_is_on(vcpu) && (vlapic_get(vcpu, VLAPIC_SVR) & SVR_ENABLED);
+    return vlapic_is_on(vcpu) && (vlapic_get(vcpu, LAPIC_SVR) & SVR_ENABLED);
 }
 
 // ---- vlapic.c -----------------------------------------------------------------------------------

@@ -57,8 +57,8 @@ static struct delivery delivery_decode(uint32_t low, uint32_t destination, bool 
 }
 
 static bool matches_logical_xapic(const struct vcpu *vcpu, uint32_t destination) {
-    uint32_t logical_id = vlapic_get(vcpu, VLAPIC_LDR) >> 24;
-    if (vlapic_get(vcpu, VLAPIC_DFR) >= DFR_FLAT)
+    uint32_t logical_id = vlapic_get(vcpu, LAPIC_LDR) >> 24;
+    if (vlapic_get(vcpu, LAPIC_DFR) >= DFR_FLAT)
         return (logical_id & destination & 0xff) != 0;
     uint32_t cluster = (destination >> 4) & CLUSTER_ALL;
     return (cluster == CLUSTER_ALL || cluster == logical_id >> 4) &&
@@ -66,7 +66,7 @@ static bool matches_logical_xapic(const struct vcpu *vcpu, uint32_t destination)
 }
 
 static bool matches_logical_x2apic(const struct vcpu *vcpu, uint32_t destination) {
-    uint32_t logical_id = vlapic_get(vcpu, VLAPIC_LDR);
+    uint32_t logical_id = vlapic_get(vcpu, LAPIC_LDR);
     return (destination >> 16) == (logical_id >> 16) && (destination & logical_id & 0xffff) != 0;
 }
 
@@ -119,7 +119,7 @@ static struct vcpu *prefer(struct vcpu *a, struct vcpu *b) {
         return a;
     if (!a)
         return b;
-    return vlapic_get(b, VLAPIC_TPR) < vlapic_get(a, VLAPIC_TPR) ? b : a;
+    return vlapic_get(b, LAPIC_TPR) < vlapic_get(a, LAPIC_TPR) ? b : a;
 }
 
 // `is_wide`: the destination has 32 bits, as an x2APIC sends it. `except`: not to this one (NULL:

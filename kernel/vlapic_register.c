@@ -57,9 +57,9 @@ static void write_svr(struct vcpu *vcpu, uint32_t svr, uint32_t value) {
     vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
     if (value & SVR_ENABLED)
         return;
-    for (uint32_t offset = VLAPIC_LVT_TIMER; offset <= VLAPIC_LVT_ERROR; offset += 16)
+    for (uint32_t offset = LAPIC_LVT_TIMER; offset <= LAPIC_LVT_ERROR; offset += 16)
         vlapic_set(vcpu, offset, vlapic_get(vcpu, offset) | (uint32_t)LVT_MASKED);
-    vlapic_timer_write_lvt(vcpu, vlapic_get(vcpu, VLAPIC_LVT_TIMER));
+    vlapic_timer_write_lvt(vcpu, vlapic_get(vcpu, LAPIC_LVT_TIMER));
 }
 
 static void write_esr(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
@@ -68,20 +68,20 @@ static void write_esr(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
 }
 
 static void write_icr(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
-    uint32_t destination = vlapic_get(vcpu, VLAPIC_ICR2);
+    uint32_t destination = vlapic_get(vcpu, LAPIC_ICR2);
     vlapic_set(vcpu, offset, value);
     vlapic_send_ipi(vcpu, value, vlapic_is_x2apic(vcpu) ? destination : destination >> 24);
 }
 
 static void write_lvt(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
-    if (!(vlapic_get(vcpu, VLAPIC_SVR) & SVR_ENABLED))
+    if (!(vlapic_get(vcpu, LAPIC_SVR) & SVR_ENABLED))
         value |= (uint32_t)LVT_MASKED;
-    if (offset == VLAPIC_LVT_TIMER)
+    if (offset == LAPIC_LVT_TIMER)
         vlapic_timer_write_lvt(vcpu, value);
     else
         vlapic_set(vcpu, offset, value);
     // The 8259 may be waiting for this.
-    if (offset == VLAPIC_LVT_LINT0)
+    if (offset == LAPIC_LVT_LINT0)
         vlapic_post_to_self(vcpu, VCPU_PENDING_EXTINT);
 }
 
@@ -91,31 +91,29 @@ static void write_self_ipi(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
 }
 
 static const struct register_rule register_rules[] = {
-    {VLAPIC_ID, VLAPIC_ID, XRW | X2R, 0, 0, write_id},
-    {VLAPIC_VERSION, VLAPIC_VERSION, XR | X2R, 0, 0, NULL},
-    {VLAPIC_TPR, VLAPIC_TPR, XRW | X2RW, 0xff, 0, write_tpr},
-    {VLAPIC_PPR, VLAPIC_PPR, XR | X2R, 0, 0, NULL},
-    {VLAPIC_EOI, VLAPIC_EOI, XW | X2W, 0, 0, write_eoi},
-    {VLAPIC_LDR, VLAPIC_LDR, XRW | X2R, 0xff000000, 0, NULL},
-    {VLAPIC_DFR, VLAPIC_DFR, XRW, 0xf0000000, 0, write_dfr},
-    {VLAPIC_SVR, VLAPIC_SVR, XRW | X2RW, SVR_WRITABLE, 0, write_svr},
-    {VLAPIC_ISR, VLAPIC_ISR + 0x70, XR | X2R, 0, 0, NULL},
-    {VLAPIC_TMR, VLAPIC_TMR + 0x70, XR | X2R, 0, 0, NULL},
-    {VLAPIC_IRR, VLAPIC_IRR + 0x70, XR | X2R, 0, 0, NULL},
-    {VLAPIC_ESR, VLAPIC_ESR, XRW | X2RW, 0, 0, write_esr},
-    {VLAPIC_ICR, VLAPIC_ICR, XRW | X2RW, ICR_WRITABLE, LVT_STATUS, write_icr},
-    {VLAPIC_ICR2, VLAPIC_ICR2, XRW, 0xff000000, 0, NULL},
-    {VLAPIC_LVT_TIMER, VLAPIC_LVT_TIMER, XRW | X2RW, LVT_COMMON | LVT_TIMER_MODE, LVT_STATUS,
+    {LAPIC_ID, LAPIC_ID, XRW | X2R, 0, 0, write_id},
+    {LAPIC_VERSION, LAPIC_VERSION, XR | X2R, 0, 0, NULL},
+    {LAPIC_TPR, LAPIC_TPR, XRW | X2RW, 0xff, 0, write_tpr},
+    {LAPIC_PPR, LAPIC_PPR, XR | X2R, 0, 0, NULL},
+    {LAPIC_EOI, LAPIC_EOI, XW | X2W, 0, 0, write_eoi},
+    {LAPIC_LDR, LAPIC_LDR, XRW | X2R, 0xff000000, 0, NULL},
+    {LAPIC_DFR, LAPIC_DFR, XRW, 0xf0000000, 0, write_dfr},
+    {LAPIC_SVR, LAPIC_SVR, XRW | X2RW, SVR_WRITABLE, 0, write_svr},
+    {LAPIC_ISR, LAPIC_ISR + 0x70, XR | X2R, 0, 0, NULL},
+    {LAPIC_TMR, LAPIC_TMR + 0x70, XR | X2R, 0, 0, NULL},
+    {LAPIC_IRR, LAPIC_IRR + 0x70, XR | X2R, 0, 0, NULL},
+    {LAPIC_ESR, LAPIC_ESR, XRW | X2RW, 0, 0, write_esr},
+    {LAPIC_ICR, LAPIC_ICR, XRW | X2RW, ICR_WRITABLE, LVT_STATUS, write_icr},
+    {LAPIC_ICR2, LAPIC_ICR2, XRW, 0xff000000, 0, NULL},
+    {LAPIC_LVT_TIMER, LAPIC_LVT_TIMER, XRW | X2RW, LVT_COMMON | LVT_TIMER_MODE, LVT_STATUS,
      write_lvt},
-    {VLAPIC_LVT_THERMAL, VLAPIC_LVT_PERF, XRW | X2RW, LVT_DELIVERS, LVT_STATUS, write_lvt},
-    {VLAPIC_LVT_LINT0, VLAPIC_LVT_LINT1, XRW | X2RW, LVT_PIN, LVT_STATUS | LVT_REMOTE_IRR,
-     write_lvt},
-    {VLAPIC_LVT_ERROR, VLAPIC_LVT_ERROR, XRW | X2RW, LVT_COMMON, LVT_STATUS, write_lvt},
-    {VLAPIC_TIMER_INITIAL, VLAPIC_TIMER_INITIAL, XRW | X2RW, UINT32_MAX, 0,
-     vlapic_timer_write_count},
-    {VLAPIC_TIMER_CURRENT, VLAPIC_TIMER_CURRENT, XR | X2R, 0, 0, NULL},
-    {VLAPIC_TIMER_DIVIDE, VLAPIC_TIMER_DIVIDE, XRW | X2RW, 0xb, 0, vlapic_timer_write_count},
-    {VLAPIC_SELF_IPI, VLAPIC_SELF_IPI, X2W, APIC_VECTOR, 0, write_self_ipi},
+    {LAPIC_LVT_THERMAL, LAPIC_LVT_PERF, XRW | X2RW, LVT_DELIVERS, LVT_STATUS, write_lvt},
+    {LAPIC_LVT_LINT0, LAPIC_LVT_LINT1, XRW | X2RW, LVT_PIN, LVT_STATUS | LVT_REMOTE_IRR, write_lvt},
+    {LAPIC_LVT_ERROR, LAPIC_LVT_ERROR, XRW | X2RW, LVT_COMMON, LVT_STATUS, write_lvt},
+    {LAPIC_TIMER_INITIAL, LAPIC_TIMER_INITIAL, XRW | X2RW, UINT32_MAX, 0, vlapic_timer_write_count},
+    {LAPIC_TIMER_CURRENT, LAPIC_TIMER_CURRENT, XR | X2R, 0, 0, NULL},
+    {LAPIC_TIMER_DIVIDE, LAPIC_TIMER_DIVIDE, XRW | X2RW, 0xb, 0, vlapic_timer_write_count},
+    {LAPIC_SELF_IPI, LAPIC_SELF_IPI, X2W, APIC_VECTOR, 0, write_self_ipi},
 };
 
 static const struct register_rule *find_rule(uint32_t offset) {
@@ -130,10 +128,10 @@ uint32_t vlapic_clean_register(uint32_t offset, uint32_t value) {
     const struct register_rule *rule = find_rule(offset);
     if (!rule)
         return 0;
-    if (offset == VLAPIC_DFR)
+    if (offset == LAPIC_DFR)
         return value | ~rule->writable;
-    bool is_kept = !(rule->access & (XW | X2W)) || offset == VLAPIC_ESR || offset == VLAPIC_LDR ||
-                   offset == VLAPIC_ICR2;
+    bool is_kept = !(rule->access & (XW | X2W)) || offset == LAPIC_ESR || offset == LAPIC_LDR ||
+                   offset == LAPIC_ICR2;
     return is_kept ? value : value & rule->writable;
 }
 
@@ -141,9 +139,9 @@ uint32_t vlapic_clean_register(uint32_t offset, uint32_t value) {
 
 static uint32_t read_register(const struct vcpu *vcpu, uint32_t offset) {
     switch (offset) {
-    case VLAPIC_PPR:
+    case LAPIC_PPR:
         return vlapic_processor_priority(vcpu);
-    case VLAPIC_TIMER_CURRENT:
+    case LAPIC_TIMER_CURRENT:
         return vlapic_timer_get_current(vcpu);
     default:
         return vlapic_get(vcpu, offset);
@@ -194,8 +192,8 @@ static __attribute__((noinline)) bool write_x2apic(struct vcpu *vcpu, uint32_t m
     if (!vlapic_is_x2apic(vcpu) || !rule || !(rule->access & X2W) ||
         ((uint32_t)value & ~(rule->writable | rule->ignored)))
         return false;
-    if (offset == VLAPIC_ICR)
-        vlapic_set(vcpu, VLAPIC_ICR2, (uint32_t)(value >> 32));
+    if (offset == LAPIC_ICR)
+        vlapic_set(vcpu, LAPIC_ICR2, (uint32_t)(value >> 32));
     else if (value >> 32)
         return false;
     write_register(vcpu, rule, offset, (uint32_t)value);
@@ -208,8 +206,8 @@ static bool read_x2apic(const struct vcpu *vcpu, uint32_t msr, uint64_t *value) 
     if (!vlapic_is_x2apic(vcpu) || !rule || !(rule->access & X2R))
         return false;
     *value = read_register(vcpu, offset);
-    if (offset == VLAPIC_ICR)
-        *value |= (uint64_t)vlapic_get(vcpu, VLAPIC_ICR2) << 32;
+    if (offset == LAPIC_ICR)
+        *value |= (uint64_t)vlapic_get(vcpu, LAPIC_ICR2) << 32;
     return true;
 }
 
@@ -261,7 +259,7 @@ bool vlapic_msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
 // The first two are what a guest writes thousands of times a second: nothing else may cost them
 // anything.
 bool vlapic_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
-    if (msr == MSR_X2APIC(VLAPIC_EOI) && value == 0 && vlapic_is_x2apic(vcpu)) {
+    if (msr == MSR_X2APIC(LAPIC_EOI) && value == 0 && vlapic_is_x2apic(vcpu)) {
         vlapic_end_interrupt(vcpu);
         return true;
     }

@@ -16,12 +16,12 @@ static uint32_t x2apic_logical_id(uint32_t id) {
 }
 
 void vlapic_enter_mode(struct vcpu *vcpu) {
-    vlapic_set(vcpu, VLAPIC_VERSION, VERSION_VALUE);
+    vlapic_set(vcpu, LAPIC_VERSION, VERSION_VALUE);
     if (vlapic_is_x2apic(vcpu)) {
-        vlapic_set(vcpu, VLAPIC_ID, vcpu->index);
-        vlapic_set(vcpu, VLAPIC_LDR, x2apic_logical_id(vcpu->index));
+        vlapic_set(vcpu, LAPIC_ID, vcpu->index);
+        vlapic_set(vcpu, LAPIC_LDR, x2apic_logical_id(vcpu->index));
     } else {
-        vlapic_set(vcpu, VLAPIC_ID, vcpu->index << 24);
+        vlapic_set(vcpu, LAPIC_ID, vcpu->index << 24);
     }
 }
 
@@ -30,10 +30,10 @@ void vlapic_reset(struct vcpu *vcpu) {
     vlapic_take_requests(vcpu); // so that they are gone with IRR
     for (uint32_t offset = 0; offset < VLAPIC_REGISTER_COUNT * 16; offset += 16)
         vlapic_set(vcpu, offset, 0);
-    for (uint32_t offset = VLAPIC_LVT_TIMER; offset <= VLAPIC_LVT_ERROR; offset += 16)
+    for (uint32_t offset = LAPIC_LVT_TIMER; offset <= LAPIC_LVT_ERROR; offset += 16)
         vlapic_set(vcpu, offset, (uint32_t)LVT_MASKED);
-    vlapic_set(vcpu, VLAPIC_SVR, SVR_RESET);
-    vlapic_set(vcpu, VLAPIC_DFR, DFR_RESET);
+    vlapic_set(vcpu, LAPIC_SVR, SVR_RESET);
+    vlapic_set(vcpu, LAPIC_DFR, DFR_RESET);
     vcpu->vlapic.esr_pending = 0;
     vcpu->vlapic.is_tmr_changed = true;
     vlapic_enter_mode(vcpu);
@@ -67,11 +67,11 @@ static bool is_state_valid(const struct vcpu_apic *state) {
     const uint32_t *reg = state->reg;
     if (state->version != VLAPIC_STATE_VERSION || state->timer_remaining > UINT32_MAX)
         return false;
-    if ((reg[VLAPIC_IRR / 16] | reg[VLAPIC_ISR / 16] | reg[VLAPIC_TMR / 16]) & illegal)
+    if ((reg[LAPIC_IRR / 16] | reg[LAPIC_ISR / 16] | reg[LAPIC_TMR / 16]) & illegal)
         return false;
     if (state->esr_pending & ~(uint32_t)ESR_ANY)
         return false;
-    return reg[VLAPIC_TPR / 16] <= 0xff;
+    return reg[LAPIC_TPR / 16] <= 0xff;
 }
 
 int vlapic_restore(struct vcpu *vcpu, const struct vcpu_apic *state) {

@@ -14,20 +14,20 @@
 #define AHEAD_MAX              BIT(62)
 
 static bool is_deadline_mode(const struct vcpu *vcpu) {
-    return (vlapic_get(vcpu, VLAPIC_LVT_TIMER) & LVT_TIMER_DEADLINE) != 0;
+    return (vlapic_get(vcpu, LAPIC_LVT_TIMER) & LVT_TIMER_DEADLINE) != 0;
 }
 
 static bool is_periodic(const struct vcpu *vcpu) {
-    return (vlapic_get(vcpu, VLAPIC_LVT_TIMER) & LVT_TIMER_PERIODIC) != 0;
+    return (vlapic_get(vcpu, LAPIC_LVT_TIMER) & LVT_TIMER_PERIODIC) != 0;
 }
 
 static bool is_masked(const struct vcpu *vcpu) {
-    return (vlapic_get(vcpu, VLAPIC_LVT_TIMER) & LVT_MASKED) != 0;
+    return (vlapic_get(vcpu, LAPIC_LVT_TIMER) & LVT_MASKED) != 0;
 }
 
 // Divide configuration: bits 3, 1, 0 give 2, 4, 8, ..., 128, and 1 for all set.
 static unsigned divide_shift(const struct vcpu *vcpu) {
-    uint32_t value = vlapic_get(vcpu, VLAPIC_TIMER_DIVIDE);
+    uint32_t value = vlapic_get(vcpu, LAPIC_TIMER_DIVIDE);
     uint32_t code = (value & 3) | ((value >> 1) & 4);
     return (code + 1) & 7;
 }
@@ -86,7 +86,7 @@ static bool may_rest(struct vcpu *vcpu, bool is_waiting) {
 static void fire(struct timer *timer) {
     struct vlapic *vlapic = CONTAINER_OF(timer, struct vlapic, timer);
     struct vcpu *vcpu = CONTAINER_OF(vlapic, struct vcpu, vlapic);
-    uint32_t lvt = vlapic_get(vcpu, VLAPIC_LVT_TIMER);
+    uint32_t lvt = vlapic_get(vcpu, LAPIC_LVT_TIMER);
     if (lvt & LVT_MASKED)
         return;
     bool is_waiting = vlapic_is_requested(vlapic, (uint8_t)(lvt & APIC_VECTOR));
@@ -176,22 +176,22 @@ void vlapic_timer_wake(struct vcpu *vcpu) {
 
 // Goes on at `now` with `remaining` timer ticks of the current period; 0: it has stopped.
 static void go_on(struct vcpu *vcpu, uint64_t remaining, uint64_t now) {
-    set_period(vcpu, remaining != 0 ? vlapic_get(vcpu, VLAPIC_TIMER_INITIAL) : 0);
+    set_period(vcpu, remaining != 0 ? vlapic_get(vcpu, LAPIC_TIMER_INITIAL) : 0);
     uint64_t period = get_period(vcpu), left = remaining << divide_shift(vcpu);
-    bool is_whole = remaining == vlapic_get(vcpu, VLAPIC_TIMER_INITIAL) || left > period;
+    bool is_whole = remaining == vlapic_get(vcpu, LAPIC_TIMER_INITIAL) || left > period;
     vcpu->vlapic.timer_start = now - (is_whole ? 0 : period - left);
     arm(vcpu, now);
 }
 
 void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
-    uint32_t old = vlapic_get(vcpu, VLAPIC_LVT_TIMER);
+    uint32_t old = vlapic_get(vcpu, LAPIC_LVT_TIMER);
     uint64_t now = settle(vcpu);
     uint32_t current = current_at(vcpu, now);
-    vlapic_set(vcpu, VLAPIC_LVT_TIMER, value);
+    vlapic_set(vcpu, LAPIC_LVT_TIMER, value);
     // A change between deadline and counter disarms; between the two counters, it goes on.
     if ((old ^ value) & LVT_TIMER_DEADLINE) {
         vlapic_timer_stop(vcpu);
-        vlapic_set(vcpu, VLAPIC_TIMER_INITIAL, 0);
+        vlapic_set(vcpu, LAPIC_TIMER_INITIAL, 0);
         return;
     }
     // A deadline that has passed has fired, or was masked when it did: it is gone. A count that has
@@ -199,12 +199,12 @@ void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value) {
     if (value & LVT_TIMER_DEADLINE)
         vcpu->vlapic.tsc_deadline = deadline_at(vcpu, now);
     else
-        set_period(vcpu, current != 0 ? vlapic_get(vcpu, VLAPIC_TIMER_INITIAL) : 0);
+        set_period(vcpu, current != 0 ? vlapic_get(vcpu, LAPIC_TIMER_INITIAL) : 0);
     arm(vcpu, now);
 }
 
 void vlapic_timer_write_count(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
-    bool is_initial = offset == VLAPIC_TIMER_INITIAL;
+    bool is_initial = offset == LAPIC_TIMER_INITIAL;
     if (is_deadline_mode(vcpu) && is_initial)
         return;
     uint64_t now = settle(vcpu);

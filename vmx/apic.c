@@ -74,9 +74,9 @@ enum exit_action exit_virtualized_eoi(struct vcpu *vcpu) {
 // The processor wrote the page and leaves what follows from it to us: in x2APIC mode, an illegal
 // vector of a self-IPI.
 enum exit_action exit_apic_write(struct vcpu *vcpu) {
-    if (vmcs_read(VMCS_EXIT_QUALIFICATION) != VLAPIC_SELF_IPI)
+    if (vmcs_read(VMCS_EXIT_QUALIFICATION) != LAPIC_SELF_IPI)
         return exit_unexpected(vcpu);
-    const void *reg = vcpu->vlapic.page + VLAPIC_SELF_IPI;
+    const void *reg = vcpu->vlapic.page + LAPIC_SELF_IPI;
     vlapic_accept(vcpu, (uint8_t) * (const uint32_t *)reg, false);
     return EXIT_RETRY;
 }

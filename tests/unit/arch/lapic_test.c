@@ -106,10 +106,10 @@ Test(arch_lapic, timer_on_the_deadline_is_not_measured) {
 Test(arch_lapic, sources_are_masked_as_far_as_they_are_there) {
     mmio = NULL;
     last_entry = 5; // the thermal sensor; no CMCI
-    lvt[LAPIC_LVT_CMCI / 16] = lvt[LAPIC_LVT_COUNTERS / 16] = 0x20;
+    lvt[LAPIC_LVT_CMCI / 16] = lvt[LAPIC_LVT_PERF / 16] = 0x20;
     lvt[LAPIC_LVT_THERMAL / 16] = 0x200; // an SMI: the firmware's
     lapic_init_cpu();
-    cr_assert_eq(lvt[LAPIC_LVT_COUNTERS / 16], LVT_MASKED);
+    cr_assert_eq(lvt[LAPIC_LVT_PERF / 16], LVT_MASKED);
     cr_assert_eq(lvt[LAPIC_LVT_THERMAL / 16], 0x200);
     cr_assert_eq(lvt[LAPIC_LVT_CMCI / 16], 0x20, "a write to it would fault");
     cr_assert_eq(lvt[LAPIC_LVT_LINT0 / 16], LVT_MASKED);

@@ -154,7 +154,7 @@ void vcpu_set_up(void) {
     lock_init(&run_vcpu.lock, LOCK_VCPU);
     run_vcpu.vlapic.page = run_registers;
     vlapic_init(&run_vcpu);
-    vlapic_mmio_write(&run_vcpu, VLAPIC_SVR, 0x1ff);
+    vlapic_mmio_write(&run_vcpu, LAPIC_SVR, 0x1ff);
     paper.is_open = true;
     paper.actions[0] = EXIT_VMM;
     host_block = no_block;

@@ -11,7 +11,7 @@ static void process_posted(struct vcpu *vcpu) {
     struct vlapic_posted *posted = &vcpu->vlapic.posted;
     posted->control &= ~VLAPIC_POSTED_OUTSTANDING;
     for (uint32_t i = 0; i < 8; i++) {
-        uint32_t offset = VLAPIC_IRR + 16 * i;
+        uint32_t offset = LAPIC_IRR + 16 * i;
         uint32_t bits = (uint32_t)(posted->requests[i / 2] >> (i % 2 * 32));
         vlapic_set(vcpu, offset, vlapic_get(vcpu, offset) | bits);
     }
@@ -23,13 +23,13 @@ Test(vlapic_help, requests_wait_for_the_owner) {
     enable(v);
     vlapic_accept(v, 0x31, false);
     vlapic_accept(v, 0xf2, true);
-    cr_expect_not(is_vector_set(v, VLAPIC_IRR, 0x31));
+    cr_expect_not(is_vector_set(v, LAPIC_IRR, 0x31));
     cr_expect_eq(v->vlapic.posted.requests[0], BIT(0x31));
     cr_expect_eq(v->vlapic.levels[3], BIT(0xf2 - 192));
     cr_expect_eq(v->pending, VCPU_PENDING_INTERRUPT);
     vlapic_take_requests(v);
-    cr_expect(is_vector_set(v, VLAPIC_IRR, 0x31) && is_vector_set(v, VLAPIC_IRR, 0xf2));
-    cr_expect(!is_vector_set(v, VLAPIC_TMR, 0x31) && is_vector_set(v, VLAPIC_TMR, 0xf2));
+    cr_expect(is_vector_set(v, LAPIC_IRR, 0x31) && is_vector_set(v, LAPIC_IRR, 0xf2));
+    cr_expect(!is_vector_set(v, LAPIC_TMR, 0x31) && is_vector_set(v, LAPIC_TMR, 0xf2));
     cr_expect_eq(v->vlapic.posted.requests[0] | v->vlapic.levels[3], 0);
 }
 
@@ -41,7 +41,7 @@ Test(vlapic_help, reset_drops_requests) {
     vlapic_reset(v);
     enable(v);
     cr_expect_eq(take(v), -1);
-    cr_expect_not(is_vector_set(v, VLAPIC_TMR, 0x32));
+    cr_expect_not(is_vector_set(v, LAPIC_TMR, 0x32));
 }
 
 Test(vlapic_help, edges_are_posted_once_until_they_are_taken) {
@@ -60,8 +60,8 @@ Test(vlapic_help, edges_are_posted_once_until_they_are_taken) {
     vlapic_accept(v, 0x34, false);
     cr_expect_eq(vlapic_notified, 3);
     vlapic_take_requests(v);
-    cr_expect(is_vector_set(v, VLAPIC_IRR, 0x31) && is_vector_set(v, VLAPIC_IRR, 0x32) &&
-              is_vector_set(v, VLAPIC_IRR, 0x33) && is_vector_set(v, VLAPIC_IRR, 0x34));
+    cr_expect(is_vector_set(v, LAPIC_IRR, 0x31) && is_vector_set(v, LAPIC_IRR, 0x32) &&
+              is_vector_set(v, LAPIC_IRR, 0x33) && is_vector_set(v, LAPIC_IRR, 0x34));
 }
 
 // The processor must not deliver a level before its EOI is to exit.
@@ -76,7 +76,7 @@ Test(vlapic_help, levels_are_never_posted) {
     cr_expect_eq(vlapic_notified, 0);
     cr_expect_eq(v->pending, VCPU_PENDING_INTERRUPT);
     process_posted(v);
-    cr_expect_not(is_vector_set(v, VLAPIC_IRR, 0x55));
+    cr_expect_not(is_vector_set(v, LAPIC_IRR, 0x55));
     vlapic_take_requests(v);
     cr_expect(vlapic_take_tmr(v, vectors));
     cr_expect_eq(vectors[1], BIT(0x55 - 64));
@@ -100,11 +100,11 @@ Test(vlapic_help, status_follows_the_page) {
     cr_expect_eq(vlapic_get_request(v), 0x61);
     cr_expect_eq(vlapic_get_service(v), 0x91);
     v->pending = 0;
-    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    vlapic_mmio_write(v, LAPIC_EOI, 0);
     cr_expect_eq(vlapic_get_service(v), 0);
     cr_expect_eq(v->pending, VCPU_PENDING_INTERRUPT, "the processor is to know");
     v->pending = 0;
-    vlapic_mmio_write(v, VLAPIC_SVR, 0xff);
+    vlapic_mmio_write(v, LAPIC_SVR, 0xff);
     cr_expect_eq(vlapic_get_request(v), 0, "nothing goes through an APIC that is off");
     cr_expect_eq(v->pending, VCPU_PENDING_INTERRUPT);
 }
@@ -135,10 +135,10 @@ Test(vlapic_help, registers_are_open_in_x2apic_mode_alone) {
     cr_expect_not(vlapic_is_open(v));
     enable_x2apic(v);
     cr_expect(vlapic_is_open(v));
-    x2_write(v, VLAPIC_SVR, 0xff);
+    x2_write(v, LAPIC_SVR, 0xff);
     cr_expect(v->pending & VCPU_PENDING_INTERRUPT);
     cr_expect_not(vlapic_is_open(v), "off by software");
-    x2_write(v, VLAPIC_SVR, SVR_ENABLED);
+    x2_write(v, LAPIC_SVR, SVR_ENABLED);
     v->pending = 0;
     vlapic_msr_write(v, MSR_APIC_BASE, VLAPIC_BASE);
     cr_expect(v->pending & VCPU_PENDING_INTERRUPT);
@@ -164,8 +164,8 @@ Test(vlapic_help, random_writes_keep_the_invariants) {
             take(v);
         if ((seed >> 44) % 64 == 1)
             vlapic_advance_to(vlapic_now + value % 10000000);
-        cr_assert_eq(vlapic_get(v, VLAPIC_ISR) & 0xffff, 0, "round %u", round);
-        cr_assert_eq(vlapic_get(v, VLAPIC_IRR) & 0xffff, 0, "round %u", round);
+        cr_assert_eq(vlapic_get(v, LAPIC_ISR) & 0xffff, 0, "round %u", round);
+        cr_assert_eq(vlapic_get(v, LAPIC_IRR) & 0xffff, 0, "round %u", round);
         vlapic_mmio_read(v, offset);
     }
 }

@@ -23,7 +23,7 @@ void vlapic_set_up(void);
 void vlapic_advance_to(uint64_t tsc);
 
 static inline void enable(struct vcpu *vcpu) {
-    vlapic_mmio_write(vcpu, VLAPIC_SVR, SVR_ENABLED | 0xff);
+    vlapic_mmio_write(vcpu, LAPIC_SVR, SVR_ENABLED | 0xff);
     vcpu->pending = 0;
 }
 
@@ -58,7 +58,7 @@ static inline bool is_vector_set(const struct vcpu *vcpu, uint32_t base, uint8_t
 
 static inline bool has_irr(struct vcpu *vcpu, uint8_t vector) {
     vlapic_take_requests(vcpu);
-    return is_vector_set(vcpu, VLAPIC_IRR, vector);
+    return is_vector_set(vcpu, LAPIC_IRR, vector);
 }
 
 // What vcpu_run does with a deliverable interrupt.

@@ -96,11 +96,11 @@ Test(vlapic, power_on_state) {
     cr_expect_eq(base, VLAPIC_BASE | APIC_BASE_ENABLE);
     cr_expect(vlapic_msr_read(&vlapic_vcpu[0], MSR_APIC_BASE, &base));
     cr_expect_eq(base, VLAPIC_BASE | APIC_BASE_ENABLE | APIC_BASE_BSP);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ID), 1u << 24);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_VERSION), 0x50014);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_SVR), 0xff);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_DFR), 0xffffffff);
-    for (uint32_t lvt = VLAPIC_LVT_TIMER; lvt <= VLAPIC_LVT_ERROR; lvt += 16)
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_ID), 1u << 24);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_VERSION), 0x50014);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_SVR), 0xff);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_DFR), 0xffffffff);
+    for (uint32_t lvt = LAPIC_LVT_TIMER; lvt <= LAPIC_LVT_ERROR; lvt += 16)
         cr_expect_eq(vlapic_mmio_read(v, lvt), LVT_MASKED);
 }
 
@@ -126,22 +126,22 @@ Test(vlapic, interrupts_go_by_priority) {
     vlapic_accept(v, 0x85, false);
     cr_expect(v->pending & VCPU_PENDING_INTERRUPT);
     cr_expect_eq(take(v), 0x85);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_PPR), 0x80);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_PPR), 0x80);
     cr_expect_eq(take(v), -1, "same class waits");
     vlapic_accept(v, 0x90, false);
     cr_expect_eq(take(v), 0x90, "a higher class nests");
-    vlapic_mmio_write(v, VLAPIC_EOI, 0);
-    cr_expect_eq(highest_vector(v, VLAPIC_ISR), 0x85);
+    vlapic_mmio_write(v, LAPIC_EOI, 0);
+    cr_expect_eq(highest_vector(v, LAPIC_ISR), 0x85);
     v->pending = 0;
-    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    vlapic_mmio_write(v, LAPIC_EOI, 0);
     cr_expect(v->pending & VCPU_PENDING_INTERRUPT, "EOI makes the next one seen");
     cr_expect_eq(take(v), 0x82);
-    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    vlapic_mmio_write(v, LAPIC_EOI, 0);
     cr_expect_eq(take(v), 0x41);
-    vlapic_mmio_write(v, VLAPIC_EOI, 0);
-    cr_expect_eq(highest_vector(v, VLAPIC_ISR), -1);
+    vlapic_mmio_write(v, LAPIC_EOI, 0);
+    cr_expect_eq(highest_vector(v, LAPIC_ISR), -1);
     v->pending = 0;
-    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    vlapic_mmio_write(v, LAPIC_EOI, 0);
     cr_expect_eq(v->pending, 0, "an EOI too many does nothing");
 }
 
@@ -149,15 +149,15 @@ Test(vlapic, task_priority_holds_back) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
     vlapic_set_cr8(v, 8);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TPR), 0x80);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_TPR), 0x80);
     vlapic_accept(v, 0x8f, false);
     cr_expect_eq(take(v), -1);
     v->pending = 0;
-    vlapic_mmio_write(v, VLAPIC_TPR, 0x7f);
+    vlapic_mmio_write(v, LAPIC_TPR, 0x7f);
     cr_expect_eq(vlapic_get_cr8(v), 7);
     cr_expect(v->pending & VCPU_PENDING_INTERRUPT);
     cr_expect_eq(vlapic_pending(v), 0x8f);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_PPR), 0x7f);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_PPR), 0x7f);
 }
 
 Test(vlapic, software_disabled_takes_nothing_and_masks) {
@@ -165,12 +165,12 @@ Test(vlapic, software_disabled_takes_nothing_and_masks) {
     vlapic_accept(v, 0x50, false);
     cr_expect_not(has_irr(v, 0x50));
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_LINT1, 0x400);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_LVT_LINT1), 0x400);
-    vlapic_mmio_write(v, VLAPIC_SVR, 0xff);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_LVT_LINT1), 0x400 | LVT_MASKED);
-    vlapic_mmio_write(v, VLAPIC_LVT_LINT1, 0x400);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_LVT_LINT1), 0x400 | LVT_MASKED, "cannot be unmasked");
+    vlapic_mmio_write(v, LAPIC_LVT_LINT1, 0x400);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_LVT_LINT1), 0x400);
+    vlapic_mmio_write(v, LAPIC_SVR, 0xff);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_LVT_LINT1), 0x400 | LVT_MASKED);
+    vlapic_mmio_write(v, LAPIC_LVT_LINT1, 0x400);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_LVT_LINT1), 0x400 | LVT_MASKED, "cannot be unmasked");
 }
 
 Test(vlapic, level_interrupts_tell_their_end) {
@@ -179,38 +179,38 @@ Test(vlapic, level_interrupts_tell_their_end) {
     vlapic_accept(v, 0x60, true);
     cr_expect_eq(take(v), 0x60);
     v->pending = 0;
-    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    vlapic_mmio_write(v, LAPIC_EOI, 0);
     cr_expect(v->pending & VCPU_PENDING_EOI);
     cr_expect_eq(v->vlapic.eoi_vector, 0x60);
     vlapic_accept(v, 0x60, false); // now as an edge
     cr_expect_eq(take(v), 0x60);
     v->pending = 0;
-    vlapic_mmio_write(v, VLAPIC_EOI, 0);
+    vlapic_mmio_write(v, LAPIC_EOI, 0);
     cr_expect_not(v->pending & VCPU_PENDING_EOI);
 }
 
 Test(vlapic, illegal_vectors_and_registers_set_esr) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_ERROR, 0xfe);
+    vlapic_mmio_write(v, LAPIC_LVT_ERROR, 0xfe);
     vlapic_accept(v, 5, false);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ESR), 0, "seen after a write only");
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_ESR), 0, "seen after a write only");
     cr_expect_eq(take(v), 0xfe);
-    vlapic_mmio_write(v, VLAPIC_ESR, 0);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ESR), ESR_RECEIVE_VECTOR);
+    vlapic_mmio_write(v, LAPIC_ESR, 0);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_ESR), ESR_RECEIVE_VECTOR);
     cr_expect_eq(vlapic_mmio_read(v, 0x40), 0);
-    vlapic_mmio_write(v, VLAPIC_ISR, 1);
-    vlapic_mmio_write(v, VLAPIC_ICR, 0x40000 | 3); // to itself, vector 3
-    vlapic_mmio_write(v, VLAPIC_ESR, 0);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ESR), ESR_ILLEGAL_REGISTER | ESR_SEND_VECTOR);
-    vlapic_mmio_write(v, VLAPIC_ESR, 0);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ESR), 0);
+    vlapic_mmio_write(v, LAPIC_ISR, 1);
+    vlapic_mmio_write(v, LAPIC_ICR, 0x40000 | 3); // to itself, vector 3
+    vlapic_mmio_write(v, LAPIC_ESR, 0);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_ESR), ESR_ILLEGAL_REGISTER | ESR_SEND_VECTOR);
+    vlapic_mmio_write(v, LAPIC_ESR, 0);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_ESR), 0);
 }
 
 Test(vlapic, error_entry_with_illegal_vector_ends) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_ERROR, 0x05);
+    vlapic_mmio_write(v, LAPIC_LVT_ERROR, 0x05);
     vlapic_accept(v, 5, false);
     cr_expect_eq(vlapic_pending(v), -1);
 }
@@ -219,10 +219,10 @@ Test(vlapic, extint_comes_through_lint0) {
     struct vcpu *v = &vlapic_vcpu[0];
     cr_expect_not(vlapic_takes_extint(v));
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_LINT0, LVT_MODE_EXTINT);
+    vlapic_mmio_write(v, LAPIC_LVT_LINT0, LVT_MODE_EXTINT);
     cr_expect(v->pending & VCPU_PENDING_EXTINT);
     cr_expect(vlapic_takes_extint(v));
-    vlapic_mmio_write(v, VLAPIC_LVT_LINT0, 0x30);
+    vlapic_mmio_write(v, LAPIC_LVT_LINT0, 0x30);
     cr_expect_not(vlapic_takes_extint(v));
     cr_assert(vlapic_msr_write(v, MSR_APIC_BASE, VLAPIC_BASE));
     cr_expect(vlapic_takes_extint(v), "no APIC: the pin is INTR");
@@ -269,7 +269,7 @@ Test(vlapic, what_does_not_exit_stands_in_the_page) {
             continue;
         open++;
         cr_expect(vlapic_msr_read(v, msr, &value), "MSR %#x", msr);
-        if (i * 16 != VLAPIC_PPR)
+        if (i * 16 != LAPIC_PPR)
             cr_expect_eq(value, vlapic_get(v, i * 16), "MSR %#x", msr);
     }
     cr_expect_eq(open, 39);
@@ -279,25 +279,25 @@ Test(vlapic, x2apic_faults_on_what_is_reserved) {
     struct vcpu *v = &vlapic_vcpu[3];
     enable_x2apic(v);
     uint64_t value;
-    cr_expect_eq(x2_read(v, VLAPIC_ID), 3);
-    cr_expect_eq(x2_read(v, VLAPIC_LDR), 8);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ID), UINT32_MAX, "no page in x2APIC mode");
-    cr_expect_not(x2_write(v, VLAPIC_ID, 0));
-    cr_expect_not(x2_write(v, VLAPIC_LDR, 0));
-    cr_expect_not(x2_write(v, VLAPIC_DFR, 0));
-    cr_expect_not(x2_write(v, VLAPIC_EOI, 1));
-    cr_expect_not(x2_write(v, VLAPIC_ESR, 1));
-    cr_expect_not(x2_write(v, VLAPIC_TPR, 0x100));
-    cr_expect_not(x2_write(v, VLAPIC_ICR, 0x2000));
-    cr_expect_not(x2_write(v, VLAPIC_LVT_TIMER, BIT(13)));
+    cr_expect_eq(x2_read(v, LAPIC_ID), 3);
+    cr_expect_eq(x2_read(v, LAPIC_LDR), 8);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_ID), UINT32_MAX, "no page in x2APIC mode");
+    cr_expect_not(x2_write(v, LAPIC_ID, 0));
+    cr_expect_not(x2_write(v, LAPIC_LDR, 0));
+    cr_expect_not(x2_write(v, LAPIC_DFR, 0));
+    cr_expect_not(x2_write(v, LAPIC_EOI, 1));
+    cr_expect_not(x2_write(v, LAPIC_ESR, 1));
+    cr_expect_not(x2_write(v, LAPIC_TPR, 0x100));
+    cr_expect_not(x2_write(v, LAPIC_ICR, 0x2000));
+    cr_expect_not(x2_write(v, LAPIC_LVT_TIMER, BIT(13)));
     cr_expect_not(x2_write(v, 0x40, 0));
-    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + VLAPIC_EOI / 16, &value));
-    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + VLAPIC_DFR / 16, &value));
-    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + VLAPIC_ICR2 / 16, &value));
-    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + VLAPIC_SELF_IPI / 16, &value));
+    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + LAPIC_EOI / 16, &value));
+    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + LAPIC_DFR / 16, &value));
+    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + LAPIC_ICR2 / 16, &value));
+    cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_FIRST + LAPIC_SELF_IPI / 16, &value));
     cr_expect_not(vlapic_msr_read(v, MSR_X2APIC_LAST, &value));
-    cr_expect(x2_write(v, VLAPIC_LVT_LINT0, LVT_MASKED | LVT_DELIVERY_STATUS));
-    cr_expect_eq(x2_read(v, VLAPIC_LVT_LINT0), LVT_MASKED);
+    cr_expect(x2_write(v, LAPIC_LVT_LINT0, LVT_MASKED | LVT_DELIVERY_STATUS));
+    cr_expect_eq(x2_read(v, LAPIC_LVT_LINT0), LVT_MASKED);
 }
 
 Test(vlapic, init_keeps_mode_and_id) {
@@ -306,8 +306,8 @@ Test(vlapic, init_keeps_mode_and_id) {
     vlapic_accept(v, 0x77, false);
     vlapic_reset(v);
     cr_expect_not(has_irr(v, 0x77));
-    cr_expect_eq(x2_read(v, VLAPIC_ID), 2);
-    cr_expect_eq(x2_read(v, VLAPIC_SVR), 0xff);
+    cr_expect_eq(x2_read(v, LAPIC_ID), 2);
+    cr_expect_eq(x2_read(v, LAPIC_SVR), 0xff);
 }
 
 // ---- destinations -------------------------------------------------------------------------------
@@ -320,15 +320,15 @@ static unsigned who_has(uint8_t vector) {
 }
 
 static void xapic_ipi(struct vcpu *v, uint32_t destination, uint32_t low) {
-    vlapic_mmio_write(v, VLAPIC_ICR2, destination << 24);
-    vlapic_mmio_write(v, VLAPIC_ICR, low);
+    vlapic_mmio_write(v, LAPIC_ICR2, destination << 24);
+    vlapic_mmio_write(v, LAPIC_ICR, low);
 }
 
 Test(vlapic, xapic_ipi_destinations) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable_all(false);
     for (unsigned i = 0; i < VCPUS; i++)
-        vlapic_mmio_write(&vlapic_vcpu[i], VLAPIC_LDR, 0x01000000u << i);
+        vlapic_mmio_write(&vlapic_vcpu[i], LAPIC_LDR, 0x01000000u << i);
     xapic_ipi(v, 2, 0x30);
     cr_expect_eq(who_has(0x30), 4);
     xapic_ipi(v, 0xff, 0x31);
@@ -344,8 +344,8 @@ Test(vlapic, xapic_ipi_destinations) {
     xapic_ipi(v, 9, 0x36);
     cr_expect_eq(who_has(0x36), 0, "nobody");
     for (unsigned i = 0; i < VCPUS; i++) {
-        vlapic_mmio_write(&vlapic_vcpu[i], VLAPIC_DFR, 0);
-        vlapic_mmio_write(&vlapic_vcpu[i], VLAPIC_LDR, (i / 2) << 28 | 0x01000000u << (i % 2));
+        vlapic_mmio_write(&vlapic_vcpu[i], LAPIC_DFR, 0);
+        vlapic_mmio_write(&vlapic_vcpu[i], LAPIC_LDR, (i / 2) << 28 | 0x01000000u << (i % 2));
     }
     xapic_ipi(v, 0x13, ICR_LOGICAL | 0x37);
     cr_expect_eq(who_has(0x37), 12, "cluster 1");
@@ -356,20 +356,20 @@ Test(vlapic, xapic_ipi_destinations) {
 Test(vlapic, x2apic_ipi_destinations) {
     struct vcpu *v = &vlapic_vcpu[1];
     enable_all(true);
-    cr_expect(x2_write(v, VLAPIC_ICR, 3ULL << 32 | 0x40));
+    cr_expect(x2_write(v, LAPIC_ICR, 3ULL << 32 | 0x40));
     cr_expect_eq(who_has(0x40), 8);
-    cr_expect_eq(x2_read(v, VLAPIC_ICR), 3ULL << 32 | 0x40);
-    cr_expect(x2_write(v, VLAPIC_ICR, 0x5ULL << 32 | ICR_LOGICAL | 0x41));
+    cr_expect_eq(x2_read(v, LAPIC_ICR), 3ULL << 32 | 0x40);
+    cr_expect(x2_write(v, LAPIC_ICR, 0x5ULL << 32 | ICR_LOGICAL | 0x41));
     cr_expect_eq(who_has(0x41), 5);
-    cr_expect(x2_write(v, VLAPIC_ICR, 0x10005ULL << 32 | ICR_LOGICAL | 0x42));
+    cr_expect(x2_write(v, LAPIC_ICR, 0x10005ULL << 32 | ICR_LOGICAL | 0x42));
     cr_expect_eq(who_has(0x42), 0, "another cluster");
-    cr_expect(x2_write(v, VLAPIC_ICR, 0xffffffffULL << 32 | 0x43));
+    cr_expect(x2_write(v, LAPIC_ICR, 0xffffffffULL << 32 | 0x43));
     cr_expect_eq(who_has(0x43), 15);
-    cr_expect(x2_write(v, VLAPIC_ICR, 0xffULL << 32 | 0x44));
+    cr_expect(x2_write(v, LAPIC_ICR, 0xffULL << 32 | 0x44));
     cr_expect_eq(who_has(0x44), 0, "0xff is an ID like others here");
-    cr_expect(x2_write(v, VLAPIC_SELF_IPI, 0x45));
+    cr_expect(x2_write(v, LAPIC_SELF_IPI, 0x45));
     cr_expect_eq(who_has(0x45), 2);
-    cr_expect_not(x2_write(v, VLAPIC_SELF_IPI, 0x145));
+    cr_expect_not(x2_write(v, LAPIC_SELF_IPI, 0x145));
 }
 
 // One past the last vCPU there can be is nobody's ID: what lies behind the VM's table is no vCPU.
@@ -389,8 +389,8 @@ Test(vlapic, destination_beyond_the_last_vcpu_is_nobody) {
     cr_expect_eq(who_has(0x62), 0);
     cr_expect_eq(vlapic_deliver_message(&vlapic_vm, message | VM_VCPUS_MAX << 12, 0x63), 0);
     enable_all(true);
-    cr_expect(x2_write(v, VLAPIC_ICR, (uint64_t)VM_VCPUS_MAX << 32 | 0x64));
-    cr_expect(x2_write(v, VLAPIC_ICR, (uint64_t)VM_VCPUS_MAX << 32 | 0x400));
+    cr_expect(x2_write(v, LAPIC_ICR, (uint64_t)VM_VCPUS_MAX << 32 | 0x64));
+    cr_expect(x2_write(v, LAPIC_ICR, (uint64_t)VM_VCPUS_MAX << 32 | 0x400));
     for (unsigned i = 0; i < VCPUS; i++)
         cr_expect_eq(vlapic_vcpu[i].pending & VCPU_PENDING_NMI, 0);
     cr_expect_eq(who_has(0x64), 0);
@@ -419,12 +419,12 @@ Test(vlapic, nmi_init_and_sipi_are_posted) {
 Test(vlapic, lowest_priority_picks_one) {
     enable_all(false);
     for (unsigned i = 0; i < VCPUS; i++) {
-        vlapic_mmio_write(&vlapic_vcpu[i], VLAPIC_LDR, 0x01000000u << i);
-        vlapic_mmio_write(&vlapic_vcpu[i], VLAPIC_TPR, i == 2 ? 0x10 : 0x40);
+        vlapic_mmio_write(&vlapic_vcpu[i], LAPIC_LDR, 0x01000000u << i);
+        vlapic_mmio_write(&vlapic_vcpu[i], LAPIC_TPR, i == 2 ? 0x10 : 0x40);
     }
     cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee0f00c, 0x151), 1);
     cr_expect_eq(who_has(0x51), 4);
-    vlapic_mmio_write(&vlapic_vcpu[2], VLAPIC_SVR, 0xff); // off, so nobody's choice
+    vlapic_mmio_write(&vlapic_vcpu[2], LAPIC_SVR, 0xff); // off, so nobody's choice
     cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee0f00c, 0x152), 1);
     cr_expect_eq(who_has(0x52), 1);
     cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee0400c, 0x153), 0);
@@ -435,7 +435,7 @@ Test(vlapic, messages_reach_their_destination) {
     cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee03000, 0x52), 1);
     cr_expect_eq(who_has(0x52), 8);
     cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfeeff000, 0xc053), 4);
-    cr_expect(has_irr(&vlapic_vcpu[2], 0x53) && is_vector_set(&vlapic_vcpu[2], VLAPIC_TMR, 0x53));
+    cr_expect(has_irr(&vlapic_vcpu[2], 0x53) && is_vector_set(&vlapic_vcpu[2], LAPIC_TMR, 0x53));
     cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee09000, 0x54), 0, "nobody");
     vlapic_vcpu[1].pending = 0;
     cr_expect_eq(vlapic_deliver_message(&vlapic_vm, 0xfee01000, 0x400), 1);

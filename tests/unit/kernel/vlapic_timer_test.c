@@ -13,15 +13,15 @@ TestSuite(vlapic_timer, .init = vlapic_set_up);
 Test(vlapic_timer, one_shot_counts_down_and_fires_once) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x70);
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0x3); // by 16
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, 0x70);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0x3); // by 16
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 1000);
     vlapic_advance_to(1000 + 16 * 400);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 600);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_TIMER_CURRENT), 600);
     cr_expect_not(has_irr(v, 0x70));
     vlapic_advance_to(1000 + 16 * 1000);
     cr_expect(has_irr(v, 0x70));
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 0);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_TIMER_CURRENT), 0);
     cr_expect_null(v->vlapic.timer.cpu);
     cr_expect_eq(take(v), 0x70);
     vlapic_advance_to(vlapic_now + 1000000);
@@ -33,21 +33,21 @@ Test(vlapic_timer, expired_one_shot_stays_over) {
     struct vcpu *v = &vlapic_vcpu[0];
     struct vcpu_apic state;
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x70);
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0x3);
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, 0x70);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0x3);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 1000);
     vlapic_advance_to(1000 + 16 * 1000);
     cr_expect_eq(take(v), 0x70);
-    vlapic_mmio_write(v, VLAPIC_EOI, 0);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x70);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 0);
+    vlapic_mmio_write(v, LAPIC_EOI, 0);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x70);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_TIMER_CURRENT), 0);
     cr_expect_null(v->vlapic.timer.cpu);
     vlapic_save(v, &state);
     cr_assert_eq(vlapic_restore(v, &state), ABI_OK);
     cr_expect_null(v->vlapic.timer.cpu, "nor by a restore");
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0xb);
     cr_expect_null(v->vlapic.timer.cpu, "nor by the divider");
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000000);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 1000000);
     cr_expect_not_null(v->vlapic.timer.cpu);
 }
 
@@ -55,11 +55,11 @@ Test(vlapic_timer, expired_one_shot_stays_over) {
 Test(vlapic_timer, one_shot_lives_on_where_the_clock_is_behind) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x70);
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000000);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, 0x70);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 1000000);
     v->vlapic.timer_start += 500;
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 1000000);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x71);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_TIMER_CURRENT), 1000000);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, 0x71);
     cr_expect_not_null(v->vlapic.timer.cpu);
 }
 
@@ -68,11 +68,11 @@ Test(vlapic_timer, last_fraction_of_a_tick_counts) {
     struct vcpu *v = &vlapic_vcpu[0];
     struct vcpu_apic state;
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x70);
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0x3);
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 100000);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x70);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0x3);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 100000);
     vlapic_advance_to(1000 + 1600000 - 1);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 1);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_TIMER_CURRENT), 1);
     vlapic_save(v, &state);
     cr_assert_eq(vlapic_restore(v, &state), ABI_OK);
     cr_expect_not_null(v->vlapic.timer.cpu);
@@ -83,8 +83,8 @@ Test(vlapic_timer, divider_codes) {
     const uint32_t code[] = {0xb, 0x0, 0x1, 0x2, 0x3, 0x8, 0x9, 0xa};
     enable(v);
     for (unsigned shift = 0; shift < ARRAY_COUNT(code); shift++) {
-        vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, code[shift]);
-        vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000);
+        vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, code[shift]);
+        vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 1000);
         cr_expect_eq(v->vlapic.timer_period, 1000u << shift);
     }
 }
@@ -93,9 +93,9 @@ Test(vlapic_timer, divider_codes) {
 static struct vcpu *start_periodic(void) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000000);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 1000000);
     return v;
 }
 
@@ -104,14 +104,14 @@ Test(vlapic_timer, periodic_keeps_its_beat) {
     for (unsigned i = 1; i <= 5; i++) {
         vlapic_advance_to(1000 + i * 1000000ULL + 500);
         cr_expect_eq(take(v), 0x71, "period %u", i);
-        vlapic_mmio_write(v, VLAPIC_EOI, 0);
-        cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 1000000 - 500);
+        vlapic_mmio_write(v, LAPIC_EOI, 0);
+        cr_expect_eq(vlapic_mmio_read(v, LAPIC_TIMER_CURRENT), 1000000 - 500);
     }
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_MASKED | LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_MASKED | LVT_TIMER_PERIODIC | 0x71);
     cr_expect_null(v->vlapic.timer.cpu, "masked: no host timer");
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
     cr_expect_eq(v->vlapic.timer.node.key, 1000 + 6000000, "still on the beat");
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 0);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 0);
     cr_expect_null(v->vlapic.timer.cpu);
 }
 
@@ -133,13 +133,13 @@ Test(vlapic_timer, periodic_rests_while_its_vcpu_does_not_run) {
 Test(vlapic_timer, periods_have_a_lower_bound) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 1);
     cr_expect_eq(v->vlapic.timer.node.key, 1000 + HZ / PERIODS_PER_SECOND_MAX);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x71);
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, 0x71);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 1);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
     cr_expect_eq(v->vlapic.timer_period, HZ / PERIODS_PER_SECOND_MAX, "nor by a change of mode");
 }
 
@@ -152,7 +152,7 @@ Test(vlapic_timer, tsc_deadline_is_the_guests_clock) {
     uint64_t value = 1;
     cr_expect(vlapic_msr_read(v, MSR_TSC_DEADLINE, &value));
     cr_expect_eq(value, 0, "and forgotten");
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 5000));
     cr_expect_eq(v->vlapic.timer.node.key, 5500);
     cr_expect(vlapic_msr_read(v, MSR_TSC_DEADLINE, &value));
@@ -172,7 +172,7 @@ Test(vlapic_timer, tsc_deadline_is_the_guests_clock) {
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 0));
     cr_expect_null(v->vlapic.timer.cpu);
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 90000));
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x72);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, 0x72);
     cr_expect_null(v->vlapic.timer.cpu, "leaving the mode disarms");
 }
 
@@ -182,24 +182,24 @@ Test(vlapic_timer, timers_count_the_vms_clock) {
     vlapic_vm.tsc_ratio = BIT(32) / 2 * 5;
     enable(v);
     v->tsc_offset = (uint64_t)-2500; // its TSC is 0
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, 5000));
     cr_expect_eq(v->vlapic.timer.node.key, 1000 + 2000);
     vlapic_advance_to(3000);
     cr_expect(has_irr(v, 0x72));
 
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 250003); // 100,001.2 host ticks
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 250003);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 250003); // 100,001.2 host ticks
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_TIMER_CURRENT), 250003);
     uint64_t begin = vlapic_now;
     vlapic_advance_to(begin + 40000);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_TIMER_CURRENT), 250003 - 100000);
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_TIMER_CURRENT), 250003 - 100000);
     for (uint64_t i = 1; i <= 1000; i++) {
         uint64_t due = begin + (i * 250003 * 2 + 4) / 5;
         cr_assert(v->vlapic.timer.node.key == due, "period %lu: no drift", i);
         take(v);
-        vlapic_mmio_write(v, VLAPIC_EOI, 0);
+        vlapic_mmio_write(v, LAPIC_EOI, 0);
         vlapic_advance_to(v->vlapic.timer.node.key);
         cr_assert(has_irr(v, 0x71), "period %lu", i);
     }
@@ -209,17 +209,17 @@ Test(vlapic_timer, timers_count_the_vms_clock) {
 Test(vlapic_timer, expiry_is_not_lost_to_a_write) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x70);
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 1000);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, 0x70);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 1000);
     vlapic_now += 1001;
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x71);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, 0x71);
     cr_expect(has_irr(v, 0x70));
     cr_expect_null(v->vlapic.timer.cpu);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
     cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, vlapic_now + 100));
     vlapic_now += 101;
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x73);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x73);
     cr_expect(has_irr(v, 0x72));
     cr_expect_null(v->vlapic.timer.cpu, "fires once");
     cr_expect_not(has_irr(v, 0x73));
@@ -231,24 +231,24 @@ Test(vlapic_timer, expiry_of_a_scaled_timer_is_not_lost_to_a_write) {
     static const uint64_t ratios[] = {BIT(24), BIT(32) / 10, BIT(32) / 3, BIT(31), BIT(32) / 2 * 5};
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0xb);
     for (unsigned i = 0; i < 2 * ARRAY_COUNT(ratios) * 600; i++) {
         bool is_deadline = i % 2 != 0;
         uint32_t mode = is_deadline ? LVT_TIMER_DEADLINE : 0;
         vlapic_vm.tsc_ratio = ratios[i / 2 % ARRAY_COUNT(ratios)];
-        vlapic_mmio_write(v, VLAPIC_LVT_TIMER, mode | 0x72);
+        vlapic_mmio_write(v, LAPIC_LVT_TIMER, mode | 0x72);
         vlapic_msr_write(v, MSR_TSC_DEADLINE,
                          vmtime_at(&vlapic_vm, vlapic_now) + v->tsc_offset + 7);
-        vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 7);
+        vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 7);
         cr_assert_not_null(v->vlapic.timer.cpu);
         vlapic_now = v->vlapic.timer.node.key - MIN(i / 2 / ARRAY_COUNT(ratios) % 300, 5u) + 2;
         if (is_deadline && i % 4 == 1)
             vlapic_move_tsc(v, 0);
         else
-            vlapic_mmio_write(v, VLAPIC_LVT_TIMER, mode | 0x72);
+            vlapic_mmio_write(v, LAPIC_LVT_TIMER, mode | 0x72);
         cr_assert(has_irr(v, 0x72) != (v->vlapic.timer.cpu != NULL), "%u: lost, or doubled", i);
         take(v);
-        vlapic_mmio_write(v, VLAPIC_EOI, 0);
+        vlapic_mmio_write(v, LAPIC_EOI, 0);
         vlapic_timer_stop(v);
         vlapic_now += 1 + i % 97;
     }
@@ -257,7 +257,7 @@ Test(vlapic_timer, expiry_of_a_scaled_timer_is_not_lost_to_a_write) {
 Test(vlapic_timer, deadline_that_nobody_lives_to_see_does_not_fire) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
     for (unsigned i = 0; i < 2; i++) {
         cr_expect(vlapic_msr_write(v, MSR_TSC_DEADLINE, UINT64_MAX));
         cr_expect_gt(v->vlapic.timer.node.key, BIT(60));
@@ -274,16 +274,16 @@ Test(vlapic_timer, a_time_that_is_over_when_it_is_armed_fires) {
     struct vcpu *v = &vlapic_vcpu[0];
     enable(v);
     vlapic_haste = 10000;
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, 0x71);
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 500);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, 0x71);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 500);
     cr_expect_not_null(v->vlapic.timer.cpu);
-    vlapic_mmio_write(v, VLAPIC_TIMER_INITIAL, 15000);
-    vlapic_mmio_write(v, VLAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(v, LAPIC_TIMER_INITIAL, 15000);
+    vlapic_mmio_write(v, LAPIC_TIMER_DIVIDE, 0xb);
     cr_expect(v->vlapic.timer.cpu || has_irr(v, 0x71));
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
     vlapic_msr_write(v, MSR_TSC_DEADLINE, vlapic_now + 35000);
-    vlapic_mmio_write(v, VLAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x73);
+    vlapic_mmio_write(v, LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x73);
     cr_expect_not_null(v->vlapic.timer.cpu, "not yet over when it was looked at");
 }
 
@@ -294,12 +294,12 @@ Test(vlapic_timer, state_round_trips) {
     vlapic_accept(from, 0x61, true);
     vlapic_accept(from, 0xa2, false);
     cr_expect_eq(take(from), 0xa2);
-    vlapic_mmio_write(from, VLAPIC_TPR, 0x20);
-    vlapic_mmio_write(from, VLAPIC_LDR, 0x02000000);
-    vlapic_mmio_write(from, VLAPIC_LVT_LINT0, LVT_MODE_EXTINT);
-    vlapic_mmio_write(from, VLAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
-    vlapic_mmio_write(from, VLAPIC_TIMER_DIVIDE, 0xb);
-    vlapic_mmio_write(from, VLAPIC_TIMER_INITIAL, 1000000);
+    vlapic_mmio_write(from, LAPIC_TPR, 0x20);
+    vlapic_mmio_write(from, LAPIC_LDR, 0x02000000);
+    vlapic_mmio_write(from, LAPIC_LVT_LINT0, LVT_MODE_EXTINT);
+    vlapic_mmio_write(from, LAPIC_LVT_TIMER, LVT_TIMER_PERIODIC | 0x71);
+    vlapic_mmio_write(from, LAPIC_TIMER_DIVIDE, 0xb);
+    vlapic_mmio_write(from, LAPIC_TIMER_INITIAL, 1000000);
     vlapic_advance_to(vlapic_now + 400000);
     vlapic_raise_error(from, ESR_RECEIVE_VECTOR);
     struct vcpu_apic state, again;
@@ -312,7 +312,7 @@ Test(vlapic_timer, state_round_trips) {
     cr_expect_eq(vlapic_get_service(to), 0xa2);
     cr_expect_eq(to->vlapic.timer.node.key, vlapic_now + 600000);
     cr_expect(to->pending & VCPU_PENDING_INTERRUPT);
-    vlapic_mmio_write(to, VLAPIC_EOI, 0);
+    vlapic_mmio_write(to, LAPIC_EOI, 0);
     cr_expect_eq(take(to), 0x61);
 }
 
@@ -325,10 +325,10 @@ Test(vlapic_timer, impossible_state_is_refused) {
     bad.version = 2;
     cr_expect_eq(vlapic_restore(v, &bad), ABI_ERROR_ARGUMENT);
     bad = good;
-    bad.reg[VLAPIC_IRR / 16] = 1;
+    bad.reg[LAPIC_IRR / 16] = 1;
     cr_expect_eq(vlapic_restore(v, &bad), ABI_ERROR_ARGUMENT);
     bad = good;
-    bad.reg[VLAPIC_TPR / 16] = 0x100;
+    bad.reg[LAPIC_TPR / 16] = 0x100;
     cr_expect_eq(vlapic_restore(v, &bad), ABI_ERROR_ARGUMENT);
     bad = good;
     bad.esr_pending = 1;
@@ -343,11 +343,11 @@ Test(vlapic_timer, msrs_restore_without_transitions) {
     struct vcpu *v = &vlapic_vcpu[0];
     const uint64_t wide = VLAPIC_BASE | APIC_BASE_ENABLE | APIC_BASE_X2APIC;
     vlapic_restore_msrs(v, wide, 0);
-    cr_expect_eq(x2_read(v, VLAPIC_ID), 0);
+    cr_expect_eq(x2_read(v, LAPIC_ID), 0);
     cr_expect_eq(v->vlapic.base_msr, wide | APIC_BASE_BSP, "who boots is fixed");
     cr_assert(vlapic_is_base_valid(v, VLAPIC_BASE | APIC_BASE_ENABLE));
     vlapic_restore_msrs(v, VLAPIC_BASE | APIC_BASE_ENABLE, 0);
-    cr_expect_eq(vlapic_mmio_read(v, VLAPIC_ID), 0, "back from x2APIC, as no guest could");
+    cr_expect_eq(vlapic_mmio_read(v, LAPIC_ID), 0, "back from x2APIC, as no guest could");
     cr_expect_not(vlapic_is_base_valid(v, VLAPIC_BASE | APIC_BASE_X2APIC));
     cr_expect_not(vlapic_is_base_valid(v, 0));
 }

@@ -35,9 +35,9 @@ static void apic_set_up(enum apic_level level) {
 static void enable(uint64_t base) {
     vlapic_restore_msrs(&apic_vcpu, base, 0);
     if (base & APIC_BASE_X2APIC)
-        vlapic_msr_write(&apic_vcpu, MSR_X2APIC(VLAPIC_SVR), 0x1ff);
+        vlapic_msr_write(&apic_vcpu, MSR_X2APIC(LAPIC_SVR), 0x1ff);
     else
-        vlapic_mmio_write(&apic_vcpu, VLAPIC_SVR, 0x1ff);
+        vlapic_mmio_write(&apic_vcpu, LAPIC_SVR, 0x1ff);
     apic_vcpu.pending = 0;
 }
 
@@ -147,10 +147,10 @@ Test(vmx_apic, virtualized_eoi_is_told) {
 Test(vmx_apic, self_ipi_of_an_illegal_vector_is_an_error) {
     apic_set_up(APIC_REGISTERS);
     enable(X2APIC_BASE);
-    apic_page[VLAPIC_SELF_IPI] = 5;
-    vmcs_write(VMCS_EXIT_QUALIFICATION, VLAPIC_SELF_IPI);
+    apic_page[LAPIC_SELF_IPI] = 5;
+    vmcs_write(VMCS_EXIT_QUALIFICATION, LAPIC_SELF_IPI);
     cr_expect_eq(exit_apic_write(&apic_vcpu), EXIT_RETRY);
     cr_expect_eq(apic_vcpu.vlapic.esr_pending, BIT(6));
-    vmcs_write(VMCS_EXIT_QUALIFICATION, VLAPIC_ICR);
+    vmcs_write(VMCS_EXIT_QUALIFICATION, LAPIC_ICR);
     cr_expect_eq(exit_apic_write(&apic_vcpu), EXIT_FAIL);
 }

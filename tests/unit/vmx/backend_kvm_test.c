@@ -211,10 +211,9 @@ Test(backend_kvm, gate_takes_what_is_there_and_no_more) {
 
 // Each exit, with what its handlers look at at its widest.
 Test(backend_kvm, exits_use_fields_that_are_there) {
-    const uint64_t qualifications[] = {0,         0x10,       4,          8,
-                                       0x18,      0x03f80011, 0x03f80019, 0x183,
-                                       0x1081,    0x4000,     3ULL << 30, VLAPIC_SELF_IPI,
-                                       UINT64_MAX};
+    const uint64_t qualifications[] = {0,          0x10,           4,         8,      0x18,
+                                       0x03f80011, 0x03f80019,     0x183,     0x1081, 0x4000,
+                                       3ULL << 30, LAPIC_SELF_IPI, UINT64_MAX};
     const uint64_t events[] = {0, 0x80000202, 0x80000301, 0x80000311, 0x80000b0e, 0x80000030};
     for (uint32_t has = 0; has <= OUTER_ALL; has++) {
         begin(has);
