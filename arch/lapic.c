@@ -4,18 +4,12 @@
 
 #include "arch/cpu.h"
 
-#define SVR_ENABLE         BIT(8)
-#define LVT_MASKED         BIT(16)
-#define LVT_DELIVERY       (7ULL << 8)
-#define LVT_DELIVERY_SMI   (2ULL << 8)
-#define VERSION_LAST(x)    ((x) >> 16 & 0xff) // number of the last LVT entry
-#define LVT_TIMER_DEADLINE BIT(18)
-#define DIVIDE_BY_1        0xb
-#define ICR_BUSY           BIT(12)
-#define ICR_ASSERT         BIT(14)
-#define XAPIC_BROADCAST    0xffu
-#define SAMPLE_TRIES       3u
-#define MEASURES_A_SECOND  200u
+#define LVT_DELIVERY_SMI  (2ULL << 8)
+#define VERSION_LAST(x)   ((x) >> 16 & 0xff) // number of the last LVT entry
+#define DIVIDE_BY_1       0xb
+#define ICR_BUSY          BIT(12)
+#define SAMPLE_TRIES      3u
+#define MEASURES_A_SECOND 200u
 
 static volatile uint32_t *mmio; // NULL: x2APIC
 static uint64_t tsc_rate, timer_rate;
@@ -50,7 +44,7 @@ static void mask_sources(void) {
                                                   LAPIC_LVT_THERMAL, LAPIC_LVT_CMCI};
     uint64_t last = VERSION_LAST(lapic_read(LAPIC_VERSION));
     for (unsigned i = 0; i < ARRAY_COUNT(entries) && i + 2 <= last; i++)
-        if ((lapic_read(entries[i]) & LVT_DELIVERY) != LVT_DELIVERY_SMI)
+        if ((lapic_read(entries[i]) & LVT_DELIVERY_MODE) != LVT_DELIVERY_SMI)
             lapic_write(entries[i], LVT_MASKED);
 }
 
@@ -65,7 +59,7 @@ void lapic_init_cpu(void) {
     lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
     mask_sources();
     // While software has it disabled, no mask bit can be cleared (SDM 3A 11.4.7.2).
-    lapic_write(LAPIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
+    lapic_write(LAPIC_SVR, SVR_ENABLED | VECTOR_SPURIOUS);
     lapic_write(LAPIC_LVT_ERROR, VECTOR_ERROR);
     timer_set_mode();
 }
@@ -94,7 +88,7 @@ void lapic_send(uint32_t apic_id, uint64_t command) {
 }
 
 bool lapic_can_reach(uint32_t apic_id) {
-    return mmio == NULL || apic_id < XAPIC_BROADCAST;
+    return mmio == NULL || apic_id < BROADCAST_XAPIC;
 }
 
 void lapic_timer_set(uint64_t deadline) {

@@ -34,6 +34,13 @@ enum lapic_register {
     LAPIC_SELF_IPI = 0x3f0,
 };
 
+#define LVT_DELIVERY_MODE  0x700u
+#define LVT_MASKED         BIT(16)
+#define LVT_TIMER_DEADLINE BIT(18)
+#define SVR_ENABLED        BIT(8)
+#define ICR_ASSERT         BIT(14)
+#define BROADCAST_XAPIC    0xffu
+
 // Chooses the mode, once, on the boot CPU. `registers` is the mapped register page, needed only
 // when the processor has no x2APIC.
 void lapic_init(volatile uint32_t *registers);

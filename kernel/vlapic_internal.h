@@ -9,18 +9,14 @@
 
 // LVT entries and ICR: SDM 3A 11.5.1 "Local Vector Table", 11.6.1 "Interrupt Command Register
 // (ICR)".
-#define LVT_DELIVERY_MODE   0x700u
 #define LVT_DELIVERY_STATUS BIT(12)
 #define LVT_POLARITY        BIT(13)
 #define LVT_REMOTE_IRR      BIT(14)
 #define LVT_LEVEL           BIT(15)
-#define LVT_MASKED          BIT(16)
 #define LVT_TIMER_MODE      (BIT(17) | BIT(18))
 #define LVT_TIMER_PERIODIC  BIT(17)
-#define LVT_TIMER_DEADLINE  BIT(18)
 #define LVT_MODE_EXTINT     0x700u
 
-#define SVR_ENABLED  BIT(8)
 #define SVR_WRITABLE 0x3ffu // vector, enable, focus checking (without effect)
 
 #define CPUID_1_ECX_X2APIC BIT(21)

@@ -22,7 +22,6 @@ enum delivery_mode {
 #define ICR_DELIVERY_SHIFT  8
 #define ICR_DELIVERY_MASK   7u
 #define ICR_LOGICAL         BIT(11)
-#define ICR_ASSERT          BIT(14)
 #define ICR_LEVEL           BIT(15)
 #define ICR_SHORTHAND_SHIFT 18
 #define ICR_SHORTHAND_MASK  3u
@@ -31,7 +30,6 @@ enum shorthand { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_OTHERS
 #define MESSAGE_DESTINATION_SHIFT 12
 #define MESSAGE_LOGICAL           BIT(2)
 
-#define BROADCAST_XAPIC  0xffu
 #define BROADCAST_X2APIC 0xffffffffu
 #define DFR_FLAT         0xf0000000u
 #define CLUSTER_ALL      0xfu
