@@ -12,13 +12,10 @@ bool tsc_is_common = true;
 
 #define ROUNDS 32u
 
-// `question` counts up; the other CPU has done what it asks when `answer` is the same.
-enum kind { KIND_READ, KIND_END };
-
+// `question` counts up; the other CPU has read its counter when `answer` is the same.
 static struct {
     uint32_t question, answer; // atomic
-    enum kind kind;
-    uint64_t value; // of the counter read
+    uint64_t value;            // of the counter read
 } exchange;
 
 // Neither before what precedes it nor behind what follows.
@@ -29,47 +26,37 @@ static uint64_t read_counter(void) {
     return value;
 }
 
-static void ask(enum kind kind) {
-    exchange.kind = kind;
+static void ask(void) {
     uint32_t question = exchange.question + 1;
     __atomic_store_n(&exchange.question, question, __ATOMIC_RELEASE);
     while (__atomic_load_n(&exchange.answer, __ATOMIC_ACQUIRE) != question)
         x86_pause();
 }
 
-// 0: no difference can be seen.
-static int64_t measure(void) {
+int64_t tsc_compare(void) {
     int64_t ahead = 0;
     uint64_t doubt = UINT64_MAX;
     for (uint32_t i = 0; i < ROUNDS; i++) {
         uint64_t before = read_counter();
-        ask(KIND_READ);
+        ask();
         uint64_t half = (read_counter() - before) / 2;
         if (half < doubt) {
             doubt = half;
             ahead = (int64_t)(exchange.value - (before + half));
         }
     }
-    bool is_seen = ahead > (int64_t)doubt + 1 || ahead < -(int64_t)doubt - 1;
-    return is_seen ? ahead : 0;
-}
-
-int64_t tsc_compare(void) {
-    int64_t ahead = measure();
-    tsc_is_common = tsc_is_common && ahead == 0;
-    ask(KIND_END);
+    if (ahead <= (int64_t)doubt + 1 && ahead >= -(int64_t)doubt - 1)
+        return 0; // no difference can be seen
+    tsc_is_common = false;
     return ahead;
 }
 
 void tsc_answer(void) {
     uint32_t done = __atomic_load_n(&exchange.answer, __ATOMIC_RELAXED);
-    enum kind kind = KIND_READ;
-    while (kind != KIND_END) {
+    for (uint32_t i = 0; i < ROUNDS; i++) {
         while (__atomic_load_n(&exchange.question, __ATOMIC_ACQUIRE) == done)
             x86_pause();
-        kind = exchange.kind;
-        if (kind == KIND_READ)
-            exchange.value = read_counter();
+        exchange.value = read_counter();
         __atomic_store_n(&exchange.answer, ++done, __ATOMIC_RELEASE);
     }
 }
