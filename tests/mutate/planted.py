@@ -77,8 +77,8 @@ PLANTED = [
     ("kernel-segments", "kernel/thread.c", "frame->cs = SELECTOR_USER_CODE | 3;", "frame->cs = SELECTOR_KERNEL_CODE;"),
     # Interrupts.
     ("single-destination-of-64", "kernel/vlapic_ipi.c",
-     "!d->is_logical && d->destination < VM_VCPUS_MAX",
-     "!d->is_logical && d->destination <= VM_VCPUS_MAX"),
+     "!is_logical && destination < VM_VCPUS_MAX",
+     "!is_logical && destination <= VM_VCPUS_MAX"),
     ("others-includes-self", "kernel/vlapic_ipi.c", "!vcpu || vcpu == except ||", "!vcpu ||"),
     ("self-ipi-of-another-vector", "kernel/vlapic_register.c",
      "vlapic_accept(vcpu, (uint8_t)value, false);",
