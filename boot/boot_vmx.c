@@ -109,8 +109,8 @@ bool boot_vmx_judge(struct vmx_caps *caps, const struct control_allowed allowed[
     caps->has_tsc_scaling = (secondary & SECONDARY_TSC_SCALING) != 0;
     caps->has_2m_pages = (ept_vpid & EPT_CAP_2M) != 0;
     caps->has_1g_pages = (ept_vpid & EPT_CAP_1G) != 0;
-    caps->has_invept_single = (ept_vpid & EPT_CAP_INVEPT_SINGLE) != 0;
-    caps->has_invvpid_single = (ept_vpid & VPID_CAP_INVVPID_SINGLE) != 0;
+    caps->invept_type = ept_vpid & EPT_CAP_INVEPT_SINGLE ? 1 : 2;
+    caps->invvpid_type = ept_vpid & VPID_CAP_INVVPID_SINGLE ? 1 : 2;
     return true;
 }
 

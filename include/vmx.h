@@ -43,6 +43,6 @@ struct vmx_caps {
     bool has_x2apic_mode, has_trap_flag;
     bool has_unrestricted_guest, has_vpid, has_ple, has_rdtscp, has_tsc_scaling;
     bool has_2m_pages, has_1g_pages;                 // of EPT
-    bool has_invept_single, has_invvpid_single;      // else only all contexts
+    uint8_t invept_type, invvpid_type;               // 1: of one context; 2: only of all
     bool has_spec_ctrl, has_pred_cmd, has_flush_cmd; // IA32_SPEC_CTRL, _PRED_CMD, _FLUSH_CMD
 };

@@ -101,8 +101,10 @@ static void init_virtualization(void) {
         halt_machine(
             "this CPU has no SYSCALL, by which ring 3 calls: an outer hypervisor hides it");
     const struct vcpu_backend *backend = cpu_features.has_svm ? &svm_backend : &vmx_backend;
-    if (*refusal == '\0')
-        refusal = backend->init() ? backend->cpu_init(cpu_current()) : "too little memory";
+    if (*refusal == '\0') {
+        backend->init();
+        refusal = backend->cpu_init(cpu_current());
+    }
     if (refusal == NULL)
         vcpu_backend = backend;
     else

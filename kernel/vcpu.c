@@ -127,7 +127,7 @@ void vcpu_evict(void) {
 static bool vcpu_destroy(struct object *object) {
     struct vcpu *vcpu = CONTAINER_OF(object, struct vcpu, object);
     vcpu_unload(vcpu);
-    vlapic_destroy(vcpu);
+    vlapic_timer_stop(vcpu);
     object_unref(&vcpu->vm->object);
     return true;
 }

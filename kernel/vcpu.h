@@ -95,8 +95,8 @@ struct vcpu_backend {
     enum abi_virtualization kind;
     const struct pt_format *space_format;
 
-    // Boot. Once on the boot CPU, where the boot application refused nothing. False: no memory.
-    bool (*init)(void);
+    // Boot. Once on the boot CPU, where the boot application refused nothing.
+    void (*init)(void);
     // On every CPU: VMXON. NULL, or why this CPU cannot run guests.
     const char *(*cpu_init)(struct cpu *cpu);
 

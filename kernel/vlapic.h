@@ -64,9 +64,9 @@ struct vlapic {
 };
 _Static_assert(sizeof(struct vlapic_posted) == 64, "as the processor has it");
 
-void vlapic_init(struct vcpu *vcpu);    // power-on state; vCPU 0 is the boot processor
-void vlapic_reset(struct vcpu *vcpu);   // by INIT: the APIC ID and APIC_BASE stay
-void vlapic_destroy(struct vcpu *vcpu); // stops the timer
+void vlapic_init(struct vcpu *vcpu);       // power-on state; vCPU 0 is the boot processor
+void vlapic_reset(struct vcpu *vcpu);      // by INIT: the APIC ID and APIC_BASE stay
+void vlapic_timer_stop(struct vcpu *vcpu); // before the vCPU ends
 
 // Register access as MMIO (xAPIC). An offset that does not exist reads 0 and sets ESR. Outside
 // xAPIC mode there is nothing at the address: reads give all ones.

@@ -72,7 +72,6 @@ uint32_t vlapic_clean_register(uint32_t offset, uint32_t value);
 // ---- vlapic_timer.c -----------------------------------------------------------------------------
 
 void vlapic_timer_init(struct vcpu *vcpu);
-void vlapic_timer_stop(struct vcpu *vcpu);
 uint32_t vlapic_timer_get_current(const struct vcpu *vcpu);
 void vlapic_timer_write_lvt(struct vcpu *vcpu, uint32_t value);
 // The initial count, or the divider.

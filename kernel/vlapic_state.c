@@ -46,10 +46,6 @@ void vlapic_init(struct vcpu *vcpu) {
     vlapic_reset(vcpu);
 }
 
-void vlapic_destroy(struct vcpu *vcpu) {
-    vlapic_timer_stop(vcpu);
-}
-
 void vlapic_save(struct vcpu *vcpu, struct vcpu_apic *state) {
     vlapic_take_requests(vcpu);
     *state = (struct vcpu_apic){

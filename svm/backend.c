@@ -8,10 +8,9 @@
 
 struct svm_caps svm_caps;
 
-static bool svm_init(void) {
+static void svm_init(void) {
     svm_caps = machine.svm;
     npt_init(svm_caps.has_1g_pages);
-    return true;
 }
 
 // APM 2 15.4 "Enabling SVM", 15.30.1 "VM_CR MSR (C001_0114h)". What VMLOAD gives back to the host

@@ -41,7 +41,7 @@ static void set_intercepts(struct svm_vcpu *x) {
     bits |= is_cr4_plain ? 0 : INTERCEPT_CR_READ(4);
     x->vmcb->intercept_cr = (uint32_t)bits;
     svm_touch(x, CLEAN_INTERCEPTS | CLEAN_CONTROL);
-    svm_flush(x);
+    x->last_cpu = NULL; // no translation that the guest has used so far is used again
 }
 
 // APM 2 14.6.1 "Activating Long Mode": where it is enabled and paging is on.

@@ -165,5 +165,4 @@ void svm_take_asid(struct svm_vcpu *x, struct cpu *cpu);
 // The CPU may not have done the flush that came with an ASID: it is due again.
 void svm_forget_asids(const struct cpu *cpu);
 // No translation that the guest has used so far is used again.
-void svm_flush(struct svm_vcpu *x);
 void svm_flush_space(struct vcpu *vcpu);

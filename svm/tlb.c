@@ -32,10 +32,6 @@ void svm_forget_asids(const struct cpu *cpu) {
     asids[cpu->index].next = 0;
 }
 
-void svm_flush(struct svm_vcpu *x) {
-    x->last_cpu = NULL;
-}
-
 void svm_flush_space(struct vcpu *vcpu) {
-    svm_flush(vcpu->backend);
+    ((struct svm_vcpu *)vcpu->backend)->last_cpu = NULL;
 }

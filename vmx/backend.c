@@ -11,10 +11,9 @@
 
 struct vmx_caps vmx_caps;
 
-static bool vmx_init(void) {
+static void vmx_init(void) {
     vmx_caps = machine.vmx;
     ept_init(vmx_caps.has_2m_pages, vmx_caps.has_1g_pages, mitigation.has_page_hazard);
-    return true;
 }
 
 // SDM 3C 24.7 "Enabling and Entering VMX Operation" and 24.8 "Restrictions on VMX Operation". The
@@ -36,10 +35,6 @@ static const char *vmx_cpu_init(struct cpu *cpu) {
 
 static void vmx_set_tsc_offset(struct vcpu *vcpu) {
     vmcs_write64(VMCS_TSC_OFFSET, vcpu->tsc_offset);
-}
-
-static uint64_t get_cr4(const struct vcpu *vcpu) {
-    return vmx_get_cr4(vcpu->backend);
 }
 
 const struct vcpu_backend vmx_backend = {
@@ -65,7 +60,7 @@ const struct vcpu_backend vmx_backend = {
     .inject_exception = vmx_inject_exception,
     .flush_space = vmx_flush_space,
     .set_tsc_offset = vmx_set_tsc_offset,
-    .get_cr4 = get_cr4,
+    .get_cr4 = vmx_get_cr4,
     .read_registers = vmx_read_registers,
     .write_registers = vmx_write_registers,
 };

@@ -10,7 +10,7 @@ void vmx_fill_walk(struct vcpu *vcpu) {
     struct vcpu_walk *walk = &vcpu->page->walk;
     walk->cr0 = vmx_get_cr0(x);
     walk->cr3 = vmcs_read(VMCS_GUEST_CR3);
-    walk->cr4 = vmx_get_cr4(x);
+    walk->cr4 = vmx_get_cr4(vcpu);
     walk->efer = vmcs_read64(VMCS_GUEST_EFER);
     // The DPL of SS is the CPL (SDM 3C 25.4.1 "Guest Register State").
     uint32_t stack = vmcs_read32(VMCS_ACCESS_RIGHTS(VMCS_SS));

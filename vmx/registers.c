@@ -51,7 +51,8 @@ uint64_t vmx_get_cr0(const struct vmx_vcpu *x) {
     return (real & ~x->cr0_mask) | (shadow & x->cr0_mask);
 }
 
-uint64_t vmx_get_cr4(const struct vmx_vcpu *x) {
+uint64_t vmx_get_cr4(const struct vcpu *vcpu) {
+    const struct vmx_vcpu *x = vcpu->backend;
     uint64_t real = vmcs_read(VMCS_GUEST_CR4), shadow = vmcs_read(VMCS_CR4_READ_SHADOW);
     return (real & ~x->cr4_mask) | (shadow & x->cr4_mask);
 }
@@ -169,7 +170,7 @@ void vmx_read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
     for (enum vmcs_segment segment = VMCS_ES; segment < VMCS_SEGMENT_COUNT; segment++)
         (&r->es)[segment] = vmx_read_segment(segment);
     r->cr0 = vmx_get_cr0(x);
-    r->cr4 = vmx_get_cr4(x);
+    r->cr4 = vmx_get_cr4(vcpu);
     r->cr0_own = ~x->cr0_mask;
     r->cr4_own = ~x->cr4_mask;
     // An emulator may take more than its CPUID shows.

@@ -13,8 +13,6 @@
 #include "vmx/ept.h"
 #include "vmx/vmx.h"
 
-enum invalidation_type { INVALIDATE_SINGLE = 1, INVALIDATE_ALL = 2 };
-
 #define VPID_COUNT 0x10000u
 #define VPID_BITS  64u
 static uint64_t vpid_used[VPID_COUNT / VPID_BITS] = {1}; // VPID 0 is the host's
@@ -39,29 +37,14 @@ void vpid_free(uint16_t vpid) {
         __atomic_fetch_and(&vpid_used[vpid / VPID_BITS], ~BIT(vpid % VPID_BITS), __ATOMIC_RELEASE);
 }
 
-static void invvpid(uint64_t type, struct vmx_invalidation what) {
-    if (!vmx_invvpid(type, &what))
-        panic("INVVPID type %u of VPID %u failed", (unsigned)type, (unsigned)what.target);
-}
-
-static void invept(uint64_t type, struct vmx_invalidation what) {
-    if (!vmx_invept(type, &what))
-        panic("INVEPT type %u of 0x%llx failed", (unsigned)type, (unsigned long long)what.target);
-}
-
 void vmx_flush_vpid(uint16_t vpid) {
-    if (!vpid)
-        return;
-    if (vmx_caps.has_invvpid_single)
-        invvpid(INVALIDATE_SINGLE, (struct vmx_invalidation){vpid, 0});
-    else
-        invvpid(INVALIDATE_ALL, (struct vmx_invalidation){0, 0});
+    const struct vmx_invalidation what = {vpid, 0};
+    if (vpid && !vmx_invvpid(vmx_caps.invvpid_type, &what))
+        panic("INVVPID of VPID %u failed", vpid);
 }
 
 void vmx_flush_space(struct vcpu *vcpu) {
-    if (vmx_caps.has_invept_single)
-        invept(INVALIDATE_SINGLE,
-               (struct vmx_invalidation){ept_pointer(vcpu->vm->space.pt.root), 0});
-    else
-        invept(INVALIDATE_ALL, (struct vmx_invalidation){0, 0});
+    const struct vmx_invalidation what = {ept_pointer(vcpu->vm->space.pt.root), 0};
+    if (!vmx_invept(vmx_caps.invept_type, &what))
+        panic("INVEPT of 0x%llx failed", (unsigned long long)what.target);
 }

@@ -94,7 +94,7 @@ void vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *registe
 
 // Control registers as the guest sees them. VMCS current.
 uint64_t vmx_get_cr0(const struct vmx_vcpu *x);
-uint64_t vmx_get_cr4(const struct vmx_vcpu *x);
+uint64_t vmx_get_cr4(const struct vcpu *vcpu);
 // Everything the VMM needs to walk the guest's page tables and decode: page->walk. VMCS current.
 void vmx_fill_walk(struct vcpu *vcpu);
 

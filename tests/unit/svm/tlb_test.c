@@ -52,7 +52,7 @@ Test(svm_tlb, vcpus_share_no_asid) {
         struct vcpu *vcpu = vcpus[(seed >> 16) % VCPUS];
         if ((seed >> 8) % 8 == 0) { // what it used is gone: nothing of it may be there
             struct svm_vcpu *x = vcpu->backend;
-            svm_flush(x);
+            svm_flush_space(vcpu);
             for (unsigned cpu = 0; cpu < 2; cpu++)
                 for (unsigned asid = 0; asid < PAPER_ASIDS; asid++)
                     if (paper.translations[cpu][asid] == x->vmcb)

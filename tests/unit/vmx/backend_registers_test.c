@@ -209,7 +209,7 @@ Test(backend_sync, good_write_of_a_control_register_goes_to_the_shadow) {
     cr_expect_eq(paper.vmcs[VMCS_CR4_READ_SHADOW], CR4_PAE | CR4_MCE);
     cr_expect(paper.vmcs[VMCS_GUEST_CR0] == cr0 && paper.vmcs[VMCS_GUEST_CR4] == cr4);
     cr_expect(vmx_get_cr0(paper_x()) & CR0_CD);
-    cr_expect(vmx_get_cr4(paper_x()) & CR4_MCE);
+    cr_expect(vmx_get_cr4(&paper_vcpu) & CR4_MCE);
 }
 
 Test(backend_sync, moved_rip_ends_blocking_and_is_a_step) {

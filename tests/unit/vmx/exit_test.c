@@ -109,8 +109,8 @@ uint64_t vmx_get_cr0(const struct vmx_vcpu *x) {
     (void)x;
     return CR0_PE;
 }
-uint64_t vmx_get_cr4(const struct vmx_vcpu *x) {
-    (void)x;
+uint64_t vmx_get_cr4(const struct vcpu *vcpu) {
+    (void)vcpu;
     return CR4_PAE;
 }
 struct vcpu_segment vmx_read_segment(enum vmcs_segment segment) {

@@ -323,8 +323,8 @@ void paper_set_up(void) {
         .has_unrestricted_guest = true,
         .has_vpid = true,
         .has_rdtscp = true,
-        .has_invept_single = true,
-        .has_invvpid_single = true,
+        .invept_type = 1,
+        .invvpid_type = 1,
         .has_spec_ctrl = true,
     };
     for (unsigned i = 0; i < ARRAY_COUNT(paper_cpus); i++) {
