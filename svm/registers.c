@@ -132,12 +132,8 @@ static const struct {
     PLACE(idtr.base, idtr.base),
 };
 
-static const struct {
-    uint16_t member, at;
-} segments[] = {
-    PLACE(es, es), PLACE(cs, cs), PLACE(ss, ss),     PLACE(ds, ds),
-    PLACE(fs, fs), PLACE(gs, gs), PLACE(ldtr, ldtr), PLACE(tr, tr),
-};
+// Of ES CS SS DS FS GS LDTR TR, as struct vcpu_registers has them, in the VMCB's row.
+static const uint8_t segment_at[] = {0, 1, 2, 3, 4, 5, 7, 9};
 
 void svm_read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
     const struct svm_vcpu *x = vcpu->backend;
@@ -145,12 +141,8 @@ void svm_read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
     for (size_t i = 0; i < ARRAY_COUNT(places); i++)
         memcpy((uint8_t *)r + places[i].member, (const uint8_t *)vmcb + places[i].at,
                sizeof(uint64_t));
-    for (size_t i = 0; i < ARRAY_COUNT(segments); i++) {
-        struct vcpu_segment segment;
-        memcpy(&segment, (const uint8_t *)vmcb + segments[i].at, sizeof(segment));
-        segment = svm_segment_to_vmm(segment);
-        memcpy((uint8_t *)r + segments[i].member, &segment, sizeof(segment));
-    }
+    for (size_t i = 0; i < ARRAY_COUNT(segment_at); i++)
+        (&r->es)[i] = svm_segment_to_vmm((&vmcb->es)[segment_at[i]]);
     // The CPL is that of SS, as VT-x has it.
     r->ss.attributes &= (uint16_t) ~(3u << SEGMENT_DPL_AT);
     r->ss.attributes |= (uint16_t)((vmcb->cpl & 3u) << SEGMENT_DPL_AT);
@@ -182,12 +174,8 @@ void svm_write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
     for (size_t i = 0; i < ARRAY_COUNT(places); i++)
         memcpy((uint8_t *)vmcb + places[i].at, (const uint8_t *)r + places[i].member,
                sizeof(uint64_t));
-    for (size_t i = 0; i < ARRAY_COUNT(segments); i++) {
-        struct vcpu_segment segment;
-        memcpy(&segment, (const uint8_t *)r + segments[i].member, sizeof(segment));
-        segment = segment_from_vmm(segment);
-        memcpy((uint8_t *)vmcb + segments[i].at, &segment, sizeof(segment));
-    }
+    for (size_t i = 0; i < ARRAY_COUNT(segment_at); i++)
+        (&vmcb->es)[segment_at[i]] = segment_from_vmm((&r->es)[i]);
     vmcb->cpl = r->ss.attributes >> SEGMENT_DPL_AT & 3;
     vmcb->gdtr.limit = r->gdtr.limit;
     vmcb->idtr.limit = r->idtr.limit;
