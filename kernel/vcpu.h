@@ -73,7 +73,7 @@ struct vcpu {
     struct vlapic vlapic;
     struct pvtime pvtime; // [o]
     // Guest state that the processor holds while the vCPU is loaded on a CPU, and these while not
-    // [o]
+    // [o]. AMD-V has DR6 and STAR to KERNEL_GS_BASE in the VMCB all the time.
     uint64_t cr2, dr[4], dr6;
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
     uint64_t xcr0;

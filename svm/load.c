@@ -18,27 +18,9 @@ static void load_registers(const struct vcpu *vcpu) {
         x86_wrmsr(MSR_TSC_AUX, vcpu->tsc_aux);
 }
 
-static void give_msrs(const struct vcpu *vcpu, struct vmcb *vmcb) {
-    vmcb->star = vcpu->star;
-    vmcb->lstar = vcpu->lstar;
-    vmcb->cstar = vcpu->cstar;
-    vmcb->sfmask = vcpu->sfmask;
-    vmcb->kernel_gs_base = vcpu->kernel_gs_base;
-}
-
-static void take_msrs(struct vcpu *vcpu, const struct vmcb *vmcb) {
-    vcpu->star = vmcb->star;
-    vcpu->lstar = vmcb->lstar;
-    vcpu->cstar = vmcb->cstar;
-    vcpu->sfmask = vmcb->sfmask;
-    vcpu->kernel_gs_base = vmcb->kernel_gs_base;
-}
-
 void svm_load(struct vcpu *vcpu) {
     struct svm_vcpu *x = vcpu->backend;
     x->vmcb->clean = 0; // other CPUs, and other VMCBs at this address, may be what it remembers
-    x->vmcb->dr6 = vcpu->dr6;
-    give_msrs(vcpu, x->vmcb);
     if (svm_caps.has_tsc_ratio)
         x86_wrmsr(MSR_TSC_RATIO, vcpu->vm->tsc_ratio ? vcpu->vm->tsc_ratio : TSC_RATIO_ONE);
     fpu_load(vcpu);
@@ -47,13 +29,10 @@ void svm_load(struct vcpu *vcpu) {
 }
 
 void svm_unload(struct vcpu *vcpu) {
-    const struct svm_vcpu *x = vcpu->backend;
-    take_msrs(vcpu, x->vmcb);
     vcpu->dr[0] = x86_read_dr0();
     vcpu->dr[1] = x86_read_dr1();
     vcpu->dr[2] = x86_read_dr2();
     vcpu->dr[3] = x86_read_dr3();
-    vcpu->dr6 = x->vmcb->dr6;
     if (svm_caps.has_rdtscp)
         vcpu->tsc_aux = x86_rdmsr(MSR_TSC_AUX);
     if (cpu_features.has_xsave) // QEMU 7.2 has no intercept of XSETBV

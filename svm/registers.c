@@ -123,7 +123,13 @@ static const struct {
     PLACE(gpr[GPR_RSP], rsp),
     PLACE(rip, rip),
     PLACE(cr3, cr3),
+    PLACE(dr6, dr6),
     PLACE(dr7, dr7),
+    PLACE(star, star),
+    PLACE(lstar, lstar),
+    PLACE(cstar, cstar),
+    PLACE(sfmask, sfmask),
+    PLACE(kernel_gs_base, kernel_gs_base),
     PLACE(pat, g_pat),
     PLACE(sysenter_cs, sysenter_cs),
     PLACE(sysenter_esp, sysenter_esp),
@@ -189,10 +195,8 @@ void svm_write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
     vmcb->tsc_offset = vcpu->tsc_offset;
     vmcb->shadow = r->interruptibility & (BLOCKING_BY_STI | BIT(1)) ? SHADOW_STI_MOV_SS : 0;
     svm_set_nmi_blocked(x, (r->interruptibility & BLOCKING_BY_NMI) != 0);
-    if (r->pending_debug & PENDING_SINGLE_STEP) {
+    if (r->pending_debug & PENDING_SINGLE_STEP)
         svm_trap_after_step(x);
-        vcpu->dr6 |= PENDING_SINGLE_STEP; // which svm_load brings
-    }
     x->debugctl = r->debugctl;
     x->spec_allowed = svm_caps.has_spec_ctrl ? r->spec_ctrl_own : 0;
     vmcb->spec_ctrl = r->spec_ctrl & x->spec_allowed;

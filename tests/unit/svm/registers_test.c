@@ -32,7 +32,10 @@ static struct vcpu_registers distinct(void) {
     r.rip = 0x2002;
     r.rflags = 0x10a97;
     r.cr3 = 0x2003000;
+    r.dr6 = 0xffff0ff1;
     r.dr7 = 0x455;
+    r.star = 0x2010, r.lstar = 0x2011, r.cstar = 0x2012, r.sfmask = 0x2013;
+    r.kernel_gs_base = 0x2014;
     r.pat = 0x0606060606060606;
     r.sysenter_cs = 0x2004;
     r.sysenter_esp = 0x2005;
@@ -75,9 +78,15 @@ Test(svm_registers, stand_in_the_vmcb_by_the_manuals_offsets) {
     } words[] = {{0x4d0, r.efer | BIT(12)},
                  {0x550, r.cr3},
                  {0x560, r.dr7},
+                 {0x568, r.dr6},
                  {0x570, r.rflags},
                  {0x578, r.rip},
                  {0x5d8, 0x2001},
+                 {0x600, 0x2010},
+                 {0x608, 0x2011},
+                 {0x610, 0x2012},
+                 {0x618, 0x2013},
+                 {0x620, 0x2014},
                  {0x628, 0x2004},
                  {0x630, 0x2005},
                  {0x638, 0x2006},
@@ -138,7 +147,6 @@ Test(svm_registers, shadow_and_pending_step_are_taken_over) {
     svm_write_registers(&paper_vcpu, &r);
     cr_expect_eq(paper_vmcb()->shadow, SHADOW_STI_MOV_SS);
     cr_expect_eq(paper_vmcb()->event, EVENT_VALID | EVENT_EXCEPTION | EXC_DB);
-    svm_load(&paper_vcpu);
     cr_expect(paper_vmcb()->dr6 & BIT(14), "what #DB's handler looks at");
     r.interruptibility = r.pending_debug = 0;
     svm_write_registers(&paper_vcpu, &r);
@@ -257,32 +265,22 @@ Test(svm_registers, debug_registers_and_fpu_move) {
     paper_move(1);
     for (unsigned i = 0; i < 4; i++)
         paper_vcpu.dr[i] = 0x100 + i;
-    paper_vcpu.dr6 = 0xffff0ff0;
     paper_vcpu.tsc_aux = 0x42;
-    paper_vcpu.star = 1, paper_vcpu.lstar = 2, paper_vcpu.cstar = 3, paper_vcpu.sfmask = 4;
-    paper_vcpu.kernel_gs_base = 5;
     memset(paper_vcpu.xsave, 0xf7, ABI_XSAVE_SIZE);
     svm_load(&paper_vcpu);
     for (unsigned i = 0; i < 4; i++)
         cr_expect_eq(paper.reg[PAPER_DR0 + i], 0x100 + i);
-    cr_expect_eq(paper_vmcb()->dr6, 0xffff0ff0);
     cr_expect_eq(*paper_msr(0xc0000103), 0x42);
     cr_expect_eq(paper.fpu[7], 0xf7);
     cr_expect_eq(paper.xcr0, XCR0_X87);
     (void)pause();
-    cr_expect(paper.entered.star == 1 && paper.entered.lstar == 2 && paper.entered.cstar == 3 &&
-              paper.entered.sfmask == 4 && paper.entered.kernel_gs_base == 5);
     // The guest changes them.
-    paper.hidden.kernel_gs_base = 0; // the host's, which nobody may take for the guest's
     paper.reg[PAPER_DR0 + 2] = 0x222;
-    paper_vmcb()->dr6 = 0xffff0ff1;
     *paper_msr(0xc0000103) = 0x43;
     paper.xcr0 = 3;
     paper.fpu[9] = 0x99;
     svm_unload(&paper_vcpu);
-    cr_expect(paper_vcpu.dr[2] == 0x222 && paper_vcpu.dr6 == 0xffff0ff1);
-    cr_expect(paper_vcpu.tsc_aux == 0x43 && paper_vcpu.kernel_gs_base == 5);
-    cr_expect(paper_vcpu.lstar == 2 && paper_vcpu.xcr0 == 3);
+    cr_expect(paper_vcpu.dr[2] == 0x222 && paper_vcpu.tsc_aux == 0x43 && paper_vcpu.xcr0 == 3);
     cr_expect_eq(((uint8_t *)paper_vcpu.xsave)[9], 0x99);
 }
 
@@ -291,9 +289,17 @@ static void change_lstar(void) {
     paper.hidden.kernel_gs_base = 0x88;
 }
 Test(svm_registers, what_the_guest_wrote_is_unloaded) {
+    struct vcpu_registers r = distinct();
+    svm_write_registers(&paper_vcpu, &r);
+    (void)pause();
+    cr_expect(paper.entered.star == 0x2010 && paper.entered.lstar == 0x2011 &&
+              paper.entered.cstar == 0x2012 && paper.entered.sfmask == 0x2013 &&
+              paper.entered.kernel_gs_base == 0x2014);
     (void)paper_run((struct paper_exit){.code = CODE_PAUSE, .guest = change_lstar});
     svm_unload(&paper_vcpu);
-    cr_expect(paper_vcpu.lstar == 0x77 && paper_vcpu.kernel_gs_base == 0x88);
+    paper.hidden.lstar = 0; // the host's, which nobody may take for the guest's
+    svm_read_registers(&paper_vcpu, &r);
+    cr_expect(r.lstar == 0x77 && r.kernel_gs_base == 0x88 && r.star == 0x2010);
 }
 
 Test(svm_registers, no_msr_is_used_that_is_not_there) {
