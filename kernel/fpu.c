@@ -5,21 +5,13 @@
 #include "arch/cpu.h"
 #include "kernel/vcpu.h"
 
-// The FPU may be closed by CR0.TS against ring 3; it is opened around the moves only.
-static bool open_fpu(void) {
-    bool was_closed = (x86_read_cr0() & CR0_TS) != 0;
-    if (was_closed)
-        x86_clts();
-    return was_closed;
-}
-
-static void close_fpu(bool was_closed) {
-    if (was_closed)
-        x86_write_cr0(x86_read_cr0() | CR0_TS);
+// CR0.TS closes the FPU against ring 3 (features_enable); it is opened around the moves only.
+static void close_fpu(void) {
+    x86_write_cr0(x86_read_cr0() | CR0_TS);
 }
 
 void fpu_load(const struct vcpu *vcpu) {
-    bool was_closed = open_fpu();
+    x86_clts();
     if (cpu_features.has_xsave) {
         uint64_t mask = cpu_features.xcr0_mask;
         x86_xsetbv(0, mask);
@@ -29,11 +21,11 @@ void fpu_load(const struct vcpu *vcpu) {
     } else {
         x86_fxrstor(vcpu->xsave);
     }
-    close_fpu(was_closed);
+    close_fpu();
 }
 
 void fpu_unload(const struct vcpu *vcpu) {
-    bool was_closed = open_fpu();
+    x86_clts();
     if (cpu_features.has_xsave) {
         uint64_t mask = cpu_features.xcr0_mask;
         if (vcpu->xcr0 != mask)
@@ -42,16 +34,16 @@ void fpu_unload(const struct vcpu *vcpu) {
     } else {
         x86_fxsave(vcpu->xsave);
     }
-    close_fpu(was_closed);
+    close_fpu();
 }
 
 void fpu_forget(void) {
     static const uint8_t initial[PAGE_SIZE] __attribute__((aligned(64))) = {
         [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; // FCW, MXCSR; no feature in use
-    bool was_closed = open_fpu();
+    x86_clts();
     if (cpu_features.has_xsave)
         x86_xrstor(initial, cpu_features.xcr0_mask);
     else
         x86_fxrstor(initial);
-    close_fpu(was_closed);
+    close_fpu();
 }

@@ -310,7 +310,7 @@ void paper_set_up(void) {
     memset(xsave_area, 0, sizeof(xsave_area));
     paper.current_vmcs = VMCS_NONE;
     paper.xcr0 = 7;
-    paper.reg[PAPER_CR0] = CR0_PE | CR0_PG | CR0_NE | CR0_ET | CR0_WP;
+    paper.reg[PAPER_CR0] = CR0_PE | CR0_PG | CR0_NE | CR0_ET | CR0_WP | CR0_TS;
     paper.reg[PAPER_CR4] = CR4_PAE | CR4_VMXE | CR4_MCE;
     cpu_features = (struct cpu_features){
         .has_nx = true, .has_xsave = true, .has_rdtscp = true, .physical_bits = 46, .xcr0_mask = 7};
