@@ -175,7 +175,7 @@ void vcpu_notify(struct vcpu *vcpu) {
 void vcpu_notified(void) {
     struct vcpu *vcpu = cpu_current()->loaded_vcpu;
     if (vcpu != NULL)
-        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
+        vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
 }
 
 bool vcpu_claim(struct vcpu *vcpu) {
@@ -197,7 +197,7 @@ static void take_injection(struct vcpu *vcpu) {
             vcpu_backend->inject_interrupt(vcpu, inject.vector);
             vcpu->activity = VCPU_ACTIVE;
         }
-        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_EXTINT, __ATOMIC_RELAXED);
+        vcpu_post_to_self(vcpu, VCPU_PENDING_EXTINT);
     } else if (inject.type == VCPU_INJECT_EXCEPTION && inject.vector < 32) {
         if (inject.vector == EXC_PF)
             vcpu->cr2 = inject.cr2;
@@ -312,7 +312,7 @@ static bool take_pending(struct vcpu *vcpu) {
     if ((bits & (VCPU_PENDING_EOI | VCPU_PENDING_KICK)) != 0) {
         bool is_eoi = (bits & VCPU_PENDING_EOI) != 0;
         bits &= ~(uint32_t)(is_eoi ? VCPU_PENDING_EOI : VCPU_PENDING_KICK);
-        __atomic_fetch_or(&vcpu->pending, bits, __ATOMIC_RELAXED);
+        vcpu_post_to_self(vcpu, bits);
         vcpu->page->vector = vcpu->vlapic.eoi_vector;
         return leave_with(vcpu, is_eoi ? VCPU_EXIT_EOI : VCPU_EXIT_KICKED);
     }
@@ -334,7 +334,7 @@ static void start_running(struct vcpu *vcpu) {
     __atomic_store_n(&vcpu->cpu, cpu, __ATOMIC_RELEASE);
     __atomic_store_n(&vcpu->is_running, 1, __ATOMIC_SEQ_CST);
     if (vlapic_is_notified(&vcpu->vlapic))
-        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
+        vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
     if (cpu->loaded_vcpu != vcpu)
         load(vcpu, cpu);
     vlapic_timer_wake(vcpu);
@@ -421,7 +421,7 @@ static void run_loop(struct vcpu *vcpu) {
         if (action == EXIT_BLOCK) {
             vcpu->activity = VCPU_HALTED;
             // Whatever is deliverable already ends the HLT at once.
-            __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
+            vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
         } else {
             give_way(vcpu, GIVE_WAY_YIELD);
         }

@@ -168,14 +168,15 @@ static inline bool vcpu_has_work(const struct vcpu *vcpu, const struct cpu *cpu)
             __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED)) != 0;
 }
 
+// Sets pending bits for the owner itself, which looks at them before the next entry: no kick.
+static inline void vcpu_post_to_self(struct vcpu *vcpu, uint32_t bits) {
+    __atomic_fetch_or(&vcpu->pending, bits, __ATOMIC_RELAXED);
+}
+
 // A general register of the guest, read once: a VMM may change its page at any time, and what was
 // checked must be what is used. Not RSP, which the backend has.
 static inline uint64_t vcpu_gpr(const struct vcpu *vcpu, unsigned gpr) {
     return *(const volatile uint64_t *)&vcpu->page->gpr[gpr];
-}
-// EDX:EAX.
-static inline uint64_t vcpu_edx_eax(const struct vcpu *vcpu) {
-    return vcpu_gpr(vcpu, GPR_RDX) << 32 | (uint32_t)vcpu_gpr(vcpu, GPR_RAX);
 }
 
 // System calls. All return 0 or an enum abi_error, but for create, which returns NULL for one in

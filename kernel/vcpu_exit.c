@@ -34,7 +34,8 @@ enum exit_action vcpu_exit_shutdown(struct vcpu *vcpu) {
 
 enum exit_action vcpu_exit_msr(struct vcpu *vcpu, bool is_write, vcpu_msr_access *access) {
     uint32_t msr = (uint32_t)vcpu_gpr(vcpu, GPR_RCX);
-    uint64_t value = is_write ? vcpu_edx_eax(vcpu) : 0;
+    uint64_t value =
+        is_write ? vcpu_gpr(vcpu, GPR_RDX) << 32 | (uint32_t)vcpu_gpr(vcpu, GPR_RAX) : 0;
     enum msr_result result =
         is_write ? vcpu_write_msr(vcpu, msr, value) : vcpu_read_msr(vcpu, msr, &value);
     if (result == MSR_UNKNOWN && access != NULL)

@@ -40,7 +40,7 @@ static void write_events(struct vcpu *vcpu, const struct vcpu_registers *r) {
     __atomic_store_n(&vcpu->sipi_vector, r->sipi_vector, __ATOMIC_RELAXED);
     vcpu->vlapic.eoi_vector = r->eoi_vector;
     __atomic_fetch_and(&vcpu->pending, ~(uint32_t)(EVENTS << EVENT_SHIFT), __ATOMIC_RELAXED);
-    __atomic_fetch_or(&vcpu->pending, (r->events & EVENTS) << EVENT_SHIFT, __ATOMIC_RELAXED);
+    vcpu_post_to_self(vcpu, (r->events & EVENTS) << EVENT_SHIFT);
 }
 
 // What struct vcpu has of struct vcpu_registers, member by member.
@@ -135,7 +135,7 @@ static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r, bo
     memcpy(vcpu->page->gpr, r->gpr, sizeof(r->gpr));
     vcpu->page->rip = r->rip;
     vcpu->page->rflags = r->rflags;
-    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_LOOKS, __ATOMIC_RELAXED);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_LOOKS);
     if (is_whole)
         write_rest(vcpu, r);
     vcpu_backend->write_registers(vcpu, r);

@@ -109,19 +109,15 @@ void vlapic_take_requests(struct vcpu *vcpu) {
     }
 }
 
-void vlapic_post_to_self(struct vcpu *vcpu, uint32_t bits) {
-    __atomic_fetch_or(&vcpu->pending, bits, __ATOMIC_RELAXED);
-}
-
 void vlapic_recheck(struct vcpu *vcpu) {
     // Where the processor delivers, it has to be told of a new ISR, too.
     if ((vcpu->vlapic.abilities & VLAPIC_DELIVERS) || has_any_vector(vcpu, LAPIC_IRR))
-        vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
+        vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
 }
 
 void vlapic_report_eoi(struct vcpu *vcpu, uint8_t vector) {
     vcpu->vlapic.eoi_vector = vector;
-    vlapic_post_to_self(vcpu, VCPU_PENDING_EOI);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_EOI);
 }
 
 void vlapic_end_interrupt(struct vcpu *vcpu) {

@@ -53,8 +53,6 @@ static inline bool vlapic_is_software_enabled(const struct vcpu *vcpu) {
 void vlapic_end_interrupt(struct vcpu *vcpu); // a write to EOI
 // The priority may have dropped: makes vcpu_run look when something can be delivered now.
 void vlapic_recheck(struct vcpu *vcpu);
-// Sets a pending bit for the owner itself, which looks at it before the next entry: no kick.
-void vlapic_post_to_self(struct vcpu *vcpu, uint32_t bits);
 // Any CPU.
 void vlapic_raise_error(struct vcpu *vcpu, uint32_t esr_bits);
 uint32_t vlapic_processor_priority(const struct vcpu *vcpu);

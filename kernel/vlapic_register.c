@@ -54,7 +54,7 @@ static void write_dfr(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
 // After It Has Been Software Disabled").
 static void write_svr(struct vcpu *vcpu, uint32_t svr, uint32_t value) {
     vlapic_set(vcpu, svr, value);
-    vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
     if (value & SVR_ENABLED)
         return;
     for (uint32_t offset = LAPIC_LVT_TIMER; offset <= LAPIC_LVT_ERROR; offset += 16)
@@ -82,7 +82,7 @@ static void write_lvt(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
         vlapic_set(vcpu, offset, value);
     // The 8259 may be waiting for this.
     if (offset == LAPIC_LVT_LINT0)
-        vlapic_post_to_self(vcpu, VCPU_PENDING_EXTINT);
+        vcpu_post_to_self(vcpu, VCPU_PENDING_EXTINT);
 }
 
 static void write_self_ipi(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
@@ -242,7 +242,7 @@ static __attribute__((noinline)) bool write_base(struct vcpu *vcpu, uint64_t val
         vlapic_reset(vcpu);
     else if (was_wide != is_wide)
         vlapic_enter_mode(vcpu);
-    vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
     return true;
 }
 
@@ -275,5 +275,5 @@ void vlapic_restore_msrs(struct vcpu *vcpu, uint64_t apic_base, uint64_t tsc_dea
     vlapic_enter_mode(vcpu);
     vcpu->vlapic.tsc_deadline = tsc_deadline;
     vlapic_timer_arm(vcpu);
-    vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
 }

@@ -37,7 +37,7 @@ void vlapic_reset(struct vcpu *vcpu) {
     vcpu->vlapic.esr_pending = 0;
     vcpu->vlapic.is_tmr_changed = true;
     vlapic_enter_mode(vcpu);
-    vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
 }
 
 void vlapic_init(struct vcpu *vcpu) {
@@ -83,6 +83,6 @@ int vlapic_restore(struct vcpu *vcpu, const struct vcpu_apic *state) {
     __atomic_store_n(&vcpu->vlapic.esr_pending, state->esr_pending, __ATOMIC_RELAXED);
     vcpu->vlapic.tsc_deadline = deadline;
     vlapic_timer_restore(vcpu, state->timer_remaining);
-    vlapic_post_to_self(vcpu, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
     return ABI_OK;
 }

@@ -16,7 +16,7 @@ enum exit_action svm_exit_external_interrupt(struct vcpu *vcpu) {
     svm_open(x);
     vcpu->own_timer_exits += cpu->own_timers - own_timers;
     if (__atomic_load_n(&vcpu->nmi_count, __ATOMIC_RELAXED) != 0) // see svm_can_take_nmi
-        __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_NMI, __ATOMIC_RELAXED);
+        vcpu_post_to_self(vcpu, VCPU_PENDING_NMI);
     return svm_finish_event_step(vcpu) ? svm_exit_to_vmm(vcpu, VCPU_EXIT_STEPPED, 0) : EXIT_RETRY;
 }
 

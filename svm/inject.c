@@ -49,7 +49,7 @@ static void end_steps(struct vcpu *vcpu) {
     if (is_for_iret)
         x->nmi_state = NMI_STATE_OPEN;
     x->steps = 0;
-    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_LOOKS, __ATOMIC_RELAXED);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_LOOKS);
 }
 
 // Where an event is delivered in the instruction's place, TF would be pushed with RFLAGS, and its
@@ -130,8 +130,7 @@ bool svm_can_take_interrupt(struct vcpu *vcpu) {
 
 enum exit_action svm_exit_interrupt_window(struct vcpu *vcpu) {
     set_window(vcpu, false);
-    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT,
-                      __ATOMIC_RELAXED);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
     return EXIT_RETRY;
 }
 
@@ -166,7 +165,7 @@ enum exit_action svm_exit_iret(struct vcpu *vcpu) {
     svm_set_nmi_blocked(x, false);
     x->nmi_state = NMI_STATE_IRET;
     x->iret_rip = x->vmcb->rip;
-    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_NMI, __ATOMIC_RELAXED);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_NMI);
     return EXIT_RETRY;
 }
 

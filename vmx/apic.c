@@ -62,7 +62,7 @@ void vmx_sync_apic(struct vcpu *vcpu) {
 // All three come behind the instruction, which is done.
 
 enum exit_action exit_tpr_below_threshold(struct vcpu *vcpu) {
-    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT, __ATOMIC_RELAXED);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT);
     return EXIT_RETRY;
 }
 

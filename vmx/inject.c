@@ -58,15 +58,14 @@ enum nmi_gate vmx_can_take_nmi(struct vcpu *vcpu) {
 enum exit_action exit_interrupt_window(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     set_primary(x, x->primary & ~(uint32_t)PRIMARY_INTERRUPT_WINDOW_EXITING);
-    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT,
-                      __ATOMIC_RELAXED);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT);
     return EXIT_RETRY;
 }
 
 enum exit_action exit_nmi_window(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     set_primary(x, x->primary & ~(uint32_t)PRIMARY_NMI_WINDOW_EXITING);
-    __atomic_fetch_or(&vcpu->pending, VCPU_PENDING_NMI, __ATOMIC_RELAXED);
+    vcpu_post_to_self(vcpu, VCPU_PENDING_NMI);
     return EXIT_RETRY;
 }
 
