@@ -38,13 +38,9 @@ static inline void mitigation_stuff_rsb(void) {
 // Indirect branches behind this are not predicted by what a guest or ring 3 branched before.
 void mitigation_clear_bhb(void);
 
-// Whether this CPU, or another one of its core, ran another domain than this one (never 0) since
-// its last barrier.
-static inline bool mitigation_is_switch(const struct cpu *cpu, uint64_t domain) {
-    return cpu->domain != domain;
-}
-// Before anything of the domain runs on this CPU, and after what the last one left in registers has
-// been saved: has the processor forget. Counted in cpu->barriers.
+// Before anything of the domain (never 0) runs on this CPU, where cpu->domain says that it or
+// another one of its core ran another since its last barrier, and after what the last one left in
+// registers has been saved: has the processor forget. Counted in cpu->barriers.
 void mitigation_switch(struct cpu *cpu, uint64_t domain);
 // The part of it that is for a CPU about to leave its core to others: what it stored or loaded
 // lately.

@@ -36,10 +36,6 @@ struct pt_format paging_format = {
     .leaf_level_max = 1,
 };
 
-void paging_init(bool has_1g_pages) {
-    paging_format.leaf_level_max = has_1g_pages ? 2 : 1;
-}
-
 void paging_load_root(hpa_t root) {
     x86_write_cr3(root.v);
 }

@@ -24,9 +24,8 @@
 #define PTE_NX      BIT(63)
 #define PTE_ADDRESS 0x000ffffffffff000ULL
 
-// leaf_level_max is set by paging_init.
+// leaf_level_max is 2 once 1 GiB pages are known of.
 extern struct pt_format paging_format;
-void paging_init(bool has_1g_pages);
 
 void paging_load_root(hpa_t root); // CR3; drops what is not global
 hpa_t paging_get_root(void);

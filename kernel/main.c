@@ -124,7 +124,7 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     mitigation_init_cpu();
     cache_init();
     traps_init();
-    paging_init(cpu_features.has_1g_pages);
+    paging_format.leaf_level_max = cpu_features.has_1g_pages ? 2 : 1;
     init_memory();
     group_init();
     topology_init(machine.thread_bits);

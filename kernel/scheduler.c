@@ -210,7 +210,7 @@ static void end_switch(void) {
 // it. Of a core with several CPUs it is there already (kernel/core.c).
 static void change_owner(struct cpu *cpu, const struct group *group) {
     uint32_t domain = __atomic_load_n(&group->domain, __ATOMIC_RELAXED);
-    if (mitigation_is_switch(cpu, domain)) {
+    if (cpu->domain != domain) {
         vcpu_evict();
         mitigation_switch(cpu, domain);
     }

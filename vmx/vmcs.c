@@ -6,15 +6,11 @@
 #include "arch/log.h"
 
 // Reads the error number with a plain VMREAD: when that fails too, no VMCS is current.
-static uint32_t read_instruction_error(void) {
+_Noreturn void vmcs_access_failed(uint32_t field) {
     uint64_t error = 0;
     __asm__ volatile("vmread %1, %0" : "+r"(error) : "r"((uint64_t)VMCS_INSTRUCTION_ERROR) : "cc");
-    return (uint32_t)error;
-}
-
-_Noreturn void vmcs_access_failed(uint32_t field) {
     panic("VMCS access failed: field 0x%x, VM-instruction error %u, current VMCS 0x%llx", field,
-          read_instruction_error(), (unsigned long long)vmcs_get_current().v);
+          (uint32_t)error, (unsigned long long)vmcs_get_current().v);
 }
 
 void vmcs_make_current(hpa_t vmcs) {

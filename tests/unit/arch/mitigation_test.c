@@ -36,7 +36,7 @@ void paper_split_clear(struct cpu *cpu) {
 static struct cpu cpus[2];
 
 static void run(struct cpu *cpu, uint64_t domain) {
-    if (mitigation_is_switch(cpu, domain))
+    if (cpu->domain != domain)
         mitigation_switch(cpu, domain);
 }
 

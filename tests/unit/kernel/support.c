@@ -194,7 +194,7 @@ void host_init(const struct boot_memory *map, uint32_t count) {
     }
     cpu_count = HOST_CPUS;
     group_init();
-    paging_init(true);
+    paging_format.leaf_level_max = 2;
     map_ram();
     if (map == NULL)
         frame_init(host_map, 2);

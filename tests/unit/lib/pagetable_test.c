@@ -60,7 +60,7 @@ static void end(void) {
 
 static void set_up(void) {
     budget = TABLES;
-    paging_init(true);
+    paging_format.leaf_level_max = 2;
     ept_init(true, true, false);
 }
 
@@ -118,7 +118,7 @@ Test(pagetable, map_takes_the_largest_leaf_that_fits) {
 }
 
 Test(pagetable, leaves_are_no_larger_than_the_processor_has) {
-    paging_init(false);
+    paging_format.leaf_level_max = 1;
     ept_init(true, false, false);
     FOR_EACH_FORMAT(f) {
         make(formats[f]);
