@@ -289,7 +289,6 @@ enum vcpu_exit {
 };
 
 enum vcpu_failure {
-    VCPU_FAILURE_NONE = 0,
     VCPU_FAILURE_UNHANDLED_EXIT = 1, // detail: the exit reason
     VCPU_FAILURE_ENTRY = 2,          // the processor refused the guest's state; detail: why
     VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address

@@ -11,11 +11,9 @@
 enum delivery_mode {
     DELIVERY_FIXED = 0,
     DELIVERY_LOWEST_PRIORITY = 1,
-    DELIVERY_SMI = 2,
     DELIVERY_NMI = 4,
     DELIVERY_INIT = 5,
     DELIVERY_START_UP = 6,
-    DELIVERY_EXTINT = 7,
 };
 
 // The same places in ICR and in the data of a message.
