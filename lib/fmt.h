@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text from a printf format, without allocation and without floating point.
 //
-// Understood: flags `-` and `0`, a width (digits or `*`; a negative one is none), lengths l ll z
-// (all of 64 bits), and the conversions %d %u %x %c %s %p %%. %p prints 0x and 16 digits; a NULL
-// for %s prints "(null)". Anything else is printed as it stands and takes no argument.
+// Understood: flags `-` and `0`, a width in digits, lengths l ll z (all of 64 bits), and the
+// conversions %d %u %x %c %s %p %%. %p prints 0x and 16 digits; a NULL for %s prints "(null)".
+// Anything else, a width `*` too, is printed as it stands and takes no argument.
 //
 // Stateless: for any context, the kernel's panic path included.
 #pragma once
@@ -11,16 +11,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-// Takes `length` bytes of text, which are not NUL-terminated.
-typedef void fmt_sink(void *context, const char *text, size_t length);
-
 // Formats into out[0, size), always NUL-terminated when size > 0, cut off where it does not fit.
 // Returns the length without the NUL that it would have had with enough room, as snprintf does.
 size_t fmt_format(char *out, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 size_t fmt_format_va(char *out, size_t size, const char *format, va_list arguments)
-    __attribute__((format(printf, 3, 0)));
-
-// Formats to `sink`, in several calls. Returns the number of bytes given to it.
-size_t fmt_write_va(fmt_sink *sink, void *context, const char *format, va_list arguments)
     __attribute__((format(printf, 3, 0)));

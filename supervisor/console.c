@@ -14,7 +14,8 @@
 #define GUEST_ROOM 10240u // what console_has_room promises
 #define LINE_ROOM  512u
 #define PREFIX     "[bulkhead] "
-#define SAY_MAX    448u // characters of text
+#define SAY_MAX    448u  // characters of text
+#define PRINT_MAX  1024u // of what is printed in one piece: a command line, and more
 #define MARK_MAX   (MACHINE_VERDICT_MAX + 1)
 #define NEWLINE    2u             // bytes, at most
 #define STUCK_NS   5000000000ULL  // without a byte printed
@@ -26,6 +27,7 @@ _Static_assert(CONSOLE_PIECE *(MANIFEST_NAME_MAX + 4) + LINE_LENGTH_MAX < GUEST_
 _Static_assert(MANIFEST_NAME_MAX + 3 <= LINE_PREFIX_MAX, "a name fits");
 _Static_assert(MARK_MAX + sizeof(PREFIX) + SAY_MAX + NEWLINE <= LINE_ROOM, "a line of ours fits");
 _Static_assert(LINE_PREFIX_MAX + LINE_LENGTH_MAX + NEWLINE <= LINE_ROOM, "a guest's line fits");
+_Static_assert(sizeof(((struct abi_start *)NULL)->cmdline) <= PRINT_MAX / 2, "a command line fits");
 _Static_assert(LINE_ROOM + GUEST_ROOM <= CONSOLE_OUT_SIZE, "beside what guests may fill");
 
 static struct {
@@ -236,23 +238,18 @@ static void put_printable(const char *text, size_t length) {
     }
 }
 
-static void print_sink(void *context, const char *text, size_t length) {
-    (void)context;
-    for (const char *newline; (newline = memchr(text, '\n', length)) != NULL;) {
-        size_t count = (size_t)(newline - text);
-        put_printable(text, count);
-        put_newline();
-        text += count + 1;
-        length -= count + 1;
-    }
-    put_printable(text, length);
-}
-
 void console_print(const char *format, ...) {
+    static char text[PRINT_MAX]; // as above
+    const char *at = text;
     va_list arguments;
     va_start(arguments, format);
-    fmt_write_va(print_sink, NULL, format, arguments);
+    fmt_format_va(text, sizeof(text), format, arguments);
     va_end(arguments);
+    for (const char *newline; (newline = strchr(at, '\n')) != NULL; at = newline + 1) {
+        put_printable(at, (size_t)(newline - at));
+        put_newline();
+    }
+    put_printable(at, strlen(at));
 }
 
 size_t console_read(uint8_t *bytes, size_t max) {

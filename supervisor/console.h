@@ -50,7 +50,8 @@ void console_reset_terminal(void);
 // A newline, unless the last byte was one.
 void console_fresh_line(void);
 
-// Text of the hypervisor's own console, with newlines as "\n".
+// Text of the hypervisor's own console, with newlines as "\n". At most 1023 characters; the rest is
+// left out.
 void console_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 // May a guest put in a piece? If not, MACHINE_EVENT_CONSOLE will come when it is worth to ask

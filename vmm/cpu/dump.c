@@ -65,7 +65,7 @@ static void dump_system(struct vmm *vmm, const struct vcpu_registers *r) {
                 r->gdtr.limit, r->idtr.base, r->idtr.limit, r->tr.selector, r->fs.base, r->gs.base);
 }
 
-// Bytes or words in hexadecimal, `unit` bytes each, until they can not be read.
+// Bytes (`unit` 1) or words of 8 bytes in hexadecimal, until they can not be read.
 static void dump_memory(struct vmm *vmm, const struct vcpu_registers *registers, const char *name,
                         uint64_t gva, unsigned unit, unsigned count) {
     char text[200];
@@ -81,8 +81,8 @@ static void dump_memory(struct vmm *vmm, const struct vcpu_registers *registers,
         }
         if (at == NULL)
             break;
-        length +=
-            fmt_format(text + length, sizeof(text) - length, " %0*lx", (int)(2 * unit), value);
+        length += fmt_format(text + length, sizeof(text) - length, unit == 1 ? " %02lx" : " %016lx",
+                             value);
     }
     report_dump(vmm, "%s%s", name, length == 0 ? " (not readable)" : text);
 }

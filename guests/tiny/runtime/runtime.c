@@ -17,6 +17,7 @@
 #define CPUID_TSC 0x15u
 
 #define FAILURES_SHOWN 20u
+#define PRINT_MAX      4096u // with a whole command line in it
 
 _Noreturn void runtime_main(const uint8_t *zero_page);
 
@@ -25,9 +26,8 @@ static uint32_t check_count, failure_count;
 
 // ---- output -------------------------------------------------------------------------------------
 
-static void serial_write(void *context, const char *text, size_t length) {
-    (void)context;
-    for (size_t i = 0; i < length; i++) {
+static void serial_write(const char *text) {
+    for (size_t i = 0; text[i] != '\0'; i++) {
         while (!(in8(COM1_LSR) & LSR_THRE))
             __asm__ volatile("pause");
         out8(COM1_DATA, (uint8_t)text[i]);
@@ -39,14 +39,16 @@ static void serial_write(void *context, const char *text, size_t length) {
 static uint32_t is_printing;
 
 void print(const char *format, ...) {
+    static char text[PRINT_MAX]; // the last byte stays NUL, whoever writes it meanwhile
     va_list arguments;
     uint64_t rflags = read_rflags(), end = rdtsc() + tsc_hz() * PATIENCE_S;
     interrupts_off();
     while (__atomic_exchange_n(&is_printing, 1, __ATOMIC_ACQUIRE) != 0 && rdtsc() < end)
         __asm__ volatile("pause");
     va_start(arguments, format);
-    fmt_write_va(serial_write, NULL, format, arguments);
+    fmt_format_va(text, sizeof(text), format, arguments);
     va_end(arguments);
+    serial_write(text);
     __atomic_store_n(&is_printing, 0, __ATOMIC_RELEASE);
     if (rflags & RFLAGS_IF)
         interrupts_on();

@@ -13,6 +13,7 @@
 // Each guest's own.
 void test(void);
 
+// At most 4095 characters; the rest is left out.
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #define CHECK(condition) check((condition), __FILE_NAME__, __LINE__, #condition)

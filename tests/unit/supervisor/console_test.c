@@ -173,6 +173,17 @@ Test(supervisor_console, key_of_the_verdicts_is_on_our_lines_and_nowhere_else) {
     cr_assert_eq(life_count("[bulkhead] "), life_count("sekrit42 [bulkhead] "));
 }
 
+Test(supervisor_console, longest_command_line_is_printed_whole) {
+    char line[512];
+    memset(line, 'x', sizeof(line));
+    line[sizeof(line) - 1] = '\0';
+    life_prepare(life_one, line, "stay", life_script_info);
+    cr_assert_eq(life_run(), LIFE_SLEEPS);
+    char wanted[600];
+    snprintf(wanted, sizeof(wanted), "command line     %s\r\n", line);
+    life_expect(wanted);
+}
+
 static bool life_script_end_all(unsigned int step) {
     switch (step) {
     case 0:
