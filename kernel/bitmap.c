@@ -73,25 +73,6 @@ uint64_t bitmap_next(const struct bitmap *map, uint64_t i) {
     return i;
 }
 
-uint64_t bitmap_last(const struct bitmap *map, uint64_t i) {
-    unsigned level = 0;
-    uint64_t bits = 0;
-    while (i > 0 && (bits = map->word[level][(i - 1) / WORD_BITS]
-                            << (WORD_BITS - 1 - (i - 1) % WORD_BITS)) == 0) {
-        i = (i - 1) / WORD_BITS;
-        if (level + 1 < BITMAP_LEVELS)
-            level++;
-        else
-            i *= WORD_BITS;
-    }
-    if (i == 0)
-        return map->count;
-    i -= 1 + (uint64_t)__builtin_clzll(bits);
-    while (level-- > 0)
-        i = i * WORD_BITS + (WORD_BITS - 1) - (uint64_t)__builtin_clzll(map->word[level][i]);
-    return i;
-}
-
 uint64_t bitmap_run(const struct bitmap *map, uint64_t first, uint64_t end) {
     while (first < end) {
         uint64_t clear = ~map->word[0][first / WORD_BITS] >> first % WORD_BITS;

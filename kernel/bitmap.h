@@ -5,7 +5,7 @@
 //
 //   bitmap_bytes, bitmap_init    its memory, which is zeroed: no bit is set
 //   bitmap_set                   changes a range; in steps for each word of it
-//   bitmap_next, bitmap_last     the nearest set bit upwards, or downwards
+//   bitmap_next                  the nearest set bit upwards
 //   bitmap_run                   the first clear bit of a range: looks at each word
 //
 // Locks: the owner's.
@@ -26,8 +26,5 @@ void *bitmap_init(struct bitmap *map, void *memory, uint64_t count);
 void bitmap_set(struct bitmap *map, uint64_t first, uint64_t count, bool value);
 // The first set bit from `i` on; `count` of the map: there is none.
 uint64_t bitmap_next(const struct bitmap *map, uint64_t i);
-// The last set bit below `i`, which is at most the map's `count`; `count` of the map: there is
-// none.
-uint64_t bitmap_last(const struct bitmap *map, uint64_t i);
 // The first clear bit of [first, end); `end`: all are set.
 uint64_t bitmap_run(const struct bitmap *map, uint64_t first, uint64_t end);

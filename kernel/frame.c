@@ -23,12 +23,13 @@
 #define SIZE_1M        (1ULL << 20)
 #define POOL_BELOW     (1ULL << 32) // the APs load CR3 while they are in 32-bit code
 
-#define CHUNK_PAGES (SIZE_2M >> PAGE_SHIFT)
+#define CHUNK_PAGES    (SIZE_2M >> PAGE_SHIFT)
+#define CHUNKS(frames) align_up((frames) / CHUNK_PAGES + 1, SIZE_1G / SIZE_2M) // whole GiBs
 
 // Frames that are in no use, each in one of two sets. A chunk is 2 MiB, aligned.
 struct frame_set {
     struct bitmap map;   // set: a frame is in it
-    struct bitmap whole; // set: all of a chunk is
+    struct bitmap whole; // set: all of a chunk is; the last chunk first
     struct bitmap part;  // set: some of a chunk, and not all
     uint64_t count;      // frames
 };
@@ -46,10 +47,14 @@ static struct {
     uint64_t boot_run_size;
 } frames = {.lock = {.rank = LOCK_FRAMES}};
 
+static void mark_whole(struct frame_set *set, uint64_t chunk, uint64_t count, bool is_whole) {
+    bitmap_set(&set->whole, set->whole.count - chunk - count, count, is_whole);
+}
+
 static void mark_chunk(struct frame_set *set, uint64_t chunk) {
     uint64_t first = chunk * CHUNK_PAGES, end = first + CHUNK_PAGES;
     bool is_whole = end <= set->map.count && bitmap_run(&set->map, first, end) == end;
-    bitmap_set(&set->whole, chunk, 1, is_whole);
+    mark_whole(set, chunk, 1, is_whole);
     bitmap_set(&set->part, chunk, 1, !is_whole && bitmap_next(&set->map, first) < end);
 }
 
@@ -63,7 +68,7 @@ static void mark(struct frame_set *set, uint64_t first, uint64_t count, bool is_
     if (chunk <= end && (first + count) % CHUNK_PAGES != 0)
         mark_chunk(set, end);
     if (chunk < end) { // whole ones
-        bitmap_set(&set->whole, chunk, end - chunk, is_in);
+        mark_whole(set, chunk, end - chunk, is_in);
         bitmap_set(&set->part, chunk, end - chunk, false);
     }
 }
@@ -72,76 +77,54 @@ static void mark_range(struct frame_set *set, hpa_t base, uint64_t size, bool is
     mark(set, base.v >> PAGE_SHIFT, size >> PAGE_SHIFT, is_in);
 }
 
-// Behind as many candidates as the lock may be held for it stops, to go on from `at`.
+// The first chunk from the top that is whole; one beyond all memory: there is none.
+static uint64_t top_chunk(const struct frame_set *set) {
+    return set->whole.count - 1 - bitmap_next(&set->whole, 0);
+}
+
+// In frames from the bottom or, for whole chunks, in chunks from the top.
 struct search {
-    uint64_t count, align; // frames
-    uint64_t at;
-    unsigned left; // candidates
+    bool is_large;
+    uint64_t count, at;
 };
 
 enum found { FOUND_NOT, FOUND, FOUND_NOT_YET };
 
-// From the bottom: for runs smaller than 2 MiB. Behind a frame in use it goes on behind that one,
-// so that no word is looked at twice, however broken up memory is.
-static enum found find_low(struct search *search, uint64_t *first) {
-    for (; search->left > 0; search->left--) {
-        *first = align_up(bitmap_next(&frames.free.map, search->at), search->align);
-        uint64_t end = *first + search->count;
-        if (end > frames.free.map.count)
-            return FOUND_NOT;
-        uint64_t used = bitmap_run(&frames.free.map, *first, end);
-        if (used == end)
-            return FOUND;
-        search->at = used;
-    }
-    return FOUND_NOT_YET;
+static struct search begin_search(uint64_t size) {
+    bool is_large = size >= SIZE_2M;
+    return (struct search){is_large, size / (is_large ? SIZE_2M : PAGE_SIZE), 0};
 }
 
-// From the top: for whole chunks. `at` is one of theirs.
-static enum found find_high(struct search *search, uint64_t *first) {
-    uint64_t count = search->count / CHUNK_PAGES;
-    for (; search->left > 0; search->left--) {
-        uint64_t end = bitmap_last(&frames.free.whole, search->at) + 1;
-        if (end > frames.free.whole.count || end < count)
-            return FOUND_NOT;
-        uint64_t begin = align_down(end - count, search->align / CHUNK_PAGES);
-        *first = begin * CHUNK_PAGES;
-        if (bitmap_run(&frames.free.whole, begin, begin + count) == begin + count)
-            return FOUND;
-        search->at = begin + count - 1;
-    }
-    return FOUND_NOT_YET;
-}
-
-static bool is_large(const struct search *search) {
-    return search->count >= CHUNK_PAGES;
-}
-
-static struct search begin_search(uint64_t size, uint64_t align) {
-    struct search search = {.count = size >> PAGE_SHIFT, .align = MAX(align >> PAGE_SHIFT, 1)};
-    search.at = is_large(&search) ? frames.free.whole.count : 0;
-    return search;
-}
-
+// Goes on behind what is in use, so that no word is looked at twice, however broken up memory is:
+// no run that holds it is free, and of chunks none up to the next multiple of its size. Behind as
+// many candidates as the lock may be held for it stops, to go on from `at`.
 static enum found alloc_some(struct search *search, hpa_t *base) {
-    uint64_t first;
-    search->left = SEARCH_MAX;
-    enum found found = is_large(search) ? find_high(search, &first) : find_low(search, &first);
-    if (found == FOUND) {
-        mark(&frames.free, first, search->count, false);
-        base->v = first << PAGE_SHIFT;
+    const struct bitmap *map = search->is_large ? &frames.free.whole : &frames.free.map;
+    uint64_t unit = search->is_large ? SIZE_2M : PAGE_SIZE;
+    for (unsigned left = SEARCH_MAX; left > 0; left--) {
+        uint64_t first = bitmap_next(map, search->at);
+        first = search->is_large ? align_up(first, search->count) : first;
+        uint64_t end = first + search->count;
+        if (end > map->count)
+            return FOUND_NOT;
+        search->at = bitmap_run(map, first, end);
+        if (search->at == end) {
+            base->v = (search->is_large ? map->count - end : first) * unit;
+            mark_range(&frames.free, *base, search->count * unit, false);
+            return FOUND;
+        }
     }
-    return found;
+    return FOUND_NOT_YET;
 }
 
 // A chunk, or a page: the first candidate is one.
 static bool alloc_locked(uint64_t size, hpa_t *base) {
-    struct search search = begin_search(size, size);
+    struct search search = begin_search(size);
     return alloc_some(&search, base) == FOUND;
 }
 
-bool frame_alloc(uint64_t size, uint64_t align, hpa_t *base) {
-    struct search search = begin_search(size, align);
+bool frame_alloc(uint64_t size, hpa_t *base) {
+    struct search search = begin_search(size);
     for (;;) {
         lock_take(&frames.lock);
         enum found found = alloc_some(&search, base);
@@ -175,7 +158,7 @@ bool frame_low(hpa_t *page) {
 static uint64_t pool_next(void) {
     uint64_t chunk = bitmap_next(&frames.pool.part, 0);
     if (chunk == frames.pool.part.count)
-        chunk = bitmap_next(&frames.pool.whole, 0);
+        chunk = top_chunk(&frames.pool);
     return bitmap_next(&frames.pool.map, MIN(chunk * CHUNK_PAGES, frames.pool.map.count));
 }
 
@@ -223,7 +206,7 @@ static void pool_fill(void) {
 static bool pool_unmap(uint64_t size, hpa_t *base) {
     uint64_t count = size >> PAGE_SHIFT, first = pool_next();
     if (count > 1)
-        first = bitmap_last(&frames.pool.whole, frames.pool.whole.count) * CHUNK_PAGES;
+        first = top_chunk(&frames.pool) * CHUNK_PAGES;
     if (first >= frames.pool.map.count || frames.pool.count <= count + POOL_RESERVE)
         return false;
     mark(&frames.pool, first, count, false);
@@ -328,7 +311,7 @@ static hpa_t boot_run_find(const struct boot_memory *map, uint32_t count, uint64
 }
 
 static uint8_t *set_init(struct frame_set *set, uint8_t *memory, uint64_t frame_count) {
-    uint64_t chunk_count = frame_count / CHUNK_PAGES + 1;
+    uint64_t chunk_count = CHUNKS(frame_count);
     memory = bitmap_init(&set->map, memory, frame_count);
     memory = bitmap_init(&set->whole, memory, chunk_count);
     return bitmap_init(&set->part, memory, chunk_count);
@@ -336,7 +319,7 @@ static uint8_t *set_init(struct frame_set *set, uint8_t *memory, uint64_t frame_
 
 void frame_init(const struct boot_memory *map, uint32_t count) {
     uint64_t frame_count = memory_end(map, count) >> PAGE_SHIFT;
-    uint64_t set_size = bitmap_bytes(frame_count) + 2 * bitmap_bytes(frame_count / CHUNK_PAGES + 1);
+    uint64_t set_size = bitmap_bytes(frame_count) + 2 * bitmap_bytes(CHUNKS(frame_count));
     uint64_t maps_size = align_up(2 * set_size + frame_count, PAGE_SIZE);
     uint64_t run = align_up(maps_size + BOOT_POOL_MIN, SIZE_2M);
     hpa_t base = boot_run_find(map, count, run);

@@ -21,9 +21,9 @@ void frame_init(const struct boot_memory *map, uint32_t count);
 // Gives [base, base+size) to the allocator: memory that the boot left behind.
 void frame_add(hpa_t base, uint64_t size);
 
-// A run of `size` bytes (a multiple of a page) aligned to `align` (a power of two, at most 1 GiB).
-// Not cleared. False: no such run is free.
-bool frame_alloc(uint64_t size, uint64_t align, hpa_t *base);
+// A run of `size` bytes, a multiple of a page. From 2 MiB on that is a power of two, at most 1 GiB,
+// and the run is aligned to it. Not cleared. False: no such run is free.
+bool frame_alloc(uint64_t size, hpa_t *base);
 void frame_free(hpa_t base, uint64_t size);
 // Gives runs of 2 MiB of the pool that are in no use, but for the pool's reserve, to the allocator,
 // once no CPU remembers a mapping of them: a few at a time, with one flush for all. The caller

@@ -68,7 +68,7 @@ static bool alloc_tables(struct memory *memory) {
 static bool alloc_gigantic(struct memory *memory, uint64_t index) {
     hpa_t base;
     bool is_candidate = index % WORDS == 0 && memory->size - index * CHUNK_SIZE >= SIZE_1G;
-    if (!is_candidate || !frame_alloc(SIZE_1G, SIZE_1G, &base))
+    if (!is_candidate || !frame_alloc(SIZE_1G, &base))
         return false;
     for (uint64_t i = 0; i < WORDS; i++)
         *chunk_word(memory, index + i) = (base.v + i * CHUNK_SIZE) | CHUNK_GIGANTIC;
@@ -82,7 +82,7 @@ static bool alloc_pieces(uint64_t *word, uint64_t size) {
         return false;
     *word = frame_of_kernel(pieces).v | CHUNK_PIECES;
     for (uint64_t i = 0; i < size / PAGE_SIZE; i++)
-        while (!frame_alloc(PAGE_SIZE, PAGE_SIZE, &pieces[i]))
+        while (!frame_alloc(PAGE_SIZE, &pieces[i]))
             if (!frame_reclaim_pages())
                 return false;
     return true;
@@ -90,7 +90,7 @@ static bool alloc_pieces(uint64_t *word, uint64_t size) {
 
 static bool alloc_chunk(uint64_t *word, uint64_t size) {
     hpa_t base;
-    while (!frame_alloc(size, size == CHUNK_SIZE ? CHUNK_SIZE : PAGE_SIZE, &base))
+    while (!frame_alloc(size, &base))
         if (!frame_reclaim())
             return alloc_pieces(word, size);
     *word = base.v;

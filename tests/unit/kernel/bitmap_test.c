@@ -38,18 +38,11 @@ static uint64_t model_next(uint64_t i) {
     return MIN(i, map.count);
 }
 
-static uint64_t model_last(uint64_t i) {
-    while (i > 0 && !model[i - 1])
-        i--;
-    return i > 0 ? i - 1 : map.count;
-}
-
 static void compare(uint64_t i) {
     uint64_t end = i + roll(map.count - i + 1), clear = i;
     while (clear < end && model[clear])
         clear++;
     cr_assert_eq(bitmap_next(&map, i), model_next(i), "next from %lu of %lu", i, map.count);
-    cr_assert_eq(bitmap_last(&map, i), model_last(i), "last below %lu of %lu", i, map.count);
     cr_assert_eq(bitmap_run(&map, i, end), clear, "run from %lu to %lu", i, end);
 }
 
@@ -88,10 +81,8 @@ Test(kernel_bitmap, searches_of_large_ones_go_along_no_level) {
         close_middle(level, count >> 6 * level);
     bitmap_set(&map, count - 1, 1, true);
     cr_expect_eq(bitmap_next(&map, 0), count - 1);
-    cr_expect_eq(bitmap_last(&map, count - 1), count);
     bitmap_set(&map, count - 1, 1, false);
     bitmap_set(&map, 1, 1, true);
-    cr_expect_eq(bitmap_last(&map, count), 1);
     cr_expect_eq(bitmap_next(&map, 2), count);
     munmap(memory, bitmap_bytes(count));
 }

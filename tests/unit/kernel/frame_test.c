@@ -39,22 +39,20 @@ static uint64_t model_free(void) {
     return count << PAGE_SHIFT;
 }
 
-// Where the lowest such run begins, by looking at each frame.
-static bool model_find(uint64_t size, uint64_t align, uint64_t *base) {
-    uint64_t count = FRAMES(size), step = MAX(FRAMES(align), 1);
-    uint64_t found = 0;
+// Where such a run may begin at the lowest and at the highest, by looking at each frame.
+static bool model_find(uint64_t size, uint64_t *lowest, uint64_t *highest) {
+    uint64_t count = FRAMES(size), step = size >= SIZE_2M ? count : 1;
+    uint64_t free = 0;
+    bool is_found = false;
     for (uint64_t i = 0; i < MODEL_FRAMES; i++) {
-        found = model[i] && (found > 0 || i % step == 0) ? found + 1 : 0;
-        *base = (i + 1 - count) << PAGE_SHIFT;
-        if (found == count)
-            return true;
+        free = model[i] ? free + 1 : 0;
+        if (free < count || (i + 1 - count) % step != 0)
+            continue;
+        *highest = (i + 1 - count) << PAGE_SHIFT;
+        *lowest = is_found ? *lowest : *highest;
+        is_found = true;
     }
-    return false;
-}
-
-static bool model_has_run(uint64_t size, uint64_t align) {
-    uint64_t base;
-    return model_find(size, align, &base);
+    return is_found;
 }
 
 static void set_up_odd(void) {
@@ -68,15 +66,14 @@ static void set_up_odd(void) {
 TestSuite(kernel_frame, .init = set_up_odd);
 TestSuite(kernel_frame_large, .init = host_init_all);
 
-static bool take(uint64_t size, uint64_t align, hpa_t *base) {
-    uint64_t lowest;
-    bool has_run = model_find(size, align, &lowest);
-    bool is_taken = frame_alloc(size, align, base);
-    cr_assert_eq(is_taken, has_run, "size %#lx align %#lx: %d, model %d", size, align, is_taken,
-                 has_run);
+static bool take(uint64_t size, hpa_t *base) {
+    uint64_t lowest, highest;
+    bool has_run = model_find(size, &lowest, &highest);
+    bool is_taken = frame_alloc(size, base);
+    cr_assert_eq(is_taken, has_run, "size %#lx: %d, model %d", size, is_taken, has_run);
     if (is_taken) {
-        cr_assert(is_aligned(base->v, align), "%#lx is not aligned to %#lx", base->v, align);
-        cr_assert(size >= SIZE_2M || base->v == lowest, "%#lx, not %#lx", base->v, lowest);
+        uint64_t wanted = size >= SIZE_2M ? highest : lowest;
+        cr_assert_eq(base->v, wanted, "size %#lx: %#lx, not %#lx", size, base->v, wanted);
         model_set(base->v, size, 0);
     }
     return is_taken;
@@ -101,7 +98,7 @@ Test(kernel_frame, totals_after_boot) {
 Test(kernel_frame, every_page_is_given_once_and_never_frame_0) {
     hpa_t page;
     uint64_t count = 0;
-    while (frame_alloc(PAGE_SIZE, PAGE_SIZE, &page)) {
+    while (frame_alloc(PAGE_SIZE, &page)) {
         cr_assert_neq(page.v, 0);
         model_set(page.v, PAGE_SIZE, 0);
         count++;
@@ -113,17 +110,16 @@ Test(kernel_frame, every_page_is_given_once_and_never_frame_0) {
 
 Test(kernel_frame, every_2m_run_is_given) {
     hpa_t run;
-    while (take(SIZE_2M, SIZE_2M, &run)) {
+    while (take(SIZE_2M, &run)) {
     }
-    cr_expect_not(model_has_run(SIZE_2M, SIZE_2M));
     cr_expect_gt(frame_totals().free, 0, "the odd ends are left");
-    cr_expect(take(PAGE_SIZE, PAGE_SIZE, &run));
+    cr_expect(take(PAGE_SIZE, &run));
 }
 
 Test(kernel_frame, small_from_the_bottom_large_from_the_top) {
     hpa_t small, large;
-    cr_assert(take(PAGE_SIZE, PAGE_SIZE, &small));
-    cr_assert(take(SIZE_2M, SIZE_2M, &large));
+    cr_assert(take(PAGE_SIZE, &small));
+    cr_assert(take(SIZE_2M, &large));
     cr_expect_eq(small.v, HOST_RAM_BASE + RUN);
     cr_expect_eq(large.v, HOST_RAM_BASE + (52ULL << 20));
 }
@@ -131,21 +127,21 @@ Test(kernel_frame, small_from_the_bottom_large_from_the_top) {
 Test(kernel_frame, freed_runs_above_the_hint_are_found_again) {
     hpa_t run[64], again;
     unsigned count = 0;
-    while (take(SIZE_2M, SIZE_2M, &run[count]))
+    while (take(SIZE_2M, &run[count]))
         count++;
     // In two halves, so that neither is a run by itself.
     give((hpa_t){run[0].v + SIZE_2M / 2}, SIZE_2M / 2);
-    cr_expect_not(take(SIZE_2M, SIZE_2M, &again));
+    cr_expect_not(take(SIZE_2M, &again));
     give(run[0], SIZE_2M / 2);
-    cr_assert(take(SIZE_2M, SIZE_2M, &again));
+    cr_assert(take(SIZE_2M, &again));
     cr_expect_eq(again.v, run[0].v);
     // Page by page, from the top down and from the bottom up.
     for (uint64_t i = 512; i-- > 0;)
         give((hpa_t){run[1].v + i * PAGE_SIZE}, PAGE_SIZE);
-    cr_expect(take(SIZE_2M, SIZE_2M, &again));
+    cr_expect(take(SIZE_2M, &again));
     for (uint64_t i = 0; i < 512; i++)
         give((hpa_t){run[2].v + i * PAGE_SIZE}, PAGE_SIZE);
-    cr_expect(take(SIZE_2M, SIZE_2M, &again));
+    cr_expect(take(SIZE_2M, &again));
 }
 
 Test(kernel_frame, added_memory_is_given) {
@@ -155,7 +151,7 @@ Test(kernel_frame, added_memory_is_given) {
     cr_expect_eq(frame_totals().free, before + odd_map[3].length);
     cr_expect_eq(frame_totals().total, total + odd_map[3].length);
     hpa_t page;
-    while (frame_alloc(PAGE_SIZE, PAGE_SIZE, &page))
+    while (frame_alloc(PAGE_SIZE, &page))
         model_set(page.v, PAGE_SIZE, 0);
     cr_expect_eq(model_free(), 0);
 }
@@ -165,7 +161,7 @@ Test(kernel_frame, the_low_page_is_for_starting_cpus_alone) {
     hpa_t page;
     cr_expect_eq(frame_totals().free, model_free());
     cr_expect_eq(frame_totals().total, model_free() + RUN);
-    while (frame_alloc(PAGE_SIZE, PAGE_SIZE, &page))
+    while (frame_alloc(PAGE_SIZE, &page))
         cr_assert_geq(page.v, BOOT_LOW_END);
     cr_assert(frame_low(&page));
     cr_expect_eq(page.v, 0x9e000);
@@ -187,7 +183,7 @@ static void random_operations(uint64_t seed, const uint64_t *sizes, uint64_t siz
         bool is_growing = round / 500 % 2 == 0; // fill up, then empty
         if (count < ARRAY_COUNT(held) && host_random(&seed) % 4 < (is_growing ? 3u : 1u)) {
             held[count].size = size;
-            count += take(size, size >= SIZE_2M ? SIZE_2M : PAGE_SIZE, &held[count].base);
+            count += take(size, &held[count].base);
         } else if (count > 0) {
             unsigned i = (unsigned)(host_random(&seed) % count);
             give(held[i].base, held[i].size);
@@ -209,16 +205,14 @@ Test(kernel_frame, random_large_operations_match_the_model) {
     random_operations(362436069ULL, sizes, ARRAY_COUNT(sizes));
 }
 
-// Any aligned run at any state: where the naive search finds it.
+// Any run at any state: where the naive search finds it.
 Test(kernel_frame, broken_up_memory_is_searched_from_the_bottom) {
-    const uint64_t aligns[] = {PAGE_SIZE, PAGE_SIZE, 4 * PAGE_SIZE, 64 * PAGE_SIZE, SIZE_2M};
     uint64_t seed = 2463534242ULL;
     hpa_t run;
     for (unsigned world = 0; world < 40; world++) {
         uint64_t longest = host_random(&seed) % 150 + 1;
         for (unsigned tries = 0; tries < 30; tries++)
-            take((host_random(&seed) % longest + 1) * PAGE_SIZE,
-                 aligns[host_random(&seed) % ARRAY_COUNT(aligns)], &run);
+            take((host_random(&seed) % longest + 1) * PAGE_SIZE, &run);
         for (unsigned tries = 0; tries < 300; tries++) {
             uint64_t i = host_random(&seed) % FRAMES(40ULL << 20);
             uint64_t base = HOST_RAM_BASE + RUN + (i << PAGE_SHIFT);
@@ -235,26 +229,26 @@ Test(kernel_frame_large, search_of_broken_up_memory_is_cut_and_looks_at_it_once)
     hpa_t run;
     static hpa_t runs[(HOST_HIGH_BASE + HOST_HIGH_SIZE) / SIZE_2M];
     uint32_t count = 0;
-    while (frame_alloc(SIZE_2M, SIZE_2M, &run))
+    while (frame_alloc(SIZE_2M, &run))
         runs[count++] = run;
-    while (frame_alloc(PAGE_SIZE, PAGE_SIZE, &run)) {
+    while (frame_alloc(PAGE_SIZE, &run)) {
     }
     uint32_t before = host_preempts;
-    cr_assert_not(frame_alloc(SIZE_2M - PAGE_SIZE, PAGE_SIZE, &run));
+    cr_assert_not(frame_alloc(SIZE_2M - PAGE_SIZE, &run));
     cr_expect_eq(host_preempts, before, "nothing to look at");
     for (uint64_t i = 0; i < count; i++)
         frame_free((hpa_t){runs[i].v + 2 * PAGE_SIZE}, SIZE_2M - 2 * PAGE_SIZE);
-    cr_assert_not(frame_alloc(SIZE_2M - PAGE_SIZE, PAGE_SIZE, &run));
+    cr_assert_not(frame_alloc(SIZE_2M - PAGE_SIZE, &run));
     uint32_t pieces = host_preempts - before;
     cr_expect_geq(pieces, count / 100, "%u pieces for %u runs", pieces, count);
     cr_expect_leq(pieces, count / 30, "%u pieces for %u runs", pieces, count);
-    cr_assert(frame_alloc(SIZE_2M - 2 * PAGE_SIZE, PAGE_SIZE, &run));
+    cr_assert(frame_alloc(SIZE_2M - 2 * PAGE_SIZE, &run));
 }
 
 Test(kernel_frame_large, gibs_are_aligned) {
     hpa_t base[16];
     unsigned count = 0;
-    while (frame_alloc(SIZE_1G, SIZE_1G, &base[count])) {
+    while (frame_alloc(SIZE_1G, &base[count])) {
         cr_assert(is_aligned(base[count].v, SIZE_1G));
         cr_assert_geq(base[count].v, HOST_HIGH_BASE);
         count++;
@@ -262,8 +256,34 @@ Test(kernel_frame_large, gibs_are_aligned) {
     cr_expect_eq(count, HOST_HIGH_SIZE / SIZE_1G);
     frame_free(base[3], SIZE_1G);
     hpa_t again;
-    cr_expect(frame_alloc(SIZE_1G, SIZE_1G, &again));
+    cr_expect(frame_alloc(SIZE_1G, &again));
     cr_expect_eq(again.v, base[3].v);
+}
+
+// Wherever the others lack a chunk.
+Test(kernel_frame_large, only_whole_gib_is_found) {
+    const uint64_t gaps[] = {0, 1, 63, 64, 255, 510, 511};
+    hpa_t base[HOST_HIGH_SIZE / SIZE_1G], gap[ARRAY_COUNT(base)], found;
+    for (unsigned i = 0; i < ARRAY_COUNT(base); i++)
+        cr_assert(frame_alloc(SIZE_1G, &base[i]));
+    for (unsigned whole = 0; whole < ARRAY_COUNT(base); whole++) {
+        for (unsigned i = 0; i < ARRAY_COUNT(base); i++) {
+            uint64_t before = gaps[(i + whole) % ARRAY_COUNT(gaps)] * SIZE_2M;
+            gap[i].v = base[i].v + before;
+            frame_free(base[i], before);
+            frame_free((hpa_t){gap[i].v + SIZE_2M}, SIZE_1G - SIZE_2M - before);
+        }
+        cr_expect_not(frame_alloc(SIZE_1G, &found));
+        frame_free(gap[whole], SIZE_2M);
+        cr_expect(frame_alloc(SIZE_1G, &found));
+        cr_expect_eq(found.v, base[whole].v);
+        cr_expect_not(frame_alloc(SIZE_1G, &found));
+        for (unsigned i = 0; i < ARRAY_COUNT(base); i++)
+            if (i != whole)
+                frame_free(gap[i], SIZE_2M);
+        for (unsigned i = 1; i < ARRAY_COUNT(base); i++)
+            cr_assert(frame_alloc(SIZE_1G, &found));
+    }
 }
 
 Test(kernel_frame_none, too_little_memory_is_told) {

@@ -144,9 +144,9 @@ Test(kernel_memory, each_page_of_the_overhead_may_be_the_one_missing) {
 Test(kernel_memory, machine_without_frames_gives_an_error) {
     hpa_t run;
     kernel_page_free(kernel_page_alloc());
-    while (frame_alloc(SIZE_2M, SIZE_2M, &run)) {
+    while (frame_alloc(SIZE_2M, &run)) {
     }
-    cr_assert(frame_alloc(PAGE_SIZE, PAGE_SIZE, &run) || true);
+    cr_assert(frame_alloc(PAGE_SIZE, &run) || true);
     uint64_t before = used(), free = frame_totals().free;
     cr_expect_null(memory_create(quota_root(), 4 * SIZE_2M));
     object_finish();
@@ -158,7 +158,7 @@ Test(kernel_memory, module_becomes_free_memory_with_its_last_reference) {
     uint64_t free = frame_totals().free, limit = quota_read(quota_root()).limit;
     // As the loader left it: RAM that no allocator has.
     hpa_t base;
-    cr_assert(frame_alloc(SIZE_2M, SIZE_2M, &base));
+    cr_assert(frame_alloc(SIZE_2M, &base));
     struct memory *memory = memory_create_module(quota_root(), base, SIZE_2M);
     struct memory_run run = memory_get(memory, 5 * PAGE_SIZE);
     cr_expect_eq(run.frame.v, base.v);
