@@ -154,15 +154,13 @@ static struct audit_place find_place(struct audit *audit, uint64_t address) {
     const struct region *region = region_find(audit->walked->regions, address);
     if (region == NULL)
         return (struct audit_place){0};
-    struct audit_run run;
-    struct memory_run found =
-        memory_peek(region->memory, address - region->base + region->offset, &run.is_cleared);
-    run.frame = found.frame.v;
-    run.offset = found.offset;
-    run.size = found.size;
-    const struct audit_region shown = {region->base, region->size, region->offset,
-                                       region_rights(region) | audit->walked->kind->rights};
-    return audit_find_place(&shown, &run);
+    bool is_cleared;
+    const struct memory_run run =
+        memory_peek(region->memory, address - region->base + region->offset, &is_cleared);
+    struct audit_place place = audit_find_place(region, &run);
+    place.rights = region_rights(region) | audit->walked->kind->rights;
+    place.is_cleared = is_cleared;
+    return place;
 }
 
 // What a device's region shows is no RAM, and so shown to who maps it; RAM there would be an error.

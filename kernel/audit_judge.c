@@ -45,16 +45,13 @@ uint32_t audit_claim(uint8_t *owner, uint64_t frame_count, uint64_t first, uint6
     return ABI_AUDIT_NONE;
 }
 
-struct audit_place audit_find_place(const struct audit_region *region,
-                                    const struct audit_run *run) {
+struct audit_place audit_find_place(const struct region *region, const struct memory_run *run) {
     uint64_t first = MAX(run->offset, region->offset);
     uint64_t last = MIN(run->offset + run->size, region->offset + region->size);
     return (struct audit_place){
         .address = region->base + (first - region->offset),
         .size = last - first,
-        .frame = run->frame + (first - run->offset),
-        .rights = region->rights,
-        .is_cleared = run->is_cleared,
+        .frame = run->frame.v + (first - run->offset),
     };
 }
 

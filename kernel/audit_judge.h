@@ -8,7 +8,8 @@
 #pragma once
 
 #include "include/abi.h"
-#include "lib/pagetable.h"
+#include "kernel/memory.h"
+#include "kernel/region.h"
 
 // Of a frame, a byte each.
 enum audit_owner {
@@ -40,17 +41,6 @@ struct audit_place {
     bool is_cleared; // of what its last owner left in it
 };
 
-// A region, and the run that holds what it shows at `address`: see struct region, struct
-// memory_run.
-struct audit_region {
-    uint64_t base, size, offset;
-    uint32_t rights; // enum pt_rights
-};
-struct audit_run {
-    uint64_t frame, offset, size;
-    bool is_cleared;
-};
-
 /*@ // Every address of the leaf lies in the place, and shows the frame that belongs there.
     predicate is_given{L}(struct audit_leaf *leaf, struct audit_place *place) =
         leaf->address >= place->address &&
@@ -75,11 +65,11 @@ struct audit_run {
 uint32_t audit_claim(uint8_t *owner, uint64_t frame_count, uint64_t first, uint64_t count,
                      uint8_t from, uint8_t to, uint64_t *at);
 
-// `address` lies in the region, and the run holds the offset that is shown there.
+// Where the region shows the run, which holds some of it; with no rights, and not cleared.
 /*@ requires \valid_read(region) && \valid_read(run);
     requires region->base + region->size <= UINT64_MAX;
     requires region->offset + region->size <= UINT64_MAX;
-    requires run->offset + run->size <= UINT64_MAX && run->frame + run->size <= UINT64_MAX;
+    requires run->offset + run->size <= UINT64_MAX && run->frame.v + run->size <= UINT64_MAX;
     requires run->offset < region->offset + region->size;
     requires region->offset < run->offset + run->size;
     assigns \nothing;
@@ -87,14 +77,14 @@ uint32_t audit_claim(uint8_t *owner, uint64_t frame_count, uint64_t first, uint6
         \result.address + \result.size <= region->base + region->size;
     ensures in_run: \let offset = \result.address - region->base + region->offset;
         run->offset <= offset && offset + \result.size <= run->offset + run->size &&
-        \result.frame - run->frame == offset - run->offset;
+        \result.frame - run->frame.v == offset - run->offset;
     ensures all_of_both: \forall integer offset;
         region->offset <= offset < region->offset + region->size &&
         run->offset <= offset < run->offset + run->size ==>
         \result.address <= offset - region->offset + region->base <
             \result.address + \result.size;
-    ensures \result.rights == region->rights && \result.is_cleared == run->is_cleared; */
-struct audit_place audit_find_place(const struct audit_region *region, const struct audit_run *run);
+    ensures \result.rights == 0 && !\result.is_cleared; */
+struct audit_place audit_find_place(const struct region *region, const struct memory_run *run);
 
 // A leaf of a process's or VM's tables, whose first frame is the `owner`'s. enum abi_audit_error.
 /*@ requires \valid_read(leaf) && \valid_read(place);

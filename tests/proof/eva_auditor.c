@@ -21,10 +21,12 @@ static void claim(uint64_t frame_count) {
 
 static void judge(void) {
     struct audit_leaf leaf = {any_u64(), any_u64(), any_u64(), any_u32()};
-    struct audit_region region = {any_u64(), any_u64(), any_u64(), any_u32()};
-    struct audit_run run = {any_u64(), any_u64(), any_u64(), any_bool()};
+    struct region region = {any_u64(), any_u64(), NULL, any_u64(), any_u64()};
+    struct memory_run run = {{any_u64()}, any_u64(), any_u64()};
     struct audit_window window = {any_u64(), any_u64(), any_u32(), any_u32(), any_bool()};
     struct audit_place place = audit_find_place(&region, &run);
+    place.rights = any_u32();
+    place.is_cleared = any_bool();
     audit_judge(&leaf, &place, any_u8());
     audit_judge_host(&leaf, any_bool() ? &window : NULL, any_u8());
     audit_judge_quota(any_u64(), any_u64(), any_u64(), any_u64());

@@ -40,7 +40,7 @@ class EvaMutant:
 
 
 PROOFS = {
-    "auditor": Proof("kernel/audit_judge.c", 203, [
+    "auditor": Proof("kernel/audit_judge.c", 200, [
         "blame", "audit_claim", "audit_find_place", "is_inside", "audit_judge", "audit_judge_host", "audit_judge_quota",
         "range_exceeds",
     ]),
@@ -68,7 +68,7 @@ MUTANTS = {
     "auditor-allows-rights": Mutant(
         "auditor", "(leaf->rights & ~place->rights) != 0", "(leaf->rights & ~place->rights) > 4", ["audit_judge"]),
     "auditor-misplaces": Mutant(
-        "auditor", "run->frame + (first - run->offset)", "run->frame + (first - region->offset)", ["audit_find_place"]),
+        "auditor", "run->frame.v + (first - run->offset)", "run->frame.v + (first - region->offset)", ["audit_find_place"]),
     "auditor-adds-up-wrongly": Mutant(
         "auditor", "used - kernel == found", "used - kernel >= found", ["audit_judge_quota"]),
     "quota-beyond-its-limit": Mutant(
@@ -102,7 +102,7 @@ MUTANTS = {
 }
 
 EVA = {
-    "eva-auditor": Eva("kernel/audit_judge.c", 221, [
+    "eva-auditor": Eva("kernel/audit_judge.c", 222, [
         "-eva-auto-loop-unroll", "20", "-eva-slevel-function", "audit_claim:40",
     ], may_wrap=True),
     "eva-quota": Eva("kernel/quota.c", 206, [
