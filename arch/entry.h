@@ -72,5 +72,41 @@
     pop     %rdx
 .endm
 
+// A guest's registers but RAX and RSP, from gpr[] at RDI, and to it; of an exit, its RDI is on top of
+// the stack (vmx/enter.S, svm/enter.S).
+.macro load_guest
+    mov     8(%rdi), %rcx
+    mov     16(%rdi), %rdx
+    mov     24(%rdi), %rbx
+    mov     40(%rdi), %rbp
+    mov     48(%rdi), %rsi
+    mov     64(%rdi), %r8
+    mov     72(%rdi), %r9
+    mov     80(%rdi), %r10
+    mov     88(%rdi), %r11
+    mov     96(%rdi), %r12
+    mov     104(%rdi), %r13
+    mov     112(%rdi), %r14
+    mov     120(%rdi), %r15
+    mov     56(%rdi), %rdi
+.endm
+
+.macro save_guest
+    mov     %rcx, 8(%rdi)
+    mov     %rdx, 16(%rdi)
+    mov     %rbx, 24(%rdi)
+    mov     %rbp, 40(%rdi)
+    mov     %rsi, 48(%rdi)
+    mov     %r8, 64(%rdi)
+    mov     %r9, 72(%rdi)
+    mov     %r10, 80(%rdi)
+    mov     %r11, 88(%rdi)
+    mov     %r12, 96(%rdi)
+    mov     %r13, 104(%rdi)
+    mov     %r14, 112(%rdi)
+    mov     %r15, 120(%rdi)
+    popq    56(%rdi)
+.endm
+
 // clang-format on
 #endif

@@ -13,6 +13,8 @@
 // QEMU does not load the VMCB's interrupt shadow, but takes that of an STI right before VMRUN into
 // the guest. So there is one when RSI, the shadow, is not 0.
 
+#include "arch/entry.h"
+
 .code64
 .section .text
 
@@ -23,20 +25,7 @@ svm_switch:
     sti
     push    %rdi
     push    %rsi
-    mov     8(%rdi), %rcx
-    mov     16(%rdi), %rdx
-    mov     24(%rdi), %rbx
-    mov     40(%rdi), %rbp
-    mov     48(%rdi), %rsi
-    mov     64(%rdi), %r8
-    mov     72(%rdi), %r9
-    mov     80(%rdi), %r10
-    mov     88(%rdi), %r11
-    mov     96(%rdi), %r12
-    mov     104(%rdi), %r13
-    mov     112(%rdi), %r14
-    mov     120(%rdi), %r15
-    mov     56(%rdi), %rdi
+    load_guest
     cmpb    $0, (%rsp)
     je      1f
     cli
@@ -46,20 +35,7 @@ svm_switch:
     cli
     mov     %rdi, (%rsp)
     mov     8(%rsp), %rdi
-    mov     %rcx, 8(%rdi)
-    mov     %rdx, 16(%rdi)
-    mov     %rbx, 24(%rdi)
-    mov     %rbp, 40(%rdi)
-    mov     %rsi, 48(%rdi)
-    popq    56(%rdi)
-    mov     %r8, 64(%rdi)
-    mov     %r9, 72(%rdi)
-    mov     %r10, 80(%rdi)
-    mov     %r11, 88(%rdi)
-    mov     %r12, 96(%rdi)
-    mov     %r13, 104(%rdi)
-    mov     %r14, 112(%rdi)
-    mov     %r15, 120(%rdi)
+    save_guest
     pop     %rdi
     jmp     svm_switched
 .size svm_switch, . - svm_switch

@@ -14,25 +14,8 @@
 // An exit leaves interrupts off, AC and DF clear (SDM 3C 28.5.3 "Loading Host RIP, RSP, RFLAGS, and
 // SSP"), so C can go on at once.
 
+#include "arch/entry.h"
 #include "vmx/layout.h"
-
-.macro load_guest
-    mov     0(%rdi), %rax
-    mov     8(%rdi), %rcx
-    mov     16(%rdi), %rdx
-    mov     24(%rdi), %rbx
-    mov     40(%rdi), %rbp
-    mov     48(%rdi), %rsi
-    mov     64(%rdi), %r8
-    mov     72(%rdi), %r9
-    mov     80(%rdi), %r10
-    mov     88(%rdi), %r11
-    mov     96(%rdi), %r12
-    mov     104(%rdi), %r13
-    mov     112(%rdi), %r14
-    mov     120(%rdi), %r15
-    mov     56(%rdi), %rdi
-.endm
 
 .code64
 .section .text
@@ -44,11 +27,13 @@ vmx_switch:
     mov     %rsp, VMX_VCPU_RSP(%rsi)
     cmpl    $0, VMX_VCPU_IS_LAUNCHED(%rsi)
     je      launch
+    mov     0(%rdi), %rax
     load_guest
     vmresume
     jmp     refused
 launch:
     movl    $1, VMX_VCPU_IS_LAUNCHED(%rsi)
+    mov     0(%rdi), %rax
     load_guest
     vmlaunch
 refused:
@@ -62,20 +47,7 @@ vmx_exit_entry:
     push    %rdi
     mov     8(%rsp), %rdi
     mov     %rax, 0(%rdi)
-    mov     %rcx, 8(%rdi)
-    mov     %rdx, 16(%rdi)
-    mov     %rbx, 24(%rdi)
-    mov     %rbp, 40(%rdi)
-    mov     %rsi, 48(%rdi)
-    popq    56(%rdi)
-    mov     %r8, 64(%rdi)
-    mov     %r9, 72(%rdi)
-    mov     %r10, 80(%rdi)
-    mov     %r11, 88(%rdi)
-    mov     %r12, 96(%rdi)
-    mov     %r13, 104(%rdi)
-    mov     %r14, 112(%rdi)
-    mov     %r15, 120(%rdi)
+    save_guest
     // Right after an exit this VMREAD cannot fail.
     mov     $ASM_VMCS_EXIT_REASON, %eax
     vmread  %rax, %rax
