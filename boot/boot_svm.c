@@ -37,7 +37,6 @@ static void read_svm(const struct boot_processor *cpu, struct boot_info *info) {
     const uint32_t filter = SVM_PAUSE_FILTER | SVM_PAUSE_THRESHOLD;
     info->svm = (struct svm_caps){
         .asid_count = svm.ebx,
-        .has_1g_pages = info->features.has_1g_pages,
         .has_next_rip = (svm.edx & SVM_NEXT_RIP) != 0,
         .has_decode_assists = (svm.edx & SVM_DECODE_ASSISTS) != 0 && (svm.edx & SVM_NEXT_RIP) != 0,
         .has_clean_bits = (svm.edx & SVM_CLEAN_BITS) != 0,
@@ -78,7 +77,7 @@ void boot_svm_report(struct boot_info *info) {
     if (!info->features.has_svm || info->refusal[0] != '\0')
         return;
     boot_report(
-        info, "AMD-V: nested pages 4K 2M%s, %u ASIDs%s%s%s%s%s", caps->has_1g_pages ? " 1G" : "",
+        info, "AMD-V: nested pages 4K 2M%s, %u ASIDs%s%s%s%s%s", info->features.has_1g_pages ? " 1G" : "",
         caps->asid_count, caps->has_next_rip ? ", next RIP" : "",
         caps->has_decode_assists ? ", decode assists" : "",
         caps->has_clean_bits ? ", clean bits" : "", caps->has_pause_filter ? ", PAUSE filter" : "",

@@ -12,7 +12,6 @@
 struct svm_caps {
     uint64_t maps;       // physical address of the I/O, then the MSR permissions map (boot_maps.h)
     uint32_t asid_count; // ASIDs from 1 to this less one are guests'
-    bool has_1g_pages;
     bool has_next_rip, has_decode_assists, has_clean_bits;
     bool has_tsc_ratio, has_pause_filter, has_rdtscp, has_invpcid, has_rdpru;
     bool has_spec_ctrl, has_pred_cmd; // SPEC_CTRL by the VMCB; PRED_CMD

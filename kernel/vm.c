@@ -58,6 +58,7 @@ static void flush_tables(struct space *space) {
 static const struct space_kind vm_space = {
     .audit = ABI_AUDIT_VM,
     .root_last = NPT_ROOT_LAST,
+    .rights = PT_USER, // each access by NPT is a user's; EPT has no such bit
     .init = init_tables,
     .is_allowed = is_map_allowed,
     .flush = flush_tables,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // AMD-V as the kernel sees it: turning it on, and the table of operations.
-#include "svm/npt.h"
 #include "svm/svm.h"
 
+#include "arch/paging.h"
 #include "kernel/frame.h"
 #include "kernel/machine.h"
 
@@ -10,7 +10,6 @@ struct svm_caps svm_caps;
 
 static void svm_init(void) {
     svm_caps = machine.svm;
-    npt_init(svm_caps.has_1g_pages);
 }
 
 // APM 2 15.4 "Enabling SVM", 15.30.1 "VM_CR MSR (C001_0114h)". What VMLOAD gives back to the host
@@ -42,7 +41,7 @@ static uint64_t get_cr4(const struct vcpu *vcpu) {
 const struct vcpu_backend svm_backend = {
     .name = "AMD-V",
     .kind = ABI_VIRTUALIZATION_SVM,
-    .space_format = &npt_format,
+    .space_format = &paging_format,
     .init = svm_init,
     .cpu_init = svm_cpu_init,
     .vcpu_create = svm_vcpu_create,

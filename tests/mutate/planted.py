@@ -170,7 +170,7 @@ PLANTED = [
     ("host-interrupted-before-its-state", "svm/enter.c", "svm_save(x); svm_vmload", "svm_stgi(); svm_save(x); svm_vmload"),
     ("rip-of-ioio-by-nrip", "svm/enter.c", "if (row == SVM_EXIT_IOIO) return", "if (0) return"),
     ("iopm-for-msrpm", "svm/state.c", "svm_caps.maps + SVM_IOPM_PAGES * PAGE_SIZE;", "svm_caps.maps;"),
-    ("npt-writable", "svm/npt.c", "rights & PT_WRITE ? NPT_WRITE : 0;", "rights & PT_READ ? NPT_WRITE : 0;"),
+    ("npt-not-the-guests", "kernel/vm.c", ".rights = PT_USER,", ".rights = 0,"),
     ("step-on-the-guests-stack", "svm/inject.c", "if (x->vmcb->event & EVENT_VALID) begin_step_of_event(x); else", ""),
     ("xcr-other-than-0", "vmm/cpu/exit_control.c", "(uint32_t)page->gpr[INSN_RCX] != 0 || !control", "!control"),
     # Shared, and the loader.

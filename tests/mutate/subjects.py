@@ -87,7 +87,6 @@ FUNCTIONS = {
                     "svm_set_nmi_blocked svm_can_take_nmi svm_exit_iret combine_with_queued svm_inject_exception "
                     "svm_exit_exception svm_requeue_event svm_restore_event",
     "svm/load.c": "load_registers svm_load svm_unload svm_forget",
-    "svm/npt.c": "npt_leaf",
     "svm/registers.c": "set_intercepts svm_set_cr0 svm_set_cr4 accept_control svm_sync_registers svm_read_registers "
                        "svm_write_registers",
     "svm/state.c": "write_controls svm_vcpu_create",

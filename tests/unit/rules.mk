@@ -59,5 +59,5 @@ UNIT_VMX_PARTS := $(filter-out vmx/vmcs.c vmx/backend.c,$(wildcard vmx/*.c))
 $(BUILD)/host/vmx/%: HOST_FLAGS += -mno-red-zone -include tests/unit/vmx/host.h
 
 # The AMD-V backend, whole, on a processor of paper (svm/support.h). Its VMCB is memory.
-UNIT_SVM_PARTS := $(wildcard svm/*.c)
+UNIT_SVM_PARTS := arch/paging.c $(wildcard svm/*.c)
 $(BUILD)/host/svm/%: HOST_FLAGS += -mno-red-zone -include tests/unit/svm/host.h

@@ -67,7 +67,7 @@ Test(boot_svm, fills_what_the_kernel_gets) {
     const struct svm_caps *caps = &info.svm;
     cr_expect_str_eq(info.refusal, "");
     cr_expect_eq(caps->asid_count, 0x8000);
-    cr_expect(caps->has_1g_pages && caps->has_next_rip && caps->has_decode_assists);
+    cr_expect(caps->has_next_rip && caps->has_decode_assists);
     cr_expect(caps->has_clean_bits && caps->has_tsc_ratio && caps->has_pause_filter);
     cr_expect(caps->has_rdtscp && caps->has_invpcid && caps->has_rdpru);
     cr_expect(caps->has_spec_ctrl && caps->has_pred_cmd);

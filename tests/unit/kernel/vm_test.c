@@ -149,7 +149,7 @@ Test(kernel_vm, faults_are_resolved_or_the_vmms) {
     cr_expect_eq(vm_handle_fault(vm, (gpa_t){UINT64_MAX}, VCPU_ACCESS_READ), SPACE_FAULT_NONE);
     cr_expect_eq(pt_lookup(&vm->space.pt, SIZE_1G).rights, 0);
     cr_expect_eq(vm_handle_fault(vm, at, VCPU_ACCESS_READ), SPACE_FAULT_RETRY);
-    cr_expect_eq(pt_lookup(&vm->space.pt, SIZE_1G).rights, PT_READ);
+    cr_expect_eq(pt_lookup(&vm->space.pt, SIZE_1G).rights, PT_READ | PT_USER);
 }
 
 Test(kernel_vm, fault_without_memory_is_a_shortage) {
@@ -224,7 +224,7 @@ Test(kernel_vm, fetch_splits_what_large_pages_map) {
     cr_assert_eq(space_map(&small->space, memory, 0, 0, 4 * SIZE_2M, RWX), ABI_OK);
     cr_assert_eq(vm_handle_fault(small, (gpa_t){SIZE_2M}, VCPU_ACCESS_WRITE), SPACE_FAULT_RETRY);
     struct pt_mapping data = pt_lookup(&small->space.pt, SIZE_2M);
-    cr_expect(data.size == SIZE_2M && data.rights == (PT_READ | PT_WRITE));
+    cr_expect(data.size == SIZE_2M && data.rights == (PT_READ | PT_WRITE | PT_USER));
     fetch(small, SIZE_2M + 0x1234); // mapped already
     fetch(small, 3 * SIZE_2M);      // not yet
     for (uint64_t gpa = SIZE_2M; gpa < 4 * SIZE_2M; gpa += PAGE_SIZE) {
@@ -232,7 +232,7 @@ Test(kernel_vm, fetch_splits_what_large_pages_map) {
         if (gpa / SIZE_2M == 2)
             continue;
         cr_expect_eq(code.size, PAGE_SIZE);
-        cr_expect_eq(code.rights, PT_READ | PT_WRITE | PT_EXECUTE);
+        cr_expect_eq(code.rights, PT_READ | PT_WRITE | PT_EXECUTE | PT_USER);
     }
     cr_expect_eq(pt_lookup(&small->space.pt, SIZE_2M + PAGE_SIZE).frame.v,
                  data.frame.v + PAGE_SIZE);

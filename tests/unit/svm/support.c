@@ -406,7 +406,6 @@ void paper_set_up(void) {
     machine.svm = (struct svm_caps){
         .asid_count = 16,
         .maps = PAPER_MAPS,
-        .has_1g_pages = true,
         .has_next_rip = true,
         .has_decode_assists = true,
         .has_clean_bits = true,

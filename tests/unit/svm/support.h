@@ -14,7 +14,7 @@
 
 #include "kernel/vm.h"
 #include "svm/exit.h"
-#include "svm/npt.h"
+#include "arch/paging.h"
 #include "svm/svm.h"
 
 // Exit codes, by their numbers in the manual.

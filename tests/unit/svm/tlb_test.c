@@ -140,19 +140,21 @@ Test(svm_tlb, control_registers_flush) {
 Test(svm_npt, entries_are_those_of_long_mode, .init = paper_set_up) {
     const struct pt_format *f = svm_backend.space_format;
     const hpa_t frame = {0x12345678000};
-    cr_expect_eq(f->leaf(frame, PT_READ | PT_WRITE | PT_EXECUTE, 0), 0x12345678007);
-    cr_expect_eq(f->leaf(frame, PT_READ, 0), BIT(63) | 0x12345678005);
-    cr_expect_eq(f->leaf(frame, PT_READ | PT_EXECUTE, 1), 0x12345678085);
-    cr_expect_eq(f->leaf(frame, PT_READ | PT_UNCACHED, 0), BIT(63) | 0x1234567801d);
+    const uint32_t read = PT_READ | PT_USER;
+    cr_expect_eq(f->leaf(frame, read | PT_WRITE | PT_EXECUTE, 0), 0x12345678007);
+    cr_expect_eq(f->leaf(frame, read, 0), BIT(63) | 0x12345678005);
+    cr_expect_eq(f->leaf(frame, read | PT_EXECUTE, 1), 0x12345678085);
+    cr_expect_eq(f->leaf(frame, read | PT_UNCACHED, 0), BIT(63) | 0x1234567801d);
     cr_expect_eq(f->table(frame), 0x12345678007);
     for (uint32_t rights = 0; rights < 8; rights++) {
-        uint32_t wanted = PT_READ;
+        uint32_t wanted = read;
         wanted |= rights & 1 ? PT_WRITE : 0;
         wanted |= rights & 2 ? PT_EXECUTE : 0;
         wanted |= rights & 4 ? PT_UNCACHED : 0;
         cr_expect_eq(f->rights(f->leaf(frame, wanted, 0), 0), wanted);
     }
-    cr_expect_eq(f->leaf_level_max, 2);
-    npt_init(false);
-    cr_expect_eq(f->leaf_level_max, 1);
+    for (unsigned has_1g_pages = 0; has_1g_pages < 2; has_1g_pages++) {
+        paging_init(has_1g_pages);
+        cr_expect_eq(f->leaf_level_max, 1 + has_1g_pages);
+    }
 }
