@@ -1,35 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The dispatch table, the names, and what happens to an exit that nobody can explain: the VM ends
-// with a dump, and the instruction is never stepped over.
+// The dispatch table, and what happens to an exit that nobody can explain: the VM ends with a dump,
+// and the instruction is never stepped over.
 #include "vmx/exit.h"
 
 #include "arch/log.h"
 #include "vmx/vmx.h"
 
-#define RESERVED_REASON_AND_ALL_OTHERS 0 ... VMX_EXIT_COUNT - 1
+#define ALL_REASONS 0 ... VMX_EXIT_COUNT - 1
 
-// Rows override the default of the whole range, which the reserved numbers keep.
+// Rows override the default of the whole range, which those without a row keep.
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Winitializer-overrides"
-exit_handler *const vmx_exit_handlers[VMX_EXIT_COUNT] = {[RESERVED_REASON_AND_ALL_OTHERS] =
-                                                             exit_unexpected,
-#define HANDLER_ROW(number, name, handler) [number] = handler,
+exit_handler *const vmx_exit_handlers[VMX_EXIT_COUNT] = {[ALL_REASONS] = exit_unexpected,
+#define HANDLER_ROW(first, last, name, handler) [first... last] = handler,
                                                          VMX_EXITS(HANDLER_ROW)
 #undef HANDLER_ROW
 };
 #pragma clang diagnostic pop
-
-const char *vmx_exit_name(uint32_t reason) {
-    switch (reason) {
-#define NAME_ROW(number, name, handler)                                                            \
-    case number:                                                                                   \
-        return #name;
-        VMX_EXITS(NAME_ROW)
-#undef NAME_ROW
-    default:
-        return "?";
-    }
-}
 
 static unsigned long long hex(enum vmcs_field_natural field) {
     return vmcs_read(field);
@@ -39,9 +26,8 @@ void vmx_dump(const struct vcpu *vcpu, const char *headline) {
     if (!vcpu_may_dump())
         return;
     uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
-    log_line("vCPU %u: %s: exit %u %s%s qualification %llx rip %llx linear %llx physical %llx",
+    log_line("vCPU %u: %s: exit %u%s qualification %llx rip %llx linear %llx physical %llx",
              vcpu->index, headline, reason & EXIT_REASON_BASIC,
-             vmx_exit_name(reason & EXIT_REASON_BASIC),
              reason & EXIT_REASON_ENTRY_FAILED ? " (entry failed)" : "",
              hex(VMCS_EXIT_QUALIFICATION), hex(VMCS_GUEST_RIP), hex(VMCS_GUEST_LINEAR_ADDRESS),
              (unsigned long long)vmcs_read64(VMCS_GUEST_PHYSICAL_ADDRESS));

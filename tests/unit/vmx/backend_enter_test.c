@@ -267,6 +267,19 @@ Test(backend_enter, refused_state_ends_the_vm_alone) {
     cr_expect_eq(paper.seen.failure, VCPU_FAILURE_UNHANDLED_EXIT);
 }
 
+// By default an exit is refused: what has no row ends the VM.
+Test(backend_enter, reason_without_a_row_is_unexpected) {
+    static const uint8_t without[] = {3,  4,  5,  6,  14, 16, 29, 33, 34, 35, 38, 41, 42, 44,
+                                      46, 47, 49, 51, 52, 57, 58, 61, 62, 66, 71, 74, 75};
+    unsigned next = 0;
+    for (unsigned i = 0; i < VMX_EXIT_COUNT; i++) {
+        bool has_row = next == ARRAY_COUNT(without) || without[next] != i;
+        next += has_row ? 0 : 1;
+        cr_expect_eq(vmx_exit_handlers[i] != exit_unexpected, has_row, "exit %u", i);
+    }
+    cr_expect_eq(next, ARRAY_COUNT(without));
+}
+
 // ---- exceptions that are intercepted ------------------------------------------------------------
 
 static void raise(uint32_t vector, uint32_t type) {

@@ -89,5 +89,5 @@ Test(vmx_exit, counters_have_room_and_numbers_are_the_manuals) {
     cr_expect_eq(VMX_EXIT_CPUID, 10);
     cr_expect_eq(VMX_EXIT_EPT_VIOLATION, 48);
     cr_expect_eq(VMX_EXIT_XSETBV, 55);
-    cr_expect_eq(VMX_EXIT_NOTIFY, 75);
+    cr_expect_eq(VMX_EXIT_SEAMCALL_AND_TDCALL, 76);
 }
