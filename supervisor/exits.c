@@ -86,7 +86,8 @@ static const char *const vtx_names[ABI_EXIT_REASONS] = {
 };
 
 #define SVM_NAME(first, last, name, handler, words) [SVM_EXIT_##name] = words,
-static const char *const svm_names[ABI_EXIT_REASONS] = {SVM_EXITS(SVM_NAME)};
+static const char *const svm_names[ABI_EXIT_REASONS] = {[SVM_EXIT_OTHER] = "unexpected exit",
+                                                        SVM_EXITS(SVM_NAME)};
 #undef SVM_NAME
 _Static_assert(SVM_EXIT_COUNT <= ABI_EXIT_REASONS, "each is counted");
 

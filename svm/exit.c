@@ -12,13 +12,6 @@ svm_exit_handler *const svm_exit_handlers[SVM_EXIT_COUNT] = {
         [SVM_EXIT_OTHER] = svm_exit_unexpected,
 };
 
-static const char *const words_of[SVM_EXIT_COUNT] = {
-#define WORDS_ROW(first, last, name, handler, words) [SVM_EXIT_##name] = words,
-    SVM_EXITS(WORDS_ROW)
-#undef WORDS_ROW
-        [SVM_EXIT_OTHER] = "?",
-};
-
 // By code, plus 2: those that are negative come first. 0: no row; else the row, plus 1.
 #define PLACE(code) ((uint32_t)(code) + 2u)
 static const uint8_t row_of[] = {
@@ -48,9 +41,8 @@ void svm_dump(const struct vcpu *vcpu, const char *headline) {
         return;
     const struct svm_vcpu *x = vcpu->backend;
     const struct vmcb *v = x->vmcb;
-    log_line("vCPU %u: %s: exit 0x%lx (%s) info 0x%lx 0x%lx rip 0x%lx", vcpu->index, headline,
-             v->exit_code, words_of[svm_exit_row(v->exit_code)], v->exit_info_1, v->exit_info_2,
-             v->rip);
+    log_line("vCPU %u: %s: exit 0x%lx info 0x%lx 0x%lx rip 0x%lx", vcpu->index, headline,
+             v->exit_code, v->exit_info_1, v->exit_info_2, v->rip);
     log_line("  exit event 0x%lx entry event 0x%lx interrupt 0x%lx shadow 0x%lx pending 0x%x",
              v->exit_int_info, v->event, v->interrupt, v->shadow, vcpu->pending);
 }

@@ -13,6 +13,7 @@ SVM_EXITS(SVM_EXIT_PROTOTYPE_ROW)
 
 _Static_assert(SVM_EXIT_COUNT <= ABI_EXIT_REASONS, "a counter for each row");
 
+svm_exit_handler svm_exit_unexpected;
 extern svm_exit_handler *const svm_exit_handlers[SVM_EXIT_COUNT]; // no NULL among them
 // The row of an exit code; SVM_EXIT_OTHER: none.
 enum svm_exit svm_exit_row(uint64_t code);

@@ -12,6 +12,7 @@ Test(exits, reasons_have_the_names_of_their_backend) {
     cr_expect_str_eq(exits_name(ABI_VIRTUALIZATION_SVM, SVM_EXIT_CPUID), "CPUID");
     cr_expect_str_eq(exits_name(ABI_VIRTUALIZATION_SVM, SVM_EXIT_NPF), "nested page fault");
     cr_expect_str_eq(exits_name(ABI_VIRTUALIZATION_SVM, SVM_EXIT_INVALID), "invalid guest state");
+    cr_expect_str_eq(exits_name(ABI_VIRTUALIZATION_SVM, SVM_EXIT_OTHER), "unexpected exit");
 }
 
 Test(exits, what_has_no_name_has_its_number) {
