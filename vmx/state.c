@@ -98,7 +98,7 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
     x->gpr = vcpu->page->gpr;
     x->vmcs_page = vmcs_page;
     x->vmcs = frame_of_kernel(vmcs_page);
-    x->vpid = vpid_alloc();
+    x->vpid = vmx_caps.has_vpid ? (uint16_t)(vcpu->index + 1) : 0;
     *(uint32_t *)vmcs_page = vmx_caps.revision;
     hpa_t previous = vmx_open(x);
     write_controls(x, vcpu->vm);
@@ -113,7 +113,6 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
 
 void vmx_vcpu_destroy(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
-    vpid_free(x->vpid);
     free_pages(vcpu, x, x->vmcs_page);
     vcpu->backend = NULL;
 }

@@ -146,7 +146,5 @@ void speculation_write(struct vmx_vcpu *x, uint64_t value);
 
 // ---- tlb.c --------------------------------------------------------------------------------------
 
-uint16_t vpid_alloc(void); // 0: none left, or VPID is not used
-void vpid_free(uint16_t vpid);
 void vmx_flush_vpid(uint16_t vpid); // this CPU; 0: nothing
 void vmx_flush_space(struct vcpu *vcpu);
