@@ -39,7 +39,3 @@ struct pt_format paging_format = {
 void paging_load_root(hpa_t root) {
     x86_write_cr3(root.v);
 }
-
-hpa_t paging_get_root(void) {
-    return (hpa_t){x86_read_cr3() & PTE_ADDRESS};
-}

@@ -28,4 +28,3 @@
 extern struct pt_format paging_format;
 
 void paging_load_root(hpa_t root); // CR3; drops what is not global
-hpa_t paging_get_root(void);

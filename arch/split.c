@@ -30,10 +30,6 @@ void split_load(struct cpu *cpu, hpa_t root, hpa_t user_root) {
         paging_load_root(root);
 }
 
-void split_flush(struct cpu *cpu) {
-    split_load(cpu, paging_get_root(), (hpa_t){cpu->tables->user_cr3_read & PTE_ADDRESS});
-}
-
 void split_clear(struct cpu *cpu) {
     for (unsigned i = 0; i < ENTRY_STACKS; i++)
         memset(cpu->tables->stacks[i].words, 0, sizeof(cpu->tables->stacks[i].words));

@@ -59,7 +59,5 @@ extern const uint8_t sysexit_split_last[]; // the last instruction of a system c
 // This CPU goes into the space of `root`; `user_root` is 0 where nobody returns to ring 3. Its TLB
 // forgets all of the spaces before, and of this one.
 void split_load(struct cpu *cpu, hpa_t root, hpa_t user_root);
-// Forgets what this CPU remembers of the space that it is in.
-void split_flush(struct cpu *cpu);
 // What is on the entry stacks of this CPU is the last owner's.
 void split_clear(struct cpu *cpu);

@@ -8,7 +8,6 @@
 #include "arch/lapic.h"
 #include "arch/mitigation.h"
 #include "arch/smp.h"
-#include "arch/split.h"
 #include "arch/topology.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
@@ -109,20 +108,6 @@ void smp_interrupt(void) {
     answer();
 }
 
-static void flush_if_loaded(void *opaque) {
-    const hpa_t *root = opaque;
-    if (paging_get_root().v == root->v)
-        split_flush(cpu_current());
-}
-
-void smp_flush_root(hpa_t root) {
-    // A CPU that takes the root up after this look loads CR3 then, and remembers nothing older.
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    for (uint32_t i = 0; i < cpu_count; i++)
-        if (__atomic_load_n(&cpu_table[i]->root, __ATOMIC_SEQ_CST) == root.v)
-            smp_call(cpu_table[i], flush_if_loaded, &root);
-}
-
 // SDM 3A 4.10.4.1 "Operations that Invalidate TLBs and Paging-Structure Caches": a change of PGE,
 // either way, takes global ones and those of all PCIDs, too.
 static void flush_all(void *opaque) {
@@ -130,6 +115,14 @@ static void flush_all(void *opaque) {
     uint64_t cr4 = x86_read_cr4();
     x86_write_cr4(cr4 ^ CR4_PGE);
     x86_write_cr4(cr4);
+}
+
+void smp_flush_root(hpa_t root) {
+    // A CPU that takes the root up after this look loads CR3 then, and remembers nothing older.
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < cpu_count; i++)
+        if (__atomic_load_n(&cpu_table[i]->root, __ATOMIC_SEQ_CST) == root.v)
+            smp_call(cpu_table[i], flush_all, NULL);
 }
 
 void smp_flush_all(void) {

@@ -17,9 +17,9 @@ void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque);
 // Runs `function` here while all other CPUs stand still, outside of any lock, with interrupts off.
 // The caller holds no lock.
 void smp_stop_and_call(void (*function)(void *), void *opaque);
-// Makes every CPU that has this root loaded drop its translations.
+// Makes every CPU that has this root loaded drop all translations, of the kernel's addresses too.
 void smp_flush_root(hpa_t root);
-// Makes every CPU drop all translations, of the kernel's addresses too. The caller holds no lock.
+// Makes every CPU do so. The caller holds no lock.
 void smp_flush_all(void);
 // VECTOR_WAKE: what others asked of this CPU.
 void smp_interrupt(void);

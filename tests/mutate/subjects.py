@@ -50,7 +50,7 @@ FUNCTIONS = {
     "kernel/budget.c": "count_up budget_park budget_charge begin_period is_ahead",
     "kernel/thread.c": "thread_is_doomed thread_create leave",
     "kernel/kspace.c": "stack_make place_take stacks_give_back kspace_stack_free kspace_user_show kspace_is_user_root",
-    "kernel/smp.c": "smp_call flush_if_loaded",
+    "kernel/smp.c": "smp_call smp_flush_root",
     "kernel/audit.c": "owner_of claim_memory judge_leaf judge_sums",
     "kernel/audit_judge.c": "audit_claim is_inside audit_judge audit_judge_host audit_judge_quota",
     "kernel/group.c": "is_valid group_write",

@@ -41,13 +41,16 @@ static void leave(void);
 #define scheduler_init_cpu smp_test_scheduler_init_cpu
 #define scheduler_run      smp_test_scheduler_run
 #define kspace_cpu_init    smp_test_space_cpu_init
-#define split_flush        smp_test_split_flush
 #define lapic_send         smp_test_lapic_send
-#define paging_get_root()  loaded_root
 #define kspace_stack_alloc smp_test_space_stack_alloc
 #define tsc_is_common      smp_test_tsc_is_common
-static hpa_t loaded_root; // what CR3 holds
+static uint64_t own_cr4;
 static uint32_t flushes, vectors_sent;
+static void write_cr4(uint64_t value);
+#undef x86_read_cr4
+#undef x86_write_cr4
+#define x86_read_cr4()       own_cr4
+#define x86_write_cr4(value) write_cr4(value)
 #include "kernel/smp.c"
 
 // Not called.
@@ -70,9 +73,9 @@ bool kspace_cpu_init(struct cpu *cpu) {
     (void)cpu;
     return false;
 }
-void split_flush(struct cpu *cpu) {
-    cr_assert_eq(cpu, own_cpu);
-    flushes++;
+static void write_cr4(uint64_t value) {
+    flushes += ((value ^ own_cr4) & CR4_PGE) != 0;
+    own_cr4 = value;
 }
 void lapic_send(uint32_t apic_id, uint64_t command) {
     (void)apic_id, (void)command;
@@ -169,21 +172,21 @@ Test(kernel_smp, call_to_oneself_needs_no_interrupt) {
     cr_expect(calls == 1 && vectors_sent == 0);
 }
 
-// A CPU that has left the root meanwhile loaded CR3, and one that never had it remembers nothing of
-// it.
+// A CPU that left the root loaded CR3, and one that never had it remembers nothing of it.
 Test(kernel_smp, root_is_flushed_where_it_is_loaded) {
     own_cpu = &test_cpus[0];
     cpu_table[0] = own_cpu;
     cpu_count = 1;
     own_cpu->root = 0x1000;
-    loaded_root.v = 0x1000;
-    smp_flush_root((hpa_t){0x1000});
-    cr_expect_eq(flushes, 1);
-    smp_flush_root((hpa_t){0x2000});
-    cr_expect_eq(flushes, 1, "another root");
-    loaded_root.v = 0x2000;
-    smp_flush_root((hpa_t){0x1000});
-    cr_expect_eq(flushes, 1, "it is on its way to another one");
+    for (unsigned i = 0; i < 2; i++) { // with global translations and without
+        own_cr4 = CR4_PAE | (i == 0 ? CR4_PGE : 0);
+        flushes = 0;
+        smp_flush_root((hpa_t){0x2000});
+        cr_expect_eq(flushes, 0, "another root");
+        smp_flush_root((hpa_t){0x1000});
+        cr_expect_eq(flushes, 2, "PGE changes, and back");
+        cr_expect_eq(own_cr4, CR4_PAE | (i == 0 ? CR4_PGE : 0));
+    }
 }
 
 // The boot CPU has APIC ID 7, and with it so many are up.
