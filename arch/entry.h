@@ -72,8 +72,8 @@
     pop     %rdx
 .endm
 
-// A guest's registers but RAX and RSP, from gpr[] at RDI, and to it; of an exit, its RDI is on top of
-// the stack (vmx/enter.S, svm/enter.S).
+// A guest's registers but RAX and RSP, from gpr[] at RDI, and to it; of an exit, its RDI is on top
+// of the stack (vmx/enter.S, svm/enter.S).
 .macro load_guest
     mov     8(%rdi), %rcx
     mov     16(%rdi), %rdx

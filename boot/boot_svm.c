@@ -77,9 +77,9 @@ void boot_svm_report(struct boot_info *info) {
     if (!info->features.has_svm || info->refusal[0] != '\0')
         return;
     boot_report(
-        info, "AMD-V: nested pages 4K 2M%s, %u ASIDs%s%s%s%s%s", info->features.has_1g_pages ? " 1G" : "",
-        caps->asid_count, caps->has_next_rip ? ", next RIP" : "",
-        caps->has_decode_assists ? ", decode assists" : "",
+        info, "AMD-V: nested pages 4K 2M%s, %u ASIDs%s%s%s%s%s",
+        info->features.has_1g_pages ? " 1G" : "", caps->asid_count,
+        caps->has_next_rip ? ", next RIP" : "", caps->has_decode_assists ? ", decode assists" : "",
         caps->has_clean_bits ? ", clean bits" : "", caps->has_pause_filter ? ", PAUSE filter" : "",
         caps->has_tsc_ratio ? ", TSC ratio" : "");
     if (!caps->has_decode_assists)

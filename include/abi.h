@@ -294,6 +294,27 @@ enum vcpu_failure {
     VCPU_FAILURE_MEMORY = 5, // the VM's quota has no memory for the tables; detail: the address
 };
 
+// vcpu_page.failure_words: what the processor tells of an exit that nobody handles and of an entry
+// that it refused, for the VMM's dump. 0 is what its vendor does not know.
+enum vcpu_failure_word {
+    VCPU_WORD_INFO,    // exit qualification; EXITINFO1
+    VCPU_WORD_ADDRESS, // guest-physical address; EXITINFO2
+    VCPU_WORD_LINEAR,
+    VCPU_WORD_EXIT_EVENT,
+    VCPU_WORD_EXIT_ERROR, // as of the entry, on AMD-V in the event's upper half
+    VCPU_WORD_VECTORING,
+    VCPU_WORD_ENTRY_EVENT,
+    VCPU_WORD_ENTRY_ERROR,
+    VCPU_WORD_INTERRUPTIBILITY,
+    VCPU_WORD_ACTIVITY,
+    VCPU_WORD_PIN, // controls; on AMD-V the virtual interrupt's
+    VCPU_WORD_PRIMARY,
+    VCPU_WORD_SECONDARY,
+    VCPU_WORD_ENTRY,
+    VCPU_WORD_PENDING, // what the kernel had for the guest
+    VCPU_WORD_COUNT
+};
+
 // vcpu_page.dirty: what the VMM changed since the exit and the kernel has to take.
 enum vcpu_dirty {
     VCPU_DIRTY_RIP = 1u << 0, // also ends blocking by STI and MOV SS: the instruction is done
@@ -412,6 +433,7 @@ struct vcpu_page {
     uint32_t msr;     // MSR_READ, MSR_WRITE: the index; the value is in RDX:RAX
     uint32_t failure; // enum vcpu_failure
     uint64_t failure_detail;
+    uint64_t failure_words[VCPU_WORD_COUNT];
     struct vcpu_exit_task task;
     struct vcpu_exit_control control;
 };

@@ -18,8 +18,8 @@ struct svm_caps {
 };
 
 // The one table of exits: a row for each code of APM 2 Appendix C "SVM Intercept Exit Codes" that
-// is expected, or for a run of codes that are one thing. All others are SVM_EXIT_OTHER, for which the
-// VM ends: nothing asks for them. tests/unit/svm/exit_test.c has each code. The index of a row
+// is expected, or for a run of codes that are one thing. All others are SVM_EXIT_OTHER, for which
+// the VM ends: nothing asks for them. tests/unit/svm/exit_test.c has each code. The index of a row
 // counts the exits (struct abi_usage, exit). X(first code, last code, NAME, handler, words).
 #define SVM_EXITS(X)                                                                               \
     X(0x000, 0x00f, CR_READ, svm_exit_control_read, "control-register read")                       \

@@ -218,10 +218,6 @@ enum exit_action vcpu_exit_undefined(struct vcpu *vcpu);
 // #GP(0): RDPMC, as no counter exists; what is not for this CPL, or has reserved bits.
 enum exit_action vcpu_exit_protected(struct vcpu *vcpu);
 enum exit_action vcpu_exit_shutdown(struct vcpu *vcpu); // a triple fault
-// A VMM can have its vCPU dumped as often as it likes, with interrupts off. So there is one dump a
-// second, of few lines, which the console always has room for (kernel/log.c). Registers are the
-// VMM's to tell (vmm/cpu/dump.c).
-bool vcpu_may_dump(void);
 
 // Called by exits.
 // The exit is VCPU_EXIT_FAILED: fills page->failure, returns EXIT_FAIL. The VMM ends the VM.

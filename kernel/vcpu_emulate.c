@@ -16,6 +16,7 @@
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
     vcpu->page->failure = (uint32_t)failure;
     vcpu->page->failure_detail = detail;
+    vcpu->page->failure_words[VCPU_WORD_PENDING] = vcpu->pending;
     return EXIT_FAIL;
 }
 

@@ -2,8 +2,6 @@
 // Exits that are the same whoever the processor is from: rows of the backends' tables name these.
 #include "kernel/vcpu.h"
 
-#include "arch/tsc.h"
-
 enum exit_action vcpu_exit_hlt(struct vcpu *vcpu) {
     (void)vcpu;
     return EXIT_BLOCK;
@@ -50,11 +48,4 @@ enum exit_action vcpu_exit_msr(struct vcpu *vcpu, bool is_write, vcpu_msr_access
         vcpu->page->gpr[GPR_RDX] = value >> 32;
     }
     return EXIT_ADVANCE;
-}
-
-bool vcpu_may_dump(void) {
-    static uint64_t next_dump; // TSC
-    uint64_t now = x86_rdtsc(), next = __atomic_load_n(&next_dump, __ATOMIC_RELAXED);
-    return next <= now && __atomic_compare_exchange_n(&next_dump, &next, now + tsc_hz, false,
-                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }

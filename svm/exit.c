@@ -3,8 +3,6 @@
 // and the instruction is never stepped over.
 #include "svm/exit.h"
 
-#include "arch/log.h"
-
 svm_exit_handler *const svm_exit_handlers[SVM_EXIT_COUNT] = {
 #define HANDLER_ROW(first, last, name, handler, words) [SVM_EXIT_##name] = handler,
     SVM_EXITS(HANDLER_ROW)
@@ -36,21 +34,20 @@ uint32_t svm_exit_length(enum svm_exit row) {
     return lengths[row];
 }
 
-void svm_dump(const struct vcpu *vcpu, const char *headline) {
-    if (!vcpu_may_dump())
-        return;
-    const struct svm_vcpu *x = vcpu->backend;
-    const struct vmcb *v = x->vmcb;
-    log_line("vCPU %u: %s: exit 0x%lx info 0x%lx 0x%lx rip 0x%lx", vcpu->index, headline,
-             v->exit_code, v->exit_info_1, v->exit_info_2, v->rip);
-    log_line("  exit event 0x%lx entry event 0x%lx interrupt 0x%lx shadow 0x%lx pending 0x%x",
-             v->exit_int_info, v->event, v->interrupt, v->shadow, vcpu->pending);
+static enum exit_action fail(struct vcpu *vcpu, enum vcpu_failure failure) {
+    const struct vmcb *v = ((struct svm_vcpu *)vcpu->backend)->vmcb;
+    uint64_t *words = vcpu->page->failure_words;
+    words[VCPU_WORD_INFO] = v->exit_info_1;
+    words[VCPU_WORD_ADDRESS] = v->exit_info_2;
+    words[VCPU_WORD_VECTORING] = v->exit_int_info;
+    words[VCPU_WORD_ENTRY_EVENT] = v->event;
+    words[VCPU_WORD_INTERRUPTIBILITY] = v->shadow;
+    words[VCPU_WORD_PIN] = v->interrupt;
+    return vcpu_fail(vcpu, failure, v->exit_code);
 }
 
 enum exit_action svm_exit_unexpected(struct vcpu *vcpu) {
-    const struct svm_vcpu *x = vcpu->backend;
-    svm_dump(vcpu, "unexpected VM exit");
-    return vcpu_fail(vcpu, VCPU_FAILURE_UNHANDLED_EXIT, x->vmcb->exit_code);
+    return fail(vcpu, VCPU_FAILURE_UNHANDLED_EXIT);
 }
 
 // The state that the VMM wrote is not one that a processor can be in. What of it, the VMM looks
@@ -60,6 +57,5 @@ enum exit_action svm_exit_refused(struct vcpu *vcpu) {
     svm_forget_asids(vcpu->cpu);
     x->vmcb->interrupt |= VINTR_MASKING; // which QEMU 7.2 takes out where it enters no guest
     svm_touch(vcpu->backend, CLEAN_INTERRUPT);
-    svm_dump(vcpu, "VM entry failed");
-    return vcpu_fail(vcpu, VCPU_FAILURE_ENTRY, x->vmcb->exit_code);
+    return fail(vcpu, VCPU_FAILURE_ENTRY);
 }

@@ -19,5 +19,3 @@ extern svm_exit_handler *const svm_exit_handlers[SVM_EXIT_COUNT]; // no NULL amo
 enum svm_exit svm_exit_row(uint64_t code);
 // In the plain form of the instruction; 0: the row is no instruction, or more than one.
 uint32_t svm_exit_length(enum svm_exit row);
-// Says in a few lines of the log what the vCPU was doing.
-void svm_dump(const struct vcpu *vcpu, const char *headline);

@@ -4,7 +4,6 @@
 #include "vmx/exit.h"
 #include "vmx/vmx.h"
 
-#include "arch/log.h"
 #include "arch/mitigation.h"
 
 #define SELDOM(condition) __builtin_expect(!!(condition), 0)
@@ -76,8 +75,7 @@ static __attribute__((noinline, cold)) enum exit_action refuse(struct vcpu *vcpu
     vmcs_clear(x->vmcs);
     vmcs_make_current(x->vmcs);
     x->is_launched = 0;
-    vmx_dump(vcpu, "VM entry failed");
-    return vcpu_fail(vcpu, VCPU_FAILURE_ENTRY, detail);
+    return vmx_fail(vcpu, VCPU_FAILURE_ENTRY, detail);
 }
 
 // vmx_switch keeps nothing but RSP. So the compiler saves what C wants preserved once around the

@@ -3,7 +3,6 @@
 // and the instruction is never stepped over.
 #include "vmx/exit.h"
 
-#include "arch/log.h"
 #include "vmx/vmx.h"
 
 #define ALL_REASONS 0 ... VMX_EXIT_COUNT - 1
@@ -18,32 +17,29 @@ exit_handler *const vmx_exit_handlers[VMX_EXIT_COUNT] = {[ALL_REASONS] = exit_un
 };
 #pragma clang diagnostic pop
 
-static unsigned long long hex(enum vmcs_field_natural field) {
-    return vmcs_read(field);
-}
-
-void vmx_dump(const struct vcpu *vcpu, const char *headline) {
-    if (!vcpu_may_dump())
-        return;
-    uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
-    log_line("vCPU %u: %s: exit %u%s qualification %llx rip %llx linear %llx physical %llx",
-             vcpu->index, headline, reason & EXIT_REASON_BASIC,
-             reason & EXIT_REASON_ENTRY_FAILED ? " (entry failed)" : "",
-             hex(VMCS_EXIT_QUALIFICATION), hex(VMCS_GUEST_RIP), hex(VMCS_GUEST_LINEAR_ADDRESS),
-             (unsigned long long)vmcs_read64(VMCS_GUEST_PHYSICAL_ADDRESS));
-    log_line("  exit event %x error %x vectoring %x entry event %x error %x interruptibility %x "
-             "activity %x pending %x",
-             vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO), vmcs_read32(VMCS_EXIT_INTERRUPTION_ERROR),
-             vmcs_read32(VMCS_IDT_VECTORING_INFO), vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO),
-             vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY),
-             vmcs_read32(VMCS_GUEST_ACTIVITY), vcpu->pending);
-    log_line("  controls %x %x %x entry %x", vmcs_read32(VMCS_PIN_CONTROLS),
-             vmcs_read32(VMCS_PRIMARY_CONTROLS), vmcs_read32(VMCS_SECONDARY_CONTROLS),
-             vmcs_read32(VMCS_ENTRY_CONTROLS));
+enum exit_action vmx_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
+    static const uint16_t fields[] = {
+        [VCPU_WORD_INFO] = VMCS_EXIT_QUALIFICATION,
+        [VCPU_WORD_ADDRESS] = VMCS_GUEST_PHYSICAL_ADDRESS,
+        [VCPU_WORD_LINEAR] = VMCS_GUEST_LINEAR_ADDRESS,
+        [VCPU_WORD_EXIT_EVENT] = VMCS_EXIT_INTERRUPTION_INFO,
+        [VCPU_WORD_EXIT_ERROR] = VMCS_EXIT_INTERRUPTION_ERROR,
+        [VCPU_WORD_VECTORING] = VMCS_IDT_VECTORING_INFO,
+        [VCPU_WORD_ENTRY_EVENT] = VMCS_ENTRY_INTERRUPTION_INFO,
+        [VCPU_WORD_ENTRY_ERROR] = VMCS_ENTRY_EXCEPTION_ERROR,
+        [VCPU_WORD_INTERRUPTIBILITY] = VMCS_GUEST_INTERRUPTIBILITY,
+        [VCPU_WORD_ACTIVITY] = VMCS_GUEST_ACTIVITY,
+        [VCPU_WORD_PIN] = VMCS_PIN_CONTROLS,
+        [VCPU_WORD_PRIMARY] = VMCS_PRIMARY_CONTROLS,
+        [VCPU_WORD_SECONDARY] = VMCS_SECONDARY_CONTROLS,
+        [VCPU_WORD_ENTRY] = VMCS_ENTRY_CONTROLS,
+    };
+    for (unsigned i = 0; i < ARRAY_COUNT(fields); i++)
+        vcpu->page->failure_words[i] = vmcs_read_field(fields[i]);
+    return vcpu_fail(vcpu, failure, detail);
 }
 
 enum exit_action exit_unexpected(struct vcpu *vcpu) {
     uint32_t reason = vmcs_read32(VMCS_EXIT_REASON) & EXIT_REASON_BASIC;
-    vmx_dump(vcpu, "unexpected VM exit");
-    return vcpu_fail(vcpu, VCPU_FAILURE_UNHANDLED_EXIT, reason);
+    return vmx_fail(vcpu, VCPU_FAILURE_UNHANDLED_EXIT, reason);
 }

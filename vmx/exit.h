@@ -6,8 +6,8 @@
 // A handler runs on the owner thread with the VMCS current and says what happens next; it never
 // moves RIP itself. All reasons without a row have `exit_unexpected`, which reports a failure, for
 // which the VMM ends the VM. They are the manual's reserved ones and those whose control is off, so
-// that the exit can only come from a fault of ours or of the processor's. tests/unit/boot/vmx_test.c
-// names each, and holds the table against the controls.
+// that the exit can only come from a fault of ours or of the processor's.
+// tests/unit/boot/vmx_test.c names each, and holds the table against the controls.
 #pragma once
 
 #include "kernel/vcpu.h"
@@ -70,8 +70,8 @@ VMX_EXITS(VMX_EXIT_PROTOTYPE_ROW)
 exit_handler exit_unexpected;
 extern exit_handler *const vmx_exit_handlers[VMX_EXIT_COUNT]; // no NULL among them
 
-// Says in a few lines of the log what the vCPU was doing. VMCS current.
-void vmx_dump(const struct vcpu *vcpu, const char *headline);
+// vcpu_fail with what the VMCS tells of it. VMCS current.
+enum exit_action vmx_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail);
 
 // ---- exit qualifications, decoded ---------------------------------------------------------------
 // SDM 3C 28.2.1 "Basic VM-Exit Information". Pure.

@@ -72,7 +72,7 @@ def boot_all(context, outer, cases):
     return boot, problems
 
 
-REFUSED = re.compile("VM entry failed|refuses its state|refused the guest's state|unexpected VM exit|nobody handles")
+REFUSED = re.compile("refuses its state|refused the guest's state|nobody handles")
 
 
 def refused_entry(boot):

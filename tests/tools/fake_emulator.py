@@ -31,7 +31,7 @@ def inner(com1):
 
 
 def inner_crashes(com1):
-    com1.write(OURS + b"hello\r\n" + ENDED.replace(b"demo: powered off", b"inner: crashed: VM entry failed"))
+    com1.write(OURS + b"hello\r\n" + ENDED.replace(b"demo: powered off", b"inner: crashed: nobody handles"))
 
 
 def slow(com1):

@@ -49,7 +49,7 @@ class Refused(unittest.TestCase):
     def test_a_refused_state_is_found(self):
         for line in (
             "vCPU 0: AMD-V refuses its state: CR0",
-            "VM entry failed: vm x, vCPU 0",
+            "the processor refused the guest's state: vm x, vCPU 0",
             "vm x: crashed: the processor left the guest for reason 7, which nobody handles",
         ):
             with self.subTest(line):

@@ -176,7 +176,7 @@ class ThirdLevel(HostCase):
         self.assertEqual(self.doubt("broken"), ("kvm", "target kvm"))  # it is noted
 
     def test_it_does_not_start(self):
-        words = "target qemu; not kvm: the inner guest does not start, vm inner: crashed: VM entry failed (this machine "
+        words = "target qemu; not kvm: the inner guest does not start, vm inner: crashed: nobody handles (this machine "
         choice, line = self.doubt("inner_crashes")
         self.assertEqual((choice, line[: len(words)]), ("qemu", words))
         self.assertIn("third level", line)

@@ -97,10 +97,27 @@ static void dump_trace(const struct vcpu *vcpu) {
     }
 }
 
+// What only the processor and the kernel knew of it.
+static void dump_failure(const struct vcpu *vcpu) {
+    const struct vcpu_page *page = vcpu->page;
+    const uint64_t *w = page->failure_words;
+    if (page->exit != VCPU_EXIT_FAILED || page->failure == VCPU_FAILURE_MEMORY)
+        return;
+    report_dump(vcpu->vmm, "info %lx address %lx linear %lx pending %lx", w[VCPU_WORD_INFO],
+                w[VCPU_WORD_ADDRESS], w[VCPU_WORD_LINEAR], w[VCPU_WORD_PENDING]);
+    report_dump(vcpu->vmm, "exit event %lx error %lx vectoring %lx entry event %lx error %lx",
+                w[VCPU_WORD_EXIT_EVENT], w[VCPU_WORD_EXIT_ERROR], w[VCPU_WORD_VECTORING],
+                w[VCPU_WORD_ENTRY_EVENT], w[VCPU_WORD_ENTRY_ERROR]);
+    report_dump(vcpu->vmm, "interruptibility %lx activity %lx controls %lx %lx %lx entry %lx",
+                w[VCPU_WORD_INTERRUPTIBILITY], w[VCPU_WORD_ACTIVITY], w[VCPU_WORD_PIN],
+                w[VCPU_WORD_PRIMARY], w[VCPU_WORD_SECONDARY], w[VCPU_WORD_ENTRY]);
+}
+
 void dump_vcpu(struct vcpu *vcpu) {
     struct vmm *vmm = vcpu->vmm;
     struct vcpu_registers registers;
     report_dump(vmm, "vcpu %u: %s", vcpu->index, vcpu->reason);
+    dump_failure(vcpu);
     if (sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) == 0) {
         dump_general(vmm, &registers);
         dump_system(vmm, &registers);

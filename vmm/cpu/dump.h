@@ -4,6 +4,7 @@
 
 #include "vmm/process.h"
 
-// Reports registers, the code at RIP, the words on the stack and the last exits, about 20 lines.
+// Reports what the processor told of a failure, registers, the code at RIP, the words on the stack
+// and the last exits, about 20 lines.
 // Called by the vCPU's own thread, outside vcpu_run.
 void dump_vcpu(struct vcpu *vcpu);

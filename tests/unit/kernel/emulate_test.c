@@ -154,6 +154,8 @@ Test(kernel_emulate, msrs_are_known_or_not) {
 }
 
 Test(kernel_emulate, end_says_why) {
+    vcpu.pending = VCPU_PENDING_NMI;
     cr_expect_eq(vcpu_fail(&vcpu, (enum vcpu_failure)3, 77), EXIT_FAIL);
     cr_expect(page.failure == 3 && page.failure_detail == 77);
+    cr_expect_eq(page.failure_words[VCPU_WORD_PENDING], VCPU_PENDING_NMI);
 }

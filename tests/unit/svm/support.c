@@ -267,13 +267,6 @@ void paper_open_interrupts(void) {
 
 // ---- the kernel ---------------------------------------------------------------------------------
 
-void log_line(const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    char *line = paper.seen.line[paper.seen.lines++ % ARRAY_COUNT(paper.seen.line)];
-    vsnprintf(line, sizeof(paper.seen.line[0]), format, arguments);
-    va_end(arguments);
-}
 _Noreturn void panic(const char *format, ...) {
     (void)format;
     abort();

@@ -12,9 +12,9 @@
 
 #include "tests/unit/svm/host.h"
 
+#include "arch/paging.h"
 #include "kernel/vm.h"
 #include "svm/exit.h"
-#include "arch/paging.h"
 #include "svm/svm.h"
 
 // Exit codes, by their numbers in the manual.
@@ -106,8 +106,7 @@ struct paper {
         uint64_t gpa;
         uint32_t msr;
         uint64_t written;
-        unsigned pages, lines, opened, wakes;
-        char line[8][128];
+        unsigned pages, opened, wakes;
     } seen;
 };
 extern struct paper paper;

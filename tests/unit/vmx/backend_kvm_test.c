@@ -225,7 +225,6 @@ Test(backend_kvm, exits_use_fields_that_are_there) {
                 paper.vmcs[VMCS_GUEST_RFLAGS] ^= i & 1 ? RFLAGS_TF : RFLAGS_IF;
                 paper.vmcs[VMCS_GUEST_INTERRUPTIBILITY] = i % 4;
                 paper_page.gpr[GPR_RCX] = i & 1 ? MSR_SPEC_CTRL : MSR_FS_BASE;
-                paper.tsc += 2 * tsc_hz; // a dump is due
                 enter(reason);
             }
         end();

@@ -11,7 +11,6 @@
 #define vcpu_write_msr        vmx_exit_test_write_msr
 #define vm_ring_doorbell      vmx_exit_test_ring_doorbell
 #define vm_handle_fault       vmx_exit_test_handle_fault
-#define log_line              vmx_exit_test_log_line
 #define speculation_write     vmx_exit_test_speculation_write
 #include "kernel/vm.h"
 #include "vmx/exit.h"
@@ -92,9 +91,6 @@ enum space_fault vm_handle_fault(struct vm *vm, gpa_t gpa, uint32_t access) {
 }
 enum exit_action exit_unexpected(struct vcpu *vcpu) {
     return vcpu_fail(vcpu, VCPU_FAILURE_UNHANDLED_EXIT, 0);
-}
-void vmx_dump(const struct vcpu *vcpu, const char *headline) {
-    (void)vcpu, (void)headline;
 }
 void speculation_write(struct vmx_vcpu *x, uint64_t value) {
     x->spec_guest.value = value;

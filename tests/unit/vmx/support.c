@@ -189,10 +189,6 @@ void mitigation_clear_bhb(void) {
 
 // ---- the kernel ---------------------------------------------------------------------------------
 
-void log_line(const char *format, ...) {
-    (void)format;
-    paper.seen.lines++;
-}
 void panic(const char *format, ...) {
     paper.panics++;
     if (paper.on_panic != NULL)

@@ -59,7 +59,6 @@ struct paper {
         unsigned interrupt;
         unsigned interrupts;
         unsigned pages;
-        unsigned lines;
     } seen;
     jmp_buf *on_panic;
     unsigned panics;
