@@ -7,39 +7,19 @@ enum cache_msr {
     MSR_L3_MASK_0 = 0xc90,
 };
 
-#define LEAF_BASIC      0x0u
-#define LEAF_STRUCTURED 0x7u
-#define LEAF_ALLOCATION 0x10u
-#define EBX_ALLOCATION  BIT(15) // of leaf 7: RDT-A
-#define EBX_L3          BIT(1)  // of LEAF_ALLOCATION, subleaf 0
-#define SUBLEAF_L3      1u
-#define WAYS(eax)       (((eax)&0x1f) + 1)
-#define CLASSES(edx)    (((edx)&0xffff) + 1)
 #define PQR_CLASS_SHIFT 32
-#define CLASS_COUNT_MAX 16u
 
-static uint32_t ways, class_count;
-static uint32_t masks[CLASS_COUNT_MAX]; // 0: nobody has had it (atomic)
-static uint32_t generation;             // counts changes of masks (atomic)
-
-void cache_init(void) {
-    if (x86_cpuid(LEAF_BASIC, 0).eax < LEAF_ALLOCATION ||
-        (x86_cpuid(LEAF_STRUCTURED, 0).ebx & EBX_ALLOCATION) == 0 ||
-        (x86_cpuid(LEAF_ALLOCATION, 0).ebx & EBX_L3) == 0)
-        return;
-    struct cpuid_result r = x86_cpuid(LEAF_ALLOCATION, SUBLEAF_L3);
-    ways = WAYS(r.eax);
-    class_count = MIN(CLASSES(r.edx), CLASS_COUNT_MAX);
-}
+static uint32_t masks[CPU_CACHE_CLASSES_MAX]; // 0: nobody has had it (atomic)
+static uint32_t generation;                   // counts changes of masks (atomic)
 
 // Ways side by side: with the lowest bit added, one bit is left, above them.
 static bool is_row(uint32_t mask) {
     uint64_t above = (uint64_t)mask + (mask & -mask);
-    return mask != 0 && (above & (above - 1)) == 0 && mask >> (ways - 1) <= 1;
+    return mask != 0 && (above & (above - 1)) == 0 && mask >> (cpu_features.cache_ways - 1) <= 1;
 }
 
 bool cache_is_valid(uint32_t class, uint32_t mask) {
-    return class == 0 ? mask == 0 : class < class_count && is_row(mask);
+    return class == 0 ? mask == 0 : class < cpu_features.cache_classes && is_row(mask);
 }
 
 void cache_set(uint32_t class, uint32_t mask) {
@@ -50,7 +30,7 @@ void cache_set(uint32_t class, uint32_t mask) {
 
 // The masks that this CPU's package may not have yet.
 static __attribute__((noinline)) void write_masks(struct cpu *cpu, uint32_t seen) {
-    for (uint32_t i = 1; i < class_count; i++) {
+    for (uint32_t i = 1; i < cpu_features.cache_classes; i++) {
         uint32_t mask = __atomic_load_n(&masks[i], __ATOMIC_RELAXED);
         if (mask != 0)
             x86_wrmsr(MSR_L3_MASK_0 + i, mask);

@@ -8,13 +8,11 @@
 // registers: a CPU that has not seen the last change writes them when it next switches, so nobody
 // has to be interrupted.
 //
-// In call order: cache_init; then all on any CPU.
+// How many ways and classes there are, boot/ finds out (cpu_features). Context: any CPU.
 #pragma once
 
 #include "arch/cpu.h"
 
-// Boot CPU, once.
-void cache_init(void);
 // Whether this CPU has the class and the mask, a row of its ways; of class 0: no mask.
 bool cache_is_valid(uint32_t class, uint32_t mask);
 void cache_set(uint32_t class, uint32_t mask);

@@ -11,6 +11,7 @@
 #define LEAF_FEATURES   0x1u
 #define LEAF_STRUCTURED 0x7u
 #define LEAF_XSAVE      0xdu
+#define LEAF_ALLOCATION 0x10u
 #define LEAF_EXT_FLAGS  0x80000001u
 #define LEAF_BRAND      0x80000002u
 #define LEAF_POWER      0x80000007u
@@ -29,6 +30,12 @@
 #define FXSAVE_SIZE 512u
 #define XSAVE_FIRST 576u // where what has no place of its own in FXSAVE begins
 #define BRAND_SIZE  49u
+
+#define EBX_ALLOCATION BIT(15) // of leaf 7: RDT-A
+#define EBX_L3         BIT(1)  // of LEAF_ALLOCATION, subleaf 0
+#define SUBLEAF_L3     1u
+#define WAYS(eax)      (((eax)&0x1f) + 1)
+#define CLASSES(edx)   (((edx)&0xffff) + 1)
 
 #define MSR_APIC_BASE    0x1bu
 #define APIC_BASE_X2APIC BIT(10)
@@ -59,6 +66,16 @@ static void read_xsave(const struct boot_processor *cpu, struct cpu_features *f)
         return;
     f->has_xsave = false;
     read_xsave(cpu, f);
+}
+
+// SDM 2A "CPUID", leaf 10H: Cache Allocation Technology.
+static void read_cache(const struct boot_processor *cpu, struct cpu_features *f) {
+    if ((boot_leaf(cpu, LEAF_STRUCTURED, 0).ebx & EBX_ALLOCATION) == 0 ||
+        (boot_leaf(cpu, LEAF_ALLOCATION, 0).ebx & EBX_L3) == 0)
+        return;
+    struct boot_cpuid r = boot_leaf(cpu, LEAF_ALLOCATION, SUBLEAF_L3);
+    f->cache_ways = WAYS(r.eax);
+    f->cache_classes = MIN(CLASSES(r.edx), CPU_CACHE_CLASSES_MAX);
 }
 
 // Timers on the TSC's deadline that fire early or never, until microcode mends them: errata HSE83,
@@ -192,6 +209,7 @@ void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused
         .physical_bits = addresses.eax != 0 ? addresses.eax & 0xff : 36,
     };
     read_xsave(cpu, f);
+    read_cache(cpu, f);
     add_leaves(cpu, info);
     if (f->has_vmx)
         add_vmx(cpu, info);

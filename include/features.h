@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define CPU_CACHE_CLASSES_MAX 16u
+
 struct cpu_features {
     bool has_nx, has_1g_pages, has_smep, has_smap, has_umip;
     bool has_x2apic;       // and it is to be used
@@ -18,6 +20,9 @@ struct cpu_features {
     uint32_t physical_bits;
     uint32_t xsave_size; // of all features in xcr0_mask, standard format; at most a page
     uint64_t xcr0_mask;  // what the kernel saves and restores for guests
+    // See arch/cache.h: ways of the last-level cache that may be divided, 0 to 32, and classes of
+    // service, at most CPU_CACHE_CLASSES_MAX; 0: there is nothing to divide.
+    uint32_t cache_ways, cache_classes;
 };
 
 // See arch/mitigation.h.

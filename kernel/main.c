@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of contents: how the kernel comes up. It is the one file that knows every layer.
-#include "arch/cache.h"
 #include "arch/features.h"
 #include "arch/lapic.h"
 #include "arch/mitigation.h"
@@ -122,7 +121,6 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     features_init(machine.word, machine.word_count);
     features_enable();
     mitigation_init_cpu();
-    cache_init();
     traps_init();
     paging_format.leaf_level_max = cpu_features.has_1g_pages ? 2 : 1;
     init_memory();

@@ -108,6 +108,29 @@ Test(boot_features, xsave_area_is_as_large_as_its_last_feature) {
     cr_assert(!info.features.has_xsave && info.features.xsave_size == 512);
 }
 
+static bool divides_cache(uint32_t ways, uint32_t classes) {
+    const struct cpu_features *f = read_features(0, false);
+    return f->cache_ways == ways && f->cache_classes == classes;
+}
+
+Test(boot_features, cache_is_divided_where_all_says_so) {
+    const uint32_t smap = 1u << 20, allocation = 1u << 15;
+    set(0x10, 0, 0, 1u << 1, 0, 0);
+    set(0x10, 1, 10, 0, 0, 15);
+    cr_assert(divides_cache(0, 0), "leaf 7 has no such bit");
+    set(7, 0, 0, smap | allocation, 0, 0);
+    cr_assert(divides_cache(11, 16));
+    set(0x10, 1, 31, 0, 0, 0xffff);
+    cr_assert(divides_cache(32, CPU_CACHE_CLASSES_MAX), "the kernel has a place for no more");
+    set(0x10, 1, 0xffffffe7, 0, 0, 0xffff0003);
+    cr_assert(divides_cache(8, 4), "what is reserved does not count");
+    set(0x10, 0, 0, 1u << 2, 0, 0);
+    cr_assert(divides_cache(0, 0), "the second level only");
+    set(0x10, 0, 0, 1u << 1, 0, 0);
+    set(0, 0, 0xf, 0x756e6547, 0x6c65746e, 0x49656e69);
+    cr_assert(divides_cache(0, 0), "there is no such leaf");
+}
+
 Test(boot_features, leaves_that_are_not_there_are_not_believed) {
     set(0, 0, 1, 0, 0, 0);
     const struct cpu_features *f = read_features(0, false);
