@@ -44,7 +44,8 @@ enum aml {
     AML_ROOT = '\\',
     AML_ONES = 0xff,
 };
-#define SLP_TYP_MASK 7u
+#define SLP_TYP_MASK  7u
+#define SLP_TYP_SHIFT 10u // of PM1 control registers
 
 // An integer of AML's at *offset, which is moved behind it.
 static bool read_integer(struct boot_acpi_bytes aml, uint32_t *offset, uint64_t *value) {
@@ -96,8 +97,8 @@ static bool read_s5(struct boot_power *power, struct boot_acpi_bytes aml, uint32
     if (count > 1 && !read_integer(aml, &offset, &type_b))
         return false;
     power->has_s5 = true;
-    power->s5_type_a = type_a & SLP_TYP_MASK;
-    power->s5_type_b = type_b & SLP_TYP_MASK;
+    power->s5_type[0] = (uint16_t)((type_a & SLP_TYP_MASK) << SLP_TYP_SHIFT);
+    power->s5_type[1] = (uint16_t)((type_b & SLP_TYP_MASK) << SLP_TYP_SHIFT);
     return true;
 }
 
@@ -130,8 +131,8 @@ static void read_pm1(struct boot_acpi_parser *parser, struct boot_acpi_bytes fad
     parser->found->pm_timer_port = read_port(fadt, FADT_PM_TMR, FADT_X_PM_TMR);
     parser->found->pm_timer_is_32bit =
         (boot_acpi_field32(fadt, FADT_FLAGS) & FADT_TMR_VAL_EXT) != 0;
-    power->pm1a_control = read_port(fadt, FADT_PM1A_CNT, FADT_X_PM1A_CNT);
-    power->pm1b_control = read_port(fadt, FADT_PM1B_CNT, FADT_X_PM1B_CNT);
+    power->pm1_control[0] = read_port(fadt, FADT_PM1A_CNT, FADT_X_PM1A_CNT);
+    power->pm1_control[1] = read_port(fadt, FADT_PM1B_CNT, FADT_X_PM1B_CNT);
     parser->found->smi_command = smi <= UINT16_MAX ? (uint16_t)smi : 0;
     parser->found->acpi_enable = boot_acpi_field8(fadt, FADT_ACPI_ENABLE);
 }
@@ -157,15 +158,15 @@ void boot_acpi_read_fadt(struct boot_acpi_parser *parser, struct boot_acpi_bytes
     if (fadt.data == NULL)
         return;
     if ((flags & FADT_HW_REDUCED) != 0) { // no PM1 registers
-        power->sleep_control = boot_acpi_register(fadt, FADT_SLEEP_CONTROL);
+        parser->info->platform->sleep_control = boot_acpi_register(fadt, FADT_SLEEP_CONTROL);
     } else {
         read_pm1(parser, fadt);
         read_events(parser->found, fadt);
     }
     struct boot_register reset = boot_acpi_register(fadt, FADT_RESET_REG);
-    if ((flags & FADT_RESET_SUP) != 0 && reset.address != 0 &&
-        (reset.space != BOOT_SPACE_IO || reset.address <= UINT16_MAX)) {
-        power->reset = reset;
+    if ((flags & FADT_RESET_SUP) != 0 && reset.space == BOOT_SPACE_IO && reset.address != 0 &&
+        reset.address <= UINT16_MAX) {
+        power->reset_port = (uint16_t)reset.address;
         power->reset_value = boot_acpi_field8(fadt, FADT_RESET_VALUE);
     }
     uint64_t dsdt = boot_acpi_field(fadt, FADT_X_DSDT, sizeof(uint64_t));

@@ -11,6 +11,18 @@
 #define BOOT_ECAMS_MAX    64
 #define BOOT_ISA_IRQS     16
 
+enum boot_space { BOOT_SPACE_MEMORY = 0, BOOT_SPACE_IO = 1, BOOT_SPACE_PCI = 2 };
+
+// A register, as ACPI 6.5 5.2.3.2 "Generic Address Structure" has it. Address 0: there is none.
+struct boot_register {
+    uint64_t address;
+    uint8_t space;       // enum boot_space; others are as in the specification
+    uint8_t bits;        // width of the register
+    uint8_t access_size; // 1: 8 bits, 2: 16, 3: 32, 4: 64, 0: not told
+    uint8_t reserved[5];
+};
+_Static_assert(sizeof(struct boot_register) == 16, "layout of struct boot_register");
+
 // Where one of the 16 ISA interrupts arrives, and how: the firmware's override, or as on a PC.
 struct boot_isa_irq {
     uint32_t gsi;
@@ -62,8 +74,9 @@ struct platform {
     uint32_t node_count;
     uint32_t console_count;
     uint32_t ecam_count;
-    struct boot_table dmar, ivrs; // IOMMUs
-    uint64_t hpet;                // physical address of its registers, 0: none
+    struct boot_table dmar, ivrs;       // IOMMUs
+    uint64_t hpet;                      // physical address of its registers, 0: none
+    struct boot_register sleep_control; // of machines without PM1 registers
     struct boot_isa_irq isa_irq[BOOT_ISA_IRQS];
     struct boot_console console[BOOT_CONSOLES_MAX];
     struct boot_ecam ecam[BOOT_ECAMS_MAX];

@@ -28,7 +28,7 @@ static void clear_bytes(const struct boot_bus *bus, struct boot_event_block bloc
 
 void boot_quiesce_events(const struct boot_bus *bus, const struct boot_acpi *acpi,
                          struct boot_info *info) {
-    uint16_t control = info->power.pm1a_control;
+    uint16_t control = info->power.pm1_control[0];
     for (uint32_t i = 0; i < ARRAY_COUNT(acpi->event); i++)
         (i < GPE_FIRST ? clear_words : clear_bytes)(bus, acpi->event[i]);
     if (acpi->no_button != NULL)

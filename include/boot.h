@@ -121,25 +121,12 @@ struct boot_ioapic {
     uint32_t gsi_base;
 };
 
-enum boot_space { BOOT_SPACE_MEMORY = 0, BOOT_SPACE_IO = 1, BOOT_SPACE_PCI = 2 };
-
-// A register, as ACPI 6.5 5.2.3.2 "Generic Address Structure" has it. Address 0: there is none.
-struct boot_register {
-    uint64_t address;
-    uint8_t space;       // enum boot_space; others are as in the specification
-    uint8_t bits;        // width of the register
-    uint8_t access_size; // 1: 8 bits, 2: 16, 3: 32, 4: 64, 0: not told
-    uint8_t reserved[5];
-};
-
-// What power-off and reset take. Ports are 0 where the machine lacks the register.
+// What power-off and reset take, both of it in ports. 0: the machine lacks the register.
 struct boot_power {
-    struct boot_register reset;         // takes reset_value
-    struct boot_register sleep_control; // of machines without PM1 registers
-    uint16_t pm1a_control, pm1b_control;
+    uint16_t pm1_control[2]; // a and b
+    uint16_t s5_type[2];     // SLP_TYP of soft off, in its place
+    uint16_t reset_port;     // takes reset_value
     uint8_t reset_value, has_s5;
-    uint8_t s5_type_a, s5_type_b; // SLP_TYPa, SLP_TYPb of soft off, below 8
-    uint8_t reserved[8];
 };
 
 // What the command line tells the kernel.
@@ -244,6 +231,5 @@ static inline bool boot_info_is_ordered(const struct boot_info *info,
 _Static_assert(sizeof(struct boot_memory) == 24, "layout of struct boot_memory");
 _Static_assert(sizeof(struct boot_module) == 80, "layout of struct boot_module");
 _Static_assert(sizeof(struct boot_segment) == 32, "layout of struct boot_segment");
-_Static_assert(sizeof(struct boot_register) == 16, "layout of struct boot_register");
-_Static_assert(sizeof(struct boot_power) == 48, "layout of struct boot_power");
+_Static_assert(sizeof(struct boot_power) == 12, "layout of struct boot_power");
 _Static_assert(offsetof(struct boot_info, framebuffer) == 64, "layout of struct boot_info");

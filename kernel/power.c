@@ -7,9 +7,8 @@
 #include "kernel/log.h"
 #include "kernel/machine.h"
 
-#define PM1_SLP_TYP_SHIFT 10
-#define PM1_SLP_TYP_MASK  (7u << PM1_SLP_TYP_SHIFT)
-#define PM1_SLP_EN        BIT(13)
+#define PM1_SLP    0x3c00u // type and end
+#define PM1_SLP_EN 0x2000u
 
 #define RESET_CONTROL      0xcf9u // of Intel's chipsets since PIIX3, and AMD's
 #define RESET_CONTROL_ARM  0x02u
@@ -26,39 +25,29 @@ static void wait(void) {
         (void)x86_inb(PORT_DELAY);
 }
 
-static uint16_t sleep_value(uint16_t port, uint8_t type) {
-    uint32_t keep = x86_inw(port) & ~(PM1_SLP_TYP_MASK | (uint32_t)PM1_SLP_EN);
-    return (uint16_t)(keep | (uint32_t)type << PM1_SLP_TYP_SHIFT);
-}
-
-bool power_off(void) {
-    const struct boot_power *registers = &machine.power;
-    uint16_t a = registers->pm1a_control, b = registers->pm1b_control;
-    if (!registers->has_s5 || a == 0)
-        return false;
+// The type in both registers, then the end in both.
+void power_off(void) {
+    const struct boot_power *power = &machine.power;
+    if (!power->has_s5 || power->pm1_control[0] == 0)
+        return;
     log_drain();
-    uint16_t value_a = sleep_value(a, registers->s5_type_a);
-    uint16_t value_b = b != 0 ? sleep_value(b, registers->s5_type_b) : 0;
-    x86_outw(a, value_a);
-    if (b != 0)
-        x86_outw(b, value_b);
-    x86_outw(a, (uint16_t)(value_a | PM1_SLP_EN));
-    if (b != 0)
-        x86_outw(b, (uint16_t)(value_b | PM1_SLP_EN));
+    for (unsigned i = 0; i < 4; i++) {
+        uint16_t port = power->pm1_control[i % 2], end = i < 2 ? 0 : PM1_SLP_EN;
+        if (port != 0)
+            x86_outw(port, (uint16_t)((x86_inw(port) & ~PM1_SLP) | power->s5_type[i % 2] | end));
+    }
     wait();
-    return false;
 }
 
-bool power_reset(void) {
+void power_reset(void) {
     static const struct {
         uint16_t limit;
         uint64_t base;
     } __attribute__((packed)) no_idt = {0, 0};
 
-    const struct boot_power *registers = &machine.power;
     log_drain();
-    if (registers->reset.space == BOOT_SPACE_IO && registers->reset.address != 0) {
-        x86_outb((uint16_t)registers->reset.address, registers->reset_value);
+    if (machine.power.reset_port != 0) {
+        x86_outb(machine.power.reset_port, machine.power.reset_value);
         wait();
     }
     x86_outb(RESET_CONTROL, RESET_CONTROL_ARM);
@@ -69,5 +58,4 @@ bool power_reset(void) {
     x86_outb(KEYBOARD_COMMAND, KEYBOARD_RESET);
     wait();
     __asm__ volatile("lidt %0; ud2" ::"m"(no_idt));
-    return false;
 }

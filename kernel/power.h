@@ -3,11 +3,9 @@
 // CPUs stopped; no lock held (in a panic: whatever).
 #pragma once
 
-#include "lib/types.h"
-
-// ACPI S5 without executing _PTS. False: the tables name no way, or the machine is still there
-// after a second.
-bool power_off(void);
+// ACPI S5 without executing _PTS. Returns where the tables name no way, or the machine is still
+// there after a second.
+void power_off(void);
 // FADT reset register where it is a port, port 0xcf9, keyboard controller, triple fault. Does not
 // return in practice.
-bool power_reset(void);
+void power_reset(void);

@@ -94,7 +94,7 @@ static void check_info(void) {
     expect(info.cpu_count <= BOOT_CPUS_MAX && info.platform->node_count <= BOOT_NODES_MAX);
     expect(info.ioapic_count <= BOOT_IOAPICS_MAX && info.platform->ecam_count <= BOOT_ECAMS_MAX);
     expect(info.platform->console_count <= BOOT_CONSOLES_MAX);
-    expect(info.power.s5_type_a < 8 && info.power.s5_type_b < 8);
+    expect(((info.power.s5_type[0] | info.power.s5_type[1]) & ~0x1c00) == 0);
     for (uint32_t i = 0; i < info.cpu_count; i++) {
         expect(i == 0 || info.cpu[i].apic_id > info.cpu[i - 1].apic_id);
         expect(info.cpu[i].node == BOOT_NODE_NONE || info.cpu[i].node < info.platform->node_count);

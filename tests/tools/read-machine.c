@@ -158,16 +158,15 @@ static void print_machine(void) {
         printf("console %u %" PRIx64 " %u %u\n", info.platform->console[i].base.space,
                info.platform->console[i].base.address, info.platform->console[i].base.bits,
                info.platform->console[i].type);
-    printf("power %x %x %x %x\n", power->pm1a_control, power->pm1b_control, found.smi_command,
+    printf("power %x %x %x %x\n", power->pm1_control[0], power->pm1_control[1], found.smi_command,
            found.acpi_enable);
     printf("button %x %x %u %u %x [%s]\n", info.button.pm1a_event, info.button.pm1b_event,
            info.button.size, info.button.input, info.button.trigger,
            found.no_button == NULL ? "" : found.no_button);
-    printf("sleep %" PRIx64 "\n", power->sleep_control.address);
+    printf("sleep %" PRIx64 "\n", info.platform->sleep_control.address);
     printf("timer %x %d\n", found.pm_timer_port, found.pm_timer_is_32bit);
-    printf("s5 %u %u %u\n", power->has_s5, power->s5_type_a, power->s5_type_b);
-    printf("reset %u %" PRIx64 " %x\n", power->reset.space, power->reset.address,
-           power->reset_value);
+    printf("s5 %u %u %u\n", power->has_s5, power->s5_type[0] >> 10, power->s5_type[1] >> 10);
+    printf("reset %x %x\n", power->reset_port, power->reset_value);
     printf("hpet %" PRIx64 "\n", info.platform->hpet);
     printf("damaged %u\n", found.damaged_count);
 }

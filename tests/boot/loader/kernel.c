@@ -319,7 +319,7 @@ static uint64_t measure_tsc(uint16_t port) {
 static void check_clock(const struct boot_info *info) {
     uint64_t now = __builtin_ia32_rdtsc(), apart = UINT64_MAX;
     for (uint32_t i = 0; i < 20 && apart > info->tsc_hz / 1000; i++) {
-        uint64_t rate = measure_tsc(info->power.pm1a_control + 4);
+        uint64_t rate = measure_tsc(info->power.pm1_control[0] + 4);
         apart = rate > info->tsc_hz ? rate - info->tsc_hz : info->tsc_hz - rate;
     }
     expect(info->tsc_hz > 1000000 && apart <= info->tsc_hz / 1000, "tsc_hz", info->tsc_hz);
@@ -355,10 +355,10 @@ static void check_machine(const struct boot_info *info) {
         print("loader-node: %u has %llu MiB, distance %u\n", node, (unsigned long long)size >> 20,
               info->platform->distance[0][node]);
     }
-    print("loader-power: pm1a 0x%x s5 %u reset 0x%llx 0x%x isa 0 at %u hpet 0x%llx\n",
-          info->power.pm1a_control, info->power.s5_type_a,
-          (unsigned long long)info->power.reset.address, info->power.reset_value,
-          info->platform->isa_irq[0].gsi, (unsigned long long)info->platform->hpet);
+    print("loader-power: pm1a 0x%x s5 %u reset 0x%x 0x%x isa 0 at %u hpet 0x%llx\n",
+          info->power.pm1_control[0], info->power.s5_type[0] >> 10, info->power.reset_port,
+          info->power.reset_value, info->platform->isa_irq[0].gsi,
+          (unsigned long long)info->platform->hpet);
     if (info->platform->dmar.base != 0)
         expect(is_memory(info, info->platform->dmar.base, info->platform->dmar.size,
                          BOOT_MEMORY_ACPI) &&

@@ -93,15 +93,15 @@ Test(boot_acpi, fadt_gives_ports) {
     cr_assert_eq(found.damaged_count, 0);
     cr_assert_eq(found.pm_timer_port, 0xb008);
     cr_assert(found.pm_timer_is_32bit);
-    cr_assert_eq(info.power.pm1a_control, 0xb004);
-    cr_assert_eq(info.power.pm1b_control, 0);
+    cr_assert_eq(info.power.pm1_control[0], 0xb004);
+    cr_assert_eq(info.power.pm1_control[1], 0);
     cr_assert_eq(found.smi_command, 0xb2);
     cr_assert_eq(found.acpi_enable, 0xf1);
     cr_assert(found.event[0].port == 0xb000 && found.event[0].size == 4);
     cr_assert(found.event[1].port == 0, "there is no PM1b");
     cr_assert(found.event[2].port == 0xafe0 && found.event[2].size == 8);
     cr_assert_eq(found.event[3].port, 0);
-    cr_assert_eq(info.power.reset.address, 0xcf9);
+    cr_assert_eq(info.power.reset_port, 0xcf9);
     cr_assert_eq(info.power.reset_value, 6);
 }
 
@@ -114,35 +114,33 @@ Test(boot_acpi, fadt_extended_fields_fill_in) {
     refresh(FADT_AT);
     cr_assert(run_parser(RSDP_AT));
     cr_assert_eq(found.pm_timer_port, 0x408);
-    cr_assert_eq(info.power.pm1b_control, 0);
+    cr_assert_eq(info.power.pm1_control[1], 0);
 }
 
 Test(boot_acpi, old_fadt_ends_before_reset_register) {
     put_table(FADT_AT, "FACP", 116);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.power.reset.address, 0);
+    cr_assert_eq(info.power.reset_port, 0);
     cr_assert_eq(found.pm_timer_port, 0xb008);
     cr_assert(info.power.has_s5);
 }
 
-Test(boot_acpi, reset_register_is_what_the_table_says) {
+Test(boot_acpi, reset_register_is_a_port_or_none) {
     put(FADT_AT + FADT_RESET_REG, BOOT_SPACE_MEMORY, 1);
     put(FADT_AT + FADT_RESET_REG + 1, 8, 1);
     refresh(FADT_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.power.reset.space, BOOT_SPACE_MEMORY);
-    cr_assert_eq(info.power.reset.address, 0xcf9);
-    cr_assert_eq(info.power.reset.bits, 8);
+    cr_assert(info.power.reset_port == 0 && info.power.reset_value == 0, "memory: not for us");
     put(FADT_AT + FADT_RESET_REG, BOOT_SPACE_IO, 1);
     put(FADT_AT + FADT_RESET_REG + GAS_ADDRESS, 0x10cf9, 8); // no port
     refresh(FADT_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.power.reset.address, 0);
+    cr_assert_eq(info.power.reset_port, 0);
     put(FADT_AT + FADT_RESET_REG + GAS_ADDRESS, 0xcf9, 8);
     put(FADT_AT + FADT_FLAGS, TMR_VAL_EXT, 4); // not to be used
     refresh(FADT_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.power.reset.address, 0);
+    cr_assert_eq(info.power.reset_port, 0);
 }
 
 // What the generic address says holds, where it is a port and not zero.
@@ -152,12 +150,12 @@ Test(boot_acpi, fadt_extended_ports_go_before_old_ones) {
     put(FADT_AT + FADT_X_PM_TMR, BOOT_SPACE_IO, 1); // address 0
     refresh(FADT_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.power.pm1a_control, 0x1804);
+    cr_assert_eq(info.power.pm1_control[0], 0x1804);
     cr_assert_eq(found.pm_timer_port, 0xb008);
     put(FADT_AT + FADT_X_PM1A_CNT + GAS_ADDRESS, 0x11804, 8);
     refresh(FADT_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.power.pm1a_control, 0xb004);
+    cr_assert_eq(info.power.pm1_control[0], 0xb004);
 }
 
 Test(boot_acpi, fadt_hardware_reduced_has_a_sleep_register_only) {
@@ -168,12 +166,12 @@ Test(boot_acpi, fadt_hardware_reduced_has_a_sleep_register_only) {
     put(FADT_AT + FADT_SLEEP + GAS_ADDRESS, 0x414, 8);
     refresh(FADT_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.power.sleep_control.address, 0x414);
-    cr_assert_eq(info.power.sleep_control.access_size, 1);
-    cr_assert_eq(info.power.pm1a_control, 0);
+    cr_assert_eq(info.platform->sleep_control.address, 0x414);
+    cr_assert_eq(info.platform->sleep_control.access_size, 1);
+    cr_assert_eq(info.power.pm1_control[0], 0);
     cr_assert_eq(found.smi_command, 0);
     cr_assert_eq(found.pm_timer_port, 0);
-    cr_assert_eq(info.power.reset.address, 0xcf9);
+    cr_assert_eq(info.power.reset_port, 0xcf9);
     cr_assert(info.power.has_s5);
 }
 
@@ -182,7 +180,7 @@ Test(boot_acpi, fadt_extended_dsdt_goes_first) {
     put(FADT_AT + FADT_X_DSDT, SSDT_AT, 8);
     refresh(FADT_AT);
     cr_assert(run_parser(RSDP_AT));
-    cr_assert_eq(info.power.s5_type_a, 2);
+    cr_assert_eq(info.power.s5_type[0], 2 << 10);
 }
 
 Test(boot_acpi, rsdp_1_uses_rsdt) {
@@ -350,8 +348,8 @@ Test(boot_acpi, madt_stops_at_an_entry_without_size) {
 static void expect_s5(bool has_s5, uint8_t a, uint8_t b) {
     cr_assert(run_parser(RSDP_AT));
     cr_assert_eq(info.power.has_s5, has_s5);
-    cr_assert_eq(info.power.s5_type_a, a);
-    cr_assert_eq(info.power.s5_type_b, b);
+    cr_assert_eq(info.power.s5_type[0], a << 10);
+    cr_assert_eq(info.power.s5_type[1], b << 10);
 }
 
 Test(boot_acpi, s5_forms_are_read) {
@@ -761,8 +759,7 @@ Test(boot_acpi, hostile_tables_do_no_harm) {
         cr_assert_eq(found.no_button == NULL, info.button.pm1a_event != 0);
         cr_assert_leq(info.button.pm1a_event + info.button.size, 0x10000);
         cr_assert_leq(info.button.pm1b_event + info.button.size, 0x10000);
-        cr_assert_leq(info.power.s5_type_a, 7);
-        cr_assert_leq(info.power.s5_type_b, 7);
+        cr_assert_eq((info.power.s5_type[0] | info.power.s5_type[1]) & ~0x1c00, 0);
         for (uint32_t i = 0; i < info.cpu_count; i++)
             cr_assert(i == 0 || info.cpu[i].apic_id > info.cpu[i - 1].apic_id);
     }

@@ -441,7 +441,7 @@ Test(boot_quiesce, events_are_off_before_acpi_mode) {
     acpi = (struct boot_acpi){.smi_command = 0xb2,
                               .acpi_enable = 0xa0,
                               .event = {{0x600, 4}, {0, 4}, {0x620, 4}, {0, 0}}};
-    info.power.pm1a_control = 0x604;
+    info.power.pm1_control[0] = 0x604;
     ports[2] = 0x121;
     boot_quiesce_events(&bus, &acpi, &info);
     const uint32_t expected[] = {0x602, 0x600, 0x622, 0x623, 0x620, 0x621, 0xb2};
@@ -455,7 +455,7 @@ Test(boot_quiesce, events_are_off_before_acpi_mode) {
 
 Test(boot_quiesce, firmware_that_stays_in_legacy_mode_is_named) {
     acpi = (struct boot_acpi){.smi_command = 0xb2, .acpi_enable = 1};
-    info.power.pm1a_control = 0x604;
+    info.power.pm1_control[0] = 0x604;
     info.button.pm1a_event = 0x600;
     boot_quiesce_events(&bus, &acpi, &info);
     cr_assert(
@@ -465,7 +465,7 @@ Test(boot_quiesce, firmware_that_stays_in_legacy_mode_is_named) {
 
 Test(boot_quiesce, missing_power_button_is_named) {
     acpi = (struct boot_acpi){.smi_command = 0xb2, .acpi_enable = 0xa0};
-    info.power.pm1a_control = 0x604;
+    info.power.pm1_control[0] = 0x604;
     info.button.pm1a_event = 0x600;
     boot_quiesce_events(&bus, &acpi, &info);
     cr_assert_not(says("power button"));
