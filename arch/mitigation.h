@@ -19,7 +19,7 @@
 extern struct mitigation mitigation;
 
 void mitigation_init_cpu(void);
-_Static_assert(offsetof(struct mitigation, stuffs_rsb) == 9,
+_Static_assert(offsetof(struct mitigation, stuffs_rsb) == 7,
                "tests/check/returns.py says the same");
 // RSB stuffing: 32 calls overwrite the return stack buffer, so that no return of ours is predicted
 // by what a guest or another thread left there. Behind a guest, and where threads change.

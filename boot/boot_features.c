@@ -27,7 +27,6 @@
 #define XCR0_SSE    BIT(1)
 #define XCR0_AVX    BIT(2)
 #define XCR0_AVX512 (BIT(5) | BIT(6) | BIT(7))
-#define FXSAVE_SIZE 512u
 #define XSAVE_FIRST 576u // where what has no place of its own in FXSAVE begins
 #define BRAND_SIZE  49u
 
@@ -48,7 +47,6 @@ static uint32_t signature(const struct boot_processor *cpu) {
 // The features whose state the kernel can move for guests: the largest set that fits one page. SDM
 // 1 13.4.3 "Extended Region of an XSAVE Area": subleaf i has size and place of feature i.
 static void read_xsave(const struct boot_processor *cpu, struct cpu_features *f) {
-    f->xsave_size = FXSAVE_SIZE;
     f->xcr0_mask = XCR0_X87 | XCR0_SSE;
     if (!f->has_xsave)
         return;
@@ -56,13 +54,13 @@ static void read_xsave(const struct boot_processor *cpu, struct cpu_features *f)
     f->xcr0_mask |= supported & XCR0_AVX;
     if ((f->xcr0_mask & XCR0_AVX) != 0 && (supported & XCR0_AVX512) == XCR0_AVX512)
         f->xcr0_mask |= XCR0_AVX512;
-    f->xsave_size = XSAVE_FIRST;
+    uint32_t size = XSAVE_FIRST;
     for (uint32_t i = 2; i < 8; i++) {
         struct boot_cpuid r = boot_leaf(cpu, LEAF_XSAVE, i);
         if ((f->xcr0_mask >> i & 1) != 0)
-            f->xsave_size = MAX(f->xsave_size, r.ebx + r.eax);
+            size = MAX(size, r.ebx + r.eax);
     }
-    if (f->xsave_size <= BOOT_PAGE)
+    if (size <= BOOT_PAGE)
         return;
     f->has_xsave = false;
     read_xsave(cpu, f);

@@ -42,6 +42,7 @@ struct boot_speculation {
     struct boot_cpuid leaf7, leaf7_2, amd, amd_21; // leaf 7, its subleaf 2, 80000008H, 80000021H
     uint64_t capabilities;                         // IA32_ARCH_CAPABILITIES
 };
-// Pure.
-struct mitigation boot_mitigation_judge(const struct boot_speculation *cpu);
+// Pure. Fills *hazards.
+struct mitigation boot_mitigation_judge(const struct boot_speculation *cpu,
+                                        struct boot_hazards *hazards);
 void boot_mitigation_report(struct boot_info *info);

@@ -57,31 +57,35 @@ static bool has_return_hazard(const struct boot_speculation *cpu) {
     return has_btc || has_srso;
 }
 
-static void judge_intel(const struct boot_speculation *cpu, struct mitigation *m) {
+static void judge_intel(const struct boot_speculation *cpu, struct mitigation *m,
+                        struct boot_hazards *hazards) {
     const uint64_t capabilities = cpu->capabilities;
     bool has_bhi_dis_s = (cpu->leaf7_2.edx & EDX_BHI_CTRL) != 0;
     m->spec_ctrl |= has_bhi_dis_s ? SPEC_CTRL_BHI_DIS_S : 0;
-    m->clears_bhb = m->has_enhanced_ibrs && !has_bhi_dis_s && (capabilities & CAP_BHI_NO) == 0;
+    m->clears_bhb =
+        hazards->has_enhanced_ibrs && !has_bhi_dis_s && (capabilities & CAP_BHI_NO) == 0;
     bool has_late_stale_data = (capabilities & (CAP_FB_CLEAR | CAP_RFDS_CLEAR)) != 0;
     bool has_taa = (cpu->leaf7.ebx & EBX_RTM) != 0 && (capabilities & CAP_TAA_NO) == 0;
     m->has_verw = (cpu->leaf7.edx & EDX_MD_CLEAR) != 0 || has_late_stale_data;
-    m->needs_verw = (capabilities & CAP_MDS_NO) == 0 || has_taa || has_late_stale_data;
+    hazards->needs_verw = (capabilities & CAP_MDS_NO) == 0 || has_taa || has_late_stale_data;
     m->needs_l1d_flush = (capabilities & (CAP_RDCL_NO | CAP_SKIP_L1DFL_VMENTRY)) == 0;
     m->has_page_hazard = (capabilities & CAP_IF_PSCHANGE_MC_NO) == 0;
     m->splits_tables = (capabilities & CAP_RDCL_NO) == 0;
-    m->empties_for_users = m->needs_verw && m->has_verw && !m->splits_tables;
+    m->empties_for_users = hazards->needs_verw && m->has_verw && !m->splits_tables;
 }
 
 // AMD, "Technical Guidance for Mitigating Transient Scheduler Attacks": family 19H, where it does
 // not say that it is free of both kinds. No processor tells whether its microcode has VERW empty
 // the buffers: the bit is for outer hypervisors to set. Without, VERW does nothing.
-static void judge_amd(const struct boot_speculation *cpu, struct mitigation *m) {
+static void judge_amd(const struct boot_speculation *cpu, struct mitigation *m,
+                      struct boot_hazards *hazards) {
     bool has_tsa = (cpu->family == 0x19 || (cpu->amd_21.eax & EAX_VERW_CLEAR) != 0) &&
                    (cpu->amd_21.ecx & ECX_TSA_NO) != ECX_TSA_NO;
-    m->has_verw = m->needs_verw = m->empties_for_users = has_tsa;
+    m->has_verw = hazards->needs_verw = m->empties_for_users = has_tsa;
 }
 
-struct mitigation boot_mitigation_judge(const struct boot_speculation *cpu) {
+struct mitigation boot_mitigation_judge(const struct boot_speculation *cpu,
+                                        struct boot_hazards *hazards) {
     bool has_ibrs_all =
         (cpu->leaf7.edx & EDX_SPEC_CTRL) != 0 && (cpu->capabilities & CAP_IBRS_ALL) != 0;
     struct mitigation m = {
@@ -89,14 +93,14 @@ struct mitigation boot_mitigation_judge(const struct boot_speculation *cpu) {
         .has_ibpb = (cpu->leaf7.edx & EDX_SPEC_CTRL) != 0 || (cpu->amd.ebx & EBX_IBPB) != 0,
         .has_l1d_flush = (cpu->leaf7.edx & EDX_L1D_FLUSH) != 0,
         .has_auto_ibrs = !cpu->is_intel && (cpu->amd_21.eax & EAX_AUTO_IBRS) != 0,
-        .has_return_hazard = has_return_hazard(cpu),
         .spec_ctrl = has_ibrs_all ? SPEC_CTRL_IBRS : 0,
     };
-    m.has_enhanced_ibrs = has_ibrs_all || m.has_auto_ibrs;
+    hazards->has_enhanced_ibrs = has_ibrs_all || m.has_auto_ibrs;
+    hazards->has_return_hazard = has_return_hazard(cpu);
     if (cpu->is_intel)
-        judge_intel(cpu, &m);
+        judge_intel(cpu, &m, hazards);
     else
-        judge_amd(cpu, &m);
+        judge_amd(cpu, &m, hazards);
     return m;
 }
 
@@ -128,8 +132,9 @@ void boot_mitigation_read(const struct boot_processor *cpu, struct boot_info *in
     if ((s.leaf7.edx & EDX_ARCH_CAPABILITIES) != 0)
         s.capabilities = cpu->rdmsr(MSR_ARCH_CAPABILITIES);
     struct mitigation *m = &info->mitigation;
-    *m = words_have(info->cmdline, "mitigations=off") ? (struct mitigation){.is_off = true}
-                                                      : boot_mitigation_judge(&s);
+    *m = words_have(info->cmdline, "mitigations=off")
+             ? (struct mitigation){.is_off = true}
+             : boot_mitigation_judge(&s, &info->platform->hazards);
     m->capabilities = s.capabilities;
     m->needs_lfence_bit = needs_lfence_bit(&s, one);
     m->has_pcid = m->splits_tables && (one.ecx & ECX_PCID) != 0;
@@ -137,6 +142,7 @@ void boot_mitigation_read(const struct boot_processor *cpu, struct boot_info *in
 
 void boot_mitigation_report(struct boot_info *info) {
     const struct mitigation *m = &info->mitigation;
+    const struct boot_hazards *hazards = &info->platform->hazards;
     if (m->is_off) {
         boot_report(
             info, "side channels: mitigations=off: nothing stands against them (what runs here can "
@@ -147,13 +153,13 @@ void boot_mitigation_report(struct boot_info *info) {
     boot_report(info, "side channels: between domains: return stack%s%s%s%s%s%s%s",
                 m->has_ibpb ? ", IBPB" : "", m->has_verw ? ", VERW" : "",
                 uses_l1d_flush ? ", L1D flush" : "",
-                m->has_auto_ibrs       ? "; automatic IBRS"
-                : m->has_enhanced_ibrs ? "; enhanced IBRS"
-                                       : "",
+                m->has_auto_ibrs             ? "; automatic IBRS"
+                : hazards->has_enhanced_ibrs ? "; enhanced IBRS"
+                                             : "",
                 (m->spec_ctrl & SPEC_CTRL_BHI_DIS_S) != 0 ? "; BHI_DIS_S" : "",
                 m->clears_bhb ? "; branch history is cleared by instructions" : "",
                 m->splits_tables ? "; page tables are split" : "");
-    bool lacks_verw = m->needs_verw && !m->has_verw;
+    bool lacks_verw = hazards->needs_verw && !m->has_verw;
     bool lacks_flush = m->needs_l1d_flush && !m->has_l1d_flush;
     if (!m->has_ibpb || lacks_verw || lacks_flush)
         boot_report(info,
@@ -161,11 +167,11 @@ void boot_mitigation_report(struct boot_info *info) {
                     "update the microcode, or give it CPUs of its own)",
                     m->has_ibpb ? "" : " IBPB", lacks_verw ? " VERW" : "",
                     lacks_flush ? " L1D flush" : "");
-    if (!m->has_enhanced_ibrs)
+    if (!hazards->has_enhanced_ibrs)
         boot_report(info,
                     "side channels: missing: enhanced IBRS (a guest can mislead the kernel's own "
                     "branches; the kernel maps no guest's memory)");
-    if (m->has_return_hazard)
+    if (hazards->has_return_hazard)
         boot_report(info,
                     "side channels: missing: returns that guests cannot train: retbleed, SRSO "
                     "(a guest can mislead the kernel's own returns; the kernel maps no "

@@ -66,6 +66,13 @@ enum boot_clock_source {
     BOOT_CLOCK_PIT = 4, // the 8254
 };
 
+// What is said of side channels beyond what the kernel does about them (struct mitigation).
+struct boot_hazards {
+    bool has_enhanced_ibrs; // once on, a guest's branches do not steer ours
+    bool needs_verw;        // MDS, TAA, MMIO stale data, register file data
+    bool has_return_hazard; // a guest's branches steer our returns (retbleed, SRSO)
+};
+
 struct platform {
     uint64_t rsdp;       // physical address of the ACPI root, 0 when there is none
     uint64_t entry_tsc;  // TSC when the boot application started
@@ -74,6 +81,7 @@ struct platform {
     uint32_t node_count;
     uint32_t console_count;
     uint32_t ecam_count;
+    struct boot_hazards hazards;        // all false with mitigations=off
     struct boot_table dmar, ivrs;       // IOMMUs
     uint64_t hpet;                      // physical address of its registers, 0: none
     struct boot_register sleep_control; // of machines without PM1 registers

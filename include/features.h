@@ -18,8 +18,7 @@ struct cpu_features {
     bool has_unrestricted_guest; // real mode, and without paging, where VMs can run at all
     bool has_tsc_scaling;        // for guests
     uint32_t physical_bits;
-    uint32_t xsave_size; // of all features in xcr0_mask, standard format; at most a page
-    uint64_t xcr0_mask;  // what the kernel saves and restores for guests
+    uint64_t xcr0_mask; // what the kernel saves and restores for guests; within a page
     // See arch/cache.h: ways of the last-level cache that may be divided, 0 to 32, and classes of
     // service, at most CPU_CACHE_CLASSES_MAX; 0: there is nothing to divide.
     uint32_t cache_ways, cache_classes;
@@ -27,23 +26,20 @@ struct cpu_features {
 
 // See arch/mitigation.h.
 struct mitigation {
-    bool has_ibpb;          // IA32_PRED_CMD: forgets indirect branches
-    bool has_verw;          // VERW empties the buffers between core and cache
-    bool has_l1d_flush;     // IA32_FLUSH_CMD: empties the first-level data cache
-    bool has_enhanced_ibrs; // once on, a guest's branches do not steer ours
-    bool needs_verw;        // MDS, TAA, MMIO stale data, register file data
-    bool needs_l1d_flush;   // L1 terminal fault
-    bool has_page_hazard;   // a guest's code on large pages can stop the machine (ITLB multihit)
-    bool splits_tables; // ring 3 could read what its tables map for the kernel: see arch/split.h
-    bool has_pcid;      // and those of a split can be told apart in the TLB
-    bool stuffs_rsb;    // the return stack is filled before a return that others may have trained
-    uint64_t spec_ctrl; // IA32_SPEC_CTRL, while the kernel runs
-    bool clears_bhb;    // the history of branches can steer ours, and no bit says stop
+    bool has_ibpb;        // IA32_PRED_CMD: forgets indirect branches
+    bool has_verw;        // VERW empties the buffers between core and cache
+    bool has_l1d_flush;   // IA32_FLUSH_CMD: empties the first-level data cache
+    bool needs_l1d_flush; // L1 terminal fault
+    bool has_page_hazard; // a guest's code on large pages can stop the machine (ITLB multihit)
+    bool splits_tables;   // ring 3 could read what its tables map for the kernel: see arch/split.h
+    bool has_pcid;        // and those of a split can be told apart in the TLB
+    bool stuffs_rsb;      // the return stack is filled before a return that others may have trained
+    uint64_t spec_ctrl;   // IA32_SPEC_CTRL, while the kernel runs
+    bool clears_bhb;      // the history of branches can steer ours, and no bit says stop
     bool empties_for_users; // VERW before ring 3 in arch/traps.S; arch/split.S has it always
     uint64_t capabilities;  // IA32_ARCH_CAPABILITIES; 0: there is none
     bool needs_lfence_bit;  // LFENCE does not wait for loads before it unless DE_CFG says so
     bool has_auto_ibrs;     // enhanced IBRS as AMD has it: a bit of EFER
-    bool has_return_hazard; // a guest's branches steer our returns (retbleed, SRSO)
     bool is_off;            // all of this but that bit, by the command line
 };
 

@@ -18,7 +18,7 @@ LOOPS = [
 
 FILL_CALLS = 32  # mitigation_stuff_rsb
 # mitigation.stuffs_rsb: whether this CPU needs it, compared with 0 or with 1.
-FLAG = re.compile(r"^\$(?:0x)?([01]), .*<mitigation\+0x9>$")
+FLAG = re.compile(r"^\$(?:0x)?([01]), .*<mitigation\+0x7>$")
 
 INSTRUCTION = re.compile(r"^([0-9a-f]+):\s+(.*)$")
 TARGET = re.compile(r"^0x([0-9a-f]+)\b")

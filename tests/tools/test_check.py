@@ -180,7 +180,7 @@ class Returns(unittest.TestCase):
     """A kernel whose instructions have 1 byte each: 0x10 the switch, 0x100 the loop, which goes on at 0x102."""
 
     SWITCH = ["vmresume", "jmp\t0x102 <switched>"]
-    LOOP = ["pushq\t%rbp", "jmp\t0x10 <switch>", "callq\t*(,%rax,8)", "je\t0x101 <loop+1>", "cmpb\t$0, (%rip) # <mitigation+0x9>",
+    LOOP = ["pushq\t%rbp", "jmp\t0x10 <switch>", "callq\t*(,%rax,8)", "je\t0x101 <loop+1>", "cmpb\t$0, (%rip) # <mitigation+0x7>",
             "je\t0x126 <after>", *(f"callq\t{address:#x} <next>" for address in range(0x107, 0x127)), "addq\t$256, %rsp", "retq"]
 
     def find(self, switch=(), loop=()):
@@ -211,7 +211,7 @@ class Returns(unittest.TestCase):
         self.assertIn("no way leads to a fill", self.find(loop={3: "jmp\t0x101 <loop+1>"}))
 
     def test_both_ways_to_ask_for_the_flag_are_known(self):
-        one = "cmpb\t$0x1, (%rip) # <mitigation+0x9>"
+        one = "cmpb\t$0x1, (%rip) # <mitigation+0x7>"
         self.assertEqual(self.find(loop={4: one, 5: "jne\t0x126 <after>"}), "")
         self.assertIn("before the fill", self.find(loop={4: one, 5: "je\t0x126 <after>"}))
         self.assertIn("before the fill", self.find(loop={5: "jne\t0x126 <after>"}))

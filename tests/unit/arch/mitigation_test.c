@@ -84,7 +84,7 @@ Test(mitigation, spec_ctrl_is_written_where_it_has_bits) {
 
 Test(mitigation, automatic_ibrs_is_a_bit_more_of_efer) {
     efer = 0xd01;
-    mitigation = (struct mitigation){.has_enhanced_ibrs = true};
+    mitigation = (struct mitigation){.spec_ctrl = 1};
     mitigation_init_cpu();
     cr_expect_eq(efer, 0xd01);
     mitigation.has_auto_ibrs = true;

@@ -46,44 +46,50 @@ static uint64_t paper_rdmsr(uint32_t msr) {
 #define MD_CLEAR  (1u << 10)
 #define RTM       (1u << 11)
 
-static uint32_t bhi; // CPUID.7.2:EDX
+static uint32_t bhi;                // CPUID.7.2:EDX
+static struct boot_hazards hazards; // of who was judged last
 
 static struct mitigation intel(uint32_t ebx, uint32_t edx, uint64_t capabilities) {
     const struct boot_speculation cpu = {.is_intel = true,
                                          .leaf7 = {.ebx = ebx, .edx = edx},
                                          .leaf7_2 = {.edx = bhi},
                                          .capabilities = capabilities};
-    return boot_mitigation_judge(&cpu);
+    return boot_mitigation_judge(&cpu, &hazards);
+}
+
+static bool needs_verw(uint32_t ebx, uint32_t edx, uint64_t capabilities) {
+    (void)intel(ebx, edx, capabilities);
+    return hazards.needs_verw;
 }
 
 static struct mitigation amd(uint32_t family, uint32_t ebx_8, uint32_t eax_21) {
     const struct boot_speculation cpu = {
         .family = family, .amd = {.ebx = ebx_8}, .amd_21 = {.eax = eax_21}};
-    return boot_mitigation_judge(&cpu);
+    return boot_mitigation_judge(&cpu, &hazards);
 }
 
 // Nehalem as it was sold, with no microcode of 2018.
 Test(boot_mitigation, old_intel_needs_all_and_has_none) {
     struct mitigation m = intel(0, 0, 0);
-    cr_expect(m.needs_verw && m.needs_l1d_flush && m.has_page_hazard);
-    cr_expect_not(m.has_ibpb || m.has_verw || m.has_l1d_flush || m.has_enhanced_ibrs);
+    cr_expect(hazards.needs_verw && m.needs_l1d_flush && m.has_page_hazard);
+    cr_expect_not(m.has_ibpb || m.has_verw || m.has_l1d_flush || hazards.has_enhanced_ibrs);
 }
 
 Test(boot_mitigation, skylake_with_microcode_has_all_but_enhanced_ibrs) {
     struct mitigation m = intel(RTM, SPEC_CTRL | STIBP | L1D | MD_CLEAR, 0);
-    cr_expect(m.needs_verw && m.needs_l1d_flush);
+    cr_expect(hazards.needs_verw && m.needs_l1d_flush);
     cr_expect(m.has_ibpb && m.has_verw && m.has_l1d_flush);
-    cr_expect_not(m.has_enhanced_ibrs);
+    cr_expect_not(hazards.has_enhanced_ibrs);
 }
 
 Test(boot_mitigation, cascade_lake_needs_verw_for_tsx_alone) {
     const uint64_t caps = 0x2b; // RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, MDS_NO
     const uint32_t edx = SPEC_CTRL | L1D | ARCH_CAPS | MD_CLEAR;
-    cr_expect(intel(RTM, edx, caps).needs_verw);
-    cr_expect_not(intel(0, edx, caps).needs_verw);
-    cr_expect_not(intel(RTM, edx, caps | 1 << 8).needs_verw); // TAA_NO
+    cr_expect(needs_verw(RTM, edx, caps));
+    cr_expect_not(needs_verw(0, edx, caps));
+    cr_expect_not(needs_verw(RTM, edx, caps | 1 << 8)); // TAA_NO
     struct mitigation m = intel(RTM, edx, caps);
-    cr_expect(m.has_enhanced_ibrs && m.has_page_hazard && !m.needs_l1d_flush);
+    cr_expect(hazards.has_enhanced_ibrs && m.has_page_hazard && !m.needs_l1d_flush);
     cr_expect_not(intel(RTM, edx, caps | 1 << 6).has_page_hazard);
 }
 
@@ -91,9 +97,9 @@ Test(boot_mitigation, cascade_lake_needs_verw_for_tsx_alone) {
 // buffers again.
 Test(boot_mitigation, late_stale_data_needs_and_has_verw) {
     struct mitigation m = intel(0, SPEC_CTRL | ARCH_CAPS, 0x16b | 1ULL << 28);
-    cr_expect(m.needs_verw && m.has_verw);
+    cr_expect(hazards.needs_verw && m.has_verw);
     m = intel(0, SPEC_CTRL | ARCH_CAPS, 0x16b);
-    cr_expect_not(m.needs_verw || m.has_verw);
+    cr_expect_not(hazards.needs_verw || m.has_verw);
 }
 
 // An outer hypervisor does the flush for its guest: either bit says so.
@@ -105,9 +111,9 @@ Test(boot_mitigation, l1d_flush_is_not_needed_where_somebody_else_does_it) {
 Test(boot_mitigation, amd_needs_predictors_alone) {
     struct mitigation m = amd(0x10, 1 << 12, 0);
     cr_expect(m.has_ibpb && m.spec_ctrl == 0);
-    cr_expect_not(m.needs_verw || m.needs_l1d_flush || m.has_page_hazard || m.has_verw);
+    cr_expect_not(hazards.needs_verw || m.needs_l1d_flush || m.has_page_hazard || m.has_verw);
     cr_expect(m.stuffs_rsb && !m.splits_tables && !m.clears_bhb);
-    cr_expect_not(m.has_enhanced_ibrs || m.has_auto_ibrs || m.has_return_hazard);
+    cr_expect_not(hazards.has_enhanced_ibrs || m.has_auto_ibrs || hazards.has_return_hazard);
     cr_expect_not(amd(0x10, 0, 0).has_ibpb);
 }
 
@@ -124,21 +130,21 @@ Test(boot_mitigation, amd_empties_buffers_where_the_cpu_is_not_free_of_tsa) {
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const struct boot_speculation cpu = {
             .family = cases[i].family, .amd_21 = {.eax = cases[i].eax_21, .ecx = cases[i].ecx_21}};
-        struct mitigation m = boot_mitigation_judge(&cpu);
-        cr_expect_eq(m.needs_verw, cases[i].has, "case %u", i);
-        cr_expect(m.has_verw == m.needs_verw && m.empties_for_users == m.needs_verw);
+        struct mitigation m = boot_mitigation_judge(&cpu, &hazards);
+        cr_expect_eq(hazards.needs_verw, cases[i].has, "case %u", i);
+        cr_expect(m.has_verw == hazards.needs_verw && m.empties_for_users == hazards.needs_verw);
     }
     const struct boot_speculation intel = {
         .is_intel = true, .capabilities = 1 << 5, .family = 0x19, .amd_21 = {.eax = 1 << 5}};
-    cr_expect_not(boot_mitigation_judge(&intel).has_verw, "leaf 80000021H is AMD's");
+    cr_expect_not(boot_mitigation_judge(&intel, &hazards).has_verw, "leaf 80000021H is AMD's");
 }
 
 // Zen 4: EFER's bit stands in for IA32_SPEC_CTRL's, which Intel's CPUs alone take from there.
 Test(boot_mitigation, automatic_ibrs_is_amds) {
     struct mitigation m = amd(0x19, 0, 1 << 8);
-    cr_expect(m.has_auto_ibrs && m.has_enhanced_ibrs && m.spec_ctrl == 0);
+    cr_expect(m.has_auto_ibrs && hazards.has_enhanced_ibrs && m.spec_ctrl == 0);
     const struct boot_speculation intel = {.is_intel = true, .amd_21 = {.eax = 1 << 8}};
-    cr_expect_not(boot_mitigation_judge(&intel).has_auto_ibrs);
+    cr_expect_not(boot_mitigation_judge(&intel, &hazards).has_auto_ibrs);
 }
 
 Test(boot_mitigation, returns_are_steered_but_where_the_cpu_says_not) {
@@ -162,9 +168,10 @@ Test(boot_mitigation, returns_are_steered_but_where_the_cpu_says_not) {
         {0x1a, 0, 0, true},
         {0x1a, 0, srso_no, false},
     };
-    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        cr_expect_eq(amd(cases[i].family, cases[i].ebx_8, cases[i].eax_21).has_return_hazard,
-                     cases[i].has, "case %u", i);
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        (void)amd(cases[i].family, cases[i].ebx_8, cases[i].eax_21);
+        cr_expect_eq(hazards.has_return_hazard, cases[i].has, "case %u", i);
+    }
 }
 
 // "Meltdown": who does not say that it is free of it is not, also under a hypervisor that hides the
