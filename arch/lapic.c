@@ -87,10 +87,6 @@ void lapic_send(uint32_t apic_id, uint64_t command) {
     lapic_write(LAPIC_ICR, (uint32_t)command);
 }
 
-bool lapic_can_reach(uint32_t apic_id) {
-    return mmio == NULL || apic_id < BROADCAST_XAPIC;
-}
-
 void lapic_timer_set(uint64_t deadline) {
     if (cpu_features.has_tsc_deadline) {
         x86_wrmsr(MSR_TSC_DEADLINE, deadline);

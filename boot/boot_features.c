@@ -38,7 +38,7 @@
 
 #define MSR_APIC_BASE    0x1bu
 #define APIC_BASE_X2APIC BIT(10)
-#define XAPIC_IDS        255u
+#define XAPIC_IDS        255u // 8 bits, and the last one is everybody
 
 static uint32_t signature(const struct boot_processor *cpu) {
     return boot_leaf(cpu, LEAF_FEATURES, 0).eax;
@@ -222,6 +222,19 @@ void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused
         f->has_x2apic = needs_x2apic(cpu, info);
         boot_report(info, "the firmware asks for xAPIC mode: %s",
                     f->has_x2apic ? "not possible here, x2APIC mode is used" : "done");
+    }
+}
+
+void boot_features_limit_cpus(struct boot_info *info, uint32_t cpus_left) {
+    if (cpus_left > 0)
+        boot_report(info, "%u CPUs beyond the first %u are left off", cpus_left, BOOT_CPUS_MAX);
+    for (; !info->features.has_x2apic && info->cpu_count > 0; info->cpu_count--) {
+        uint32_t last = info->cpu[info->cpu_count - 1].apic_id;
+        if (last < XAPIC_IDS)
+            return;
+        boot_report(info,
+                    "the CPU with APIC ID %u needs x2APIC mode, which this one lacks: left out",
+                    last);
     }
 }
 

@@ -4,6 +4,7 @@
 //
 //   boot_features_read     info->features, info->word: before boot_mitigation_read
 //   boot_mitigation_read   info->mitigation
+//   boot_features_limit_cpus   info->cpu: behind boot_features_read
 //   boot_features_report   adds what they say to the preflight report
 //
 // Sources: SDM 2A "CPUID"; SDM 3D A "VMX Capability Reporting Facility"; Intel's specification
@@ -31,6 +32,9 @@ static inline struct boot_cpuid boot_leaf(const struct boot_processor *cpu, uint
 // where that mode is still on, and no CPU has an ID that needs more than 8 bits.
 void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused,
                         struct boot_info *info);
+// Takes the CPUs out of info->cpu that no interrupt could be sent to, and says so; and that
+// `cpus_left` found no room there.
+void boot_features_limit_cpus(struct boot_info *info, uint32_t cpus_left);
 void boot_features_report(const struct boot_processor *cpu, struct boot_info *info);
 
 // By info->features and the command line (`mitigations=off`).

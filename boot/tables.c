@@ -106,7 +106,6 @@ static void say_what_is_wrong(const struct boot_acpi *acpi) {
     if (acpi->damaged_count > 0)
         console_print("bulkhead: %u damaged ACPI tables ignored: update the firmware\r\n",
                       acpi->damaged_count);
-    say_left(acpi->cpus_left, "CPUs", BOOT_CPUS_MAX);
     say_left(acpi->ioapics_left, "I/O APICs", BOOT_IOAPICS_MAX);
     say_left(acpi->consoles_left, "serial lines", BOOT_CONSOLES_MAX);
     say_left(acpi->ecams_left, "PCI segments", BOOT_ECAMS_MAX);

@@ -235,11 +235,6 @@ static void compare_tsc(const struct cpu *cpu) {
 }
 
 static void start_one(const struct trampoline *t, uint32_t apic_id) {
-    if (!lapic_can_reach(apic_id)) {
-        log_line("the CPU with APIC ID %u needs x2APIC mode, which this one lacks: left out",
-                 apic_id);
-        return;
-    }
     struct cpu *cpu = kernel_page_alloc();
     uint64_t stack = kspace_stack_alloc(quota_root());
     if (cpu == NULL || stack == 0) {
@@ -289,14 +284,9 @@ void smp_start(const struct boot_cpu *cpus, uint32_t count) {
         log_line("no memory below 1 MiB to start other CPUs: going on with one");
         return;
     }
-    uint32_t left = 0;
     for (uint32_t i = 0; i < count; i++)
-        if (cpus[i].apic_id != boot_cpu.apic_id && cpu_count == CPU_COUNT_MAX)
-            left++;
-        else if (cpus[i].apic_id != boot_cpu.apic_id)
+        if (cpus[i].apic_id != boot_cpu.apic_id && cpu_count < CPU_COUNT_MAX)
             start_one(&trampoline, cpus[i].apic_id);
-    if (left > 0)
-        log_line("%u CPUs beyond the first %u are left off", left, CPU_COUNT_MAX);
 }
 
 void smp_stop_others(void) {

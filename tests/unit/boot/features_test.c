@@ -164,6 +164,26 @@ Test(boot_features, refused_x2apic_is_not_used_where_that_is_possible) {
     cr_assert(read_features(0, true)->has_x2apic, "it is on: the way back leads through a reset");
 }
 
+// An ID of more than 8 bits would be cut, and another CPU started again; and 255 is everybody.
+Test(boot_features, cpus_that_cannot_be_named_are_left_off) {
+    const uint32_t ids[] = {0, 254, 255, 256, 4096};
+    read_features(0, false);
+    for (info.cpu_count = 0; info.cpu_count < 5; info.cpu_count++)
+        info.cpu[info.cpu_count].apic_id = ids[info.cpu_count];
+    boot_features_limit_cpus(&info, 0);
+    cr_assert(info.cpu_count == 5 && !says("left o"));
+    set(1, 0, 0x50654, 0, 1u << 5 | 1u << 24 | 1u << 26 | 1u << 27, 0xbfebfbff);
+    read_features(0, false);
+    boot_features_limit_cpus(&info, 0);
+    cr_assert_eq(info.cpu_count, 2);
+    cr_assert(says("the CPU with APIC ID 255 needs x2APIC mode") && says("APIC ID 4096 needs"));
+    cr_assert_not(says("APIC ID 254") || says("beyond"));
+    info.cpu[0].apic_id = 300;
+    info.cpu_count = 1;
+    boot_features_limit_cpus(&info, 3);
+    cr_assert(info.cpu_count == 0 && says("3 CPUs beyond the first 1024 are left off"));
+}
+
 static const struct cpu_word *find(uint32_t number, uint32_t source) {
     for (uint32_t i = 0; i < info.word_count; i++)
         if (info.word[i].number == number && info.word[i].source == source)
