@@ -23,7 +23,6 @@
 
 // Allocated with each CPU.
 struct scheduler *schedulers[CPU_COUNT_MAX];
-static struct scheduler boot_scheduler;
 
 void scheduler_request(struct cpu *cpu) {
     __atomic_fetch_or(&cpu->pending, CPU_PENDING_RESCHEDULE, __ATOMIC_RELEASE);
@@ -152,7 +151,7 @@ static void slice_end(struct timer *timer) {
 // ---- switching ----------------------------------------------------------------------------------
 
 void scheduler_init_cpu(struct cpu *cpu) {
-    struct scheduler *s = cpu->index == 0 ? &boot_scheduler : kernel_page_alloc();
+    struct scheduler *s = kernel_page_alloc();
     if (s == NULL)
         panic("no memory for the run queue of CPU %u", cpu->index);
     _Static_assert(sizeof(struct scheduler) <= PAGE_SIZE, "one page");

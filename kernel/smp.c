@@ -28,7 +28,6 @@ enum admission { ADMISSION_OPEN = 0, ADMISSION_ARRIVED, ADMISSION_CLOSED };
 
 struct cpu *cpu_table[CPU_COUNT_MAX];
 uint32_t cpu_count;
-static struct cpu boot_cpu;
 
 struct call {
     void (*function)(void *);
@@ -130,33 +129,40 @@ void smp_flush_all(void) {
         smp_call(cpu_table[i], flush_all, NULL);
 }
 
-static bool cpu_init_tables(struct cpu *cpu) {
+// A CPU, its tables and idle thread. NULL: no memory.
+static struct cpu *make_cpu(uint32_t apic_id) {
+    static uint32_t slot; // the boot CPU has 0
     uint64_t stacks[4];
-    struct quota *quota = quota_root();
+    struct cpu *cpu = kernel_page_alloc();
+    _Static_assert(sizeof(struct cpu) <= PAGE_SIZE, "one page");
+    if (cpu == NULL)
+        return NULL;
+    cpu->index = cpu_count;
+    cpu->slot = slot++;
+    cpu->apic_id = apic_id;
     if (!kspace_cpu_init(cpu))
-        return false;
+        return NULL;
     for (unsigned i = 0; i < ARRAY_COUNT(stacks); i++) {
-        uint64_t top = kspace_stack_alloc(quota);
+        uint64_t top = kspace_stack_alloc(quota_root());
         if (top == 0)
-            return false;
+            return NULL;
         *(struct cpu **)(top - 8) = cpu;
         stacks[i] = top - 16;
     }
     descriptors_init(cpu, stacks);
+    timer_init_cpu(cpu);
+    scheduler_init_cpu(cpu);
     cpu->host_region = kernel_page_alloc();
-    return cpu->host_region != NULL;
+    return cpu->host_region != NULL ? cpu : NULL;
 }
 
 void smp_init_boot_cpu(uint32_t apic_id) {
-    boot_cpu.apic_id = apic_id;
-    topology_add(&boot_cpu);
-    cpu_table[0] = &boot_cpu;
-    cpu_count = 1;
-    if (!cpu_init_tables(&boot_cpu))
+    struct cpu *cpu = make_cpu(apic_id);
+    if (cpu == NULL)
         halt_machine("no memory for the boot CPU's tables");
-    descriptors_load(&boot_cpu);
-    timer_init_cpu(&boot_cpu);
-    scheduler_init_cpu(&boot_cpu);
+    topology_add(cpu);
+    cpu_table[cpu_count++] = cpu;
+    descriptors_load(cpu);
 }
 
 static bool init_this_cpu(struct cpu *cpu) {
@@ -235,23 +241,12 @@ static void compare_tsc(const struct cpu *cpu) {
 }
 
 static void start_one(const struct trampoline *t, uint32_t apic_id) {
-    struct cpu *cpu = kernel_page_alloc();
+    struct cpu *cpu = make_cpu(apic_id);
     uint64_t stack = kspace_stack_alloc(quota_root());
     if (cpu == NULL || stack == 0) {
         log_line("no memory for the CPU with APIC ID %u", apic_id);
         return;
     }
-    _Static_assert(sizeof(struct cpu) <= PAGE_SIZE, "one page");
-    static uint32_t slot; // the boot CPU has 0
-    cpu->index = cpu_count;
-    cpu->slot = ++slot;
-    cpu->apic_id = apic_id;
-    if (!cpu_init_tables(cpu)) {
-        log_line("no memory for the tables of the CPU with APIC ID %u", apic_id);
-        return;
-    }
-    timer_init_cpu(cpu);
-    scheduler_init_cpu(cpu);
     *(struct cpu **)(stack - 8) = cpu;
     trampoline_fill(t, stack - 16);
     lapic_send(apic_id, LAPIC_INIT);
@@ -285,7 +280,7 @@ void smp_start(const struct boot_cpu *cpus, uint32_t count) {
         return;
     }
     for (uint32_t i = 0; i < count; i++)
-        if (cpus[i].apic_id != boot_cpu.apic_id && cpu_count < CPU_COUNT_MAX)
+        if (cpus[i].apic_id != cpu_table[0]->apic_id && cpu_count < CPU_COUNT_MAX)
             start_one(&trampoline, cpus[i].apic_id);
 }
 

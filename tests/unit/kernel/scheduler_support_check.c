@@ -22,10 +22,9 @@ static struct {
 } barriers[MACHINE_CPUS]; // by CPU
 
 void machine_reset_scheduler(void) {
-    for (uint32_t i = 1; i < CPU_COUNT_MAX && schedulers[i] != NULL; i++)
+    for (uint32_t i = 0; i < CPU_COUNT_MAX && schedulers[i] != NULL; i++)
         free(schedulers[i]);
     memset(schedulers, 0, sizeof(schedulers));
-    memset(&boot_scheduler, 0, sizeof(boot_scheduler));
     memset(idle_cpus, 0, sizeof(idle_cpus));
     memset(core_domains, 0, sizeof(core_domains));
     memset(barriers, 0, sizeof(barriers));

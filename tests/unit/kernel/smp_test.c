@@ -194,7 +194,8 @@ static void start_beside(uint32_t up, const struct boot_cpu *cpus, uint32_t coun
     host_init(map, ARRAY_COUNT(map));
     quota_init_root(frame_totals().free);
     own_cpu = &test_cpus[0];
-    boot_cpu.apic_id = 7;
+    test_cpus[0].apic_id = 7;
+    cpu_table[0] = &test_cpus[0];
     cpu_count = up;
     host_wire.room = sizeof(host_wire.text);
     cr_assert(log_open());
