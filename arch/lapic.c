@@ -4,12 +4,10 @@
 
 #include "arch/cpu.h"
 
-#define LVT_DELIVERY_SMI  (2ULL << 8)
-#define VERSION_LAST(x)   ((x) >> 16 & 0xff) // number of the last LVT entry
-#define DIVIDE_BY_1       0xb
-#define ICR_BUSY          BIT(12)
-#define SAMPLE_TRIES      3u
-#define MEASURES_A_SECOND 200u
+#define LVT_DELIVERY_SMI (2ULL << 8)
+#define VERSION_LAST(x)  ((x) >> 16 & 0xff) // number of the last LVT entry
+#define DIVIDE_BY_1      0xb                // as boot/boot_apic.c measured
+#define ICR_BUSY         BIT(12)
 
 static volatile uint32_t *mmio; // NULL: x2APIC
 static uint64_t tsc_rate, timer_rate;
@@ -27,7 +25,9 @@ static void lapic_write(enum lapic_register reg, uint32_t value) {
         mmio[reg / 4] = value;
 }
 
-void lapic_init(volatile uint32_t *registers) {
+void lapic_init(volatile uint32_t *registers, uint64_t tsc_hz, uint64_t timer_hz) {
+    tsc_rate = tsc_hz;
+    timer_rate = timer_hz;
     mmio = cpu_features.has_x2apic ? NULL : registers;
 }
 
@@ -104,41 +104,4 @@ void lapic_timer_stop(void) {
         x86_wrmsr(MSR_TSC_DEADLINE, 0);
     else
         lapic_write(LAPIC_TIMER_INITIAL, 0);
-}
-
-// Timer and TSC at one moment: the try that took the shortest, so an SMI in between does no harm.
-static uint64_t timer_sample(uint32_t *count) {
-    uint64_t best = UINT64_MAX, at = 0;
-    for (uint32_t i = 0; i < SAMPLE_TRIES; i++) {
-        uint64_t before = x86_rdtsc();
-        uint32_t now = (uint32_t)lapic_read(LAPIC_TIMER_CURRENT);
-        uint64_t span = x86_rdtsc() - before;
-        if (span < best) {
-            best = span;
-            at = before + span / 2;
-            *count = now;
-        }
-    }
-    return at;
-}
-
-static uint64_t timer_measure(uint64_t tsc_hz) {
-    uint32_t first, last;
-    lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
-    lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
-    lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
-    uint64_t start = timer_sample(&first);
-    while (x86_rdtsc() - start < tsc_hz / MEASURES_A_SECOND)
-        x86_pause();
-    uint64_t end = timer_sample(&last);
-    return (uint64_t)(first - last) * tsc_hz / (end - start);
-}
-
-bool lapic_timer_init(uint64_t tsc_hz) {
-    tsc_rate = tsc_hz;
-    // Where it runs on the TSC's deadline, measuring would take it out of that mode.
-    timer_rate = cpu_features.has_tsc_deadline ? tsc_hz : timer_measure(tsc_hz);
-    lapic_timer_stop();
-    timer_set_mode();
-    return timer_rate != 0;
 }

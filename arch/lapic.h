@@ -42,8 +42,9 @@ enum lapic_register {
 #define BROADCAST_XAPIC    0xffu
 
 // Chooses the mode, once, on the boot CPU. `registers` is the mapped register page, needed only
-// when the processor has no x2APIC.
-void lapic_init(volatile uint32_t *registers);
+// when the processor has no x2APIC, and `timer_hz` the timer's rate, needed only without the
+// TSC-deadline feature.
+void lapic_init(volatile uint32_t *registers, uint64_t tsc_hz, uint64_t timer_hz);
 // Every CPU: enables it, masks all local sources, programs error and spurious vectors.
 void lapic_init_cpu(void);
 uint32_t lapic_get_id(void);
@@ -57,8 +58,6 @@ void lapic_eoi(void);
 void lapic_send(uint32_t apic_id, uint64_t command);
 
 // The timer as a one-shot on the TSC (VECTOR_TIMER). Without the TSC-deadline feature it counts the
-// APIC's clock, whose rate lapic_timer_init measures for 5 ms against the TSC's, and fires early
-// rather than late when the deadline is too far for its 32 bits. False: it does not count.
-bool lapic_timer_init(uint64_t tsc_hz);
+// APIC's clock, and fires early rather than late when the deadline is too far for its 32 bits.
 void lapic_timer_set(uint64_t deadline); // host TSC
 void lapic_timer_stop(void);

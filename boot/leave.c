@@ -241,6 +241,7 @@ EFI_STATUS leave_to_kernel(struct loader *loader) {
     quiesce_all(loader);
     clock_zero_adjust(&loader->info);
     pic_silence();
+    apic_measure_timer(&loader->info);
     uint32_t count = convert_map(&work, handover.memory);
     count = cut_map(loader, &work, handover.memory, count);
     loader->info.memory_count = boot_map_bound(handover.memory, count, BOOT_MEMORY_MAX);

@@ -129,6 +129,11 @@ void fault_report(struct boot_info *info);
 
 // quiesce.c: what the firmware left working is stopped. Behind the boot services.
 void quiesce_all(struct loader *loader);
+// Whether the firmware's page tables, which still hold, reach all of that.
+bool quiesce_is_mapped(uint64_t base, uint64_t length);
+
+// apic.c: info->apic_timer_hz, against the TSC. Behind clock_zero_adjust.
+void apic_measure_timer(struct boot_info *info);
 
 // pic.c: the 8259s, once the firmware has let go of them.
 void pic_silence(void);

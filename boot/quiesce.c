@@ -15,7 +15,7 @@
 
 static const struct boot_info *machine;
 
-static bool is_mapped(uint64_t base, uint64_t length) {
+bool quiesce_is_mapped(uint64_t base, uint64_t length) {
     uint64_t cr3;
     uint64_t cr4;
     __asm__ volatile("mov %%cr3, %0" : "=r"(cr3));
@@ -24,13 +24,13 @@ static bool is_mapped(uint64_t base, uint64_t length) {
 }
 
 static uint32_t memory_read(uint64_t address) {
-    if (!is_mapped(address, sizeof(uint32_t)))
+    if (!quiesce_is_mapped(address, sizeof(uint32_t)))
         return UINT32_MAX;
     return *(volatile uint32_t *)(uintptr_t)address;
 }
 
 static void memory_write(uint64_t address, uint32_t value) {
-    if (is_mapped(address, sizeof(uint32_t)))
+    if (quiesce_is_mapped(address, sizeof(uint32_t)))
         *(volatile uint32_t *)(uintptr_t)address = value;
 }
 
@@ -41,7 +41,7 @@ static uint64_t find_window(uint32_t function) {
         uint32_t bus = function >> 8 & 0xff;
         uint64_t window = ecam->base + ((uint64_t)(function & 0xffff) << 12);
         if (ecam->segment == function >> 16 && bus >= ecam->first_bus && bus <= ecam->last_bus)
-            return is_mapped(window, BOOT_PAGE) ? window : 0;
+            return quiesce_is_mapped(window, BOOT_PAGE) ? window : 0;
     }
     return 0;
 }
@@ -97,7 +97,7 @@ void quiesce_all(struct loader *loader) {
     static const struct boot_bus bus = {
         .config_read = config_read,
         .config_write = config_write,
-        .is_mapped = is_mapped,
+        .is_mapped = quiesce_is_mapped,
         .memory_read = memory_read,
         .memory_write = memory_write,
         .port_read = port_read,

@@ -12,6 +12,8 @@
 //     the kernel loads its own before it uses such memory
 //   - the machine is quiet: no PCI function masters the bus, but those named by keep-dma, no IOMMU
 //     is on, and in ACPI mode no event is
+//   - the boot CPU's local APIC is in the firmware's mode; where apic_timer_hz was measured, its
+//     timer is masked and stopped
 //   - the pair of 8259s is masked, with vectors beyond the exceptions'
 //   - RDI: physical (= virtual) address of struct boot_info
 //   - RSP: a stack of 16 KiB in memory of type BOOT_MEMORY_LOADER
@@ -161,6 +163,8 @@ struct boot_info {
     uint64_t supervisor_entry; // address of its first instruction
     uint32_t thread_bits;      // lowest bits of an APIC ID: the thread within its core; below 32
     uint64_t tsc_hz;           // rate of the TSC, never 0
+    // Of the local APIC's timer, divided by 1; 0: it stands still, or the TSC's deadline is used.
+    uint64_t apic_timer_hz;
     uint64_t utc_seconds; // the firmware's date, seconds since 1970, whole: up to one second late
     uint64_t utc_tsc;     // the TSC at that moment; 0: the machine has no date
     struct boot_power power;

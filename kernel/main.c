@@ -77,11 +77,12 @@ static void init_memory(void) {
 
 static void init_interrupts(void) {
     bool is_xapic = !cpu_features.has_x2apic;
-    lapic_init(is_xapic ? kspace_map_device((hpa_t){LAPIC_PAGE}, PAGE_SIZE) : NULL);
+    lapic_init(is_xapic ? kspace_map_device((hpa_t){LAPIC_PAGE}, PAGE_SIZE) : NULL, tsc_hz,
+               machine.apic_timer_hz);
     lapic_init_cpu();
     ioapic_init();
     interrupt_init();
-    if (!lapic_timer_init(tsc_hz))
+    if (!cpu_features.has_tsc_deadline && machine.apic_timer_hz == 0)
         halt_machine("the local APIC's timer stands still");
 }
 

@@ -325,6 +325,8 @@ static void check_clock(const struct boot_info *info) {
     expect(info->tsc_hz > 1000000 && apart <= info->tsc_hz / 1000, "tsc_hz", info->tsc_hz);
     expect(info->platform->tsc_error > 0 && info->platform->tsc_error < 1000, "tsc_error",
            info->platform->tsc_error);
+    expect(info->features.has_tsc_deadline || info->apic_timer_hz > 1000000, "apic_timer_hz",
+           info->apic_timer_hz);
     expect(info->thread_bits < 32, "thread_bits", info->thread_bits);
     expect(info->utc_tsc > info->platform->entry_tsc && info->utc_tsc < now, "utc_tsc",
            info->utc_tsc);

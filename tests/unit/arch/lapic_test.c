@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// arch/lapic: the rate of the timer, and which sources are masked.
+// arch/lapic: what the timer is set to, and which sources are masked.
 #include "arch/x86.h"
 #define x86_rdtsc    lapic_test_rdtsc
 #define x86_rdmsr    lapic_test_rdmsr
@@ -19,17 +19,9 @@ struct cpu_features cpu_features;
 
 #include <criterion/criterion.h>
 
-#define READ_TIME 100u
-#define SMI_TIME  1000000u
-
-static struct {
-    uint64_t tsc, tsc_hz, timer_hz, start;
-    uint64_t initial, lvt;
-    uint32_t reads;
-} sim;
-
+static uint64_t now = 1000000, deadline;
 static uint64_t lapic_test_rdtsc(void) {
-    return sim.tsc += 20;
+    return now += 20;
 }
 static uint32_t last_entry, enabled_at, error_at,
     writes;               // of the LVT; when SVR, error were written
@@ -39,54 +31,49 @@ static uint64_t lapic_test_rdmsr(uint32_t msr) {
         return APIC_BASE_ENABLE | APIC_BASE_X2APIC;
     if (msr == MSR_X2APIC_FIRST + LAPIC_VERSION / 16)
         return last_entry << 16 | 0x15;
-    if (last_entry != 0)
-        return lvt[msr - MSR_X2APIC_FIRST];
-    cr_assert_eq(msr, MSR_X2APIC_FIRST + LAPIC_TIMER_CURRENT / 16);
-    sim.tsc += READ_TIME / 2;
-    uint64_t count = sim.initial - (uint64_t)((unsigned __int128)(sim.tsc - sim.start) *
-                                              sim.timer_hz / sim.tsc_hz);
-    sim.tsc += READ_TIME / 2 + (sim.reads++ % 3 == 1 ? SMI_TIME : 0);
-    return count;
+    return lvt[msr - MSR_X2APIC_FIRST];
 }
 static void lapic_test_wrmsr(uint32_t msr, uint64_t value) {
+    if (msr == MSR_TSC_DEADLINE) {
+        deadline = value;
+        return;
+    }
     writes++;
     enabled_at = msr == MSR_X2APIC_FIRST + LAPIC_SVR / 16 ? writes : enabled_at;
     error_at = msr == MSR_X2APIC_FIRST + LAPIC_LVT_ERROR / 16 ? writes : error_at;
     lvt[(msr - MSR_X2APIC_FIRST) % 256] = value;
-    if (msr == MSR_X2APIC_FIRST + LAPIC_TIMER_INITIAL / 16) {
-        sim.initial = value;
-        sim.start = sim.tsc;
-    }
-    if (msr == MSR_X2APIC_FIRST + LAPIC_LVT_TIMER / 16)
-        sim.lvt = value;
 }
 
-// The timer's rate is measured by the TSC, while an SMI falls into some of the readings.
-Test(arch_lapic, timer_is_measured_by_the_tsc) {
-    static const uint64_t rates[] = {1000000, 25000000, 100000000, 1000000000};
-    for (size_t i = 0; i < ARRAY_COUNT(rates); i++) {
-        mmio = NULL;
-        sim.tsc_hz = 2400000000;
-        sim.timer_hz = rates[i];
-        sim.reads = 0;
-        cpu_features.has_tsc_deadline = false;
-        cr_assert(lapic_timer_init(sim.tsc_hz));
-        uint64_t apart = timer_rate > rates[i] ? timer_rate - rates[i] : rates[i] - timer_rate;
-        cr_assert_leq(apart, rates[i] / 1000, "%lu, not %lu", timer_rate, rates[i]);
-        cr_assert_eq(sim.initial, 0);
-        cr_assert_eq(sim.lvt, VECTOR_TIMER); // not masked any more
-    }
-    sim.timer_hz = 0;
-    cr_assert_not(lapic_timer_init(sim.tsc_hz));
+// 100 MHz against 2.4 GHz.
+Test(arch_lapic, timer_counts_until_the_deadline) {
+    cpu_features = (struct cpu_features){.has_x2apic = true};
+    last_entry = 6;
+    lapic_init(NULL, 2400000000, 100000000);
+    lapic_init_cpu();
+    cr_assert_eq(lvt[LAPIC_TIMER_DIVIDE / 16], DIVIDE_BY_1);
+    cr_assert_eq(lvt[LAPIC_LVT_TIMER / 16], VECTOR_TIMER);
+    lapic_timer_set(now + 24000000);
+    uint64_t count = lvt[LAPIC_TIMER_INITIAL / 16];
+    cr_assert(count > 999900 && count < 1000100, "%lu", count);
+    lapic_timer_set(UINT64_MAX);
+    cr_assert_leq(lvt[LAPIC_TIMER_INITIAL / 16], 100000100, "a second at most");
+    lapic_timer_set(now - 1000);
+    cr_assert_eq(lvt[LAPIC_TIMER_INITIAL / 16], 1);
+    lapic_timer_stop();
+    cr_assert_eq(lvt[LAPIC_TIMER_INITIAL / 16], 0);
 }
 
-Test(arch_lapic, timer_on_the_deadline_is_not_measured) {
-    mmio = NULL;
-    sim.reads = 0;
-    cpu_features.has_tsc_deadline = true;
-    cr_assert(lapic_timer_init(2400000000));
-    cr_assert_eq(sim.reads, 0);
-    cr_assert_eq(sim.lvt, VECTOR_TIMER | LVT_TIMER_DEADLINE);
+Test(arch_lapic, timer_on_the_deadline_does_not_count) {
+    cpu_features = (struct cpu_features){.has_x2apic = true, .has_tsc_deadline = true};
+    last_entry = 6;
+    lapic_init(NULL, 2400000000, 0);
+    lapic_init_cpu();
+    cr_assert_eq(lvt[LAPIC_LVT_TIMER / 16], VECTOR_TIMER | LVT_TIMER_DEADLINE);
+    lapic_timer_set(12345);
+    cr_assert_eq(deadline, 12345);
+    lapic_timer_stop();
+    cr_assert_eq(deadline, 0);
+    cr_assert_eq(lvt[LAPIC_TIMER_INITIAL / 16], 0);
 }
 
 Test(arch_lapic, sources_are_masked_as_far_as_they_are_there) {
