@@ -91,7 +91,6 @@ struct cpu {
     uint64_t root;            // CR3's table, for who wants it flushed (atomic)
     uint64_t timers;          // interrupts of the local APIC's timer
     uint64_t own_timers;      // of them: not because of what a guest armed
-    uint64_t nmis;            // that nobody sent
     uint64_t locks_held;      // ranks, in debug builds
     uint64_t exits[80];       // VM exits by reason, for the console and the crash record
     uint8_t recent[CPU_RECENT_EXITS]; // reasons of the last VM exits, a ring

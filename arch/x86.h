@@ -29,15 +29,12 @@
 #define CR4_OSFXSR     BIT(9)
 #define CR4_OSXMMEXCPT BIT(10)
 #define CR4_UMIP       BIT(11)
-#define CR4_LA57       BIT(12)
 #define CR4_VMXE       BIT(13)
 #define CR4_FSGSBASE   BIT(16)
 #define CR4_PCIDE      BIT(17)
 #define CR4_OSXSAVE    BIT(18)
 #define CR4_SMEP       BIT(20)
 #define CR4_SMAP       BIT(21)
-#define CR4_PKE        BIT(22)
-#define CR4_CET        BIT(23)
 
 // What a guest may have in force. Of the others either VT-x or the host needs CR4's as they are, or
 // they bring state that nobody moves.
@@ -52,22 +49,17 @@
 #define EFER_SVME   BIT(12)
 #define EFER_AIBRSE BIT(21)
 
-#define RFLAGS_CF  BIT(0)
 #define RFLAGS_ONE BIT(1)
 #define RFLAGS_TF  BIT(8)
 #define RFLAGS_IF  BIT(9)
 #define RFLAGS_RF  BIT(16)
-#define RFLAGS_VM  BIT(17)
-#define RFLAGS_AC  BIT(18)
 
 enum exception {
-    EXC_DE = 0,
     EXC_DB = 1,
     EXC_NMI = 2,
     EXC_BP = 3,
     EXC_OF = 4,
     EXC_UD = 6,
-    EXC_NM = 7,
     EXC_DF = 8,
     EXC_GP = 13,
     EXC_PF = 14,

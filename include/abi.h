@@ -211,7 +211,6 @@ struct abi_cpu_info {
     uint64_t run;      // TSC ticks of threads
     uint64_t switches; // from one thread to another
     uint64_t timers;   // interrupts of its timer
-    uint64_t exits;    // VM exits
 };
 
 // ---- the auditor --------------------------------------------------------------------------------

@@ -118,9 +118,7 @@ _Noreturn void trap_kernel_exception(const struct trap_frame *f) {
 }
 
 void nmi_handle(void) {
-    // The only NMI that we send says: stop, another CPU panics. One of the hardware's is noted.
+    // The only NMI that we send says: stop, another CPU panics. One of the hardware's says nothing.
     if (__atomic_load_n(&is_panicking, __ATOMIC_ACQUIRE) != 0)
         stop();
-    // It may have come in the middle of anything, so it is only counted.
-    cpu_current()->nmis++;
 }

@@ -3,7 +3,6 @@
 #include "kernel/device.h"
 
 #include "arch/cpu.h"
-#include "arch/features.h"
 #include "arch/traps.h"
 #include "arch/x86.h"
 #include "kernel/ioapic.h"

@@ -5,7 +5,6 @@
 #include "include/abi.h"
 #include "kernel/quota.h"
 #include "kernel/thread.h"
-#include "kernel/timer.h"
 
 struct event *event_create(struct quota *quota) {
     struct event *event = quota_alloc_object(quota, &event_kind);

@@ -6,9 +6,6 @@
 #include "kernel/lock.h"
 #include "kernel/object.h"
 
-struct quota;
-struct thread;
-
 struct event {
     struct object object;
     struct spinlock lock;

@@ -13,8 +13,6 @@
 
 #include "arch/paging.h"
 
-struct boot_memory;
-
 // Takes the sorted memory map; finds a place for the bitmaps and the first pool pages by itself.
 // Runs on the boot tables, whose direct map has all of the first 4 GiB.
 void frame_init(const struct boot_memory *map, uint32_t count);
@@ -44,7 +42,6 @@ void kernel_page_free(void *page);
 // kernel_page_alloc keeps; the caller holds the lock: it runs inside frame_with_tables or pool
 // growth.
 void *frame_table_alloc(void);
-struct pagetable;
 // pt_map on the kernel's own tables, with the allocator's lock held.
 bool frame_with_tables(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size,
                        uint32_t rights);

@@ -7,7 +7,6 @@
 #include "arch/tsc.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
-#include "kernel/thread.h"
 #include "lib/index.h"
 #include "lib/string.h"
 

@@ -21,10 +21,6 @@
 #define GROUP_CPU_WORDS        (ABI_CPUS_MAX / 64)
 #define GROUP_SHARES           256u // in a page
 
-struct cpu;
-struct quota;
-struct thread;
-
 // What a group has on one CPU, see kernel/runqueue.h.
 struct group_share {
     int64_t credit; // ticks of the round's quantum that its threads have left

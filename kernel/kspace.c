@@ -341,7 +341,3 @@ bool kspace_is_user_root(hpa_t user_root, const struct pagetable *pt) {
     }
     return true;
 }
-
-bool kspace_process_destroy(struct pagetable *pt, uint64_t max) {
-    return pt_destroy(pt, KERNEL_ROOT - 1, max);
-}

@@ -54,8 +54,6 @@ void kspace_user_show(hpa_t user_root, const struct pagetable *pt, uint64_t addr
 void kspace_user_free(hpa_t *user_root, struct quota *quota);
 // For the auditor: it has nothing but the entries and what pt has.
 bool kspace_is_user_root(hpa_t user_root, const struct pagetable *pt);
-// pt_destroy of what is not the kernel's.
-bool kspace_process_destroy(struct pagetable *pt, uint64_t max);
 
 // For the auditor: all that the kernel's own tables hold; whether the upper half of a process's
 // root is the kernel's.

@@ -13,8 +13,6 @@
 #include "kernel/lock.h"
 #include "kernel/object.h"
 
-struct quota;
-
 #define MEMORY_SIZE_MAX (512ULL << 30)
 
 enum memory_kind {

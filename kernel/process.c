@@ -3,11 +3,9 @@
 #include "kernel/process.h"
 
 #include "arch/traps.h"
-#include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/group.h"
 #include "kernel/kspace.h"
-#include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/smp.h"
 #include "kernel/thread.h"

@@ -17,7 +17,6 @@
 #define HANDLE_COUNT    (HANDLE_PAGES * HANDLES_IN_PAGE)
 
 struct group;
-struct thread;
 
 struct handle {
     struct object *object; // referenced; NULL: free

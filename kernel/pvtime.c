@@ -106,7 +106,7 @@ static bool set_steal(struct vcpu *vcpu, uint64_t value) {
     if ((value & PVTIME_ENABLE) != 0 && !write_steal(vcpu, value, 0, false))
         return false;
     vcpu->pvtime.steal = value;
-    vcpu->pvtime.waited = thread_wait_ticks(thread_current());
+    vcpu->pvtime.waited = thread_current()->wait;
     vcpu->pvtime.is_preempted = false;
     return true;
 }
@@ -145,7 +145,7 @@ void pvtime_resume(struct vcpu *vcpu) {
     struct pvtime *p = &vcpu->pvtime;
     if ((p->steal & PVTIME_ENABLE) == 0)
         return;
-    uint64_t waited = thread_wait_ticks(thread_current());
+    uint64_t waited = thread_current()->wait;
     if (waited < p->waited)
         p->waited = waited;
     if (waited == p->waited && !p->is_preempted)

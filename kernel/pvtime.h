@@ -16,8 +16,6 @@
 #include "arch/cpu.h"
 #include "include/abi.h"
 
-struct vcpu;
-
 enum pvtime_msr {
     MSR_KVM_SYSTEM_TIME_NEW = 0x4b564d01,
     MSR_KVM_STEAL_TIME = 0x4b564d03,

@@ -127,7 +127,6 @@ int region_insert(struct region_list *list, const struct region *region) {
     memmove(at + 1, at, (page->count - place.i) * sizeof(*at));
     *at = *region;
     page->count++;
-    list->count++;
     object_ref(&region->memory->object);
     return ABI_OK;
 }
@@ -140,7 +139,6 @@ bool region_remove(struct region_list *list, uint64_t base, uint64_t size, struc
     struct region_page *page = list->page[place.page];
     *removed = *at;
     page->count--;
-    list->count--;
     memmove(at, at + 1, (page->count - place.i) * sizeof(*at));
     if (page->count == 0)
         drop_page(list, place.page);
@@ -172,7 +170,6 @@ bool region_drop(struct region_list *list) {
         return false;
     struct region_page *page = list->page[list->page_count - 1];
     struct memory *memory = page->region[--page->count].memory;
-    list->count--;
     if (page->count == 0)
         drop_page(list, list->page_count - 1);
     object_unref(&memory->object);

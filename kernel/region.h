@@ -33,7 +33,6 @@ _Static_assert(sizeof(struct region_page) <= PAGE_SIZE, "one page");
 // One page.
 struct region_list {
     struct quota *quota; // the owner holds the reference
-    uint64_t count;      // of regions
     uint64_t page_count;
     struct region_page *page[REGION_PAGES_MAX];
 };

@@ -19,8 +19,6 @@
 #include "arch/cpu.h"
 #include "include/abi.h"
 
-struct thread;
-
 // Boot: gives this CPU its idle thread; the caller becomes it. Then: runs threads, idles, for ever.
 void scheduler_init_cpu(struct cpu *cpu);
 _Noreturn void scheduler_run(void);

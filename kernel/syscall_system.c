@@ -8,11 +8,9 @@
 #include "kernel/machine.h"
 #include "kernel/power.h"
 #include "kernel/scheduler.h"
-#include "kernel/smp.h"
 #include "kernel/syscall.h"
 #include "kernel/system.h"
 #include "kernel/vcpu.h"
-#include "kernel/vm.h"
 #include "lib/index.h"
 
 extern const uint8_t image_text[], image_end[];

@@ -21,7 +21,6 @@ void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
 }
 
 void thread_interrupt(struct thread *thread) {
-    __atomic_store_n(&thread->is_interrupted, 1, __ATOMIC_RELEASE);
     __atomic_fetch_or(&thread->cpu->pending, CPU_PENDING_RESCHEDULE, __ATOMIC_RELEASE);
     if (thread->vcpu != NULL)
         vcpu_post(thread->vcpu, VCPU_PENDING_KICK);

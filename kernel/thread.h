@@ -19,9 +19,6 @@
 #include "lib/heap.h"
 #include "lib/list.h"
 
-struct group;
-struct vcpu;
-
 enum thread_state { THREAD_RUNNABLE, THREAD_RUNNING, THREAD_BLOCKED, THREAD_DEAD };
 enum thread_class { THREAD_SHARED, THREAD_REALTIME, THREAD_DEDICATED };
 
@@ -39,7 +36,6 @@ struct thread {
     bool is_queued;              // it is in its CPU's queue [q]
     bool is_woken;               // it has not run for a slice since it was woken [q]
     uint32_t is_on_cpu;          // somebody still stands on its stack [a]
-    uint32_t is_interrupted;     // atomic: leave waits, look at the process
     struct object *dying;        // what it has to destroy, see kernel/object.h
     bool is_destroying;          // it is about that
     struct timer timeout;
@@ -63,11 +59,6 @@ struct thread {
 
 static inline struct thread *thread_current(void) {
     return cpu_current()->current;
-}
-
-// TSC ticks that it was runnable and another one ran. For the thread itself, while it runs.
-static inline uint64_t thread_wait_ticks(const struct thread *thread) {
-    return thread->wait;
 }
 
 // Starts a thread in the process with these registers, on `cpu` or ABI_CPU_ANY. 0 or an enum

@@ -19,10 +19,6 @@
 #include "kernel/timer.h"
 #include "kernel/vlapic.h"
 
-struct quota;
-struct thread;
-struct vm;
-
 enum vcpu_pending {
     VCPU_PENDING_KICK = 1u << 0,      // leave to the VMM
     VCPU_PENDING_INTERRUPT = 1u << 1, // look at the local APIC again

@@ -4,8 +4,6 @@
 
 #include "arch/tsc.h"
 #include "kernel/audit.h"
-#include "kernel/frame.h"
-#include "kernel/kspace.h"
 #include "kernel/memory.h"
 #include "kernel/quota.h"
 #include "kernel/smp.h"

@@ -18,8 +18,6 @@
 #define VM_CPUID_INDEXED 64u // leaves of a range that can have rows
 #define VM_CPUID_RANGES  4u  // by the leaf's two highest bits: basic, hypervisor, extended
 
-struct memory;
-struct quota;
 struct vcpu;
 
 struct doorbell {

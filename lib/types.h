@@ -16,9 +16,6 @@ typedef struct {
 typedef struct {
     uint64_t v;
 } hva_t; // host-virtual, kernel or ring 3
-typedef struct {
-    uint64_t v;
-} gva_t; // guest-virtual (linear)
 
 #define PAGE_SHIFT 12
 #define PAGE_SIZE  4096ULL

@@ -21,7 +21,6 @@
 #define kspace_window          space_test_window
 #define kspace_window_close    space_test_window_close
 #define kspace_process_init    space_test_process_init
-#define kspace_process_destroy space_test_process_destroy
 #define kspace_user_init       space_test_user_init
 #define kspace_user_show       space_test_user_show
 #define kspace_user_free       space_test_user_free
@@ -332,7 +331,7 @@ Test(space, tables_are_their_quotas) {
     cr_expect_not(pt_map(&pt, 2 * ROOT_SPAN, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER),
                   "one page is left, not three");
     cr_expect_leq(quota_read(quota).used, 16 * PAGE_SIZE);
-    cr_assert(kspace_process_destroy(&pt, UINT64_MAX));
+    cr_assert(pt_destroy(&pt, KERNEL_ROOT - 1, UINT64_MAX));
     cr_expect_eq(quota_read(quota).used, 0);
     cr_expect_eq(quota->kernel, 0);
 }

@@ -332,8 +332,14 @@ void kspace_user_free(hpa_t *user_root, struct quota *quota) {
 bool kspace_is_user_root(hpa_t user_root, const struct pagetable *pt) {
     return host_split == NULL || host_split->is_user_root(user_root, pt);
 }
-bool kspace_process_destroy(struct pagetable *pt, uint64_t max) {
-    return pt_destroy(pt, KERNEL_ROOT - 1, max);
+
+// ---- regions ------------------------------------------------------------------------------------
+
+uint64_t host_region_count(const struct region_list *list) {
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < list->page_count; i++)
+        count += list->page[i]->count;
+    return count;
 }
 
 // ---- user memory --------------------------------------------------------------------------------

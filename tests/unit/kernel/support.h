@@ -121,3 +121,5 @@ bool host_no_panic(void);
 
 // xorshift64: the same numbers each time.
 uint64_t host_random(uint64_t *state);
+
+uint64_t host_region_count(const struct region_list *list);

@@ -179,7 +179,7 @@ Test(kernel_teardown, unmap_goes_step_by_step) {
     watch_from_here(watch_unmap);
     cr_expect_eq(space_unmap(&shown->space, 32 * SIZE_1G, BIG_SIZE), ABI_OK);
     cr_expect_geq(steps, BIG_SIZE / SIZE_1G);
-    cr_expect_eq(shown->space.regions->count, 0);
+    cr_expect_eq(shown->space.regions->page_count, 0);
     cr_expect_eq(shown_memory->object.ref_count, 1);
 }
 
@@ -193,7 +193,7 @@ Test(kernel_teardown, unmap_by_two_at_once_drops_the_memory_once) {
     show();
     watch_from_here(take_the_rest);
     cr_expect_eq(space_unmap(&shown->space, 32 * SIZE_1G, BIG_SIZE), ABI_ERROR_ARGUMENT);
-    cr_expect_eq(shown->space.regions->count, 0);
+    cr_expect_eq(shown->space.regions->page_count, 0);
     cr_expect_eq(shown_memory->object.ref_count, 1);
     expect_clean();
 }

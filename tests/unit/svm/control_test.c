@@ -4,7 +4,8 @@
 
 #include "tests/unit/svm/support.h"
 
-#define PLAIN (CR0_PE | CR0_PG | CR0_NE | CR0_ET | CR0_WP)
+#define CR4_LA57 BIT(12)
+#define PLAIN    (CR0_PE | CR0_PG | CR0_NE | CR0_ET | CR0_WP)
 
 TestSuite(svm_control, .init = paper_set_up);
 

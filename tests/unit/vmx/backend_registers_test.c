@@ -3,6 +3,8 @@
 // what is the host's stays the host's.
 #include <criterion/criterion.h>
 
+#define CR4_PKE BIT(22)
+
 #include "tests/unit/vmx/support.h"
 
 static struct vcpu_registers good;
@@ -13,7 +15,7 @@ static void make_good(void) {
     vmx_read_registers(&paper_vcpu, &good);
     good.gpr[GPR_RSP] = 0x7ff0;
     good.rip = 0x401000;
-    good.rflags = RFLAGS_ONE | RFLAGS_IF | RFLAGS_CF;
+    good.rflags = RFLAGS_ONE | RFLAGS_IF | BIT(0);
     good.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE | CR0_WP;
     good.cr3 = 0x12345000;
     good.cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR;

@@ -452,7 +452,7 @@ Test(vmx_inject, exceptions_combine_as_in_the_manual) {
     cr_expect_eq(exception_combine(EXC_PF, EXC_GP), MERGE_DOUBLE_FAULT);
     cr_expect_eq(exception_combine(EXC_GP, EXC_PF), MERGE_SECOND);
     cr_expect_eq(exception_combine(EXC_GP, EXC_GP), MERGE_DOUBLE_FAULT);
-    cr_expect_eq(exception_combine(EXC_DE, 11), MERGE_DOUBLE_FAULT);
+    cr_expect_eq(exception_combine(0, 11), MERGE_DOUBLE_FAULT);
     cr_expect_eq(exception_combine(EXC_UD, EXC_GP), MERGE_SECOND);
     cr_expect_eq(exception_combine(EXC_DF, EXC_GP), MERGE_SHUTDOWN);
     cr_expect_eq(exception_combine(EXC_DF, EXC_PF), MERGE_SHUTDOWN);
