@@ -35,7 +35,7 @@ USER_LIB   := lib/elf.c lib/fmt.c lib/ring.c lib/string.c lib/text.c lib/start.S
 SUPER_SRC  := $(wildcard supervisor/*.c) $(USER_LIB) lib/words.c
 CONSOLE_SRC := $(wildcard drivers/console/*.c) lib/string.c lib/start.S
 VMM_SRC    := $(wildcard vmm/*.c vmm/*/*.c) $(USER_LIB)
-BOOT_SRC   := $(wildcard boot/*.c) lib/crc32.c lib/elf.c lib/fmt.c lib/string.c lib/words.c
+BOOT_SRC   := $(wildcard boot/*.c) lib/crc32.c lib/elf.c lib/fmt.c lib/string.c lib/text.c lib/words.c
 
 objects = $(patsubst %,$(BUILD)/$(1)/%.o,$(2))
 KERNEL_OBJ := $(call objects,ring0,$(KERNEL_SRC))

@@ -50,34 +50,9 @@ int memcmp(const void *a, const void *b, size_t size) {
     return 0;
 }
 
-void *memchr(const void *data, int value, size_t size) {
-    const uint8_t *bytes = data;
-    for (size_t i = 0; i < size; i++)
-        if (bytes[i] == (uint8_t)value)
-            return (void *)(uintptr_t)(bytes + i);
-    return NULL;
-}
-
 size_t strlen(const char *text) {
     size_t length = 0;
     while (text[length] != '\0')
         length++;
     return length;
-}
-
-int strcmp(const char *a, const char *b) {
-    while (*a != '\0' && *a == *b) {
-        a++;
-        b++;
-    }
-    return (uint8_t)*a - (uint8_t)*b;
-}
-
-char *strchr(const char *text, int value) {
-    for (;; text++) {
-        if (*text == (char)value)
-            return (char *)(uintptr_t)text;
-        if (*text == '\0')
-            return NULL;
-    }
 }

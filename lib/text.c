@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rest of lib/string.h, for ring 3 and for libfdt there.
+// The rest of lib/string.h, for the boot application, ring 3, and libfdt there.
 #include "lib/string.h"
 
 #include <stdbool.h>
@@ -8,6 +8,31 @@
 #if __STDC_HOSTED__
 #include "lib/string_hosted.h"
 #endif
+
+void *memchr(const void *data, int value, size_t size) {
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] == (uint8_t)value)
+            return (void *)(uintptr_t)(bytes + i);
+    return NULL;
+}
+
+int strcmp(const char *a, const char *b) {
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    return (uint8_t)*a - (uint8_t)*b;
+}
+
+char *strchr(const char *text, int value) {
+    for (;; text++) {
+        if (*text == (char)value)
+            return (char *)(uintptr_t)text;
+        if (*text == '\0')
+            return NULL;
+    }
+}
 
 size_t strnlen(const char *text, size_t max) {
     size_t length = 0;
