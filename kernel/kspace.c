@@ -23,7 +23,7 @@ extern const uint8_t image_text[], image_rodata[], image_data[], image_end[];
 static struct pagetable kernel_pt;
 static struct pagetable entry_pt; // what users' roots have of the kernel, where tables are split
 static struct spinlock lock = {.rank = LOCK_SPACE};
-static uint64_t device_next = KERNEL_DEVICES; // [lock]
+static uint64_t device_next = KERNEL_DEVICES; // boot
 static uint64_t stack_next = KERNEL_STACKS;   // [lock]
 static uint64_t stack_free;                   // tops, linked through their first word [lock]
 static uint32_t stack_count; // of them, on their way back, and about to come [lock]
@@ -101,14 +101,16 @@ void kspace_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint
     paging_load_root(kernel_pt.root);
 }
 
+static uint64_t *kernel_half(hpa_t root) {
+    return (uint64_t *)frame_to_kernel(root) + KERNEL_ROOT;
+}
+
 void kspace_walk_kernel(const struct pt_visitor *visitor) {
     pt_walk(&kernel_pt, KERNEL_ROOT, ROOT_ENTRIES - 1, visitor);
 }
 
 bool kspace_is_kernel_half(const struct pagetable *pt) {
-    const uint64_t *root = frame_to_kernel(pt->root), *kernel = frame_to_kernel(kernel_pt.root);
-    size_t size = (ROOT_ENTRIES - KERNEL_ROOT) * sizeof(*root);
-    return memcmp(root + KERNEL_ROOT, kernel + KERNEL_ROOT, size) == 0;
+    return memcmp(kernel_half(pt->root), kernel_half(kernel_pt.root), KERNEL_HALF_SIZE) == 0;
 }
 
 bool kspace_map_direct(hpa_t base, uint64_t size) {
@@ -128,12 +130,9 @@ static bool kernel_map(uint64_t address, hpa_t frame, uint64_t size, uint32_t ri
 void *kspace_map_device(hpa_t base, uint64_t size) {
     uint64_t offset = base.v % PAGE_SIZE;
     uint64_t length = align_up(size + offset, PAGE_SIZE);
-    lock_take(&lock);
     uint64_t address = device_next;
     device_next += length + PAGE_SIZE; // an unmapped page between any two
-    bool is_mapped = kernel_map(address, (hpa_t){base.v - offset}, length, PT_WRITE | PT_UNCACHED);
-    lock_drop(&lock);
-    if (!is_mapped)
+    if (!kernel_map(address, (hpa_t){base.v - offset}, length, PT_WRITE | PT_UNCACHED))
         panic("no memory to map the device at 0x%lx", base.v);
     return (void *)(address + offset);
 }
@@ -292,14 +291,8 @@ struct pt_memory kspace_quota_memory(struct quota *quota) {
 bool kspace_process_init(struct pagetable *pt, struct pt_memory tables) {
     if (!pt_init(pt, &paging_format, tables))
         return false;
-    uint64_t *root = frame_to_kernel(pt->root);
-    uint64_t *kernel = frame_to_kernel(kernel_pt.root);
-    memcpy(root + KERNEL_ROOT, kernel + KERNEL_ROOT, (ROOT_ENTRIES - KERNEL_ROOT) * sizeof(*root));
+    memcpy(kernel_half(pt->root), kernel_half(kernel_pt.root), KERNEL_HALF_SIZE);
     return true;
-}
-
-static uint64_t *kernel_half(hpa_t root) {
-    return (uint64_t *)frame_to_kernel(root) + KERNEL_ROOT;
 }
 
 bool kspace_user_init(hpa_t *user_root, struct quota *quota) {

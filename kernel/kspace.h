@@ -20,7 +20,8 @@ bool kspace_map_direct(hpa_t base, uint64_t size);
 // The reverse, for whole runs of 2 MiB; the TLBs are the caller's.
 void kspace_unmap_direct(hpa_t base, uint64_t size);
 
-// Device registers, uncached, for good. Never fails: panics at boot when the window is used up.
+// Boot CPU, before there is another. Device registers, uncached, for good. Never fails: panics when
+// the window is used up.
 void *kspace_map_device(hpa_t base, uint64_t size);
 
 // A kernel stack of CPU_STACK_SIZE with an unmapped guard below. Returns its top, or 0.

@@ -11,7 +11,6 @@
 #include "kernel/first.h"
 #include "kernel/frame.h"
 #include "kernel/group.h"
-#include "kernel/interrupt.h"
 #include "kernel/ioapic.h"
 #include "kernel/kspace.h"
 #include "kernel/log.h"
@@ -78,7 +77,6 @@ static void init_interrupts(void) {
                machine.apic_timer_hz);
     lapic_init_cpu();
     ioapic_init();
-    interrupt_init();
     if (!cpu_features.has_tsc_deadline && machine.apic_timer_hz == 0)
         halt_machine("the local APIC's timer stands still");
 }

@@ -58,7 +58,7 @@ static void stand(void) {
         x86_pause();
 }
 
-static void answer(void) {
+void smp_interrupt(void) {
     stand();
     const struct call **slot = &slots[cpu_current()->index].call;
     const struct call *call = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
@@ -75,13 +75,13 @@ void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {
         return;
     }
     while (__atomic_exchange_n(&slots[cpu->index].is_taken, 1, __ATOMIC_ACQUIRE) != 0) {
-        answer();
+        smp_interrupt();
         x86_pause();
     }
     __atomic_store_n(&slots[cpu->index].call, &call, __ATOMIC_RELEASE);
     lapic_send(cpu->apic_id, VECTOR_WAKE);
     while (__atomic_load_n(&slots[cpu->index].call, __ATOMIC_ACQUIRE) != NULL) {
-        answer();
+        smp_interrupt();
         x86_pause();
     }
     __atomic_store_n(&slots[cpu->index].is_taken, 0, __ATOMIC_RELEASE);
@@ -89,7 +89,7 @@ void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {
 
 void smp_stop_and_call(void (*function)(void *), void *opaque) {
     while (__atomic_exchange_n(&stop.is_taken, 1, __ATOMIC_ACQUIRE) != 0)
-        answer();
+        smp_interrupt();
     __atomic_store_n(&stop.standing, 0, __ATOMIC_RELAXED);
     __atomic_add_fetch(&stop.number, 1, __ATOMIC_ACQ_REL);
     for (uint32_t i = 0; i < cpu_count; i++)
@@ -100,10 +100,6 @@ void smp_stop_and_call(void (*function)(void *), void *opaque) {
     function(opaque);
     __atomic_add_fetch(&stop.number, 1, __ATOMIC_RELEASE);
     __atomic_store_n(&stop.is_taken, 0, __ATOMIC_RELEASE);
-}
-
-void smp_interrupt(void) {
-    answer();
 }
 
 // SDM 3A 4.10.4.1 "Operations that Invalidate TLBs and Paging-Structure Caches": a change of PGE,

@@ -3,24 +3,11 @@
 #include "arch/lapic.h"
 #include "arch/traps.h"
 #include "kernel/device.h"
-#include "kernel/interrupt.h"
 #include "kernel/log.h"
 #include "kernel/smp.h"
 #include "kernel/thread.h"
 #include "kernel/timer_queue.h"
 #include "kernel/vcpu.h"
-
-static void (*handlers[256])(void);
-
-void interrupt_set_handler(uint8_t vector, void (*handler)(void)) {
-    handlers[vector] = handler;
-}
-
-void interrupt_init(void) {
-    interrupt_set_handler(VECTOR_TIMER, timer_interrupt);
-    interrupt_set_handler(VECTOR_WAKE, smp_interrupt);
-    interrupt_set_handler(VECTOR_POSTED, vcpu_notified);
-}
 
 // EOI before the handler: none of them relies on the vector staying blocked, and interrupts are
 // off.
@@ -33,8 +20,12 @@ void interrupt_dispatch(uint8_t vector) {
         return;
     }
     lapic_eoi();
-    if (handlers[vector] != NULL)
-        handlers[vector]();
+    if (vector == VECTOR_TIMER)
+        timer_interrupt();
+    else if (vector == VECTOR_WAKE)
+        smp_interrupt();
+    else if (vector == VECTOR_POSTED)
+        vcpu_notified();
     else
         log_line("CPU %u: interrupt 0x%x that nobody asked for", cpu_current()->index, vector);
 }
