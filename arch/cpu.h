@@ -103,11 +103,7 @@ struct cpu {
     bool has_arrived;                 // its start is over, well or not
 
     // Written by other CPUs too: in a cache line of its own.
-    _Alignas(64) uint32_t pending; // enum cpu_pending, atomic
-};
-
-enum cpu_pending {
-    CPU_PENDING_RESCHEDULE = 1u << 0,
+    _Alignas(64) uint32_t is_wanted; // another thread shall run, perhaps (atomic)
 };
 
 extern struct cpu *cpu_table[CPU_COUNT_MAX];

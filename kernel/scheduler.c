@@ -25,7 +25,7 @@
 struct scheduler *schedulers[CPU_COUNT_MAX];
 
 void scheduler_request(struct cpu *cpu) {
-    __atomic_fetch_or(&cpu->pending, CPU_PENDING_RESCHEDULE, __ATOMIC_RELEASE);
+    __atomic_store_n(&cpu->is_wanted, 1, __ATOMIC_RELEASE);
     if (cpu != cpu_current())
         lapic_send(cpu->apic_id, VECTOR_WAKE);
 }
@@ -192,7 +192,7 @@ void scheduler_leave_space(void) {
 }
 
 // On the stack of the thread that goes on; the one before has left its own.
-static void end_switch(void) {
+void scheduler_end_switch(void) {
     struct scheduler *s = scheduler_of(cpu_current());
     struct thread *previous = s->previous;
     // One that would run on waits here now: an idle CPU may take it, once nobody stands on its
@@ -233,7 +233,7 @@ static void switch_to(struct cpu *cpu, struct thread *from, struct thread *to) {
     }
     mitigation_stuff_rsb();
     switch_stack(&from->rsp, to->rsp);
-    end_switch();
+    scheduler_end_switch();
 }
 
 // With the lock. What the running thread used; it stays `running`.
@@ -355,16 +355,16 @@ static void begin_run(struct scheduler *s, struct thread *next) {
 }
 
 // Gives the CPU to who is next, the current thread included when it is runnable.
-static void schedule(enum runqueue_place place) {
+void thread_yield(void) {
     struct cpu *cpu = cpu_current();
     struct scheduler *s = scheduler_of(cpu);
     struct thread *self = s->running;
-    __atomic_fetch_and(&cpu->pending, ~(uint32_t)CPU_PENDING_RESCHEDULE, __ATOMIC_ACQUIRE);
+    (void)__atomic_exchange_n(&cpu->is_wanted, 0, __ATOMIC_ACQUIRE);
     lock_take(&s->lock);
     account(s);
     if (self->state == THREAD_RUNNING && !scheduler_is_idle(self)) {
         self->state = THREAD_RUNNABLE;
-        put(s, self, place);
+        put(s, self, RUNQUEUE_BEHIND);
         lock_take(&s->lock);
     }
     struct thread *next = take_next(s, cpu);
@@ -395,25 +395,15 @@ static void schedule(enum runqueue_place place) {
         change_owner(cpu, next->group); // of another domain or class of service, perhaps, by now
 }
 
-void scheduler_check(void) {
-    uint32_t pending = __atomic_load_n(&cpu_current()->pending, __ATOMIC_RELAXED);
-    if ((pending & CPU_PENDING_RESCHEDULE) != 0)
-        schedule(RUNQUEUE_BEHIND);
-}
-
 _Noreturn void scheduler_run(void) {
     scheduler_of(cpu_current())->queue.slice = tsc_hz / SLICES_A_SECOND;
     for (;;) {
-        schedule(RUNQUEUE_BEHIND);
+        thread_yield();
         object_finish();
         // An interrupt between this look and HLT is taken after HLT has begun, and ends it.
-        if (__atomic_load_n(&cpu_current()->pending, __ATOMIC_ACQUIRE) == 0)
+        if (__atomic_load_n(&cpu_current()->is_wanted, __ATOMIC_ACQUIRE) == 0)
             x86_sti_hlt_cli();
     }
-}
-
-void scheduler_first_run(void) {
-    end_switch();
 }
 
 _Noreturn void scheduler_exit(void) {
@@ -426,7 +416,7 @@ _Noreturn void scheduler_exit(void) {
     lock_drop(&s->lock);
     assert(s->dead == NULL);
     s->dead = self;
-    schedule(RUNQUEUE_BEHIND);
+    thread_yield();
     panic("a dead thread ran");
 }
 
@@ -445,18 +435,15 @@ void thread_block(void) {
     }
     lock_drop(&s->lock);
     if (!is_woken)
-        schedule(RUNQUEUE_BEHIND);
-}
-
-void thread_yield(void) {
-    schedule(RUNQUEUE_BEHIND);
+        thread_yield();
 }
 
 void thread_preempt(void) {
     if (scheduler_is_idle(thread_current()))
         return;
     x86_sti_nop_cli();
-    scheduler_check();
+    if (scheduler_is_wanted())
+        thread_yield();
 }
 
 // Of one that waits for this CPU: it goes before all other shared ones.

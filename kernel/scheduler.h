@@ -23,20 +23,18 @@
 void scheduler_init_cpu(struct cpu *cpu);
 _Noreturn void scheduler_run(void);
 
-// Whether this CPU should run another thread before it goes on; cheap.
+// Whether this CPU should run another thread before it goes on (thread_yield); cheap.
 static inline bool scheduler_is_wanted(void) {
-    return __atomic_load_n(&cpu_current()->pending, __ATOMIC_RELAXED) != 0;
+    return __atomic_load_n(&cpu_current()->is_wanted, __ATOMIC_RELAXED) != 0;
 }
-// Does what scheduler_is_wanted asked for.
-void scheduler_check(void);
 // What groups may use has changed: every CPU looks whether its threads may stay.
 void scheduler_recheck(void);
 
-// For threads that begin and end. start: one that is blocked and has no CPU yet. first_run: what a
+// For threads that begin and end. start: one that is blocked and has no CPU yet. end_switch: what a
 // thread does before its first instruction. exit: the current one never runs again; its stack is
 // freed by the next.
 void scheduler_start(struct thread *thread);
-void scheduler_first_run(void);
+void scheduler_end_switch(void);
 _Noreturn void scheduler_exit(void);
 // The current thread's process is about to go: on to the kernel's own tables.
 void scheduler_leave_space(void);

@@ -21,7 +21,7 @@ void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
 }
 
 void thread_interrupt(struct thread *thread) {
-    __atomic_fetch_or(&thread->cpu->pending, CPU_PENDING_RESCHEDULE, __ATOMIC_RELEASE);
+    __atomic_store_n(&thread->cpu->is_wanted, 1, __ATOMIC_RELEASE);
     if (thread->vcpu != NULL)
         vcpu_post(thread->vcpu, VCPU_PENDING_KICK);
     thread_wake(thread);
@@ -152,7 +152,7 @@ void trap_after_call(void) {
     if (self->dying != NULL)
         object_finish();
     if (scheduler_is_wanted())
-        scheduler_check();
+        thread_yield();
     if (thread_is_doomed(self))
         thread_exit();
 }
@@ -166,6 +166,6 @@ void trap_before_user(void) {
 }
 
 void thread_first_run(void) {
-    scheduler_first_run();
+    scheduler_end_switch();
     trap_before_user();
 }

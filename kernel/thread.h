@@ -4,7 +4,7 @@
 //
 // Blocking is a loop around a condition: `while (!condition) thread_block();`, and whoever makes
 // the condition true calls thread_wake: a wake that comes first is not lost. A thread may come back
-// from blocking, yielding or scheduler_check on another CPU.
+// from blocking, yielding or being preempted on another CPU.
 //
 // A thread ends at its way out of the kernel (trap_before_user), never inside it: whoever waits in
 // a loop looks at thread_is_doomed.

@@ -374,7 +374,7 @@ static void give_way(struct vcpu *vcpu, enum give_way why) {
     vcpu_backend->leave(vcpu);
     __atomic_store_n(&vcpu->is_running, 0, __ATOMIC_SEQ_CST);
     if (why == GIVE_WAY_TURN)
-        scheduler_check();
+        thread_yield();
     else if (why == GIVE_WAY_YIELD)
         yield(vcpu);
     else if (!has_anything(vcpu))
@@ -406,7 +406,7 @@ static void run_loop(struct vcpu *vcpu) {
     for (;;) {
         const struct cpu *cpu = vcpu->cpu;
         uint32_t work = __atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) |
-                        __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED) | vcpu->activity;
+                        __atomic_load_n(&cpu->is_wanted, __ATOMIC_RELAXED) | vcpu->activity;
         if (__builtin_expect(work != 0, 0) && prepare(vcpu))
             return;
         enum exit_action action = vcpu_backend->enter(vcpu);

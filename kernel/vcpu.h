@@ -161,7 +161,7 @@ extern const struct vcpu_backend vmx_backend, svm_backend;
 // For the backend's loop: one of them is to be looked at before the guest runs on.
 static inline bool vcpu_has_work(const struct vcpu *vcpu, const struct cpu *cpu) {
     return (__atomic_load_n(&vcpu->pending, __ATOMIC_RELAXED) |
-            __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED)) != 0;
+            __atomic_load_n(&cpu->is_wanted, __ATOMIC_RELAXED)) != 0;
 }
 
 // Sets pending bits for the owner itself, which looks at them before the next entry: no kick.

@@ -255,7 +255,7 @@ void switch_stack(uint64_t *save, uint64_t rsp) {
     pass();
     if (from->state != THREAD_DEAD)
         return;
-    scheduler_first_run(); // the next one comes out of its own switch_stack, not of this one
+    scheduler_end_switch(); // the next one comes out of its own switch_stack, not of this one
     longjmp(processor->exited, 1);
 }
 
@@ -326,11 +326,11 @@ void machine_halt(void) {
         struct job *job = job_of(processor->cpu.current);
         bool is_on = do_kernel_part(job);
         if (scheduler_is_wanted())
-            scheduler_check();
+            thread_yield();
         else if (is_on)
             run_in_ring_3(processor, job);
     }
-    if (processor->cpu.pending != 0)
+    if (processor->cpu.is_wanted != 0)
         return;
     processor->mode = PROCESSOR_HALTED;
     suspend();
@@ -416,7 +416,7 @@ void machine_begin_call(void) {
 
 void machine_end_call(void) {
     struct processor *self = &machine.processor[0];
-    if (machine.inside == NULL && self->cpu.pending != 0 && self->wake_at == 0)
+    if (machine.inside == NULL && self->cpu.is_wanted != 0 && self->wake_at == 0)
         self->wake_at = machine.now + 1;
 }
 

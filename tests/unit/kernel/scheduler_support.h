@@ -6,8 +6,8 @@
 // A CPU is a coroutine that runs the real kernel code and is put aside at any lock, clock read,
 // interrupt sent and switch of stacks, so that what several CPUs do in the kernel is interleaved;
 // which one goes on is drawn from a seed. There is one kernel stack a CPU: switch_stack does
-// nothing, which is right because nothing but end_switch stands behind it, and that is the same for
-// all threads.
+// nothing, which is right because nothing but scheduler_end_switch stands behind it, and that is
+// the same for all threads.
 //
 // Invariants are checked at every step (scheduler_support_check.c). The first one that is broken
 // ends the test, with the seed.

@@ -22,7 +22,6 @@ void smp_call(struct cpu *cpu, void (*function)(void *), void *opaque) {
     function(opaque);
     host_run_on(here);
 }
-void scheduler_check(void) {}
 void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
     thread->vcpu = vcpu;
 }

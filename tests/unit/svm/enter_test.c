@@ -75,7 +75,7 @@ static void post_to_vcpu(void) {
     paper_vcpu.pending = VCPU_PENDING_KICK;
 }
 static void post_to_cpu(void) {
-    paper_cpus[0].pending = CPU_PENDING_RESCHEDULE;
+    paper_cpus[0].is_wanted = 1;
 }
 
 Test(svm_enter, goes_on_until_something_is_pending) {

@@ -111,7 +111,7 @@ static void post_to_vcpu(void) {
 }
 static void post_to_cpu(void) {
     if (paper.entries == 2)
-        paper_cpus[0].pending = CPU_PENDING_RESCHEDULE;
+        paper_cpus[0].is_wanted = 1;
 }
 
 Test(backend_enter, goes_on_until_something_is_pending) {
