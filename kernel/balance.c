@@ -15,9 +15,8 @@ bool balance_is_on_cpu(const struct thread *thread) {
     return __atomic_load_n(&thread->is_on_cpu, __ATOMIC_ACQUIRE) != 0;
 }
 
-bool balance_may_move(const struct thread *thread, const struct cpu *cpu) {
-    return thread->class == THREAD_SHARED && !balance_is_on_cpu(thread) &&
-           group_may_use(thread->group, cpu);
+static bool may_move(const struct thread *thread, const void *cpu) {
+    return !balance_is_on_cpu(thread) && group_may_use(thread->group, cpu);
 }
 
 void balance_mark_idle(const struct cpu *cpu, bool is_idle_now) {
@@ -85,11 +84,7 @@ static bool is_worth_it(const struct thread *thread, const void *opaque) {
     const struct move *move = opaque;
     bool is_better =
         thread->share < move->difference || (move->may_rotate && thread->share == move->difference);
-    return is_better && balance_may_move(thread, move->to);
-}
-
-static bool can_be_stolen(const struct thread *thread, const void *opaque) {
-    return balance_may_move(thread, opaque);
+    return is_better && may_move(thread, move->to);
 }
 
 // The least loaded of some CPUs, others each time, that who runs here may use, too.
@@ -132,7 +127,7 @@ bool balance_steal(struct cpu *self) {
         if (__atomic_load_n(&from->queue.count, __ATOMIC_RELAXED) == 0)
             continue;
         lock_take(&from->lock);
-        struct thread *thread = runqueue_find_movable(&from->queue, can_be_stolen, self);
+        struct thread *thread = runqueue_find_movable(&from->queue, may_move, self);
         if (thread != NULL) {
             runqueue_remove(&from->queue, thread);
             scheduler_put_on(from, thread, self, RUNQUEUE_BEHIND);

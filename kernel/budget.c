@@ -10,10 +10,6 @@
 
 __extension__ typedef unsigned __int128 wide;
 
-static uint64_t get_amount(const struct budget *budget) {
-    return __atomic_load_n(&budget->amount, __ATOMIC_RELAXED);
-}
-
 static int64_t get_left(const struct budget *budget) {
     return __atomic_load_n(&budget->left, __ATOMIC_RELAXED);
 }
@@ -25,7 +21,8 @@ static void count_up(struct budget *budget, uint64_t now) {
         return;
     uint64_t periods = (now - budget->end) / budget->period + 1;
     budget->end += periods * budget->period;
-    int64_t left = get_left(budget), amount = (int64_t)get_amount(budget), added = amount - left;
+    int64_t amount = (int64_t)__atomic_load_n(&budget->amount, __ATOMIC_RELAXED);
+    int64_t added = amount - get_left(budget);
     if (periods <= PERIODS_COUNTED)
         added = MIN(added, (int64_t)periods * amount);
     __atomic_fetch_add(&budget->left, added, __ATOMIC_RELAXED);
@@ -74,8 +71,10 @@ static void refill(struct timer *timer) {
     lock_drop(&budget->lock);
     if (is_parked && list_is_empty(&back))
         budget_arm(budget);
-    for (struct link *link = list_take_first(&back); link != NULL; link = list_take_first(&back))
+    for (struct link *link; (link = list_first(&back)) != NULL;) {
+        link_remove(link);
         scheduler_unpark(CONTAINER_OF(link, struct thread, link));
+    }
 }
 
 void budget_init(struct budget *budget, uint64_t amount, uint64_t period, uint64_t end) {

@@ -23,14 +23,9 @@ void runqueue_init(struct runqueue *queue, uint32_t cpu) {
     list_init(&queue->deferred);
 }
 
-void runqueue_join(struct thread *thread) {
+void runqueue_count(struct thread *thread, bool is_joining) {
     if (thread->class == THREAD_SHARED)
-        __atomic_fetch_add(&thread->group->runnable, 1, __ATOMIC_RELAXED);
-}
-
-void runqueue_leave(struct thread *thread) {
-    if (thread->class == THREAD_SHARED)
-        __atomic_fetch_sub(&thread->group->runnable, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&thread->group->runnable, is_joining ? 1 : UINT32_MAX, __ATOMIC_RELAXED);
 }
 
 // In thousandths of the default weight.
@@ -40,44 +35,38 @@ static uint64_t share_of(const struct thread *thread) {
     return MAX(weight * 1000 / ABI_WEIGHT_DEFAULT / MAX(count, 1), 1);
 }
 
-static uint64_t quantum_of(const struct runqueue *queue, const struct thread *thread) {
-    return MAX(queue->slice * thread->share / 1000, queue->slice / QUANTUM_SHARE_MIN);
+// Of a part in thousandths of the default weight.
+static int64_t quantum_of(const struct runqueue *queue, uint64_t part) {
+    return (int64_t)MAX(queue->slice * part / 1000, queue->slice / QUANTUM_SHARE_MIN);
 }
 
 static int64_t group_quantum(const struct runqueue *queue, const struct group *group) {
     uint64_t weight = __atomic_load_n(&group->weight, __ATOMIC_RELAXED);
-    return (int64_t)MAX(queue->slice * weight / ABI_WEIGHT_DEFAULT,
-                        queue->slice / QUANTUM_SHARE_MIN);
-}
-
-static void refresh_group(const struct runqueue *queue, struct group *group) {
-    struct group_share *share = group_share(group, queue->cpu);
-    if (share->round == queue->round)
-        return;
-    share->round = queue->round;
-    int64_t quantum = group_quantum(queue, group);
-    share->credit = MIN(share->credit + quantum, quantum);
+    return quantum_of(queue, weight * 1000 / ABI_WEIGHT_DEFAULT);
 }
 
 // One quantum a round, for whoever was not here for several too: nobody saves up.
+static void renew(const struct runqueue *queue, struct group_share *share, int64_t quantum) {
+    if (share->round != queue->round)
+        share->credit = MIN(share->credit + quantum, quantum);
+    share->round = queue->round;
+}
+
 static void refresh(const struct runqueue *queue, struct thread *thread) {
-    refresh_group(queue, thread->group);
+    struct group *group = thread->group;
+    renew(queue, group_share(group, queue->cpu), group_quantum(queue, group));
     thread->share = share_of(thread);
-    if (thread->round == queue->round)
-        return;
-    thread->round = queue->round;
-    int64_t quantum = (int64_t)quantum_of(queue, thread);
-    thread->credit = MIN(thread->credit + quantum, quantum);
+    renew(queue, &thread->own_share, quantum_of(queue, thread->share));
 }
 
 // What it may use up now; 0 or less: its turn is over. Woken, it borrows from its group's next
 // round, so that it need not wait for that where others of its group compute.
 static int64_t get_left(const struct runqueue *queue, const struct thread *thread) {
     if (thread->class != THREAD_SHARED)
-        return thread->credit;
+        return thread->own_share.credit;
     const struct group *group = thread->group;
     int64_t borrowed = thread->is_woken ? group_quantum(queue, group) : 0;
-    return MIN(thread->credit, group_share(group, queue->cpu)->credit + borrowed);
+    return MIN(thread->own_share.credit, group_share(group, queue->cpu)->credit + borrowed);
 }
 
 static void defer(struct runqueue *queue, struct thread *thread) {
@@ -88,7 +77,7 @@ static void defer(struct runqueue *queue, struct thread *thread) {
 static void put_shared(struct runqueue *queue, struct thread *thread, enum runqueue_place place) {
     refresh(queue, thread);
     queue->load += thread->share;
-    thread->is_woken = place == RUNQUEUE_WOKEN && thread->credit > 0;
+    thread->is_woken = place == RUNQUEUE_WOKEN && thread->own_share.credit > 0;
     bool has_left = get_left(queue, thread) > 0;
     if (thread->class == THREAD_DEDICATED)
         list_push_last(&queue->active, &thread->link);
@@ -145,7 +134,7 @@ struct thread *runqueue_take(struct runqueue *queue) {
         if (thread->class == THREAD_SHARED && get_left(queue, thread) <= 0) {
             // Still in debt, or its group is: not in this round.
             link_remove(&thread->link);
-            if (thread->credit > 0)
+            if (thread->own_share.credit > 0)
                 defer(queue, thread);
             else
                 list_push_last(&queue->expired, &thread->link);
@@ -169,7 +158,7 @@ void runqueue_charge(const struct runqueue *queue, struct thread *thread, uint64
         return;
     group_share(thread->group, queue->cpu)->credit -=
         (int64_t)(ticks + group_pay(thread->group, ticks));
-    thread->credit -= (int64_t)ticks;
+    thread->own_share.credit -= (int64_t)ticks;
 }
 
 uint64_t runqueue_slice(const struct runqueue *queue, const struct thread *thread) {
@@ -178,24 +167,15 @@ uint64_t runqueue_slice(const struct runqueue *queue, const struct thread *threa
     return left > 0 ? MIN((uint64_t)left, queue->slice) : queue->slice;
 }
 
-static struct thread *find_in(struct list *list,
-                              bool (*is_movable)(const struct thread *, const void *),
-                              const void *opaque) {
-    struct link *link = list->head.previous;
-    for (unsigned i = 0; i < LOOKS_MAX && link != &list->head; i++, link = link->previous) {
-        struct thread *thread = thread_of(link);
-        if (thread->class == THREAD_SHARED && is_movable(thread, opaque))
-            return thread;
-    }
-    return NULL;
-}
-
 struct thread *runqueue_find_movable(struct runqueue *queue,
                                      bool (*is_movable)(const struct thread *, const void *),
                                      const void *opaque) {
     struct list *lists[] = {&queue->expired, &queue->deferred, &queue->active};
-    struct thread *thread = NULL;
-    for (unsigned i = 0; i < ARRAY_COUNT(lists) && thread == NULL; i++)
-        thread = find_in(lists[i], is_movable, opaque);
-    return thread;
+    for (unsigned i = 0; i < ARRAY_COUNT(lists); i++) {
+        struct link *link = lists[i]->head.previous;
+        for (unsigned n = 0; n < LOOKS_MAX && link != &lists[i]->head; n++, link = link->previous)
+            if (thread_of(link)->class == THREAD_SHARED && is_movable(thread_of(link), opaque))
+                return thread_of(link);
+    }
+    return NULL;
 }

@@ -46,8 +46,7 @@ void runqueue_init(struct runqueue *queue, uint32_t cpu);
 
 // A shared thread joins those that want to run, or leaves them: its group's weight is divided among
 // them.
-void runqueue_join(struct thread *thread);
-void runqueue_leave(struct thread *thread);
+void runqueue_count(struct thread *thread, bool is_joining);
 
 enum runqueue_place {
     RUNQUEUE_WOKEN,  // it was blocked

@@ -119,7 +119,7 @@ void thread_wake(struct thread *thread) {
     }
     thread->state = THREAD_RUNNABLE;
     thread->since = x86_rdtsc();
-    runqueue_join(thread);
+    runqueue_count(thread, true);
     put_somewhere(s, thread, RUNQUEUE_WOKEN);
 }
 
@@ -412,7 +412,7 @@ _Noreturn void scheduler_exit(void) {
     lock_take(&s->lock);
     account(s);
     self->state = THREAD_DEAD;
-    runqueue_leave(self);
+    runqueue_count(self, false);
     lock_drop(&s->lock);
     assert(s->dead == NULL);
     s->dead = self;
@@ -431,7 +431,7 @@ void thread_block(void) {
     if (!is_woken) {
         account(s);
         self->state = THREAD_BLOCKED;
-        runqueue_leave(self);
+        runqueue_count(self, false);
     }
     lock_drop(&s->lock);
     if (!is_woken)

@@ -42,7 +42,6 @@ void scheduler_put_on(struct scheduler *s, struct thread *thread, struct cpu *cp
 // ---- balance.c ----------------------------------------------------------------------------------
 
 bool balance_is_on_cpu(const struct thread *thread);
-bool balance_may_move(const struct thread *thread, const struct cpu *cpu);
 void balance_mark_idle(const struct cpu *cpu, bool is_idle_now);
 // An idle CPU that the thread's group may use; it is the caller's to give it something to do. NULL:
 // none.

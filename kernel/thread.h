@@ -14,6 +14,7 @@
 
 #include "arch/cpu.h"
 #include "kernel/budget.h"
+#include "kernel/group.h"
 #include "kernel/process.h"
 #include "kernel/timer.h"
 #include "lib/heap.h"
@@ -43,14 +44,13 @@ struct thread {
     uint64_t run_handle, run_closings; // by which it ran it last, and the process's by then
 
     // Scheduling, see kernel/runqueue.h [q]
-    struct link link;          // in a list of the queue, or the budget's of parked ones
-    struct heap_node deadline; // real-time: in the queue's heap
-    struct budget *budget;     // its group's cap, or its own
-    struct budget own;         // of a pinned thread: dedicated ones have no limit
-    int64_t credit;            // ticks of the quantum
-    uint64_t round;            // of the queue's, when it got its last quantum
-    uint64_t share;            // of its group's weight
-    uint64_t since;            // TSC when it began to wait, or to run
+    struct link link;             // in a list of the queue, or the budget's of parked ones
+    struct heap_node deadline;    // real-time: in the queue's heap
+    struct budget *budget;        // its group's cap, or its own
+    struct budget own;            // of a pinned thread: dedicated ones have no limit
+    struct group_share own_share; // its quantum, beside what its group has here
+    uint64_t share;               // of its group's weight
+    uint64_t since;               // TSC when it began to wait, or to run
 
     // Accounting: TSC ticks and counts [q]
     uint64_t run, wait, throttled;

@@ -47,13 +47,6 @@ static inline struct link *list_first(struct list *list) {
     return list_is_empty(list) ? NULL : list->head.next;
 }
 
-static inline struct link *list_take_first(struct list *list) {
-    struct link *link = list_first(list);
-    if (link != NULL)
-        link_remove(link);
-    return link;
-}
-
 // All of `from` goes to `to`, which must be empty.
 static inline void list_move_all(struct list *to, struct list *from) {
     if (list_is_empty(from))

@@ -45,7 +45,7 @@ FUNCTIONS = {
     "kernel/pvtime.c": "pvtime_is_valid write_clock",
     "kernel/core.c": "leave core_leave ask change_domain clean_up",
     "kernel/scheduler.c": "change_owner scheduler_end_switch account",
-    "kernel/balance.c": "balance_may_move",
+    "kernel/balance.c": "may_move",
     "kernel/runqueue.c": "get_left runqueue_charge",
     "kernel/budget.c": "count_up budget_park budget_charge begin_period is_ahead",
     "kernel/thread.c": "thread_is_doomed thread_create leave",

@@ -53,7 +53,7 @@ static struct thread *add(unsigned i, struct group *group, uint32_t weight) {
     group->weight = weight;
     threads[i].group = group;
     threads[i].budget = &group->cap;
-    runqueue_join(&threads[i]);
+    runqueue_count(&threads[i], true);
     cr_assert(put(&threads[i], RUNQUEUE_BEHIND));
     return &threads[i];
 }
@@ -135,20 +135,20 @@ Test(kernel_runqueue, a_sleeper_waits_for_nobody_but_earlier_sleepers) {
     struct thread *sleeper = add(50, &groups[50], 100);
     for (struct thread *thread = step(0); thread != sleeper; thread = step(0))
         put(thread, RUNQUEUE_BEHIND);
-    runqueue_leave(sleeper);
+    runqueue_count(sleeper, false);
     for (unsigned round = 0; round < 500; round++) {
         cr_assert(put(step(0), RUNQUEUE_BEHIND));
-        runqueue_join(sleeper);
+        runqueue_count(sleeper, true);
         cr_assert(put(sleeper, RUNQUEUE_WOKEN));
-        if (sleeper->credit <= 0)
+        if (sleeper->own_share.credit <= 0)
             continue; // it has used its share of the round: below
         cr_assert(sleeper->is_woken);
         cr_assert_eq(runqueue_take(&queue), sleeper);
         now += SLICE / 100;
         charge(sleeper, SLICE / 100, true);
-        runqueue_leave(sleeper);
+        runqueue_count(sleeper, false);
     }
-    cr_expect_gt(sleeper->credit, 0,
+    cr_expect_gt(sleeper->own_share.credit, 0,
                  "one hundredth of a slice at each of 40 turns is below its share");
 }
 
@@ -184,11 +184,11 @@ static void use_up(unsigned count) {
     struct thread *first = add(0, &groups[0], 100);
     add(9, &groups[9], 100);
     cr_assert_eq(step(0), first);
-    runqueue_leave(first);
+    runqueue_count(first, false);
     for (unsigned i = 1; i <= count; i++) {
         threads[i].group = &groups[0];
         threads[i].budget = &groups[0].cap;
-        runqueue_join(&threads[i]);
+        runqueue_count(&threads[i], true);
         cr_assert(put(&threads[i], RUNQUEUE_WOKEN));
     }
 }
@@ -213,10 +213,10 @@ Test(kernel_runqueue, who_was_passed_over_goes_first_in_the_next_round) {
 Test(kernel_runqueue, who_is_not_shared_does_not_ask_its_group) {
     struct thread *thread = add(0, &groups[0], 100);
     thread->class = THREAD_DEDICATED;
-    thread->credit = 100;
+    thread->own_share.credit = 100;
     group_share(&groups[0], 3)->credit = -5;
     runqueue_charge(&queue, thread, 30);
-    cr_expect_eq(thread->credit, 70);
+    cr_expect_eq(thread->own_share.credit, 70);
 }
 
 Test(kernel_runqueue, a_group_in_debt_is_served_when_it_is_alone) {
@@ -239,7 +239,7 @@ Test(kernel_runqueue, running_alone_uses_nothing_up) {
     struct thread *thread = add(0, &groups[0], 100);
     for (unsigned i = 0; i < 100; i++)
         put(step(1000 * SLICE), RUNQUEUE_BEHIND);
-    cr_expect_gt(thread->credit, 0);
+    cr_expect_gt(thread->own_share.credit, 0);
 }
 
 // Who has others work for him runs so much less.
@@ -297,11 +297,11 @@ Test(kernel_runqueue, in_debt_it_runs_for_a_slice_not_for_a_tick) {
     struct thread *thread = add(0, &groups[0], 100);
     runqueue_remove(&queue, thread);
     charge(thread, 3 * SLICE, true);
-    cr_assert_lt(thread->credit, 0);
+    cr_assert_lt(thread->own_share.credit, 0);
     cr_expect_eq(runqueue_slice(&queue, thread), SLICE);
-    int64_t credit = thread->credit;
+    int64_t credit = thread->own_share.credit;
     charge(thread, SLICE, true);
-    cr_expect_eq(thread->credit, credit, "nobody else could have run");
+    cr_expect_eq(thread->own_share.credit, credit, "nobody else could have run");
 }
 
 // ---- real-time ----------------------------------------------------------------------------------

@@ -250,8 +250,8 @@ static bool is_core_free_for(const struct cpu *cpu, const struct thread *thread)
 static bool is_unfair(const struct cpu *cpu) {
     for (uint32_t i = 0; i < machine.job_count; i++) {
         const struct thread *thread = machine.jobs[i].thread;
-        if (thread == NULL || places[i].queued == 0 || !balance_may_move(thread, cpu) ||
-            !is_core_free_for(cpu, thread))
+        if (thread == NULL || places[i].queued == 0 || thread->class != THREAD_SHARED ||
+            !may_move(thread, cpu) || !is_core_free_for(cpu, thread))
             continue;
         if (!budget_is_limited(thread->budget) || thread->budget->left > 0)
             return true;
