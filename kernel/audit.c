@@ -127,7 +127,7 @@ static void claim_frames(struct audit *audit) {
     hpa_t call_page = process_call_page();
     if (call_page.v != 0)
         claim(audit, call_page, PAGE_SIZE, OWNER_KERNEL, OWNER_SHOWN, 0);
-    for (struct object *o = object_first_listed(); o != NULL; o = o->listed)
+    for (struct object *o = NULL; (o = object_next_listed(o)) != NULL;)
         if (o->kind->type == OBJECT_MEMORY)
             claim_memory(audit, CONTAINER_OF(o, struct memory, object));
 }
@@ -226,7 +226,7 @@ static void judge_host(struct audit *audit) {
 
 static void judge_tables(struct audit *audit) {
     judge_host(audit);
-    for (struct object *o = object_first_listed(); o != NULL; o = o->listed) {
+    for (struct object *o = NULL; (o = object_next_listed(o)) != NULL;) {
         struct space *space = space_of(o);
         if (space == NULL)
             continue;
@@ -240,7 +240,7 @@ static void judge_tables(struct audit *audit) {
 
 // Calls for each quota; that is how `found` gets its parts.
 static void each_quota(struct audit *audit, void (*run)(struct audit *, struct quota *)) {
-    for (struct object *o = object_first_listed(); o != NULL; o = o->listed)
+    for (struct object *o = NULL; (o = object_next_listed(o)) != NULL;)
         if (o->kind->type == OBJECT_QUOTA)
             run(audit, CONTAINER_OF(o, struct quota, object));
 }

@@ -53,7 +53,8 @@ int event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *
     if (!set_waiter(event, NULL, self, mask))
         return ABI_ERROR_AGAIN;
     int error = ABI_OK;
-    thread_set_timeout(self, deadline);
+    if (deadline != ABI_FOREVER)
+        timer_arm(&self->timeout, deadline);
     while ((*bits = take_bits(event, mask)) == 0 && error == ABI_OK) {
         if (thread_is_doomed(self))
             error = ABI_ERROR_CLOSED;
@@ -62,7 +63,7 @@ int event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *
         else
             thread_block();
     }
-    thread_clear_timeout(self);
+    timer_cancel(&self->timeout);
     set_waiter(event, self, NULL, 0);
     return *bits != 0 ? ABI_OK : error;
 }

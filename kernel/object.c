@@ -8,38 +8,30 @@
 
 #define AT_ONCE 8u // small objects, before the thread goes on with what it does
 
-static struct object *listed; // [list_lock]
+static struct list listed = {{&listed.head, &listed.head}}; // [list_lock]
 static struct spinlock list_lock = {.rank = LOCK_OBJECTS};
 
 void object_init(struct object *object, const struct object_kind *kind) {
     object->kind = kind;
     object->ref_count = 1;
-    object->listed_at = NULL;
 }
 
 void object_list(struct object *object) {
     lock_take(&list_lock);
-    object->listed = listed;
-    object->listed_at = &listed;
-    if (listed != NULL)
-        listed->listed_at = &object->listed;
-    listed = object;
+    list_push_first(&listed, &object->listed);
     lock_drop(&list_lock);
 }
 
 void object_unlist(struct object *object) {
     lock_take(&list_lock);
-    if (object->listed_at != NULL) {
-        *object->listed_at = object->listed;
-        if (object->listed != NULL)
-            object->listed->listed_at = object->listed_at;
-        object->listed_at = NULL;
-    }
+    if (object->listed.next != NULL)
+        link_remove(&object->listed);
     lock_drop(&list_lock);
 }
 
-struct object *object_first_listed(void) {
-    return listed;
+struct object *object_next_listed(const struct object *object) {
+    struct link *next = object != NULL ? object->listed.next : listed.head.next;
+    return next != &listed.head ? CONTAINER_OF(next, struct object, listed) : NULL;
 }
 
 // One step of the youngest, which stays the youngest: what dies with it waits until it is gone.

@@ -12,7 +12,7 @@
 // Locks: the count is atomic; destruction runs without any lock held.
 #pragma once
 
-#include "lib/types.h"
+#include "lib/list.h"
 
 struct thread;
 
@@ -46,8 +46,7 @@ struct object {
     struct quota *quota;       // that pays for its page, referenced; NULL: nobody, it is not freed
     uint32_t ref_count;        // atomic
     struct object *next_dying; // once the count is 0
-    struct object *listed;     // the next one in the list of all that hold frames or map them
-    struct object **listed_at; // what points here; NULL: not in it
+    struct link listed;        // in the list of all that hold frames or map them
 };
 
 // With one reference, in the caller's memory. See quota_alloc_object.
@@ -64,5 +63,5 @@ void object_inherit(struct thread *dead);
 // The list that the auditor goes through: quotas, memory, processes and VMs, from when they are
 // whole until they hold nothing any more. To be read while all other CPUs stand still.
 void object_list(struct object *object);
-void object_unlist(struct object *object); // or nothing, when it is not in it
-struct object *object_first_listed(void);
+void object_unlist(struct object *object);                      // or nothing, when it is not in it
+struct object *object_next_listed(const struct object *object); // NULL: the first

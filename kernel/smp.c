@@ -16,7 +16,7 @@
 #include "kernel/log.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
-#include "kernel/timer_queue.h"
+#include "kernel/timer.h"
 #include "kernel/vcpu.h"
 #include "lib/string.h"
 

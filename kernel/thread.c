@@ -38,15 +38,6 @@ static void timeout_run(struct timer *timer) {
     thread_wake(CONTAINER_OF(timer, struct thread, timeout));
 }
 
-void thread_set_timeout(struct thread *thread, uint64_t deadline) {
-    if (deadline != ABI_FOREVER)
-        timer_arm(&thread->timeout, deadline);
-}
-
-void thread_clear_timeout(struct thread *thread) {
-    timer_cancel(&thread->timeout);
-}
-
 // The stack of a new thread: its struct at the top, below it the registers it starts with, below
 // them what switch_stack pops.
 static struct thread *thread_lay_out(uint64_t top, uint64_t entry, uint64_t stack,

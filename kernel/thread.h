@@ -83,8 +83,5 @@ void thread_yield(void);
 void thread_preempt(void);
 // One that waits for this very CPU goes next. False: it does not wait, or not here.
 bool thread_yield_to(struct thread *thread);
-// A thread_wake at that time; ABI_FOREVER: none.
-void thread_set_timeout(struct thread *thread, uint64_t deadline);
-void thread_clear_timeout(struct thread *thread);
 // Adds what it used.
 void thread_add_usage(const struct thread *thread, struct abi_usage *usage);

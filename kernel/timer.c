@@ -5,7 +5,6 @@
 #include "arch/cpu.h"
 #include "arch/lapic.h"
 #include "kernel/lock.h"
-#include "kernel/timer_queue.h"
 
 struct timer_queue {
     struct spinlock lock;

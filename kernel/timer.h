@@ -28,3 +28,6 @@ void timer_arm(struct timer *timer, uint64_t deadline);
 void timer_follow(struct timer *timer);
 // Afterwards `run` is not running and will not run. Any CPU; not from `run` itself.
 void timer_cancel(struct timer *timer);
+
+void timer_init_cpu(struct cpu *cpu); // before the CPU arms its first timer
+void timer_interrupt(void);           // VECTOR_TIMER: runs what has expired, programs the next

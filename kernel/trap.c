@@ -6,7 +6,7 @@
 #include "kernel/log.h"
 #include "kernel/smp.h"
 #include "kernel/thread.h"
-#include "kernel/timer_queue.h"
+#include "kernel/timer.h"
 #include "kernel/vcpu.h"
 
 // EOI before the handler: none of them relies on the vector staying blocked, and interrupts are

@@ -44,11 +44,11 @@ void object_unref(struct object *object) {
 }
 
 void object_list(struct object *object) {
-    object->listed = NULL;
+    object->listed = (struct link){NULL, NULL};
 }
 
 void object_unlist(struct object *object) {
-    object->listed = NULL;
+    object->listed = (struct link){NULL, NULL};
 }
 
 void *kernel_page_alloc(void) {

@@ -5,7 +5,7 @@
 
 #include "arch/tsc.h"
 #include "kernel/budget.h"
-#include "kernel/timer_queue.h"
+#include "kernel/timer.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

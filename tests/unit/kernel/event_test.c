@@ -36,14 +36,13 @@ Test(kernel_event, past_deadline_polls_without_blocking) {
     host_block = NULL;
     uint64_t bits;
     cr_expect_eq(event_wait(event, UINT64_MAX, host_now, &bits), ABI_ERROR_TIMEOUT);
-    cr_expect_eq(host_timeout, 0);
+    cr_expect_null(thread_current()->timeout.home, "no timer is armed");
     cr_expect_null(event->waiter);
 }
 
 static unsigned blocks;
 static void signal_at_third_wake(void) {
     cr_assert_eq(event->waiter, thread_current());
-    cr_expect_eq(host_timeout, ABI_FOREVER);
     if (++blocks == 3)
         event_signal(event, 0x40);
 }
@@ -57,10 +56,11 @@ Test(kernel_event, wait_survives_wakes_without_a_signal) {
     cr_expect_eq(host_wakes, 1);
     cr_expect_eq(host_last_woken, thread_current());
     cr_expect_null(event->waiter);
-    cr_expect_eq(host_timeout, 0, "the timer is cancelled");
+    cr_expect_null(thread_current()->timeout.home, "none is armed for ever");
 }
 
 static void pass_time(void) {
+    cr_expect_eq(thread_current()->timeout.cpu, cpu_current());
     host_now += 400;
 }
 
@@ -69,6 +69,8 @@ Test(kernel_event, wait_ends_at_its_deadline) {
     host_block = pass_time;
     cr_expect_eq(event_wait(event, UINT64_MAX, deadline, &bits), ABI_ERROR_TIMEOUT);
     cr_expect_eq(host_now, deadline + 200);
+    cr_expect_eq(thread_current()->timeout.node.key, deadline);
+    cr_expect_null(thread_current()->timeout.cpu, "the timer is cancelled");
     cr_expect_null(event->waiter);
 }
 

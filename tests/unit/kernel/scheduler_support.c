@@ -7,7 +7,7 @@
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "kernel/scheduler.h"
-#include "kernel/timer_queue.h"
+#include "kernel/timer.h"
 
 #include <criterion/criterion.h>
 #include <sanitizer/common_interface_defs.h>
@@ -276,7 +276,7 @@ static bool do_kernel_part(struct job *job) {
         }
         job->is_waiting = false;
         job->mail -= job->mail > 0;
-        thread_clear_timeout(self);
+        timer_cancel(&self->timeout);
     } else if (job->preempts > 0) {
         job->preempts--;
         machine.now += MACHINE_MS / 20;

@@ -10,7 +10,7 @@
 uint64_t job_sleep(struct job *job, uint64_t ticks) {
     job->is_waiting = true;
     job->due = machine.now + ticks;
-    thread_set_timeout(job->thread, job->due);
+    timer_arm(&job->thread->timeout, job->due);
     return 0;
 }
 

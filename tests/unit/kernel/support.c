@@ -40,7 +40,7 @@ uint32_t host_wakes, host_interrupts, host_flushes, host_flushes_of_all, host_po
     host_timer_writes;
 struct thread *host_last_woken;
 const struct vcpu *host_notified;
-uint64_t host_timeout, host_deadline[HOST_CPUS];
+uint64_t host_deadline[HOST_CPUS];
 jmp_buf host_panic;
 bool host_expects_panic;
 char host_panic_text[160];
@@ -402,14 +402,6 @@ void thread_interrupt(struct thread *thread) {
 }
 bool thread_is_doomed(const struct thread *thread) {
     return thread->process != NULL && thread->process->is_ending != 0;
-}
-void thread_set_timeout(struct thread *thread, uint64_t deadline) {
-    (void)thread;
-    host_timeout = deadline;
-}
-void thread_clear_timeout(struct thread *thread) {
-    (void)thread;
-    host_timeout = 0;
 }
 void smp_flush_root(hpa_t root) {
     (void)root;

@@ -53,7 +53,6 @@ extern uint32_t host_flushes_of_all;      // calls of smp_flush_all
 extern uint32_t host_fences;              // LFENCEs
 extern uint32_t host_posts;               // calls of vcpu_post
 extern const struct vcpu *host_notified;  // by the last call of vcpu_notify
-extern uint64_t host_timeout;             // thread_set_timeout; 0: cleared
 extern uint64_t host_deadline[HOST_CPUS]; // what is in each local APIC's timer; 0: stopped
 extern uint32_t host_timer_writes;
 

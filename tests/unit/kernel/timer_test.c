@@ -4,7 +4,6 @@
 #include "tests/unit/kernel/support.h"
 
 #include "kernel/timer.h"
-#include "kernel/timer_queue.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
