@@ -168,7 +168,7 @@ static uint64_t stack_take(void) {
 
 // A stack that was used before keeps its pages and its mapping: no TLB has to be told anything.
 uint64_t kspace_stack_alloc(struct quota *quota) {
-    if (!quota_charge_kernel(quota, CPU_STACK_SIZE))
+    if (!quota_charge(quota, CPU_STACK_SIZE, CPU_STACK_SIZE))
         return 0;
     lock_take(&lock);
     uint64_t top = stack_take();
@@ -178,7 +178,7 @@ uint64_t kspace_stack_alloc(struct quota *quota) {
         top = stack_make();
     lock_drop(&lock);
     if (top == 0)
-        quota_release_kernel(quota, CPU_STACK_SIZE);
+        quota_release(quota, CPU_STACK_SIZE, CPU_STACK_SIZE);
     return top;
 }
 
@@ -232,7 +232,7 @@ void kspace_stack_free(struct quota *quota, uint64_t top) {
     *(uint64_t *)(top - 8) = stack_free;
     stack_free = top;
     lock_drop(&lock);
-    quota_release_kernel(quota, CPU_STACK_SIZE);
+    quota_release(quota, CPU_STACK_SIZE, CPU_STACK_SIZE);
     quota_tell(quota);
 }
 

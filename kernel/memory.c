@@ -142,7 +142,7 @@ static uint64_t free_last(struct memory *memory) {
         }
     }
     memory->size -= size;
-    quota_release(memory->object.quota, size + PAGE_SIZE);
+    quota_release(memory->object.quota, size + PAGE_SIZE, 0);
     return steps;
 }
 
@@ -160,7 +160,7 @@ struct memory *memory_create(struct quota *quota, uint64_t size) {
     struct memory *memory = memory_new(quota, size, MEMORY_RAM);
     if (memory == NULL)
         return NULL;
-    if (!quota_charge(quota, memory_charge(memory)))
+    if (!quota_charge(quota, memory_charge(memory), 0))
         memory->size = 0;
     else if (alloc_tables(memory) && alloc_chunks(memory))
         return memory;

@@ -22,16 +22,7 @@ void quota_init_root(uint64_t bytes) {
     root.limit = left / TABLES_SHARE * (TABLES_SHARE - 1);
 }
 
-// `kernel` is how much of it is in kernel pages.
-/*@ requires \valid(quota) && are_books_right(quota) && kernel <= bytes;
-    assigns quota->used, quota->kernel, quota->lock;
-    ensures are_books_right(quota);
-    ensures exact: \result <==> \old(quota->used) + bytes <= quota->limit;
-    ensures \result ==> quota->used == \old(quota->used) + bytes &&
-        quota->kernel == \old(quota->kernel) + kernel;
-    ensures !\result ==> quota->used == \old(quota->used) &&
-        quota->kernel == \old(quota->kernel); */
-static bool charge(struct quota *quota, uint64_t bytes, uint64_t kernel) {
+bool quota_charge(struct quota *quota, uint64_t bytes, uint64_t kernel) {
     lock_take(&quota->lock);
     bool is_enough = bytes <= quota->limit - quota->used;
     if (is_enough) {
@@ -42,13 +33,7 @@ static bool charge(struct quota *quota, uint64_t bytes, uint64_t kernel) {
     return is_enough;
 }
 
-/*@ requires \valid(quota) && are_books_right(quota) && kernel <= bytes;
-    requires kernel <= quota->kernel && quota->kernel - kernel <= quota->used - bytes;
-    assigns quota->used, quota->kernel, quota->lock;
-    ensures are_books_right(quota);
-    ensures quota->used == \old(quota->used) - bytes &&
-        quota->kernel == \old(quota->kernel) - kernel; */
-static void release(struct quota *quota, uint64_t bytes, uint64_t kernel) {
+void quota_release(struct quota *quota, uint64_t bytes, uint64_t kernel) {
     lock_take(&quota->lock);
     assert(bytes <= quota->used && kernel <= quota->kernel);
     quota->used -= bytes;
@@ -56,28 +41,12 @@ static void release(struct quota *quota, uint64_t bytes, uint64_t kernel) {
     lock_drop(&quota->lock);
 }
 
-bool quota_charge(struct quota *quota, uint64_t bytes) {
-    return charge(quota, bytes, 0);
-}
-
-void quota_release(struct quota *quota, uint64_t bytes) {
-    release(quota, bytes, 0);
-}
-
-bool quota_charge_kernel(struct quota *quota, uint64_t bytes) {
-    return charge(quota, bytes, bytes);
-}
-
-void quota_release_kernel(struct quota *quota, uint64_t bytes) {
-    release(quota, bytes, bytes);
-}
-
 void *quota_alloc_page(struct quota *quota) {
-    if (!quota_charge_kernel(quota, PAGE_SIZE))
+    if (!quota_charge(quota, PAGE_SIZE, PAGE_SIZE))
         return NULL;
     void *page = kernel_page_alloc();
     if (page == NULL)
-        quota_release_kernel(quota, PAGE_SIZE);
+        quota_release(quota, PAGE_SIZE, PAGE_SIZE);
     return page;
 }
 
@@ -96,7 +65,7 @@ void quota_free_page(struct quota *quota, void *page) {
     if (page == NULL)
         return;
     kernel_page_free(page);
-    quota_release_kernel(quota, PAGE_SIZE);
+    quota_release(quota, PAGE_SIZE, PAGE_SIZE);
     quota_tell(quota);
 }
 
@@ -124,11 +93,11 @@ void quota_tell(struct quota *quota) {
 
 // The page of the struct itself is part of what the parent gives away.
 struct quota *quota_create(struct quota *parent, uint64_t bytes) {
-    if (bytes > UINT64_MAX - PAGE_SIZE || !quota_charge(parent, bytes + PAGE_SIZE))
+    if (bytes > UINT64_MAX - PAGE_SIZE || !quota_charge(parent, bytes + PAGE_SIZE, 0))
         return NULL;
     struct quota *quota = kernel_page_alloc();
     if (quota == NULL) {
-        quota_release(parent, bytes + PAGE_SIZE);
+        quota_release(parent, bytes + PAGE_SIZE, 0);
         return NULL;
     }
     object_init(&quota->object, &quota_kind);
@@ -146,7 +115,7 @@ static bool quota_destroy(struct object *object) {
     object_unlist(object);
     event_unbind(&quota->empty);
     kernel_page_free(quota);
-    quota_release(parent, bytes);
+    quota_release(parent, bytes, 0);
     quota_tell(parent);
     object_unref(&parent->object);
     return true;

@@ -40,33 +40,22 @@ void quota_init_root(uint64_t bytes);
 struct quota *quota_create(struct quota *parent, uint64_t bytes);
 extern const struct object_kind quota_kind;
 
-// False: not enough left.
-/*@ requires \valid(quota) && are_books_right(quota);
-    assigns quota->used, quota->kernel, quota->lock;
-    ensures are_books_right(quota) && quota->kernel == \old(quota->kernel);
-    ensures \result <==> \old(quota->used) + bytes <= quota->limit;
-    ensures quota->used == \old(quota->used) + (\result ? bytes : 0); */
-bool quota_charge(struct quota *quota, uint64_t bytes);
-/*@ requires \valid(quota) && are_books_right(quota) && quota->kernel <= quota->used - bytes;
-    assigns quota->used, quota->kernel, quota->lock;
-    ensures are_books_right(quota) && quota->kernel == \old(quota->kernel);
-    ensures quota->used == \old(quota->used) - bytes; */
-void quota_release(struct quota *quota, uint64_t bytes);
-
-// The same for kernel pages that the caller has from elsewhere.
-/*@ requires \valid(quota) && are_books_right(quota);
+// `kernel` is how much of it is in kernel pages that the caller has from elsewhere. False: not
+// enough left.
+/*@ requires \valid(quota) && are_books_right(quota) && kernel <= bytes;
     assigns quota->used, quota->kernel, quota->lock;
     ensures are_books_right(quota);
-    ensures \result <==> \old(quota->used) + bytes <= quota->limit;
+    ensures exact: \result <==> \old(quota->used) + bytes <= quota->limit;
     ensures quota->used == \old(quota->used) + (\result ? bytes : 0);
-    ensures quota->kernel == \old(quota->kernel) + (\result ? bytes : 0); */
-bool quota_charge_kernel(struct quota *quota, uint64_t bytes);
-/*@ requires \valid(quota) && are_books_right(quota) && bytes <= quota->kernel;
+    ensures quota->kernel == \old(quota->kernel) + (\result ? kernel : 0); */
+bool quota_charge(struct quota *quota, uint64_t bytes, uint64_t kernel);
+/*@ requires \valid(quota) && are_books_right(quota) && kernel <= bytes;
+    requires kernel <= quota->kernel && quota->kernel - kernel <= quota->used - bytes;
     assigns quota->used, quota->kernel, quota->lock;
     ensures are_books_right(quota);
     ensures quota->used == \old(quota->used) - bytes;
-    ensures quota->kernel == \old(quota->kernel) - bytes; */
-void quota_release_kernel(struct quota *quota, uint64_t bytes);
+    ensures quota->kernel == \old(quota->kernel) - kernel; */
+void quota_release(struct quota *quota, uint64_t bytes, uint64_t kernel);
 
 // Who gave back the last of some object tells who waits for the quota's end. No lock of rank
 // LOCK_EVENT or above.

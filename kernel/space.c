@@ -29,7 +29,7 @@ static uint64_t count_tables(const struct space *space, uint64_t address, uint64
 static void need_less(struct space *space, uint64_t tables) {
     space->tables_needed -= tables;
     uint64_t kept = MIN(space->tables_reserved, space->tables_needed);
-    quota_release(space->quota, (space->tables_reserved - kept) * PAGE_SIZE);
+    quota_release(space->quota, (space->tables_reserved - kept) * PAGE_SIZE, 0);
     space->tables_reserved = kept;
 }
 
@@ -89,7 +89,7 @@ int space_map(struct space *space, struct memory *memory, uint64_t address, uint
         !space->kind->is_allowed(&region))
         return ABI_ERROR_ARGUMENT;
     uint64_t tables = count_tables(space, address, size);
-    if (!quota_charge(space->quota, tables * PAGE_SIZE))
+    if (!quota_charge(space->quota, tables * PAGE_SIZE, 0))
         return ABI_ERROR_MEMORY;
     lock_take(&space->lock);
     int error = space->is_closed ? ABI_ERROR_CLOSED : region_insert(space->regions, &region);
@@ -99,7 +99,7 @@ int space_map(struct space *space, struct memory *memory, uint64_t address, uint
     }
     lock_drop(&space->lock);
     if (error != ABI_OK)
-        quota_release(space->quota, tables * PAGE_SIZE);
+        quota_release(space->quota, tables * PAGE_SIZE, 0);
     return error;
 }
 

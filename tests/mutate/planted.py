@@ -38,7 +38,7 @@ PLANTED = [
     ("writable-code", "kernel/process.c", "return !is_wx && ", "return "),
     ("no-flush-at-unmap", "kernel/process.c", "smp_flush_root(space->pt.root);", "(void)0;"),
     # Quotas, memory, tables.
-    ("quotas-page-for-nothing", "kernel/quota.c", "!quota_charge(parent, bytes + PAGE_SIZE)", "!quota_charge(parent, bytes)"),
+    ("quotas-page-for-nothing", "kernel/quota.c", "!quota_charge(parent, bytes + PAGE_SIZE, 0)", "!quota_charge(parent, bytes, 0)"),
     ("tables-for-nothing", "kernel/kspace.c", "void *page = quota_alloc_page(opaque);", "void *page = kernel_page_alloc();"),
     ("tables-never-given-back", "kernel/kspace.c",
      "quota_free_page(opaque, frame_to_kernel(frame));",

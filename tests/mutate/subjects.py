@@ -24,7 +24,7 @@ FUNCTIONS = {
     "kernel/syscall_process.c": "call_handle_copy call_quota_create call_memory_create call_memory_commit",
     "kernel/syscall_vm.c": "call_vm_cpuid call_vcpu_create state_page claim_own",
     "kernel/process.c": "is_map_allowed handle_slot handle_get handle_reserve handle_close process_leave",
-    "kernel/quota.c": "charge release quota_alloc_page quota_take_page",
+    "kernel/quota.c": "quota_charge quota_release quota_alloc_page quota_take_page",
     "kernel/space.c": "need_less table_alloc space_map space_unmap space_fault",
     "kernel/memory.c": "memory_create run_locked memory_get",
     "kernel/region.c": "find_place region_insert region_remove region_find region_drop",

@@ -76,13 +76,15 @@ static void set_books(uint64_t used, uint64_t kernel) {
 
 static void charge_and_release(uint64_t used, uint64_t kernel) {
     set_books(used, kernel);
-    quota_charge(&parent, any_u64());
+    quota_charge(&parent, any_u64(), 0);
     set_books(used, kernel);
-    quota_charge_kernel(&parent, any_u64());
+    uint64_t bytes = any_u64();
+    quota_charge(&parent, bytes, bytes);
     set_books(used, kernel);
-    quota_release(&parent, any_within(0, used - kernel));
+    quota_release(&parent, any_within(0, used - kernel), 0);
     set_books(used, kernel);
-    quota_release_kernel(&parent, any_within(0, kernel));
+    bytes = any_within(0, kernel);
+    quota_release(&parent, bytes, bytes);
     quota_read(&parent);
 }
 
@@ -108,7 +110,7 @@ static void create_and_destroy(uint64_t used, uint64_t kernel, uint64_t bytes) {
     page = (struct quota){0};
     struct quota *quota = quota_create(&parent, bytes);
     if (quota != NULL)
-        quota_charge(quota, any_u64());
+        quota_charge(quota, any_u64(), 0);
     set_books(used, kernel);
     if (bytes <= UINT64_MAX - PAGE_SIZE && bytes + PAGE_SIZE <= used - kernel) {
         made = (struct quota){.parent = &parent, .limit = bytes};
@@ -119,7 +121,7 @@ static void create_and_destroy(uint64_t used, uint64_t kernel, uint64_t bytes) {
 void eva_quota(void) {
     quota_init_root(any_u32());
     quota_grow_root(any_u32());
-    quota_charge(quota_root(), any_u64());
+    quota_charge(quota_root(), any_u64(), 0);
     for (unsigned u = 0; u < AMOUNTS; u++) {
         for (unsigned k = 0; k <= u; k++) {
             charge_and_release(amounts[u], amounts[k]);

@@ -44,8 +44,8 @@ PROOFS = {
         "blame", "audit_claim", "audit_find_place", "is_inside", "audit_judge", "audit_judge_host", "audit_judge_quota",
         "range_exceeds",
     ]),
-    "quota": Proof("kernel/quota.c", 76, [
-        "charge", "release", "quota_charge", "quota_release", "quota_charge_kernel", "quota_release_kernel",
+    "quota": Proof("kernel/quota.c", 49, [
+        "quota_charge", "quota_release",
     ]),
     "pagetable": Proof("lib/pagetable.c", 95, [
         "level_size", "level_index", "entry_span", "entry_is_leaf", "entry_table", "entry_write", "table_get", "leaf_fits",
@@ -72,10 +72,10 @@ MUTANTS = {
     "auditor-adds-up-wrongly": Mutant(
         "auditor", "used - kernel == found", "used - kernel >= found", ["audit_judge_quota"]),
     "quota-beyond-its-limit": Mutant(
-        "quota", "bytes <= quota->limit - quota->used", "bytes <= quota->limit", ["charge"]),
+        "quota", "bytes <= quota->limit - quota->used", "bytes <= quota->limit", ["quota_charge"]),
     "quota-releases-too-much": Mutant(
-        "quota", "release(quota, bytes, bytes);", "release(quota, bytes, 0);", ["quota_release_kernel"]),
-    "quota-asserts-too-much": Mutant("quota", "assert(bytes <= quota->used", "assert(bytes < quota->used", ["release"]),
+        "quota", "quota->kernel -= kernel;", "quota->kernel -= bytes;", ["quota_release"]),
+    "quota-asserts-too-much": Mutant("quota", "assert(bytes <= quota->used", "assert(bytes < quota->used", ["quota_release"]),
     "pagetable-leaf-too-large": Mutant(
         "pagetable", "size >= leaf && address % leaf == 0", "size > 0 && address % leaf == 0", ["leaf_fits"]),
     "pagetable-leaf-misaligned": Mutant(
@@ -105,11 +105,11 @@ EVA = {
     "eva-auditor": Eva("kernel/audit_judge.c", 222, [
         "-eva-auto-loop-unroll", "20", "-eva-slevel-function", "audit_claim:40",
     ], may_wrap=True),
-    "eva-quota": Eva("kernel/quota.c", 206, [
+    "eva-quota": Eva("kernel/quota.c", 256, [
         "-eva-auto-loop-unroll", "8", "-eva-domains", "equality,symbolic-locations", "-eva-split-return", "full",
-        "-eva-slevel-function", "charge:10,quota_charge:10,quota_charge_kernel:10,quota_alloc_page:10,quota_create:10",
+        "-eva-slevel-function", "quota_charge:10,quota_alloc_page:10,quota_create:10",
     ]),
-    "eva-pagetable": Eva("lib/pagetable.c", 483, [
+    "eva-pagetable": Eva("lib/pagetable.c", 485, [
         "-eva-domains", "octagon", "-eva-slevel-function", "leaf_map:20,leaf_unmap:20,pt_lookup:20,pt_split:20",
         "-eva-unroll-recursive-calls", "4",
     ], may_wrap=True),

@@ -359,14 +359,14 @@ Test(kernel_audit, child_that_its_parent_does_not_know_is_found) {
 }
 
 Test(kernel_audit, charge_to_the_wrong_quota_is_found) {
-    quota_release(quota, SIZE_2M);
-    cr_assert(quota_charge(quota_root(), SIZE_2M));
+    quota_release(quota, SIZE_2M, 0);
+    cr_assert(quota_charge(quota_root(), SIZE_2M, 0));
     cr_expect_eq(audit_all().errors, 2);
 }
 
 Test(kernel_audit, pages_charged_that_are_not_there_are_found) {
     uint64_t all = frame_totals().kernel;
-    cr_assert(quota_charge_kernel(quota_root(), all));
+    cr_assert(quota_charge(quota_root(), all, all));
     expect(ABI_AUDIT_QUOTA, ABI_AUDIT_NOBODY, 0, 0);
 }
 

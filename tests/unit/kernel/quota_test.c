@@ -21,21 +21,21 @@ Test(kernel_quota, charge_ends_at_the_limit) {
     struct quota *q = quota_create(quota_root(), 10 * PAGE_SIZE);
     cr_assert_not_null(q);
     cr_expect_eq(quota_read(q).limit, 10 * PAGE_SIZE);
-    cr_expect(quota_charge(q, 9 * PAGE_SIZE));
-    cr_expect_not(quota_charge(q, PAGE_SIZE + 1));
+    cr_expect(quota_charge(q, 9 * PAGE_SIZE, 0));
+    cr_expect_not(quota_charge(q, PAGE_SIZE + 1, 0));
     cr_expect_eq(used(q), 9 * PAGE_SIZE, "a refused charge changes nothing");
-    cr_expect(quota_charge(q, PAGE_SIZE));
-    cr_expect_not(quota_charge(q, 1));
-    cr_expect(quota_charge(q, 0));
-    quota_release(q, PAGE_SIZE);
-    cr_expect(quota_charge(q, PAGE_SIZE));
+    cr_expect(quota_charge(q, PAGE_SIZE, 0));
+    cr_expect_not(quota_charge(q, 1, 0));
+    cr_expect(quota_charge(q, 0, 0));
+    quota_release(q, PAGE_SIZE, 0);
+    cr_expect(quota_charge(q, PAGE_SIZE, 0));
 }
 
 Test(kernel_quota, huge_charges_do_not_wrap) {
     struct quota *q = quota_create(quota_root(), 10 * PAGE_SIZE);
-    cr_assert(quota_charge(q, PAGE_SIZE));
-    cr_expect_not(quota_charge(q, UINT64_MAX));
-    cr_expect_not(quota_charge(q, UINT64_MAX - PAGE_SIZE + 1));
+    cr_assert(quota_charge(q, PAGE_SIZE, 0));
+    cr_expect_not(quota_charge(q, UINT64_MAX, 0));
+    cr_expect_not(quota_charge(q, UINT64_MAX - PAGE_SIZE + 1, 0));
     cr_expect_eq(used(q), PAGE_SIZE);
     uint64_t before = used(quota_root());
     cr_expect_null(quota_create(quota_root(), UINT64_MAX));
@@ -88,7 +88,7 @@ Test(kernel_quota, page_that_the_machine_lacks_is_not_charged) {
     }
     cr_expect_null(quota_alloc_page(q));
     cr_expect_eq(used(q), 0);
-    cr_assert(quota_charge(q, PAGE_SIZE));
+    cr_assert(quota_charge(q, PAGE_SIZE, 0));
     cr_expect_null(quota_take_page(q));
     cr_expect(used(q) == PAGE_SIZE && q->kernel == 0);
     uint64_t before = used(quota_root());

@@ -306,9 +306,9 @@ Test(kernel_syscall_vcpu, cpuid_table_is_taken_whole_or_not_at_all) {
                  -ABI_ERROR_ARGUMENT);
     cr_expect_eq(CALL(ABI_VM_CPUID, vm_handle, end - sizeof(*rows), 2), -ABI_ERROR_ADDRESS);
     uint64_t left = quota_read(quota).limit - before;
-    cr_assert(quota_charge(quota, left));
+    cr_assert(quota_charge(quota, left, 0));
     cr_expect_eq(CALL(ABI_VM_CPUID, vm_handle, (uint64_t)host_user, 1), -ABI_ERROR_MEMORY);
-    quota_release(quota, left);
+    quota_release(quota, left, 0);
     cr_expect_eq(quota_read(quota).used, before, "refusals take nothing");
     cr_expect_eq(CALL(ABI_VM_CPUID, vm_handle, (uint64_t)host_user, ABI_CPUID_MAX), 0);
     cr_expect_eq(quota_read(quota).used, before + PAGE_SIZE);

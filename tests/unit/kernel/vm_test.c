@@ -265,7 +265,7 @@ Test(kernel_vm, tables_are_the_vms_from_the_start) {
     cr_assert_eq(space_map(&small->space, memory, gpa, 0, size, RWX), ABI_OK);
     uint64_t list = PAGE_SIZE; // of regions
     cr_expect_eq(quota_read(q).used - before, tables_of(gpa, size) * PAGE_SIZE + list);
-    cr_assert(quota_charge(q, q->limit - q->used));
+    cr_assert(quota_charge(q, q->limit - q->used, 0));
     for (uint64_t at = gpa; at < gpa + size; at += SIZE_2M)
         fetch(small, at + PAGE_SIZE);
     cr_expect_eq(small->space.tables_reserved, 0, "the bound is exact: %lu are left",
@@ -286,10 +286,10 @@ Test(kernel_vm, tables_of_another_region_stay_when_one_goes) {
             fetch(small, at);
         cr_assert_eq(space_unmap(&small->space, 0, 4 * SIZE_2M), ABI_OK);
         uint64_t rest = q->limit - q->used;
-        cr_assert(quota_charge(q, rest));
+        cr_assert(quota_charge(q, rest, 0));
         for (uint64_t at = 0; at < 4 * SIZE_2M; at += SIZE_2M)
             fetch(small, SIZE_1G + at);
-        quota_release(q, rest);
+        quota_release(q, rest, 0);
         cr_assert_eq(space_unmap(&small->space, SIZE_1G, 4 * SIZE_2M), ABI_OK);
         cr_expect_eq(small->space.tables_reserved, 0);
         // What is in use stays, for the same place: the tables of both regions, but for the root
