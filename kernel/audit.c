@@ -154,9 +154,9 @@ static struct audit_place find_place(struct audit *audit, uint64_t address) {
     const struct region *region = region_find(audit->walked->regions, address);
     if (region == NULL)
         return (struct audit_place){0};
-    bool is_cleared;
+    bool is_cleared = true;
     const struct memory_run run =
-        memory_peek(region->memory, address - region->base + region->offset, &is_cleared);
+        memory_get(region->memory, address - region->base + region->offset, &is_cleared);
     struct audit_place place = audit_find_place(region, &run);
     place.rights = region_rights(region) | audit->walked->kind->rights;
     place.is_cleared = is_cleared;

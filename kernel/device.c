@@ -201,7 +201,7 @@ int64_t call_memory_create_device(struct call *c) {
     if (!is_device(c->a[2], c->a[3]))
         return -ABI_ERROR_ARGUMENT;
     struct memory *memory =
-        memory_create_device(CALL_OBJECT(c, 1, quota), (hpa_t){c->a[2]}, c->a[3]);
+        memory_create_at(CALL_OBJECT(c, 1, quota), (hpa_t){c->a[2]}, c->a[3], MEMORY_DEVICE);
     if (memory == NULL)
         return -ABI_ERROR_MEMORY;
     return handle_insert(thread_current()->process, &memory->object,

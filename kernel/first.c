@@ -29,7 +29,7 @@ static const char no_memory[] = "too little memory to start the supervisor";
 // Writes into a fresh memory object, which the kernel does not map, through the window.
 static void memory_fill(struct memory *memory, const uint8_t *bytes, uint64_t size) {
     for (uint64_t done = 0; done < size; done += PAGE_SIZE) {
-        struct memory_run run = memory_get(memory, done);
+        struct memory_run run = memory_get(memory, done, NULL);
         memcpy(kspace_window((hpa_t){run.frame.v + done - run.offset}), bytes + done,
                MIN(size - done, PAGE_SIZE));
     }
@@ -48,7 +48,7 @@ static void map_segments(struct process *process) {
     for (uint32_t i = 0; i < machine.segment_count; i++) {
         const struct boot_segment *segment = &machine.segment[i];
         struct memory *memory =
-            memory_create_module(quota_root(), (hpa_t){segment->base}, segment->size);
+            memory_create_at(quota_root(), (hpa_t){segment->base}, segment->size, MEMORY_MODULE);
         must(memory != NULL, no_memory);
         must(space_map(&process->space, memory, segment->address, 0, segment->size,
                        segment->rights) == ABI_OK,
@@ -67,8 +67,8 @@ static void give_modules(struct process *process, struct abi_start *start) {
     for (uint32_t i = 0; i < machine.module_count; i++) {
         const struct boot_module *module = &machine.module[i];
         struct abi_start_module *to = &start->module[start->module_count++];
-        struct memory *memory = memory_create_module(quota_root(), (hpa_t){module->base},
-                                                     align_up(module->size, PAGE_SIZE));
+        struct memory *memory = memory_create_at(quota_root(), (hpa_t){module->base},
+                                                 align_up(module->size, PAGE_SIZE), MEMORY_MODULE);
         must(memory != NULL, no_memory);
         memcpy(to->name, module->name, sizeof(to->name));
         to->size = module->size;

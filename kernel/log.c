@@ -214,7 +214,7 @@ int64_t call_log_take(struct call *c) {
     if (memory->kind != MEMORY_RAM || memory->size != sizeof(struct console_rings))
         return -ABI_ERROR_ARGUMENT;
     // In one piece, so that a panic finds it without a lock.
-    struct memory_run run = memory_get(memory, 0);
+    struct memory_run run = memory_get(memory, 0, NULL);
     struct log *log = NULL;
     if (run.size == memory->size)
         log = quota_alloc_object(CALL_OBJECT(c, 1, quota), &log_kind);

@@ -168,7 +168,7 @@ struct memory *memory_create(struct quota *quota, uint64_t size) {
     return NULL;
 }
 
-static struct memory *create_at(struct quota *quota, hpa_t base, uint64_t size,
+struct memory *memory_create_at(struct quota *quota, hpa_t base, uint64_t size,
                                 enum memory_kind kind) {
     struct memory *memory = memory_new(quota, size, kind);
     if (memory != NULL)
@@ -176,19 +176,10 @@ static struct memory *create_at(struct quota *quota, hpa_t base, uint64_t size,
     return memory;
 }
 
-struct memory *memory_create_module(struct quota *quota, hpa_t base, uint64_t size) {
-    return create_at(quota, base, size, MEMORY_MODULE);
-}
-
-struct memory *memory_create_device(struct quota *quota, hpa_t base, uint64_t size) {
-    return create_at(quota, base, size, MEMORY_DEVICE);
-}
-
 struct memory *memory_create_page(struct quota *quota, void *page, struct object *owner) {
-    struct memory *memory = memory_new(quota, PAGE_SIZE, MEMORY_PAGE);
+    struct memory *memory = memory_create_at(quota, frame_of_kernel(page), PAGE_SIZE, MEMORY_PAGE);
     if (memory == NULL)
         return NULL;
-    memory->base = frame_of_kernel(page);
     memory->page_owner = owner;
     object_ref(owner);
     return memory;
@@ -255,8 +246,10 @@ static void clear_chunk(uint64_t word, uint64_t size) {
         kspace_clear(pieces[i], PAGE_SIZE);
 }
 
-static struct memory_run get_ram(struct memory *memory, uint64_t offset, bool *is_cleared) {
+struct memory_run memory_get(struct memory *memory, uint64_t offset, bool *is_cleared) {
     uint64_t index = offset / CHUNK_SIZE;
+    if (memory->kind != MEMORY_RAM)
+        return (struct memory_run){memory->base, 0, memory->size};
     lock_take(&memory->lock);
     uint64_t *word = chunk_word(memory, index);
     if (is_cleared != NULL) {
@@ -268,19 +261,6 @@ static struct memory_run get_ram(struct memory *memory, uint64_t offset, bool *i
     struct memory_run run = run_locked(memory, offset);
     lock_drop(&memory->lock);
     return run;
-}
-
-struct memory_run memory_get(struct memory *memory, uint64_t offset) {
-    if (memory->kind == MEMORY_RAM)
-        return get_ram(memory, offset, NULL);
-    return (struct memory_run){memory->base, 0, memory->size};
-}
-
-struct memory_run memory_peek(struct memory *memory, uint64_t offset, bool *is_cleared) {
-    *is_cleared = true;
-    if (memory->kind == MEMORY_RAM)
-        return get_ram(memory, offset, is_cleared);
-    return (struct memory_run){memory->base, 0, memory->size};
 }
 
 bool memory_next(const struct memory *memory, uint64_t *offset, struct memory_run *run) {

@@ -41,19 +41,18 @@ struct memory_run {
 
 // NULL: the quota or the machine has not enough. Has preemption points: the caller holds no lock.
 struct memory *memory_create(struct quota *quota, uint64_t size);
-struct memory *memory_create_module(struct quota *quota, hpa_t base, uint64_t size);
-struct memory *memory_create_device(struct quota *quota, hpa_t base, uint64_t size);
+struct memory *memory_create_at(struct quota *quota, hpa_t base, uint64_t size,
+                                enum memory_kind kind);
 struct memory *memory_create_page(struct quota *quota, void *page, struct object *owner);
 extern const struct object_kind memory_kind;
 
 // The run that holds `offset`: cleared, and as long as its chunk (of one in pieces: a page) or,
-// where a whole GiB of chunks is contiguous and cleared, as that.
-struct memory_run memory_get(struct memory *memory, uint64_t offset);
+// where a whole GiB of chunks is contiguous and cleared, as that. With an is_cleared, for the
+// auditor, nothing is cleared: it says of RAM whether that was.
+struct memory_run memory_get(struct memory *memory, uint64_t offset, bool *is_cleared);
 
-// For the auditor. The same without clearing anything; whether it is cleared.
-struct memory_run memory_peek(struct memory *memory, uint64_t offset, bool *is_cleared);
-// Goes through the frames that the object holds, from *offset = 0 on, which it moves. False: there
-// are no more. A size of 0: none here.
+// For the auditor. Goes through the frames that the object holds, from *offset = 0 on, which it
+// moves. False: there are no more. A size of 0: none here.
 bool memory_next(const struct memory *memory, uint64_t *offset, struct memory_run *run);
 // Bytes that its quota pays for, but for the kernel pages.
 uint64_t memory_charge(const struct memory *memory);

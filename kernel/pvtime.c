@@ -40,7 +40,7 @@ static void *open_locked(struct vm *vm, uint64_t gpa) {
     if (region == NULL || (region->rights & ABI_RIGHT_WRITE) == 0)
         return NULL;
     uint64_t offset = gpa - region->base + region->offset;
-    struct memory_run run = memory_get(region->memory, offset);
+    struct memory_run run = memory_get(region->memory, offset, NULL);
     uint64_t at = run.frame.v + offset - run.offset;
     return (uint8_t *)kspace_window((hpa_t){align_down(at, PAGE_SIZE)}) + at % PAGE_SIZE;
 }

@@ -188,7 +188,7 @@ bool region_populate(const struct region *region, struct pagetable *pt, uint64_t
     if (hole.rights != 0)
         return true;
     uint64_t offset = address - region->base + region->offset;
-    struct memory_run run = memory_get(region->memory, offset);
+    struct memory_run run = memory_get(region->memory, offset, NULL);
     // The unit that is mapped whole or not at all: a GiB of the object only where it is a GiB of
     // addresses too, of which nothing is mapped yet, and where it is 512 leaves at most.
     bool is_gib = hole.size >= SIZE_1G && is_aligned(region->base - region->offset, SIZE_1G) &&

@@ -48,7 +48,7 @@ int64_t call_memory_commit(struct call *c) {
     if (size == 0 || range_exceeds(offset, size, memory->size))
         return -ABI_ERROR_ARGUMENT;
     // One run is the bounded piece: at most 2 MiB to clear.
-    struct memory_run run = memory_get(memory, offset);
+    struct memory_run run = memory_get(memory, offset, NULL);
     return (int64_t)MIN(size, run.offset + run.size - offset);
 }
 

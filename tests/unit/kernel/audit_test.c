@@ -53,7 +53,7 @@ static void set_up(void) {
 TestSuite(kernel_audit, .init = set_up);
 
 static uint64_t frame_at(struct memory *memory, uint64_t offset) {
-    struct memory_run run = memory_get(memory, offset);
+    struct memory_run run = memory_get(memory, offset, NULL);
     return run.frame.v + offset - run.offset;
 }
 

@@ -299,7 +299,7 @@ Test(kernel_device, memory_is_mapped_uncached_into_processes_alone) {
 }
 
 static void map_device(uint64_t base) {
-    struct memory *memory = memory_create_device(quota, (hpa_t){base}, PAGE_SIZE);
+    struct memory *memory = memory_create_at(quota, (hpa_t){base}, PAGE_SIZE, MEMORY_DEVICE);
     cr_assert_eq(space_map(&process->space, memory, ABI_USER_BASE, 0, PAGE_SIZE, R), ABI_OK);
     cr_assert_eq(space_fault(&process->space, ABI_USER_BASE, R), SPACE_FAULT_RETRY);
     object_unref(&memory->object);
@@ -314,7 +314,7 @@ Test(kernel_device, auditor_knows_device_memory_and_finds_ram_in_it) {
     cr_expect_eq(audit_all().errors, 0);
     cr_expect_leq(frame_totals().free, free, "its frames are nobody's when it goes");
     struct memory *ram = memory_create(quota, PAGE_SIZE);
-    map_device(memory_get(ram, 0).frame.v);
+    map_device(memory_get(ram, 0, NULL).frame.v);
     cr_expect_eq(audit_all().error, ABI_AUDIT_KERNEL);
 }
 

@@ -238,7 +238,8 @@ Test(kernel_log_driver, memory_is_of_its_size) {
         CALL(ABI_HANDLE_CLOSE, handles[2]);
     }
     handles[2] = give(
-        &memory_create_device(quota, (hpa_t){0xe0000000}, sizeof(struct console_rings))->object);
+        &memory_create_at(quota, (hpa_t){0xe0000000}, sizeof(struct console_rings), MEMORY_DEVICE)
+             ->object);
     cr_expect_eq(take(), -ABI_ERROR_ARGUMENT, "nothing that reading would change");
     CALL(ABI_HANDLE_CLOSE, handles[2]);
     cr_expect_eq(quota_read(quota).used, used);
@@ -262,7 +263,7 @@ Test(kernel_log_driver, text_goes_to_the_callers_memory_alone) {
 
 // Fills the driver's memory, which a kernel of paper sees through its window.
 static void say_in_ring(uint32_t head, uint32_t tail, const char *text) {
-    hpa_t base = memory_get(memory, 0).frame;
+    hpa_t base = memory_get(memory, 0, NULL).frame;
     rings = kspace_window(base);
     rings->out_head = head;
     rings->out_tail = tail;

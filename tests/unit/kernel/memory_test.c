@@ -26,7 +26,7 @@ static struct memory *create(uint64_t size) {
 }
 
 static hpa_t frame_at(struct memory *memory, uint64_t offset) {
-    struct memory_run run = memory_get(memory, offset);
+    struct memory_run run = memory_get(memory, offset, NULL);
     cr_assert(offset >= run.offset && offset - run.offset < run.size, "%#lx not in its run",
               offset);
     return (hpa_t){run.frame.v + offset - run.offset};
@@ -53,12 +53,12 @@ Test(kernel_memory, everything_comes_back) {
 Test(kernel_memory, chunks_are_aligned_and_the_tail_is_short) {
     struct memory *memory = create(2 * SIZE_2M + 3 * PAGE_SIZE);
     for (uint64_t i = 0; i < 2; i++) {
-        struct memory_run run = memory_get(memory, i * SIZE_2M + 7 * PAGE_SIZE);
+        struct memory_run run = memory_get(memory, i * SIZE_2M + 7 * PAGE_SIZE, NULL);
         cr_expect_eq(run.offset, i * SIZE_2M);
         cr_expect_eq(run.size, SIZE_2M);
         cr_expect(is_aligned(run.frame.v, SIZE_2M));
     }
-    struct memory_run tail = memory_get(memory, 2 * SIZE_2M + 2 * PAGE_SIZE);
+    struct memory_run tail = memory_get(memory, 2 * SIZE_2M + 2 * PAGE_SIZE, NULL);
     cr_expect_eq(tail.offset, 2 * SIZE_2M);
     cr_expect_eq(tail.size, 3 * PAGE_SIZE);
 }
@@ -103,13 +103,14 @@ Test(kernel_memory, gib_becomes_one_run_when_all_is_cleared) {
     struct memory *memory = create(SIZE_1G + SIZE_2M);
     for (uint64_t offset = 0; offset < SIZE_1G; offset += SIZE_2M) {
         bool is_last = offset == SIZE_1G - SIZE_2M;
-        cr_assert_eq(memory_get(memory, offset).size, is_last ? SIZE_1G : SIZE_2M, "%#lx", offset);
+        cr_assert_eq(memory_get(memory, offset, NULL).size, is_last ? SIZE_1G : SIZE_2M, "%#lx",
+                     offset);
     }
-    struct memory_run run = memory_get(memory, 17 * SIZE_2M);
+    struct memory_run run = memory_get(memory, 17 * SIZE_2M, NULL);
     cr_expect_eq(run.offset, 0);
     cr_expect_eq(run.size, SIZE_1G);
     cr_expect(is_aligned(run.frame.v, SIZE_1G));
-    cr_expect_eq(memory_get(memory, SIZE_1G).size, SIZE_2M);
+    cr_expect_eq(memory_get(memory, SIZE_1G, NULL).size, SIZE_2M);
     cr_expect_eq(host_times_cleared((hpa_t){run.frame.v + 100 * PAGE_SIZE}), 1);
 }
 
@@ -159,8 +160,8 @@ Test(kernel_memory, module_becomes_free_memory_with_its_last_reference) {
     // As the loader left it: RAM that no allocator has.
     hpa_t base;
     cr_assert(frame_alloc(SIZE_2M, &base));
-    struct memory *memory = memory_create_module(quota_root(), base, SIZE_2M);
-    struct memory_run run = memory_get(memory, 5 * PAGE_SIZE);
+    struct memory *memory = memory_create_at(quota_root(), base, SIZE_2M, MEMORY_MODULE);
+    struct memory_run run = memory_get(memory, 5 * PAGE_SIZE, NULL);
     cr_expect_eq(run.frame.v, base.v);
     cr_expect_eq(run.offset, 0);
     cr_expect_eq(run.size, SIZE_2M);
@@ -175,7 +176,7 @@ Test(kernel_memory, page_keeps_its_owner_alive) {
     void *page = quota_alloc_page(quota_root());
     struct memory *memory = memory_create_page(quota_root(), page, &owner->object);
     cr_expect_eq(owner->object.ref_count, 2);
-    cr_expect_eq(memory_get(memory, 0).frame.v, frame_of_kernel(page).v);
+    cr_expect_eq(memory_get(memory, 0, NULL).frame.v, frame_of_kernel(page).v);
     cr_expect_eq(memory->size, PAGE_SIZE);
     object_unref(&memory->object);
     cr_expect_eq(owner->object.ref_count, 1);
@@ -420,7 +421,7 @@ Test(kernel_region, populate_maps_the_chunk_by_a_large_page) {
 Test(kernel_region, populate_maps_a_gib_at_once_when_it_can) {
     struct memory *memory = create(SIZE_1G);
     for (uint64_t offset = 0; offset < SIZE_1G; offset += SIZE_2M)
-        memory_get(memory, offset);
+        memory_get(memory, offset, NULL);
     make_tables();
     cr_assert_eq(insert(4 * SIZE_1G, SIZE_1G, memory, 0), ABI_OK);
     cr_assert(touch(4 * SIZE_1G + 33 * SIZE_2M));
@@ -434,7 +435,7 @@ Test(kernel_region, populate_goes_on_by_chunks_where_it_began_so) {
     cr_assert_eq(insert(4 * SIZE_1G, SIZE_1G, memory, 0), ABI_OK);
     cr_assert(touch(4 * SIZE_1G + 3 * SIZE_2M));
     for (uint64_t offset = 0; offset < SIZE_1G; offset += SIZE_2M)
-        memory_get(memory, offset);
+        memory_get(memory, offset, NULL);
     cr_assert(touch(4 * SIZE_1G + 5 * SIZE_2M));
     cr_expect_eq(pt_lookup(&pt, 4 * SIZE_1G + 5 * SIZE_2M).size, SIZE_2M);
     expect_shown(4 * SIZE_1G + 5 * SIZE_2M);
@@ -449,7 +450,7 @@ Test(kernel_region, populate_of_a_gib_across_two_keeps_what_is_there) {
     cr_assert_eq(insert(base, SIZE_1G, memory, 0), ABI_OK);
     cr_assert(touch(2 * SIZE_1G));
     for (uint64_t offset = 0; offset < SIZE_1G; offset += SIZE_2M)
-        memory_get(memory, offset);
+        memory_get(memory, offset, NULL);
     cr_assert(touch(base));
     expect_shown(base);
     cr_assert(touch(2 * SIZE_1G - SIZE_2M));
@@ -459,7 +460,7 @@ Test(kernel_region, populate_of_a_gib_across_two_keeps_what_is_there) {
 // The same for a module, which is one run whatever its size.
 Test(kernel_region, populate_of_a_module_across_a_gib) {
     struct memory *module =
-        memory_create_module(quota_root(), (hpa_t){HOST_HIGH_BASE}, 4 * SIZE_2M);
+        memory_create_at(quota_root(), (hpa_t){HOST_HIGH_BASE}, 4 * SIZE_2M, MEMORY_MODULE);
     struct memory *other = create(PAGE_SIZE);
     make_tables();
     cr_assert_eq(insert(SIZE_1G - 2 * SIZE_2M, 4 * SIZE_2M, module, 0), ABI_OK);
@@ -512,7 +513,7 @@ static void random_regions(uint64_t *seed, struct memory *const *memories, unsig
 // A boot module need not begin where large pages can map it.
 Test(kernel_region, gib_of_small_pages_is_not_mapped_at_once) {
     struct memory *module =
-        memory_create_module(quota_root(), (hpa_t){HOST_HIGH_BASE + PAGE_SIZE}, SIZE_1G);
+        memory_create_at(quota_root(), (hpa_t){HOST_HIGH_BASE + PAGE_SIZE}, SIZE_1G, MEMORY_MODULE);
     make_tables();
     insert(SIZE_1G, SIZE_1G, module, 0);
     cr_assert(touch(SIZE_1G + SIZE_2M));
@@ -525,9 +526,10 @@ Test(kernel_region, gib_of_small_pages_is_not_mapped_at_once) {
 
 Test(kernel_region, random_touches_and_unmaps_keep_the_tables_right) {
     uint64_t seed = 1181783497276652981ULL;
-    struct memory *const memories[] = {
-        create(SIZE_1G), create(SIZE_1G + 3 * PAGE_SIZE), create(7 * SIZE_2M),
-        memory_create_module(quota_root(), (hpa_t){HOST_HIGH_BASE}, SIZE_2M * 700 + PAGE_SIZE)};
+    struct memory *const memories[] = {create(SIZE_1G), create(SIZE_1G + 3 * PAGE_SIZE),
+                                       create(7 * SIZE_2M),
+                                       memory_create_at(quota_root(), (hpa_t){HOST_HIGH_BASE},
+                                                        SIZE_2M * 700 + PAGE_SIZE, MEMORY_MODULE)};
     for (unsigned world = 0; world < 6; world++) {
         make_tables();
         random_regions(&seed, memories, ARRAY_COUNT(memories));

@@ -109,7 +109,7 @@ Test(kernel_neighbours, memory_in_pieces_is_like_any_other) {
     cr_assert_not_null(memory);
     uint64_t small = 0;
     for (uint64_t offset = 0; offset < memory->size; offset += PAGE_SIZE) {
-        struct memory_run run = memory_get(memory, offset);
+        struct memory_run run = memory_get(memory, offset, NULL);
         cr_assert(offset >= run.offset && offset - run.offset < run.size);
         hpa_t frame = {run.frame.v + offset - run.offset};
         cr_assert_eq(seen[frame.v >> PAGE_SHIFT]++, 0, "%#lx twice", frame.v);

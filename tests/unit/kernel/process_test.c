@@ -246,7 +246,7 @@ Test(kernel_process, fault_needs_the_right_and_gives_no_more) {
     cr_expect_not(host_touch(process, UINT64_MAX, ABI_RIGHT_READ));
     cr_expect(host_touch(process, at + 0xfff, ABI_RIGHT_READ));
     cr_expect_eq(pt_lookup(&process->space.pt, at).rights, PT_READ | PT_EXECUTE | PT_USER);
-    cr_expect_eq(pt_lookup(&process->space.pt, at).frame.v, memory_get(memory, 0).frame.v);
+    cr_expect_eq(pt_lookup(&process->space.pt, at).frame.v, memory_get(memory, 0, NULL).frame.v);
 }
 
 Test(kernel_process, unmap_takes_the_page_away_and_tells_all_cpus) {

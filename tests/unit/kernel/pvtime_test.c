@@ -50,7 +50,7 @@ TestSuite(kernel_pvtime, .init = set_up);
 
 // The guest's memory as it is.
 static void *look(uint64_t gpa) {
-    struct memory_run run = memory_get(ram, gpa);
+    struct memory_run run = memory_get(ram, gpa, NULL);
     uint64_t at = run.frame.v + gpa - run.offset;
     return (uint8_t *)kspace_window((hpa_t){align_down(at, PAGE_SIZE)}) + at % PAGE_SIZE;
 }
