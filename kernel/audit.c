@@ -82,12 +82,6 @@ static void claim_pooled(void *opaque, hpa_t base, uint64_t size) {
     claim(opaque, base, size, OWNER_KERNEL, OWNER_POOL, 0);
 }
 
-static bool enter_table(void *opaque, hpa_t frame) {
-    (void)opaque;
-    (void)frame;
-    return true;
-}
-
 static uint64_t canonical(uint64_t address) {
     return (uint64_t)((int64_t)(address << CANONICAL_SIGN) >> CANONICAL_SIGN);
 }
@@ -117,13 +111,13 @@ static void claim_memory(struct audit *audit, const struct memory *memory) {
 }
 
 static void claim_frames(struct audit *audit) {
-    const struct pt_visitor direct = {audit, enter_table, claim_direct};
+    const struct pt_visitor direct = {audit, NULL, claim_direct};
     memset(audit->owners, OWNER_NONE, audit->frame_count);
-    frame_each_free(claim_free, audit);
+    frame_each(false, claim_free, audit);
     audit->space = ABI_AUDIT_HOST;
     kspace_walk_kernel(&direct);
     audit->space = ABI_AUDIT_NOBODY;
-    frame_each_pooled(claim_pooled, audit);
+    frame_each(true, claim_pooled, audit);
     hpa_t call_page = process_call_page();
     if (call_page.v != 0)
         claim(audit, call_page, PAGE_SIZE, OWNER_KERNEL, OWNER_SHOWN, 0);
@@ -245,11 +239,6 @@ static void each_quota(struct audit *audit, void (*run)(struct audit *, struct q
             run(audit, CONTAINER_OF(o, struct quota, object));
 }
 
-static void forget_quota(struct audit *audit, struct quota *quota) {
-    (void)audit;
-    quota->found = 0;
-}
-
 static void add_quota(struct audit *audit, struct quota *quota) {
     audit->kernel_bytes += quota->kernel;
     if (quota->parent == NULL)
@@ -261,6 +250,7 @@ static void add_quota(struct audit *audit, struct quota *quota) {
 static void judge_quota(struct audit *audit, struct quota *quota) {
     uint32_t error = audit_judge_quota(quota->limit, quota->used, quota->kernel, quota->found);
     tell(audit, error, quota->parent != NULL ? frame_of_kernel(quota).v : 0, 0);
+    quota->found = 0;
 }
 
 static void judge_sums(struct audit *audit) {
@@ -282,7 +272,6 @@ static void judge_sums(struct audit *audit) {
 static void run_all(void *opaque) {
     struct audit *audit = opaque;
     audit->owners = frame_owners(&audit->frame_count);
-    each_quota(audit, forget_quota);
     claim_frames(audit);
     judge_tables(audit);
     judge_sums(audit);

@@ -351,19 +351,12 @@ uint8_t *frame_owners(uint64_t *count) {
     return frames.owners;
 }
 
-static void each_run(const struct bitmap *map, void (*run)(void *opaque, hpa_t base, uint64_t size),
-                     void *opaque) {
+void frame_each(bool is_pooled, void (*run)(void *opaque, hpa_t base, uint64_t size),
+                void *opaque) {
+    const struct bitmap *map = is_pooled ? &frames.pool.map : &frames.free.map;
     for (uint64_t i = 0; (i = bitmap_next(map, i)) < map->count;) {
         uint64_t end = bitmap_run(map, i, map->count);
         run(opaque, (hpa_t){i << PAGE_SHIFT}, (end - i) << PAGE_SHIFT);
         i = end;
     }
-}
-
-void frame_each_free(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque) {
-    each_run(&frames.free.map, run, opaque);
-}
-
-void frame_each_pooled(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque) {
-    each_run(&frames.pool.map, run, opaque);
 }

@@ -61,8 +61,7 @@ static inline hpa_t frame_of_kernel(const void *page) {
 // For the auditor, with all other CPUs standing still: its map, a byte a frame of RAM, and how
 // many; what is free; which kernel pages are in no use.
 uint8_t *frame_owners(uint64_t *count);
-void frame_each_free(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque);
-void frame_each_pooled(void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque);
+void frame_each(bool is_pooled, void (*run)(void *opaque, hpa_t base, uint64_t size), void *opaque);
 
 struct frame_totals {
     uint64_t total;  // bytes of RAM in the map that the kernel may use

@@ -323,7 +323,7 @@ static void table_walk(const struct pagetable *pt, hpa_t frame, unsigned level, 
             struct pt_mapping mapping = {
                 {align_down(next.v, size)}, size, pt->format->rights(entry, level)};
             visitor->leaf(visitor->opaque, address, &mapping);
-        } else if (visitor->table(visitor->opaque, next)) {
+        } else if (visitor->table == NULL || visitor->table(visitor->opaque, next)) {
             table_walk(pt, next, level - 1, 0, ENTRIES - 1, address, visitor);
         }
     }

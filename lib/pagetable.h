@@ -104,8 +104,8 @@ uint64_t *pt_entry(const struct pagetable *pt, uint64_t address);
 
 struct pt_mapping pt_lookup(const struct pagetable *pt, uint64_t address);
 
-// What pt_walk shows: each table but the root, before what is in it (false: it is not looked into),
-// and each leaf, with the address that it maps from.
+// What pt_walk shows: each table but the root, before what is in it (false: it is not looked into;
+// NULL: all are), and each leaf, with the address that it maps from.
 struct pt_visitor {
     void *opaque;
     bool (*table)(void *opaque, hpa_t frame);
