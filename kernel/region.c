@@ -48,19 +48,8 @@ static struct region *region_at(const struct region_list *list, struct place pla
     return place.page < list->page_count ? &list->page[place.page]->region[place.i] : NULL;
 }
 
-struct region_list *region_list_create(struct quota *quota) {
-    struct region_list *list = quota_alloc_page(quota);
-    if (list != NULL)
-        list->quota = quota;
-    return list;
-}
-
-struct region *region_next(const struct region_list *list, uint64_t address) {
-    return region_at(list, find_place(list, address));
-}
-
 struct region *region_find(const struct region_list *list, uint64_t address) {
-    struct region *region = region_next(list, address);
+    struct region *region = region_at(list, find_place(list, address));
     return region != NULL && region->base <= address ? region : NULL;
 }
 
@@ -131,23 +120,22 @@ int region_insert(struct region_list *list, const struct region *region) {
     return ABI_OK;
 }
 
-bool region_remove(struct region_list *list, uint64_t base, uint64_t size, struct region *removed) {
-    struct place place = find_place(list, base);
-    struct region *at = region_at(list, place);
-    if (at == NULL || at->base != base || at->size != size)
-        return false;
+// The region there, with its reference, which is the caller's.
+static struct memory *take_out(struct region_list *list, struct place place) {
     struct region_page *page = list->page[place.page];
-    *removed = *at;
+    struct region *at = &page->region[place.i];
+    struct memory *memory = at->memory;
     page->count--;
     memmove(at, at + 1, (page->count - place.i) * sizeof(*at));
     if (page->count == 0)
         drop_page(list, place.page);
-    return true;
+    return memory;
 }
 
 uint64_t region_unmap(struct region_list *list, struct pagetable *pt, uint64_t base, uint64_t size,
                       struct memory **memory) {
-    struct region *at = region_at(list, find_place(list, base)), removed;
+    struct place place = find_place(list, base);
+    struct region *at = region_at(list, place);
     if (at == NULL || at->base != base || at->size != size)
         return 0;
     // Runs are mapped inside one region only, so no leaf is cut and this cannot fail.
@@ -155,8 +143,7 @@ uint64_t region_unmap(struct region_list *list, struct pagetable *pt, uint64_t b
     if (done == 0)
         panic("unmapping a whole region at 0x%lx had to split a leaf", base);
     if (done == size) {
-        (void)region_remove(list, base, size, &removed);
-        *memory = removed.memory;
+        *memory = take_out(list, place);
     } else {
         at->base += done;
         at->offset += done;
@@ -168,11 +155,8 @@ uint64_t region_unmap(struct region_list *list, struct pagetable *pt, uint64_t b
 bool region_drop(struct region_list *list) {
     if (list->page_count == 0)
         return false;
-    struct region_page *page = list->page[list->page_count - 1];
-    struct memory *memory = page->region[--page->count].memory;
-    if (page->count == 0)
-        drop_page(list, list->page_count - 1);
-    object_unref(&memory->object);
+    uint64_t last = list->page_count - 1;
+    object_unref(&take_out(list, (struct place){last, list->page[last]->count - 1})->object);
     return true;
 }
 

@@ -30,7 +30,7 @@ struct region_page {
 };
 _Static_assert(sizeof(struct region_page) <= PAGE_SIZE, "one page");
 
-// One page.
+// One page, zeroed but for the quota. Its end: region_drop until there is none, quota_free_page.
 struct region_list {
     struct quota *quota; // the owner holds the reference
     uint64_t page_count;
@@ -38,19 +38,11 @@ struct region_list {
 };
 _Static_assert(sizeof(struct region_list) <= PAGE_SIZE, "one page");
 
-// NULL: no memory. region_drop until there is none, then quota_free_page, is the reverse.
-struct region_list *region_list_create(struct quota *quota);
-// The first region whose end lies above `address`; NULL: none. Given a region's end, that is the
-// next region.
-struct region *region_next(const struct region_list *list, uint64_t address);
 // NULL: nothing is mapped at `address`.
 struct region *region_find(const struct region_list *list, uint64_t address);
 // Takes a reference to the memory. 0, ABI_ERROR_EXISTS or ABI_ERROR_MEMORY; ABI_ERROR_ARGUMENT for
 // more than ABI_SMALL_PAGES_MAX that large pages cannot map: whoever unmaps it walks each leaf.
 int region_insert(struct region_list *list, const struct region *region);
-// The region that is exactly [base, base+size), taken out of the list; its reference passes to the
-// caller. False: there is none.
-bool region_remove(struct region_list *list, uint64_t base, uint64_t size, struct region *removed);
 // A step of the end of the region that is exactly [base, base+size): a bounded number of leaves
 // from its beginning is unmapped, and what is left is a region that begins behind them. How much;
 // 0: there is none. With the last step it is taken out of the list, and its reference passes to

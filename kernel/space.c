@@ -57,8 +57,11 @@ bool space_create(struct space *space, const struct space_kind *kind, struct quo
     lock_init(&space->lock, LOCK_MAPPING);
     space->kind = kind;
     space->quota = quota;
-    space->regions = region_list_create(quota);
-    return space->regions != NULL && kind->init(space, tables);
+    space->regions = quota_alloc_page(quota);
+    if (space->regions == NULL)
+        return false;
+    space->regions->quota = quota;
+    return kind->init(space, tables);
 }
 
 bool space_destroy(struct space *space) {

@@ -27,7 +27,7 @@ FUNCTIONS = {
     "kernel/quota.c": "quota_charge quota_release quota_alloc_page quota_take_page",
     "kernel/space.c": "need_less table_alloc space_map space_unmap space_fault",
     "kernel/memory.c": "memory_create run_locked memory_get",
-    "kernel/region.c": "find_place region_insert region_remove region_find region_drop",
+    "kernel/region.c": "find_place region_insert take_out region_find region_drop",
     "kernel/object.c": "object_unref destroy_step",
     "kernel/event.c": "event_signal take_bits event_bind",
     "kernel/vm.c": "flush_tables vm_set_cpuid vm_find_cpuid doorbell_insert vm_ring_doorbell",

@@ -148,7 +148,7 @@ Test(kernel_audit, mapping_without_a_region_is_found) {
 
 Test(kernel_audit, leaf_that_reaches_beyond_its_region_is_found) {
     struct region region;
-    cr_assert(region_remove(process->space.regions, AT, shared->size, &region));
+    cr_assert(host_region_remove(process->space.regions, AT, shared->size, &region));
     region.size = SIZE_2M + PAGE_SIZE;
     cr_assert_eq(region_insert(process->space.regions, &region), ABI_OK);
     expect(ABI_AUDIT_TWICE, ABI_AUDIT_PROCESS, frame_at(shared, SIZE_2M), AT + SIZE_2M);
@@ -169,7 +169,7 @@ Test(kernel_audit, freed_frame_that_is_still_mapped_is_found) {
     uint64_t frame = frame_at(memory, 0);
     object_unref(&memory->object);
     expect_clean();
-    cr_assert(region_remove(process->space.regions, AT + SIZE_1G, SIZE_2M, &region));
+    cr_assert(host_region_remove(process->space.regions, AT + SIZE_1G, SIZE_2M, &region));
     object_unref(&region.memory->object);
     expect(ABI_AUDIT_FREE, ABI_AUDIT_PROCESS, frame, AT + SIZE_1G);
 }

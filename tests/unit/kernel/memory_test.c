@@ -193,9 +193,9 @@ static void make_list(void) {
 TestSuite(kernel_region, .init = make_list);
 
 static const struct region *region_number(uint64_t i) {
-    const struct region *region = region_next(&list, 0);
+    const struct region *region = host_region_next(&list, 0);
     while (region != NULL && i-- > 0)
-        region = region_next(&list, region->base + region->size);
+        region = host_region_next(&list, region->base + region->size);
     return region;
 }
 
@@ -225,7 +225,7 @@ Test(kernel_region, overlap_is_refused_at_every_edge) {
         int error = insert(at, bytes, memory, 0);
         cr_expect_eq(error, cases[i].is_free ? ABI_OK : ABI_ERROR_EXISTS, "case %u", i);
         if (error == ABI_OK)
-            cr_assert(region_remove(&list, at, bytes, &removed));
+            cr_assert(host_region_remove(&list, at, bytes, &removed));
     }
     cr_expect_eq(host_region_count(&list), 1);
 }
@@ -250,7 +250,8 @@ static void expect_sorted(void) {
         cr_assert_gt(list.page[i]->count, 0, "page %lu is empty", i);
         cr_assert_leq(list.page[i]->count, REGION_PAGE_COUNT);
     }
-    for (const struct region *r = region_next(&list, 0); r != NULL; r = region_next(&list, end)) {
+    for (const struct region *r = host_region_next(&list, 0); r != NULL;
+         r = host_region_next(&list, end)) {
         cr_assert_geq(r->base, end);
         end = r->base + r->size;
         seen++;
@@ -270,7 +271,7 @@ static void expect_many(uint64_t (*place)(uint64_t i)) {
     expect_sorted();
     struct region removed;
     for (uint64_t i = 0; i < MANY; i += 2)
-        cr_assert(region_remove(&list, place(i) * PAGE_SIZE, PAGE_SIZE, &removed));
+        cr_assert(host_region_remove(&list, place(i) * PAGE_SIZE, PAGE_SIZE, &removed));
     expect_sorted();
     for (uint64_t i = 0; i < MANY; i++)
         cr_assert_eq(region_find(&list, place(i) * PAGE_SIZE) != NULL, i % 2);
@@ -309,7 +310,7 @@ Test(kernel_region, without_memory_for_a_page_nothing_changes) {
     cr_expect_eq(memory->object.ref_count, 1 + count);
     expect_sorted();
     struct region removed;
-    cr_assert(region_remove(&list, 1000 * PAGE_SIZE, PAGE_SIZE, &removed));
+    cr_assert(host_region_remove(&list, 1000 * PAGE_SIZE, PAGE_SIZE, &removed));
     while (region_drop(&list))
         ;
     cr_expect_eq(quota_read(q).used, 0);
@@ -334,15 +335,15 @@ Test(kernel_region, remove_takes_exactly_what_was_mapped) {
     struct memory *memory = create(10 * PAGE_SIZE);
     struct region removed;
     cr_assert_eq(insert(PAGE_SIZE, 4 * PAGE_SIZE, memory, 2 * PAGE_SIZE), ABI_OK);
-    cr_expect_not(region_remove(&list, PAGE_SIZE, 3 * PAGE_SIZE, &removed));
-    cr_expect_not(region_remove(&list, PAGE_SIZE, 5 * PAGE_SIZE, &removed));
-    cr_expect_not(region_remove(&list, 2 * PAGE_SIZE, 3 * PAGE_SIZE, &removed));
-    cr_expect_not(region_remove(&list, 0, 5 * PAGE_SIZE, &removed));
-    cr_expect(region_remove(&list, PAGE_SIZE, 4 * PAGE_SIZE, &removed));
+    cr_expect_not(host_region_remove(&list, PAGE_SIZE, 3 * PAGE_SIZE, &removed));
+    cr_expect_not(host_region_remove(&list, PAGE_SIZE, 5 * PAGE_SIZE, &removed));
+    cr_expect_not(host_region_remove(&list, 2 * PAGE_SIZE, 3 * PAGE_SIZE, &removed));
+    cr_expect_not(host_region_remove(&list, 0, 5 * PAGE_SIZE, &removed));
+    cr_expect(host_region_remove(&list, PAGE_SIZE, 4 * PAGE_SIZE, &removed));
     cr_expect_eq(removed.memory, memory);
     cr_expect_eq(removed.offset, 2 * PAGE_SIZE);
     cr_expect_eq(memory->object.ref_count, 2, "the list's reference is the caller's now");
-    cr_expect_not(region_remove(&list, PAGE_SIZE, 4 * PAGE_SIZE, &removed));
+    cr_expect_not(host_region_remove(&list, PAGE_SIZE, 4 * PAGE_SIZE, &removed));
 }
 
 Test(kernel_region, random_operations_match_a_model) {
@@ -365,7 +366,7 @@ Test(kernel_region, random_operations_match_a_model) {
             struct region removed;
             bool is_one = owner[first] == first + 1 && owner[first + count - 1] == first + 1 &&
                           (first + count == PAGES || owner[first + count] != first + 1);
-            cr_assert_eq(region_remove(&list, first * PAGE_SIZE, count * PAGE_SIZE, &removed),
+            cr_assert_eq(host_region_remove(&list, first * PAGE_SIZE, count * PAGE_SIZE, &removed),
                          is_one);
             for (uint64_t i = first; is_one && i < first + count; i++)
                 owner[i] = 0;
@@ -540,7 +541,7 @@ Test(kernel_region, random_touches_and_unmaps_keep_the_tables_right) {
             if (round % 60 == 0)
                 expect_shown(address);
             struct region removed;
-            if (round % 97 != 0 || !region_remove(&list, r->base, r->size, &removed))
+            if (round % 97 != 0 || !host_region_remove(&list, r->base, r->size, &removed))
                 continue;
             // A region's leaves are its own, so none has to be cut.
             uint64_t before = used();

@@ -342,6 +342,40 @@ uint64_t host_region_count(const struct region_list *list) {
     return count;
 }
 
+struct region *host_region_next(const struct region_list *list, uint64_t address) {
+    for (uint64_t n = 0; n < list->page_count; n++) {
+        struct region_page *page = list->page[n];
+        const struct region *last = &page->region[page->count - 1];
+        for (uint64_t i = 0; last->base + last->size > address && i < page->count; i++)
+            if (page->region[i].base + page->region[i].size > address)
+                return &page->region[i];
+    }
+    return NULL;
+}
+
+static uint64_t *nothing_access(hpa_t frame) {
+    static uint64_t root[512];
+    cr_assert_eq(frame.v, 0, "the root alone is walked");
+    return root;
+}
+
+bool host_region_remove(struct region_list *list, uint64_t base, uint64_t size,
+                        struct region *removed) {
+    struct pagetable nothing = {.format = &paging_format, .memory = {.access = nothing_access}};
+    const struct region *region = region_find(list, base);
+    struct memory *memory = NULL;
+    if (region != NULL)
+        *removed = *region;
+    while (memory == NULL) {
+        uint64_t done = region_unmap(list, &nothing, base, size, &memory);
+        if (done == 0)
+            return false;
+        base += done;
+        size -= done;
+    }
+    return true;
+}
+
 // ---- user memory --------------------------------------------------------------------------------
 
 uint8_t host_user[4 * PAGE_SIZE];

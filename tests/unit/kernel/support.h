@@ -122,3 +122,9 @@ bool host_no_panic(void);
 uint64_t host_random(uint64_t *state);
 
 uint64_t host_region_count(const struct region_list *list);
+// The first region whose end lies above `address`; NULL: none.
+struct region *host_region_next(const struct region_list *list, uint64_t address);
+// Takes out what is exactly [base, base+size), as it is, and leaves what it mapped; its reference
+// is the caller's. False: there is none.
+bool host_region_remove(struct region_list *list, uint64_t base, uint64_t size,
+                        struct region *removed);

@@ -155,7 +155,7 @@ static uint64_t shown_at;
 static void watch_unmap(void) {
     steps++;
     expect_clean();
-    const struct region *rest = region_next(shown->space.regions, 0);
+    const struct region *rest = host_region_next(shown->space.regions, 0);
     if (rest == NULL)
         return;
     cr_assert_gt(rest->base, shown_at);
@@ -184,7 +184,7 @@ Test(kernel_teardown, unmap_goes_step_by_step) {
 }
 
 static void take_the_rest(void) {
-    const struct region *rest = region_next(shown->space.regions, 0);
+    const struct region *rest = host_region_next(shown->space.regions, 0);
     host_preempt = NULL;
     cr_assert_eq(space_unmap(&shown->space, rest->base, rest->size), ABI_OK);
 }
