@@ -118,9 +118,8 @@ static void claim_frames(struct audit *audit) {
     kspace_walk_kernel(&direct);
     audit->space = ABI_AUDIT_NOBODY;
     frame_each(true, claim_pooled, audit);
-    hpa_t call_page = process_call_page();
-    if (call_page.v != 0)
-        claim(audit, call_page, PAGE_SIZE, OWNER_KERNEL, OWNER_SHOWN, 0);
+    if (process_call_page.v != 0)
+        claim(audit, process_call_page, PAGE_SIZE, OWNER_KERNEL, OWNER_SHOWN, 0);
     for (struct object *o = NULL; (o = object_next_listed(o)) != NULL;)
         if (o->kind->type == OBJECT_MEMORY)
             claim_memory(audit, CONTAINER_OF(o, struct memory, object));
@@ -143,7 +142,7 @@ static bool claim_table(void *opaque, hpa_t frame) {
 
 static struct audit_place find_place(struct audit *audit, uint64_t address) {
     if (audit->space == ABI_AUDIT_PROCESS && address == ABI_CALL_PAGE)
-        return (struct audit_place){address, PAGE_SIZE, process_call_page().v,
+        return (struct audit_place){address, PAGE_SIZE, process_call_page.v,
                                     PT_READ | PT_EXECUTE | PT_USER, true};
     const struct region *region = region_find(audit->walked->regions, address);
     if (region == NULL)

@@ -16,19 +16,20 @@
 #define CANARY_OFFSET 0x28u                 // from FS's base, as the x86-64 psABI's compilers do
 #define CANARY_MIX    0x9e3779b97f4a7c15ULL // spreads the TSC's bits
 
-static hpa_t call_page;
+hpa_t process_call_page;
 
 // The code page that every process has at ABI_CALL_PAGE is one frame for all.
 static bool map_call_page(struct space *space) {
-    if (call_page.v == 0) {
+    if (process_call_page.v == 0) {
         void *page = kernel_page_alloc();
         if (page == NULL)
             return false;
         memcpy(page, call_page_code(), CALL_PAGE_CODE);
         *(uint64_t *)((uint8_t *)page + CANARY_OFFSET) = x86_rdtsc() * CANARY_MIX;
-        call_page = frame_of_kernel(page);
+        process_call_page = frame_of_kernel(page);
     }
-    if (!pt_map(&space->pt, ABI_CALL_PAGE, call_page, PAGE_SIZE, PT_READ | PT_EXECUTE | PT_USER))
+    if (!pt_map(&space->pt, ABI_CALL_PAGE, process_call_page, PAGE_SIZE,
+                PT_READ | PT_EXECUTE | PT_USER))
         return false;
     kspace_user_show(space->user_root, &space->pt, ABI_CALL_PAGE);
     return true;
@@ -82,40 +83,22 @@ struct process *process_create(struct quota *quota, struct group *group, struct 
     return process;
 }
 
-hpa_t process_call_page(void) {
-    return call_page;
-}
-
-static void close_handle(struct process *process, unsigned page) {
-    struct handle *handles = process->handles[page];
-    for (unsigned i = 0; i < HANDLES_IN_PAGE; i++) {
-        if (handles[i].object == NULL)
-            continue;
-        handle_close(process, page * HANDLES_IN_PAGE + i);
-        return;
-    }
-    process->handles[page] = NULL;
-    quota_free_page(process->object.quota, handles);
-}
-
 // A bounded part of everything but the struct itself, which handles may still name. No thread is in
 // its space any more. True: that was the last.
 static bool destroy_step(struct process *process) {
     if (!space_destroy(&process->space))
         return false;
     for (unsigned i = 0; i < HANDLE_PAGES; i++) {
-        if (process->handles[i] == NULL)
-            continue;
-        close_handle(process, i);
-        return false;
+        struct handle *page = process->handles[i];
+        for (unsigned n = 0; page != NULL && n < HANDLES_IN_PAGE; n++)
+            if (page[n].object != NULL) {
+                handle_close(process, i * HANDLES_IN_PAGE + n);
+                return false;
+            }
+        process->handles[i] = NULL;
+        quota_free_page(process->object.quota, page);
     }
     return true;
-}
-
-static void destroy_all(struct process *process) {
-    while (!destroy_step(process))
-        thread_preempt();
-    object_finish();
 }
 
 static bool process_destroy(struct object *object) {
@@ -207,6 +190,32 @@ int handle_close(struct process *process, uint64_t number) {
     return ABI_OK;
 }
 
+// With the lock.
+static void remove_thread(struct process *process, struct thread *thread) {
+    struct thread **link = &process->threads;
+    while (*link != thread)
+        link = &(*link)->process_next;
+    *link = thread->process_next;
+    process->thread_count--;
+    thread_add_usage(thread, &process->usage);
+    if (thread->class != THREAD_SHARED)
+        group_unpin(thread->group, thread->cpu->index);
+}
+
+// Gives all back. `last` is a thread of the process until then: its CPU, if it has one of its own,
+// is nobody else's yet.
+static void finish(struct process *process, struct thread *last) {
+    while (!destroy_step(process))
+        thread_preempt();
+    object_finish();
+    lock_take(&process->lock);
+    if (last != NULL)
+        remove_thread(process, last);
+    process->is_gone = true;
+    lock_drop(&process->lock);
+    event_notify(&process->end);
+}
+
 void process_end(struct process *process, const struct abi_process_status *status) {
     lock_take(&process->lock);
     if (!process->is_ending) {
@@ -219,13 +228,9 @@ void process_end(struct process *process, const struct abi_process_status *statu
     bool is_over = process->is_gone;
     process->is_torn_down = process->is_torn_down || is_first;
     lock_drop(&process->lock);
-    if (is_first) {
-        destroy_all(process);
-        lock_take(&process->lock);
-        process->is_gone = true;
-        lock_drop(&process->lock);
-    }
-    if (is_first || is_over)
+    if (is_first)
+        finish(process, NULL);
+    if (is_over)
         event_notify(&process->end);
 }
 
@@ -260,18 +265,6 @@ bool process_join(struct process *process, struct thread *thread) {
     return is_open;
 }
 
-// With the lock.
-static void remove_thread(struct process *process, struct thread *thread) {
-    struct thread **link = &process->threads;
-    while (*link != thread)
-        link = &(*link)->process_next;
-    *link = thread->process_next;
-    process->thread_count--;
-    thread_add_usage(thread, &process->usage);
-    if (thread->class != THREAD_SHARED)
-        group_unpin(thread->group, thread->cpu->index);
-}
-
 void process_leave(struct process *process, struct thread *thread) {
     lock_take(&process->lock);
     bool is_last = process->thread_count == 1;
@@ -283,13 +276,6 @@ void process_leave(struct process *process, struct thread *thread) {
     if (!is_last)
         remove_thread(process, thread);
     lock_drop(&process->lock);
-    if (!is_last)
-        return;
-    // A thread of the process to the last: its CPU, if it has one of its own, is nobody else's yet.
-    destroy_all(process);
-    lock_take(&process->lock);
-    remove_thread(process, thread);
-    process->is_gone = true;
-    lock_drop(&process->lock);
-    event_notify(&process->end);
+    if (is_last)
+        finish(process, thread);
 }

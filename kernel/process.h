@@ -49,7 +49,7 @@ struct process *process_create(struct quota *quota, struct group *group, struct 
 extern const struct object_kind process_kind; // see kernel/object.h
 
 // The page that all processes share, at ABI_CALL_PAGE.
-hpa_t process_call_page(void);
+extern hpa_t process_call_page;
 
 // Handles. handle_put takes a reference in any case and returns the number or a negated error.
 int64_t handle_put(struct process *process, const struct handle *handle);
