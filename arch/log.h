@@ -20,7 +20,4 @@ _Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2
 _Noreturn void halt_machine(const char *reason);
 
 #define assert(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            panic("assertion failed: %s (%s:%d)", #condition, __FILE__, __LINE__);                 \
-    } while (0)
+    ((condition) ? (void)0 : panic("assertion failed: %s (%s:%d)", #condition, __FILE__, __LINE__))

@@ -2,15 +2,21 @@
 // See kernel/event.h.
 #include "kernel/event.h"
 
-#include "include/abi.h"
 #include "kernel/quota.h"
+#include "kernel/syscall.h"
 #include "kernel/thread.h"
 
-struct event *event_create(struct quota *quota) {
-    struct event *event = quota_alloc_object(quota, &event_kind);
-    if (event != NULL)
-        lock_init(&event->lock, LOCK_EVENT);
-    return event;
+int64_t call_event_create(struct call *c) {
+    struct event *event = quota_alloc_object(CALL_OBJECT(c, 0, quota), &event_kind);
+    if (event == NULL)
+        return -ABI_ERROR_MEMORY;
+    lock_init(&event->lock, LOCK_EVENT);
+    return call_give(&event->object);
+}
+
+int64_t call_event_signal(struct call *c) {
+    event_signal(CALL_OBJECT(c, 0, event), c->a[1]);
+    return 0;
 }
 
 const struct object_kind event_kind = {OBJECT_EVENT, NULL};
@@ -43,7 +49,9 @@ static bool set_waiter(struct event *event, struct thread *expected, struct thre
     return is_set;
 }
 
-int event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *bits) {
+// Takes bits of `mask` only: what else is set stays, and wakes nobody. 0, or ABI_ERROR_TIMEOUT,
+// ABI_ERROR_AGAIN (somebody else waits), ABI_ERROR_CLOSED (the caller's process is being ended).
+static int event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *bits) {
     struct thread *self = thread_current();
     *bits = take_bits(event, mask);
     if (*bits != 0)
@@ -66,6 +74,10 @@ int event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *
     timer_cancel(&self->timeout);
     set_waiter(event, self, NULL, 0);
     return *bits != 0 ? ABI_OK : error;
+}
+
+int64_t call_event_wait(struct call *c) {
+    return -event_wait(CALL_OBJECT(c, 0, event), c->a[1], c->a[2], &c->data.bits);
 }
 
 void event_bind(struct event_binding *binding, struct event *event, uint64_t mask) {

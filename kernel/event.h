@@ -14,13 +14,9 @@ struct event {
     uint64_t awaited;      // the bits that wake the waiter [lock]
 };
 
-struct event *event_create(struct quota *quota); // NULL: quota used up
 extern const struct object_kind event_kind;
 // Any context.
 void event_signal(struct event *event, uint64_t mask);
-// Takes bits of `mask` only: what else is set stays, and wakes nobody. 0, or ABI_ERROR_TIMEOUT,
-// ABI_ERROR_AGAIN (somebody else waits), ABI_ERROR_CLOSED (the caller's process is being ended).
-int event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *bits);
 
 // An event with the bits to set on it: how kernel objects tell ring 3 something. The reference is
 // held; event NULL: tells nobody.

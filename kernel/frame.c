@@ -239,12 +239,8 @@ static bool reclaim(uint64_t size, uint32_t max) {
     return true;
 }
 
-bool frame_reclaim(void) {
-    return reclaim(SIZE_2M, RECLAIM_CHUNKS);
-}
-
-bool frame_reclaim_pages(void) {
-    return frame_reclaim() || reclaim(PAGE_SIZE, RECLAIM_PAGES);
+bool frame_reclaim(bool may_break_up) {
+    return reclaim(SIZE_2M, RECLAIM_CHUNKS) || (may_break_up && reclaim(PAGE_SIZE, RECLAIM_PAGES));
 }
 
 void *frame_table_alloc(void) {

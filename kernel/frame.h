@@ -24,12 +24,10 @@ void frame_add(hpa_t base, uint64_t size);
 bool frame_alloc(uint64_t size, hpa_t *base);
 void frame_free(hpa_t base, uint64_t size);
 // Gives runs of 2 MiB of the pool that are in no use, but for the pool's reserve, to the allocator,
-// once no CPU remembers a mapping of them: a few at a time, with one flush for all. The caller
-// holds no lock, and calls again while what it needs is not free. False: there were none, and none
-// are on their way.
-bool frame_reclaim(void);
-// The same, and single pages when there is no run.
-bool frame_reclaim_pages(void);
+// once no CPU remembers a mapping of them: a few at a time, with one flush for all. Single pages
+// when there is no run and it may break up the pool. The caller holds no lock, and calls again
+// while what it needs is not free. False: there were none, and none are on their way.
+bool frame_reclaim(bool may_break_up);
 // The page below 1 MiB for the APs' first instructions; nothing else there is given out. False: the
 // map had none.
 bool frame_low(hpa_t *page);

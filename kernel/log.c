@@ -53,7 +53,7 @@ static void send_some(void) {
 
 static void send_all(void) {
     while (tail != head && has_uart) {
-        has_uart = uart_wait_room();
+        has_uart = uart_wait(false);
         send_some();
     }
     if (!has_uart)
@@ -103,10 +103,10 @@ static void write_line(const char *text, size_t size) {
     }
     put(machine.words.mark, strlen(machine.words.mark));
     put(text, size);
-    if (!is_locked)
+    if (!is_locked) {
         keep(text, size);
-    if (!is_locked && row < screen_rows())
         screen_draw(row++, text, size - 2);
+    }
     if (taker != NULL)
         event_notify(&taker->binding);
     else if (was_taken || !is_locked)
@@ -188,7 +188,7 @@ void log_drain(void) {
     taker = NULL;
     send_all();
     if (has_uart)
-        has_uart = uart_wait_idle();
+        has_uart = uart_wait(true);
     leave(is_locked);
 }
 

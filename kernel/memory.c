@@ -83,7 +83,7 @@ static bool alloc_pieces(uint64_t *word, uint64_t size) {
     *word = frame_of_kernel(pieces).v | CHUNK_PIECES;
     for (uint64_t i = 0; i < size / PAGE_SIZE; i++)
         while (!frame_alloc(PAGE_SIZE, &pieces[i]))
-            if (!frame_reclaim_pages())
+            if (!frame_reclaim(true))
                 return false;
     return true;
 }
@@ -91,7 +91,7 @@ static bool alloc_pieces(uint64_t *word, uint64_t size) {
 static bool alloc_chunk(uint64_t *word, uint64_t size) {
     hpa_t base;
     while (!frame_alloc(size, &base))
-        if (!frame_reclaim())
+        if (!frame_reclaim(false))
             return alloc_pieces(word, size);
     *word = base.v;
     return true;

@@ -6,7 +6,7 @@
 // page belongs to one owner.
 //
 // What a quota has left, it gets, whatever others do inside theirs: a page in use keeps only itself
-// from them, since the kernel gives back its free pages one by one (frame_reclaim_pages), and
+// from them, since the kernel gives back its free pages one by one (frame_reclaim), and
 // memory objects take what is there (kernel/memory.c).
 //
 // Locks: quota->lock (rank LOCK_QUOTA); the frame allocator's below it.

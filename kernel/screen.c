@@ -17,10 +17,6 @@ void screen_init(void) {
                                    (uint64_t)screen->stride * screen->height * sizeof(*pixels));
 }
 
-uint32_t screen_rows(void) {
-    return pixels != NULL ? machine.framebuffer.height / BOOT_GLYPH_HEIGHT : 0;
-}
-
 static void draw_glyph(volatile uint32_t *to, const char *letter) {
     const uint8_t *glyph = machine.font[*letter > ' ' && *letter <= '~' ? *letter - ' ' : 0];
     for (uint32_t line = 0; line < BOOT_GLYPH_HEIGHT; line++, to += machine.framebuffer.stride)
@@ -29,6 +25,8 @@ static void draw_glyph(volatile uint32_t *to, const char *letter) {
 }
 
 void screen_draw(uint32_t row, const char *text, size_t size) {
+    if (pixels == NULL || row >= machine.framebuffer.height / BOOT_GLYPH_HEIGHT)
+        return;
     volatile uint32_t *to = pixels + (size_t)row * BOOT_GLYPH_HEIGHT * machine.framebuffer.stride;
     for (uint32_t column = 0; column < machine.framebuffer.width / GLYPH_WIDTH; column++)
         draw_glyph(to + column * GLYPH_WIDTH, column < size ? &text[column] : " ");

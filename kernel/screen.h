@@ -7,7 +7,6 @@
 
 // Maps it, if the machine has one.
 void screen_init(void);
-// Lines that fit; 0: there is no screen.
-uint32_t screen_rows(void);
-// Draws a line of printable characters, cut at the right border, blanks behind it.
+// Draws a line of printable characters, cut at the right border, blanks behind it; nothing where
+// there is no such row, or no screen.
 void screen_draw(uint32_t row, const char *text, size_t size);

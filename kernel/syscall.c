@@ -54,14 +54,6 @@ static const struct {
 #include "include/calls.h"
 };
 
-// Each number has a row, or is the one that syscall_dispatch serves by itself.
-#define CALL(number, NAME, name, ...)     +1
-#define HOT_CALL(number, NAME, name, ...) +(ABI_##NAME == ABI_VCPU_RUN)
-_Static_assert(0
-#include "include/calls.h"
-                   == ABI_CALL_COUNT,
-               "a number without a call");
-
 int64_t call_give(struct object *object) {
     return handle_insert(thread_current()->process, object, ABI_RIGHTS_ALL);
 }

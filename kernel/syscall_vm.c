@@ -70,63 +70,54 @@ int64_t call_vcpu_signal(struct call *c) {
     return -vcpu_signal(CALL_OBJECT(c, 0, vcpu), c->a[1], c->a[2]);
 }
 
-// A kernel page for the state of a group, through which it passes: user memory may fault, and the
-// vCPU is claimed meanwhile. 0 or an enum abi_error.
-static int state_page(const struct call *c, void **page) {
+// Through a kernel page: user memory may fault, and the vCPU is claimed meanwhile.
+static int64_t move_state(const struct call *c, bool is_write) {
+    struct vcpu *vcpu = CALL_OBJECT(c, 0, vcpu);
     size_t size = vcpu_state_size(c->a[1]);
     if (size == 0 || size != c->a[3])
-        return ABI_ERROR_ARGUMENT;
-    *page = kernel_page_alloc();
-    return *page != NULL ? ABI_OK : ABI_ERROR_MEMORY;
-}
-
-int64_t call_vcpu_read(struct call *c) {
-    void *page;
-    int error = state_page(c, &page);
-    if (error != ABI_OK)
-        return -error;
-    error = vcpu_read_state(CALL_OBJECT(c, 0, vcpu), c->a[1], page);
-    if (error == ABI_OK && !user_write(c->a[2], page, c->a[3]))
+        return -ABI_ERROR_ARGUMENT;
+    void *page = kernel_page_alloc();
+    if (page == NULL)
+        return -ABI_ERROR_MEMORY;
+    int error = ABI_ERROR_ADDRESS;
+    if (!is_write)
+        error = vcpu_read_state(vcpu, c->a[1], page);
+    else if (user_read(page, c->a[2], size))
+        error = vcpu_write_state(vcpu, c->a[1], page);
+    if (!is_write && error == ABI_OK && !user_write(c->a[2], page, size))
         error = ABI_ERROR_ADDRESS;
     kernel_page_free(page);
     return -error;
 }
 
+int64_t call_vcpu_read(struct call *c) {
+    return move_state(c, false);
+}
+
 int64_t call_vcpu_write(struct call *c) {
-    void *page;
-    int error = state_page(c, &page);
-    if (error != ABI_OK)
-        return -error;
-    error = ABI_ERROR_ADDRESS;
-    if (user_read(page, c->a[2], c->a[3]))
-        error = vcpu_write_state(CALL_OBJECT(c, 0, vcpu), c->a[1], page);
-    kernel_page_free(page);
-    return -error;
+    return move_state(c, true);
 }
 
 // The APIC's registers are the owner thread's: only it may ask, between two runs.
-static int claim_own(struct vcpu *vcpu, uint64_t offset) {
-    if (offset >= 0x400 || !is_aligned(offset, 16))
-        return ABI_ERROR_ARGUMENT;
-    return thread_current()->vcpu == vcpu && vcpu_claim(vcpu) ? ABI_OK : ABI_ERROR_AGAIN;
-}
-
-int64_t call_vcpu_apic_read(struct call *c) {
+static int64_t use_apic(const struct call *c, bool is_write) {
     struct vcpu *vcpu = CALL_OBJECT(c, 0, vcpu);
-    int error = claim_own(vcpu, c->a[1]);
-    if (error != ABI_OK)
-        return -error;
-    int64_t value = vlapic_mmio_read(vcpu, (uint32_t)c->a[1]);
+    int64_t value = 0;
+    if (c->a[1] >= 0x400 || !is_aligned(c->a[1], 16))
+        return -ABI_ERROR_ARGUMENT;
+    if (thread_current()->vcpu != vcpu || !vcpu_claim(vcpu))
+        return -ABI_ERROR_AGAIN;
+    if (is_write)
+        vlapic_mmio_write(vcpu, (uint32_t)c->a[1], (uint32_t)c->a[2]);
+    else
+        value = vlapic_mmio_read(vcpu, (uint32_t)c->a[1]);
     vcpu_unclaim(vcpu);
     return value;
 }
 
+int64_t call_vcpu_apic_read(struct call *c) {
+    return use_apic(c, false);
+}
+
 int64_t call_vcpu_apic_write(struct call *c) {
-    struct vcpu *vcpu = CALL_OBJECT(c, 0, vcpu);
-    int error = claim_own(vcpu, c->a[1]);
-    if (error != ABI_OK)
-        return -error;
-    vlapic_mmio_write(vcpu, (uint32_t)c->a[1], (uint32_t)c->a[2]);
-    vcpu_unclaim(vcpu);
-    return 0;
+    return use_apic(c, true);
 }

@@ -97,23 +97,15 @@ void uart_send(char byte) {
     write_register(UART_DATA, (uint8_t)byte);
 }
 
-static bool wait_status(uint64_t bit) {
+bool uart_wait(bool is_idle) {
     for (uint32_t i = 0; i < POLLS_MAX; i++) {
-        if ((read_register(UART_LSR) & bit) != 0)
+        if ((read_register(UART_LSR) & (is_idle ? LSR_IDLE : LSR_ROOM)) != 0)
             return true;
         x86_pause();
     }
     return false;
 }
 
-bool uart_wait_room(void) {
-    return wait_status(LSR_ROOM);
-}
-
-bool uart_wait_idle(void) {
-    return wait_status(LSR_IDLE);
-}
-
 bool uart_reset(void) {
-    return uart_wait_idle() && set_up();
+    return uart_wait(true) && set_up();
 }

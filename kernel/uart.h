@@ -16,7 +16,6 @@ bool uart_reset(void);
 // How many bytes may be sent at once now: 0 or the depth of the FIFO.
 uint32_t uart_send_room(void);
 void uart_send(char byte);
-// Waits until uart_send_room, or until all has left the wire; false when that does not happen in
-// any reasonable time: the device is broken.
-bool uart_wait_room(void);
-bool uart_wait_idle(void);
+// Waits until uart_send_room, or until all has left the wire (is_idle); false when that does not
+// happen in any reasonable time: the device is broken.
+bool uart_wait(bool is_idle);

@@ -26,7 +26,7 @@ PLANTED = [
     ("what-was-got-is-kept", "kernel/syscall.c", "if (c.handle[i].object != NULL)", "if (c.handle[i].object == &c.handle[0].object[1])"),
     ("vcpu-65", "kernel/syscall_vm.c", "c->a[1] >= VM_VCPUS_MAX", "c->a[1] > VM_VCPUS_MAX"),
     ("registers-of-anybodys-vcpu", "kernel/syscall_vm.c",
-     "thread_current()->vcpu == vcpu && vcpu_claim(vcpu)", "thread_current()->vcpu != NULL && vcpu_claim(vcpu)"),
+     "thread_current()->vcpu != vcpu || !vcpu_claim(vcpu)", "thread_current()->vcpu == NULL || !vcpu_claim(vcpu)"),
     ("handle-of-any-type", "kernel/process.c",
      "(type != OBJECT_NONE && handle->object->kind->type != type)",
      "(type == OBJECT_NONE && handle->object->kind->type == type)"),

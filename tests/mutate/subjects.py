@@ -22,7 +22,7 @@ FUNCTIONS = {
     # Ring 0: what a handle may do, what a quota holds, whose a page is.
     "kernel/syscall.c": "syscall_dispatch get_named get run_by_rules run_vcpu",
     "kernel/syscall_process.c": "call_handle_copy call_quota_create call_memory_create call_memory_commit",
-    "kernel/syscall_vm.c": "call_vm_cpuid call_vcpu_create state_page claim_own",
+    "kernel/syscall_vm.c": "call_vm_cpuid call_vcpu_create move_state use_apic",
     "kernel/process.c": "is_map_allowed handle_slot handle_get handle_reserve handle_close process_leave",
     "kernel/quota.c": "quota_charge quota_release quota_alloc_page quota_take_page",
     "kernel/space.c": "need_less table_alloc space_map space_unmap space_fault",

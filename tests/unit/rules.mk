@@ -22,7 +22,6 @@ UNIT_KERNEL_PARTS := arch/paging.c $(addprefix kernel/, \
     region.c \
     runqueue.c \
     syscall.c \
-    syscall_event.c \
     syscall_process.c \
     syscall_vm.c \
     timer.c \

@@ -59,7 +59,7 @@ static void set_up(void) {
     memcpy(machine_memory, map, sizeof(map));
     quota = quota_create(quota_root(), 16ULL << 20);
     process = process_create(quota, &group_root, NULL, 0);
-    event = event_create(quota);
+    event = host_event_create(quota);
     thread_current()->process = process;
     object_init(&whole, &machine_kind);
     object_ref(&quota->object);

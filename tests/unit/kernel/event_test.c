@@ -11,7 +11,7 @@ static struct event *event;
 
 static void set_up(void) {
     host_init_all();
-    event = event_create(quota_root());
+    event = host_event_create(quota_root());
     cr_assert_not_null(event);
 }
 
@@ -19,7 +19,7 @@ TestSuite(kernel_event, .init = set_up);
 
 static uint64_t poll_bits(void) {
     uint64_t bits = 0;
-    int error = event_wait(event, UINT64_MAX, 0, &bits);
+    int error = host_event_wait(event, UINT64_MAX, 0, &bits);
     cr_expect_eq(error, bits != 0 ? ABI_OK : ABI_ERROR_TIMEOUT);
     return bits;
 }
@@ -35,7 +35,7 @@ Test(kernel_event, bits_gather_and_are_taken_at_once) {
 Test(kernel_event, past_deadline_polls_without_blocking) {
     host_block = NULL;
     uint64_t bits;
-    cr_expect_eq(event_wait(event, UINT64_MAX, host_now, &bits), ABI_ERROR_TIMEOUT);
+    cr_expect_eq(host_event_wait(event, UINT64_MAX, host_now, &bits), ABI_ERROR_TIMEOUT);
     cr_expect_null(thread_current()->timeout.home, "no timer is armed");
     cr_expect_null(event->waiter);
 }
@@ -50,7 +50,7 @@ static void signal_at_third_wake(void) {
 Test(kernel_event, wait_survives_wakes_without_a_signal) {
     uint64_t bits;
     host_block = signal_at_third_wake;
-    cr_expect_eq(event_wait(event, UINT64_MAX, ABI_FOREVER, &bits), ABI_OK);
+    cr_expect_eq(host_event_wait(event, UINT64_MAX, ABI_FOREVER, &bits), ABI_OK);
     cr_expect_eq(bits, 0x40);
     cr_expect_eq(blocks, 3);
     cr_expect_eq(host_wakes, 1);
@@ -67,7 +67,7 @@ static void pass_time(void) {
 Test(kernel_event, wait_ends_at_its_deadline) {
     uint64_t bits = 77, deadline = host_now + 1000;
     host_block = pass_time;
-    cr_expect_eq(event_wait(event, UINT64_MAX, deadline, &bits), ABI_ERROR_TIMEOUT);
+    cr_expect_eq(host_event_wait(event, UINT64_MAX, deadline, &bits), ABI_ERROR_TIMEOUT);
     cr_expect_eq(host_now, deadline + 200);
     cr_expect_eq(thread_current()->timeout.node.key, deadline);
     cr_expect_null(thread_current()->timeout.cpu, "the timer is cancelled");
@@ -82,7 +82,7 @@ static void signal_late(void) {
 Test(kernel_event, signal_at_the_deadline_is_not_lost) {
     uint64_t bits;
     host_block = signal_late;
-    cr_expect_eq(event_wait(event, UINT64_MAX, host_now + 1000, &bits), ABI_OK);
+    cr_expect_eq(host_event_wait(event, UINT64_MAX, host_now + 1000, &bits), ABI_OK);
     cr_expect_eq(bits, 2);
 }
 
@@ -95,7 +95,7 @@ static void signal_at_third_look(void) {
 Test(kernel_event, signal_between_deadline_and_return_is_not_lost) {
     uint64_t bits;
     host_look = signal_at_third_look;
-    cr_expect_eq(event_wait(event, UINT64_MAX, host_now + 1300, &bits), ABI_OK);
+    cr_expect_eq(host_event_wait(event, UINT64_MAX, host_now + 1300, &bits), ABI_OK);
     cr_expect_eq(bits, 4);
     cr_expect_eq(event->bits, 0);
 }
@@ -103,9 +103,9 @@ Test(kernel_event, signal_between_deadline_and_return_is_not_lost) {
 Test(kernel_event, poll_needs_no_turn) {
     uint64_t bits;
     event->waiter = host_cpu(1)->current;
-    cr_expect_eq(event_wait(event, UINT64_MAX, 0, &bits), ABI_ERROR_TIMEOUT);
+    cr_expect_eq(host_event_wait(event, UINT64_MAX, 0, &bits), ABI_ERROR_TIMEOUT);
     event_signal(event, 1);
-    cr_expect_eq(event_wait(event, UINT64_MAX, 0, &bits), ABI_OK);
+    cr_expect_eq(host_event_wait(event, UINT64_MAX, 0, &bits), ABI_OK);
     cr_expect_eq(event->waiter, host_cpu(1)->current);
 }
 
@@ -118,7 +118,7 @@ Test(kernel_event, wait_ends_with_the_process) {
     uint64_t bits;
     thread_current()->process = &dying;
     host_block = end_process;
-    cr_expect_eq(event_wait(event, UINT64_MAX, ABI_FOREVER, &bits), ABI_ERROR_CLOSED);
+    cr_expect_eq(host_event_wait(event, UINT64_MAX, ABI_FOREVER, &bits), ABI_ERROR_CLOSED);
     cr_expect_null(event->waiter);
 }
 
@@ -126,7 +126,7 @@ static int second_error;
 static void wait_from_another_cpu(void) {
     uint64_t bits;
     host_run_on(1);
-    second_error = event_wait(event, UINT64_MAX, ABI_FOREVER, &bits);
+    second_error = host_event_wait(event, UINT64_MAX, ABI_FOREVER, &bits);
     host_run_on(0);
     event_signal(event, 8);
 }
@@ -134,7 +134,7 @@ static void wait_from_another_cpu(void) {
 Test(kernel_event, second_waiter_is_turned_away) {
     uint64_t bits;
     host_block = wait_from_another_cpu;
-    cr_expect_eq(event_wait(event, UINT64_MAX, ABI_FOREVER, &bits), ABI_OK);
+    cr_expect_eq(host_event_wait(event, UINT64_MAX, ABI_FOREVER, &bits), ABI_OK);
     cr_expect_eq(bits, 8);
     cr_expect_eq(second_error, ABI_ERROR_AGAIN);
 }
@@ -159,13 +159,13 @@ Test(kernel_event, bits_that_nobody_awaits_stay_and_wake_nobody) {
     uint64_t bits;
     event_signal(event, 0x01);
     host_block = signal_others_first;
-    cr_expect_eq(event_wait(event, 0xf0, ABI_FOREVER, &bits), ABI_OK);
+    cr_expect_eq(host_event_wait(event, 0xf0, ABI_FOREVER, &bits), ABI_OK);
     cr_expect_eq(bits, 0x30);
     cr_expect_eq(host_wakes, 1, "%u wakes", host_wakes);
     cr_expect_eq(poll_bits(), 0x0f);
     event_signal(event, 0x01);
-    cr_expect_eq(event_wait(event, 0xf0, 0, &bits), ABI_ERROR_TIMEOUT);
-    cr_expect_eq(event_wait(event, 0, 0, &bits), ABI_ERROR_TIMEOUT);
+    cr_expect_eq(host_event_wait(event, 0xf0, 0, &bits), ABI_ERROR_TIMEOUT);
+    cr_expect_eq(host_event_wait(event, 0, 0, &bits), ABI_ERROR_TIMEOUT);
     cr_expect_eq(poll_bits(), 0x01);
 }
 

@@ -357,11 +357,11 @@ Test(kernel_frame, pool_gives_back_what_is_in_no_use) {
     for (unsigned round = 0; round < 3; round++) {
         fill_and_empty(0);
         uint64_t full = frame_totals().free;
-        cr_expect(frame_reclaim());
+        cr_expect(frame_reclaim(false));
         cr_expect_eq(host_unflushed, 0, "freed before all CPUs forgot it");
         cr_expect_geq(frame_totals().free, full + 3 * SIZE_2M);
         cr_expect_geq(frame_totals().free + SIZE_2M, before, "all but one chunk at most");
-        cr_expect_not(frame_reclaim(), "nothing is left to give");
+        cr_expect_not(frame_reclaim(false), "nothing is left to give");
     }
     uint64_t mapped = 0;
     for (uint64_t f = HOST_RAM_BASE + RUN; f < HOST_RAM_BASE + HOST_RAM_SIZE; f += SIZE_2M)
@@ -378,7 +378,7 @@ Test(kernel_frame, many_chunks_come_back_with_few_flushes) {
     cr_assert_eq(frame_totals().free, 0);
     while (count > 0)
         kernel_page_free(pages[--count]);
-    for (uint32_t calls = 1; frame_reclaim(); calls++) {
+    for (uint32_t calls = 1; frame_reclaim(false); calls++) {
         cr_assert_eq(host_flushes_of_all, calls);
         cr_assert_eq(host_unflushed, 0);
         cr_assert_leq(frame_totals().free, calls * 16 * SIZE_2M, "a bounded piece at a time");
@@ -389,22 +389,22 @@ Test(kernel_frame, many_chunks_come_back_with_few_flushes) {
 
 Test(kernel_frame, chunk_with_a_page_in_use_stays) {
     fill_and_empty(CHUNK_PAGES / 2);
-    frame_reclaim(); // what the pool grew by and did not use
-    cr_expect_not(frame_reclaim());
+    frame_reclaim(false); // what the pool grew by and did not use
+    cr_expect_not(frame_reclaim(false));
     for (unsigned i = 0; i < ARRAY_COUNT(held); i += CHUNK_PAGES / 2) {
         uint8_t *page = held[i];
         cr_expect(host_is_mapped(frame_of_kernel(page)));
         memset(page, 0x5a, PAGE_SIZE);
         kernel_page_free(page);
     }
-    cr_expect(frame_reclaim());
+    cr_expect(frame_reclaim(false));
 }
 
 Test(kernel_frame, pages_come_from_chunks_in_use_first) {
     fill_and_empty(0);
     void *first = kernel_page_alloc(), *second = kernel_page_alloc();
     cr_expect_eq(align_down((uint64_t)first, SIZE_2M), align_down((uint64_t)second, SIZE_2M));
-    cr_expect(frame_reclaim());
+    cr_expect(frame_reclaim(false));
     for (unsigned i = 0; i < PAGE_SIZE; i++)
         cr_assert_eq(((uint8_t *)second)[i], 0);
 }
@@ -414,7 +414,7 @@ Test(kernel_frame, pool_keeps_nothing_but_its_reserve_from_others) {
     uint64_t free = frame_totals().free;
     while (frame_totals().free == free)
         cr_assert_not_null(kernel_page_alloc());
-    while (frame_reclaim_pages())
+    while (frame_reclaim(true))
         cr_assert_eq(host_unflushed, 0);
     struct frame_totals totals = frame_totals();
     cr_expect_leq(totals.total - totals.free - totals.kernel, 9 * PAGE_SIZE);
@@ -434,7 +434,7 @@ Test(kernel_frame, random_pages_come_and_go_and_the_sums_hold) {
             held[i] = held[--count];
         }
         if (round % 1000 == 0)
-            frame_reclaim();
+            frame_reclaim(false);
         cr_assert_eq(frame_totals().kernel, kernel + count * PAGE_SIZE);
     }
 }

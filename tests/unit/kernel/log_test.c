@@ -129,7 +129,7 @@ static void set_up(void) {
     host_init_all();
     quota = quota_create(quota_root(), 16ULL << 20);
     process = process_create(quota, &group_root, NULL, 0);
-    event = event_create(quota);
+    event = host_event_create(quota);
     memory = memory_create(quota, sizeof(struct console_rings));
     thread_current()->process = process;
     object_init(&whole, &machine_kind);

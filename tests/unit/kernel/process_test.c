@@ -17,7 +17,7 @@ static struct event *event;
 static void set_up(void) {
     host_init_all();
     process = process_create(quota_root(), &group_root, NULL, 0);
-    event = event_create(quota_root());
+    event = host_event_create(quota_root());
     cr_assert(process != NULL && event != NULL);
 }
 

@@ -135,7 +135,7 @@ Test(kernel_quota, root_grows) {
 
 Test(kernel_quota, object_dies_with_its_last_reference) {
     struct quota *q = quota_create(quota_root(), 10 * PAGE_SIZE);
-    struct event *event = event_create(q);
+    struct event *event = host_event_create(q);
     object_ref(&event->object);
     object_unref(&event->object);
     cr_expect_eq(used(q), PAGE_SIZE);

@@ -54,7 +54,7 @@ static void set_up(void) {
     add(&process_create(quota, &group_root, NULL, 0)->object);
     add(&memory_create(quota, PAGE_SIZE)->object);
     add(&group->object);
-    add(&event_create(quota)->object);
+    add(&host_event_create(quota)->object);
     add(&vm->object);
     add(&vcpu.object);
     add(&system_one);

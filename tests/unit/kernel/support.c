@@ -13,6 +13,7 @@
 #include "kernel/scheduler.h"
 #include "kernel/screen.h"
 #include "kernel/smp.h"
+#include "kernel/syscall.h"
 #include "kernel/uart.h"
 #include "kernel/vcpu.h"
 #include "kernel/vm.h"
@@ -104,20 +105,17 @@ void uart_send(char byte) {
     host_wire.text[host_wire.size++] = byte;
     host_wire.room -= host_wire.room > 0;
 }
-bool uart_wait_room(void) {
-    host_wire.waits++;
-    host_wire.room = 16;
-    return host_wire.has_uart;
-}
-bool uart_wait_idle(void) {
+bool uart_wait(bool is_idle) {
+    host_wire.waits += !is_idle;
+    if (!is_idle)
+        host_wire.room = 16;
     return host_wire.has_uart;
 }
 void screen_init(void) {}
-uint32_t screen_rows(void) {
-    return HOST_ROWS;
-}
 void screen_draw(uint32_t row, const char *text, size_t size) {
-    cr_assert(row < HOST_ROWS && size < sizeof(host_wire.row[0]));
+    if (row >= HOST_ROWS)
+        return;
+    cr_assert(size < sizeof(host_wire.row[0]));
     memcpy(host_wire.row[row], text, size);
     host_wire.row[row][size] = '\0';
 }
@@ -331,6 +329,22 @@ void kspace_user_free(hpa_t *user_root, struct quota *quota) {
 }
 bool kspace_is_user_root(hpa_t user_root, const struct pagetable *pt) {
     return host_split == NULL || host_split->is_user_root(user_root, pt);
+}
+
+// ---- events -------------------------------------------------------------------------------------
+
+struct event *host_event_create(struct quota *quota) {
+    struct event *event = quota_alloc_object(quota, &event_kind);
+    cr_assert_not_null(event);
+    lock_init(&event->lock, LOCK_EVENT);
+    return event;
+}
+
+int host_event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *bits) {
+    struct call c = {.a = {0, mask, deadline}, .handle = {{.object = &event->object}}};
+    int64_t result = call_event_wait(&c);
+    *bits = c.data.bits;
+    return (int)-result;
 }
 
 // ---- regions ------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ extern uint8_t host_user[4 * PAGE_SIZE];
 struct host_wire {
     bool has_uart;
     uint32_t room;  // of the FIFO, now; to wait for it makes it 16
-    uint32_t waits; // calls of uart_wait_room
+    uint32_t waits; // calls of uart_wait for room
     uint32_t resets;
     char text[128 * 1024];
     size_t size;
@@ -120,6 +120,9 @@ bool host_no_panic(void);
 
 // xorshift64: the same numbers each time.
 uint64_t host_random(uint64_t *state);
+
+struct event *host_event_create(struct quota *quota); // without a handle
+int host_event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *bits);
 
 uint64_t host_region_count(const struct region_list *list);
 // The first region whose end lies above `address`; NULL: none.

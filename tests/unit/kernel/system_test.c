@@ -58,11 +58,17 @@ static void set_up(void) {
     struct quota *quota = quota_create(quota_root(), 1u << 20);
     process = process_create(quota, &group_root, NULL, 0);
     thread_current()->process = process;
-    event_handle = (uint64_t)handle_insert(process, &event_create(quota)->object, ABI_RIGHTS_ALL);
+    event_handle =
+        (uint64_t)handle_insert(process, &host_event_create(quota)->object, ABI_RIGHTS_ALL);
     memset(host_user, 'x', sizeof(host_user));
 }
 
 TestSuite(kernel_system, .init = set_up);
+
+Test(kernel_system, each_number_has_its_call) {
+    for (unsigned i = 0; i < ABI_CALL_COUNT; i++)
+        cr_expect_eq(calls[i].run != NULL, i != ABI_VCPU_RUN, "call %u", i);
+}
 
 static int64_t call_with(uint64_t number, const uint64_t *a) {
     return syscall_dispatch(a[0], a[1], a[2], a[3], a[4], a[5], number);

@@ -13,8 +13,7 @@
 #define kspace_map_device prt_test_map_device
 #define uart_send_room    prt_test_uart_send_room
 #define uart_send         prt_test_uart_send
-#define uart_wait_room    prt_test_uart_wait_room
-#define uart_wait_idle    prt_test_uart_wait_idle
+#define uart_wait         prt_test_uart_wait
 
 void *prt_test_map_device(hpa_t base, uint64_t size);
 static uint8_t prt_test_inb(uint16_t port);
@@ -172,7 +171,7 @@ Test(kernel_uart, uart_is_found_and_set_up) {
     cr_assert_eq(ports.uart[UART_IER], 0);
     cr_assert_eq(ports.uart[UART_MCR], MCR_DTR_RTS | MCR_OUT2);
     cr_assert_eq(uart_send_room(), FIFO_DEPTH);
-    cr_assert(uart_wait_idle());
+    cr_assert(uart_wait(true));
 }
 
 Test(kernel_uart, uart_absent_is_told) {
@@ -240,6 +239,6 @@ Test(kernel_uart, uart_in_memory_has_wide_registers_apart) {
 Test(kernel_uart, uart_stuck_ends_the_wait) {
     cr_assert(uart_init(&com1));
     ports.uart[UART_LSR] = 0;
-    cr_assert_not(uart_wait_room());
+    cr_assert_not(uart_wait(false));
     cr_assert_eq(uart_send_room(), 0);
 }

@@ -24,7 +24,7 @@ static void set_up(void) {
     host_init_all();
     vcpu_backend = &backend;
     vm = vm_create(quota_root(), 0, &error);
-    event = event_create(quota_root());
+    event = host_event_create(quota_root());
     cr_assert(vm != NULL && event != NULL && error == ABI_OK);
 }
 
