@@ -7,6 +7,7 @@
 #include "arch/tsc.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
+#include "kernel/syscall.h"
 #include "lib/index.h"
 #include "lib/string.h"
 
@@ -115,25 +116,27 @@ struct group *group_create(struct quota *quota, const struct abi_group *values, 
     return group;
 }
 
-int group_write(struct group *group, const struct abi_group *values) {
-    if (!is_valid(values))
-        return ABI_ERROR_ARGUMENT;
-    take_values(group, values);
+int64_t call_group_write(struct call *c) {
+    if (!is_valid(&c->data.group))
+        return -ABI_ERROR_ARGUMENT;
+    take_values(CALL_OBJECT(c, 0, group), &c->data.group);
     scheduler_recheck();
-    return ABI_OK;
+    return 0;
 }
 
 // Of its share it never owes more than 50 ms: who computes where nobody waits pays nothing
 // meanwhile, and is not to wait long once somebody does.
-int group_charge(struct group *group, uint64_t ticks) {
+int64_t call_group_charge(struct call *c) {
+    struct group *group = CALL_OBJECT(c, 0, group);
+    uint64_t ticks = c->a[1];
     if (ticks > tsc_hz)
-        return ABI_ERROR_ARGUMENT;
+        return -ABI_ERROR_ARGUMENT;
     uint64_t owed = __atomic_load_n(&group->owed, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(&group->owed, &owed, MIN(owed + ticks, tsc_hz / OWED_PART),
                                         false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
     budget_charge(&group->cap, ticks);
-    return ABI_OK;
+    return 0;
 }
 
 uint64_t group_pay(struct group *group, uint64_t most) {

@@ -50,10 +50,8 @@ static inline struct group_share *group_share(const struct group *group, uint32_
 extern struct group group_root;
 void group_init(void);
 
-// System calls. create: NULL for the enum abi_error in *error.
+// NULL for the enum abi_error in *error.
 struct group *group_create(struct quota *quota, const struct abi_group *values, int *error);
-int group_write(struct group *group, const struct abi_group *values);
-int group_charge(struct group *group, uint64_t ticks);
 extern const struct object_kind group_kind;
 
 // Pays off some of what it owes, up to `most`: what a thread of it ran. So a debt costs double at

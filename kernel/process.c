@@ -8,6 +8,7 @@
 #include "kernel/kspace.h"
 #include "kernel/quota.h"
 #include "kernel/smp.h"
+#include "kernel/syscall.h"
 #include "kernel/thread.h"
 #include "lib/index.h"
 #include "lib/string.h"
@@ -234,22 +235,25 @@ void process_end(struct process *process, const struct abi_process_status *statu
         event_notify(&process->end);
 }
 
-struct abi_process_status process_get_status(struct process *process) {
+int64_t call_process_status(struct call *c) {
+    struct process *process = CALL_OBJECT(c, 0, process);
     lock_take(&process->lock);
-    struct abi_process_status status = process->status;
+    c->data.status = process->status;
     // Ended means gone: its threads may still be on their way out.
     if (!process->is_gone)
-        status.state = ABI_PROCESS_RUNNING;
+        c->data.status.state = ABI_PROCESS_RUNNING;
     lock_drop(&process->lock);
-    return status;
+    return 0;
 }
 
-void process_read_usage(struct process *process, struct abi_usage *usage) {
+int64_t call_process_usage(struct call *c) {
+    struct process *process = CALL_OBJECT(c, 0, process);
     lock_take(&process->lock);
-    *usage = process->usage;
+    c->data.usage = process->usage;
     for (const struct thread *t = process->threads; t != NULL; t = t->process_next)
-        thread_add_usage(t, usage);
+        thread_add_usage(t, &c->data.usage);
     lock_drop(&process->lock);
+    return 0;
 }
 
 bool process_join(struct process *process, struct thread *thread) {

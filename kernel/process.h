@@ -67,9 +67,6 @@ int handle_close(struct process *process, uint64_t number);
 // Starts to end it: `status` is kept when it is the first. Its threads leave at their next way out.
 void process_end(struct process *process, const struct abi_process_status *status);
 
-struct abi_process_status process_get_status(struct process *process);
-void process_read_usage(struct process *process, struct abi_usage *usage);
-
 // A new thread, blocked, joins and starts: false when the process is ending.
 bool process_join(struct process *process, struct thread *thread);
 // The calling thread, which has left its space, leaves for good; the last one tears the process

@@ -4,6 +4,7 @@
 
 #include "arch/log.h"
 #include "kernel/frame.h"
+#include "kernel/syscall.h"
 
 static struct quota root = {.lock = {.rank = LOCK_QUOTA}};
 
@@ -129,9 +130,10 @@ void quota_grow_root(uint64_t bytes) {
     lock_drop(&root.lock);
 }
 
-struct abi_quota_info quota_read(struct quota *quota) {
+int64_t call_quota_read(struct call *c) {
+    struct quota *quota = CALL_OBJECT(c, 0, quota);
     lock_take(&quota->lock);
-    struct abi_quota_info info = {quota->limit, quota->used};
+    c->data.quota = (struct abi_quota_info){quota->limit, quota->used};
     lock_drop(&quota->lock);
-    return info;
+    return 0;
 }

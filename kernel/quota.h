@@ -74,5 +74,3 @@ void *quota_take_page(struct quota *quota);
 
 // Memory that nobody owned became free: a boot module that is no longer needed.
 void quota_grow_root(uint64_t bytes);
-
-struct abi_quota_info quota_read(struct quota *quota);

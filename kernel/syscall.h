@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel's side of include/calls.h. `kernel/syscall.c` checks the arguments of a call by its
 // description and gets what they name; then one function does the call, call_NAME: those on
-// handles, memory, processes and threads are in syscall_process.c, on events in event.c, on VMs and
-// vCPUs in syscall_vm.c, on devices in device.c, on the machine in syscall_system.c, on the
-// kernel's lines in log.c.
+// handles, memory, processes and threads are in syscall_process.c, or with what they read (quota.c,
+// group.c, process.c); on events in event.c, on VMs and vCPUs in syscall_vm.c, on devices in
+// device.c, on the machine in syscall_system.c, on the kernel's lines in log.c.
 #pragma once
 
 #include "include/abi.h"

@@ -30,11 +30,6 @@ int64_t call_quota_create(struct call *c) {
     return handle_insert(thread_current()->process, &quota->object, c->handle[0].rights);
 }
 
-int64_t call_quota_read(struct call *c) {
-    c->data.quota = quota_read(CALL_OBJECT(c, 0, quota));
-    return 0;
-}
-
 int64_t call_memory_create(struct call *c) {
     if (c->a[1] == 0 || c->a[1] > MEMORY_SIZE_MAX)
         return -ABI_ERROR_ARGUMENT;
@@ -72,16 +67,6 @@ int64_t call_process_unmap(struct call *c) {
     return -space_unmap(&CALL_OBJECT(c, 0, process)->space, c->a[1], c->a[2]);
 }
 
-int64_t call_process_status(struct call *c) {
-    c->data.status = process_get_status(CALL_OBJECT(c, 0, process));
-    return 0;
-}
-
-int64_t call_process_usage(struct call *c) {
-    process_read_usage(CALL_OBJECT(c, 0, process), &c->data.usage);
-    return 0;
-}
-
 int64_t call_process_kill(struct call *c) {
     struct abi_process_status status = {ABI_PROCESS_EXITED, (uint32_t)c->a[1], 0, 0, 0, 0};
     process_end(CALL_OBJECT(c, 0, process), &status);
@@ -107,12 +92,4 @@ int64_t call_group_create(struct call *c) {
     int error;
     struct group *group = group_create(CALL_OBJECT(c, 1, quota), &c->data.group, &error);
     return group != NULL ? call_give(&group->object) : -error;
-}
-
-int64_t call_group_write(struct call *c) {
-    return -group_write(CALL_OBJECT(c, 0, group), &c->data.group);
-}
-
-int64_t call_group_charge(struct call *c) {
-    return -group_charge(CALL_OBJECT(c, 0, group), c->a[1]);
 }

@@ -53,7 +53,7 @@ FUNCTIONS = {
     "kernel/smp.c": "smp_call smp_flush_root",
     "kernel/audit.c": "owner_of claim_memory judge_leaf judge_sums",
     "kernel/audit_judge.c": "audit_claim is_inside audit_judge audit_judge_host audit_judge_quota",
-    "kernel/group.c": "is_valid group_write",
+    "kernel/group.c": "is_valid call_group_write",
     "kernel/fpu.c": "fpu_load fpu_unload fpu_forget",
     "kernel/trap.c": "fault_right trap_user_exception",
     "arch/traps.c": "is_user_range user_read trap_kernel trap_dispatch",

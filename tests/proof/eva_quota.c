@@ -5,6 +5,7 @@
 #include "arch/log.h"
 #include "kernel/frame.h"
 #include "kernel/quota.h"
+#include "kernel/syscall.h"
 #include "tests/proof/eva.h"
 
 // Ascending.
@@ -85,7 +86,8 @@ static void charge_and_release(uint64_t used, uint64_t kernel) {
     set_books(used, kernel);
     bytes = any_within(0, kernel);
     quota_release(&parent, bytes, bytes);
-    quota_read(&parent);
+    struct call call = {.handle = {{.object = &parent.object}}};
+    call_quota_read(&call);
 }
 
 static void alloc_and_free(uint64_t used, uint64_t kernel) {

@@ -123,7 +123,7 @@ EVA_MUTANTS = {
     "eva-quota-wraps": EvaMutant("eva-quota", "bytes <= quota->limit - quota->used", "bytes <= quota->limit"),
     "eva-quota-needs-a-page": EvaMutant(
         "eva-quota", "if (quota == NULL) {\n        quota_release", "if (parent == NULL) {\n        quota_release"),
-    "eva-quota-keeps-its-lock": EvaMutant("eva-quota", "lock_drop(&quota->lock);\n    return info;", "return info;"),
+    "eva-quota-keeps-its-lock": EvaMutant("eva-quota", "lock_drop(&quota->lock);\n    return 0;", "return 0;"),
     "eva-pagetable-index-one-too-far": EvaMutant(
         "eva-pagetable", "address / SIZE_2M % ENTRIES", "address / SIZE_2M % (ENTRIES + 1)"),
     "eva-pagetable-walks-into-a-leaf": EvaMutant(

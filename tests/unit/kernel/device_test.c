@@ -115,7 +115,7 @@ Test(kernel_device, edge_before_the_acknowledgement_is_told_with_it) {
 
 Test(kernel_device, input_has_one_holder_and_is_masked_without) {
     int64_t first = create(4, 0);
-    uint64_t used = quota_read(quota).used;
+    uint64_t used = host_quota_read(quota).used;
     cr_assert_gt(first, 0);
     cr_expect_eq(create(4, 0), -ABI_ERROR_EXISTS);
     cr_expect_eq(create(HOST_INPUTS, 0), -ABI_ERROR_UNSUPPORTED);
@@ -123,7 +123,7 @@ Test(kernel_device, input_has_one_holder_and_is_masked_without) {
     cr_expect_eq(create(1ULL << 32, 0), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(create(5, IOAPIC_MASKED), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(create(5, 1), -ABI_ERROR_ARGUMENT, "a vector of the caller's");
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
     uint32_t entry = host_entry[4];
     cr_expect_eq(CALL(ABI_HANDLE_CLOSE, (uint64_t)first), 0);
     cr_expect_not(host_is_open(4));
@@ -133,7 +133,7 @@ Test(kernel_device, input_has_one_holder_and_is_masked_without) {
 }
 
 Test(kernel_device, vectors_are_one_each_and_come_back) {
-    uint64_t seen = 0, used = quota_read(quota).used;
+    uint64_t seen = 0, used = host_quota_read(quota).used;
     int64_t handles[DEVICE_INTERRUPTS_MAX];
     for (uint32_t i = 0; i < DEVICE_INTERRUPTS_MAX; i++) {
         handles[i] = create(i, 0);
@@ -146,7 +146,7 @@ Test(kernel_device, vectors_are_one_each_and_come_back) {
     cr_expect_eq(create(20, 0), -ABI_ERROR_AGAIN);
     for (uint32_t i = 0; i < DEVICE_INTERRUPTS_MAX; i++)
         CALL(ABI_HANDLE_CLOSE, (uint64_t)handles[i]);
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
     cr_expect_eq(event->object.ref_count, 1, "the handle's");
     cr_expect_gt(create(20, 0), 0);
 }
@@ -216,16 +216,16 @@ Test(kernel_device, ports_of_the_kernel_are_nobody_elses) {
     const uint64_t bad[][2] = {{0x20, 1},    {0x21, 1},      {0x1f, 2}, {0xa1, 0x100},
                                {0, 0x10000}, {0x80, 0x21},   {0, 0},    {0xffff, 2},
                                {0, 0x10001}, {1, UINT32_MAX}};
-    uint64_t used = quota_read(quota).used;
+    uint64_t used = host_quota_read(quota).used;
     for (unsigned i = 0; i < ARRAY_COUNT(bad); i++)
         cr_expect_eq(ports(bad[i][0], bad[i][1]), -ABI_ERROR_ARGUMENT, "%#lx", bad[i][0]);
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
     int64_t good[] = {ports(0, 0x20), ports(0x22, 0x7e), ports(0xa2, 0xff5e)};
     for (unsigned i = 0; i < ARRAY_COUNT(good); i++) {
         cr_assert_gt(good[i], 0);
         CALL(ABI_HANDLE_CLOSE, (uint64_t)good[i]);
     }
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
 }
 
 // ---- device memory ------------------------------------------------------------------------------
@@ -253,10 +253,10 @@ Test(kernel_device, memory_is_no_ram_and_no_device_of_the_kernels) {
         {UINT64_MAX - PAGE_SIZE + 1, PAGE_SIZE},
         {DEVICE, UINT64_MAX - PAGE_SIZE + 1},
     };
-    uint64_t used = quota_read(quota).used;
+    uint64_t used = host_quota_read(quota).used;
     for (unsigned i = 0; i < ARRAY_COUNT(bad); i++)
         cr_expect_eq(device(bad[i][0], bad[i][1]), -ABI_ERROR_ARGUMENT, "%#lx", bad[i][0]);
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
     cr_expect_gt(device(DEVICE, 2 * SIZE_2M), 0, "what no map names is a device's, too");
     cr_expect_gt(device(BIT(39) - PAGE_SIZE, PAGE_SIZE), 0);
 }
@@ -330,7 +330,7 @@ Test(kernel_device, without_the_machine_nothing_is_made) {
     uint64_t less =
         (uint64_t)handle_insert(process, &whole, ABI_RIGHTS_ALL & ~(uint64_t)ABI_RIGHT_MANAGE);
     const uint64_t poor[] = {0, quota_handle, event_handle, 99, UINT64_MAX};
-    const uint64_t used = quota_read(quota).used;
+    const uint64_t used = host_quota_read(quota).used;
     for (unsigned i = 0; i < ARRAY_COUNT(poor); i++) {
         system_handle = poor[i];
         cr_expect_eq(create(4, 0), -ABI_ERROR_HANDLE);
@@ -341,5 +341,5 @@ Test(kernel_device, without_the_machine_nothing_is_made) {
     cr_expect_eq(create(4, 0), -ABI_ERROR_RIGHTS);
     cr_expect_eq(ports(0x3f8, 8), -ABI_ERROR_RIGHTS);
     cr_expect_eq(device(DEVICE, PAGE_SIZE), -ABI_ERROR_RIGHTS);
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
 }

@@ -24,15 +24,25 @@ static struct group *create(void) {
     return group_create(quota_root(), &values, &error);
 }
 
+static int64_t write_to(struct group *group, const struct abi_group *to) {
+    struct call c = {.handle = {{.object = &group->object}}, .data.group = *to};
+    return call_group_write(&c);
+}
+
+static int64_t charge(struct group *group, uint64_t ticks) {
+    struct call c = {.a = {0, ticks}, .handle = {{.object = &group->object}}};
+    return call_group_charge(&c);
+}
+
 static void drop(struct group *group) {
     object_unref(&group->object);
 }
 
 static void expect_refused(int expected, const char *why) {
-    uint64_t used = quota_read(quota_root()).used;
+    uint64_t used = host_quota_read(quota_root()).used;
     cr_expect_null(create(), "%s", why);
     cr_expect_eq(error, expected, "%s: error %d", why, error);
-    cr_expect_eq(quota_read(quota_root()).used, used, "%s: memory", why);
+    cr_expect_eq(host_quota_read(quota_root()).used, used, "%s: memory", why);
 }
 
 Test(kernel_group, values_out_of_range_are_refused) {
@@ -59,7 +69,7 @@ Test(kernel_group, values_out_of_range_are_refused) {
     struct group *group = create();
     cr_assert_not_null(group);
     values.weight = 0;
-    cr_expect_eq(group_write(group, &values), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(write_to(group, &values), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(group->weight, 100);
     drop(group);
 }
@@ -72,10 +82,10 @@ Test(kernel_group, writing_sets_its_class_of_service) {
     cr_assert_not_null(group);
     cr_expect_eq(group->cache_class, 2);
     values.cache_class = 3;
-    cr_expect_eq(group_write(group, &values), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(write_to(group, &values), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(group->cache_class, 2);
     values.cache_class = values.cache_mask = 0;
-    cr_expect_eq(group_write(group, &values), ABI_OK);
+    cr_expect_eq(write_to(group, &values), 0);
     cr_expect_eq(group->cache_class, 0);
     drop(group);
 }
@@ -104,7 +114,7 @@ Test(kernel_group, a_reserved_cpu_is_pinned_once) {
 // The pages for CPUs from 256 on are there, and go with it.
 Test(kernel_group, has_a_share_on_each_of_three_hundred_cpus) {
     static struct cpu last = {.index = 299};
-    uint64_t used = quota_read(quota_root()).used;
+    uint64_t used = host_quota_read(quota_root()).used;
     cpu_count = 300;
     cpu_table[299] = &last;
     values.cpus[0] = 0;
@@ -120,18 +130,18 @@ Test(kernel_group, has_a_share_on_each_of_three_hundred_cpus) {
     cr_expect_eq(group_share(group, 299)->credit, 7);
     group_share(&group_root, 299)->credit = 9;
     drop(group);
-    cr_expect_eq(quota_read(quota_root()).used, used);
+    cr_expect_eq(host_quota_read(quota_root()).used, used);
     struct quota *poor = quota_create(quota_root(), 2 * PAGE_SIZE);
     cr_expect_null(group_create(poor, &values, &error), "one page for it, two for its shares");
     cr_expect_eq(error, ABI_ERROR_MEMORY);
-    cr_expect_eq(quota_read(poor).used, 0);
+    cr_expect_eq(host_quota_read(poor).used, 0);
 }
 
 Test(kernel_group, who_was_somewhere_else_has_to_go) {
     struct group *group = create();
     uint32_t before = host_rechecks;
     values.cpus[0] = 0x8;
-    cr_expect_eq(group_write(group, &values), ABI_OK);
+    cr_expect_eq(write_to(group, &values), 0);
     cr_expect(group_may_use(group, cpu_table[3]) && !group_may_use(group, cpu_table[0]));
     cr_expect_gt(host_rechecks, before);
     drop(group);
@@ -154,7 +164,7 @@ Test(kernel_group, a_cap_is_so_many_percent_of_a_period) {
     struct group *group = create();
     cr_expect_eq(group->cap.amount, tsc_hz / GROUP_PERIODS_A_SECOND * 3 / 2);
     values.cap = 0;
-    cr_expect_eq(group_write(group, &values), ABI_OK);
+    cr_expect_eq(write_to(group, &values), 0);
     cr_expect_not(budget_is_limited(&group->cap));
     drop(group);
 }
@@ -163,12 +173,12 @@ Test(kernel_group, charges_use_up_the_cap_and_some_of_the_share) {
     values.cap = 50;
     struct group *group = create();
     cr_assert_not_null(group);
-    cr_expect_eq(group_charge(group, 1000), ABI_OK);
+    cr_expect_eq(charge(group, 1000), 0);
     cr_expect_eq(group->cap.left, -1000);
     cr_expect_eq(group->owed, 1000);
-    cr_expect_eq(group_charge(group, tsc_hz + 1), ABI_ERROR_ARGUMENT);
+    cr_expect_eq(charge(group, tsc_hz + 1), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(group->cap.left, -1000);
-    cr_expect_eq(group_charge(group, tsc_hz), ABI_OK);
+    cr_expect_eq(charge(group, tsc_hz), 0);
     cr_expect_eq(group->cap.left, -1000 - (int64_t)tsc_hz, "the cap is exact");
     cr_expect_eq(group->owed, tsc_hz / 20, "nobody has to wait for long");
     drop(group);
@@ -180,7 +190,7 @@ static bool is_charging_over;
 static void *charge_for_ever(void *opaque) {
     (void)opaque;
     while (!__atomic_load_n(&is_charging_over, __ATOMIC_RELAXED))
-        (void)group_charge(charged_group, tsc_hz);
+        (void)charge(charged_group, tsc_hz);
     return NULL;
 }
 
@@ -255,7 +265,7 @@ Test(kernel_group, whatever_is_written_the_kernel_can_run) {
     host_has_cache(8, 2);
     for (unsigned n = 0; n < 20000; n++) {
         draw_values(&values);
-        uint64_t used = quota_read(quota_root()).used;
+        uint64_t used = host_quota_read(quota_root()).used;
         struct group *group = create();
         if (group == NULL) {
             cr_assert_eq(error, ABI_ERROR_ARGUMENT);
@@ -266,11 +276,11 @@ Test(kernel_group, whatever_is_written_the_kernel_can_run) {
         expect_sound(group);
         for (unsigned i = 0; i < 4; i++) {
             draw_values(&values);
-            (void)group_write(group, &values);
+            (void)write_to(group, &values);
             expect_sound(group);
         }
         drop(group);
-        cr_assert_eq(quota_read(quota_root()).used, used);
+        cr_assert_eq(host_quota_read(quota_root()).used, used);
     }
     cr_expect(taken > 1000 && refused > 1000, "%u, %u", taken, refused);
 }

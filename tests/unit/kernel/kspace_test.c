@@ -139,12 +139,12 @@ Test(space, user_root_has_of_the_kernel_only_the_entries) {
 
 Test(space, user_root_is_none_where_tables_are_whole) {
     mitigation.splits_tables = false;
-    uint64_t used = quota_read(quota_root()).used;
+    uint64_t used = host_quota_read(quota_root()).used;
     hpa_t user_root = {1};
     cr_assert(kspace_user_init(&user_root, quota_root()));
     cr_expect_eq(user_root.v, 0);
     kspace_user_free(&user_root, quota_root());
-    cr_expect_eq(quota_read(quota_root()).used, used);
+    cr_expect_eq(host_quota_read(quota_root()).used, used);
 }
 
 Test(space, auditor_sees_what_a_user_root_must_not_have) {
@@ -227,7 +227,7 @@ Test(space, stacks_that_a_quota_freed_are_not_the_kernels) {
     for (unsigned i = 0; i < STACKS; i++)
         end_thread(quota, tops[i]);
     uint64_t kept = SPACE_STACKS_KEPT * CPU_STACK_SIZE;
-    cr_expect_eq(quota_read(quota).used, 0);
+    cr_expect_eq(host_quota_read(quota).used, 0);
     cr_expect_leq(frame_totals().kernel, before + tables + kept);
     cr_expect_leq(count_mapped(), SPACE_STACKS_KEPT);
     cr_expect_leq(flush.count, STACKS / SPACE_STACKS_KEPT, "one flush for many");
@@ -283,7 +283,7 @@ Test(space, place_is_filled_without_a_flush) {
     for (unsigned i = 1; i <= SPACE_STACKS_KEPT; i++)
         kspace_stack_free(payer, tops[i]);
     cr_expect_eq(flush.count, 1);
-    cr_expect_eq(quota_read(payer).used, (STACKS - 1 - SPACE_STACKS_KEPT) * CPU_STACK_SIZE);
+    cr_expect_eq(host_quota_read(payer).used, (STACKS - 1 - SPACE_STACKS_KEPT) * CPU_STACK_SIZE);
     cr_expect_eq(count_mapped(), STACKS - 1, "kept");
 }
 
@@ -308,9 +308,9 @@ Test(space, stack_that_the_machine_lacks_costs_nothing) {
     host_take_frames();
     while (kernel_page_alloc() != NULL) {
     }
-    uint64_t used = quota_read(quota_root()).used;
+    uint64_t used = host_quota_read(quota_root()).used;
     cr_expect_eq(kspace_stack_alloc(quota_root()), 0);
-    cr_expect_eq(quota_read(quota_root()).used, used);
+    cr_expect_eq(host_quota_read(quota_root()).used, used);
     cr_expect_eq(stack_next, KERNEL_STACKS);
 }
 
@@ -320,19 +320,19 @@ Test(space, tables_are_their_quotas) {
     struct pagetable pt;
     struct quota *quota = quota_create(quota_root(), 16 * PAGE_SIZE);
     cr_assert(quota != NULL && kspace_process_init(&pt, kspace_quota_memory(quota)));
-    cr_expect_eq(quota_read(quota).used, PAGE_SIZE, "the root");
+    cr_expect_eq(host_quota_read(quota).used, PAGE_SIZE, "the root");
     cr_assert(pt_map(&pt, 0x400000, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
-    cr_expect_eq(quota_read(quota).used, 4 * PAGE_SIZE);
+    cr_expect_eq(host_quota_read(quota).used, 4 * PAGE_SIZE);
     cr_expect_eq(quota->kernel, 4 * PAGE_SIZE);
     for (uint64_t i = 2; i < 6; i++) // two tables each
         cr_expect(pt_map(&pt, i * SIZE_1G, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
-    cr_expect_eq(quota_read(quota).used, 12 * PAGE_SIZE);
+    cr_expect_eq(host_quota_read(quota).used, 12 * PAGE_SIZE);
     cr_expect(pt_map(&pt, ROOT_SPAN, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER));
     cr_expect_not(pt_map(&pt, 2 * ROOT_SPAN, (hpa_t){0x1000}, PAGE_SIZE, PT_READ | PT_USER),
                   "one page is left, not three");
-    cr_expect_leq(quota_read(quota).used, 16 * PAGE_SIZE);
+    cr_expect_leq(host_quota_read(quota).used, 16 * PAGE_SIZE);
     cr_assert(pt_destroy(&pt, KERNEL_ROOT - 1, UINT64_MAX));
-    cr_expect_eq(quota_read(quota).used, 0);
+    cr_expect_eq(host_quota_read(quota).used, 0);
     cr_expect_eq(quota->kernel, 0);
 }
 
@@ -345,7 +345,7 @@ Test(space, process_shows_what_it_faulted_in_and_gives_its_root_back) {
     host_split = &split;
     struct quota *quota = quota_create(quota_root(), 32 * SIZE_2M);
     struct memory *memory = memory_create(quota, 4 * SIZE_2M);
-    uint64_t used = quota_read(quota).used;
+    uint64_t used = host_quota_read(quota).used;
     struct process *process = process_create(quota, &group_root, NULL, 0);
     cr_assert(process != NULL && process->space.user_root.v != 0);
     const uint64_t far = 5 * ROOT_SPAN + SIZE_2M, rights = ABI_RIGHT_READ | ABI_RIGHT_WRITE;
@@ -364,5 +364,5 @@ Test(space, process_shows_what_it_faulted_in_and_gives_its_root_back) {
     cr_expect_eq(found_count, 1);
     object_unref(&process->object);
     object_finish();
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
 }

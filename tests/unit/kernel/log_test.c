@@ -229,7 +229,7 @@ Test(kernel_log_driver, one_that_sleeps_loses_it) {
 }
 
 Test(kernel_log_driver, memory_is_of_its_size) {
-    uint64_t used = quota_read(quota).used;
+    uint64_t used = host_quota_read(quota).used;
     const uint64_t good = handles[2],
                    sizes[] = {PAGE_SIZE, sizeof(struct console_rings) + PAGE_SIZE};
     for (unsigned i = 0; i < ARRAY_COUNT(sizes); i++) {
@@ -242,12 +242,12 @@ Test(kernel_log_driver, memory_is_of_its_size) {
              ->object);
     cr_expect_eq(take(), -ABI_ERROR_ARGUMENT, "nothing that reading would change");
     CALL(ABI_HANDLE_CLOSE, handles[2]);
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
     handles[2] = good;
     int64_t log = take();
     cr_expect_gt(log, 0);
     CALL(ABI_HANDLE_CLOSE, (uint64_t)log);
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
     cr_expect(memory->object.ref_count == 1 && event->object.ref_count == 1);
 }
 

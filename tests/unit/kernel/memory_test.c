@@ -16,7 +16,7 @@ TestSuite(kernel_memory, .init = host_init_all);
 #define RW ((uint32_t)(PT_READ | PT_WRITE))
 
 static uint64_t used(void) {
-    return quota_read(quota_root()).used;
+    return host_quota_read(quota_root()).used;
 }
 
 static struct memory *create(uint64_t size) {
@@ -120,14 +120,14 @@ Test(kernel_memory, shortage_leaves_nothing_behind) {
     // fit exactly.
     uint64_t free = frame_totals().free;
     cr_expect_null(memory_create(q, SIZE_2M + PAGE_SIZE));
-    cr_expect_eq(quota_read(q).used, 0);
+    cr_expect_eq(host_quota_read(q).used, 0);
     cr_expect_eq(frame_totals().free, free);
     struct memory *memory = memory_create(q, SIZE_2M);
     cr_assert_not_null(memory);
-    cr_expect_eq(quota_read(q).used, SIZE_2M + 4 * PAGE_SIZE);
+    cr_expect_eq(host_quota_read(q).used, SIZE_2M + 4 * PAGE_SIZE);
     cr_expect_null(memory_create(q, PAGE_SIZE));
     object_unref(&memory->object);
-    cr_expect_eq(quota_read(q).used, 0);
+    cr_expect_eq(host_quota_read(q).used, 0);
 }
 
 Test(kernel_memory, each_page_of_the_overhead_may_be_the_one_missing) {
@@ -138,7 +138,7 @@ Test(kernel_memory, each_page_of_the_overhead_may_be_the_one_missing) {
         cr_expect_eq(memory != NULL, pages >= 4, "%lu pages", pages);
         object_finish();
         if (memory == NULL)
-            cr_expect_eq(quota_read(q).used, 0);
+            cr_expect_eq(host_quota_read(q).used, 0);
     }
 }
 
@@ -156,7 +156,7 @@ Test(kernel_memory, machine_without_frames_gives_an_error) {
 }
 
 Test(kernel_memory, module_becomes_free_memory_with_its_last_reference) {
-    uint64_t free = frame_totals().free, limit = quota_read(quota_root()).limit;
+    uint64_t free = frame_totals().free, limit = host_quota_read(quota_root()).limit;
     // As the loader left it: RAM that no allocator has.
     hpa_t base;
     cr_assert(frame_alloc(SIZE_2M, &base));
@@ -168,7 +168,7 @@ Test(kernel_memory, module_becomes_free_memory_with_its_last_reference) {
     cr_expect_eq(host_times_cleared(base), 0);
     object_unref(&memory->object);
     cr_expect_eq(frame_totals().free, free);
-    cr_expect_eq(quota_read(quota_root()).limit, limit + SIZE_2M);
+    cr_expect_eq(host_quota_read(quota_root()).limit, limit + SIZE_2M);
 }
 
 Test(kernel_memory, page_keeps_its_owner_alive) {
@@ -313,7 +313,7 @@ Test(kernel_region, without_memory_for_a_page_nothing_changes) {
     cr_assert(host_region_remove(&list, 1000 * PAGE_SIZE, PAGE_SIZE, &removed));
     while (region_drop(&list))
         ;
-    cr_expect_eq(quota_read(q).used, 0);
+    cr_expect_eq(host_quota_read(q).used, 0);
 }
 
 Test(kernel_region, list_is_full_at_its_end) {

@@ -25,7 +25,7 @@ static void set_up(void) {
 TestSuite(kernel_neighbours, .init = set_up);
 
 static uint64_t left_of(struct quota *quota) {
-    struct abi_quota_info info = quota_read(quota);
+    struct abi_quota_info info = host_quota_read(quota);
     return info.limit - info.used;
 }
 

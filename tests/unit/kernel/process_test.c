@@ -24,7 +24,7 @@ static void set_up(void) {
 TestSuite(kernel_process, .init = set_up);
 
 static uint64_t used(void) {
-    return quota_read(quota_root()).used;
+    return host_quota_read(quota_root()).used;
 }
 
 static int64_t give(uint64_t rights) {
@@ -301,7 +301,7 @@ Test(kernel_process, creation_may_fail_at_any_page) {
         if (made != NULL)
             object_unref(&made->object);
         object_finish();
-        cr_expect_eq(quota_read(q).used, 0, "%lu pages", pages);
+        cr_expect_eq(host_quota_read(q).used, 0, "%lu pages", pages);
         object_unref(&q->object);
         if (made != NULL) {
             cr_expect_eq(pages, 6, "struct, regions, root, and three tables for the call page");
@@ -320,15 +320,15 @@ Test(kernel_process, ended_process_gives_everything_back) {
     cr_assert_gt(handle_insert(victim, &memory->object, ABI_RIGHTS_ALL), 0);
     object_ref(&victim->object);
     cr_assert_gt(handle_insert(victim, &victim->object, ABI_RIGHTS_ALL), 0); // a handle on itself
-    cr_expect_eq(process_get_status(victim).state, ABI_PROCESS_RUNNING);
+    cr_expect_eq(host_process_status(victim).state, ABI_PROCESS_RUNNING);
     process_end(victim, &killed);
-    cr_expect_eq(quota_read(q).used, PAGE_SIZE, "only its struct is left");
+    cr_expect_eq(host_quota_read(q).used, PAGE_SIZE, "only its struct is left");
     cr_expect_eq(event->bits, 0x10);
-    struct abi_process_status status = process_get_status(victim);
+    struct abi_process_status status = host_process_status(victim);
     cr_expect_eq(status.state, ABI_PROCESS_EXITED);
     cr_expect_eq(status.status, 7);
     object_unref(&victim->object);
-    cr_expect_eq(quota_read(q).used, 0);
+    cr_expect_eq(host_quota_read(q).used, 0);
     cr_expect_eq(event->object.ref_count, 1);
 }
 
@@ -351,14 +351,14 @@ Test(kernel_process, process_stays_until_its_last_thread_leaves) {
         cr_assert(process_join(process, &threads[i]));
     process_end(process, &killed);
     cr_expect_eq(host_interrupts, 3);
-    cr_expect_eq(process_get_status(process).state, ABI_PROCESS_RUNNING);
+    cr_expect_eq(host_process_status(process).state, ABI_PROCESS_RUNNING);
     const struct abi_process_status later = {.state = ABI_PROCESS_FAULTED, .vector = 14};
     process_end(process, &later);
     process_leave(process, &threads[1]);
     process_leave(process, &threads[0]);
-    cr_expect_eq(process_get_status(process).state, ABI_PROCESS_RUNNING);
+    cr_expect_eq(host_process_status(process).state, ABI_PROCESS_RUNNING);
     process_leave(process, &threads[2]);
-    struct abi_process_status status = process_get_status(process);
+    struct abi_process_status status = host_process_status(process);
     cr_expect_eq(status.state, ABI_PROCESS_EXITED, "the first reason counts");
     cr_expect_eq(status.status, 7);
 }
@@ -368,8 +368,8 @@ Test(kernel_process, last_thread_that_leaves_ends_the_process) {
     struct thread thread = {0};
     cr_assert(process_join(made, &thread));
     process_leave(made, &thread);
-    cr_expect_eq(process_get_status(made).state, ABI_PROCESS_EXITED);
-    cr_expect_eq(process_get_status(made).status, 0);
+    cr_expect_eq(host_process_status(made).state, ABI_PROCESS_EXITED);
+    cr_expect_eq(host_process_status(made).status, 0);
     cr_expect_eq(event->bits, 4);
 }
 

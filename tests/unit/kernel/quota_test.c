@@ -14,13 +14,13 @@
 TestSuite(kernel_quota, .init = host_init_all);
 
 static uint64_t used(struct quota *quota) {
-    return quota_read(quota).used;
+    return host_quota_read(quota).used;
 }
 
 Test(kernel_quota, charge_ends_at_the_limit) {
     struct quota *q = quota_create(quota_root(), 10 * PAGE_SIZE);
     cr_assert_not_null(q);
-    cr_expect_eq(quota_read(q).limit, 10 * PAGE_SIZE);
+    cr_expect_eq(host_quota_read(q).limit, 10 * PAGE_SIZE);
     cr_expect(quota_charge(q, 9 * PAGE_SIZE, 0));
     cr_expect_not(quota_charge(q, PAGE_SIZE + 1, 0));
     cr_expect_eq(used(q), 9 * PAGE_SIZE, "a refused charge changes nothing");
@@ -119,16 +119,16 @@ Test(kernel_quota, page_that_was_given_back_is_not_looked_at) {
 // What nobody pays for is left aside: a page of tables for 256, and the stacks in no use.
 Test(kernel_quota, root_is_what_is_free_but_for_what_is_nobodys) {
     quota_init_root(SIZE_1G);
-    cr_expect_leq(quota_read(quota_root()).limit,
+    cr_expect_leq(host_quota_read(quota_root()).limit,
                   SIZE_1G - SIZE_1G / 256 - SPACE_STACKS_KEPT * CPU_STACK_SIZE * 255 / 256);
     quota_init_root(0);
-    cr_expect_eq(quota_read(quota_root()).limit, 0);
+    cr_expect_eq(host_quota_read(quota_root()).limit, 0);
 }
 
 Test(kernel_quota, root_grows) {
-    uint64_t limit = quota_read(quota_root()).limit;
+    uint64_t limit = host_quota_read(quota_root()).limit;
     quota_grow_root(SIZE_2M);
-    cr_expect_eq(quota_read(quota_root()).limit, limit + SIZE_2M);
+    cr_expect_eq(host_quota_read(quota_root()).limit, limit + SIZE_2M);
 }
 
 // ---- objects ------------------------------------------------------------------------------------

@@ -201,7 +201,7 @@ static bool is_listed(uint32_t call) {
 }
 
 Test(kernel_rights, one_right_less_is_not_enough) {
-    uint64_t before = quota_read(quota).used;
+    uint64_t before = host_quota_read(quota).used;
     for (unsigned i = 0; i < ARRAY_COUNT(demands); i++) {
         const struct demand *d = &demands[i];
         uint32_t type = d->type != OBJECT_NONE ? d->type : OBJECT_EVENT;
@@ -216,17 +216,17 @@ Test(kernel_rights, one_right_less_is_not_enough) {
         cr_expect_eq(object->ref_count, references, "call %u keeps a reference", d->call);
         handle_close(process, (uint64_t)less);
     }
-    cr_expect_eq(quota_read(quota).used, before);
+    cr_expect_eq(host_quota_read(quota).used, before);
 }
 
 Test(kernel_rights, handle_of_another_type_is_none) {
-    uint64_t before = quota_read(quota).used;
+    uint64_t before = host_quota_read(quota).used;
     for (unsigned i = 0; i < ARRAY_COUNT(demands); i++)
         for (uint32_t type = OBJECT_NONE + 1; type <= OBJECT_LOG; type++)
             if (type != demands[i].type && demands[i].type != OBJECT_NONE)
                 cr_expect_eq(call(&demands[i], number[type]), -ABI_ERROR_HANDLE,
                              "call %u, argument %u, type %u", demands[i].call, demands[i].at, type);
-    cr_expect_eq(quota_read(quota).used, before);
+    cr_expect_eq(host_quota_read(quota).used, before);
 }
 
 // Whoever adds a call adds what it asks for. These ask nothing of a handle, or are the drivers'

@@ -3,6 +3,7 @@
 #include "tests/unit/kernel/scheduler_support.h"
 
 #include "arch/log.h"
+#include "kernel/syscall.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -53,7 +54,8 @@ struct group *machine_add_group(const struct abi_group *values) {
 
 void machine_write_group(struct group *group, const struct abi_group *values) {
     machine_begin_call();
-    cr_assert_eq(group_write(group, values), ABI_OK);
+    struct call c = {.handle = {{.object = &group->object}}, .data.group = *values};
+    cr_assert_eq(call_group_write(&c), 0);
     machine_end_call();
 }
 

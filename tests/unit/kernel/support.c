@@ -331,6 +331,20 @@ bool kspace_is_user_root(hpa_t user_root, const struct pagetable *pt) {
     return host_split == NULL || host_split->is_user_root(user_root, pt);
 }
 
+// ---- calls --------------------------------------------------------------------------------------
+
+struct abi_quota_info host_quota_read(struct quota *quota) {
+    struct call c = {.handle = {{.object = &quota->object}}};
+    cr_assert_eq(call_quota_read(&c), 0);
+    return c.data.quota;
+}
+
+struct abi_process_status host_process_status(struct process *process) {
+    struct call c = {.handle = {{.object = &process->object}}};
+    cr_assert_eq(call_process_status(&c), 0);
+    return c.data.status;
+}
+
 // ---- events -------------------------------------------------------------------------------------
 
 struct event *host_event_create(struct quota *quota) {

@@ -121,6 +121,8 @@ bool host_no_panic(void);
 // xorshift64: the same numbers each time.
 uint64_t host_random(uint64_t *state);
 
+struct abi_quota_info host_quota_read(struct quota *quota);
+struct abi_process_status host_process_status(struct process *process);
 struct event *host_event_create(struct quota *quota); // without a handle
 int host_event_wait(struct event *event, uint64_t mask, uint64_t deadline, uint64_t *bits);
 

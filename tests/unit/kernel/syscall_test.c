@@ -114,13 +114,13 @@ Test(kernel_syscall, unknown_calls_are_refused) {
 // Review C26: a VMM may not make processes, in no part of its quota either.
 // A process ends in several steps.
 Test(kernel_syscall, what_a_call_let_die_is_gone_behind_it) {
-    uint64_t used = quota_read(quota).used;
+    uint64_t used = host_quota_read(quota).used;
     struct process *other = process_create(quota, &group_root, NULL, 0);
     int64_t handle = handle_insert(process, &other->object, ABI_RIGHTS_ALL);
     cr_assert_gt(handle, 0);
     cr_assert_eq(CALL(ABI_HANDLE_CLOSE, (uint64_t)handle), 0);
     cr_expect_null(thread_current()->dying);
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
 }
 
 Test(kernel_syscall, part_of_a_quota_has_the_rights_of_the_whole) {
@@ -178,12 +178,12 @@ Test(kernel_syscall, event_without_the_right_is_signalled_by_no_call) {
     int64_t vm = CALL(ABI_VM_CREATE, 1, 0);
     cr_assert_gt(vm, 0);
     int64_t maker = handle_insert(process, &quota->object, ABI_RIGHTS_ALL);
-    uint64_t before = quota_read(quota).used;
+    uint64_t before = host_quota_read(quota).used;
     cr_expect_eq(CALL(ABI_EVENT_SIGNAL, deaf, 1), -ABI_ERROR_RIGHTS);
     cr_expect_eq(CALL(ABI_VM_DOORBELL, (uint64_t)vm, 0x1234, deaf, 1), -ABI_ERROR_RIGHTS);
     cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, SIZE_2M, deaf, 1), -ABI_ERROR_RIGHTS);
     cr_expect_eq(CALL(ABI_PROCESS_CREATE, (uint64_t)maker, deaf, 1, 0), -ABI_ERROR_RIGHTS);
-    cr_expect_eq(quota_read(quota).used, before);
+    cr_expect_eq(host_quota_read(quota).used, before);
     const struct event *it = CONTAINER_OF(handle_of(event).object, struct event, object);
     cr_expect_eq(it->bits, 0);
     cr_expect_eq(CALL(ABI_EVENT_WAIT, deaf, UINT64_MAX, 0, (uint64_t)user), -ABI_ERROR_TIMEOUT);
@@ -226,7 +226,7 @@ Test(kernel_syscall, sizes_are_checked) {
                             UINT64_MAX,
                             UINT64_MAX - PAGE_SIZE + 1,
                             1ULL << 63};
-    uint64_t before = quota_read(quota).used;
+    uint64_t before = host_quota_read(quota).used;
     for (unsigned i = 0; i < ARRAY_COUNT(bad); i++)
         cr_expect_eq(CALL(ABI_MEMORY_CREATE, 1, bad[i]), -ABI_ERROR_ARGUMENT, "%#lx", bad[i]);
     cr_expect_eq(CALL(ABI_MEMORY_CREATE, 1, MEMORY_SIZE_MAX), -ABI_ERROR_MEMORY);
@@ -234,13 +234,13 @@ Test(kernel_syscall, sizes_are_checked) {
     cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, 1ULL << 63, 0, 0), -ABI_ERROR_MEMORY);
     cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, UINT64_MAX, 0, 0), -ABI_ERROR_ARGUMENT);
     cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, PAGE_SIZE + 1, 0, 0), -ABI_ERROR_ARGUMENT);
-    cr_expect_eq(quota_read(quota).used, before);
+    cr_expect_eq(host_quota_read(quota).used, before);
 }
 
 Test(kernel_syscall, end_of_a_quota_is_told) {
     int64_t event = CALL(ABI_EVENT_CREATE, 1);
     cr_expect_eq(CALL(ABI_QUOTA_CREATE, 1, SIZE_2M, 1, 4), -ABI_ERROR_HANDLE, "no event");
-    uint64_t before = quota_read(quota).used;
+    uint64_t before = host_quota_read(quota).used;
     int64_t part = CALL(ABI_QUOTA_CREATE, 1, SIZE_2M, (uint64_t)event, 4);
     cr_assert_gt(part, 0);
     const struct event *told = CONTAINER_OF(handle_of(event).object, struct event, object);
@@ -254,7 +254,7 @@ Test(kernel_syscall, end_of_a_quota_is_told) {
     uint32_t references = told->object.ref_count;
     CALL(ABI_HANDLE_CLOSE, (uint64_t)part);
     cr_expect_eq(told->object.ref_count, references - 1);
-    cr_expect_eq(quota_read(quota).used, before);
+    cr_expect_eq(host_quota_read(quota).used, before);
 }
 
 // A part of it holds what it was cut to hold, so only its end leaves the whole empty.
@@ -315,7 +315,7 @@ Test(kernel_syscall, bad_pointers_lose_no_bits) {
 Test(kernel_syscall, numbers_are_not_cut) {
     uint64_t vm = (uint64_t)CALL(ABI_VM_CREATE, 1, 0);
     cr_expect_eq(CALL(ABI_PROCESS_KILL, 0, 1ULL << 32), -ABI_ERROR_ARGUMENT);
-    cr_expect_eq(process_get_status(process).state, ABI_PROCESS_RUNNING);
+    cr_expect_eq(host_process_status(process).state, ABI_PROCESS_RUNNING);
     cr_expect_eq(CALL(ABI_VM_INTERRUPT, vm, 0xfee00000, 1ULL << 32), -ABI_ERROR_ARGUMENT);
 }
 
@@ -364,7 +364,7 @@ static bool is_left_out(uint64_t number, const uint64_t *a) {
 
 Test(kernel_syscall, random_calls_take_nothing_for_good) {
     uint64_t seed = 3935559000370003845ULL, done = 0;
-    const uint64_t before = quota_read(quota).used;
+    const uint64_t before = host_quota_read(quota).used;
     for (unsigned world = 0; world < 8; world++) {
         for (unsigned round = 0; round < 25000; round++) {
             uint64_t a[7] = {host_random(&seed) % (ABI_CALL_COUNT + 1)};
@@ -377,15 +377,15 @@ Test(kernel_syscall, random_calls_take_nothing_for_good) {
                 continue;
             host_now++;
             done += call_with(a) >= 0;
-            cr_assert_leq(quota_read(quota).used, QUOTA_BYTES);
+            cr_assert_leq(host_quota_read(quota).used, QUOTA_BYTES);
             if (round % 100 == 0)
                 host_touch(process, ABI_USER_BASE + host_random(&seed) % 64 * PAGE_SIZE,
                            ABI_RIGHT_READ);
         }
         const struct abi_process_status status = {.state = ABI_PROCESS_EXITED};
         process_end(process, &status);
-        cr_assert_eq(quota_read(quota).used, PAGE_SIZE, "world %u: %llu bytes are left", world,
-                     quota_read(quota).used - PAGE_SIZE);
+        cr_assert_eq(host_quota_read(quota).used, PAGE_SIZE, "world %u: %llu bytes are left", world,
+                     host_quota_read(quota).used - PAGE_SIZE);
         object_unref(&process->object);
         process = process_create(quota, &group_root, NULL, 0);
         thread_current()->process = process;
@@ -393,5 +393,5 @@ Test(kernel_syscall, random_calls_take_nothing_for_good) {
         handle_insert(process, &quota->object, ABI_RIGHT_READ | ABI_RIGHT_CREATE);
     }
     cr_expect_gt(done, 5000, "%lu calls succeeded", done);
-    cr_expect_leq(quota_read(quota).used, before + PAGE_SIZE);
+    cr_expect_leq(host_quota_read(quota).used, before + PAGE_SIZE);
 }

@@ -280,7 +280,7 @@ Test(kernel_syscall_vcpu, handle_that_did_not_run_is_looked_up_again) {
 }
 
 Test(kernel_syscall_vcpu, page_is_memory_that_keeps_it_alive) {
-    uint64_t before = quota_read(quota).used;
+    uint64_t before = host_quota_read(quota).used;
     int64_t page = CALL(ABI_VCPU_PAGE, handle);
     struct handle has;
     cr_assert_eq(handle_get(process, (uint64_t)page, OBJECT_MEMORY, ABI_RIGHTS_ALL, &has), ABI_OK);
@@ -290,7 +290,7 @@ Test(kernel_syscall_vcpu, page_is_memory_that_keeps_it_alive) {
     object_unref(has.object);
     handle_close(process, (uint64_t)page);
     object_finish();
-    cr_expect_eq(quota_read(quota).used, before);
+    cr_expect_eq(host_quota_read(quota).used, before);
 }
 
 Test(kernel_syscall_vcpu, cpuid_table_is_taken_whole_or_not_at_all) {
@@ -298,18 +298,18 @@ Test(kernel_syscall_vcpu, cpuid_table_is_taken_whole_or_not_at_all) {
     memset(host_user, 0, sizeof(host_user));
     for (uint32_t i = 0; i <= ABI_CPUID_MAX; i++)
         rows[i].leaf = i;
-    uint64_t before = quota_read(quota).used;
+    uint64_t before = host_quota_read(quota).used;
     uint64_t end = (uint64_t)host_user + sizeof(host_user);
     cr_expect_eq(CALL(ABI_VM_CPUID, vm_handle, (uint64_t)host_user, ABI_CPUID_MAX + 1),
                  -ABI_ERROR_ARGUMENT);
     cr_expect_eq(CALL(ABI_VM_CPUID, vm_handle, (uint64_t)host_user, 1ULL << 32),
                  -ABI_ERROR_ARGUMENT);
     cr_expect_eq(CALL(ABI_VM_CPUID, vm_handle, end - sizeof(*rows), 2), -ABI_ERROR_ADDRESS);
-    uint64_t left = quota_read(quota).limit - before;
+    uint64_t left = host_quota_read(quota).limit - before;
     cr_assert(quota_charge(quota, left, 0));
     cr_expect_eq(CALL(ABI_VM_CPUID, vm_handle, (uint64_t)host_user, 1), -ABI_ERROR_MEMORY);
     quota_release(quota, left, 0);
-    cr_expect_eq(quota_read(quota).used, before, "refusals take nothing");
+    cr_expect_eq(host_quota_read(quota).used, before, "refusals take nothing");
     cr_expect_eq(CALL(ABI_VM_CPUID, vm_handle, (uint64_t)host_user, ABI_CPUID_MAX), 0);
-    cr_expect_eq(quota_read(quota).used, before + PAGE_SIZE);
+    cr_expect_eq(host_quota_read(quota).used, before + PAGE_SIZE);
 }

@@ -33,7 +33,7 @@ static void expect_clean(void) {
 // How much of the quota came back since the last look: no more than `count` chunks and as many
 // pages.
 static void expect_at_most(unsigned count) {
-    uint64_t now = quota_read(quota).used;
+    uint64_t now = host_quota_read(quota).used;
     cr_assert_leq(last_used - now, count * (SIZE_2M + 2 * PAGE_SIZE), "step %u", steps);
     last_used = now;
 }
@@ -48,7 +48,7 @@ static void watch_from_here(void (*look)(void)) {
     audit_all(); // the first one gives the kernel its root
     expect_clean();
     steps = 0;
-    last_used = quota_read(quota).used;
+    last_used = host_quota_read(quota).used;
     host_preempt = look;
 }
 
@@ -102,10 +102,10 @@ Test(kernel_teardown, memory_that_cannot_be_had_comes_back_step_by_step) {
         ;
     cr_assert(frame_alloc(SIZE_2M, &base));
     frame_free(base, SIZE_2M);
-    uint64_t used = quota_read(rich).used, free = frame_totals().free;
+    uint64_t used = host_quota_read(rich).used, free = frame_totals().free;
     cr_assert_null(memory_create(rich, 3 * SIZE_1G));
     object_finish();
-    cr_expect_eq(quota_read(rich).used, used);
+    cr_expect_eq(host_quota_read(rich).used, used);
     cr_expect_eq(frame_totals().free, free);
 }
 
@@ -226,18 +226,18 @@ static void watch_process(void) {
     expect_at_most(AT_ONCE * STEP);
     if (steps % 32 == 0)
         expect_clean();
-    cr_assert_eq(process_get_status(process).state, ABI_PROCESS_RUNNING);
+    cr_assert_eq(host_process_status(process).state, ABI_PROCESS_RUNNING);
     cr_assert_eq(space_map(&process->space, NULL, ABI_START_ADDRESS, 0, 0, 0), ABI_ERROR_ARGUMENT);
 }
 
 static void expect_torn_down(void) {
     cr_expect_gt(steps, 300u + SMALL_REGIONS);
     host_preempt = NULL;
-    cr_expect_eq(process_get_status(process).state, ABI_PROCESS_EXITED);
-    cr_expect_eq(quota_read(quota).used, PAGE_SIZE, "but for the struct");
+    cr_expect_eq(host_process_status(process).state, ABI_PROCESS_EXITED);
+    cr_expect_eq(host_quota_read(quota).used, PAGE_SIZE, "but for the struct");
     expect_clean();
     object_unref(&process->object);
-    cr_expect_eq(quota_read(quota).used, 0);
+    cr_expect_eq(host_quota_read(quota).used, 0);
 }
 
 Test(kernel_teardown, process_that_is_killed_ends_step_by_step) {
@@ -319,5 +319,5 @@ Test(kernel_teardown, chain_of_quotas_ends_step_by_step) {
     cr_expect_leq(before - last_free, AT_ONCE * PAGE_SIZE);
     object_finish();
     cr_expect_geq(steps, length - AT_ONCE);
-    cr_expect_eq(quota_read(quota).used, 0);
+    cr_expect_eq(host_quota_read(quota).used, 0);
 }

@@ -180,7 +180,7 @@ Test(kernel_vcpu_in, creation_may_fail_at_any_page) {
         struct quota *quota = make_vm(pages);
         cr_expect_null(vcpu_create(&run_vm, 0, &error));
         cr_expect_eq(error, ABI_ERROR_MEMORY);
-        cr_expect_eq(quota_read(quota).used, 0, "%lu pages", pages);
+        cr_expect_eq(host_quota_read(quota).used, 0, "%lu pages", pages);
         cr_expect(run_vm.vcpus[0] == NULL && run_vm.vcpu_count == 0 && backend_count == 0);
     }
 }
@@ -191,7 +191,7 @@ Test(kernel_vcpu_in, creation_is_once_and_as_at_power_on) {
     backend_error = ABI_ERROR_UNSUPPORTED;
     cr_expect_null(vcpu_create(&run_vm, 0, &error));
     cr_expect_eq(error, ABI_ERROR_UNSUPPORTED);
-    cr_expect_eq(quota_read(quota).used, 0);
+    cr_expect_eq(host_quota_read(quota).used, 0);
     backend_error = ABI_OK;
     struct vcpu *first = vcpu_create(&run_vm, 0, &error),
                 *last = vcpu_create(&run_vm, VM_VCPUS_MAX - 1, &error);
@@ -201,9 +201,9 @@ Test(kernel_vcpu_in, creation_is_once_and_as_at_power_on) {
               run_vm.vcpu_count == 2);
     cr_expect_eq(*(const uint16_t *)first->xsave, 0x37f);
     cr_expect_eq(((const uint32_t *)first->xsave)[6], 0x1f80);
-    uint64_t used = quota_read(quota).used;
+    uint64_t used = host_quota_read(quota).used;
     cr_expect_null(vcpu_create(&run_vm, 0, &error));
     cr_expect_eq(error, ABI_ERROR_EXISTS);
-    cr_expect_eq(quota_read(quota).used, used);
+    cr_expect_eq(host_quota_read(quota).used, used);
     cr_expect(run_vm.vcpus[0] == first && run_vm.vcpu_count == 2 && backend_count == 2);
 }

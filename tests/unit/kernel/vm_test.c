@@ -60,13 +60,13 @@ Test(kernel_vm, creation_may_fail_and_leaves_nothing) {
         struct quota *q = quota_create(quota_root(), pages * PAGE_SIZE);
         cr_expect_null(vm_create(q, 0, &error));
         cr_expect_eq(error, ABI_ERROR_MEMORY);
-        cr_expect_eq(quota_read(q).used, 0, "%lu pages", pages);
+        cr_expect_eq(host_quota_read(q).used, 0, "%lu pages", pages);
     }
     struct quota *q = quota_create(quota_root(), 10 * PAGE_SIZE);
     vcpu_backend = NULL;
     cr_expect_null(vm_create(q, 0, &error));
     cr_expect_eq(error, ABI_ERROR_UNSUPPORTED);
-    cr_expect(quota_read(q).used == 0 && q->object.ref_count == 1);
+    cr_expect(host_quota_read(q).used == 0 && q->object.ref_count == 1);
 }
 
 Test(kernel_vm, end_gives_everything_back) {
@@ -80,7 +80,7 @@ Test(kernel_vm, end_gives_everything_back) {
     cr_assert_eq(vm_bind_doorbell(victim, 0x100, event, 1), ABI_OK);
     object_unref(&victim->object);
     object_finish();
-    cr_expect_eq(quota_read(q).used, 0);
+    cr_expect_eq(host_quota_read(q).used, 0);
     cr_expect_eq(q->object.ref_count, 1);
     cr_expect_eq(event->object.ref_count, 1);
 }
@@ -261,10 +261,10 @@ Test(kernel_vm, tables_are_the_vms_from_the_start) {
     struct vm *small = small_vm(q);
     struct memory *memory = memory_create(q, 20 * SIZE_2M);
     const uint64_t gpa = SIZE_1G - 3 * SIZE_2M, size = 20 * SIZE_2M;
-    uint64_t before = quota_read(q).used;
+    uint64_t before = host_quota_read(q).used;
     cr_assert_eq(space_map(&small->space, memory, gpa, 0, size, RWX), ABI_OK);
     uint64_t list = PAGE_SIZE; // of regions
-    cr_expect_eq(quota_read(q).used - before, tables_of(gpa, size) * PAGE_SIZE + list);
+    cr_expect_eq(host_quota_read(q).used - before, tables_of(gpa, size) * PAGE_SIZE + list);
     cr_assert(quota_charge(q, q->limit - q->used, 0));
     for (uint64_t at = gpa; at < gpa + size; at += SIZE_2M)
         fetch(small, at + PAGE_SIZE);
@@ -277,7 +277,7 @@ Test(kernel_vm, tables_of_another_region_stay_when_one_goes) {
     struct quota *q = quota_create(quota_root(), 16 * SIZE_2M);
     struct vm *small = small_vm(q);
     struct memory *memory = memory_create(q, 8 * SIZE_2M);
-    uint64_t before = quota_read(q).used;
+    uint64_t before = host_quota_read(q).used;
     for (unsigned round = 0; round < 3; round++) {
         cr_assert_eq(space_map(&small->space, memory, 0, 0, 4 * SIZE_2M, RWX), ABI_OK);
         cr_assert_eq(space_map(&small->space, memory, SIZE_1G, 4 * SIZE_2M, 4 * SIZE_2M, RWX),
@@ -294,7 +294,8 @@ Test(kernel_vm, tables_of_another_region_stay_when_one_goes) {
         cr_expect_eq(small->space.tables_reserved, 0);
         // What is in use stays, for the same place: the tables of both regions, but for the root
         // and 512 GiB's twice.
-        cr_expect_eq(quota_read(q).used - before, (1 + 2 * (4 + 1)) * PAGE_SIZE, "round %u", round);
+        cr_expect_eq(host_quota_read(q).used - before, (1 + 2 * (4 + 1)) * PAGE_SIZE, "round %u",
+                     round);
     }
 }
 
@@ -302,14 +303,14 @@ Test(kernel_vm, map_without_memory_for_all_tables_changes_nothing) {
     struct quota *q = quota_create(quota_root(), 8 * PAGE_SIZE);
     struct vm *small = small_vm(q);
     struct memory *memory = memory_create(quota_root(), 8 * SIZE_2M);
-    uint64_t before = quota_read(q).used;
+    uint64_t before = host_quota_read(q).used;
     cr_expect_eq(space_map(&small->space, memory, 0, 0, 8 * SIZE_2M, RWX), ABI_ERROR_MEMORY);
-    cr_expect_eq(quota_read(q).used, before);
+    cr_expect_eq(host_quota_read(q).used, before);
     cr_expect(small->space.tables_reserved == 0 && small->space.tables_needed == 0);
     cr_expect_eq(space_map(&vm->space, memory, 0, 0, 8 * SIZE_2M, RWX), ABI_OK);
     object_unref(&small->object);
     object_finish();
-    cr_expect_eq(quota_read(q).used, 0);
+    cr_expect_eq(host_quota_read(q).used, 0);
 }
 
 Test(kernel_vm, end_gives_back_tables_that_were_never_used) {
@@ -321,7 +322,7 @@ Test(kernel_vm, end_gives_back_tables_that_were_never_used) {
     fetch(small, 0);
     object_unref(&small->object);
     object_finish();
-    cr_expect_eq(quota_read(q).used, 0);
+    cr_expect_eq(host_quota_read(q).used, 0);
 }
 
 // A page that is charged is only late, as while somebody gives back some of the pool: no shortage.
@@ -333,11 +334,11 @@ Test(kernel_vm, table_that_is_charged_is_waited_for) {
     host_take_frames();
     while ((page = kernel_page_alloc()) != NULL)
         last = page;
-    uint64_t reserved = small->space.tables_reserved, used = quota_read(quota_root()).used;
+    uint64_t reserved = small->space.tables_reserved, used = host_quota_read(quota_root()).used;
     fetch(small, SIZE_1G);
     cr_expect_eq(pt_lookup(&small->space.pt, SIZE_1G).rights, 0);
     cr_expect_eq(small->space.tables_reserved, reserved);
-    cr_expect_eq(quota_read(quota_root()).used, used);
+    cr_expect_eq(host_quota_read(quota_root()).used, used);
     kernel_page_free(last);
     fetch(small, SIZE_1G);
     cr_expect_eq(small->space.tables_reserved, reserved - 1);
