@@ -153,8 +153,4 @@ Test(svm_npt, entries_are_those_of_long_mode, .init = paper_set_up) {
         wanted |= rights & 4 ? PT_UNCACHED : 0;
         cr_expect_eq(f->rights(f->leaf(frame, wanted, 0), 0), wanted);
     }
-    for (unsigned has_1g_pages = 0; has_1g_pages < 2; has_1g_pages++) {
-        paging_format.leaf_level_max = 1 + has_1g_pages;
-        cr_expect_eq(f->leaf_level_max, 1 + has_1g_pages);
-    }
 }
