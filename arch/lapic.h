@@ -50,8 +50,8 @@ void lapic_init_cpu(void);
 uint32_t lapic_get_id(void);
 void lapic_eoi(void);
 
-// An interrupt to the CPU of this APIC ID: a vector, or one of the three. xAPIC has 8 bits for an ID,
-// of which 0xff is everybody: boot/ leaves other CPUs off there.
+// An interrupt to the CPU of this APIC ID: a vector, or one of the three. xAPIC has 8 bits for an
+// ID, of which 0xff is everybody: boot/ leaves other CPUs off there.
 #define LAPIC_NMI     (4ULL << 8)
 #define LAPIC_INIT    (5ULL << 8)
 #define LAPIC_STARTUP (6ULL << 8) // | page: starts at page << 12

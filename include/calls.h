@@ -31,6 +31,11 @@
 // What stands above each call: what it does; "Returns", where that is not 0; "Errors" beside those
 // that each call can have by its arguments (HANDLE, RIGHTS, ARGUMENT, ADDRESS).
 
+#ifndef CALL // for who only reads it
+#define CALL(...)
+#define HOT_CALL(...)
+#endif
+
 // ---- handles ------------------------------------------------------------------------------------
 
 // Removes it from the caller's table.
