@@ -201,7 +201,7 @@ static void call_once(struct input *input) {
     look(after);
     check_copy(before, after, a, result);
     check_others(before, after);
-    cr_assert_leq(quota_read(quota).used, QUOTA_BYTES);
+    cr_assert_leq(host_quota_read(quota).used, QUOTA_BYTES);
 }
 
 static void begin(void) {
@@ -229,9 +229,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     while (input.left > 0)
         call_once(&input);
     process_end(process, &status);
-    cr_assert_eq(quota_read(quota).used, PAGE_SIZE); // the process itself
+    cr_assert_eq(host_quota_read(quota).used, PAGE_SIZE); // the process itself
     object_unref(&process->object);
-    cr_assert_eq(quota_read(quota).used, 0);
+    cr_assert_eq(host_quota_read(quota).used, 0);
     return 0;
 }
 
