@@ -47,16 +47,17 @@ static int64_t group_quantum(const struct runqueue *queue, const struct group *g
 
 // One quantum a round, for whoever was not here for several too: nobody saves up.
 static void renew(const struct runqueue *queue, struct group_share *share, int64_t quantum) {
-    if (share->round != queue->round)
-        share->credit = MIN(share->credit + quantum, quantum);
+    share->credit = MIN(share->credit + quantum, quantum);
     share->round = queue->round;
 }
 
 static void refresh(const struct runqueue *queue, struct thread *thread) {
-    struct group *group = thread->group;
-    renew(queue, group_share(group, queue->cpu), group_quantum(queue, group));
+    struct group_share *share = group_share(thread->group, queue->cpu);
+    if (share->round != queue->round)
+        renew(queue, share, group_quantum(queue, thread->group));
     thread->share = share_of(thread);
-    renew(queue, &thread->own_share, quantum_of(queue, thread->share));
+    if (thread->own_share.round != queue->round)
+        renew(queue, &thread->own_share, quantum_of(queue, thread->share));
 }
 
 // What it may use up now; 0 or less: its turn is over. Woken, it borrows from its group's next
