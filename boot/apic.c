@@ -3,6 +3,7 @@
 // kernel changes that later. SDM 3A 11.4.3 "Enabling or Disabling the Local APIC", 11.12.1.2
 // "x2APIC Register Address Space".
 #include "boot/boot_apic.h"
+#include "boot/boot_report.h"
 #include "boot/loader.h"
 
 #define MSR_APIC_BASE    0x1bu
@@ -48,8 +49,11 @@ void apic_measure_timer(struct boot_info *info) {
         write_msr(MSR_APIC_BASE, base | APIC_BASE_ENABLE); // to xAPIC mode
     if ((base & APIC_BASE_X2APIC) == 0) {
         registers = (volatile uint32_t *)(uintptr_t)(base & APIC_BASE_PAGE);
-        if (!quiesce_is_mapped(base & APIC_BASE_PAGE, BOOT_PAGE))
+        if (!quiesce_is_mapped(base & APIC_BASE_PAGE, BOOT_PAGE)) {
+            boot_report(info, "the firmware's tables do not reach the local APIC: its timer cannot "
+                              "be measured (update the firmware)");
             return;
+        }
     }
     info->apic_timer_hz = boot_apic_timer_hz(&apic, info->tsc_hz);
 }

@@ -228,14 +228,15 @@ void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused
 void boot_features_limit_cpus(struct boot_info *info, uint32_t cpus_left) {
     if (cpus_left > 0)
         boot_report(info, "%u CPUs beyond the first %u are left off", cpus_left, BOOT_CPUS_MAX);
-    for (; !info->features.has_x2apic && info->cpu_count > 0; info->cpu_count--) {
-        uint32_t last = info->cpu[info->cpu_count - 1].apic_id;
-        if (last < XAPIC_IDS)
-            return;
+    uint32_t count = info->cpu_count;
+    if (!info->features.has_x2apic)
+        while (count > 0 && info->cpu[count - 1].apic_id >= XAPIC_IDS)
+            count--;
+    if (count < info->cpu_count)
         boot_report(info,
-                    "the CPU with APIC ID %u needs x2APIC mode, which this one lacks: left out",
-                    last);
-    }
+                    "%u CPUs, from APIC ID %u on, need x2APIC mode, which this one lacks: left out",
+                    info->cpu_count - count, info->cpu[count].apic_id);
+    info->cpu_count = count;
 }
 
 static void read_brand(const struct boot_processor *cpu, char brand[BRAND_SIZE]) {

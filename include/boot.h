@@ -110,7 +110,8 @@ struct boot_segment {
     uint64_t rights; // ABI_RIGHT_READ, and one of ABI_RIGHT_WRITE and ABI_RIGHT_EXECUTE or none
 };
 
-// One processor that the firmware calls enabled. Sorted by APIC ID, without doubles.
+// One processor that the firmware calls enabled. Sorted by APIC ID, without doubles;
+// without x2APIC mode all are below 255.
 struct boot_cpu {
     uint32_t apic_id;
     uint32_t node; // below node_count, or BOOT_NODE_NONE
@@ -163,7 +164,8 @@ struct boot_info {
     uint64_t supervisor_entry; // address of its first instruction
     uint32_t thread_bits;      // lowest bits of an APIC ID: the thread within its core; below 32
     uint64_t tsc_hz;           // rate of the TSC, never 0
-    // Of the local APIC's timer, divided by 1; 0: it stands still, or the TSC's deadline is used.
+    // Of the local APIC's timer, divided by 1; 0: it stands still, could not be measured, or the
+    // TSC's deadline is used.
     uint64_t apic_timer_hz;
     uint64_t utc_seconds; // the firmware's date, seconds since 1970, whole: up to one second late
     uint64_t utc_tsc;     // the TSC at that moment; 0: the machine has no date

@@ -78,7 +78,7 @@ static void init_interrupts(void) {
     lapic_init_cpu();
     ioapic_init();
     if (!cpu_features.has_tsc_deadline && machine.apic_timer_hz == 0)
-        halt_machine("the local APIC's timer stands still");
+        halt_machine("the local APIC's timer stands still, or could not be measured");
 }
 
 // The preflight report: what is there, what is missing, and what that costs.

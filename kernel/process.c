@@ -98,6 +98,8 @@ static bool destroy_step(struct process *process) {
             }
         process->handles[i] = NULL;
         quota_free_page(process->object.quota, page);
+        if (page != NULL)
+            return false;
     }
     return true;
 }

@@ -12,6 +12,8 @@
 
 #define TSC_MULTIPLIER_BITS 48 // behind its point
 
+#define VPID_SPACES (UINT16_MAX / VM_VCPUS_MAX)
+
 #define CPUID_FEATURES            7u
 #define CPUID_EXTENDED            0x80000001u
 #define CPUID_7_EBX_INVPCID       BIT(10)
@@ -98,7 +100,9 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
     x->gpr = vcpu->page->gpr;
     x->vmcs_page = vmcs_page;
     x->vmcs = frame_of_kernel(vmcs_page);
-    x->vpid = vmx_caps.has_vpid ? (uint16_t)(vcpu->index + 1) : 0;
+    // Other VMs mostly have others, since their tables' root lies elsewhere: see vmx/tlb.c.
+    uint64_t space = vcpu->vm->space.pt.root.v / PAGE_SIZE % VPID_SPACES;
+    x->vpid = vmx_caps.has_vpid ? (uint16_t)(space * VM_VCPUS_MAX + vcpu->index + 1) : 0;
     *(uint32_t *)vmcs_page = vmx_caps.revision;
     hpa_t previous = vmx_open(x);
     write_controls(x, vcpu->vm);

@@ -2,7 +2,8 @@
 // What the processor remembers of translations, and how it forgets. While EPT is in use, it makes
 // and uses no linear mappings: only guest-physical ones, tagged with the EPT pointer of the VM, and
 // combined ones, tagged with it and with the VPID of the vCPU (SDM 3C 29.4.2 "Creating and Using
-// Cached Translation Information"). So VPIDs need to differ only within a VM.
+// Cached Translation Information"). So VPIDs need to differ only within a VM. That of two VMs
+// mostly do (vmx/state.c), since a flush takes what a VPID has under all EPT pointers.
 //
 // Remembered under both on a CPU may be what a VM had that is gone, and whose tables' root this one
 // got, or what this vCPU had before the guest changed its tables on another CPU. So the VPID is

@@ -156,7 +156,7 @@ PLANTED = [
     ("msr-write-opened-with-read", "boot/boot_maps.c", "if ((rule->pass & PASS_WRITE) != 0)", "if (1)"),
     ("ept-writable", "vmx/ept.c", "rights & PT_WRITE ? EPT_WRITE : 0;", "rights & PT_READ ? EPT_WRITE : 0;"),
     ("ept-large-code", "vmx/ept.c", "&& !(level > 0 && ept_format.is_code_small);", ";"),
-    ("vpid-of-the-host", "vmx/state.c", "(uint16_t)(vcpu->index + 1)", "(uint16_t)vcpu->index"),
+    ("vpid-of-the-host", "vmx/state.c", "vcpu->index + 1) : 0;", "vcpu->index) : 0;"),
     ("vpid-not-flushed-on-a-new-cpu", "vmx/load.c", "vmx_flush_vpid(x->vpid); x->last_cpu = cpu;", "x->last_cpu = cpu;"),
     ("tsc-aux-left-to-the-next", "vmx/load.c", "if (vmx_caps.has_rdtscp) x86_wrmsr(MSR_TSC_AUX, 0);", ""),
     ("fpu-left-to-the-next", "kernel/fpu.c", "x86_xrstor(initial, cpu_features.xcr0_mask);", ";"),

@@ -36,7 +36,7 @@ FUNCTIONS = {
     "kernel/vcpu_state.c": "is_xcr0_valid are_registers_valid write_registers write_rest write_fpu vcpu_write_state",
     "kernel/vcpu_emulate.c": "vcpu_is_cpuid_dynamic move_tsc",
     "kernel/vcpu_exit.c": "vcpu_exit_msr",
-    "kernel/frame.c": "alloc_locked frame_free pool_next pool_unmap kernel_page_alloc kernel_page_free reclaim",
+    "kernel/frame.c": "alloc_locked alloc_some mark_whole frame_free pool_next pool_unmap kernel_page_alloc kernel_page_free reclaim",
     "kernel/vlapic.c": "vlapic_accept vlapic_take_requests vlapic_end_interrupt vlapic_pending",
     "kernel/vlapic_ipi.c": "matches_logical_xapic matches_logical_x2apic deliver vlapic_send_ipi vlapic_deliver_message",
     "kernel/vlapic_register.c": "vlapic_mmio_read write_svr write_lvt vlapic_is_base_valid vlapic_msr_write",

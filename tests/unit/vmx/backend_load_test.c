@@ -222,6 +222,14 @@ Test(backend_tlb, no_two_vcpus_of_a_vm_share_a_vpid) {
         cr_assert_not(is_used[vpid], "VPID %u twice", vpid);
         is_used[vpid] = true;
     }
+    // Nor does a neighbour, whose tables lie elsewhere.
+    const hpa_t root = paper_vm.space.pt.root;
+    for (uint32_t vm = 1; vm < 8; vm++) {
+        paper_vm.space.pt.root.v = root.v + vm * PAGE_SIZE;
+        paper.step_count = 0;
+        cr_expect_not(is_used[vpid_of(0)]);
+    }
+    paper_vm.space.pt.root = root;
 }
 
 Test(backend_tlb, none_without_the_feature) {
