@@ -28,10 +28,10 @@ UNIT_KERNEL_PARTS := arch/paging.c $(addprefix kernel/, \
     vm.c \
     vmtime.c \
 )
-UNIT_KERNEL_SUPPORT := tests/unit/kernel/support.c tests/unit/kernel/support_vcpu.c
+UNIT_KERNEL_SUPPORT := $(wildcard tests/unit/kernel/support*.c) tests/unit/arch/split_support.c
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel/host.h
 
-# arch/split_test.c steps through the entries, as they are.
+# arch/split_support.c steps through the entries, as they are.
 $(UNIT)/unit-kernel: $(BUILD)/host/arch/split.S.o $(BUILD)/host/arch/traps.S.o
 $(BUILD)/host/%.S.o: %.S
 	$(call say,HOSTAS,$<)mkdir -p $(@D) && $(CC) -I. -MMD -MP -D__ASSEMBLY__ -c $< -o $@
