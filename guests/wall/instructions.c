@@ -4,6 +4,7 @@
 // it does, the kernel goes on, and so do the others.
 #include "lib/string.h"
 #include "lib/syscall.h"
+#include "runtime/code.h"
 #include "runtime/rows.h"
 #include "runtime/wall.h"
 
@@ -47,8 +48,7 @@ struct own {
 };
 
 static struct area own_area, code_area;
-static struct own *own; // as the mother sees it
-static uint32_t code_size;
+static struct own *own;               // as the mother sees it
 static struct seen visible[SEEN_MAX]; // what children saw
 static uint32_t visible_count;
 static uint64_t behind_count; // lives that ended behind the GDT
@@ -160,31 +160,13 @@ static void split_locks(struct own *self) {
 
 // ---- code that the mother writes ----------------------------------------------------------------
 
-static void emit(const void *bytes, uint32_t size) {
-    memcpy(code_area.at + code_size, bytes, size);
-    code_size += size;
-}
-
-static void emit_move(uint32_t reg, uint64_t value) {
-    const uint8_t move[2] = {(uint8_t)(0x48 | reg >> 3), (uint8_t)(0xb8 | (reg & 7))};
-    emit(move, sizeof(move));
-    emit(&value, sizeof(value));
-}
-
-enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
-
-static void begin_code(void) {
-    memset(code_area.at, 0xcc, code_area.size);
-    code_size = 0;
-}
-
 // Whoever comes to the end lives on.
 static void end_code(void) {
     static const uint8_t jump[] = {0xff, 0xe0};
-    emit_move(RSP, STACK_TOP - 64);
-    emit_move(RDI, CHILD_OWN);
-    emit_move(RAX, (uintptr_t)live_on);
-    emit(jump, sizeof(jump));
+    code_move(RSP, STACK_TOP - 64);
+    code_move(RDI, CHILD_OWN);
+    code_move(RAX, (uintptr_t)live_on);
+    code_emit(jump, sizeof(jump));
 }
 
 static uint32_t random_msr(struct dice *dice) {
@@ -195,21 +177,21 @@ static uint32_t random_msr(struct dice *dice) {
 }
 
 static void write_row(struct dice *dice, const struct row *row) {
-    begin_code();
-    emit_move(RAX, dice_value(dice));
-    emit_move(RCX, random_msr(dice));
-    emit_move(RDX, dice_value(dice));
-    emit_move(RBX, CHILD_OWN + ABI_PAGE);
-    emit_move(RSI, CHILD_OWN + ABI_PAGE);
-    emit_move(RDI, CHILD_OWN + ABI_PAGE);
-    emit(row->bytes, row->size);
+    code_begin(&code_area);
+    code_move(RAX, dice_value(dice));
+    code_move(RCX, random_msr(dice));
+    code_move(RDX, dice_value(dice));
+    code_move(RBX, CHILD_OWN + ABI_PAGE);
+    code_move(RSI, CHILD_OWN + ABI_PAGE);
+    code_move(RDI, CHILD_OWN + ABI_PAGE);
+    code_emit(row->bytes, row->size);
     end_code();
 }
 
 static void write_interrupt(uint32_t vector) {
     const uint8_t interrupt[] = {0xcd, (uint8_t)vector};
-    begin_code();
-    emit(interrupt, sizeof(interrupt));
+    code_begin(&code_area);
+    code_emit(interrupt, sizeof(interrupt));
     end_code();
 }
 
@@ -234,11 +216,11 @@ static void write_far(struct dice *dice, uint32_t selector) {
     words[2] = dice_roll(dice) & 0x7fffffff;
     words[3] = dice_one_in(dice, 2) ? STACK_TOP - 64 : dice_address(dice);
     words[4] = dice_one_in(dice, 2) ? selector : dice_below(dice, SELECTORS);
-    begin_code();
-    emit_move(RDI, CHILD_OWN + ABI_PAGE);
-    emit_move(RSP, CHILD_OWN + ABI_PAGE);
-    emit(ways[way], sizes[way]);
-    code_size = 0x100;
+    code_begin(&code_area);
+    code_move(RDI, CHILD_OWN + ABI_PAGE);
+    code_move(RSP, CHILD_OWN + ABI_PAGE);
+    code_emit(ways[way], sizes[way]);
+    code_skip(0x100);
     end_code();
 }
 
@@ -264,11 +246,11 @@ static bool write_access(struct dice *dice) {
     static const uint8_t sizes[] = {3, 3, 2, 2, 4, 4, 5, 5, 5, 4, 4, 4, 5, 5};
     uint32_t way = dice_below(dice, ARRAY_COUNT(ways));
     uint64_t address = dice_address(dice);
-    begin_code();
-    emit_move(RSI, CHILD_OWN);
-    emit_move(RCX, 16);
-    emit_move(RAX, address);
-    emit(ways[way], sizes[way]);
+    code_begin(&code_area);
+    code_move(RSI, CHILD_OWN);
+    code_move(RCX, 16);
+    code_move(RAX, address);
+    code_emit(ways[way], sizes[way]);
     end_code();
     return address >= ABI_USER_END && address < UINT64_MAX - ABI_PAGE;
 }
@@ -278,43 +260,43 @@ static void write_step(struct dice *dice) {
     static const uint8_t call[] = {0xff, 0xd3}, pop_ss[] = {0x8e, 0xd2};
     const uint8_t enter[] = {0x0f, wall_enters_by_syscall() ? 0x05 : 0x34};
     static const uint8_t push_pop[] = {0x50, 0x9d};
-    begin_code();
-    emit_move(RBX, ABI_CALL_PAGE);
-    emit_move(RDX, dice_one_in(dice, 2) ? 0x23 : 0x33);
-    emit_move(RCX, STACK_TOP - 128);
-    emit_move(RAX, FLAG_TF | FLAG_IF | 2);
-    emit(push_pop, sizeof(push_pop));
+    code_begin(&code_area);
+    code_move(RBX, ABI_CALL_PAGE);
+    code_move(RDX, dice_one_in(dice, 2) ? 0x23 : 0x33);
+    code_move(RCX, STACK_TOP - 128);
+    code_move(RAX, FLAG_TF | FLAG_IF | 2);
+    code_emit(push_pop, sizeof(push_pop));
     switch (dice_below(dice, 4)) {
     case 0:
-        emit(call, sizeof(call));
+        code_emit(call, sizeof(call));
         break;
     case 1:
-        emit(pop_ss, sizeof(pop_ss));
-        emit(call, sizeof(call));
+        code_emit(pop_ss, sizeof(pop_ss));
+        code_emit(call, sizeof(call));
         break;
     case 2:
-        emit(pop_ss, sizeof(pop_ss));
-        emit(enter, sizeof(enter));
+        code_emit(pop_ss, sizeof(pop_ss));
+        code_emit(enter, sizeof(enter));
         break;
     default:
-        emit(enter, sizeof(enter));
+        code_emit(enter, sizeof(enter));
         break;
     }
     end_code();
 }
 
 static void write_anything(struct dice *dice) {
-    begin_code();
+    code_begin(&code_area);
     for (uint32_t reg = 0; reg < 8; reg++)
         if (reg != RSP)
-            emit_move(reg, dice_one_in(dice, 2) ? CHILD_OWN + dice_below(dice, OWN_SIZE)
+            code_move(reg, dice_one_in(dice, 2) ? CHILD_OWN + dice_below(dice, OWN_SIZE)
                                                 : dice_value(dice));
     for (unsigned i = 0; i < 64; i++) {
         uint8_t byte = (uint8_t)dice_roll(dice);
-        emit(&byte, 1);
+        code_emit(&byte, 1);
     }
     // GETSEC stops the emulator (docs/testing.md): the one instruction that is left out.
-    for (uint32_t i = 0; i + 1 < code_size; i++)
+    for (uint32_t i = 0; i + 1 < code_size(); i++)
         if (code_area.at[i] == 0x0f && code_area.at[i + 1] == 0x37)
             code_area.at[i + 1] = 0x0b;
     end_code();
@@ -398,9 +380,9 @@ static void attack_by_ports(struct dice *dice) {
         uint32_t port =
             i < ARRAY_COUNT(known) ? known[i] : part + dice_below(dice, 0x10000 / PORT_COUNT);
         for (uint32_t way = 0; way < ARRAY_COUNT(ways); way++) {
-            begin_code();
-            emit_move(RDX, port);
-            emit(&ways[way], 1);
+            code_begin(&code_area);
+            code_move(RDX, port);
+            code_emit(&ways[way], 1);
             end_code();
             attack("port", port, CHILD_CODE, GP);
         }
@@ -412,9 +394,9 @@ static void attack_by_msrs(struct dice *dice) {
     for (uint32_t i = 0; i < MSR_COUNT; i++) {
         uint32_t msr = random_msr(dice);
         for (uint32_t way = 0; way < ARRAY_COUNT(ways); way++) {
-            begin_code();
-            emit_move(RCX, msr);
-            emit(ways[way], sizeof(ways[way]));
+            code_begin(&code_area);
+            code_move(RCX, msr);
+            code_emit(ways[way], sizeof(ways[way]));
             end_code();
             attack("MSR", msr, CHILD_CODE, GP);
         }

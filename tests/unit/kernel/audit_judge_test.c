@@ -1,86 +1,98 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/audit_judge.c at the edges: the last byte of a quota, of a window, of a right.
-#include "tests/unit/kernel/support.h"
-
-#include "kernel/audit.h"
+// kernel/audit_judge.c: the auditor's judging core by itself, at its edges.
 #include "kernel/audit_judge.h"
 
-#include <criterion/criterion.h>
+#include "include/abi.h"
+#include "kernel/memory.h"
 
-Test(audit_edges, quota_may_be_used_to_the_last_byte) {
-    cr_expect_eq(audit_judge_quota(100, 100, 40, 60), ABI_AUDIT_NONE);
-    cr_expect_eq(audit_judge_quota(100, 100, 100, 0), ABI_AUDIT_NONE);
-    cr_expect_eq(audit_judge_quota(0, 0, 0, 0), ABI_AUDIT_NONE);
-    cr_expect_eq(audit_judge_quota(99, 100, 40, 60), ABI_AUDIT_QUOTA);
-    cr_expect_eq(audit_judge_quota(100, 100, 101, 0), ABI_AUDIT_QUOTA);
-    cr_expect_eq(audit_judge_quota(100, 100, 40, 59), ABI_AUDIT_QUOTA);
-    cr_expect_eq(audit_judge_quota(100, 10, 11, UINT64_MAX), ABI_AUDIT_QUOTA, "nothing wraps");
+#include <criterion/criterion.h>
+#include <string.h>
+
+#define AT    0x40000000ULL // of the place
+#define LEAF  ((uint32_t)(PT_READ | PT_WRITE))
+#define FIRST 16u
+
+Test(audit_judge, claim_is_all_or_nothing) {
+    uint8_t owner[64];
+    uint64_t at;
+    memset(owner, OWNER_NONE, sizeof(owner));
+    owner[FIRST + 7] = OWNER_POOL;
+    cr_expect_eq(audit_claim(owner, 64, FIRST, 8, OWNER_NONE, OWNER_MEMORY, &at), ABI_AUDIT_FREE);
+    cr_expect_eq(at, FIRST + 7);
+    for (unsigned i = 0; i < 64; i++)
+        cr_expect_eq(owner[i], i == FIRST + 7 ? OWNER_POOL : OWNER_NONE);
+    cr_expect_eq(audit_claim(owner, 64, FIRST, 7, OWNER_NONE, OWNER_MEMORY, &at), ABI_AUDIT_NONE);
+    for (unsigned i = 0; i < FIRST + 7; i++)
+        cr_expect_eq(owner[i], i < FIRST ? OWNER_NONE : OWNER_MEMORY);
+    cr_expect_eq(audit_claim(owner, 64, 60, 4, OWNER_NONE, OWNER_TABLE, &at), ABI_AUDIT_NONE);
 }
 
-Test(audit_edges, kernel_leaf_lies_in_its_window) {
-    const struct audit_window window = {.begin = 0x100000,
-                                        .end = 0x104000,
-                                        .owners = 1u << OWNER_KERNEL,
-                                        .rights = PT_READ | PT_WRITE,
-                                        .is_direct = true};
+Test(audit_judge, claim_beyond_the_machine_is_refused) {
+    uint8_t owner[4] = {0};
+    uint64_t at;
+    cr_expect_eq(audit_claim(owner, 4, 3, 2, OWNER_NONE, OWNER_MEMORY, &at), ABI_AUDIT_KERNEL);
+    cr_expect_eq(audit_claim(owner, 4, 5, 0, OWNER_NONE, OWNER_MEMORY, &at), ABI_AUDIT_KERNEL);
+    cr_expect_eq(audit_claim(owner, 4, 1, UINT64_MAX, OWNER_NONE, OWNER_MEMORY, &at),
+                 ABI_AUDIT_KERNEL);
+    cr_expect_eq(owner[3], OWNER_NONE);
+    cr_expect_eq(audit_claim(owner, 4, 4, 0, OWNER_NONE, OWNER_MEMORY, &at), ABI_AUDIT_NONE);
+}
+
+Test(audit_judge, place_is_what_run_and_region_share) {
+    const struct region region = {
+        .base = AT, .size = 4 * SIZE_2M, .offset = SIZE_2M + PAGE_SIZE, .rights = ABI_RIGHT_READ};
     const struct {
-        uint64_t address, size, frame;
-        uint32_t rights;
-        uint8_t owner;
-        uint32_t error;
+        uint64_t offset, size;               // of the run
+        uint64_t address, place_size, frame; // of the place: address from AT, frame from the run's
     } cases[] = {
-        {0x100000, 0x4000, 0, PT_READ | PT_WRITE, OWNER_KERNEL, ABI_AUDIT_NONE},
-        {0x103000, 0x1000, 0x3000, PT_READ, OWNER_KERNEL, ABI_AUDIT_NONE},
-        {0x103000, 0x2000, 0x3000, PT_READ, OWNER_KERNEL, ABI_AUDIT_KERNEL},
-        {0x104000, 0x1000, 0x4000, PT_READ, OWNER_KERNEL, ABI_AUDIT_KERNEL},
-        {0x101000, 0x1000, 0x2000, PT_READ, OWNER_KERNEL, ABI_AUDIT_TWICE},
-        {0x101000, 0x1000, 0x1000, PT_READ | PT_EXECUTE, OWNER_KERNEL, ABI_AUDIT_RIGHTS},
-        {0x101000, 0x1000, 0x1000, PT_READ | PT_USER, OWNER_KERNEL, ABI_AUDIT_RIGHTS},
-        {0x101000, 0x1000, 0x1000, PT_READ, OWNER_POOL, ABI_AUDIT_FREE},
-        {0x101000, 0x1000, 0x1000, PT_READ, OWNER_MEMORY, ABI_AUDIT_TWICE},
-        {0x101000, 0x1000, 0x1000, PT_READ, OWNER_COUNT, ABI_AUDIT_KERNEL},
+        {SIZE_2M, SIZE_2M, 0, SIZE_2M - PAGE_SIZE, PAGE_SIZE},         // the region begins in it
+        {2 * SIZE_2M, SIZE_2M, SIZE_2M - PAGE_SIZE, SIZE_2M, 0},       // all of it
+        {5 * SIZE_2M, SIZE_2M, 4 * SIZE_2M - PAGE_SIZE, PAGE_SIZE, 0}, // the region ends in it
+        {0, SIZE_1G, 0, 4 * SIZE_2M, SIZE_2M + PAGE_SIZE},             // all of the region
     };
     for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
-        const struct audit_leaf leaf = {cases[i].address, cases[i].size, cases[i].frame,
-                                        cases[i].rights};
-        cr_expect_eq(audit_judge_host(&leaf, &window, cases[i].owner), cases[i].error, "case %u",
-                     i);
-        cr_expect_eq(audit_judge_host(&leaf, NULL, cases[i].owner), ABI_AUDIT_KERNEL, "case %u", i);
+        const struct memory_run run = {{SIZE_1G}, cases[i].offset, cases[i].size};
+        struct audit_place place = audit_find_place(&region, &run);
+        cr_expect_eq(place.address, AT + cases[i].address, "case %u", i);
+        cr_expect_eq(place.size, cases[i].place_size, "case %u", i);
+        cr_expect_eq(place.frame, SIZE_1G + cases[i].frame, "case %u", i);
+        cr_expect(place.rights == 0 && !place.is_cleared, "as long as nobody says so");
     }
-    struct audit_window code = window;
-    code.rights |= PT_EXECUTE;
-    const struct audit_leaf leaf = {0x101000, 0x1000, 0x1000, PT_READ | PT_WRITE | PT_EXECUTE};
-    cr_expect_eq(audit_judge_host(&leaf, &code, OWNER_KERNEL), ABI_AUDIT_RIGHTS, "never both");
 }
 
-// The owner's right is not the other's: each right of a leaf must be one of its place's.
-Test(audit_edges, leaf_has_no_right_that_its_place_has_not) {
-    const struct audit_place place = {0x100000, SIZE_2M, SIZE_1G, PT_READ | PT_USER, true};
-    const uint32_t more[] = {PT_WRITE, PT_EXECUTE};
-    for (unsigned i = 0; i < ARRAY_COUNT(more); i++) {
-        const struct audit_leaf leaf = {0x100000, PAGE_SIZE, SIZE_1G, PT_READ | PT_USER | more[i]};
-        cr_expect_eq(audit_judge(&leaf, &place, OWNER_MEMORY), ABI_AUDIT_RIGHTS);
+Test(audit_judge, leaf_must_lie_inside_its_place) {
+    const struct audit_place place = {AT, SIZE_2M, SIZE_1G, LEAF, true};
+    const struct {
+        uint64_t address, size, frame;
+        uint32_t error;
+    } cases[] = {
+        {AT, SIZE_2M, SIZE_1G, ABI_AUDIT_NONE},
+        {AT + SIZE_2M - PAGE_SIZE, PAGE_SIZE, SIZE_1G + SIZE_2M - PAGE_SIZE, ABI_AUDIT_NONE},
+        {AT - PAGE_SIZE, PAGE_SIZE, SIZE_1G - PAGE_SIZE, ABI_AUDIT_TWICE},
+        {AT + SIZE_2M, PAGE_SIZE, SIZE_1G + SIZE_2M, ABI_AUDIT_TWICE},
+        {AT + PAGE_SIZE, SIZE_2M, SIZE_1G + PAGE_SIZE, ABI_AUDIT_TWICE},
+        {AT, SIZE_1G, SIZE_1G, ABI_AUDIT_TWICE},
+        {AT, PAGE_SIZE, SIZE_1G + PAGE_SIZE, ABI_AUDIT_TWICE},
+        {AT + PAGE_SIZE, PAGE_SIZE, SIZE_1G, ABI_AUDIT_TWICE},
+    };
+    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
+        const struct audit_leaf leaf = {cases[i].address, cases[i].size, cases[i].frame, PT_READ};
+        cr_expect_eq(audit_judge(&leaf, &place, OWNER_MEMORY), cases[i].error, "case %u", i);
     }
-    struct audit_place dirty = place;
-    dirty.is_cleared = false;
-    const struct audit_leaf leaf = {0x100000, PAGE_SIZE, SIZE_1G, PT_READ};
-    cr_expect_eq(audit_judge(&leaf, &place, OWNER_MEMORY), ABI_AUDIT_NONE);
-    cr_expect_eq(audit_judge(&leaf, &dirty, OWNER_MEMORY), ABI_AUDIT_DIRTY,
-                 "what another one left there");
+    const struct audit_leaf leaf = {0, PAGE_SIZE, 0, PT_READ};
+    const struct audit_place nothing = {0};
+    cr_expect_eq(audit_judge(&leaf, &nothing, OWNER_FREE), ABI_AUDIT_FREE);
 }
 
-// Each frame of a large leaf is looked at: here the second one is RAM, behind one that is a
-// device's.
-Test(audit_edges, each_frame_of_a_kernel_leaf_is_looked_at) {
-    host_init_all();
-    struct pt_mapping leaf = {{HOST_RAM_BASE - PAGE_SIZE}, PAGE_SIZE, PT_READ | PT_WRITE};
-    host_planted_leaf = &leaf;
-    host_planted_address = KERNEL_DEVICES;
-    cr_expect_eq(audit_all().errors, 0);
-    leaf.size = 2 * PAGE_SIZE;
-    struct abi_audit report = audit_all();
-    cr_expect_eq(report.errors, 1);
-    cr_expect(report.space == ABI_AUDIT_HOST && report.address == KERNEL_DEVICES);
-    leaf.frame.v -= PAGE_SIZE;
-    cr_expect_eq(audit_all().errors, 0);
+Test(audit_judge, owner_decides_even_at_the_right_place) {
+    const struct audit_place place = {AT, SIZE_2M, SIZE_1G, LEAF, true};
+    const struct audit_leaf leaf = {AT, SIZE_2M, SIZE_1G, LEAF};
+    const uint32_t errors[OWNER_COUNT] = {
+        [OWNER_NONE] = ABI_AUDIT_KERNEL,   [OWNER_FREE] = ABI_AUDIT_FREE,
+        [OWNER_KERNEL] = ABI_AUDIT_KERNEL, [OWNER_POOL] = ABI_AUDIT_FREE,
+        [OWNER_TABLE] = ABI_AUDIT_KERNEL,  [OWNER_SHOWN] = ABI_AUDIT_NONE,
+        [OWNER_MEMORY] = ABI_AUDIT_NONE,
+    };
+    for (uint8_t owner = 0; owner < OWNER_COUNT; owner++)
+        cr_expect_eq(audit_judge(&leaf, &place, owner), errors[owner], "owner %u", owner);
 }
