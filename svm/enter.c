@@ -98,7 +98,7 @@ static inline void run(struct vcpu *vcpu, struct svm_vcpu *x) {
     svm_give_tpr(vcpu);
     switch_to_guest(vcpu->page->gpr, x->vmcb_at, vmcb->shadow & SHADOW_STI_MOV_SS);
     vcpu->page->gpr[GPR_RAX] = vmcb->rax;
-    vmcb->event = 0;
+    vmcb->event &= (uint64_t)((int32_t)vmcb->exit_code >> 31); // not entered: it may be why
     vmcb->tlb_control = 0;
     vmcb->clean = svm_caps.has_clean_bits ? CLEAN_ALL : 0;
     svm_take_tpr(vcpu);

@@ -126,21 +126,41 @@ bool control_cr4_is_valid(const struct control *control, const struct vcpu_regis
     return is_long || (r->cr4 & CR4_PCIDE) || !(value & CR4_PCIDE);
 }
 
-const char *control_find_wrong(const struct vcpu_registers *r) {
+// Whether no processor could deliver it. SDM 3C Table 25-15 "Format of the VM-Entry
+// Interruption-Information Field"; APM 2 15.20 "Event Injection".
+static bool is_event_wrong(const struct vcpu_inject *event) {
+    enum { EXTERNAL = 0, NMI = 2, EXCEPTION = 3, SOFTWARE_FIRST = 4, SOFTWARE_LAST = 6 };
+    const uint32_t with_error = 0x60227d00u; // SDM 3A 6.15 "Exception and Interrupt Reference"
+    if (event->type == EXTERNAL || (event->type >= SOFTWARE_FIRST && event->type <= SOFTWARE_LAST))
+        return event->has_error;
+    if (event->type == NMI)
+        return event->vector != 2 || event->has_error;
+    return event->type != EXCEPTION || event->vector >= 32 || event->vector == 2 ||
+           (event->has_error && !(with_error & BIT(event->vector)));
+}
+
+const char *control_find_wrong(const struct control *control, const struct vcpu_registers *r,
+                               unsigned physical_bits) {
     bool is_long = (r->efer & EFER_LME) && (r->cr0 & CR0_PG);
     if (r->cr0 > UINT32_MAX)
         return "CR0";
     if ((r->cr0 & CR0_PG) && !(r->cr0 & CR0_PE))
         return "CR0.PE";
+    if (r->cr3 >> physical_bits)
+        return "CR3";
+    if (r->cr4 & ~control->cr4)
+        return "CR4";
     if (is_long && !(r->cr4 & CR4_PAE))
         return "CR4.PAE";
+    if (r->efer & ~(control->efer | EFER_LMA))
+        return "EFER";
     if (is_long && is_code_long(r) && (r->cs.attributes & ATTRIBUTES_DB))
         return "CS.L and CS.D";
     if (r->dr6 > UINT32_MAX || r->dr7 > UINT32_MAX)
         return "DR6 or DR7";
-    if (r->has_pending)
+    if (r->has_pending && is_event_wrong(&r->pending))
         return "the event that is pending";
-    return "CR3, CR4, EFER or a segment";
+    return "a segment or an address";
 }
 
 bool control_efer_is_valid(const struct control *control, const struct vcpu_registers *r,

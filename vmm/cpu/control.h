@@ -70,10 +70,12 @@ bool control_debugctl_is_valid(uint64_t value);
 bool control_loads_pdptes(const struct vcpu_registers *r, uint64_t cr0, uint64_t cr4);
 bool control_pdpte_is_valid(uint64_t pdpte, unsigned physical_bits);
 
-// The first thing in a state that no processor can be in, by name; where there is none that both
-// vendors check, the rest of what they check. SDM 3C 27.3.1 "Checks on the Guest State Area"; APM 2
-// 15.5.1 "Basic Operation", "Canonicalization and Consistency Checks".
-const char *control_find_wrong(const struct vcpu_registers *r);
+// The first thing in a state that no processor with this CPUID can be in, by name; where there is
+// none of these, it is a segment or an address. SDM 3C 27.2.1.3 "VM-Entry Control Fields", 27.3.1
+// "Checks on the Guest State Area"; APM 2 15.5.1 "Basic Operation", "Canonicalization and
+// Consistency Checks".
+const char *control_find_wrong(const struct control *control, const struct vcpu_registers *r,
+                               unsigned physical_bits);
 
 // Registers as they are after power-on, INIT and SIPI. What INIT keeps, and the time, stay as they
 // are. SDM 3A 10.1.1 "Processor State After Reset"; SDM 3A 9.4.3 "MP Initialization Protocol

@@ -44,7 +44,10 @@ static enum exit_action exit_eoi(struct vcpu *vcpu) {
 
 static const char *find_wrong(struct vcpu *vcpu) {
     struct vcpu_registers r;
-    return run_read_context(vcpu, &r) ? control_find_wrong(&r) : "?";
+    const struct vmm *vmm = vcpu->vmm;
+    if (!run_read_context(vcpu, &r))
+        return "?";
+    return control_find_wrong(&vmm->control, &r, vmm->start->physical_bits);
 }
 
 static enum exit_action exit_failed(struct vcpu *vcpu) {

@@ -395,14 +395,19 @@ Test(svm_enter, refused_state_loses_no_control) {
     cr_expect_eq(paper_vmcb()->clean & CLEAN_INTERRUPT, 0);
 }
 
-// The VMM's dump says it (vmm/cpu/dump.c).
+// The VMM's dump says it (vmm/cpu/dump.c), and names the event that no processor can deliver.
 Test(svm_enter, failure_comes_with_what_the_processor_told) {
     struct vmcb *v = paper_vmcb();
     const uint64_t *words = paper_page.failure_words;
-    v->exit_info_1 = 1, v->exit_info_2 = 2, v->exit_int_info = 3;
-    v->event = 4, v->interrupt = 5, v->shadow = 6;
-    cr_expect_eq(svm_exit_unexpected(&paper_vcpu), EXIT_FAIL);
+    const uint64_t event = EVENT_VALID | 1u << 8 | 4; // of a type that there is not
+    struct vcpu_registers r;
+    v->interrupt |= 5, v->shadow = 6, v->event = event;
+    paper.checks_nothing = true;
+    struct paper_exit refused = {.code = UINT64_MAX, .info_1 = 1, .info_2 = 2, .int_info = 3};
+    cr_expect_eq(paper_run(refused), EXIT_FAIL);
     cr_expect(words[VCPU_WORD_INFO] == 1 && words[VCPU_WORD_ADDRESS] == 2);
-    cr_expect(words[VCPU_WORD_VECTORING] == 3 && words[VCPU_WORD_ENTRY_EVENT] == 4);
-    cr_expect(words[VCPU_WORD_PIN] == 5 && words[VCPU_WORD_INTERRUPTIBILITY] == 6);
+    cr_expect(words[VCPU_WORD_VECTORING] == 3 && words[VCPU_WORD_ENTRY_EVENT] == event);
+    cr_expect(words[VCPU_WORD_PIN] == v->interrupt && words[VCPU_WORD_INTERRUPTIBILITY] == 6);
+    svm_read_registers(&paper_vcpu, &r);
+    cr_expect(r.has_pending && r.pending.type == 1 && r.pending.vector == 4);
 }

@@ -256,25 +256,61 @@ Test(vmm_control, sipi_names_a_page) {
 }
 
 Test(vmm_control, refused_state_is_named) {
+    const struct control control = {.cr4 = CR4_PAE | CR4_PGE, .efer = EFER_LME | EFER_NXE};
     const struct vcpu_registers good = {.cr0 = CR0_PE | CR0_PG,
+                                        .cr3 = BIT(39),
                                         .cr4 = CR4_PAE,
                                         .efer = EFER_LME | EFER_LMA,
-                                        .cs.attributes = 0xa09b};
+                                        .cs.attributes = 0xa09b,
+                                        .has_pending = 1,
+                                        .pending = {.vector = 0x80}};
     const char *const names[] = {"CR0",
                                  "CR0.PE",
+                                 "CR3",
+                                 "CR4",
                                  "CR4.PAE",
+                                 "EFER",
                                  "CS.L and CS.D",
                                  "DR6 or DR7",
                                  "the event that is pending",
-                                 "CR3, CR4, EFER or a segment"};
+                                 "a segment or an address"};
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct vcpu_registers r = good;
         r.cr0 ^= i == 0 ? BIT(40) : i == 1 ? CR0_PE : 0;
-        r.cr4 ^= i == 2 ? CR4_PAE : 0;
-        r.cs.attributes ^= i == 3 ? 0x4000 : 0;
-        r.dr7 = i == 4 ? BIT(32) : 0;
-        r.has_pending = i == 5;
-        cr_expect_str_eq(control_find_wrong(&r), names[i], "case %u: %s", i,
-                         control_find_wrong(&r));
+        r.cr3 |= i == 2 ? BIT(40) : 0;
+        r.cr4 ^= i == 3 ? CR4_SMEP : i == 4 ? CR4_PAE : 0;
+        r.efer |= i == 5 ? BIT(12) : 0;
+        r.cs.attributes ^= i == 6 ? 0x4000 : 0;
+        r.dr7 = i == 7 ? BIT(32) : 0;
+        r.pending.type = i == 8 ? 1 : 0;
+        cr_expect_str_eq(control_find_wrong(&control, &r, 40), names[i]);
+    }
+}
+
+Test(vmm_control, event_that_can_be_delivered_is_not_blamed) {
+    const struct {
+        struct vcpu_inject event;
+        bool is_wrong;
+    } cases[] = {
+        {{.vector = 0xff, .type = 0}, false},
+        {{.vector = 0xff, .type = 0, .has_error = 1}, true},
+        {{.vector = 2, .type = 2}, false},
+        {{.vector = 3, .type = 2}, true},
+        {{.vector = 14, .type = 3, .has_error = 1}, false},
+        {{.vector = 6, .type = 3, .has_error = 1}, true},
+        {{.vector = 6, .type = 3}, false},
+        {{.vector = 2, .type = 3}, true},
+        {{.vector = 32, .type = 3}, true},
+        {{.vector = 0x80, .type = 4}, false},
+        {{.vector = 1, .type = 5}, false},
+        {{.vector = 3, .type = 6}, false},
+        {{.vector = 3, .type = 6, .has_error = 1}, true},
+        {{.type = 7}, true},
+    };
+    const struct control control = {0};
+    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
+        const struct vcpu_registers r = {.has_pending = 1, .pending = cases[i].event};
+        bool is_blamed = strstr(control_find_wrong(&control, &r, 40), "event") != NULL;
+        cr_expect_eq(is_blamed, cases[i].is_wrong, "case %u", i);
     }
 }
