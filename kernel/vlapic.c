@@ -80,8 +80,6 @@ void vlapic_acknowledge(struct vcpu *vcpu, uint8_t vector) {
 // TMR tells how the latest request of a vector came.
 static void take_register(struct vcpu *vcpu, uint32_t i, uint32_t edges, uint32_t levels) {
     uint32_t irr = LAPIC_IRR + i * 16, tmr = LAPIC_TMR + i * 16;
-    if ((edges | levels) == 0)
-        return;
     vlapic_set(vcpu, irr, vlapic_get(vcpu, irr) | edges | levels);
     uint32_t old = vlapic_get(vcpu, tmr), new = (old & ~edges) | levels;
     if (old != new) {
@@ -104,6 +102,8 @@ void vlapic_take_requests(struct vcpu *vcpu) {
     for (uint32_t i = 0; i < VLAPIC_VECTOR_WORDS; i++) {
         uint64_t edges = take_word(&vlapic->posted.requests[i]);
         uint64_t levels = take_word(&vlapic->levels[i]);
+        if ((edges | levels) == 0)
+            continue;
         take_register(vcpu, 2 * i, (uint32_t)edges, (uint32_t)levels);
         take_register(vcpu, 2 * i + 1, (uint32_t)(edges >> 32), (uint32_t)(levels >> 32));
     }

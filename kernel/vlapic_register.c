@@ -90,12 +90,14 @@ static void write_self_ipi(struct vcpu *vcpu, uint32_t offset, uint32_t value) {
     vlapic_accept(vcpu, (uint8_t)value, false);
 }
 
+// They are looked for in this order: first what a running guest writes most.
 static const struct register_rule register_rules[] = {
+    {LAPIC_ICR, LAPIC_ICR, XRW | X2RW, ICR_WRITABLE, LVT_STATUS, write_icr},
+    {LAPIC_EOI, LAPIC_EOI, XW | X2W, 0, 0, write_eoi},
     {LAPIC_ID, LAPIC_ID, XRW | X2R, 0, 0, write_id},
     {LAPIC_VERSION, LAPIC_VERSION, XR | X2R, 0, 0, NULL},
     {LAPIC_TPR, LAPIC_TPR, XRW | X2RW, 0xff, 0, write_tpr},
     {LAPIC_PPR, LAPIC_PPR, XR | X2R, 0, 0, NULL},
-    {LAPIC_EOI, LAPIC_EOI, XW | X2W, 0, 0, write_eoi},
     {LAPIC_LDR, LAPIC_LDR, XRW | X2R, 0xff000000, 0, NULL},
     {LAPIC_DFR, LAPIC_DFR, XRW, 0xf0000000, 0, write_dfr},
     {LAPIC_SVR, LAPIC_SVR, XRW | X2RW, SVR_WRITABLE, 0, write_svr},
@@ -103,7 +105,6 @@ static const struct register_rule register_rules[] = {
     {LAPIC_TMR, LAPIC_TMR + 0x70, XR | X2R, 0, 0, NULL},
     {LAPIC_IRR, LAPIC_IRR + 0x70, XR | X2R, 0, 0, NULL},
     {LAPIC_ESR, LAPIC_ESR, XRW | X2RW, 0, 0, write_esr},
-    {LAPIC_ICR, LAPIC_ICR, XRW | X2RW, ICR_WRITABLE, LVT_STATUS, write_icr},
     {LAPIC_ICR2, LAPIC_ICR2, XRW, 0xff000000, 0, NULL},
     {LAPIC_LVT_TIMER, LAPIC_LVT_TIMER, XRW | X2RW, LVT_COMMON | LVT_TIMER_MODE, LVT_STATUS,
      write_lvt},
