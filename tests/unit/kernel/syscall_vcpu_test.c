@@ -189,6 +189,23 @@ Test(kernel_syscall_vcpu, state_at_bad_addresses_is_not_written) {
     expect_nothing_kept();
 }
 
+Test(kernel_syscall_vcpu, state_without_a_page_between_moves_nothing) {
+    void **taken = NULL;
+    for (void **page = kernel_page_alloc(); page != NULL; page = kernel_page_alloc()) {
+        *page = (void *)taken;
+        taken = page;
+    }
+    cr_expect_eq(CALL(ABI_VCPU_READ, handle, GROUP, (uint64_t)host_user, SIZE), -ABI_ERROR_MEMORY);
+    cr_expect_eq(CALL(ABI_VCPU_WRITE, handle, GROUP, (uint64_t)host_user, SIZE), -ABI_ERROR_MEMORY);
+    cr_expect_eq(paper.moves, 0);
+    while (taken != NULL) {
+        void **next = *taken;
+        kernel_page_free((void *)taken);
+        taken = next;
+    }
+    cr_expect_eq(CALL(ABI_VCPU_WRITE, handle, GROUP, (uint64_t)host_user, SIZE), 0);
+}
+
 Test(kernel_syscall_vcpu, registers_are_the_owners) {
     struct vcpu other;
     struct vcpu *const not_owners[] = {NULL, &other};
