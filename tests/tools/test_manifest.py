@@ -121,6 +121,18 @@ class Keys(Case):
         for deep in ("[" * 3000 + "]" * 3000, "{a=" * 3000 + "1" + "}" * 3000, "[" * 1200 + "]" * 1200):
             self.assertEqual(self.errors(DEMO + f"x = {deep}\n"), [error])
 
+    def test_endless_numbers(self):
+        digits = "9" * 5000
+        error = "syntax: a number has too many digits; write a smaller one"
+        for text, line in (
+            (DEMO.replace("vcpus = 1", f"vcpus = {digits}"), 3),
+            (DEMO + f'x = "{digits}" # {digits}\ny = [\n1,\n-{digits},\n2]\n', 9),
+            (DEMO + f"x = {{y = {digits}}}", 6),
+        ):
+            self.assertEqual(self.errors(text), [f"m.toml:{line}: {error}"])
+        error = "m.toml:3: vm.vcpus: the number is out of range; write a number from 1 to 64"
+        self.assertEqual(self.errors(DEMO.replace("vcpus = 1", f"vcpus = 0x{digits}")), [error])
+
     def test_what_a_terminal_would_obey_is_shown(self):
         text = DEMO + '"\\u001b[2Jx\\n[bulkhead] y" = 1\n'
         (error,) = self.errors(text)

@@ -10,6 +10,7 @@ stands around them, and what several say together. docs/manifest.md is the manua
 import difflib
 import re
 import tomllib
+from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +125,24 @@ class _Reader:
             what = re.sub(r" \(at .*\)$", "", str(error))
             what = what[:1].lower() + what[1:]
             self.error(line, "syntax", what, "correct the TOML, see docs/manifest.md")
+        except ValueError:  # Python's limit for decimal digits
+            self.error(self.endless_number(), "syntax", "a number has too many digits", "write a smaller one")
         return None
+
+    def endless_number(self):
+        """The line of the number whose digits are too many: the first that the text can not be read up to."""
+        lines = self.text.split("\n")
+
+        def has_it(count):
+            try:
+                tomllib.loads("\n".join(lines[:count]))
+            except tomllib.TOMLDecodeError:  # what is cut off there ends further on
+                pass
+            except ValueError:
+                return True
+            return False
+
+        return bisect_left(range(len(lines)), True, key=has_it)
 
     # Tables
 

@@ -15,6 +15,7 @@ NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,30}"
 NAME_REMEDY = "use 1 to 31 of a-z, 0-9 and -, not starting with -"
 HOST_NAME = "bulkhead"  # the hypervisor's own in every log, so no VM may be called so
 CPUS_MAX = 1024  # 64 * MANIFEST_CPU_WORDS
+SHOWN_MOST = 10**20  # a number from here on is not read by anybody; Python refuses to write one of 5000 digits
 
 _QUANTITIES = {  # what it is, what it has to be, its units
     "TIME": ("time", "time", "us, ms or s"),
@@ -100,7 +101,8 @@ class Table:
         remedy = f"write a number from {low} to {high}"
         number = self.typed(key, int, remedy)
         if number is not None and not low <= number <= high:
-            self.error(key, f"{number} is out of range", remedy)
+            shown = number if abs(number) < SHOWN_MOST else "the number"
+            self.error(key, f"{shown} is out of range", remedy)
             return None
         return number
 
