@@ -129,7 +129,9 @@ class Batch(RunCase):
         self.assertEqual(self.batch("good", "--ips", "10")[0], 64)
         words = "run: --ips 10: Bochs takes 1000000 to 4294967295 instructions a second\n"
         self.assertEqual(self.stderr, words)
-        self.assertEqual(self.batch("good", "--timeout", "0")[0], 64)
+        for seconds in ("0", "-1", "nan", "inf"):
+            self.assertEqual(self.batch("good", f"--timeout={seconds}"), (64, ""))
+            self.assertEqual(self.stderr, "run: --timeout: give a number of seconds above 0\n")
         self.assertEqual(self.run_fake("good", "--batch", "--log", "m.toml/x")[0], 64)
 
     def test_appended_words_are_checked(self):

@@ -8,6 +8,7 @@ docs/run.md is the manual, with the exit statuses.
 import argparse
 import contextlib
 import fcntl
+import math
 import os
 import shutil
 import subprocess
@@ -149,7 +150,7 @@ def parse_arguments():
 
     arguments = parser.parse_args()
     arguments.batch = arguments.batch or arguments.junit is not None
-    if arguments.timeout is not None and arguments.timeout <= 0:
+    if arguments.timeout is not None and not 0 < arguments.timeout < math.inf:  # nan is neither
         raise Failure("--timeout: give a number of seconds above 0", EXIT_USAGE)
     if arguments.timeout is None and (arguments.batch or not sys.stdin.isatty()):
         arguments.timeout = DEFAULT_TIMEOUT
