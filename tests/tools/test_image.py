@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The disk image: reproducible, sound, and with the right files at the right places."""
 
+import contextlib
+import errno
+import io
 import os
 import random
 import re
@@ -8,10 +11,14 @@ import shutil
 import stat
 import struct
 import subprocess
+import sys
 import unittest
+from unittest import mock
 
 from support import DEMO, ROOT, DirectoryCase
-from bulkhead.command import Failure, program
+from bulkhead import image as maker
+from bulkhead import imagetool
+from bulkhead.command import EXIT_USAGE, Failure, program
 from bulkhead.compiler import PARTS
 from bulkhead.gpt import SECTOR
 from bulkhead.image import CYLINDER, PARTITION_START, Volume
@@ -194,6 +201,92 @@ class Target(DirectoryCase):
         self.assertEqual(status, 69)
         self.assertIn(f"{device} has 1.0 MiB, and the image ", words)
         self.assertEqual(backing.read_bytes(), b"x" + bytes((1 << 20) - 1))
+
+
+class Question(DirectoryCase):
+    """What is asked before a disk is written over. The disk is a file: tests seldom may have a device."""
+
+    def answered(self, answer, is_terminal=True):
+        """(what the refusal says or None, what was asked or None)"""
+        disk = self.sparse("disk", 3 << 20)
+        asked = mock.Mock(side_effect=[answer])
+        with mock.patch.object(sys, "stdin", mock.Mock(isatty=lambda: is_terminal)), mock.patch("builtins.input", asked):
+            try:
+                imagetool.ask(disk)
+                refusal = None
+            except Failure as error:
+                self.assertEqual(error.status, EXIT_USAGE)
+                refusal = str(error)
+        return refusal, asked.call_args and asked.call_args.args[0]
+
+    def test_only_a_yes_is_one(self):
+        question = f"{self.work}/disk is a disk of 3.0 MiB. Write over all that is on it? [y/N] "
+        for answer in ("y", "Y", "yes", " Yes "):
+            self.assertEqual(self.answered(answer), (None, question))
+        for answer in ("", "n", "no", "yy", "ye", "y n", EOFError()):
+            self.assertEqual(self.answered(answer), ("nothing was written", question))
+
+    def test_who_is_no_terminal_is_not_asked(self):
+        what = f"{self.work}/disk is a disk of 3.0 MiB; to write over what is on it, say --yes"
+        self.assertEqual(self.answered("y", is_terminal=False), (what, None))
+
+    def run_tool(self, *options):
+        """tools/image, to which the disk is a block device. What it asked about."""
+        disk = self.sparse("disk", 3 << 20)
+        argv = ["tools/image", "--manifest", "m.toml", "--out", str(disk), *options]
+        with mock.patch.object(sys, "argv", argv), mock.patch.object(imagetool, "is_device", lambda _path: True), \
+                mock.patch.object(imagetool, "ask") as ask, mock.patch.object(imagetool, "compile_from"), \
+                mock.patch.object(imagetool, "build_image", return_value=[]), contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(imagetool.main(), 0)
+        return [call.args[0] for call in ask.call_args_list]
+
+    def test_device_is_asked_about_unless_told(self):
+        self.assertEqual(self.run_tool(), [self.work / "disk"])
+        self.assertEqual(self.run_tool("--yes"), [])
+
+
+class Copy(DirectoryCase):
+    """The image on its way to a device, for which a file stands."""
+
+    def copy(self, size, room):
+        """(what the device holds, what the refusal says or None, flags that it was opened with)"""
+        source, device = self.file("image", random.Random(1).randbytes(size)), self.sparse("disk", room)
+        with mock.patch.object(maker.os, "open", side_effect=os.open) as opened:
+            try:
+                maker._copy_to_device(source, device)  # pylint: disable=protected-access
+                refusal = None
+            except Failure as error:
+                refusal = str(error)
+        return device.read_bytes(), refusal, [call.args[1] for call in opened.call_args_list if call.args[0] == device]
+
+    def test_image_is_written_over_the_beginning(self):
+        whole = random.Random(1).randbytes((2 << 20) + 7)
+        for room in (len(whole), len(whole) + 5):
+            held, refusal, flags = self.copy(len(whole), room)
+            self.assertIsNone(refusal)
+            self.assertTrue(held == whole + bytes(room - len(whole)))
+            self.assertEqual(flags, [os.O_WRONLY | os.O_EXCL])  # neither made nor cut off, and nobody else has it
+
+    def test_small_device_is_left_alone(self):
+        held, refusal, flags = self.copy((2 << 20) + 1, 2 << 20)
+        self.assertEqual(refusal, f"{self.work}/disk has 2.0 MiB, and the image 2.0 MiB; take a larger one")
+        self.assertEqual((held, flags), (b"x" + bytes((2 << 20) - 1), []))
+
+    def test_what_is_in_use_is_refused_in_a_line(self):
+        self.file("m.toml", DEMO)
+        disk = self.sparse("disk", 64 << 20)
+        really_open = os.open
+
+        def open_other(path, *arguments, **options):
+            if path == disk:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            return really_open(path, *arguments, **options)
+
+        write = mock.patch.object(maker, "_write_disk", lambda _compiled, _loader, work: (work / "image").write_bytes(b"i"))
+        with write, mock.patch.object(maker, "is_device", lambda _path: True), \
+                mock.patch.object(maker.os, "open", open_other), self.assertRaises(Failure) as caught:
+            maker.build_image(None, self.file("BOOTX64.EFI"), disk)
+        self.assertEqual(str(caught.exception), f"{disk} can not be written (Device or resource busy)")
 
 
 class Sizes(unittest.TestCase):
