@@ -63,8 +63,8 @@ def lap_cases(arguments, seed, model):
     ]
     if model in RESTRICTED:
         cases = [case.on_restricted() for case in cases]
-    beats = max(300, arguments.rounds // 20)
-    witnesses = [witness(f"witness-{i}", threads, beats, is_bounded=False) for i in range(WITNESSES)]
+    beats, audits = max(300, arguments.rounds // 20), len(hostile) + 1
+    witnesses = [witness(f"witness-{i}", threads, beats, audits) for i in range(WITNESSES)]
     return [witnesses[0], *cases, *witnesses[1:]]
 
 
@@ -79,8 +79,8 @@ def run_wall_lap(arguments, seed, model):
     walls = [wall for wall in WALLS if arguments.pattern in wall.name]
     context = Context(SOAK / f"lap-{seed}.out")
     rounds = max(1, arguments.rounds // ROUNDS_A_WALL)
-    options = [*machine_options(model), "--cpus", arguments.cpus]
-    boot, found = boot_walls(context, walls, seed, options, rounds, max(300, arguments.rounds // 20), TIMEOUT)
+    beats = max(300, arguments.rounds // 20)
+    boot, found = boot_walls(context, walls, seed, model, arguments.cpus, rounds, beats, TIMEOUT)
     expect_booted(boot)
     problems = [f"{name}: {problem}" for name, problem in found if problem]
     return problems, told_by_witnesses(boot), context.log.with_suffix(".log")
@@ -185,6 +185,8 @@ def main():
         model = models[lap // (1 if arguments.only else len(TURNS)) % len(models)]
         model = vendor_of(seed) if kind == "nested" else model
         problems, told, log = LAPS[kind](arguments, seed, model)
+        if told.missed > 0:
+            problems.append(f"witnesses missed {told.missed} beats")
         if arguments.fuzz:
             problems += run_fuzz(seed)
         laps_of[kind] += 1

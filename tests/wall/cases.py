@@ -48,8 +48,8 @@ def wall_vm(wall, seed, rounds=None):
     return vm | (RESTARTS if wall.is_restarted else {})
 
 
-def witnesses(beats=BEATS):
-    return [witness(f"witness-{name}", 0, beats, is_bounded=False) for name in "ab"]
+def witnesses(others=None, beats=BEATS, audits=0):
+    return [witness(f"witness-{name}", others, beats, audits) for name in "ab"]
 
 
 def witness_vm(case):
