@@ -2,7 +2,9 @@
 // Every system call, with random, boundary and racing arguments, from several threads of a
 // process that has what a VMM has. They close and copy the handles that the others use, unmap the
 // memory that the kernel copies from, run one vCPU together and rewrite its page; then the mother
-// kills the process, wherever its threads are, and all its memory has to come back.
+// kills the process, wherever its threads are, and all its memory has to come back. Command line:
+//     races          the CPUs run at the same time, so where a kill finds a thread is chance: in
+//                    some calls it may find nobody
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "runtime/wall.h"
@@ -403,18 +405,19 @@ static bool has_reached(uint32_t call) {
 }
 
 static void check_reach(struct dice *dice, const struct area *area, uint32_t event) {
-    uint64_t sum = 0, least = UINT64_MAX;
+    uint64_t sum = 0, least = UINT64_MAX, kills = wall_has("races") ? 0 : 1;
     for (uint32_t i = 0; i < MANY; i++) {
         bool may_work = i < ABI_SYSTEM_INFO;
         for (uint32_t life = 0; life < LIVES_MORE; life++)
-            if (killed[i] == 0 || (may_work && !has_reached(i)))
+            if (killed[i] < kills || (may_work && !has_reached(i)))
                 live(dice, area, event, i);
         CHECK(!may_work || has_reached(i), "call %u: made %lu times, worked %lu times", i, calls[i],
               good[i]);
-        CHECK(killed[i] > 0, "call %u: nobody was killed in it", i);
+        CHECK(killed[i] >= kills, "call %u: nobody was killed in it", i);
         sum += killed[i];
         least = MIN(least, killed[i]);
     }
+    CHECK(sum > 0, "nobody was killed inside a call");
     say("killed inside a call %lu times, in each of %u calls %lu times or more", sum, MANY, least);
 }
 
