@@ -10,7 +10,8 @@
 #include "runtime/wall.h"
 
 #define LIVES         (2 * MANY) // a round: every second one has a favourite call
-#define LIVES_MORE    400u       // at most, for a call that never worked, or that nobody died in
+#define LIVES_MORE    1200u      // at most, for a call that never worked, or that few died in
+#define KILLS         3u         // in each call, at least
 #define THREADS       4u
 #define THREADS_MAX   12u  // with those that they make
 #define CALLS         300u // of a thread
@@ -358,7 +359,8 @@ static void give(struct own *own, const struct child *child, enum kind kind, uin
 }
 
 // Who was inside a call when the process ended, by the mother or by another thread, comes out of it
-// no more. THREAD_EXIT and PROCESS_KILL are such an end themselves.
+// no more. THREAD_EXIT and PROCESS_KILL are such an end themselves. One such kill may find its
+// thread still in ring 3, between the mark and the call; of KILLS, hardly all do.
 static void count_killed(const struct own *own) {
     for (uint32_t i = 0; i < THREADS_MAX; i++)
         if (own->inside[i] != 0 && own->inside[i] <= MANY)
@@ -405,7 +407,7 @@ static bool has_reached(uint32_t call) {
 }
 
 static void check_reach(struct dice *dice, const struct area *area, uint32_t event) {
-    uint64_t sum = 0, least = UINT64_MAX, kills = wall_has("races") ? 0 : 1;
+    uint64_t sum = 0, least = UINT64_MAX, kills = wall_has("races") ? 0 : KILLS;
     for (uint32_t i = 0; i < MANY; i++) {
         bool may_work = i < ABI_SYSTEM_INFO;
         for (uint32_t life = 0; life < LIVES_MORE; life++)
@@ -413,7 +415,7 @@ static void check_reach(struct dice *dice, const struct area *area, uint32_t eve
                 live(dice, area, event, i);
         CHECK(!may_work || has_reached(i), "call %u: made %lu times, worked %lu times", i, calls[i],
               good[i]);
-        CHECK(killed[i] >= kills, "call %u: nobody was killed in it", i);
+        CHECK(killed[i] >= kills, "call %u: %lu were killed in it", i, killed[i]);
         sum += killed[i];
         least = MIN(least, killed[i]);
     }
