@@ -53,8 +53,8 @@ class Bound(unittest.TestCase):
         """However it lies to the beats."""
         self.assertTrue(0 < self.bound("corei7_skylake_x", False) < 100 - BEAT_MS)
 
-    def test_stop_of_a_quarter_of_a_second_is_missed_everywhere(self):
-        self.assertTrue(0 < self.bound("ryzen", True) < 250 - BEAT_MS)
+    def test_stop_of_a_second_is_missed_beside_the_auditor(self):
+        self.assertTrue(0 < self.bound("ryzen", True) < 1000 - BEAT_MS)
 
     def test_time_of_the_host_says_nothing(self):
         self.assertEqual(self.bound("EPYC", True), 0)

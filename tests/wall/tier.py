@@ -12,7 +12,7 @@ from .cases import BEATS, SEED, WALLS, wall_vm, witness_vm, witnesses
 
 TIER = "wall"
 TIMEOUT = 900
-AUDITS = 1  # that a beat may have to wait for
+AUDITS = 4  # that a beat may have to wait for, one behind the other: w-lives soon ends again
 FORGERS = ("forge", "rings")
 TEST_IMAGE = "test image: programs of its manifest run in the VMM's place; not for use"
 
