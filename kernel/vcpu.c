@@ -20,11 +20,13 @@ _Static_assert(sizeof(struct vcpu) <= PAGE_SIZE, "one page");
 #define XSAVE_FCW   0
 #define XSAVE_MXCSR 24
 
-static void free_parts(struct vcpu *vcpu) {
+void vcpu_free(struct vcpu *vcpu) {
     struct quota *quota = vcpu->vm->object.quota;
     quota_free_page(quota, vcpu->page);
     quota_free_page(quota, vcpu->xsave);
     quota_free_page(quota, vcpu->vlapic.page);
+    quota_free_page(quota, vcpu->backend);
+    quota_free_page(quota, vcpu->control);
     quota_free_page(quota, vcpu);
 }
 
@@ -33,7 +35,10 @@ static bool alloc_parts(struct vcpu *vcpu) {
     vcpu->page = quota_alloc_page(quota);
     vcpu->xsave = quota_alloc_page(quota);
     vcpu->vlapic.page = quota_alloc_page(quota);
-    if (vcpu->page == NULL || vcpu->xsave == NULL || vcpu->vlapic.page == NULL)
+    vcpu->backend = quota_alloc_page(quota);
+    vcpu->control = quota_alloc_page(quota);
+    if (vcpu->page == NULL || vcpu->xsave == NULL || vcpu->vlapic.page == NULL ||
+        vcpu->backend == NULL || vcpu->control == NULL)
         return false;
     *(uint16_t *)((uint8_t *)vcpu->xsave + XSAVE_FCW) = 0x37f;
     *(uint32_t *)((uint8_t *)vcpu->xsave + XSAVE_MXCSR) = 0x1f80;
@@ -68,18 +73,15 @@ struct vcpu *vcpu_create(struct vm *vm, uint32_t index, int *error) {
     vcpu->space_generation_seen = vm->space.generation;
     if (alloc_parts(vcpu)) {
         vlapic_init(vcpu);
-        *error = vcpu_backend->vcpu_create(vcpu);
-        if (*error == ABI_OK) {
-            *error = publish(vm, vcpu);
-            if (*error == ABI_OK) {
-                object_ref(&vm->object);
-                return vcpu;
-            }
-            vcpu_backend->vcpu_destroy(vcpu);
-        }
+        vcpu_backend->vcpu_create(vcpu);
+        *error = publish(vm, vcpu);
     }
-    free_parts(vcpu);
-    return NULL;
+    if (*error != ABI_OK) {
+        vcpu_free(vcpu);
+        return NULL;
+    }
+    object_ref(&vm->object);
+    return vcpu;
 }
 
 static void unload_here(void *opaque) {
@@ -133,11 +135,6 @@ static bool vcpu_destroy(struct object *object) {
 }
 
 const struct object_kind vcpu_kind = {OBJECT_VCPU, vcpu_destroy};
-
-void vcpu_free(struct vcpu *vcpu) {
-    vcpu_backend->vcpu_destroy(vcpu);
-    free_parts(vcpu);
-}
 
 void vcpu_post(struct vcpu *vcpu, uint32_t bits) {
     __atomic_fetch_or(&vcpu->pending, bits, __ATOMIC_SEQ_CST);

@@ -78,7 +78,8 @@ struct vcpu {
     uint64_t space_generation_seen;   // of vm->space.generation [o]
     struct cpu *space_cpu_seen;       // on which CPU [o]
     void *xsave;                      // one page, standard format [c]
-    void *backend;                    // vmx/ or svm/: its own page(s) [c]
+    void *backend;                    // one page of vmx/'s or svm/'s own [c]
+    void *control;                    // one page that the processor reads: VMCS or VMCB [c]
     struct cpu *loaded_on;            // NULL: nowhere [o]
     uint64_t own_timer_exits;         // exits by a timer of the kernel's own [o]
     uint64_t exits[ABI_EXIT_REASONS]; // by reason [o]
@@ -96,11 +97,9 @@ struct vcpu_backend {
     // On every CPU: VMXON. NULL, or why this CPU cannot run guests.
     const char *(*cpu_init)(struct cpu *cpu);
 
-    // Any thread: backend memory from the VM's quota. 0 or an enum abi_error. vcpu_create comes
-    // after vm->cpuid, and vcpu->page and xsave;
-    // vcpu_destroy when the vCPU is loaded nowhere (unload it on its CPU first).
-    int (*vcpu_create)(struct vcpu *vcpu); // in a state of zeroes, which no processor enters
-    void (*vcpu_destroy)(struct vcpu *vcpu);
+    // Any thread, after vm->cpuid. Fills vcpu->backend and control, two pages of zeroes, with a
+    // state of zeroes, which no processor enters. Nothing of it needs an end of its own.
+    void (*vcpu_create)(struct vcpu *vcpu);
 
     // Makes the VMCS current, loads what vCPUs share with nothing else (FPU, debug registers,
     // system-call MSRs), and takes from the CPU and the calling thread what an exit restores: so

@@ -45,7 +45,6 @@ const struct vcpu_backend svm_backend = {
     .init = svm_init,
     .cpu_init = svm_cpu_init,
     .vcpu_create = svm_vcpu_create,
-    .vcpu_destroy = svm_vcpu_destroy,
     .load = svm_load,
     .unload = svm_unload,
     .forget = svm_forget,

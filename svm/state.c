@@ -3,7 +3,6 @@
 #include "svm/svm.h"
 
 #include "kernel/frame.h"
-#include "kernel/quota.h"
 #include "kernel/vm.h"
 
 #define PAUSE_COUNT     3000u // PAUSEs of one spin loop until it exits
@@ -46,29 +45,11 @@ static void write_controls(struct vmcb *vmcb, const struct vm *vm) {
     vmcb->n_cr3 = vm->space.pt.root.v;
 }
 
-static void free_pages(struct vcpu *vcpu, struct svm_vcpu *x, struct vmcb *vmcb) {
-    quota_free_page(vcpu->vm->object.quota, vmcb);
-    quota_free_page(vcpu->vm->object.quota, x);
-}
-
-int svm_vcpu_create(struct vcpu *vcpu) {
-    struct svm_vcpu *x = quota_alloc_page(vcpu->vm->object.quota);
-    struct vmcb *vmcb = quota_alloc_page(vcpu->vm->object.quota);
-    if (!x || !vmcb) {
-        free_pages(vcpu, x, vmcb);
-        return ABI_ERROR_MEMORY;
-    }
-    vcpu->backend = x;
-    x->vmcb = vmcb;
-    x->vmcb_at = frame_of_kernel(vmcb);
-    write_controls(vmcb, vcpu->vm);
+void svm_vcpu_create(struct vcpu *vcpu) {
+    struct svm_vcpu *x = vcpu->backend;
+    x->vmcb = vcpu->control;
+    x->vmcb_at = frame_of_kernel(x->vmcb);
+    write_controls(x->vmcb, vcpu->vm);
     static const struct vcpu_registers nothing;
     svm_write_registers(vcpu, &nothing);
-    return ABI_OK;
-}
-
-void svm_vcpu_destroy(struct vcpu *vcpu) {
-    struct svm_vcpu *x = vcpu->backend;
-    free_pages(vcpu, x, x->vmcb);
-    vcpu->backend = NULL;
 }

@@ -85,8 +85,7 @@ void svm_load(struct vcpu *vcpu);
 void svm_unload(struct vcpu *vcpu);
 void svm_forget(void);
 
-int svm_vcpu_create(struct vcpu *vcpu);
-void svm_vcpu_destroy(struct vcpu *vcpu);
+void svm_vcpu_create(struct vcpu *vcpu);
 
 void svm_sync_registers(struct vcpu *vcpu, uint32_t dirty);
 void svm_read_registers(struct vcpu *vcpu, struct vcpu_registers *registers);

@@ -44,7 +44,6 @@ const struct vcpu_backend vmx_backend = {
     .init = vmx_init,
     .cpu_init = vmx_cpu_init,
     .vcpu_create = vmx_vcpu_create,
-    .vcpu_destroy = vmx_vcpu_destroy,
     .load = vmx_load,
     .unload = vmx_unload,
     .forget = vmx_forget,

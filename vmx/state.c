@@ -3,7 +3,6 @@
 #include "vmx/registers.h"
 
 #include "kernel/frame.h"
-#include "kernel/quota.h"
 #include "kernel/vmtime.h"
 #include "vmx/ept.h"
 
@@ -84,26 +83,14 @@ static void write_host_constants(const struct vmx_vcpu *x) {
     vmcs_write(VMCS_HOST_RSP, (uint64_t)&x->gpr);
 }
 
-static void free_pages(struct vcpu *vcpu, struct vmx_vcpu *x, void *vmcs_page) {
-    quota_free_page(vcpu->vm->object.quota, vmcs_page);
-    quota_free_page(vcpu->vm->object.quota, x);
-}
-
-int vmx_vcpu_create(struct vcpu *vcpu) {
-    struct vmx_vcpu *x = quota_alloc_page(vcpu->vm->object.quota);
-    void *vmcs_page = quota_alloc_page(vcpu->vm->object.quota);
-    if (!x || !vmcs_page) {
-        free_pages(vcpu, x, vmcs_page);
-        return ABI_ERROR_MEMORY;
-    }
-    vcpu->backend = x;
+void vmx_vcpu_create(struct vcpu *vcpu) {
+    struct vmx_vcpu *x = vcpu->backend;
     x->gpr = vcpu->page->gpr;
-    x->vmcs_page = vmcs_page;
-    x->vmcs = frame_of_kernel(vmcs_page);
+    x->vmcs = frame_of_kernel(vcpu->control);
     // Other VMs mostly have others, since their tables' root lies elsewhere: see vmx/tlb.c.
     uint64_t space = vcpu->vm->space.pt.root.v / PAGE_SIZE % VPID_SPACES;
     x->vpid = vmx_caps.has_vpid ? (uint16_t)(space * VM_VCPUS_MAX + vcpu->index + 1) : 0;
-    *(uint32_t *)vmcs_page = vmx_caps.revision;
+    *(uint32_t *)vcpu->control = vmx_caps.revision;
     hpa_t previous = vmx_open(x);
     write_controls(x, vcpu->vm);
     vmx_apic_create(vcpu);
@@ -112,11 +99,4 @@ int vmx_vcpu_create(struct vcpu *vcpu) {
     vmx_close(x, previous);
     static const struct vcpu_registers nothing;
     vmx_write_registers(vcpu, &nothing);
-    return ABI_OK;
-}
-
-void vmx_vcpu_destroy(struct vcpu *vcpu) {
-    struct vmx_vcpu *x = vcpu->backend;
-    free_pages(vcpu, x, x->vmcs_page);
-    vcpu->backend = NULL;
 }

@@ -3,8 +3,7 @@
 // vcpu_backend (their contracts: kernel/vcpu.h).
 //
 // The life of a vCPU here: vmx_vcpu_create; vmx_load; then vmx_enter and the small operations
-// between entries; vmx_unload; ...; vmx_vcpu_destroy. "VMCS current" below means between load and
-// unload.
+// between entries; vmx_unload; ... "VMCS current" below means between load and unload.
 #pragma once
 
 #include "include/vmx.h"
@@ -42,7 +41,6 @@ struct vmx_vcpu {
     uint32_t is_launched; // the VMCS's launch state
     uint32_t entry_work;  // enum vmx_entry_work
     hpa_t vmcs;
-    void *vmcs_page;
     struct cpu *last_cpu; // whose host state the VMCS holds; NULL: none yet
     uint32_t primary;     // what VMCS_PRIMARY_CONTROLS holds
     uint32_t secondary;   // VMCS_SECONDARY_CONTROLS but for virtualizing x2APIC mode
@@ -85,8 +83,7 @@ void vmx_load(struct vcpu *vcpu);
 void vmx_unload(struct vcpu *vcpu);
 void vmx_forget(void);
 
-int vmx_vcpu_create(struct vcpu *vcpu);
-void vmx_vcpu_destroy(struct vcpu *vcpu);
+void vmx_vcpu_create(struct vcpu *vcpu);
 
 void vmx_sync_registers(struct vcpu *vcpu, uint32_t dirty);
 void vmx_read_registers(struct vcpu *vcpu, struct vcpu_registers *registers);

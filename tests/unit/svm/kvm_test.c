@@ -64,7 +64,6 @@ static void begin(uint32_t edx, bool is_new) {
     flags = edx;
     has_new_instructions = is_new;
     paper_set_up();
-    svm_vcpu_destroy(&paper_vcpu);
     info = (struct boot_info){.platform = &platform};
     info.features.has_svm = true;
     info.features.has_rdtscp = is_new;
@@ -75,7 +74,7 @@ static void begin(uint32_t edx, bool is_new) {
     svm_backend.init();
     paper.cpuid_rdtscp = paper.cpuid_invpcid = 0;
     *paper_msr(MSR_TSC_RATIO) = *paper_msr(MSR_TSC_AUX) = 0x1234;
-    cr_assert_eq(svm_vcpu_create(&paper_vcpu), ABI_OK);
+    paper_make(&paper_vcpu);
     struct vcpu_registers r = paper_registers();
     r.spec_ctrl = r.spec_ctrl_own = 7;
     svm_write_registers(&paper_vcpu, &r);

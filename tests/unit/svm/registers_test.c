@@ -219,19 +219,6 @@ Test(svm_registers, tsc_offset_is_the_vmcbs) {
 
 // ---- creation -----------------------------------------------------------------------------------
 
-Test(svm_registers, creation_takes_two_pages_or_none) {
-    for (unsigned left = 0; left < 2; left++) {
-        struct vcpu vcpu = {.vm = &paper_vm, .page = &paper_page};
-        paper.seen.pages = 96 - left;
-        cr_expect_eq(svm_vcpu_create(&vcpu), ABI_ERROR_MEMORY);
-        cr_expect_eq(paper.seen.pages, 96 - left);
-    }
-    paper.seen.pages = 2;
-    svm_vcpu_destroy(&paper_vcpu);
-    cr_expect_eq(paper.seen.pages, 0);
-    cr_expect_null(paper_vcpu.backend);
-}
-
 Test(svm_registers, instructions_that_cpuid_hides_exit) {
     const struct {
         uint32_t rdtscp, invpcid;
@@ -248,7 +235,7 @@ Test(svm_registers, instructions_that_cpuid_hides_exit) {
         svm_caps.has_invpcid = cases[i].has_invpcid;
         svm_caps.has_rdpru = cases[i].has_rdpru;
         svm_caps.has_pause_filter = cases[i].has_filter;
-        cr_assert_eq(svm_vcpu_create(&vcpu), ABI_OK);
+        paper_make(&vcpu);
         const struct vmcb *v = ((struct svm_vcpu *)vcpu.backend)->vmcb;
         cr_expect_eq((v->intercept_2 >> 7 & 1) != 0, cases[i].is_rdtscp, "case %u", i);
         cr_expect_eq(v->intercept_3, cases[i].is_invpcid ? 4 : 0, "case %u", i);

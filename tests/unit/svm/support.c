@@ -14,7 +14,6 @@
 #include "arch/traps.h"
 #include "kernel/frame.h"
 #include "kernel/machine.h"
-#include "kernel/quota.h"
 #include "kernel/vlapic.h"
 #include "lib/fmt.h"
 
@@ -304,16 +303,6 @@ enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) 
     paper.seen.written = value;
     return paper.msr_result;
 }
-void *quota_alloc_page(struct quota *quota) {
-    (void)quota;
-    if (paper.seen.pages == ARRAY_COUNT(pages))
-        return NULL;
-    return memset(pages[paper.seen.pages++], 0, PAGE_SIZE);
-}
-void quota_free_page(struct quota *quota, void *page) {
-    (void)quota;
-    paper.seen.pages -= page != NULL;
-}
 const struct abi_cpuid *vm_find_cpuid(const struct vm *vm, uint32_t leaf, uint32_t subleaf) {
     static struct abi_cpuid row;
     (void)vm;
@@ -383,6 +372,17 @@ static void init_cpus(void) {
     }
 }
 
+static void *next_page(void) {
+    cr_assert_lt(paper.seen.pages, ARRAY_COUNT(pages));
+    return memset(pages[paper.seen.pages++], 0, PAGE_SIZE);
+}
+
+void paper_make(struct vcpu *vcpu) {
+    vcpu->backend = next_page();
+    vcpu->control = next_page();
+    svm_backend.vcpu_create(vcpu);
+}
+
 void paper_set_up(void) {
     memset(&paper, 0, sizeof(paper));
     memset(msr_slots, 0, sizeof(msr_slots));
@@ -420,7 +420,7 @@ void paper_set_up(void) {
                                .cpu = &paper_cpus[0],
                                .xsave = xsave_area,
                                .xcr0 = XCR0_X87};
-    cr_assert_eq(svm_backend.vcpu_create(&paper_vcpu), ABI_OK);
+    paper_make(&paper_vcpu);
     struct vcpu_registers registers = paper_registers();
     svm_backend.write_registers(&paper_vcpu, &registers);
     svm_backend.load(&paper_vcpu);

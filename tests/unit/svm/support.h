@@ -119,6 +119,8 @@ extern struct vcpu_page paper_page;
 uint64_t *paper_msr(uint32_t msr);
 // A processor with everything, both CPUs initialized, and a vCPU of 64-bit code at 0x1000, loaded.
 void paper_set_up(void);
+// Has the backend fill two fresh pages of zeroes, which stay until the next set-up.
+void paper_make(struct vcpu *vcpu);
 struct vcpu_registers paper_registers(void); // its registers
 struct svm_vcpu *paper_x(void);
 struct vmcb *paper_vmcb(void);

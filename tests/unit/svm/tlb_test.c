@@ -23,7 +23,7 @@ static struct vcpu *make_vcpu(void) {
                           .cpu = &paper_cpus[0],
                           .xsave = paper_vcpu.xsave,
                           .xcr0 = XCR0_X87};
-    cr_assert_eq(svm_vcpu_create(vcpu), ABI_OK);
+    paper_make(vcpu);
     svm_write_registers(vcpu, &registers);
     return vcpu;
 }

@@ -424,22 +424,9 @@ Test(backend_enter, each_leaf_of_sgx_exits) {
     paper.vmcs[VMCS_ENCLS_BITMAP] = paper.vmcs[VMCS_ENCLV_BITMAP] = 0;
     second = (struct vcpu){
         .vm = &paper_vm, .page = &page, .cpu = &paper_cpus[0], .xsave = paper_vcpu.xsave};
-    cr_assert_eq(vmx_vcpu_create(&second), ABI_OK);
+    paper_make(&second);
     cr_expect_eq(paper.vmcs[VMCS_ENCLS_BITMAP], UINT64_MAX);
     cr_expect_eq(paper.vmcs[VMCS_ENCLV_BITMAP], UINT64_MAX);
-}
-
-Test(backend_enter, creation_without_memory_gives_all_back) {
-    static struct vcpu second;
-    static struct vcpu_page page;
-    paper_vcpu.backend = paper_x();
-    for (unsigned room = 0; room < 2; room++) {
-        second = (struct vcpu){
-            .vm = &paper_vm, .page = &page, .cpu = &paper_cpus[0], .xsave = paper_vcpu.xsave};
-        paper.seen.pages = 8 - room;
-        cr_expect_eq(vmx_vcpu_create(&second), ABI_ERROR_MEMORY);
-        cr_expect_eq(paper.seen.pages, 8 - room);
-    }
 }
 
 Test(backend_enter, creation_leaves_the_current_vmcs) {
@@ -448,10 +435,8 @@ Test(backend_enter, creation_leaves_the_current_vmcs) {
     uint64_t current = paper.current_vmcs;
     second = (struct vcpu){
         .vm = &paper_vm, .page = &page, .cpu = &paper_cpus[0], .xsave = paper_vcpu.xsave};
-    cr_assert_eq(vmx_vcpu_create(&second), ABI_OK);
+    paper_make(&second);
     cr_expect_eq(paper.current_vmcs, current);
-    vmx_vcpu_destroy(&second);
-    cr_expect_null(second.backend);
 }
 
 // What lies below RSP behind vmx_enter: its last calls' return addresses.

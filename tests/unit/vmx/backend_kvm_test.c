@@ -164,7 +164,6 @@ static void begin(uint32_t has) {
     const struct boot_processor cpu = {.cpuid = read_cpuid, .rdmsr = read_msr};
     outer = has;
     paper_set_up();
-    vmx_vcpu_destroy(&paper_vcpu);
     memset(paper.vmcs, 0, sizeof(paper.vmcs));
     info = (struct boot_info){.platform = &platform, .words.apic = APIC_POSTED};
     info.features.has_vmx = true;
@@ -175,7 +174,7 @@ static void begin(uint32_t has) {
     paper_vcpu.vlapic.page = paper_vcpu.xsave; // any page
     paper.has_field = has_field;
     paper.on_entry = check_entry;
-    cr_assert_eq(vmx_vcpu_create(&paper_vcpu), ABI_OK);
+    paper_make(&paper_vcpu);
     struct vcpu_registers r = registers();
     vmx_write_registers(&paper_vcpu, &r);
     vmx_load(&paper_vcpu);
@@ -192,7 +191,6 @@ static void enter(uint32_t reason) {
 
 static void end(void) {
     paper.has_field = NULL;
-    vmx_vcpu_destroy(&paper_vcpu);
 }
 
 // ---- tests --------------------------------------------------------------------------------------

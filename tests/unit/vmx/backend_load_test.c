@@ -206,10 +206,9 @@ static uint16_t vpid_of(uint32_t index) {
                            .page = &page,
                            .cpu = &paper_cpus[0],
                            .xsave = paper_vcpu.xsave};
-    cr_assert_eq(vmx_vcpu_create(&second), ABI_OK);
+    paper_make(&second);
     uint16_t vpid = ((struct vmx_vcpu *)second.backend)->vpid;
     cr_expect_eq(paper.vmcs[VMCS_VPID], vpid);
-    vmx_vcpu_destroy(&second);
     return vpid;
 }
 

@@ -11,7 +11,6 @@
 #include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "kernel/frame.h"
-#include "kernel/quota.h"
 #include "kernel/vlapic.h"
 
 // They move the registers of this processor.
@@ -29,7 +28,7 @@ struct vmx_caps vmx_caps;
 struct cpu_features cpu_features;
 uint64_t tsc_hz = 1000000000;
 const uint8_t vmx_exit_entry[1];
-static _Alignas(PAGE_SIZE) uint8_t pages[8][PAGE_SIZE];
+static _Alignas(PAGE_SIZE) uint8_t pages[2][2][PAGE_SIZE];
 static _Alignas(PAGE_SIZE) uint8_t xsave_area[PAGE_SIZE];
 
 static void step(enum paper_step what) {
@@ -230,19 +229,6 @@ enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) 
     (void)vcpu, (void)msr, (void)value;
     return MSR_UNKNOWN;
 }
-void *quota_alloc_page(struct quota *quota) {
-    (void)quota;
-    if (paper.seen.pages == ARRAY_COUNT(pages))
-        return NULL;
-    return memset(pages[paper.seen.pages++], 0, PAGE_SIZE);
-}
-void quota_free_page(struct quota *quota, void *page) {
-    (void)quota;
-    paper.seen.pages -= page != NULL;
-}
-void *kernel_page_alloc(void) {
-    return quota_alloc_page(NULL);
-}
 static struct abi_cpuid rows[] = {
     {.leaf = 1, .eax = 0x50654, .ecx = ~0u, .edx = ~0u},
     {.leaf = 7, .ebx = ~0u, .ecx = ~0u, .edx = ~0u},
@@ -300,6 +286,14 @@ bool vlapic_take_tmr(struct vcpu *vcpu, uint64_t tmr[VLAPIC_VECTOR_WORDS]) {
 
 // ---- set-up -------------------------------------------------------------------------------------
 
+void paper_make(struct vcpu *vcpu) {
+    uint8_t(*both)[PAGE_SIZE] = pages[vcpu != &paper_vcpu];
+    memset(both, 0, sizeof(pages[0]));
+    vcpu->backend = both[0];
+    vcpu->control = both[1];
+    vmx_vcpu_create(vcpu);
+}
+
 void paper_set_up(void) {
     memset(&paper, 0, sizeof(paper));
     memset(msr_slots, 0, sizeof(msr_slots));
@@ -334,7 +328,7 @@ void paper_set_up(void) {
                                .cpu = &paper_cpus[0],
                                .xsave = xsave_area,
                                .xcr0 = XCR0_X87};
-    cr_assert_eq(vmx_vcpu_create(&paper_vcpu), ABI_OK);
+    paper_make(&paper_vcpu);
     paper.step_count = 0;
 }
 

@@ -58,7 +58,6 @@ struct paper {
         uint64_t detail;
         unsigned interrupt;
         unsigned interrupts;
-        unsigned pages;
     } seen;
     jmp_buf *on_panic;
     unsigned panics;
@@ -73,6 +72,8 @@ extern struct vcpu_page paper_page;
 uint64_t *paper_msr(uint32_t msr);
 // A vCPU that vmx_vcpu_create made, on a processor with everything.
 void paper_set_up(void);
+// Has the backend fill two pages of zeroes: the vCPU's own, or those of any other.
+void paper_make(struct vcpu *vcpu);
 // The same, loaded.
 void paper_set_up_loaded(void);
 struct vmx_vcpu *paper_x(void);
