@@ -198,7 +198,7 @@ static void take_injection(struct vcpu *vcpu) {
     } else if (inject.type == VCPU_INJECT_EXCEPTION && inject.vector < 32) {
         if (inject.vector == EXC_PF)
             vcpu->cr2 = inject.cr2;
-        vcpu_backend->inject_exception(vcpu, inject.vector, inject.has_error != 0, inject.error);
+        vcpu_backend->inject_exception(vcpu, inject.vector, inject.has_error ? inject.error : 0);
     }
 }
 

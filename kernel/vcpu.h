@@ -138,9 +138,9 @@ struct vcpu_backend {
     // (vlapic->abilities).
     void (*sync_apic)(struct vcpu *vcpu);
     // #UD, #GP, #PF, ... for the instruction that exited or by order of the VMM. Whether it has an
-    // error code is taken from the vector, as hardware would. For #PF set vcpu->cr2 first, after
-    // `leave`.
-    void (*inject_exception)(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
+    // error code is taken from the vector, as hardware would; `error` is 0 where nobody gave one.
+    // For #PF set vcpu->cr2 first, after `leave`.
+    void (*inject_exception)(struct vcpu *vcpu, uint8_t vector, uint32_t error);
     // The VM's mappings shrank, or the vCPU came to a CPU that may remember older ones (the first
     // time a vCPU comes to a CPU included). Flushes this CPU.
     void (*flush_space)(struct vcpu *vcpu);
@@ -217,9 +217,6 @@ enum exit_action vcpu_exit_shutdown(struct vcpu *vcpu); // a triple fault
 // Called by exits.
 // The exit is VCPU_EXIT_FAILED: fills page->failure, returns EXIT_FAIL. The VMM ends the VM.
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail);
-// Queues an exception for the guest and returns EXIT_RETRY.
-enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,
-                                       uint32_t error);
 // Leaves whose answer depends on the vCPU or its present state.
 bool vcpu_is_cpuid_dynamic(uint32_t leaf);
 // CPUID for the guest: reads EAX and ECX of page->gpr, fills the four registers, EXIT_ADVANCE.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What exits ask of neutral code: CPUID, the MSRs that no vendor owns, and how a guest's fault
-// ends.
+// What exits ask of neutral code: CPUID, the MSRs that no vendor owns, and how a VM fails.
 #include "kernel/vcpu.h"
 #include "kernel/vmtime.h"
 
@@ -18,12 +17,6 @@ enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_
     vcpu->page->failure_detail = detail;
     vcpu->page->failure_words[VCPU_WORD_PENDING] = vcpu->pending;
     return EXIT_FAIL;
-}
-
-enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,
-                                       uint32_t error) {
-    vcpu_backend->inject_exception(vcpu, vector, has_error, error);
-    return EXIT_RETRY;
 }
 
 // What depends on the vCPU or on its present state.

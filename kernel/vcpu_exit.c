@@ -18,11 +18,13 @@ enum exit_action vcpu_exit_ignored(struct vcpu *vcpu) {
 }
 
 enum exit_action vcpu_exit_undefined(struct vcpu *vcpu) {
-    return vcpu_inject_exception(vcpu, EXC_UD, false, 0);
+    vcpu_backend->inject_exception(vcpu, EXC_UD, 0);
+    return EXIT_RETRY;
 }
 
 enum exit_action vcpu_exit_protected(struct vcpu *vcpu) {
-    return vcpu_inject_exception(vcpu, EXC_GP, true, 0);
+    vcpu_backend->inject_exception(vcpu, EXC_GP, 0);
+    return EXIT_RETRY;
 }
 
 enum exit_action vcpu_exit_shutdown(struct vcpu *vcpu) {

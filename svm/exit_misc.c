@@ -45,7 +45,7 @@ enum exit_action svm_exit_task_switch(struct vcpu *vcpu) {
         .selector = (uint16_t)x->vmcb->exit_info_1,
         .source = source,
         .has_event = has_event,
-        .event = svm_describe_event(event),
+        .event = exception_to_vmm(event),
     };
     return svm_exit_to_vmm(vcpu, VCPU_EXIT_TASK_SWITCH, 0);
 }

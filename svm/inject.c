@@ -9,7 +9,6 @@
 
 #include "arch/lapic.h"
 #include "arch/log.h"
-#include "kernel/exception.h"
 
 #define DR6_SINGLE_STEP BIT(14)
 #define DR6_OF_GUEST    (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(13)) // breakpoints, DR access
@@ -173,7 +172,7 @@ enum exit_action svm_exit_iret(struct vcpu *vcpu) {
 
 void svm_inject_interrupt(struct vcpu *vcpu, uint8_t vector) {
     struct svm_vcpu *x = vcpu->backend;
-    x->vmcb->event = EVENT_VALID | EVENT_INTR | vector;
+    x->vmcb->event = EVENT_VALID | EVENT_INTERRUPT | vector;
 }
 
 void svm_inject_nmi(struct vcpu *vcpu) {
@@ -182,32 +181,16 @@ void svm_inject_nmi(struct vcpu *vcpu) {
     svm_set_nmi_blocked(x, true);
 }
 
-// The exception that hardware would raise where `vector` comes on top of what is queued already.
-static enum exception_merge combine_with_queued(uint64_t queued, uint8_t vector) {
-    if (!(queued & EVENT_VALID) || (queued & EVENT_TYPE) != EVENT_EXCEPTION)
-        return MERGE_SECOND;
-    return exception_combine((uint8_t)(queued & EVENT_VECTOR), vector);
-}
-
-void svm_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error) {
+void svm_inject_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error) {
     struct svm_vcpu *x = vcpu->backend;
     struct vmcb *vmcb = x->vmcb;
-    vector %= EXCEPTION_COUNT;
-    enum exception_merge merge = combine_with_queued(vmcb->event, vector);
-    if (merge == MERGE_SHUTDOWN) {
+    uint64_t event = exception_compose(vmcb->event, vector, error, (vmcb->cr0 & CR0_PE) != 0);
+    if (event == 0) {
         x->entry_work |= WORK_SHUTDOWN;
         return;
     }
-    if (merge == MERGE_DOUBLE_FAULT)
-        vector = EXC_DF;
-    uint64_t event = EVENT_VALID | EVENT_EXCEPTION | vector;
-    // In real mode no exception has an error code.
-    if (exception_has_error_code(vector) && (vmcb->cr0 & CR0_PE)) {
-        event |= EVENT_HAS_ERROR;
-        event |= has_error && vector != EXC_DF ? (uint64_t)error << EVENT_ERROR_SHIFT : 0;
-    }
     // A fault saves RF set, so that a breakpoint on the instruction does not fire again.
-    if (exception_is_fault(vector))
+    if (exception_is_fault(event))
         vmcb->rflags |= RFLAGS_RF;
     vmcb->event = event;
     if (x->steps != 0) {
@@ -243,7 +226,7 @@ enum exit_action svm_exit_exception(struct vcpu *vcpu) {
     if (steps == 0 || vector != EXC_DB || !is_step_alone(x)) {
         if (vector == EXC_PF)
             svm_set_cr2(x, vmcb->exit_info_2);
-        svm_inject_exception(vcpu, vector, true, (uint32_t)vmcb->exit_info_1);
+        svm_inject_exception(vcpu, vector, (uint32_t)vmcb->exit_info_1);
     }
     if (!(steps & STEP_FOR_VMM) || !vcpu->is_stepping)
         return EXIT_RETRY;
@@ -262,28 +245,12 @@ void svm_requeue_event(struct svm_vcpu *x) {
 
 // ---- for the VMM --------------------------------------------------------------------------------
 
-struct vcpu_inject svm_describe_event(uint64_t event) {
-    struct vcpu_inject inject = {0};
-    if (!(event & EVENT_VALID))
-        return inject;
-    inject.vector = (uint8_t)(event & EVENT_VECTOR);
-    inject.type = (uint8_t)((event & EVENT_TYPE) >> EVENT_TYPE_SHIFT);
-    inject.has_error = (event & EVENT_HAS_ERROR) != 0;
-    inject.error = inject.has_error ? (uint32_t)(event >> EVENT_ERROR_SHIFT) : 0;
-    return inject;
-}
-
 // Software's are executed again. What no processor delivers, VMRUN refuses.
 void svm_restore_event(struct vcpu *vcpu, const struct vcpu_inject *event, bool has_event) {
     struct svm_vcpu *x = vcpu->backend;
-    uint64_t type = (uint64_t)event->type << EVENT_TYPE_SHIFT & EVENT_TYPE;
+    uint64_t restored = has_event ? exception_from_vmm(event) : 0;
     if (x->steps != 0 && !vcpu->is_stepping)
         end_steps(vcpu);
     set_window(vcpu, false);
-    x->vmcb->event = 0;
-    if (!has_event || type >= EVENT_SOFTWARE)
-        return;
-    x->vmcb->event = EVENT_VALID | type | event->vector;
-    if (event->has_error)
-        x->vmcb->event |= EVENT_HAS_ERROR | (uint64_t)event->error << EVENT_ERROR_SHIFT;
+    x->vmcb->event = (restored & EVENT_TYPE) >= EVENT_SOFTWARE ? 0 : restored;
 }

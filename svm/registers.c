@@ -171,7 +171,7 @@ void svm_read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
                           (x->nmi_state == NMI_STATE_IRET && vmcb->rip == x->iret_rip);
     r->interruptibility |= is_nmi_blocked ? (uint32_t)BLOCKING_BY_NMI : 0;
     r->has_pending = (vmcb->event & EVENT_VALID) != 0;
-    r->pending = svm_describe_event(vmcb->event);
+    r->pending = exception_to_vmm(vmcb->event);
 }
 
 void svm_write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {

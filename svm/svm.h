@@ -8,6 +8,7 @@
 #pragma once
 
 #include "include/svm.h"
+#include "kernel/exception.h"
 #include "kernel/vcpu.h"
 #include "svm/vmcb.h"
 
@@ -129,13 +130,12 @@ bool svm_can_take_interrupt(struct vcpu *vcpu);
 enum nmi_gate svm_can_take_nmi(struct vcpu *vcpu);
 void svm_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
 void svm_inject_nmi(struct vcpu *vcpu);
-void svm_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
+void svm_inject_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error);
 // The exit came in the middle of the delivery of an event: queues that event again.
 void svm_requeue_event(struct svm_vcpu *x);
 // An instruction was carried out for a guest that single-steps: #DB comes behind it.
 void svm_trap_after_step(struct svm_vcpu *x);
-// The event queued for the next entry, as in vcpu_registers. save: false when there is none.
-struct vcpu_inject svm_describe_event(uint64_t event);
+// Queues the VMM's event for the next entry, or none; no window stays, nor a step of ours.
 void svm_restore_event(struct vcpu *vcpu, const struct vcpu_inject *event, bool has_event);
 void svm_set_nmi_blocked(struct svm_vcpu *x, bool is_blocked);
 

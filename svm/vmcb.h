@@ -56,19 +56,6 @@
 
 #define SHADOW_STI_MOV_SS BIT(0)
 
-// EVENTINJ and EXITINTINFO: APM 2 15.20 "Event Injection", 15.7.2 "Intercepts During IDT
-// Interrupt Delivery".
-#define EVENT_VECTOR      0xffULL
-#define EVENT_TYPE        0x700ULL
-#define EVENT_TYPE_SHIFT  8
-#define EVENT_INTR        0x000ULL
-#define EVENT_NMI         0x200ULL
-#define EVENT_EXCEPTION   0x300ULL
-#define EVENT_SOFTWARE    0x400ULL // INT n
-#define EVENT_HAS_ERROR   BIT(11)
-#define EVENT_VALID       BIT(31)
-#define EVENT_ERROR_SHIFT 32
-
 #define SEGMENT_LONG BIT(9) // attributes of CS, in the VMCB's place
 #define SEGMENT_DB   BIT(10)
 

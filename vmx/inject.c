@@ -7,15 +7,14 @@
 // What a VMM orders while the guest runs is made valid here; what it restores (inject_restore) is
 // VT-x's to refuse.
 #include "vmx/inject.h"
-#include "kernel/exception.h"
 #include "vmx/exit.h"
 #include "vmx/registers.h"
 
-static void queue_event(uint32_t info, uint32_t error, uint32_t length) {
-    vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, info);
-    if (info & EVENT_HAS_ERROR)
-        vmcs_write32(VMCS_ENTRY_EXCEPTION_ERROR, error & EVENT_ERROR_MASK);
-    if (event_has_length(info))
+static void queue_event(uint64_t event, uint32_t length) {
+    vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, (uint32_t)event);
+    if (event & EVENT_HAS_ERROR)
+        vmcs_write32(VMCS_ENTRY_EXCEPTION_ERROR, event >> EVENT_ERROR_SHIFT & EVENT_ERROR_MASK);
+    if (event_has_length(event))
         vmcs_write32(VMCS_ENTRY_INSTRUCTION_LENGTH, length);
 }
 
@@ -90,50 +89,39 @@ enum exit_action exit_monitor_trap(struct vcpu *vcpu) {
 
 void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector) {
     (void)vcpu;
-    queue_event(EVENT_VALID | EVENT_EXTERNAL_INTERRUPT | vector, 0, 0);
+    queue_event(EVENT_VALID | EVENT_INTERRUPT | vector, 0);
 }
 
 void vmx_inject_nmi(struct vcpu *vcpu) {
     (void)vcpu;
-    queue_event(EVENT_VALID | EVENT_NMI | EXC_NMI, 0, 0);
+    queue_event(EVENT_VALID | EVENT_NMI | EXC_NMI, 0);
 }
 
-// The exception that hardware would raise where `vector` comes on top of what is queued already.
-static enum exception_merge combine_with_queued(uint8_t vector) {
-    uint32_t queued = vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO);
-    if (!(queued & EVENT_VALID) || (queued & EVENT_TYPE) != EVENT_HARDWARE_EXCEPTION)
-        return MERGE_SECOND;
-    return exception_combine((uint8_t)(queued & EVENT_VECTOR), vector);
-}
-
-void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error) {
+void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error) {
     struct vmx_vcpu *x = vcpu->backend;
-    vector %= EXCEPTION_COUNT;
-    enum exception_merge merge = combine_with_queued(vector);
-    if (merge == MERGE_SHUTDOWN) {
+    bool is_protected = (vmcs_read(VMCS_GUEST_CR0) & CR0_PE) != 0;
+    uint64_t event =
+        exception_compose(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), vector, error, is_protected);
+    if (event == 0) {
         x->entry_work |= WORK_SHUTDOWN;
         return;
     }
-    if (merge == MERGE_DOUBLE_FAULT)
-        vector = EXC_DF;
-    uint32_t info = EVENT_VALID | EVENT_HARDWARE_EXCEPTION | vector;
-    // In real mode no exception has an error code.
-    if (exception_has_error_code(vector) && (vmcs_read(VMCS_GUEST_CR0) & CR0_PE))
-        info |= EVENT_HAS_ERROR;
-    if (!has_error || vector == EXC_DF)
-        error = 0;
     // A fault saves RF set, so that a breakpoint on the instruction does not fire again.
-    if (exception_is_fault(vector))
+    if (exception_is_fault(event))
         vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
-    queue_event(info, error, 0);
+    queue_event(event, 0);
+}
+
+// Queues again what the processor describes in these fields: their format is the queue's.
+static void queue_again(uint32_t info, enum vmcs_field32 error) {
+    queue_event((info & EVENT_ENTRY_MASK) | (uint64_t)vmcs_read32(error) << EVENT_ERROR_SHIFT,
+                vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH));
 }
 
 // An exception that exited so that it could not keep the processor busy for ever is the guest's all
-// the same: SDM 3C 25.9.2 "Information for VM Exits Due to Vectored Events" has the queue's format.
+// the same: SDM 3C 25.9.2 "Information for VM Exits Due to Vectored Events".
 void inject_reflected(void) {
-    uint32_t info = vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO);
-    queue_event(info & EVENT_ENTRY_MASK, vmcs_read32(VMCS_EXIT_INTERRUPTION_ERROR),
-                vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH));
+    queue_again(vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO), VMCS_EXIT_INTERRUPTION_ERROR);
 }
 
 bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked) {
@@ -150,24 +138,18 @@ bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked) {
     if ((info & EVENT_TYPE) == EVENT_NMI)
         vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
                      vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY) & ~(uint32_t)BLOCKING_BY_NMI);
-    queue_event(info & EVENT_ENTRY_MASK, vmcs_read32(VMCS_IDT_VECTORING_ERROR),
-                vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH));
+    queue_again(info, VMCS_IDT_VECTORING_ERROR);
     return true;
 }
 
 bool inject_save(struct vcpu_inject *event) {
-    uint32_t info = vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO);
-    *event = (struct vcpu_inject){0};
-    if (!(info & EVENT_VALID))
-        return false;
-    event->vector = (uint8_t)(info & EVENT_VECTOR);
-    event->type = (uint8_t)((info & EVENT_TYPE) >> EVENT_TYPE_SHIFT);
-    event->has_error = (info & EVENT_HAS_ERROR) != 0;
-    if (event->has_error)
-        event->error = vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR);
-    if (event_has_length(info))
+    uint64_t error = vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR);
+    uint64_t queued = vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO) | error << EVENT_ERROR_SHIFT;
+    bool is_valid = (queued & EVENT_VALID) != 0;
+    *event = exception_to_vmm(queued);
+    if (is_valid && event_has_length(queued))
         event->length = (uint8_t)vmcs_read32(VMCS_ENTRY_INSTRUCTION_LENGTH);
-    return true;
+    return is_valid;
 }
 
 void inject_restore(struct vcpu *vcpu, const struct vcpu_inject *event, bool has_event) {
@@ -177,9 +159,6 @@ void inject_restore(struct vcpu *vcpu, const struct vcpu_inject *event, bool has
         none |= PRIMARY_MONITOR_TRAP_FLAG;
     vmcs_write32(VMCS_ENTRY_INTERRUPTION_INFO, 0);
     set_primary(x, x->primary & ~(uint32_t)none);
-    if (!has_event)
-        return;
-    uint32_t type = (uint32_t)event->type << EVENT_TYPE_SHIFT & EVENT_TYPE;
-    uint32_t info = EVENT_VALID | type | event->vector;
-    queue_event(event->has_error ? info | EVENT_HAS_ERROR : info, event->error, event->length);
+    if (has_event)
+        queue_event(exception_from_vmm(event), event->length);
 }

@@ -102,7 +102,7 @@ bool vmx_can_take_interrupt(struct vcpu *vcpu);
 enum nmi_gate vmx_can_take_nmi(struct vcpu *vcpu);
 void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
 void vmx_inject_nmi(struct vcpu *vcpu);
-void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
+void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error);
 // After an exit that can come in the middle of the delivery of an event: queues that event again,
 // or restores what IRET's NMI unblocking lost. True: an event was being delivered.
 bool vmx_requeue_event(struct vcpu *vcpu, bool is_nmi_unblocked);

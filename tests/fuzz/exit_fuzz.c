@@ -48,10 +48,10 @@ static void fill_vectoring(struct input *input) {
         return;
     if (type == EVENT_NMI >> EVENT_TYPE_SHIFT)
         vector = EXC_NMI;
-    if (type == EVENT_HARDWARE_EXCEPTION >> EVENT_TYPE_SHIFT)
+    if (type == EVENT_EXCEPTION >> EVENT_TYPE_SHIFT)
         vector %= 32;
     uint32_t info = (uint32_t)EVENT_VALID | type << EVENT_TYPE_SHIFT | vector;
-    if (type == EVENT_HARDWARE_EXCEPTION >> EVENT_TYPE_SHIFT && (errors & BIT(vector)))
+    if (type == EVENT_EXCEPTION >> EVENT_TYPE_SHIFT && (errors & BIT(vector)))
         info |= (uint32_t)EVENT_HAS_ERROR;
     vmcs_write32(VMCS_IDT_VECTORING_INFO, info | (input_byte(input) & 1 ? BIT(12) : 0));
     vmcs_write32(VMCS_IDT_VECTORING_ERROR, (uint32_t)input_number(input, 4));
@@ -66,7 +66,7 @@ static void check_event(void) {
     cr_assert(type != TYPE_RESERVED && type != TYPE_OTHER);
     if (type == EVENT_NMI >> EVENT_TYPE_SHIFT)
         cr_assert_eq(vector, EXC_NMI);
-    if (type == EVENT_HARDWARE_EXCEPTION >> EVENT_TYPE_SHIFT)
+    if (type == EVENT_EXCEPTION >> EVENT_TYPE_SHIFT)
         cr_assert_lt(vector, 32);
     if (info & EVENT_HAS_ERROR)
         cr_assert_eq(vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR) & ~ERROR_MASK, 0);
@@ -125,8 +125,7 @@ static void inject_once(struct input *input) {
     fill_vectoring(input);
     (void)vmx_requeue_event(&exit_vcpu, input_byte(input) & 1);
     for (unsigned count = input_byte(input) % 4; count > 0; count--)
-        vmx_inject_exception(&exit_vcpu, input_byte(input), input_byte(input) & 1,
-                             (uint32_t)input_number(input, 4));
+        vmx_inject_exception(&exit_vcpu, input_byte(input), (uint32_t)input_number(input, 4));
     check_event();
 }
 

@@ -54,6 +54,7 @@ FUNCTIONS = {
     "kernel/audit.c": "owner_of claim_memory judge_leaf judge_sums",
     "kernel/audit_judge.c": "audit_claim is_inside audit_judge audit_judge_host audit_judge_quota",
     "kernel/group.c": "is_valid call_group_write",
+    "kernel/exception.c": "combine exception_compose exception_to_vmm exception_from_vmm",
     "kernel/fpu.c": "fpu_load fpu_unload fpu_forget",
     "kernel/trap.c": "fault_right trap_user_exception",
     "arch/traps.c": "is_user_range user_read trap_kernel trap_dispatch",
@@ -71,7 +72,7 @@ FUNCTIONS = {
     "vmx/enter.c": "advance finish_step vmx_leave",
     "vmx/exit_msr.c": "write_address access_spec_ctrl access_msr",
     "vmx/exit_cr.c": "exit_control_register write_cr8",
-    "vmx/inject.c": "combine_with_queued vmx_requeue_event inject_restore exit_monitor_trap",
+    "vmx/inject.c": "vmx_inject_exception vmx_requeue_event inject_restore exit_monitor_trap",
     "boot/boot_maps.c": "let_pass boot_maps_fill_vmx boot_maps_fill_svm",
     "boot/boot_vmx.c": "judge_ept boot_vmx_limit_apic boot_vmx_judge read_controls boot_vmx_read",
     "boot/boot_vmx_control.c": "control_from_msr is_refused",
@@ -84,7 +85,7 @@ FUNCTIONS = {
     "svm/exit_misc.c": "svm_exit_external_interrupt svm_exit_host_event svm_exit_task_switch",
     "svm/exit_msr.c": "svm_exit_msr",
     "svm/inject.c": "begin_step end_steps svm_step svm_finish_event_step svm_finish_step svm_can_take_interrupt "
-                    "svm_set_nmi_blocked svm_can_take_nmi svm_exit_iret combine_with_queued svm_inject_exception "
+                    "svm_set_nmi_blocked svm_can_take_nmi svm_exit_iret svm_inject_exception "
                     "svm_exit_exception svm_requeue_event svm_restore_event",
     "svm/load.c": "load_registers svm_load svm_unload svm_forget",
     "svm/registers.c": "set_intercepts svm_set_cr0 svm_set_cr4 accept_control svm_sync_registers svm_read_registers "

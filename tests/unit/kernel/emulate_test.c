@@ -10,7 +10,6 @@
 #include "arch/x86.h"
 
 #define vcpu_fail                emul_test_fail
-#define vcpu_inject_exception    emul_test_inject
 #define vcpu_emulate_cpuid       emul_test_cpuid
 #define vcpu_read_msr            emul_test_read_msr
 #define vcpu_write_msr           emul_test_write_msr

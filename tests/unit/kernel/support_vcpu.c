@@ -92,11 +92,10 @@ static void sync_apic(struct vcpu *vcpu) {
     (void)vcpu;
     paper.synced++;
 }
-static void inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error) {
+static void inject_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error) {
     (void)vcpu;
     paper.exceptions++;
-    paper.exception =
-        (struct vcpu_inject){.vector = vector, .has_error = has_error, .error = error};
+    paper.exception = (struct vcpu_inject){.vector = vector, .error = error};
 }
 static void read_backend(struct vcpu *vcpu, struct vcpu_registers *r) {
     cr_assert_null(vcpu->loaded_on);

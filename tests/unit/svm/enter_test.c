@@ -64,9 +64,9 @@ Test(svm_enter, debugger_in_the_guest_steps_over_it) {
                  "the #DB behind HLT ends it");
     cr_expect_eq(paper_vmcb()->event, EVENT_VALID | EVENT_EXCEPTION | EXC_DB);
     cr_expect_eq(paper_vmcb()->dr6, BIT(14) | 1);
-    paper_vmcb()->event = EVENT_VALID | EVENT_INTR | 0x30;
+    paper_vmcb()->event = EVENT_VALID | EVENT_INTERRUPT | 0x30;
     svm_trap_after_step(paper_x());
-    cr_expect_eq(paper_vmcb()->event, EVENT_VALID | EVENT_INTR | 0x30, "one event at a time");
+    cr_expect_eq(paper_vmcb()->event, EVENT_VALID | EVENT_INTERRUPT | 0x30, "one event at a time");
 }
 
 // ---- how long it goes on by itself --------------------------------------------------------------

@@ -20,7 +20,7 @@ Test(svm_inject, interrupted_delivery_begins_again) {
     const struct {
         uint64_t was, is;
     } cases[] = {
-        {EVENT_VALID | EVENT_INTR | 0x31, EVENT_VALID | EVENT_INTR | 0x31},
+        {EVENT_VALID | EVENT_INTERRUPT | 0x31, EVENT_VALID | EVENT_INTERRUPT | 0x31},
         {EVENT_VALID | EVENT_NMI | 2, EVENT_VALID | EVENT_NMI | 2},
         {EXCEPTION_EVENT(EXC_PF) | ERROR(6), EXCEPTION_EVENT(EXC_PF) | ERROR(6)},
         {EXCEPTION_EVENT(EXC_UD), EXCEPTION_EVENT(EXC_UD)},
@@ -42,46 +42,46 @@ Test(svm_inject, interrupted_delivery_begins_again) {
 Test(svm_inject, error_code_goes_by_vector_and_mode) {
     struct {
         uint8_t vector;
-        bool has_error, is_real;
+        bool is_real;
         uint64_t event;
-    } cases[] = {{EXC_GP, true, false, EXCEPTION_EVENT(EXC_GP) | ERROR(0x8008)},
-                 {EXC_UD, true, false, EXCEPTION_EVENT(EXC_UD)},
-                 {EXC_PF, false, false, EXCEPTION_EVENT(EXC_PF) | EVENT_HAS_ERROR},
-                 {EXC_DF, true, false, EXCEPTION_EVENT(EXC_DF) | EVENT_HAS_ERROR},
-                 {EXC_AC, true, false, EXCEPTION_EVENT(EXC_AC) | ERROR(0x8008)},
-                 {EXC_GP, true, true, EXCEPTION_EVENT(EXC_GP)},
-                 {32 + EXC_UD, true, false, EXCEPTION_EVENT(EXC_UD)}};
+    } cases[] = {{EXC_GP, false, EXCEPTION_EVENT(EXC_GP) | ERROR(0x8008)},
+                 {EXC_UD, false, EXCEPTION_EVENT(EXC_UD)},
+                 {EXC_PF, false, EXCEPTION_EVENT(EXC_PF) | ERROR(0x8008)},
+                 {EXC_DF, false, EXCEPTION_EVENT(EXC_DF) | EVENT_HAS_ERROR},
+                 {EXC_AC, false, EXCEPTION_EVENT(EXC_AC) | ERROR(0x8008)},
+                 {EXC_GP, true, EXCEPTION_EVENT(EXC_GP)},
+                 {32 + EXC_UD, false, EXCEPTION_EVENT(EXC_UD)}};
     for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
         paper_vmcb()->event = 0;
         paper_vmcb()->cr0 = cases[i].is_real ? CR0_NE : CR0_NE | CR0_PE;
-        svm_inject_exception(&paper_vcpu, cases[i].vector, cases[i].has_error, 0x8008);
+        svm_inject_exception(&paper_vcpu, cases[i].vector, 0x8008);
         cr_expect_eq(paper_vmcb()->event, cases[i].event, "case %u", i);
     }
 }
 
 Test(svm_inject, faults_save_rf_and_traps_do_not) {
-    svm_inject_exception(&paper_vcpu, EXC_GP, true, 0);
+    svm_inject_exception(&paper_vcpu, EXC_GP, 0);
     cr_expect(paper_vmcb()->rflags & RFLAGS_RF);
     paper_set_up();
-    svm_inject_exception(&paper_vcpu, EXC_DB, false, 0);
-    svm_inject_exception(&paper_vcpu, EXC_BP, false, 0);
+    svm_inject_exception(&paper_vcpu, EXC_DB, 0);
+    svm_inject_exception(&paper_vcpu, EXC_BP, 0);
     cr_expect_not(paper_vmcb()->rflags & RFLAGS_RF);
 }
 
 Test(svm_inject, exceptions_combine_with_what_is_queued) {
-    svm_inject_exception(&paper_vcpu, EXC_PF, true, 2);
-    svm_inject_exception(&paper_vcpu, EXC_GP, true, 5);
+    svm_inject_exception(&paper_vcpu, EXC_PF, 2);
+    svm_inject_exception(&paper_vcpu, EXC_GP, 5);
     cr_expect_eq(paper_vmcb()->event, EXCEPTION_EVENT(EXC_DF) | EVENT_HAS_ERROR);
-    svm_inject_exception(&paper_vcpu, EXC_PF, true, 5);
+    svm_inject_exception(&paper_vcpu, EXC_PF, 5);
     cr_expect(paper_x()->entry_work & WORK_SHUTDOWN);
     cr_expect_eq(run(CODE_HLT), EXIT_VMM);
     cr_expect(paper_page.exit == VCPU_EXIT_SHUTDOWN && paper.entries == 0);
     cr_expect_not(paper_x()->entry_work & WORK_SHUTDOWN, "once");
-    paper_vmcb()->event = EVENT_VALID | EVENT_INTR | EXC_GP; // its vector is no exception's
-    svm_inject_exception(&paper_vcpu, EXC_GP, true, 5);
+    paper_vmcb()->event = EVENT_VALID | EVENT_INTERRUPT | EXC_GP; // its vector is no exception's
+    svm_inject_exception(&paper_vcpu, EXC_GP, 5);
     cr_expect_eq(paper_vmcb()->event, EXCEPTION_EVENT(EXC_GP) | ERROR(5));
     paper_vmcb()->event = EVENT_EXCEPTION | EXC_GP; // not valid
-    svm_inject_exception(&paper_vcpu, EXC_GP, true, 5);
+    svm_inject_exception(&paper_vcpu, EXC_GP, 5);
     cr_expect_eq(paper_vmcb()->event, EXCEPTION_EVENT(EXC_GP) | ERROR(5));
 }
 
@@ -427,7 +427,7 @@ Test(svm_inject, step_over_an_event_ends_behind_its_delivery) {
             svm_inject_interrupt(&paper_vcpu, 0x30);
         begin_step();
         if (i == 1)
-            svm_inject_exception(&paper_vcpu, EXC_GP, true, 0);
+            svm_inject_exception(&paper_vcpu, EXC_GP, 0);
         cr_expect_not(paper_vmcb()->rflags & RFLAGS_TF, "case %u", i);
         cr_expect_eq(paper.seen.wakes, 1);
         cr_expect_eq(run(CODE_INTR), EXIT_VMM);
@@ -450,7 +450,7 @@ Test(svm_inject, step_over_an_event_that_does_not_get_in_is_not_done) {
 
 Test(svm_inject, queued_event_is_told_and_taken_back) {
     struct vcpu_registers r;
-    svm_inject_exception(&paper_vcpu, EXC_GP, true, 0x18);
+    svm_inject_exception(&paper_vcpu, EXC_GP, 0x18);
     svm_read_registers(&paper_vcpu, &r);
     cr_expect(r.has_pending && r.pending.vector == EXC_GP && r.pending.type == 3);
     cr_expect(r.pending.has_error && r.pending.error == 0x18);

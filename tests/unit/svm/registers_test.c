@@ -156,8 +156,8 @@ Test(svm_registers, shadow_and_pending_step_are_taken_over) {
 // A reset ends what the state before led to.
 Test(svm_registers, triple_fault_is_that_of_the_state_before) {
     const struct vcpu_registers r = paper_registers();
-    svm_inject_exception(&paper_vcpu, EXC_DF, true, 0);
-    svm_inject_exception(&paper_vcpu, EXC_GP, true, 0);
+    svm_inject_exception(&paper_vcpu, EXC_DF, 0);
+    svm_inject_exception(&paper_vcpu, EXC_GP, 0);
     cr_assert(paper_x()->entry_work & WORK_SHUTDOWN);
     svm_write_registers(&paper_vcpu, &r);
     cr_expect_eq(pause(), EXIT_YIELD);

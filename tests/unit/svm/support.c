@@ -192,7 +192,7 @@ static void check_event(uint64_t event) {
     if (!(event & EVENT_VALID))
         return;
     uint64_t type = event & EVENT_TYPE, vector = event & EVENT_VECTOR;
-    cr_assert(type == EVENT_INTR || (type == EVENT_NMI && vector == EXC_NMI) ||
+    cr_assert(type == EVENT_INTERRUPT || (type == EVENT_NMI && vector == EXC_NMI) ||
                   (type == EVENT_EXCEPTION && vector < 32 && vector != EXC_NMI),
               "event %#lx", event);
 }
@@ -274,13 +274,13 @@ void lapic_send(uint32_t apic_id, uint64_t command) {
     cr_assert_eq(apic_id, paper_cpus[paper_cpu].apic_id);
     paper.seen.wakes += command == VECTOR_WAKE;
 }
-enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,
-                                       uint32_t error) {
+static void see_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error) {
     paper.seen.vector = vector;
     paper.seen.has_vector = true;
-    svm_inject_exception(vcpu, vector, has_error, error);
-    return EXIT_RETRY;
+    svm_inject_exception(vcpu, vector, error);
 }
+static const struct vcpu_backend paper_backend = {.inject_exception = see_exception};
+const struct vcpu_backend *vcpu_backend = &paper_backend;
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
     (void)vcpu;
     paper.seen.failure = failure;

@@ -289,15 +289,14 @@ static void raise(uint32_t vector, uint32_t type) {
 }
 
 Test(backend_enter, debug_exception_has_its_dr6) {
-    raise(EXC_DB, EVENT_HARDWARE_EXCEPTION);
+    raise(EXC_DB, EVENT_EXCEPTION);
     paper.reg[PAPER_DR6] = 0xffff0ff0 | 0xc;
     paper.vmcs[VMCS_EXIT_QUALIFICATION] = 0x4002 | BIT(16); // bit 16 is not DR6's
     paper.vmcs[VMCS_GUEST_DR7] = 0x400 | BIT(13);
     cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_BLOCK);
     cr_expect_eq(paper.reg[PAPER_DR6], 0xffff4ff2, "the breakpoints of before are gone");
     cr_expect_eq(paper.vmcs[VMCS_GUEST_DR7], 0x400, "general detect is off in its handler");
-    cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO],
-                 EVENT_VALID | EVENT_HARDWARE_EXCEPTION | EXC_DB);
+    cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO], EVENT_VALID | EVENT_EXCEPTION | EXC_DB);
 }
 
 Test(backend_enter, step_in_a_shadow_is_pending_as_entry_wants_it) {
@@ -313,7 +312,7 @@ Test(backend_enter, step_in_a_shadow_is_pending_as_entry_wants_it) {
     };
     for (unsigned i = 0; i < ARRAY_COUNT(cases); i++) {
         enter_set_up();
-        raise(EXC_DB, EVENT_HARDWARE_EXCEPTION);
+        raise(EXC_DB, EVENT_EXCEPTION);
         paper.vmcs[VMCS_GUEST_INTERRUPTIBILITY] = cases[i].blocking;
         paper.vmcs[VMCS_GUEST_RFLAGS] |= cases[i].flags;
         paper.vmcs[VMCS_GUEST_DEBUGCTL] = cases[i].debugctl;
@@ -323,10 +322,10 @@ Test(backend_enter, step_in_a_shadow_is_pending_as_entry_wants_it) {
 }
 
 Test(backend_enter, alignment_check_is_reflected) {
-    raise(EXC_AC, EVENT_HARDWARE_EXCEPTION | EVENT_HAS_ERROR);
+    raise(EXC_AC, EVENT_EXCEPTION | EVENT_HAS_ERROR);
     cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_BLOCK);
     cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO],
-                 EVENT_VALID | EVENT_HARDWARE_EXCEPTION | EVENT_HAS_ERROR | EXC_AC);
+                 EVENT_VALID | EVENT_EXCEPTION | EVENT_HAS_ERROR | EXC_AC);
 }
 
 Test(backend_enter, hosts_nmi_goes_to_the_host) {
@@ -341,16 +340,16 @@ Test(backend_enter, hosts_nmi_goes_to_the_host) {
 
 Test(backend_enter, event_on_its_way_comes_again) {
     raise(EXC_NMI, EVENT_NMI);
-    paper.vmcs[VMCS_IDT_VECTORING_INFO] = EVENT_VALID | EVENT_EXTERNAL_INTERRUPT | 0x41;
+    paper.vmcs[VMCS_IDT_VECTORING_INFO] = EVENT_VALID | EVENT_INTERRUPT | 0x41;
     (void)vmx_enter(&paper_vcpu);
     cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO], EVENT_VALID | 0x41);
 }
 
 Test(backend_enter, machine_check_panics_and_others_end_the_vm) {
-    raise(EXC_MC, EVENT_HARDWARE_EXCEPTION);
+    raise(EXC_MC, EVENT_EXCEPTION);
     cr_expect(PANICS(vmx_enter(&paper_vcpu)));
     enter_set_up();
-    raise(EXC_UD, EVENT_HARDWARE_EXCEPTION); // never intercepted
+    raise(EXC_UD, EVENT_EXCEPTION); // never intercepted
     cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_FAIL);
     cr_expect_eq(paper.seen.failure, VCPU_FAILURE_UNHANDLED_EXIT);
 }

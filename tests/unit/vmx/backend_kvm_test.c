@@ -248,7 +248,7 @@ Test(backend_kvm, operations_use_fields_that_are_there) {
         enter(12);
         paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO] = 0;
         vmx_inject_nmi(&paper_vcpu);
-        vmx_inject_exception(&paper_vcpu, EXC_PF, true, 2);
+        vmx_inject_exception(&paper_vcpu, EXC_PF, 2);
         vmx_sync_apic(&paper_vcpu);
         cr_expect(vmx_step(&paper_vcpu));
         vmx_sync_registers(&paper_vcpu, UINT32_MAX);

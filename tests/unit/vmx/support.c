@@ -204,13 +204,13 @@ void interrupt_dispatch(uint8_t vector) {
     paper.seen.interrupts++;
     paper_cpus[paper_cpu].own_timers += vector == VECTOR_TIMER;
 }
-enum exit_action vcpu_inject_exception(struct vcpu *vcpu, uint8_t vector, bool has_error,
-                                       uint32_t error) {
-    (void)vcpu, (void)has_error, (void)error;
+static void see_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error) {
+    (void)vcpu, (void)error;
     paper.seen.vector = vector;
     paper.seen.has_vector = true;
-    return EXIT_RETRY;
 }
+static const struct vcpu_backend paper_backend = {.inject_exception = see_exception};
+const struct vcpu_backend *vcpu_backend = &paper_backend;
 enum exit_action vcpu_fail(struct vcpu *vcpu, enum vcpu_failure failure, uint64_t detail) {
     (void)vcpu;
     paper.seen.failure = failure;
