@@ -151,6 +151,7 @@ static void read_vmx(const struct boot_processor *cpu, struct boot_info *info) {
     if (!boot_vmx_judge(&info->vmx, allowed, ept_vpid, info->refusal))
         return;
     boot_vmx_limit_apic(&info->vmx, allowed, info->words.apic);
+    info->vmx.has_rdtscp &= info->features.has_rdtscp; // else nobody moves TSC_AUX (kernel/fpu.c)
     info->features.has_unrestricted_guest = info->vmx.has_unrestricted_guest;
     info->features.has_tsc_scaling = info->vmx.has_tsc_scaling;
 }

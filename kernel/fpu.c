@@ -10,7 +10,17 @@ static void close_fpu(void) {
     x86_write_cr0(x86_read_cr0() | CR0_TS);
 }
 
+static void load_registers(const struct vcpu *vcpu) {
+    x86_write_dr0(vcpu->dr[0]);
+    x86_write_dr1(vcpu->dr[1]);
+    x86_write_dr2(vcpu->dr[2]);
+    x86_write_dr3(vcpu->dr[3]);
+    if (cpu_features.has_rdtscp)
+        x86_wrmsr(MSR_TSC_AUX, vcpu->tsc_aux);
+}
+
 void fpu_load(const struct vcpu *vcpu) {
+    load_registers(vcpu);
     x86_clts();
     if (cpu_features.has_xsave) {
         uint64_t mask = cpu_features.xcr0_mask;
@@ -24,7 +34,13 @@ void fpu_load(const struct vcpu *vcpu) {
     close_fpu();
 }
 
-void fpu_unload(const struct vcpu *vcpu) {
+void fpu_unload(struct vcpu *vcpu) {
+    vcpu->dr[0] = x86_read_dr0();
+    vcpu->dr[1] = x86_read_dr1();
+    vcpu->dr[2] = x86_read_dr2();
+    vcpu->dr[3] = x86_read_dr3();
+    if (cpu_features.has_rdtscp)
+        vcpu->tsc_aux = x86_rdmsr(MSR_TSC_AUX);
     x86_clts();
     if (cpu_features.has_xsave) {
         uint64_t mask = cpu_features.xcr0_mask;
@@ -40,6 +56,8 @@ void fpu_unload(const struct vcpu *vcpu) {
 void fpu_forget(void) {
     static const uint8_t initial[PAGE_SIZE] __attribute__((aligned(64))) = {
         [0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}; // FCW, MXCSR; no feature in use
+    static const struct vcpu nobody;
+    load_registers(&nobody);
     x86_clts();
     if (cpu_features.has_xsave)
         x86_xrstor(initial, cpu_features.xcr0_mask);

@@ -3,6 +3,7 @@
 #include "svm/svm.h"
 
 #include "arch/paging.h"
+#include "kernel/fpu.h"
 #include "kernel/frame.h"
 #include "kernel/machine.h"
 
@@ -47,7 +48,7 @@ const struct vcpu_backend svm_backend = {
     .vcpu_create = svm_vcpu_create,
     .load = svm_load,
     .unload = svm_unload,
-    .forget = svm_forget,
+    .forget = fpu_forget,
     .enter = svm_enter,
     .leave = svm_leave,
     .sync_registers = svm_sync_registers,

@@ -84,7 +84,6 @@ bool svm_move_rip(struct svm_vcpu *x, uint64_t rip);
 
 void svm_load(struct vcpu *vcpu);
 void svm_unload(struct vcpu *vcpu);
-void svm_forget(void);
 
 void svm_vcpu_create(struct vcpu *vcpu);
 

@@ -1,64 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 // Moving a vCPU onto a CPU and off it again: the guest state that stays in the processor across
-// exits (FPU, debug registers, the MSRs of SYSCALL), and the host state that exits restore, which
+// exits (kernel/fpu.h, DR6, the MSRs of SYSCALL), and the host state that exits restore, which
 // is partly the CPU's (descriptor tables, SYSENTER) and partly the thread's (address space; the
 // stack is enter.S's).
 //
-// Neither the kernel nor ring 3 uses the FPU or these MSRs, so they need no copy of the host's.
+// Neither the kernel nor ring 3 uses these MSRs, so they need no copy of the host's.
 #include "arch/mitigation.h"
 #include "kernel/fpu.h"
 #include "vmx/vmx.h"
 
-static void load_debug_registers(const struct vcpu *vcpu) {
-    x86_write_dr0(vcpu->dr[0]);
-    x86_write_dr1(vcpu->dr[1]);
-    x86_write_dr2(vcpu->dr[2]);
-    x86_write_dr3(vcpu->dr[3]);
+static void load_registers(const struct vcpu *vcpu) {
     x86_write_dr6(vcpu->dr6);
-}
-
-static void unload_debug_registers(struct vcpu *vcpu) {
-    vcpu->dr[0] = x86_read_dr0();
-    vcpu->dr[1] = x86_read_dr1();
-    vcpu->dr[2] = x86_read_dr2();
-    vcpu->dr[3] = x86_read_dr3();
-    vcpu->dr6 = x86_read_dr6();
-}
-
-static void load_msrs(const struct vcpu *vcpu) {
     x86_wrmsr(MSR_STAR, vcpu->star);
     x86_wrmsr(MSR_LSTAR, vcpu->lstar);
     x86_wrmsr(MSR_CSTAR, vcpu->cstar);
     x86_wrmsr(MSR_SFMASK, vcpu->sfmask);
     x86_wrmsr(MSR_KERNEL_GS_BASE, vcpu->kernel_gs_base);
-    if (vmx_caps.has_rdtscp)
-        x86_wrmsr(MSR_TSC_AUX, vcpu->tsc_aux);
 }
 
-static void unload_msrs(struct vcpu *vcpu) {
+static void unload_registers(struct vcpu *vcpu) {
+    vcpu->dr6 = x86_read_dr6();
     vcpu->star = x86_rdmsr(MSR_STAR);
     vcpu->lstar = x86_rdmsr(MSR_LSTAR);
     vcpu->cstar = x86_rdmsr(MSR_CSTAR);
     vcpu->sfmask = x86_rdmsr(MSR_SFMASK);
     vcpu->kernel_gs_base = x86_rdmsr(MSR_KERNEL_GS_BASE);
-    if (vmx_caps.has_rdtscp)
-        vcpu->tsc_aux = x86_rdmsr(MSR_TSC_AUX);
-}
-
-static void load_registers(const struct vcpu *vcpu) {
-    load_debug_registers(vcpu);
-    load_msrs(vcpu);
 }
 
 void vmx_forget(void) {
-    fpu_forget();
-    // No instruction of ring 3 reads these but TSC_AUX, but its speculation may (rogue system
-    // register read, CVE-2018-3640), and no bit says which processors are free of that.
+    // No instruction of ring 3 reads these, but its speculation may (rogue system register read,
+    // CVE-2018-3640), and no bit says which processors are free of that.
     static const struct vcpu nobody;
+    fpu_forget();
     if (!mitigation.is_off)
         load_registers(&nobody);
-    else if (vmx_caps.has_rdtscp)
-        x86_wrmsr(MSR_TSC_AUX, 0);
 }
 
 struct __attribute__((packed)) table_register {
@@ -101,8 +76,7 @@ void vmx_load(struct vcpu *vcpu) {
 
 void vmx_unload(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
-    unload_msrs(vcpu);
-    unload_debug_registers(vcpu);
+    unload_registers(vcpu);
     fpu_unload(vcpu);
     vmcs_clear(x->vmcs);
     x->is_launched = 0;

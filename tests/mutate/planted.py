@@ -158,7 +158,7 @@ PLANTED = [
     ("ept-large-code", "vmx/ept.c", "&& !(level > 0 && ept_format.is_code_small);", ";"),
     ("vpid-of-the-host", "vmx/state.c", "vcpu->index + 1) : 0;", "vcpu->index) : 0;"),
     ("vpid-not-flushed-on-a-new-cpu", "vmx/load.c", "vmx_flush_vpid(x->vpid); x->last_cpu = cpu;", "x->last_cpu = cpu;"),
-    ("tsc-aux-left-to-the-next", "vmx/load.c", "if (vmx_caps.has_rdtscp) x86_wrmsr(MSR_TSC_AUX, 0);", ""),
+    ("tsc-aux-left-to-the-next", "kernel/fpu.c", "load_registers(&nobody);", ""),
     ("fpu-left-to-the-next", "kernel/fpu.c", "x86_xrstor(initial, cpu_features.xcr0_mask);", ";"),
     ("no-verw-before-svm-entry", "svm/enter.c", "if (mitigation.has_verw) mitigation_clear_buffers();", ""),
     ("no-verw-behind-a-cleared-page", "svm/exit_memory.c", "mitigation_clear_buffers();", ""),

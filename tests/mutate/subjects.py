@@ -55,7 +55,7 @@ FUNCTIONS = {
     "kernel/audit_judge.c": "audit_claim is_inside audit_judge audit_judge_host audit_judge_quota",
     "kernel/group.c": "is_valid call_group_write",
     "kernel/exception.c": "combine exception_compose exception_to_vmm exception_from_vmm",
-    "kernel/fpu.c": "fpu_load fpu_unload fpu_forget",
+    "kernel/fpu.c": "load_registers fpu_load fpu_unload fpu_forget",
     "kernel/trap.c": "fault_right trap_user_exception",
     "arch/traps.c": "is_user_range user_read trap_kernel trap_dispatch",
     "arch/mitigation.c": "mitigation_switch",
@@ -66,7 +66,7 @@ FUNCTIONS = {
     "kernel/syscall_system.c": "call_system_cpu call_system_power",
     # VT-x.
     "vmx/registers.c": "accept_control write_cr0 write_cr4 vmx_write_registers",
-    "vmx/load.c": "load_msrs vmx_load vmx_unload vmx_forget",
+    "vmx/load.c": "load_registers vmx_load vmx_unload vmx_forget",
     "vmx/exit_misc.c": "reflect_debug_exception",
     "vmx/tlb.c": "vmx_flush_vpid vmx_flush_space",
     "vmx/enter.c": "advance finish_step vmx_leave",
@@ -87,7 +87,7 @@ FUNCTIONS = {
     "svm/inject.c": "begin_step end_steps svm_step svm_finish_event_step svm_finish_step svm_can_take_interrupt "
                     "svm_set_nmi_blocked svm_can_take_nmi svm_exit_iret svm_inject_exception "
                     "svm_exit_exception svm_requeue_event svm_restore_event",
-    "svm/load.c": "load_registers svm_load svm_unload svm_forget",
+    "svm/load.c": "svm_load svm_unload",
     "svm/registers.c": "set_intercepts svm_set_cr0 svm_set_cr4 accept_control svm_sync_registers svm_read_registers "
                        "svm_write_registers",
     "svm/state.c": "write_controls svm_vcpu_create",

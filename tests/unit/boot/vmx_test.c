@@ -405,6 +405,7 @@ Test(boot_vmx_read, fills_what_the_kernel_gets) {
     cr_expect(caps->cr4_fixed0 == 0x2000 && caps->cr4_fixed1 == 0x3727ff);
     cr_expect(caps->has_trap_flag && caps->has_unrestricted_guest && caps->has_tsc_scaling);
     cr_expect(caps->has_spec_ctrl && caps->has_pred_cmd && !caps->has_flush_cmd);
+    cr_expect_not(caps->has_rdtscp, "CPUID hides it, so the kernel leaves TSC_AUX alone");
     cr_expect(info.features.has_unrestricted_guest && info.features.has_tsc_scaling);
     cr_expect_eq(caps->apic, APIC_POSTED);
     boot_vmx_report(&info);
@@ -437,6 +438,12 @@ Test(boot_vmx_read, asks_for_no_register_that_is_not_promised) {
     old.secondary &= ~((SECONDARY_EPT | SECONDARY_VPID) << 32);
     read_paper(&old);
     cr_expect_not_null(strstr(info.refusal, "no EPT"), "%s", info.refusal);
+}
+
+Test(boot_vmx_read, rdtscp_wants_cpuid_and_the_control) {
+    info.features.has_rdtscp = true;
+    read_paper(&skylake);
+    cr_expect(info.vmx.has_rdtscp);
 }
 
 Test(boot_vmx_read, names_what_is_in_the_way) {

@@ -66,7 +66,7 @@ static void begin(uint32_t edx, bool is_new) {
     paper_set_up();
     info = (struct boot_info){.platform = &platform};
     info.features.has_svm = true;
-    info.features.has_rdtscp = is_new;
+    info.features.has_rdtscp = cpu_features.has_rdtscp = is_new;
     boot_svm_read(&cpu, &info);
     cr_assert_str_eq(info.refusal, "", "with %#x: %s", edx, info.refusal);
     info.svm.maps = machine.svm.maps;
@@ -190,7 +190,7 @@ Test(svm_kvm, operations_set_no_bit_of_what_is_hidden) {
         }
         cr_expect_gt(paper.flushes, 0);
         svm_unload(&paper_vcpu);
-        svm_forget();
+        svm_backend.forget();
         svm_read_registers(&paper_vcpu, &r);
         r.spec_ctrl = r.spec_ctrl_own = 7;
         svm_write_registers(&paper_vcpu, &r);

@@ -290,7 +290,7 @@ Test(svm_registers, what_the_guest_wrote_is_unloaded) {
 }
 
 Test(svm_registers, no_msr_is_used_that_is_not_there) {
-    svm_caps.has_rdtscp = svm_caps.has_tsc_ratio = false;
+    cpu_features.has_rdtscp = svm_caps.has_tsc_ratio = false;
     *paper_msr(0xc0000103) = 0x1234;
     *paper_msr(0xc0000104) = 0x5678;
     paper_vcpu.tsc_aux = 9;
@@ -318,7 +318,7 @@ Test(svm_registers, last_guest_is_forgotten) {
     paper_vcpu.tsc_aux = 7;
     paper_vcpu.dr[1] = 8;
     svm_load(&paper_vcpu);
-    svm_forget();
+    svm_backend.forget();
     cr_expect(paper.reg[PAPER_DR0 + 1] == 0 && *paper_msr(0xc0000103) == 0);
     cr_expect(paper.fpu[0] == 0x7f && paper.fpu[9] == 0);
     cr_expect(paper_did(STEP_XRSTOR, NULL));

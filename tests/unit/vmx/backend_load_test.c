@@ -129,7 +129,7 @@ Test(backend_load, registers_of_the_last_domain_are_cleared) {
         for (unsigned i = 0; i < ARRAY_COUNT(msrs); i++)
             cr_expect_eq(*paper_msr(msrs[i]), is_off ? i + 1 : 0, "%#x", msrs[i]);
         for (unsigned i = 0; i < 4; i++)
-            cr_expect_eq(paper.reg[PAPER_DR0 + i], is_off ? 0x10 + i : 0);
+            cr_expect_eq(paper.reg[PAPER_DR0 + i], 0);
         cr_expect_eq(paper.reg[PAPER_DR6], is_off ? 0xffff0ff2 : 0);
         cr_expect_eq(*paper_msr(MSR_TSC_AUX), 0, "ring 3 reads it by an instruction");
         cr_expect_eq(paper_vcpu.lstar, 2, "the vCPU keeps its own");
@@ -138,13 +138,15 @@ Test(backend_load, registers_of_the_last_domain_are_cleared) {
 }
 
 Test(backend_load, tsc_aux_is_left_alone_without_rdtscp) {
-    vmx_caps.has_rdtscp = false;
+    cpu_features.has_rdtscp = false;
     paper_vcpu.tsc_aux = 5;
     *paper_msr(MSR_TSC_AUX) = 9;
     vmx_load(&paper_vcpu);
     cr_expect_eq(*paper_msr(MSR_TSC_AUX), 9);
     vmx_unload(&paper_vcpu);
     cr_expect_eq(paper_vcpu.tsc_aux, 5);
+    vmx_forget();
+    cr_expect_eq(*paper_msr(MSR_TSC_AUX), 9);
 }
 
 Test(backend_load, new_cpu_gets_its_host_state_and_forgets_translations) {

@@ -1,46 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// vmx/speculation.c: when the processor is told to move IA32_SPEC_CTRL, and what it moves. And
-// vmx/load.c: what is left of a guest where ring 3 of another domain could read it.
+// vmx/speculation.c: when the processor is told to move IA32_SPEC_CTRL, and what it moves.
 #include <criterion/criterion.h>
 #include <stdint.h>
 
 static uint64_t host_spec_ctrl;
-static uint64_t last_write[2]; // of TSC_AUX: how many, and the value
 static uint64_t vmx_speculation_test_rdmsr(uint32_t msr) {
     cr_assert_eq(msr, 0x48);
     return host_spec_ctrl;
 }
-static void vmx_speculation_test_wrmsr(uint32_t msr, uint64_t value) {
-    cr_assert_eq(msr, 0xc0000103);
-    last_write[0]++;
-    last_write[1] = value;
-}
 #include "arch/cpu.h"
-static struct cpu spec_cpu;
-#define cpu_current()      (&spec_cpu)
 #define speculation_create vmx_speculation_test_create
 #define speculation_load   vmx_speculation_test_load
 #define speculation_write  vmx_speculation_test_write
-#define fpu_forget         vmx_speculation_test_fpu_forget
-#define vmx_flush_vpid     vmx_speculation_test_flush_vpid
-#define vmcs_make_current  vmx_speculation_test_make_current
-#define vmcs_clear         vmx_speculation_test_clear
 #define x86_rdmsr          vmx_speculation_test_rdmsr
-#define x86_wrmsr          vmx_speculation_test_wrmsr
-#define x86_read_cr0()     0ULL
-#include "vmx/load.c"
 #include "vmx/speculation.c"
-
-void fpu_forget(void) {}
-void vmx_flush_vpid(uint16_t vpid) {
-    (void)vpid;
-}
-void vmcs_make_current(hpa_t vmcs) {
-    (void)vmcs;
-}
-void vmcs_clear(hpa_t vmcs) {
-    (void)vmcs;
-}
 
 static _Alignas(PAGE_SIZE) struct vmx_vcpu spec_x;
 
@@ -119,17 +92,4 @@ Test(vmx_speculation, no_register_is_not_read) {
     host_spec_ctrl = 0x77;
     speculation_load(&spec_x);
     cr_expect_eq(spec_x.spec_host.value, 0x401, "of before");
-}
-
-Test(vmx_load, tsc_aux_of_the_last_guest_is_forgotten) {
-    mitigation.is_off = true; // the rest is for backend_load
-    cpu_features.has_xsave = false;
-    vmx_caps.has_rdtscp = false;
-    last_write[0] = 0;
-    vmx_forget();
-    cr_expect_eq(last_write[0], 0, "there is none");
-    vmx_caps.has_rdtscp = true;
-    last_write[1] = 77;
-    vmx_forget();
-    cr_expect(last_write[0] == 1 && last_write[1] == 0);
 }
