@@ -306,12 +306,13 @@ static bool take_pending(struct vcpu *vcpu) {
             ;
         return true;
     }
-    if ((bits & (VCPU_PENDING_EOI | VCPU_PENDING_KICK)) != 0) {
-        bool is_eoi = (bits & VCPU_PENDING_EOI) != 0;
-        bits &= ~(uint32_t)(is_eoi ? VCPU_PENDING_EOI : VCPU_PENDING_KICK);
-        vcpu_post_to_self(vcpu, bits);
+    if ((bits & (VCPU_PENDING_EOI | VCPU_PENDING_KICK | VCPU_PENDING_SHUTDOWN)) != 0) {
+        bool is_eoi = (bits & VCPU_PENDING_EOI) != 0, is_kick = (bits & VCPU_PENDING_KICK) != 0;
+        uint32_t other = is_kick ? VCPU_PENDING_KICK : VCPU_PENDING_SHUTDOWN;
+        vcpu_post_to_self(vcpu, bits & ~(is_eoi ? (uint32_t)VCPU_PENDING_EOI : other));
         vcpu->page->vector = vcpu->vlapic.eoi_vector;
-        return leave_with(vcpu, is_eoi ? VCPU_EXIT_EOI : VCPU_EXIT_KICKED);
+        enum vcpu_exit exit = is_kick ? VCPU_EXIT_KICKED : VCPU_EXIT_SHUTDOWN;
+        return leave_with(vcpu, is_eoi ? VCPU_EXIT_EOI : exit);
     }
     if (vcpu->activity == VCPU_WAIT_SIPI) {
         vlapic_take_requests(vcpu); // or their mark would keep it awake

@@ -25,8 +25,9 @@ enum vcpu_pending {
     VCPU_PENDING_EXTINT = 1u << 2,    // the 8259's line may have changed
     VCPU_PENDING_NMI = 1u << 3,       // look at vcpu->nmi_count
     VCPU_PENDING_INIT = 1u << 4,
-    VCPU_PENDING_SIPI = 1u << 5, // vector in vcpu->sipi_vector
-    VCPU_PENDING_EOI = 1u << 6,  // tell the VMM of vcpu->vlapic.eoi_vector
+    VCPU_PENDING_SIPI = 1u << 5,     // vector in vcpu->sipi_vector
+    VCPU_PENDING_EOI = 1u << 6,      // tell the VMM of vcpu->vlapic.eoi_vector
+    VCPU_PENDING_SHUTDOWN = 1u << 7, // an exception that was to go in made a triple fault
     VCPU_PENDING_LOOKS = VCPU_PENDING_INTERRUPT | VCPU_PENDING_EXTINT | VCPU_PENDING_NMI,
 };
 
@@ -139,7 +140,7 @@ struct vcpu_backend {
     void (*sync_apic)(struct vcpu *vcpu);
     // #UD, #GP, #PF, ... for the instruction that exited or by order of the VMM. Whether it has an
     // error code is taken from the vector, as hardware would; `error` is 0 where nobody gave one.
-    // For #PF set vcpu->cr2 first, after `leave`.
+    // For #PF set vcpu->cr2 first, after `leave`. A triple fault is VCPU_PENDING_SHUTDOWN.
     void (*inject_exception)(struct vcpu *vcpu, uint8_t vector, uint32_t error);
     // The VM's mappings shrank, or the vCPU came to a CPU that may remember older ones (the first
     // time a vCPU comes to a CPU included). Flushes this CPU.

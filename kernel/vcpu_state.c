@@ -135,6 +135,8 @@ static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r, bo
     memcpy(vcpu->page->gpr, r->gpr, sizeof(r->gpr));
     vcpu->page->rip = r->rip;
     vcpu->page->rflags = r->rflags;
+    // A triple fault was that of the state before.
+    __atomic_fetch_and(&vcpu->pending, ~(uint32_t)VCPU_PENDING_SHUTDOWN, __ATOMIC_RELAXED);
     vcpu_post_to_self(vcpu, VCPU_PENDING_LOOKS);
     if (is_whole)
         write_rest(vcpu, r);

@@ -62,17 +62,11 @@ void svm_set_cr2(struct svm_vcpu *x, uint64_t cr2) {
     x86_write_cr2(cr2);
 }
 
-// EXIT_RETRY: the guest may be entered.
-static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
+static __attribute__((noinline)) void prepare(struct vcpu *vcpu) {
     struct svm_vcpu *x = vcpu->backend;
-    if (x->entry_work & WORK_SHUTDOWN) {
-        x->entry_work &= ~(uint32_t)WORK_SHUTDOWN;
-        return vcpu_exit_shutdown(vcpu);
-    }
     if (x->entry_work & WORK_CR2)
         svm_set_cr2(x, vcpu->cr2);
     x->entry_work = 0;
-    return EXIT_RETRY;
 }
 
 #if __STDC_HOSTED__
@@ -114,11 +108,8 @@ __attribute__((noinline)) enum exit_action svm_enter(struct vcpu *vcpu) {
     enum exit_action action;
     svm_open(x);
     do {
-        if (SELDOM(x->entry_work)) {
-            action = prepare(vcpu);
-            if (action != EXIT_RETRY)
-                break;
-        }
+        if (SELDOM(x->entry_work))
+            prepare(vcpu);
         if (SELDOM(!svm_has_asid(x, cpu)))
             svm_take_asid(x, cpu);
         run(vcpu, x);

@@ -186,7 +186,7 @@ void svm_inject_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error) {
     struct vmcb *vmcb = x->vmcb;
     uint64_t event = exception_compose(vmcb->event, vector, error, (vmcb->cr0 & CR0_PE) != 0);
     if (event == 0) {
-        x->entry_work |= WORK_SHUTDOWN;
+        vcpu_post_to_self(vcpu, VCPU_PENDING_SHUTDOWN);
         return;
     }
     // A fault saves RF set, so that a breakpoint on the instruction does not fire again.

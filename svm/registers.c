@@ -201,5 +201,5 @@ void svm_write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
     x->spec_allowed = svm_caps.has_spec_ctrl ? r->spec_ctrl_own : 0;
     vmcb->spec_ctrl = r->spec_ctrl & x->spec_allowed;
     vmcb->clean = 0;
-    x->entry_work = WORK_CR2 | WORK_IS_LEFT; // a triple fault was that of the state before
+    x->entry_work = WORK_CR2 | WORK_IS_LEFT;
 }

@@ -16,9 +16,8 @@ extern struct svm_caps svm_caps; // constant once svm_backend.init was called
 
 // What has to be done before the next entry. A word that is 0 in all hot paths.
 enum svm_entry_work {
-    WORK_CR2 = 1u << 0,      // the guest's CR2 is in vcpu->cr2, not in the VMCB
-    WORK_IS_LEFT = 1u << 1,  // page->rip, rsp, rflags are as in the VMCB
-    WORK_SHUTDOWN = 1u << 2, // an injected exception led to a triple fault
+    WORK_CR2 = 1u << 0,     // the guest's CR2 is in vcpu->cr2, not in the VMCB
+    WORK_IS_LEFT = 1u << 1, // page->rip, rsp, rflags are as in the VMCB
 };
 
 // NMIs are blocked from one's delivery to the end of its IRET, which AMD-V does not tell.

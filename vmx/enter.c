@@ -49,17 +49,11 @@ static inline __attribute__((always_inline)) bool advance(void) {
     return stepping != 0;
 }
 
-// EXIT_RETRY: the guest may be entered.
-static __attribute__((noinline)) enum exit_action prepare(struct vcpu *vcpu) {
+static __attribute__((noinline)) void prepare(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
-    if (x->entry_work & WORK_SHUTDOWN) {
-        x->entry_work &= ~(uint32_t)WORK_SHUTDOWN;
-        return vcpu_exit_shutdown(vcpu);
-    }
     if ((x->entry_work & WORK_CR2) && x86_read_cr2() != vcpu->cr2)
         x86_write_cr2(vcpu->cr2);
     x->entry_work = 0;
-    return EXIT_RETRY;
 }
 
 // The state that the VMM wrote is not one that a processor can be in (SDM 3C 27.8 "VM-Entry
@@ -102,11 +96,8 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
     if (mitigation.has_verw)
         mitigation_clear_buffers();
     do {
-        if (SELDOM(x->entry_work)) {
-            action = prepare(vcpu);
-            if (action != EXIT_RETRY)
-                break;
-        }
+        if (SELDOM(x->entry_work))
+            prepare(vcpu);
         uint32_t reason = switch_to_guest(vcpu->page->gpr, x);
         if (SELDOM(mitigation.clears_bhb))
             mitigation_clear_bhb();

@@ -98,12 +98,11 @@ void vmx_inject_nmi(struct vcpu *vcpu) {
 }
 
 void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error) {
-    struct vmx_vcpu *x = vcpu->backend;
     bool is_protected = (vmcs_read(VMCS_GUEST_CR0) & CR0_PE) != 0;
     uint64_t event =
         exception_compose(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), vector, error, is_protected);
     if (event == 0) {
-        x->entry_work |= WORK_SHUTDOWN;
+        vcpu_post_to_self(vcpu, VCPU_PENDING_SHUTDOWN);
         return;
     }
     // A fault saves RF set, so that a breakpoint on the instruction does not fire again.

@@ -198,7 +198,7 @@ void vmx_write_registers(struct vcpu *vcpu, const struct vcpu_registers *r) {
     inject_restore(vcpu, &r->pending, r->has_pending != 0);
     x->spec_allowed = vmx_caps.has_spec_ctrl ? r->spec_ctrl_own : 0;
     x->spec_guest.value = r->spec_ctrl & x->spec_allowed;
-    x->entry_work = WORK_CR2 | WORK_IS_LEFT; // a triple fault was that of the state before
+    x->entry_work = WORK_CR2 | WORK_IS_LEFT;
     x->last_cpu = NULL; // whichever loads it forgets what the registers before led to
     vmx_close(x, previous);
 }

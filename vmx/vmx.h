@@ -13,9 +13,8 @@
 
 // What has to be done before the next entry. A word that is 0 in all hot paths.
 enum vmx_entry_work {
-    WORK_CR2 = 1u << 0,      // the guest's CR2 is in vcpu->cr2, not in the processor
-    WORK_IS_LEFT = 1u << 1,  // page->rip, rsp, rflags are as in the VMCS
-    WORK_SHUTDOWN = 1u << 2, // an injected exception led to a triple fault
+    WORK_CR2 = 1u << 0,     // the guest's CR2 is in vcpu->cr2, not in the processor
+    WORK_IS_LEFT = 1u << 1, // page->rip, rsp, rflags are as in the VMCS
 };
 
 // SDM 3C 25.7.2 "VM-Exit Controls for MSRs".

@@ -77,7 +77,7 @@ FUNCTIONS = {
     "boot/boot_vmx.c": "judge_ept boot_vmx_limit_apic boot_vmx_judge read_controls boot_vmx_read",
     "boot/boot_vmx_control.c": "control_from_msr is_refused",
     # AMD-V.
-    "svm/enter.c": "svm_open svm_close svm_move_rip svm_length prepare svm_enter svm_leave",
+    "svm/enter.c": "svm_open svm_close svm_move_rip svm_length svm_enter svm_leave",
     "svm/exit.c": "svm_exit_row svm_exit_refused",
     "svm/exit_cr.c": "commit svm_exit_control_write",
     "svm/exit_io.c": "svm_exit_io ring_doorbell",

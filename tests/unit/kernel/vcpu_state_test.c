@@ -116,6 +116,17 @@ Test(kernel_vcpu_state, registers_at_the_edge_are_taken) {
     cr_expect_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
 }
 
+// A reset ends what the state before led to, and nothing that others want of the vCPU.
+Test(kernel_vcpu_state, triple_fault_is_that_of_the_state_before) {
+    cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
+    const uint64_t groups[] = {VCPU_STATE_REGISTERS, VCPU_STATE_CONTEXT};
+    for (unsigned i = 0; i < ARRAY_COUNT(groups); i++) {
+        run_vcpu.pending = VCPU_PENDING_SHUTDOWN | VCPU_PENDING_KICK;
+        cr_assert_eq(vcpu_write_state(&run_vcpu, groups[i], &state), ABI_OK);
+        cr_expect_eq(run_vcpu.pending, VCPU_PENDING_KICK | VCPU_PENDING_LOOKS);
+    }
+}
+
 // What struct vcpu and the page hold goes in and comes out the same; the rest is the backend's.
 Test(kernel_vcpu_state, registers_round_trip) {
     cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);

@@ -270,14 +270,29 @@ Test(kernel_vcpu, init_and_sipi_leave_no_nmi) {
 }
 
 Test(kernel_vcpu, end_of_a_level_interrupt_goes_to_the_vmm) {
-    run_vcpu.pending = VCPU_PENDING_EOI | VCPU_PENDING_KICK;
+    run_vcpu.pending = VCPU_PENDING_EOI | VCPU_PENDING_KICK | VCPU_PENDING_SHUTDOWN;
     run_vcpu.vlapic.eoi_vector = 0x61;
     cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
     cr_expect_eq(run_page.exit, VCPU_EXIT_EOI);
     cr_expect_eq(run_page.vector, 0x61);
     cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
     cr_expect_eq(run_page.exit, VCPU_EXIT_KICKED);
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_SHUTDOWN);
     cr_expect_eq(paper.entries, 0);
+}
+
+// A triple fault enters no guest, and ends a wait; it is told once.
+Test(kernel_vcpu, triple_fault_goes_to_the_vmm_once) {
+    run_vcpu.pending = VCPU_PENDING_SHUTDOWN | VCPU_PENDING_NMI;
+    run_vcpu.activity = VCPU_HALTED;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(run_page.exit, VCPU_EXIT_SHUTDOWN);
+    cr_expect_eq(run_vcpu.pending, VCPU_PENDING_NMI, "what came with it is kept");
+    cr_expect_eq(paper.entries, 0);
+    run_vcpu.activity = VCPU_ACTIVE;
+    cr_assert_eq(vcpu_run(&run_vcpu), ABI_OK);
+    cr_expect_eq(paper.entries, 1);
 }
 
 // ---- single steps -------------------------------------------------------------------------------

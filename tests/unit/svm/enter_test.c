@@ -202,9 +202,7 @@ Test(svm_enter, cr2_is_the_guests) {
     (void)paper_run((struct paper_exit){.code = CODE_PAUSE});
     cr_expect(paper.entered.cr2 == 0x1234 && paper.reg[PAPER_CR2] == 0x1234);
     paper_vmcb()->cr2 = 0x5678;
-    paper_x()->entry_work |= WORK_SHUTDOWN; // other work is nothing to it
     svm_leave(&paper_vcpu);
-    paper_x()->entry_work &= ~(uint32_t)WORK_SHUTDOWN;
     cr_expect_eq(paper_vcpu.cr2, 0x5678);
     paper_vcpu.cr2 = 0x9abc; // #PF by the VMM
     svm_leave(&paper_vcpu);
@@ -281,10 +279,6 @@ Test(svm_enter, every_exit_gives_the_host_back) {
         (void)paper_run((struct paper_exit){.code = any_code, .length = 2, .guest = use_gs});
         cr_expect_eq(paper_vmcb()->gs.base, 0xabcdef, "code %#lx", any_code);
         cr_expect_eq(paper_vmcb()->lstar, any_code);
-        paper_x()->entry_work |= WORK_SHUTDOWN;
-        cr_expect_eq(paper_run((struct paper_exit){.code = CODE_HLT}), EXIT_VMM);
-        cr_expect_eq(paper_page.exit, VCPU_EXIT_SHUTDOWN);
-        cr_expect_eq(paper.entries, 0);
     }
 }
 

@@ -159,7 +159,6 @@ Test(svm_kvm, exits_set_no_bit_of_what_is_hidden) {
                 paper_vmcb()->shadow = k & 1;
                 paper_page.gpr[GPR_RCX] = k & 1 ? MSR_SPEC_CTRL : MSR_PAT;
                 (void)enter(code, k & 2 ? 0x03f80011 : BIT(63), events[k]);
-                paper_x()->entry_work &= ~(uint32_t)WORK_SHUTDOWN;
             }
         svm_unload(&paper_vcpu);
         check_msrs();

@@ -153,17 +153,6 @@ Test(svm_registers, shadow_and_pending_step_are_taken_over) {
     cr_expect(paper_vmcb()->shadow == 0 && paper_vmcb()->event == 0);
 }
 
-// A reset ends what the state before led to.
-Test(svm_registers, triple_fault_is_that_of_the_state_before) {
-    const struct vcpu_registers r = paper_registers();
-    svm_inject_exception(&paper_vcpu, EXC_DF, 0);
-    svm_inject_exception(&paper_vcpu, EXC_GP, 0);
-    cr_assert(paper_x()->entry_work & WORK_SHUTDOWN);
-    svm_write_registers(&paper_vcpu, &r);
-    cr_expect_eq(pause(), EXIT_YIELD);
-    cr_expect_eq(paper.entries, 1);
-}
-
 Test(svm_registers, spec_ctrl_is_there_where_the_vmcb_has_it) {
     struct vcpu_registers r = paper_registers();
     r.spec_ctrl = 7;

@@ -224,27 +224,6 @@ Test(backend_enter, leaving_tells_the_vmm_once) {
     cr_expect_eq(paper_page.rip, 0x9999);
 }
 
-// A shutdown that is due takes nothing from what the guest left in the processor.
-Test(backend_enter, leaving_with_other_work_due_saves_all) {
-    (void)vmx_enter(&paper_vcpu);
-    paper_x()->entry_work |= WORK_SHUTDOWN;
-    paper.reg[PAPER_CR2] = 0x5678;
-    paper.vmcs[VMCS_GUEST_RSP] = 0x7777;
-    vmx_leave(&paper_vcpu);
-    cr_expect_eq(paper_vcpu.cr2, 0x5678);
-    cr_expect_eq(paper_page.rip, 0x1002);
-    cr_expect_eq(paper_page.gpr[GPR_RSP], 0x7777);
-    cr_expect(paper_x()->entry_work & WORK_SHUTDOWN, "and it is still due");
-}
-
-Test(backend_enter, shutdown_goes_to_the_vmm_once) {
-    paper_x()->entry_work |= WORK_SHUTDOWN;
-    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_VMM);
-    cr_expect_eq(paper_page.exit, VCPU_EXIT_SHUTDOWN);
-    cr_expect_eq(paper.entries, 0);
-    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_BLOCK);
-}
-
 Test(backend_enter, refused_state_ends_the_vm_alone) {
     paper.reasons[0] = 0x80000021;
     cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_FAIL);

@@ -472,7 +472,7 @@ Test(vmx_inject, exceptions_combine_as_in_the_manual) {
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO), 0x80000b08);
     cr_expect_eq(vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR), 0);
     vmx_inject_exception(&exit_vcpu, EXC_GP, 5);
-    cr_expect(exit_x.entry_work & WORK_SHUTDOWN);
+    cr_expect_eq(exit_vcpu.pending, VCPU_PENDING_SHUTDOWN);
 }
 
 Test(vmx_inject, interrupted_delivery_is_repeated) {
