@@ -8,6 +8,9 @@
 #include "vmx/exit.h"
 #include "vmx/vmx.h"
 
+// SDM 3C Table 28-3 "Exit Qualification for Control-Register Accesses".
+enum cr_access { CR_ACCESS_MOV_TO, CR_ACCESS_MOV_FROM, CR_ACCESS_CLTS, CR_ACCESS_LMSW };
+
 // SDM 3A 11.8.6 "Task Priority in IA-32e Mode": CR8's upper bits are reserved.
 #define CR8_MAX 15u
 
@@ -32,21 +35,23 @@ static enum exit_action write_cr8(struct vcpu *vcpu, uint64_t value) {
 // CR3 never exits with EPT, CR0 and CR4 are never read with an exit; CLTS and LMSW exit only where
 // a VMM kept from its guest what each guest must have, and end that VM.
 enum exit_action exit_control_register(struct vcpu *vcpu) {
-    struct cr_access access = cr_access_decode(vmcs_read(VMCS_EXIT_QUALIFICATION));
-    bool is_write = access.type == CR_ACCESS_MOV_TO;
-    if (is_write && (access.number == 0 || access.number == 4)) {
+    uint64_t qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    uint8_t number = qualification & 0xf, type = qualification >> 4 & 3;
+    uint8_t gpr = qualification >> 8 & 0xf; // of a MOV
+    bool is_write = type == CR_ACCESS_MOV_TO;
+    if (is_write && (number == 0 || number == 4)) {
         vcpu->page->control = (struct vcpu_exit_control){
-            .value = read_gpr(vcpu, access.gpr),
-            .number = access.number,
+            .value = read_gpr(vcpu, gpr),
+            .number = number,
             .is_known = true,
             .is_repeated = true,
         };
         return vmx_exit_to_vmm(vcpu, VCPU_EXIT_CONTROL);
     }
-    if (is_write && access.number == 8)
-        return write_cr8(vcpu, read_gpr(vcpu, access.gpr));
-    if (access.type != CR_ACCESS_MOV_FROM || access.number != 8)
+    if (is_write && number == 8)
+        return write_cr8(vcpu, read_gpr(vcpu, gpr));
+    if (type != CR_ACCESS_MOV_FROM || number != 8)
         return exit_unexpected(vcpu);
-    write_gpr(vcpu, access.gpr, vlapic_get_cr8(vcpu));
+    write_gpr(vcpu, gpr, vlapic_get_cr8(vcpu));
     return EXIT_ADVANCE;
 }

@@ -5,7 +5,15 @@
 #include "vmx/vmx.h"
 
 enum exit_action exit_io(struct vcpu *vcpu) {
-    struct vcpu_exit_io io = io_decode(vmcs_read(VMCS_EXIT_QUALIFICATION));
+    // SDM 3C Table 28-5 "Exit Qualification for I/O Instructions".
+    uint64_t qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    struct vcpu_exit_io io = {
+        .port = (uint16_t)(qualification >> 16),
+        .size = (uint8_t)((qualification & 7) + 1),
+        .is_in = (qualification >> 3) & 1,
+        .is_string = (qualification >> 4) & 1,
+        .is_repeated = (qualification >> 5) & 1,
+    };
     bool is_plain_out = !io.is_in && !io.is_string;
     if (is_plain_out && vcpu->vm->doorbell_count && vm_ring_doorbell(vcpu->vm, io.port))
         return EXIT_ADVANCE;

@@ -5,6 +5,14 @@
 #include "vmx/exit.h"
 #include "vmx/registers.h"
 
+// SDM 3C Table 28-7 "Exit Qualification for EPT Violations". Bits 2:0 are enum vcpu_access.
+#define EPT_VIOLATION_ACCESS        (BIT(0) | BIT(1) | BIT(2))
+#define EPT_VIOLATION_HAS_LINEAR    BIT(7)
+#define EPT_VIOLATION_IS_TRANSLATED BIT(8) // else to a paging structure, when HAS_LINEAR
+#define EPT_VIOLATION_NMI_UNBLOCKED BIT(12)
+_Static_assert(VCPU_ACCESS_READ == 1 && VCPU_ACCESS_WRITE == 2 && VCPU_ACCESS_FETCH == 4,
+               "as in the exit qualification");
+
 void vmx_fill_walk(struct vcpu *vcpu) {
     struct vmx_vcpu *x = vcpu->backend;
     struct vcpu_walk *walk = &vcpu->page->walk;
@@ -41,10 +49,16 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu) {
     case SPACE_FAULT_NONE:
         break;
     }
+    bool has_gva = (qualification & EPT_VIOLATION_HAS_LINEAR) != 0;
     vcpu->page->exit = VCPU_EXIT_MEMORY;
-    vcpu->page->memory =
-        ept_violation_decode(qualification, gpa, vmcs_read(VMCS_GUEST_LINEAR_ADDRESS));
-    vcpu->page->memory.is_delivery = is_delivery;
+    vcpu->page->memory = (struct vcpu_exit_memory){
+        .gpa = gpa,
+        .gva = has_gva ? vmcs_read(VMCS_GUEST_LINEAR_ADDRESS) : 0,
+        .access = access,
+        .has_gva = has_gva,
+        .is_walk = has_gva && !(qualification & EPT_VIOLATION_IS_TRANSLATED),
+        .is_delivery = is_delivery,
+    };
     vcpu->page->instruction_length = 0;
     vmx_fill_walk(vcpu);
     return EXIT_VMM;

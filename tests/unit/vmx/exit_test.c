@@ -170,6 +170,10 @@ Test(vmx_exit_cr, writes_go_to_the_vmm) {
     vmcs_write(VMCS_EXIT_QUALIFICATION, 4 | GPR_RSP << 8);
     cr_expect_eq(exit_control_register(&exit_vcpu), EXIT_VMM);
     cr_expect_eq(exit_page.control.value, 0x77);
+    exit_page.gpr[9] = 0x99;
+    vmcs_write(VMCS_EXIT_QUALIFICATION, 0x904); // from R9
+    cr_expect_eq(exit_control_register(&exit_vcpu), EXIT_VMM);
+    cr_expect_eq(exit_page.control.value, 0x99);
 }
 
 // They exit where a VMM made such bits not the guest's own, or not at all.
@@ -272,6 +276,24 @@ Test(vmx_exit_io, doorbells_end_here) {
     cr_expect_eq(exit_io(&exit_vcpu), EXIT_VMM, "another port");
 }
 
+static struct vcpu_exit_io io_of(uint64_t qualification) {
+    vmcs_write(VMCS_EXIT_QUALIFICATION, qualification);
+    cr_expect_eq(exit_io(&exit_vcpu), EXIT_VMM);
+    return exit_page.io;
+}
+
+Test(vmx_exit_io, what_the_instruction_is_comes_of_the_qualification) {
+    // OUT DX, AL to 0x3f8; IN EAX, 0xcf8; REP OUTSW; INSB.
+    struct vcpu_exit_io out = io_of(0x03f80000);
+    cr_expect(out.port == 0x3f8 && out.size == 1 && !out.is_in && !out.is_string);
+    struct vcpu_exit_io in = io_of(0x0cf8004b);
+    cr_expect(in.port == 0xcf8 && in.size == 4 && in.is_in && !in.is_string && !in.is_repeated);
+    struct vcpu_exit_io outs = io_of(0x01f00031);
+    cr_expect(outs.is_string && outs.is_repeated && outs.size == 2 && !outs.is_in);
+    struct vcpu_exit_io ins = io_of(0x01f00018);
+    cr_expect(ins.is_string && ins.is_in && ins.size == 1 && !ins.is_repeated);
+}
+
 Test(vmx_exit_io, strings_come_with_what_a_walk_needs) {
     vmcs_write(VMCS_EXIT_QUALIFICATION, 0x01f00031);
     vmcs_write(VMCS_GUEST_CR3, 0x5000);
@@ -309,6 +331,25 @@ Test(vmx_exit_memory, faults_are_mapped_or_forwarded) {
     seen.fault = SPACE_FAULT_SHORTAGE;
     cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_FAIL);
     cr_expect_eq(seen.failure, VCPU_FAILURE_MEMORY);
+}
+
+static struct vcpu_exit_memory memory_of(uint64_t qualification) {
+    vmcs_write(VMCS_EXIT_QUALIFICATION, qualification);
+    vmcs_write64(VMCS_GUEST_PHYSICAL_ADDRESS, 0x1000);
+    vmcs_write(VMCS_GUEST_LINEAR_ADDRESS, 0x2000);
+    seen.fault = SPACE_FAULT_NONE;
+    cr_expect_eq(exit_ept_violation(&exit_vcpu), EXIT_VMM);
+    return exit_page.memory;
+}
+
+Test(vmx_exit_memory, what_the_access_is_comes_of_the_qualification) {
+    struct vcpu_exit_memory write = memory_of(0x182);
+    cr_expect(write.access == VCPU_ACCESS_WRITE && write.has_gva && !write.is_walk);
+    cr_expect(write.gpa == 0x1000 && write.gva == 0x2000);
+    struct vcpu_exit_memory walk = memory_of(0x081);
+    cr_expect(walk.access == VCPU_ACCESS_READ && walk.is_walk);
+    struct vcpu_exit_memory pdpte = memory_of(0x001);
+    cr_expect(!pdpte.has_gva && !pdpte.is_walk && pdpte.gva == 0);
 }
 
 Test(vmx_exit_memory, delivery_through_no_memory_is_told) {
