@@ -31,7 +31,8 @@ FUNCTIONS = {
     "kernel/object.c": "object_unref destroy_step",
     "kernel/event.c": "event_signal take_bits event_bind",
     "kernel/vm.c": "flush_tables vm_set_cpuid vm_find_cpuid doorbell_insert vm_ring_doorbell",
-    "kernel/vcpu.c": "vcpu_create load vcpu_unload vcpu_evict take_injection start_up take_pending claim_for_thread vcpu_release "
+    "kernel/vcpu_create.c": "vcpu_create",
+    "kernel/vcpu.c": "load vcpu_unload vcpu_evict take_injection start_up take_pending claim_for_thread vcpu_release "
                      "vcpu_signal",
     "kernel/vcpu_state.c": "is_xcr0_valid are_registers_valid write_registers write_rest write_fpu vcpu_write_state",
     "kernel/vcpu_emulate.c": "vcpu_is_cpuid_dynamic move_tsc",

@@ -4,6 +4,7 @@
 
 static void thread_yield(void) {}
 #include "kernel/vcpu.c"
+#include "kernel/vcpu_create.c"
 #include "kernel/vcpu_state.c"
 
 struct vm run_vm;
