@@ -22,7 +22,7 @@ enum exit_action vcpu_exit_undefined(struct vcpu *vcpu) {
     return EXIT_RETRY;
 }
 
-enum exit_action vcpu_exit_protected(struct vcpu *vcpu) {
+__attribute__((noinline, cold)) enum exit_action vcpu_exit_protected(struct vcpu *vcpu) {
     vcpu_backend->inject_exception(vcpu, EXC_GP, 0);
     return EXIT_RETRY;
 }

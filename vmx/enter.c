@@ -27,16 +27,18 @@ __attribute__((noinline, cold)) void vmx_trap_after_step(void) {
                vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_SINGLE_STEP);
 }
 
-static __attribute__((noinline, cold)) void finish_step(uint32_t interruptibility,
+// Returns is_stepping.
+static __attribute__((noinline, cold)) bool finish_step(uint32_t interruptibility,
                                                         bool is_stepping) {
     if (interruptibility & BLOCKING_UNTIL_NEXT)
         end_blocking(interruptibility);
     if (is_stepping)
         vmx_trap_after_step();
+    return is_stepping;
 }
 
-// Whether a debugger in the guest steps.
-static inline __attribute__((always_inline)) bool advance(void) {
+// What happens next. The #DB behind a HLT that is stepped over ends it.
+static inline __attribute__((always_inline)) enum exit_action advance(enum exit_action action) {
     uint32_t length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
     uint64_t rip = vmcs_read(VMCS_GUEST_RIP) + length;
     if (SELDOM((uint32_t)rip < length))
@@ -44,9 +46,10 @@ static inline __attribute__((always_inline)) bool advance(void) {
     vmcs_write(VMCS_GUEST_RIP, rip);
     uint32_t interruptibility = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
     uint64_t stepping = vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF;
-    if (SELDOM((interruptibility & BLOCKING_UNTIL_NEXT) | stepping))
-        finish_step(interruptibility, stepping != 0);
-    return stepping != 0;
+    bool is_due = ((interruptibility & BLOCKING_UNTIL_NEXT) | stepping) != 0;
+    if (SELDOM(is_due) && finish_step(interruptibility, stepping != 0))
+        return EXIT_RETRY;
+    return action == EXIT_ADVANCE ? EXIT_RETRY : action;
 }
 
 static __attribute__((noinline)) void prepare(struct vcpu *vcpu) {
@@ -109,11 +112,8 @@ __attribute__((noinline)) enum exit_action vmx_enter(struct vcpu *vcpu) {
         vcpu->exits[reason]++;
         cpu->recent[cpu->recent_next++ % CPU_RECENT_EXITS] = (uint8_t)reason;
         action = vmx_exit_handlers[reason](vcpu);
-        if (action == EXIT_ADVANCE || action == EXIT_BLOCK) {
-            // The #DB behind a HLT that is stepped over ends it.
-            if (advance() || action == EXIT_ADVANCE)
-                action = EXIT_RETRY;
-        }
+        if (action == EXIT_ADVANCE || action == EXIT_BLOCK)
+            action = advance(action);
     } while (action == EXIT_RETRY && !vcpu_has_work(vcpu, cpu));
     mitigation_stuff_rsb();
     return action;

@@ -112,7 +112,8 @@ void vmx_inject_exception(struct vcpu *vcpu, uint8_t vector, uint32_t error) {
 }
 
 // Queues again what the processor describes in these fields: their format is the queue's.
-static void queue_again(uint32_t info, enum vmcs_field32 error) {
+static inline __attribute__((always_inline)) void queue_again(uint32_t info,
+                                                              enum vmcs_field32 error) {
     queue_event((info & EVENT_ENTRY_MASK) | (uint64_t)vmcs_read32(error) << EVENT_ERROR_SHIFT,
                 vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH));
 }
