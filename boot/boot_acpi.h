@@ -50,7 +50,7 @@ struct boot_acpi {
     uint16_t smi_command;   // takes acpi_enable to leave legacy mode; 0: there is no other mode
     uint8_t acpi_enable;
     struct boot_event_block event[4]; // PM1a, PM1b, GPE0, GPE1
-    const char *no_button;            // why info->button is not; NULL: it is
+    const char *no_button;            // why platform->start.button is not; NULL: it is
     struct boot_acpi_found dmar, ivrs;
     uint32_t affinity_count;
     struct boot_affinity affinity[BOOT_AFFINITIES_MAX];

@@ -35,7 +35,7 @@ void boot_acpi_read_button(struct boot_acpi_parser *parser, struct boot_acpi_byt
     if (parser->found->no_button != NULL)
         return;
     struct boot_isa_irq sci = boot_acpi_sci(madt, boot_acpi_field16(fadt, FADT_SCI_INT));
-    parser->info->button = (struct boot_button){
+    parser->info->platform->start.button = (struct boot_button){
         .pm1a_event = pm1a,
         .pm1b_event = port_of(&event[EVENT_PM1B], size),
         .size = size,

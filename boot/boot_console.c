@@ -19,6 +19,11 @@
 #define TYPE_16550_SUBSET  1u
 #define TYPE_16550_ADDRESS 18u
 
+struct line {
+    struct boot_uart uart;
+    struct boot_interrupt interrupt;
+};
+
 static const uint16_t com_ports[COM_COUNT] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
 
 static uint32_t trigger_of(const struct boot_isa_irq *irq) {
@@ -26,17 +31,12 @@ static uint32_t trigger_of(const struct boot_isa_irq *irq) {
            (irq->is_level != 0 ? (uint32_t)ABI_TRIGGER_LEVEL : 0);
 }
 
-static struct boot_uart com(const struct boot_info *info, uint32_t number) {
+static struct line com(const struct boot_info *info, uint32_t number) {
     const struct boot_isa_irq *irq =
         &info->platform->isa_irq[number % 2 == 0 ? COM_ODD_IRQ : COM_EVEN_IRQ];
-    return (struct boot_uart){
-        .base = com_ports[number],
-        .stride = 1,
-        .width = 1,
-        .has_interrupt = true,
-        .input = irq->gsi,
-        .trigger = trigger_of(irq),
-        .divisor = DIVISOR_115200,
+    return (struct line){
+        {.base = com_ports[number], .stride = 1, .width = 1, .divisor = DIVISOR_115200},
+        {.is_there = true, .input = irq->gsi, .trigger = trigger_of(irq)},
     };
 }
 
@@ -50,36 +50,34 @@ static uint32_t trigger_of_input(const struct boot_info *info, uint32_t gsi) {
 }
 
 // Firmwares describe its registers less well than they are known; its interrupt they know better.
-static struct boot_uart com_of_table(const struct boot_info *info, uint32_t number,
-                                     const struct boot_uart *described) {
-    struct boot_uart uart = com(info, number);
-    if (described->has_interrupt) {
-        uart.input = described->input;
-        uart.trigger = described->trigger;
-    }
-    return uart;
+static struct line com_of_table(const struct boot_info *info, uint32_t number,
+                                const struct line *described) {
+    struct line line = com(info, number);
+    if (described->interrupt.is_there)
+        line.interrupt = described->interrupt;
+    return line;
 }
 
 static bool from_table(const struct boot_info *info, const struct boot_console *console,
-                       struct boot_uart *uart) {
+                       struct line *line) {
     const struct boot_register *base = &console->base;
     bool is_port = base->space == BOOT_SPACE_IO && base->address < 0x10000;
     bool is_16550 = console->type == TYPE_16550 || console->type == TYPE_16550_SUBSET ||
                     console->type == TYPE_16550_ADDRESS;
     if (!is_16550 || (!is_port && base->space != BOOT_SPACE_MEMORY))
         return false;
-    *uart = (struct boot_uart){
-        .base = base->address,
-        .is_memory = !is_port,
-        .stride = base->bits == 32 ? 4 : 1,
-        .width = base->access_size == 3 ? 4 : 1,
-        .has_interrupt = console->has_interrupt != 0,
-        .input = console->gsi,
-        .trigger = trigger_of_input(info, console->gsi),
+    *line = (struct line){
+        .uart = {.base = base->address,
+                 .is_memory = !is_port,
+                 .stride = base->bits == 32 ? 4 : 1,
+                 .width = base->access_size == 3 ? 4 : 1},
+        .interrupt = {.is_there = console->has_interrupt != 0,
+                      .input = console->gsi,
+                      .trigger = trigger_of_input(info, console->gsi)},
     };
     for (uint32_t i = 0; i < COM_COUNT; i++)
         if (is_port && base->address == com_ports[i])
-            *uart = com_of_table(info, i, uart);
+            *line = com_of_table(info, i, line);
     return true;
 }
 
@@ -90,7 +88,7 @@ static uint32_t digit_of(char c) {
 }
 
 // 0x and up to 16 digits; then nothing, or a comma and the distance of registers, 1 or 4.
-static bool from_address(const char *text, uint32_t length, struct boot_uart *uart) {
+static bool from_address(const char *text, uint32_t length, struct line *line) {
     uint64_t address = 0;
     uint32_t i = 2, stride = 1;
     if (length < 3 || memcmp(text, "0x", 2) != 0)
@@ -103,40 +101,44 @@ static bool from_address(const char *text, uint32_t length, struct boot_uart *ua
     }
     if (i != length || address == 0 || (stride != 1 && stride != 4))
         return false;
-    *uart = (struct boot_uart){
-        .base = address, .is_memory = true, .stride = (uint8_t)stride, .width = (uint8_t)stride};
+    *line = (struct line){.uart = {.base = address,
+                                   .is_memory = true,
+                                   .stride = (uint8_t)stride,
+                                   .width = (uint8_t)stride}};
     return true;
 }
 
 // What stands behind `console=`. False: that means no UART.
 static bool from_word(const struct boot_info *info, const char *text, uint32_t length,
-                      struct boot_uart *uart) {
+                      struct line *line) {
     const uint32_t skip = sizeof(WORD_MMIO) - 1;
     if (length == 4 && memcmp(text, "none", length) == 0) {
-        *uart = (struct boot_uart){.base = 0};
+        *line = (struct line){.uart = {.base = 0}};
         return true;
     }
     if (length == 4 && memcmp(text, "com", 3) == 0 && text[3] >= '1' && text[3] <= '4') {
-        *uart = com(info, (uint32_t)(text[3] - '1'));
+        *line = com(info, (uint32_t)(text[3] - '1'));
         return true;
     }
     return length > skip && memcmp(text, WORD_MMIO, skip) == 0 &&
-           from_address(text + skip, length - skip, uart);
+           from_address(text + skip, length - skip, line);
 }
 
 const char *boot_console_choose(struct boot_info *info, uint32_t *length) {
     const char *unknown = NULL;
-    info->uart = com(info, 0);
+    struct line line = com(info, 0);
     for (uint32_t i = info->platform->console_count; i > 0; i--) // SPCR is the first
-        (void)from_table(info, &info->platform->console[i - 1], &info->uart);
+        (void)from_table(info, &info->platform->console[i - 1], &line);
     size_t size = 0;
-    const char *text = words_find(info->cmdline, WORD, &size);
+    const char *text = words_find(info->platform->start.cmdline, WORD, &size);
     for (; text != NULL; text = words_find(text + size, WORD, &size)) {
         bool is_batch = size == sizeof(BATCH) - 1 && memcmp(text, BATCH, size) == 0;
-        if (is_batch || from_word(info, text, (uint32_t)size, &info->uart))
+        if (is_batch || from_word(info, text, (uint32_t)size, &line))
             continue;
         unknown = text - (sizeof(WORD) - 1);
         *length = (uint32_t)(sizeof(WORD) - 1 + size);
     }
+    info->uart = line.uart;
+    info->platform->start.uart_interrupt = line.interrupt;
     return unknown;
 }

@@ -46,7 +46,7 @@ static enum boot_manifest_error read_module(struct boot_manifest *manifest,
         return BOOT_MANIFEST_INCOMPLETE;
     *culprit = module.name;
     uint64_t length = strlen(module.name);
-    if (length == 0 || length >= BOOT_MODULE_NAME_MAX)
+    if (length == 0 || length >= START_NAME_MAX)
         return BOOT_MANIFEST_NAME_LENGTH;
     if (!path_is_valid(module.path))
         return BOOT_MANIFEST_PATH;
@@ -95,7 +95,7 @@ enum boot_manifest_error boot_manifest_read(struct boot_manifest *manifest, cons
         boot_fdt_string(&fdt, boot_fdt_child(&fdt, BOOT_FDT_ROOT, "host"), "cmdline");
     if (cmdline != NULL)
         manifest->cmdline = cmdline;
-    if (strlen(manifest->cmdline) >= BOOT_CMDLINE_MAX)
+    if (strlen(manifest->cmdline) >= START_CMDLINE_MAX)
         return BOOT_MANIFEST_CMDLINE;
     return read_modules(manifest, &fdt, culprit);
 }
@@ -122,7 +122,7 @@ static const struct explanation *explain(enum boot_manifest_error error) {
         [BOOT_MANIFEST_PATH] = {"has a module path that is no path", same_version},
         [BOOT_MANIFEST_ORDER] = {"does not begin with kernel.elf and supervisor.elf", same_version},
     };
-    _Static_assert(BOOT_CMDLINE_MAX == 512 && BOOT_MODULES_MAX == 128 && BOOT_MODULE_NAME_MAX == 64,
+    _Static_assert(START_CMDLINE_MAX == 512 && BOOT_MODULES_MAX == 128 && START_NAME_MAX == 64,
                    "the limits that the texts name");
     return &explanations[error];
 }

@@ -8,6 +8,7 @@
 
 #include "boot/boot_fdt.h"
 #include "include/boot.h"
+#include "include/start.h"
 
 #define BOOT_MANIFEST_PATH_MAX 255u
 
@@ -16,10 +17,10 @@ enum boot_manifest_error {
     BOOT_MANIFEST_DAMAGED,     // no well-formed device tree
     BOOT_MANIFEST_FOREIGN,     // `compatible` is another
     BOOT_MANIFEST_VERSION,     // `version` is another
-    BOOT_MANIFEST_CMDLINE,     // the command line is longer than BOOT_CMDLINE_MAX - 1
+    BOOT_MANIFEST_CMDLINE,     // the command line is longer than START_CMDLINE_MAX - 1
     BOOT_MANIFEST_TOO_MANY,    // more modules than BOOT_MODULES_MAX
     BOOT_MANIFEST_INCOMPLETE,  // a module lacks a property, or it has another type
-    BOOT_MANIFEST_NAME_LENGTH, // a module's name is empty or longer than BOOT_MODULE_NAME_MAX - 1
+    BOOT_MANIFEST_NAME_LENGTH, // a module's name is empty or longer than START_NAME_MAX - 1
     BOOT_MANIFEST_NAME_TWICE,  // two modules have one name
     BOOT_MANIFEST_PATH,        // a path is not absolute printable ASCII of BOOT_MANIFEST_PATH_MAX
     BOOT_MANIFEST_ORDER,       // the first two are not kernel.elf and supervisor.elf

@@ -132,7 +132,7 @@ void boot_mitigation_read(const struct boot_processor *cpu, struct boot_info *in
     if ((s.leaf7.edx & EDX_ARCH_CAPABILITIES) != 0)
         s.capabilities = cpu->rdmsr(MSR_ARCH_CAPABILITIES);
     struct mitigation *m = &info->mitigation;
-    *m = words_have(info->cmdline, "mitigations=off")
+    *m = words_have(info->platform->start.cmdline, "mitigations=off")
              ? (struct mitigation){.is_off = true}
              : boot_mitigation_judge(&s, &info->platform->hazards);
     m->capabilities = s.capabilities;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "include/boot.h"
+#include "include/start.h"
 
 #define BOOT_NODES_MAX    64
 #define BOOT_CONSOLES_MAX 4
@@ -74,10 +75,11 @@ struct boot_hazards {
 };
 
 struct platform {
-    uint64_t rsdp;       // physical address of the ACPI root, 0 when there is none
-    uint64_t entry_tsc;  // TSC when the boot application started
-    uint32_t tsc_source; // enum boot_clock_source
-    uint32_t tsc_error;  // tsc_hz is within so many ppm of what was measured; 0: nothing was
+    struct abi_start start; // filled bit by bit, and laid out on its page last
+    uint64_t rsdp;          // physical address of the ACPI root, 0 when there is none
+    uint64_t entry_tsc;     // TSC when the boot application started
+    uint32_t tsc_source;    // enum boot_clock_source
+    uint32_t tsc_error;     // tsc_hz is within so many ppm of what was measured; 0: nothing was
     uint32_t node_count;
     uint32_t console_count;
     uint32_t ecam_count;

@@ -41,7 +41,7 @@ void boot_quiesce_events(const struct boot_bus *bus, const struct boot_acpi *acp
     for (uint32_t i = 0; i < WAITS_MAX && (bus->port_read(control) & PM1_SCI_EN) == 0; i++)
         bus->wait();
     if ((bus->port_read(control) & PM1_SCI_EN) == 0) {
-        info->button = (struct boot_button){0}; // it stays the firmware's
+        info->platform->start.button = (struct boot_button){0}; // it stays the firmware's
         boot_report(info, "ACPI: the firmware does not change to ACPI mode: no power-off, and the "
                           "power button does nothing");
     }

@@ -61,7 +61,7 @@ static bool is_name_of(const char *name, size_t length, uint32_t function) {
 
 static bool is_named(const struct walk *w, uint32_t function) {
     size_t size = 0;
-    const char *name = words_find(w->info->cmdline, KEEP_WORD, &size);
+    const char *name = words_find(w->info->platform->start.cmdline, KEEP_WORD, &size);
     while (name != NULL && !is_name_of(name, size, function))
         name = words_find(name + size, KEEP_WORD, &size);
     return name != NULL;
@@ -186,7 +186,7 @@ static void report_kept(const struct walk *w) {
         boot_report(w->info, "PCI: %s is left as the firmware had it (keep-dma)", text);
     }
     size_t size = 0;
-    const char *name = words_find(w->info->cmdline, KEEP_WORD, &size);
+    const char *name = words_find(w->info->platform->start.cmdline, KEEP_WORD, &size);
     for (; name != NULL; name = words_find(name + size, KEEP_WORD, &size)) {
         char text[NAME_TEXT_MAX] = "";
         bool is_found = false;

@@ -2,6 +2,7 @@
 // See boot/boot_words.h. What each word means: docs/manifest.md.
 #include "boot/boot_words.h"
 
+#include "boot/boot_platform.h"
 #include "lib/string.h"
 #include "lib/types.h"
 #include "lib/words.h"
@@ -33,11 +34,11 @@ static enum apic_level apic_limit(const char *cmdline) {
 
 void boot_words_read(struct boot_info *info) {
     size_t size = 0;
-    const char *key = words_find(info->cmdline, "verdict=", &size);
+    const char *key = words_find(info->platform->start.cmdline, "verdict=", &size);
     info->words = (struct boot_words){
-        .is_batch = words_have(info->cmdline, "console=batch"),
-        .reset_seconds = reset_seconds(info->cmdline),
-        .apic = apic_limit(info->cmdline),
+        .is_batch = words_have(info->platform->start.cmdline, "console=batch"),
+        .reset_seconds = reset_seconds(info->platform->start.cmdline),
+        .apic = apic_limit(info->platform->start.cmdline),
     };
     if (key == NULL || size == 0 || size > BOOT_MARK_MAX)
         return;

@@ -4,5 +4,5 @@
 
 #include "include/boot.h"
 
-// What the kernel is told by info->cmdline: fills info->words.
+// What the kernel is told by info->platform->start.cmdline: fills info->words.
 void boot_words_read(struct boot_info *info);

@@ -239,7 +239,7 @@ static uint64_t read_told(void) {
 
 static void read_date(struct boot_info *info) {
     EFI_TIME time = {0};
-    info->utc_tsc = __builtin_ia32_rdtsc();
+    info->platform->start.utc_tsc = __builtin_ia32_rdtsc();
     EFI_STATUS status = loader_system->RuntimeServices->GetTime(&time, NULL);
     const struct boot_date date = {.year = time.Year,
                                    .month = time.Month,
@@ -248,8 +248,8 @@ static void read_date(struct boot_info *info) {
                                    .minute = time.Minute,
                                    .second = time.Second,
                                    .zone = time.TimeZone};
-    if (EFI_ERROR(status) || !boot_clock_utc(&date, &info->utc_seconds))
-        info->utc_tsc = info->utc_seconds = 0;
+    if (EFI_ERROR(status) || !boot_clock_utc(&date, &info->platform->start.utc_seconds))
+        info->platform->start.utc_tsc = info->platform->start.utc_seconds = 0;
 }
 
 // CPUID's word holds unless what was measured contradicts it: a base frequency is rounded to MHz,
@@ -284,6 +284,6 @@ void clock_zero_adjust(struct boot_info *info) {
     __asm__ volatile("wrmsr" ::"a"(0), "d"(0), "c"(MSR_TSC_ADJUST));
     uint64_t adjust = (uint64_t)high << 32 | low;
     info->platform->entry_tsc -= adjust;
-    if (info->utc_tsc != 0)
-        info->utc_tsc -= adjust;
+    if (info->platform->start.utc_tsc != 0)
+        info->platform->start.utc_tsc -= adjust;
 }

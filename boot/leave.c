@@ -9,6 +9,7 @@
 #include "boot/boot_console.h"
 #include "boot/boot_map.h"
 #include "boot/boot_paging.h"
+#include "boot/boot_start.h"
 #include "boot/loader.h"
 #include "include/font.h"
 #include "lib/string.h"
@@ -246,6 +247,8 @@ EFI_STATUS leave_to_kernel(struct loader *loader) {
     count = cut_map(loader, &work, handover.memory, count);
     loader->info.memory_count = boot_map_bound(handover.memory, count, BOOT_MEMORY_MAX);
     fault_report(&loader->info);
+    boot_start_finish(&loader->info);
+    *(struct abi_start *)(uintptr_t)loader->info.segment[0].base = loader->platform.start;
     *handover.info = loader->info;
     enter_kernel(&handover, loader->kernel.image.entry);
 }

@@ -37,9 +37,9 @@ struct loader_own {
 struct loader {
     EFI_HANDLE image;
     struct loader_own own;
-    EFI_FILE_HANDLE volume;         // root directory, NULL when closed
-    bool was_shell;                 // started by a shell, which stays on the screen
-    char options[BOOT_CMDLINE_MAX]; // load options, "" when they are no text
+    EFI_FILE_HANDLE volume;          // root directory, NULL when closed
+    bool was_shell;                  // started by a shell, which stays on the screen
+    char options[START_CMDLINE_MAX]; // load options, "" when they are no text
     struct boot_manifest manifest;
     struct loader_kernel kernel;
     struct boot_acpi acpi;

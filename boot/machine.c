@@ -119,12 +119,13 @@ void machine_read_options(struct loader *loader) {
 
 // The manifest's command line, then what the firmware or a shell passed.
 static EFI_STATUS collect_cmdline(struct loader *loader) {
-    if (!boot_text_append(loader->info.cmdline, BOOT_CMDLINE_MAX, loader->manifest.cmdline) ||
-        !boot_text_append(loader->info.cmdline, BOOT_CMDLINE_MAX, loader->options))
+    if (!boot_text_append(loader->platform.start.cmdline, START_CMDLINE_MAX,
+                          loader->manifest.cmdline) ||
+        !boot_text_append(loader->platform.start.cmdline, START_CMDLINE_MAX, loader->options))
         return console_fail(EFI_BAD_BUFFER_SIZE,
                             "the command line of %s and the load options together are longer than "
                             "%u bytes: shorten one",
-                            LOADER_MANIFEST_PATH, BOOT_CMDLINE_MAX - 1);
+                            LOADER_MANIFEST_PATH, START_CMDLINE_MAX - 1);
     return EFI_SUCCESS;
 }
 

@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The manifest and the modules that it names: into memory, and into boot_info in the manifest's
-// order behind the manifest itself. kernel.elf and supervisor.elf, its first, are for kernel.c and
-// supervisor.c.
+// The manifest and the modules that it names: into memory, and into boot_info and onto the start
+// page in the manifest's order behind the manifest itself. kernel.elf and supervisor.elf, its
+// first, are for kernel.c and supervisor.c.
+#include "boot/boot_start.h"
 #include "boot/loader.h"
 #include "include/manifest.h"
-#include "lib/string.h"
 
 #define KIB          1024ull
 #define FIRST_MODULE 2u // behind kernel.elf and supervisor.elf
-
-static void add_module(struct boot_info *info, const char *name,
-                       const struct file_contents *contents) {
-    struct boot_module *module = &info->module[info->module_count++];
-    memcpy(module->name, name, strlen(name) + 1);
-    module->base = (uint64_t)(uintptr_t)contents->data;
-    module->size = contents->size;
-}
 
 EFI_STATUS modules_read_manifest(struct loader *loader) {
     struct file_contents contents;
@@ -37,7 +29,7 @@ EFI_STATUS modules_read_manifest(struct loader *loader) {
                             culprit, remedy);
     if (error != BOOT_MANIFEST_OK)
         return console_fail(EFI_VOLUME_CORRUPTED, "%s %s: %s", LOADER_MANIFEST_PATH, text, remedy);
-    add_module(&loader->info, MANIFEST_MODULE_MANIFEST, &contents);
+    boot_start_module(&loader->info, MANIFEST_MODULE_MANIFEST, contents.data, contents.size);
     console_print("Bulkhead boot: %u modules, %llu KiB\r\n", loader->manifest.module_count,
                   (loader->manifest.total_size + KIB - 1) / KIB);
     return EFI_SUCCESS;
@@ -51,7 +43,7 @@ EFI_STATUS modules_load(struct loader *loader) {
         EFI_STATUS status = file_read(loader, module->path, module, BOOT_MEMORY_MODULE, &contents);
         if (EFI_ERROR(status))
             return status;
-        add_module(&loader->info, module->name, &contents);
+        boot_start_module(&loader->info, module->name, contents.data, contents.size);
         clock_look();
     }
     return EFI_SUCCESS;

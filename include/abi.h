@@ -28,8 +28,6 @@
 // Words: "must" that is not met gives ABI_ERROR_ARGUMENT unless another error is named.
 #pragma once
 
-#include "include/console.h"
-
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,7 +36,7 @@
 #define ABI_PORTS_SEND_MAX  16u  // bytes
 #define ABI_PAGE            4096u
 #define ABI_CALL_PAGE       0x1000u // the page of code that enters the kernel
-#define ABI_START_ADDRESS   0x2000u // the supervisor's struct abi_start, read-only
+#define ABI_START_ADDRESS   0x2000u // a start page, read-only: include/start.h has the supervisor's
 #define ABI_START_PAGES     3u
 #define ABI_USER_BASE       0x10000u          // mappings of processes lie from here
 #define ABI_USER_END        0x7fffffff0000ULL // to here
@@ -119,44 +117,22 @@ enum abi_virtualization { ABI_VIRTUALIZATION_NONE, ABI_VIRTUALIZATION_VTX, ABI_V
 struct abi_system_info {
     uint32_t version; // ABI_VERSION
     uint32_t cpu_count;
-    uint64_t tsc_hz;
     uint64_t memory_total;  // bytes of RAM the kernel found
     uint64_t memory_free;   // bytes nobody owns
     uint64_t memory_kernel; // bytes the kernel itself holds: image, tables, objects
     uint64_t kernel_entry_tsc;
     uint64_t first_entry_tsc; // when the first guest instruction was about to run; 0: not yet
     uint32_t virtualization;  // enum abi_virtualization
-    uint32_t has_unrestricted_guest;
-    uint32_t physical_bits; // of guest-physical addresses that VMs can use
-    uint32_t has_tsc_scaling;
-    uint64_t xcr0_mask;         // what a guest may set in XCR0
-    uint64_t vm_exits;          // of all VMs since boot
-    uint64_t utc_seconds;       // the machine's clock at boot, since 1970; 0: it has none
-    uint64_t utc_tsc;           // TSC when utc_seconds was read
-    uint64_t arch_capabilities; // IA32_ARCH_CAPABILITIES of this machine; 0: it has none
+    uint64_t vm_exits;        // of all VMs since boot
 };
 
-// What the supervisor finds at ABI_START_ADDRESS.
-struct abi_start_module {
-    char name[64];
-    uint64_t size; // bytes of the file; the memory object is rounded up to pages
-    uint32_t memory;
-};
-
-#define ABI_START_MODULES_MAX 128
-
-struct abi_start {
-    uint32_t version; // ABI_VERSION
-    uint32_t module_count;
-    uint32_t process;      // handle of the supervisor itself
-    uint32_t quota;        // handle of the quota that holds all free memory
-    uint32_t system;       // handle of the machine
-    uint32_t group;        // handle of the supervisor's own group
-    struct boot_uart uart; // for the console's driver
-    struct boot_framebuffer framebuffer;
-    struct boot_button button;
-    char cmdline[512];
-    struct abi_start_module module[ABI_START_MODULES_MAX];
+// The handles with which the supervisor starts, with all rights: include/start.h.
+enum abi_start_handle {
+    ABI_START_PROCESS = 1, // itself
+    ABI_START_QUOTA = 2,   // that holds all free memory
+    ABI_START_SYSTEM = 3,  // the machine
+    ABI_START_GROUP = 4,   // its own
+    ABI_START_MODULE = 5,  // memory of the first boot module; the others' follow
 };
 
 // ---- scheduling ---------------------------------------------------------------------------------

@@ -37,7 +37,7 @@
 #include "include/vmx.h"
 
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
-#define BOOT_VERSION    8u
+#define BOOT_VERSION    9u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
 #define BOOT_DIRECT     0xffff800000000000ULL // where the kernel's direct map will be, too
 
@@ -46,17 +46,15 @@
 #define BOOT_NOTE_OWNER   "Bulkhead"
 #define BOOT_NOTE_VERSION 1u
 
-#define BOOT_MODULES_MAX     128
-#define BOOT_MODULE_NAME_MAX 64
-#define BOOT_CMDLINE_MAX     512
-#define BOOT_MARK_MAX        32u // characters of the key
+#define BOOT_MODULES_MAX 128
+#define BOOT_MARK_MAX    32u // characters of the key
 
 // Bounds of the arrays below. What a machine has beyond them the boot application names and leaves
 // off.
 #define BOOT_MEMORY_MAX   512
 #define BOOT_CPUS_MAX     1024
 #define BOOT_IOAPICS_MAX  64
-#define BOOT_SEGMENTS_MAX 8 // a supervisor with more is refused
+#define BOOT_SEGMENTS_MAX 10 // start page, stack, and eight of the file: one with more is refused
 #define BOOT_REPORT_MAX   8192
 #define BOOT_REFUSAL_MAX  256
 #define BOOT_WORDS_MAX    48
@@ -93,18 +91,17 @@ struct boot_memory {
     uint32_t node; // below node_count, or BOOT_NODE_NONE
 };
 
-// One file that the manifest names, but for kernel.elf and supervisor.elf. The compiled manifest
-// itself is module 0, "manifest.dtb".
+// Where a module lies: whole pages. What it is stands on the supervisor's start page.
 struct boot_module {
-    char name[BOOT_MODULE_NAME_MAX]; // NUL-terminated
-    uint64_t base;                   // page-aligned
-    uint64_t size;                   // bytes
+    uint64_t base;
+    uint64_t size; // bytes
 };
 
 // A part of the supervisor as it is to stand in its address space: whole pages in memory of type
-// BOOT_MEMORY_MODULE, with zeroes where the file has nothing. Sorted by address, without overlap.
+// BOOT_MEMORY_MODULE, with zeroes where nothing is. The start page (include/start.h), what the file
+// has, sorted by address and without overlap, and the stack.
 struct boot_segment {
-    uint64_t address; // in the process, from ABI_USER_BASE on
+    uint64_t address; // in the process: ABI_START_ADDRESS, or from ABI_USER_BASE on
     uint64_t base;
     uint64_t size;   // bytes
     uint64_t rights; // ABI_RIGHT_READ, and one of ABI_RIGHT_WRITE and ABI_RIGHT_EXECUTE or none
@@ -162,13 +159,12 @@ struct boot_info {
     uint32_t segment_count;
     uint32_t boot_apic_id;     // of the CPU that enters the kernel
     uint64_t supervisor_entry; // address of its first instruction
+    uint64_t supervisor_stack; // and what stands in RSP
     uint32_t thread_bits;      // lowest bits of an APIC ID: the thread within its core; below 32
     uint64_t tsc_hz;           // rate of the TSC, never 0
     // Of the local APIC's timer, divided by 1; 0: it stands still, could not be measured, or the
     // TSC's deadline is used.
     uint64_t apic_timer_hz;
-    uint64_t utc_seconds; // the firmware's date, seconds since 1970, whole: up to one second late
-    uint64_t utc_tsc;     // the TSC at that moment; 0: the machine has no date
     struct boot_power power;
     struct cpu_features features; // of the boot CPU
     struct mitigation mitigation;
@@ -179,9 +175,7 @@ struct boot_info {
     uint32_t word_count;
     char report[BOOT_REPORT_MAX]; // lines of the preflight report, each with a NUL; then one more
     struct boot_uart uart;
-    struct boot_button button;
     struct boot_words words;
-    char cmdline[BOOT_CMDLINE_MAX]; // NUL-terminated: the manifest's, then what the firmware passed
     struct boot_module module[BOOT_MODULES_MAX];
     struct boot_cpu cpu[BOOT_CPUS_MAX];
     struct boot_ioapic ioapic[BOOT_IOAPICS_MAX];
@@ -235,7 +229,7 @@ static inline bool boot_info_is_ordered(const struct boot_info *info,
 }
 
 _Static_assert(sizeof(struct boot_memory) == 24, "layout of struct boot_memory");
-_Static_assert(sizeof(struct boot_module) == 80, "layout of struct boot_module");
+_Static_assert(sizeof(struct boot_module) == 16, "layout of struct boot_module");
 _Static_assert(sizeof(struct boot_segment) == 32, "layout of struct boot_segment");
 _Static_assert(sizeof(struct boot_power) == 12, "layout of struct boot_power");
 _Static_assert(offsetof(struct boot_info, framebuffer) == 64, "layout of struct boot_info");

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine's console and its power button, as they are handed on. The console: boot/ finds it,
-// the kernel prints on it until the console's driver (drivers/console/) takes it, which the
-// supervisor starts, and when that ends.
+// The machine's console, as it is handed on: boot/ finds it, the kernel prints on it until the
+// console's driver (drivers/console/) takes it, which the supervisor starts, and when that ends.
 //
 // The driver and the supervisor share memory, struct console_rings: text to be printed, and what
 // was typed. The kernel knows it: in a panic it prints what the driver has not.
@@ -22,22 +21,11 @@ struct boot_framebuffer {
 
 // A 16550.
 struct boot_uart {
-    uint64_t base;         // port or physical address of its first register; 0: there is none
-    uint8_t is_memory;     // it is an address
-    uint8_t stride;        // bytes from one register to the next
-    uint8_t width;         // bytes of an access: 1, or 4
-    uint8_t has_interrupt; // else it is to be polled
-    uint32_t input;        // of the I/O APICs (GSI)
-    uint32_t trigger;      // enum abi_trigger
-    uint32_t divisor;      // of its clock; 0: as the firmware left it
-};
-
-// The power button of the fixed hardware, in the PM1 event blocks: `size` bytes each, the status
-// registers, then as many enable registers. boot/ finds it, the supervisor listens.
-struct boot_button {
-    uint16_t pm1a_event, pm1b_event; // ports; 0: there is no such block, and without pm1a no button
-    uint16_t size, reserved;
-    uint32_t input, trigger; // of the SCI: GSI, enum abi_trigger
+    uint64_t base;     // port or physical address of its first register; 0: there is none
+    uint8_t is_memory; // it is an address
+    uint8_t stride;    // bytes from one register to the next
+    uint8_t width;     // bytes of an access: 1, or 4
+    uint32_t divisor;  // of its clock; 0: as the firmware left it
 };
 
 #define CONSOLE_OUT_SIZE 16384u // powers of two

@@ -38,7 +38,7 @@
 #define MANIFEST_NAME_MAX         31
 #define MANIFEST_FILE_MAX         63
 #define MANIFEST_CMDLINE_MAX      2047
-#define MANIFEST_HOST_CMDLINE_MAX 511 // BOOT_CMDLINE_MAX has room for it
+#define MANIFEST_HOST_CMDLINE_MAX 511 // START_CMDLINE_MAX has room for it
 #define MANIFEST_VCPUS_MAX        64
 #define MANIFEST_VMS_MAX          256
 #define MANIFEST_CPU_WORDS        16 // of 64 bits

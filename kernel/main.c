@@ -42,7 +42,6 @@ static struct cpu early_cpu; // until the boot CPU has its own
 // Everything of the loader's that is still needed, before its memory is anyone's.
 static void copy_boot_info(const struct boot_info *info) {
     memcpy(&machine, info, sizeof(machine));
-    machine.cmdline[sizeof(machine.cmdline) - 1] = '\0';
     bool is_known = machine.magic == BOOT_MAGIC && machine.version == BOOT_VERSION &&
                     machine.size == sizeof(machine);
     if (!is_known) // it cannot tell where the console is either
@@ -126,10 +125,8 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     *(struct cpu **)(boot_stack_end - 8) = cpu_table[0];
     bool has_uart = log_open();
     log_line("Bulkhead %s", BULKHEAD_VERSION);
-    if (!has_uart) {
-        machine.uart.base = 0; // nor is it a driver's
+    if (!has_uart)
         log_line("no serial console answers (console=): the screen is all there is");
-    }
     init_interrupts();
     report();
     init_virtualization();

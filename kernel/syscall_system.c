@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The system calls on the machine: information, power (include/calls.h).
-#include "arch/mitigation.h"
-#include "arch/tsc.h"
 #include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/log.h"
-#include "kernel/machine.h"
 #include "kernel/power.h"
 #include "kernel/scheduler.h"
 #include "kernel/syscall.h"
@@ -28,8 +25,6 @@ static const struct object_kind system_kind = {OBJECT_SYSTEM, system_destroy};
 void system_init(uint64_t entry_tsc) {
     object_init(&system_object, &system_kind);
     system_entry_tsc = entry_tsc;
-    if (machine.utc_tsc == 0)
-        log_line("no clock on this machine: guests start in 1970");
 }
 
 int64_t call_system_info(struct call *c) {
@@ -38,20 +33,12 @@ int64_t call_system_info(struct call *c) {
     *info = (struct abi_system_info){
         .version = ABI_VERSION,
         .cpu_count = cpu_count,
-        .tsc_hz = tsc_hz,
         .memory_total = totals.total,
         .memory_free = totals.free,
         .memory_kernel = totals.kernel + (uint64_t)(image_end - image_text),
         .kernel_entry_tsc = system_entry_tsc,
         .first_entry_tsc = vcpu_first_entry_tsc,
         .virtualization = vcpu_backend == NULL ? ABI_VIRTUALIZATION_NONE : vcpu_backend->kind,
-        .has_unrestricted_guest = vcpu_backend != NULL && cpu_features.has_unrestricted_guest,
-        .physical_bits = cpu_features.physical_bits,
-        .has_tsc_scaling = vcpu_backend != NULL && cpu_features.has_tsc_scaling,
-        .xcr0_mask = cpu_features.has_xsave ? cpu_features.xcr0_mask : 0,
-        .utc_seconds = machine.utc_seconds,
-        .utc_tsc = machine.utc_tsc,
-        .arch_capabilities = mitigation.capabilities,
     };
     for (uint32_t i = 0; i < cpu_count; i++)
         for (unsigned k = 0; k < ARRAY_COUNT(cpu_table[i]->exits); k++)

@@ -103,12 +103,12 @@ static int64_t open_all(void) {
 
 void button_open(void) {
     const struct boot_button *found = &machine.start->button;
-    const struct boot_uart *uart = &machine.start->uart;
+    const struct boot_interrupt *uart = &machine.start->uart_interrupt;
     button.deadline = ABI_FOREVER;
     if (found->pm1a_event == 0) {
         return; // the preflight report says why
     }
-    bool is_uarts = uart->base != 0 && uart->has_interrupt != 0 && uart->input == found->input;
+    bool is_uarts = uart->is_there != 0 && uart->input == found->input;
     int64_t made = is_uarts ? -ABI_ERROR_EXISTS : open_all(); // the console goes first
     if (made < 0) {
         console_say("power button: it does nothing: its registers or interrupt %u: %s",

@@ -73,6 +73,7 @@ static uint32_t give_device(uint64_t base, uint64_t size) {
 // False: there is one, and it is not to be had.
 static bool give_uart(struct console_start *start) {
     const struct boot_uart *uart = &machine.start->uart;
+    const struct boot_interrupt *interrupt = &machine.start->uart_interrupt;
     const uint32_t system = machine.start->system;
     uint32_t size = UART_REGISTERS * uart->stride;
     start->uart = *uart;
@@ -85,9 +86,9 @@ static bool give_uart(struct console_start *start) {
         start->ports = hand_over(sys_ports_create(system, driver.quota, (uint16_t)uart->base, size),
                                  ABI_RIGHT_READ | ABI_RIGHT_WRITE);
     }
-    if (uart->has_interrupt != 0) {
-        start->interrupt = hand_over(sys_interrupt_create(system, driver.quota, uart->input,
-                                                          (enum abi_trigger)uart->trigger,
+    if (interrupt->is_there != 0) {
+        start->interrupt = hand_over(sys_interrupt_create(system, driver.quota, interrupt->input,
+                                                          (enum abi_trigger)interrupt->trigger,
                                                           driver.event, CONSOLE_EVENT_DEVICE),
                                      ABI_RIGHT_WRITE);
     }

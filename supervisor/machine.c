@@ -17,11 +17,11 @@ bool machine_open(const struct abi_start *start) {
         return false;
     }
     int64_t event = sys_event_create(start->quota);
-    if (event < 0 || sys_system_info(start->system, &info) < 0) {
+    if (event < 0 || sys_system_info(start->system, &info) < 0 || info.version != ABI_VERSION) {
         return false;
     }
     machine.event = (uint32_t)event;
-    machine.tsc_hz = info.tsc_hz;
+    machine.tsc_hz = start->tsc_hz;
     return true;
 }
 
@@ -51,7 +51,7 @@ void machine_verdict(char key[MACHINE_VERDICT_MAX + 1]) {
 
 const struct abi_start_module *machine_module(const char *name) {
     const struct abi_start *start = machine.start;
-    for (uint32_t i = 0; i < start->module_count && i < ABI_START_MODULES_MAX; i++) {
+    for (uint32_t i = 0; i < start->module_count && i < START_MODULES_MAX; i++) {
         const struct abi_start_module *module = &start->module[i];
         if (strncmp(module->name, name, sizeof(module->name)) == 0) {
             return module;

@@ -5,7 +5,7 @@
 //   machine_wait     the only place where the supervisor sleeps
 #pragma once
 
-#include "include/abi.h"
+#include "include/start.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -160,24 +160,23 @@ static void copy_text(char *out, size_t size, const char *text) {
 // Everything but the handles.
 static void describe(struct vmm_start *start, const struct partition_plan *plan) {
     const struct vm_config *config = plan->config;
-    struct abi_system_info info;
-    machine_info(&info);
+    const struct abi_start *host = machine.start;
     memset(start, 0, sizeof(*start));
     start->version = VMM_VERSION;
     start->vcpu_count = config->vcpus;
     start->memory_size = config->memory;
-    start->tsc_hz = info.tsc_hz;
+    start->tsc_hz = host->tsc_hz;
     start->keys = (struct vmm_keys){
 #define VMM_KEY(member, ...) .member = config->member,
 #include "include/manifest_keys.h"
     };
-    start->has_tsc_scaling = info.has_tsc_scaling;
-    start->utc_seconds = info.utc_seconds;
-    start->utc_tsc = info.utc_tsc;
-    start->xcr0_mask = info.xcr0_mask;
-    start->arch_capabilities = info.arch_capabilities;
-    start->physical_bits = info.physical_bits;
-    start->has_unrestricted_guest = info.has_unrestricted_guest;
+    start->has_tsc_scaling = host->has_tsc_scaling;
+    start->utc_seconds = host->utc_seconds;
+    start->utc_tsc = host->utc_tsc;
+    start->xcr0_mask = host->xcr0_mask;
+    start->arch_capabilities = host->arch_capabilities;
+    start->physical_bits = host->physical_bits;
+    start->has_unrestricted_guest = host->has_unrestricted_guest;
     start->supervisor_mask = machine_vm_mask(plan->index);
     for (uint32_t i = 0; i < config->vcpus; i++) {
         start->cpu[i] = placement_cpu(plan->placement, i);

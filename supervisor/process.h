@@ -11,7 +11,7 @@
 // listed here, each thing at a fixed place, so that nothing needs to keep track of addresses.
 #pragma once
 
-#include "include/abi.h"
+#include "include/start.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -202,19 +202,20 @@ static void print_cmdline(void) {
 
 static void run_info(const struct command_line *line) {
     struct abi_system_info info;
+    const struct abi_start *start = machine.start;
     (void)line;
     machine_info(&info);
     console_print("CPUs             %u, TSC %llu MHz\n", info.cpu_count,
-                  (unsigned long long)(info.tsc_hz / 1000000));
+                  (unsigned long long)(start->tsc_hz / 1000000));
     console_print("memory           %llu MiB, free %llu MiB, kernel %llu KiB\n",
                   (unsigned long long)(info.memory_total / MIB),
                   (unsigned long long)(machine_memory_free() / MIB),
                   (unsigned long long)(info.memory_kernel / 1024));
     static const char *const names[] = {"no", "VT-x", "AMD-V"};
     console_print("virtualization   %s, unrestricted guest %s\n", names[info.virtualization],
-                  info.has_unrestricted_guest != 0 ? "yes" : "no");
-    console_print("guest-physical   %u bits\n", info.physical_bits);
-    console_print("XCR0 mask        0x%llx\n", (unsigned long long)info.xcr0_mask);
+                  start->has_unrestricted_guest != 0 ? "yes" : "no");
+    console_print("guest-physical   %u bits\n", start->physical_bits);
+    console_print("XCR0 mask        0x%llx\n", (unsigned long long)start->xcr0_mask);
     console_print("VM exits         %llu\n", (unsigned long long)info.vm_exits);
     print_cmdline();
 }

@@ -7,7 +7,14 @@
 #define REGISTERS_AT 0x100000000ULL // where they are mapped
 #define PAGE_MASK    (ABI_PAGE - 1)
 
-enum uart_register { UART_DATA = 0, UART_IER = 1, UART_IIR = 2, UART_LSR = 5 };
+enum uart_register {
+    UART_DATA = 0,
+    UART_IER = 1,
+    UART_IIR = 2,
+    UART_MCR = 4,
+    UART_LSR = 5,
+    UART_MSR = 6,
+};
 
 #define IER_RECEIVE   0x01u
 #define IER_ROOM      0x02u
@@ -15,7 +22,13 @@ enum uart_register { UART_DATA = 0, UART_IER = 1, UART_IIR = 2, UART_LSR = 5 };
 #define IIR_FIFO_MASK 0xc0u
 #define LSR_DATA      0x01u
 #define LSR_ROOM      0x20u // transmit FIFO empty
-#define NO_DEVICE     0xffu // what a bus says where nothing answers
+#define LSR_IDLE      0x40u // shift register empty too
+#define MCR_NORMAL    0x0bu // DTR, RTS, and OUT2, which gates the interrupt line on a PC
+#define MCR_LOOPBACK  0x1au // with OUT2 and RTS, which come back as
+#define MSR_LOOPBACK  0x90u // DCD and CTS
+#define MSR_INPUTS    0xf0u
+#define POLLS_MAX     (1u << 16) // a full FIFO takes 1.4 ms
+#define NO_DEVICE     0xffu      // what a bus says where nothing answers
 #define FIFO_DEPTH    ABI_PORTS_SEND_MAX
 
 static const struct console_start *start;
@@ -50,13 +63,25 @@ static bool map_registers(void) {
     return true;
 }
 
+// As kernel/uart.c asks, whose last bytes may be on their way.
+static bool answers(void) {
+    uint32_t polls = 0;
+    while ((read_register(UART_LSR) & LSR_IDLE) == 0)
+        if (++polls == POLLS_MAX)
+            return false;
+    write_register(UART_MCR, MCR_LOOPBACK);
+    bool is_16550 = (read_register(UART_MSR) & MSR_INPUTS) == MSR_LOOPBACK;
+    write_register(UART_MCR, MCR_NORMAL);
+    return is_16550;
+}
+
 bool uart_open(const struct console_start *given) {
     start = given;
     if (start->registers == 0 && start->ports == 0)
         return false;
     if (start->registers != 0 && !map_registers())
         return false;
-    if (read_register(UART_LSR) == NO_DEVICE)
+    if (read_register(UART_LSR) == NO_DEVICE || !answers())
         return false;
     fifo_depth = (read_register(UART_IIR) & IIR_FIFO_MASK) == IIR_FIFO_MASK ? FIFO_DEPTH : 1;
     write_register(UART_IER, 0);

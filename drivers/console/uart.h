@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// Maps what is to be mapped. False: there is no UART, or nothing answers; the other functions must
-// not be called then.
+// Maps what is to be mapped. False: there is no UART, or nothing answers as a 16550; the other
+// functions must not be called then.
 bool uart_open(const struct console_start *start);
 // What stands now of enum uart_status; of a device that has vanished nothing. One look tells both:
 // each costs a system call.

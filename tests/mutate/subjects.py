@@ -102,6 +102,7 @@ FUNCTIONS = {
     "boot/boot_acpi_nodes.c": "add_domain next_affinity boot_acpi_read_slit",
     "boot/boot_acpi_power.c": "read_integer read_s5",
     "boot/boot_crash.c": "boot_crash_is_whole boot_crash_tell",
+    "boot/boot_start.c": "boot_start_module boot_start_finish",
     "boot/boot_words.c": "reset_seconds boot_words_read",
     "boot/boot_clock.c": "boot_clock_add boot_clock_agrees",
     "boot/boot_sections.c": "read read_header boot_sections_find boot_sections_next",

@@ -105,7 +105,7 @@ static void join_dsdt(void) {
 
 static void read_options(const char *hex) {
     uint8_t *bytes;
-    char text[BOOT_CMDLINE_MAX];
+    char text[START_CMDLINE_MAX];
     bool was_shell;
     uint32_t size = read_hex(hex, &bytes);
     boot_text_options(text, sizeof(text), bytes, size, &was_shell);
@@ -160,8 +160,9 @@ static void print_machine(void) {
                info.platform->console[i].type);
     printf("power %x %x %x %x\n", power->pm1_control[0], power->pm1_control[1], found.smi_command,
            found.acpi_enable);
-    printf("button %x %x %u %u %x [%s]\n", info.button.pm1a_event, info.button.pm1b_event,
-           info.button.size, info.button.input, info.button.trigger,
+    printf("button %x %x %u %u %x [%s]\n", platform.start.button.pm1a_event,
+           platform.start.button.pm1b_event, platform.start.button.size,
+           platform.start.button.input, platform.start.button.trigger,
            found.no_button == NULL ? "" : found.no_button);
     printf("sleep %" PRIx64 "\n", info.platform->sleep_control.address);
     printf("timer %x %d\n", found.pm_timer_port, found.pm_timer_is_32bit);

@@ -236,8 +236,11 @@ static void check_maps(const struct boot_info *info) {
 static void check_modules(const struct boot_info *info) {
     static struct boot_manifest manifest;
     const struct boot_module *modules = info->module;
+    const struct abi_start *start = (const struct abi_start *)info->segment[0].base;
     const char *culprit;
-    expect(info->module_count > 0 && strcmp(modules[0].name, "manifest.dtb") == 0, "module 0", 0);
+    expect(start->module_count > 0 && strcmp(start->module[0].name, "manifest.dtb") == 0,
+           "module 0", 0);
+    expect(start->module_count == info->module_count, "modules on the page", start->module_count);
     enum boot_manifest_error error =
         boot_manifest_read(&manifest, (const void *)modules[0].base, modules[0].size, &culprit);
     expect(error == BOOT_MANIFEST_OK, "manifest unreadable", error);
@@ -254,19 +257,39 @@ static void check_modules(const struct boot_info *info) {
             expect(bytes[k] == 0, "tail not zero", k);
         if (i == 0)
             continue;
-        expect(strcmp(module->name, wanted->name) == 0, "module name", i);
+        expect(strcmp(start->module[i].name, wanted->name) == 0, "module name", i);
+        expect(start->module[i].memory == ABI_START_MODULE + i, "module handle", i);
+        expect(start->module[i].size == module->size, "module size on the page", i);
         expect(module->size == wanted->size, "module size", module->size);
         expect(crc32_update(0, bytes, module->size) == wanted->crc32, "module CRC", i);
     }
     print("loader-modules: %u\n", info->module_count);
 }
 
+// The first segment, and the last.
+static void check_start(const struct boot_info *info) {
+    const struct boot_segment *page = &info->segment[0],
+                              *stack = &info->segment[info->segment_count - 1];
+    const struct abi_start *start = (const struct abi_start *)page->base;
+    expect(page->address == ABI_START_ADDRESS && page->size == ABI_START_PAGES * 4096 &&
+               page->rights == ABI_RIGHT_READ,
+           "start page", page->address);
+    expect(stack->address + stack->size == info->supervisor_stack && stack->size == 32768 &&
+               stack->rights == (ABI_RIGHT_READ | ABI_RIGHT_WRITE),
+           "stack", stack->address);
+    expect(start->version == ABI_VERSION && start->quota == ABI_START_QUOTA, "version and handles",
+           start->version);
+    expect(start->tsc_hz == info->tsc_hz && start->uart.base == info->uart.base, "facts", 0);
+    for (uint64_t i = sizeof(*start); i < page->size; i++)
+        expect(((const uint8_t *)start)[i] == 0, "behind the start page", i);
+}
+
 // What cases.py's supervisor() made: code, and data in front of as many zeroes.
 static void check_supervisor(const struct boot_info *info) {
-    const struct boot_segment *text = &info->segment[0], *data = &info->segment[1];
+    const struct boot_segment *text = &info->segment[1], *data = &info->segment[2];
     const uint8_t *code = (const uint8_t *)text->base, *bytes = (const uint8_t *)data->base;
     uint64_t entry = info->supervisor_entry - text->address, begin = 0x123, size = 0;
-    expect(info->segment_count == 2, "segments", info->segment_count);
+    expect(info->segment_count == 4, "segments", info->segment_count);
     for (uint32_t i = 0; i < info->segment_count; i++)
         expect(is_memory(info, info->segment[i].base, info->segment[i].size, BOOT_MEMORY_MODULE) &&
                    ((info->segment[i].base | info->segment[i].size | info->segment[i].address) &
@@ -328,10 +351,11 @@ static void check_clock(const struct boot_info *info) {
     expect(info->features.has_tsc_deadline || info->apic_timer_hz > 1000000, "apic_timer_hz",
            info->apic_timer_hz);
     expect(info->thread_bits < 32, "thread_bits", info->thread_bits);
-    expect(info->utc_tsc > info->platform->entry_tsc && info->utc_tsc < now, "utc_tsc",
-           info->utc_tsc);
+    const struct abi_start *start = (const struct abi_start *)info->segment[0].base;
+    expect(start->utc_tsc > info->platform->entry_tsc && start->utc_tsc < now, "utc_tsc",
+           start->utc_tsc);
     print("loader-clock: source %u, %u ppm, date %llu\n", info->platform->tsc_source,
-          info->platform->tsc_error, (unsigned long long)info->utc_seconds);
+          info->platform->tsc_error, (unsigned long long)start->utc_seconds);
 }
 
 // Flat, sorted and within bounds.
@@ -406,8 +430,8 @@ static void check_quiet(const struct boot_info *info) {
         masters += !is_fixed && (config_read(function, 4) & 4) != 0;
     }
     print("loader-pci: %u functions, %u master the bus\n", count, masters);
-    expect(masters == 0 || strchr(info->cmdline, 'K') != NULL, "a function masters the bus",
-           masters);
+    expect(masters == 0 || strchr(info->platform->start.cmdline, 'K') != NULL,
+           "a function masters the bus", masters);
     for (const char *line = info->report; *line != '\0'; line += strlen(line) + 1)
         print("loader-report: %s\n", line);
 }
@@ -423,7 +447,7 @@ static uint32_t count_written(const volatile uint8_t *ring) {
 static void check_noise(const struct boot_info *info) {
     static const char name[] = "noise=";
     uint64_t ring = 0, end = __builtin_ia32_rdtsc() + info->tsc_hz;
-    for (const char *at = info->cmdline; at != NULL; at = strchr(at + 1, 'n'))
+    for (const char *at = info->platform->start.cmdline; at != NULL; at = strchr(at + 1, 'n'))
         for (uint32_t i = sizeof(name) - 1; memcmp(at, name, sizeof(name) - 1) == 0 && i < 22; i++)
             ring = ring << 4 | (uint64_t)(at[i] <= '9' ? at[i] - '0' : at[i] - 'a' + 10);
     if (ring == 0)
@@ -444,6 +468,7 @@ _Noreturn void kernel_main(const struct boot_info *info, uint64_t stack, uint64_
     check_kernel(info);
     check_maps(info);
     check_modules(info);
+    check_start(info);
     check_supervisor(info);
     check_rsdp(info);
     check_machine(info);
@@ -451,7 +476,7 @@ _Noreturn void kernel_main(const struct boot_info *info, uint64_t stack, uint64_
     check_framebuffer(info);
     check_quiet(info);
     check_noise(info);
-    print("loader-cmdline: [%s]\n", info->cmdline);
+    print("loader-cmdline: [%s]\n", ((const struct abi_start *)info->segment[0].base)->cmdline);
     print(bad_count == 0 ? "loader-ok\n" : "loader-failed: %u\n", bad_count);
     while (!(in8(COM1_LSR) & LSR_TEMT)) {
     }

@@ -377,9 +377,9 @@ Test(boot_acpi, hostile_tables_do_no_harm) {
         cr_assert_leq(info.platform->console_count, BOOT_CONSOLES_MAX);
         cr_assert_leq(info.platform->ecam_count, BOOT_ECAMS_MAX);
         cr_assert_leq(info.platform->node_count, BOOT_NODES_MAX);
-        cr_assert_eq(found.no_button == NULL, info.button.pm1a_event != 0);
-        cr_assert_leq(info.button.pm1a_event + info.button.size, 0x10000);
-        cr_assert_leq(info.button.pm1b_event + info.button.size, 0x10000);
+        cr_assert_eq(found.no_button == NULL, platform.start.button.pm1a_event != 0);
+        cr_assert_leq(platform.start.button.pm1a_event + platform.start.button.size, 0x10000);
+        cr_assert_leq(platform.start.button.pm1b_event + platform.start.button.size, 0x10000);
         cr_assert_eq((info.power.s5_type[0] | info.power.s5_type[1]) & ~0x1c00, 0);
         for (uint32_t i = 0; i < info.cpu_count; i++)
             cr_assert(i == 0 || info.cpu[i].apic_id > info.cpu[i - 1].apic_id);

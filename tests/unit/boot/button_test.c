@@ -39,15 +39,15 @@ static void run(void) {
 static void expect_input(uint32_t input, uint32_t trigger) {
     run();
     cr_assert_null(found.no_button);
-    cr_assert_eq(info.button.input, input);
-    cr_assert_eq(info.button.trigger, trigger);
+    cr_assert_eq(platform.start.button.input, input);
+    cr_assert_eq(platform.start.button.trigger, trigger);
 }
 
 static void expect_none(const char *why) {
     run();
     cr_assert_str_eq(found.no_button, why);
-    cr_assert_eq(info.button.pm1a_event, 0);
-    cr_assert_eq(info.button.pm1b_event, 0);
+    cr_assert_eq(platform.start.button.pm1a_event, 0);
+    cr_assert_eq(platform.start.button.pm1b_event, 0);
 }
 
 Test(boot_button, is_in_the_pm1_blocks) {
@@ -55,13 +55,13 @@ Test(boot_button, is_in_the_pm1_blocks) {
     put(FADT_AT + FADT_PM1_EVT_LEN, 8, 1);
     run();
     cr_assert_null(found.no_button);
-    cr_assert_eq(info.button.pm1a_event, 0x600);
-    cr_assert_eq(info.button.pm1b_event, 0x620);
-    cr_assert_eq(info.button.size, 8);
+    cr_assert_eq(platform.start.button.pm1a_event, 0x600);
+    cr_assert_eq(platform.start.button.pm1b_event, 0x620);
+    cr_assert_eq(platform.start.button.size, 8);
     put(FADT_AT + FADT_X_PM1A_EVT, BOOT_SPACE_IO, 1);
     put(FADT_AT + FADT_X_PM1A_EVT + 4, 0x1800, 8);
     run();
-    cr_assert_eq(info.button.pm1a_event, 0x1800, "the generic address goes first");
+    cr_assert_eq(platform.start.button.pm1a_event, 0x1800, "the generic address goes first");
 }
 
 // ACPI 6.5 5.2.9, 5.2.12.5: the SCI is level and active low, whatever the ISA bus is.
@@ -131,8 +131,8 @@ Test(boot_button, registers_that_cannot_be_are_none) {
     put(FADT_AT + FADT_PM1_EVT_LEN, 5, 1);
     run();
     cr_assert_null(found.no_button);
-    cr_assert_eq(info.button.size, 4, "two registers of the same size");
-    cr_assert_eq(info.button.pm1b_event, 0, "it would end behind the last port");
+    cr_assert_eq(platform.start.button.size, 4, "two registers of the same size");
+    cr_assert_eq(platform.start.button.pm1b_event, 0, "it would end behind the last port");
 }
 
 Test(boot_button, without_tables_there_is_none) {
@@ -141,5 +141,5 @@ Test(boot_button, without_tables_there_is_none) {
     cr_assert_str_eq(found.no_button, "there is no FADT");
     cr_assert_not(run_parser(0));
     cr_assert_str_eq(found.no_button, "there are no ACPI tables");
-    cr_assert_eq(info.button.pm1a_event, 0);
+    cr_assert_eq(platform.start.button.pm1a_event, 0);
 }

@@ -131,12 +131,12 @@ Test(boot_manifest, bad_modules_are_refused) {
 
 Test(boot_manifest, limits_are_kept) {
     static char names[BOOT_MODULES_MAX + 1][16];
-    static char text[BOOT_CMDLINE_MAX + 1];
-    memset(text, 'n', BOOT_CMDLINE_MAX);
+    static char text[START_CMDLINE_MAX + 1];
+    memset(text, 'n', START_CMDLINE_MAX);
     REFUSED(wanted.cmdline = text, BOOT_MANIFEST_CMDLINE);
     REFUSED(wanted.cmdline = text + 1, BOOT_MANIFEST_OK);
-    REFUSED(wanted.name[2] = text + BOOT_CMDLINE_MAX - 64, BOOT_MANIFEST_NAME_LENGTH);
-    REFUSED(wanted.name[2] = text + BOOT_CMDLINE_MAX - 63, BOOT_MANIFEST_OK);
+    REFUSED(wanted.name[2] = text + START_CMDLINE_MAX - 64, BOOT_MANIFEST_NAME_LENGTH);
+    REFUSED(wanted.name[2] = text + START_CMDLINE_MAX - 63, BOOT_MANIFEST_OK);
     for (uint32_t extra = 0; extra < 2; extra++) {
         reset();
         wanted.count = BOOT_MODULES_MAX + extra;

@@ -253,14 +253,14 @@ Test(boot_mitigation, report_names_what_is_missing) {
 
 Test(boot_mitigation, off_is_off_and_said) {
     struct mitigation off = {.is_off = true};
-    strcpy(info.cmdline, "console=batch mitigations=off x=1");
+    strcpy(platform.start.cmdline, "console=batch mitigations=off x=1");
     cr_expect_arr_eq(boot(RTM, SPEC_CTRL | MD_CLEAR | L1D, 0), &off, sizeof(off));
     cr_expect(says("mitigations=off"));
     // What the CPU is does not change by it.
     boot(0, SPEC_CTRL | ARCH_CAPS, 0x6b);
     cr_expect(info.mitigation.capabilities == 0x6b && !info.mitigation.splits_tables);
     cr_expect_eq(info.mitigation.spec_ctrl, 0);
-    strcpy(info.cmdline, "mitigations=offx xmitigations=off");
+    strcpy(platform.start.cmdline, "mitigations=offx xmitigations=off");
     cr_expect_not(boot(0, 0, 0)->is_off, "other words");
 }
 

@@ -183,7 +183,7 @@ Test(boot_quiesce, every_bus_of_the_windows_is_looked_at) {
 }
 
 Test(boot_quiesce, named_function_keeps_its_way) {
-    strcpy(info.cmdline, "quiet keep-dma=03:00.0 x=1");
+    strcpy(platform.start.cmdline, "quiet keep-dma=03:00.0 x=1");
     boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert(masters(FUNCTION(3, 0, 0)));
     cr_assert(masters(FUNCTION(0, 1, 0)), "it leads there");
@@ -241,7 +241,7 @@ Test(boot_quiesce, other_names_keep_nothing) {
     static const char *const words[] = {"keep-dma=03:00.01", "keep-dma=0003:00:00.0",
                                         "xkeep-dma=03:00.0", "keep-dma=03:00", "keep-dma="};
     for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        strcpy(info.cmdline, words[i]);
+        strcpy(platform.start.cmdline, words[i]);
         space_of(FUNCTION(3, 0, 0))[1] |= MASTER;
         boot_quiesce_pci(&bus, &acpi, &info);
         cr_assert_not(masters(FUNCTION(3, 0, 0)), "%s", words[i]);
@@ -251,7 +251,7 @@ Test(boot_quiesce, other_names_keep_nothing) {
 }
 
 Test(boot_quiesce, name_of_nothing_is_told) {
-    strcpy(info.cmdline, "keep-dma=05:00.0 keep-dma=03:00.0 x keep-dma=0001:03:00.0");
+    strcpy(platform.start.cmdline, "keep-dma=05:00.0 keep-dma=03:00.0 x keep-dma=0001:03:00.0");
     boot_quiesce_pci(&bus, &acpi, &info);
     cr_assert(masters(FUNCTION(3, 0, 0)));
     cr_assert(says("keep-dma=05:00.0: no such device"));
@@ -456,20 +456,20 @@ Test(boot_quiesce, events_are_off_before_acpi_mode) {
 Test(boot_quiesce, firmware_that_stays_in_legacy_mode_is_named) {
     acpi = (struct boot_acpi){.smi_command = 0xb2, .acpi_enable = 1};
     info.power.pm1_control[0] = 0x604;
-    info.button.pm1a_event = 0x600;
+    platform.start.button.pm1a_event = 0x600;
     boot_quiesce_events(&bus, &acpi, &info);
     cr_assert(
         says("does not change to ACPI mode: no power-off, and the power button does nothing"));
-    cr_assert_eq(info.button.pm1a_event, 0);
+    cr_assert_eq(platform.start.button.pm1a_event, 0);
 }
 
 Test(boot_quiesce, missing_power_button_is_named) {
     acpi = (struct boot_acpi){.smi_command = 0xb2, .acpi_enable = 0xa0};
     info.power.pm1_control[0] = 0x604;
-    info.button.pm1a_event = 0x600;
+    platform.start.button.pm1a_event = 0x600;
     boot_quiesce_events(&bus, &acpi, &info);
     cr_assert_not(says("power button"));
-    cr_assert_eq(info.button.pm1a_event, 0x600);
+    cr_assert_eq(platform.start.button.pm1a_event, 0x600);
     acpi.no_button = "it is away";
     boot_quiesce_events(&bus, &acpi, &info);
     cr_assert(says("power button: it is away: it does nothing"));

@@ -2,15 +2,17 @@
 // boot/boot_words.c: what the kernel is told by the command line.
 #include "boot/boot_words.h"
 
+#include "boot/boot_platform.h"
 #include "lib/types.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
 
-static struct boot_info info;
+static struct platform platform;
+static struct boot_info info = {.platform = &platform};
 
 static const struct boot_words *read(const char *cmdline) {
-    strcpy(info.cmdline, cmdline);
+    strcpy(platform.start.cmdline, cmdline);
     boot_words_read(&info);
     return &info.words;
 }

@@ -417,7 +417,7 @@ Test(supervisor_button, input_that_is_refused_is_said) {
 Test(supervisor_button, interrupt_of_the_uart_stays_the_consoles) {
     button_put(false);
     life_prepare(life_one, "", "stay", never);
-    life_start.button.input = life_start.uart.input;
+    life_start.button.input = life_start.uart_interrupt.input;
     cr_assert_eq(life_run(), LIFE_SLEEPS);
     life_expect("[bulkhead] power button: it does nothing: its registers or interrupt 4: already "
                 "there\r\n");

@@ -298,7 +298,6 @@ int64_t sys_system_info(uint32_t system, struct abi_system_info *info) {
     *info = (struct abi_system_info){
         .version = ABI_VERSION,
         .cpu_count = life.cpu_count,
-        .tsc_hz = life.tsc_hz != 0 ? life.tsc_hz : 1000,
         .memory_kernel = 1000,
         .kernel_entry_tsc = 100,
         .first_entry_tsc = life.vmm_count > 0 ? 350 : 0,
@@ -518,8 +517,9 @@ void life_prepare(const struct life_config *vm, const char *cmdline, const char 
     strcpy(life_start.cmdline, cmdline);
     life_module("vmlinuz-0", "kernel", 6);
     life_program_module(MANIFEST_MODULE_VMM);
-    life_start.uart =
-        (struct boot_uart){.base = 0x3f8, .stride = 1, .width = 1, .has_interrupt = 1, .input = 4};
+    life_start.uart = (struct boot_uart){.base = 0x3f8, .stride = 1, .width = 1};
+    life_start.uart_interrupt = (struct boot_interrupt){.is_there = 1, .input = 4};
+    life_start.tsc_hz = life.tsc_hz != 0 ? life.tsc_hz : 1000;
     life_start.framebuffer = (struct boot_framebuffer){0xe0000000, 800, 600, 800, 1};
     life_manifest(vm, when_all_ended);
     life_program_module(MANIFEST_MODULE_CONSOLE);

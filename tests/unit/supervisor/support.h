@@ -11,6 +11,7 @@
 #pragma once
 
 #include "include/driver.h"
+#include "include/start.h"
 #include "include/vmm.h"
 #include "lib/ring.h"
 

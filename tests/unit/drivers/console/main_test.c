@@ -24,6 +24,8 @@ static struct {
     bool is_closed;
     uint32_t told; // the supervisor
     bool interrupts_always, is_unplugged, lacks_fifo;
+    bool is_other;      // than a 16550
+    uint32_t mcr, busy; // looks until what was sent before is out
     uint32_t acknowledged;
     uint64_t deadline;   // of its last rest
     uint64_t bits;       // that it gets then; 0: the time is over
@@ -35,12 +37,17 @@ static struct {
 static struct console_rings con_test_rings;
 static struct console_start con_test_start;
 
+static bool is_idle(void) {
+    paper.busy -= paper.busy > 0;
+    return paper.busy == 0;
+}
+
 int64_t sys_ports_read(uint32_t ports, uint16_t offset, uint32_t width) {
     cr_assert(ports == 7 && width == 1);
     if (paper.is_unplugged)
         return NO_DEVICE;
     if (offset == UART_LSR)
-        return (paper.room > 0 ? LSR_ROOM : 0) |
+        return (paper.room > 0 ? LSR_ROOM : 0) | (is_idle() ? LSR_IDLE : 0) |
                (paper.in != NULL && *paper.in != '\0' ? LSR_DATA : 0);
     if (offset == UART_IIR) {
         bool has_input = paper.in != NULL && *paper.in != '\0' && (paper.ier & IER_RECEIVE) != 0;
@@ -48,6 +55,8 @@ int64_t sys_ports_read(uint32_t ports, uint16_t offset, uint32_t width) {
         bool is_pending = has_input || has_room || paper.interrupts_always;
         return (paper.lacks_fifo ? 0 : IIR_FIFO_MASK) | (is_pending ? 0 : IIR_NONE);
     }
+    if (offset == UART_MSR) // DCD and CTS are OUT2 and RTS, or those of whoever is at the other end
+        return paper.is_other ? 0x30 : paper.mcr == MCR_LOOPBACK ? MSR_LOOPBACK : 0;
     cr_assert_eq(offset, UART_DATA);
     return *paper.in++;
 }
@@ -55,6 +64,11 @@ int64_t sys_ports_write(uint32_t ports, uint16_t offset, uint32_t width, uint32_
     cr_assert(ports == 7 && width == 1);
     if (offset == UART_IER) {
         paper.ier = value;
+        return 0;
+    }
+    if (offset == UART_MCR) {
+        cr_assert_eq(paper.busy, 0, "what is on its way is lost");
+        paper.mcr = value;
         return 0;
     }
     cr_assert(offset == UART_DATA && paper.room > 0, "FIFO overrun");
@@ -311,6 +325,23 @@ Test(drivers_console, uart_without_fifo_gets_a_byte_at_a_time) {
     paper.room = 1;
     serve();
     cr_expect_eq(paper.out_size, 1);
+}
+
+Test(drivers_console, only_a_16550_is_used_and_not_before_it_is_idle) {
+    paper.busy = 5;
+    begin(true);
+    cr_expect(console.has_uart && paper.busy == 0 && paper.mcr == MCR_NORMAL);
+    paper.is_other = true;
+    begin(true);
+    cr_expect(!console.has_uart && paper.mcr == MCR_NORMAL, "it is not left in loopback");
+    paper.is_other = false;
+    paper.busy = UINT32_MAX;
+    begin(true);
+    cr_expect_not(console.has_uart, "one that is never idle");
+    paper.busy = 0;
+    paper.is_unplugged = true;
+    begin(true);
+    cr_expect_not(console.has_uart);
 }
 
 Test(drivers_console, whoever_lost_the_log_ends) {
