@@ -122,9 +122,8 @@ static uint32_t join(struct boot_memory *map, uint32_t count) {
     return joined;
 }
 
-uint32_t boot_map_low(struct boot_memory *map, uint32_t count, uint32_t max) {
-    uint64_t page = 0;
-    uint32_t at = 0; // the range that the page is in
+uint32_t boot_map_low(struct boot_memory *map, uint32_t count, uint32_t max, uint64_t *page) {
+    *page = 0;
     for (uint32_t i = 0; i < count && map[i].base < BOOT_LOW_END; i++) {
         bool is_free = map[i].type == BOOT_MEMORY_FREE;
         if (map[i].type > BOOT_MEMORY_LOADER)
@@ -135,19 +134,9 @@ uint32_t boot_map_low(struct boot_memory *map, uint32_t count, uint32_t max) {
         uint64_t last = (end < START_END ? end : START_END) - BOOT_PAGE_SIZE;
         map[i].type = BOOT_MEMORY_FIRMWARE;
         if (is_free && last >= map[i].base)
-            page = last;
+            *page = last;
     }
-    count = join(map, count);
-    if (page == 0 || count + 2 > max)
-        return count;
-    while (page - map[at].base >= map[at].length)
-        at++;
-    if (page > map[at].base)
-        cut(map, count++, at++, page);
-    if (map[at].length > BOOT_PAGE_SIZE)
-        cut(map, count++, at, page + BOOT_PAGE_SIZE);
-    map[at].type = BOOT_MEMORY_FREE;
-    return count;
+    return join(map, count);
 }
 
 uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
@@ -171,8 +160,7 @@ uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max) {
         uint32_t victim = count;
         uint64_t least = UINT64_MAX;
         for (uint32_t i = 0; i < count; i++)
-            if (map[i].type == BOOT_MEMORY_FREE && map[i].base >= BOOT_LOW_END &&
-                map[i].length < least) {
+            if (map[i].type == BOOT_MEMORY_FREE && map[i].length < least) {
                 victim = i;
                 least = map[i].length;
             }

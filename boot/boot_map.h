@@ -35,10 +35,10 @@ bool boot_map_range(struct boot_memory *range, uint64_t base, uint64_t pages, ui
 uint32_t boot_map_build(const struct boot_memory *ranges, uint32_t count, uint64_t *points,
                         struct boot_memory *out);
 
-// Calls what is FREE or LOADER below BOOT_LOW_END the firmware's, but for the last FREE page that a
-// CPU can start in; `map` has room for `max` ranges. What cannot be cut for lack of room is the
-// firmware's as a whole. Returns the number of ranges.
-uint32_t boot_map_low(struct boot_memory *map, uint32_t count, uint32_t max);
+// Calls what is FREE or LOADER below BOOT_LOW_END the firmware's; `map` has room for `max` ranges.
+// What cannot be cut for lack of room is the firmware's as a whole. *page: the last of what was
+// FREE that a CPU can start in, 0: none. Returns the number of ranges.
+uint32_t boot_map_low(struct boot_memory *map, uint32_t count, uint32_t max, uint64_t *page);
 
 // Sets the node of each of the `count` ranges of RAM in `map`, cutting them where it changes, and
 // only at pages; `map` has room for `max`. A range that would need more room stays whole, with the
@@ -46,7 +46,7 @@ uint32_t boot_map_low(struct boot_memory *map, uint32_t count, uint32_t max);
 uint32_t boot_map_nodes(struct boot_memory *map, uint32_t count, uint32_t max,
                         const struct boot_acpi *acpi);
 
-// Leaves off the smallest FREE ranges above BOOT_LOW_END until at most `max` ranges are left.
+// Leaves off the smallest FREE ranges until at most `max` ranges are left.
 // Returns the number of ranges; 0 when the others are more than `max`: none of them can be missed.
 uint32_t boot_map_bound(struct boot_memory *map, uint32_t count, uint32_t max);
 

@@ -9,6 +9,7 @@
 #include "boot/boot_console.h"
 #include "boot/boot_map.h"
 #include "boot/boot_paging.h"
+#include "boot/boot_pool.h"
 #include "boot/boot_start.h"
 #include "boot/loader.h"
 #include "include/font.h"
@@ -103,10 +104,25 @@ static uint32_t convert_map(struct work *work, struct boot_memory *memory) {
 }
 
 // Below 1 MiB, and by node; there is room for it.
-static uint32_t cut_map(const struct loader *loader, const struct work *work,
-                        struct boot_memory *memory, uint32_t count) {
+static uint32_t cut_map(struct loader *loader, const struct work *work, struct boot_memory *memory,
+                        uint32_t count) {
     const uint32_t max = 2 * work->ranges_max;
-    return boot_map_nodes(memory, boot_map_low(memory, count, max), max, &loader->acpi);
+    count = boot_map_low(memory, count, max, &loader->info.low_page);
+    return boot_map_nodes(memory, count, max, &loader->acpi);
+}
+
+// Where the kernel keeps account of memory.
+static EFI_STATUS make_pool(struct boot_info *info, const struct boot_memory *memory,
+                            uint32_t count) {
+    info->pool_size = boot_pool_size(boot_pool_memory_end(memory, count));
+    info->pool = memory_alloc_below(BOOT_POOL_END, info->pool_size / BOOT_PAGE_SIZE,
+                                    BOOT_POOL_ALIGN, BOOT_MEMORY_KERNEL);
+    if (info->pool == 0)
+        return console_fail(EFI_OUT_OF_RESOURCES,
+                            "too little memory below 4 GiB for the hypervisor (%llu KiB in one "
+                            "piece): give the machine more",
+                            info->pool_size / 1024);
+    return EFI_SUCCESS;
 }
 
 // The kernel writes to each: what a damaged table places in RAM must not be one.
@@ -137,6 +153,9 @@ static EFI_STATUS make_tables(struct loader *loader, struct work *work, struct h
                             BOOT_MEMORY_MAX - MAP_SLACK);
     count = convert_map(work, handover->memory);
     drop_ioapics(loader, handover->memory, count);
+    status = make_pool(&loader->info, handover->memory, count);
+    if (EFI_ERROR(status))
+        return status;
     uint64_t tables = boot_paging_count(handover->memory, count, loader->kernel.size);
     uint64_t base = memory_alloc(tables, BOOT_PAGE_SIZE, BOOT_MEMORY_LOADER);
     if (base == 0)
@@ -245,7 +264,9 @@ EFI_STATUS leave_to_kernel(struct loader *loader) {
     apic_measure_timer(&loader->info);
     uint32_t count = convert_map(&work, handover.memory);
     count = cut_map(loader, &work, handover.memory, count);
-    loader->info.memory_count = boot_map_bound(handover.memory, count, BOOT_MEMORY_MAX);
+    count = boot_map_bound(handover.memory, count, BOOT_MEMORY_MAX);
+    loader->info.memory_count = count;
+    loader->info.memory_end = boot_pool_memory_end(handover.memory, count);
     fault_report(&loader->info);
     boot_start_finish(&loader->info);
     *(struct abi_start *)(uintptr_t)loader->info.segment[0].base = loader->platform.start;

@@ -61,13 +61,16 @@ void console_wait_key(void);
 // memory.c: pages from the firmware, remembered with their later type.
 // Pages above 1 MiB, `align` a power of two of at least BOOT_PAGE_SIZE; 0 when there is no memory.
 uint64_t memory_alloc(uint64_t pages, uint64_t align, enum boot_memory_type type);
+// The same, all of it below `end`.
+uint64_t memory_alloc_below(uint64_t end, uint64_t pages, uint64_t align,
+                            enum boot_memory_type type);
 // These pages. False: they are no memory, or the firmware's.
 bool memory_take(uint64_t base, uint64_t pages, enum boot_memory_type type);
 // Gives all of it back.
 void memory_release(void);
 // Copies the remembered ranges to `ranges` (MEMORY_BLOCKS_MAX); returns how many.
 uint32_t memory_list(struct boot_memory *ranges);
-#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + BOOT_SEGMENTS_MAX + 9)
+#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + BOOT_SEGMENTS_MAX + 10)
 
 // file.c: files of our own image, or of the volume that it came from.
 EFI_STATUS file_open(struct loader *loader);

@@ -12,14 +12,14 @@ static uint32_t blocks_count;
 
 // Pages above 1 MiB. Firmwares write below, and the kernel needs a page there to start CPUs; a low
 // block is kept until a higher one was found, so that the firmware can not give it twice.
-static uint64_t alloc_high(uint64_t pages) {
-    EFI_PHYSICAL_ADDRESS base = 0;
+static uint64_t alloc_high(uint64_t end, uint64_t pages) {
+    EFI_PHYSICAL_ADDRESS base = end - 1; // of the last byte
     if (EFI_ERROR(
-            loader_services->AllocatePages(AllocateAnyPages, EfiLoaderData, (UINTN)pages, &base)))
+            loader_services->AllocatePages(AllocateMaxAddress, EfiLoaderData, (UINTN)pages, &base)))
         return 0;
     if (base >= LOW_END)
         return base;
-    uint64_t higher = alloc_high(pages);
+    uint64_t higher = alloc_high(end, pages);
     loader_services->FreePages(base, (UINTN)pages);
     return higher;
 }
@@ -29,11 +29,12 @@ static void free_pages(uint64_t base, uint64_t end) {
         loader_services->FreePages(base, (UINTN)((end - base) / BOOT_PAGE_SIZE));
 }
 
-uint64_t memory_alloc(uint64_t pages, uint64_t align, enum boot_memory_type type) {
+uint64_t memory_alloc_below(uint64_t end, uint64_t pages, uint64_t align,
+                            enum boot_memory_type type) {
     uint64_t spare = align / BOOT_PAGE_SIZE - 1;
     if (blocks_count == MEMORY_BLOCKS_MAX || pages == 0 || pages > UINT32_MAX)
         return 0;
-    uint64_t start = alloc_high(pages + spare);
+    uint64_t start = alloc_high(end, pages + spare);
     if (start == 0)
         return 0;
     uint64_t base = (start + align - 1) & ~(align - 1);
@@ -42,6 +43,10 @@ uint64_t memory_alloc(uint64_t pages, uint64_t align, enum boot_memory_type type
     blocks[blocks_count++] = (struct boot_memory){
         .base = base, .length = pages * BOOT_PAGE_SIZE, .type = (uint32_t)type};
     return base;
+}
+
+uint64_t memory_alloc(uint64_t pages, uint64_t align, enum boot_memory_type type) {
+    return memory_alloc_below(UINT64_MAX, pages, align, type);
 }
 
 bool memory_take(uint64_t base, uint64_t pages, enum boot_memory_type type) {

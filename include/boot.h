@@ -37,7 +37,7 @@
 #include "include/vmx.h"
 
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
-#define BOOT_VERSION    9u
+#define BOOT_VERSION    10u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
 #define BOOT_DIRECT     0xffff800000000000ULL // where the kernel's direct map will be, too
 
@@ -62,7 +62,9 @@
 #define BOOT_TSC_HZ_MIN  1000000u // slower ones do not exist
 #define BOOT_PAGE        4096u
 #define BOOT_LOW_END     0x100000u
-#define BOOT_IOAPIC_SIZE 32u // bytes of its registers
+#define BOOT_POOL_ALIGN  0x200000u
+#define BOOT_POOL_END    (1ull << 32) // the other CPUs load CR3 while they are in 32-bit code
+#define BOOT_IOAPIC_SIZE 32u          // bytes of its registers
 
 // The screen's letters, ASCII from the blank to the tilde: a row of pixels a byte, the leftmost in
 // bit 7.
@@ -74,7 +76,7 @@
 enum boot_memory_type {
     BOOT_MEMORY_FREE = 1,     // usable RAM, nobody's
     BOOT_MEMORY_LOADER = 2,   // RAM that holds this hand-over, its tables and its stack
-    BOOT_MEMORY_KERNEL = 3,   // RAM that holds the kernel image, or what guests' accesses go by
+    BOOT_MEMORY_KERNEL = 3,   // RAM of the kernel's image, its pool, what guests' accesses go by
     BOOT_MEMORY_MODULE = 4,   // RAM that holds a module
     BOOT_MEMORY_ACPI = 5,     // RAM that holds ACPI tables: readable, kept
     BOOT_MEMORY_FIRMWARE = 6, // RAM that the firmware keeps (runtime services, ACPI NVS, reserved)
@@ -83,7 +85,7 @@ enum boot_memory_type {
 
 // One range of physical memory. Sorted by base, page-aligned, without overlap; a range has one type
 // and is of one node. Below BOOT_LOW_END firmwares write, whatever their maps say: RAM there is
-// called FIRMWARE, but for at most one page that is FREE, for the CPUs' first instructions.
+// called FIRMWARE.
 struct boot_memory {
     uint64_t base;
     uint64_t length;
@@ -147,9 +149,14 @@ struct boot_info {
     uint32_t version;
     uint32_t size; // sizeof(struct boot_info)
     uint64_t kernel_base;
-    uint64_t kernel_size;      // bytes, with .bss, rounded up to pages
-    uint64_t crash;            // of a struct crash_record, in memory of type FIRMWARE; 0: none
-    uint64_t memory;           // physical address of struct boot_memory[memory_count]
+    uint64_t kernel_size; // bytes, with .bss, rounded up to pages
+    uint64_t crash;       // of a struct crash_record, in memory of type FIRMWARE; 0: none
+    uint64_t memory;      // physical address of struct boot_memory[memory_count]
+    uint64_t memory_end;  // behind all memory of the types up to MODULE
+    // For the kernel's maps of all frames, and then its first pages: memory of type KERNEL, below
+    // BOOT_POOL_END, aligned to BOOT_POOL_ALIGN.
+    uint64_t pool, pool_size;
+    uint64_t low_page; // of RAM below BOOT_LOW_END, for the CPUs' first instructions; 0: none
     struct platform *platform; // what else boot/ found (boot/boot_platform.h): its own
     uint32_t memory_count;
     uint32_t module_count;
@@ -190,7 +197,10 @@ static inline bool boot_info_is_bounded(const struct boot_info *info) {
            info->word_count <= BOOT_WORDS_MAX && info->segment_count <= BOOT_SEGMENTS_MAX &&
            info->report[BOOT_REPORT_MAX - 2] == '\0' && info->report[BOOT_REPORT_MAX - 1] == '\0' &&
            info->thread_bits < 32 && info->words.mark[BOOT_MARK_MAX + 1] == '\0' &&
-           info->refusal[BOOT_REFUSAL_MAX - 1] == '\0' && info->tsc_hz >= BOOT_TSC_HZ_MIN;
+           info->refusal[BOOT_REFUSAL_MAX - 1] == '\0' && info->tsc_hz >= BOOT_TSC_HZ_MIN &&
+           info->low_page < BOOT_LOW_END && info->low_page % BOOT_PAGE == 0 &&
+           (info->pool | info->pool_size) % BOOT_POOL_ALIGN == 0 && info->pool < BOOT_POOL_END &&
+           info->pool_size <= BOOT_POOL_END - info->pool;
 }
 
 // Can an I/O APIC stand there: aligned, and in no page that the map calls RAM?
@@ -210,16 +220,20 @@ static inline bool boot_info_is_ordered(const struct boot_info *info,
     const struct boot_cpu *cpu = info->cpu;
     const struct boot_ioapic *ioapic = info->ioapic;
     const uint64_t limit = 1ull << 52; // of a physical address
+    uint64_t pool = info->pool;        // what of it is the kernel's ends here
     bool is_good = info->memory_count > 0;
     for (uint32_t i = 0; i < info->memory_count; i++) {
         uint64_t base = memory[i].base, length = memory[i].length;
         uint64_t end = i == 0 ? 0 : memory[i - 1].base + memory[i - 1].length;
         is_good &= base >= end && base < limit && length > 0 && length <= limit - base &&
                    (base | length) % BOOT_PAGE == 0 && memory[i].type >= BOOT_MEMORY_FREE &&
-                   memory[i].type <= BOOT_MEMORY_DEVICE;
-        if (base < BOOT_LOW_END && memory[i].type <= BOOT_MEMORY_LOADER)
-            is_good &= memory[i].type == BOOT_MEMORY_FREE && base > 0 && length == BOOT_PAGE;
+                   memory[i].type <= BOOT_MEMORY_DEVICE &&
+                   (memory[i].type > BOOT_MEMORY_LOADER || base >= BOOT_LOW_END) &&
+                   (memory[i].type > BOOT_MEMORY_MODULE || base + length <= info->memory_end);
+        if (memory[i].type == BOOT_MEMORY_KERNEL && base <= pool && pool - base < length)
+            pool = base + length;
     }
+    is_good &= pool >= info->pool + info->pool_size;
     for (uint32_t i = 1; i < info->cpu_count; i++)
         is_good &= cpu[i].apic_id > cpu[i - 1].apic_id;
     for (uint32_t i = 0; i < info->ioapic_count; i++)
@@ -232,4 +246,4 @@ _Static_assert(sizeof(struct boot_memory) == 24, "layout of struct boot_memory")
 _Static_assert(sizeof(struct boot_module) == 16, "layout of struct boot_module");
 _Static_assert(sizeof(struct boot_segment) == 32, "layout of struct boot_segment");
 _Static_assert(sizeof(struct boot_power) == 12, "layout of struct boot_power");
-_Static_assert(offsetof(struct boot_info, framebuffer) == 64, "layout of struct boot_info");
+_Static_assert(offsetof(struct boot_info, framebuffer) == 96, "layout of struct boot_info");

@@ -4,7 +4,6 @@
 // looks like (kernel/bitmap.h).
 #include "kernel/frame.h"
 
-#include "include/boot.h"
 #include "kernel/bitmap.h"
 #include "kernel/kspace.h"
 #include "kernel/lock.h"
@@ -19,9 +18,7 @@
 #define POOL_GROW      SIZE_2M
 #define RECLAIM_CHUNKS 16u // that one call gives back at most
 #define RECLAIM_PAGES  64u
-#define BOOT_POOL_MIN  (SIZE_1M + SIZE_1M / 2)
-#define SIZE_1M        (1ULL << 20)
-#define POOL_BELOW     (1ULL << 32) // the APs load CR3 while they are in 32-bit code
+#define BOOT_POOL_MIN  (SIZE_2M - SIZE_2M / 4)
 
 #define CHUNK_PAGES    (SIZE_2M >> PAGE_SHIFT)
 #define CHUNKS(frames) align_up((frames) / CHUNK_PAGES + 1, SIZE_1G / SIZE_2M) // whole GiBs
@@ -42,9 +39,6 @@ static struct {
     uint64_t total;        // bytes [lock]
     uint64_t kernel;       // bytes of the pool that are in use, and the maps [lock]
     uint32_t reclaims;     // CPUs that are about to give back some of the pool [lock]
-    hpa_t low;             // below 1 MiB, nobody's; 0: none
-    hpa_t boot_run;
-    uint64_t boot_run_size;
 } frames = {.lock = {.rank = LOCK_FRAMES}};
 
 static void mark_whole(struct frame_set *set, uint64_t chunk, uint64_t count, bool is_whole) {
@@ -146,11 +140,6 @@ void frame_add(hpa_t base, uint64_t size) {
     mark_range(&frames.free, base, size, true);
     frames.total += size;
     lock_drop(&frames.lock);
-}
-
-bool frame_low(hpa_t *page) {
-    *page = frames.low;
-    return page->v != 0;
 }
 
 // The next page of the pool, which stays there: of a chunk that is partly in use, where there is
@@ -256,15 +245,6 @@ bool frame_with_tables(struct pagetable *pt, uint64_t address, hpa_t frame, uint
     return is_mapped;
 }
 
-void frame_boot_run(hpa_t *base, uint64_t *size) {
-    *base = frames.boot_run;
-    *size = frames.boot_run_size;
-}
-
-uint64_t frame_memory_end(void) {
-    return frames.free.map.count << PAGE_SHIFT;
-}
-
 void *kernel_page_alloc(void) {
     lock_take(&frames.lock);
     pool_fill();
@@ -280,32 +260,6 @@ void kernel_page_free(void *page) {
     lock_drop(&frames.lock);
 }
 
-static bool is_usable(const struct boot_memory *range) {
-    return range->type == BOOT_MEMORY_FREE;
-}
-
-// RAM of any kind that the kernel may own one day; the end of it sizes the bitmap.
-static uint64_t memory_end(const struct boot_memory *map, uint32_t count) {
-    uint64_t end = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        bool is_ram = map[i].type >= BOOT_MEMORY_FREE && map[i].type <= BOOT_MEMORY_MODULE;
-        if (is_ram)
-            end = map[i].base + map[i].length;
-    }
-    return end;
-}
-
-// A 2 MiB-aligned run of free memory below 4 GiB for the bitmap and the first of the pool.
-static hpa_t boot_run_find(const struct boot_memory *map, uint32_t count, uint64_t size) {
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t base = align_up(MAX(map[i].base, SIZE_1M), SIZE_2M);
-        uint64_t end = MIN(map[i].base + map[i].length, POOL_BELOW);
-        if (is_usable(&map[i]) && base < end && size <= end - base)
-            return (hpa_t){base};
-    }
-    halt_machine("too little memory below 4 GiB for the hypervisor: it needs 4 MiB in one piece");
-}
-
 static uint8_t *set_init(struct frame_set *set, uint8_t *memory, uint64_t frame_count) {
     uint64_t chunk_count = CHUNKS(frame_count);
     memory = bitmap_init(&set->map, memory, frame_count);
@@ -313,26 +267,21 @@ static uint8_t *set_init(struct frame_set *set, uint8_t *memory, uint64_t frame_
     return bitmap_init(&set->part, memory, chunk_count);
 }
 
-void frame_init(const struct boot_memory *map, uint32_t count) {
-    uint64_t frame_count = memory_end(map, count) >> PAGE_SHIFT;
+void frame_init(const struct boot_info *info, const struct boot_memory *map) {
+    uint64_t frame_count = info->memory_end >> PAGE_SHIFT;
     uint64_t set_size = bitmap_bytes(frame_count) + 2 * bitmap_bytes(CHUNKS(frame_count));
     uint64_t maps_size = align_up(2 * set_size + frame_count, PAGE_SIZE);
-    uint64_t run = align_up(maps_size + BOOT_POOL_MIN, SIZE_2M);
-    hpa_t base = boot_run_find(map, count, run);
-    uint8_t *maps = memset(frame_to_kernel(base), 0, 2 * set_size);
+    if (info->pool_size < maps_size + BOOT_POOL_MIN)
+        halt_machine("the boot application left too little memory: copy the whole image again");
+    uint8_t *maps = memset(frame_to_kernel((hpa_t){info->pool}), 0, 2 * set_size);
     maps = set_init(&frames.free, maps, frame_count);
     frames.owners = set_init(&frames.pool, maps, frame_count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (is_usable(&map[i]) && map[i].base < BOOT_LOW_END)
-            frames.low.v = map[i].base;
-        else if (is_usable(&map[i]))
+    for (uint32_t i = 0; i < info->memory_count; i++)
+        if (map[i].type == BOOT_MEMORY_FREE)
             frame_add((hpa_t){map[i].base}, map[i].length);
-    }
-    mark_range(&frames.free, base, run, false);
-    mark_range(&frames.pool, (hpa_t){base.v + maps_size}, run - maps_size, true);
+    mark_range(&frames.pool, (hpa_t){info->pool + maps_size}, info->pool_size - maps_size, true);
+    frames.total += info->pool_size;
     frames.kernel = maps_size;
-    frames.boot_run = base;
-    frames.boot_run_size = run;
 }
 
 struct frame_totals frame_totals(void) {

@@ -12,10 +12,11 @@
 #pragma once
 
 #include "arch/paging.h"
+#include "include/boot.h"
 
-// Takes the sorted memory map; finds a place for the bitmaps and the first pool pages by itself.
-// Runs on the boot tables, whose direct map has all of the first 4 GiB.
-void frame_init(const struct boot_memory *map, uint32_t count);
+// Takes the sorted memory map; the bitmaps and the first pool pages go where info->pool is. Runs on
+// the boot tables, whose direct map has all of the first 4 GiB.
+void frame_init(const struct boot_info *info, const struct boot_memory *map);
 // Gives [base, base+size) to the allocator: memory that the boot left behind.
 void frame_add(hpa_t base, uint64_t size);
 
@@ -28,9 +29,6 @@ void frame_free(hpa_t base, uint64_t size);
 // when there is no run and it may break up the pool. The caller holds no lock, and calls again
 // while what it needs is not free. False: there were none, and none are on their way.
 bool frame_reclaim(bool may_break_up);
-// The page below 1 MiB for the APs' first instructions; nothing else there is given out. False: the
-// map had none.
-bool frame_low(hpa_t *page);
 
 // One zeroed page of kernel memory; NULL: none left. Not charged: use quota_alloc_page.
 void *kernel_page_alloc(void);
@@ -43,10 +41,6 @@ void *frame_table_alloc(void);
 // pt_map on the kernel's own tables, with the allocator's lock held.
 bool frame_with_tables(struct pagetable *pt, uint64_t address, hpa_t frame, uint64_t size,
                        uint32_t rights);
-// The run that holds the bitmap and the first of the pool.
-void frame_boot_run(hpa_t *base, uint64_t *size);
-// One past the highest byte of RAM.
-uint64_t frame_memory_end(void);
 
 // Between a kernel page and its physical address.
 static inline void *frame_to_kernel(hpa_t frame) {

@@ -83,7 +83,8 @@ static void entry_init(struct pt_memory memory, hpa_t kernel_base) {
     map_image(&entry_pt, kernel_base, idt, idt + PAGE_SIZE, PT_READ);
 }
 
-void kspace_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint64_t memory_end) {
+void kspace_init(const struct boot_info *info) {
+    hpa_t kernel_base = {info->kernel_base};
     struct pt_memory memory = {NULL, table_alloc, table_free, table_access};
     if (!pt_init(&kernel_pt, &paging_format, memory))
         panic("no memory for the kernel's tables");
@@ -92,11 +93,11 @@ void kspace_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint
     map_image(&kernel_pt, kernel_base, image_data, image_end, PT_READ | PT_WRITE);
     if (mitigation.splits_tables)
         entry_init(memory, kernel_base);
-    root_fill(KERNEL_DIRECT, memory_end);
+    root_fill(KERNEL_DIRECT, info->memory_end);
     root_fill(KERNEL_DEVICES, ROOT_SPAN);
     root_fill(KERNEL_STACKS, ROOT_SPAN);
     root_fill(KERNEL_TABLES, ROOT_SPAN);
-    if (!kspace_map_direct(boot_run, boot_run_size))
+    if (!kspace_map_direct((hpa_t){info->pool}, info->pool_size))
         panic("no memory for the kernel's tables");
     paging_load_root(kernel_pt.root);
 }

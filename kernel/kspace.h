@@ -9,10 +9,11 @@
 
 #include "arch/cpu.h"
 #include "arch/paging.h"
+#include "include/boot.h"
 #include "kernel/quota.h"
 
-// Builds the tables and loads them. `kernel_base` is where the image lies.
-void kspace_init(hpa_t kernel_base, hpa_t boot_run, uint64_t boot_run_size, uint64_t memory_end);
+// Builds the tables and loads them: the image, and the direct map of the pool that boot/ found.
+void kspace_init(const struct boot_info *info);
 hpa_t kspace_kernel_root(void);
 
 // Maps pool memory; only for kernel/frame.c, which holds its lock. False: no tables.

@@ -59,11 +59,8 @@ static void copy_boot_info(const struct boot_info *info) {
 }
 
 static void init_memory(void) {
-    hpa_t run;
-    uint64_t run_size;
-    frame_init(machine_memory, machine.memory_count);
-    frame_boot_run(&run, &run_size);
-    kspace_init((hpa_t){machine.kernel_base}, run, run_size, frame_memory_end());
+    frame_init(&machine, machine_memory);
+    kspace_init(&machine);
     for (uint32_t i = 0; i < machine.memory_count; i++)
         if (machine_memory[i].type == BOOT_MEMORY_LOADER)
             frame_add((hpa_t){machine_memory[i].base}, machine_memory[i].length);
@@ -130,7 +127,7 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     init_interrupts();
     report();
     init_virtualization();
-    smp_start(machine.cpu, machine.cpu_count);
+    smp_start(machine.cpu, machine.cpu_count, (hpa_t){machine.low_page});
     log_line("%u of %u CPUs are up, on %u cores", cpu_count, MAX(machine.cpu_count, 1),
              topology_core_count());
     system_init(entry_tsc);

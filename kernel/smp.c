@@ -214,7 +214,7 @@ struct trampoline {
 };
 
 static bool trampoline_make(struct trampoline *t) {
-    if (!frame_low(&t->frame) || !kspace_process_init(&t->pt, kspace_quota_memory(quota_root())))
+    if (t->frame.v == 0 || !kspace_process_init(&t->pt, kspace_quota_memory(quota_root())))
         return false;
     return t->pt.root.v < (1ULL << 32) &&
            pt_map(&t->pt, t->frame.v, t->frame, PAGE_SIZE, PT_READ | PT_WRITE | PT_EXECUTE);
@@ -266,8 +266,8 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
     cpu_table[cpu_count++] = cpu;
 }
 
-void smp_start(const struct boot_cpu *cpus, uint32_t count) {
-    struct trampoline trampoline;
+void smp_start(const struct boot_cpu *cpus, uint32_t count, hpa_t low_page) {
+    struct trampoline trampoline = {.frame = low_page};
     if (count <= 1)
         return;
     if (!trampoline_make(&trampoline)) {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What unit-kernel links of the kernel itself, as opposed to what its tests include. These see a
 # processor of paper (kernel/host.h) and check the ranks of their locks.
-UNIT_KERNEL_PARTS := arch/paging.c $(addprefix kernel/, \
+UNIT_KERNEL_PARTS := arch/paging.c boot/boot_pool.c $(addprefix kernel/, \
     audit.c \
     audit_judge.c \
     bitmap.c \

@@ -167,7 +167,6 @@ static void check_state(const struct boot_info *info, uint64_t stack, uint64_t f
 
 static void check_memory(const struct boot_info *info) {
     const struct boot_memory *memory = (const struct boot_memory *)info->memory;
-    uint64_t free_low = 0;
     uint64_t free_all = 0;
     uint64_t end = 0;
     for (uint32_t i = 0; i < info->memory_count; i++) {
@@ -192,11 +191,13 @@ static void check_memory(const struct boot_info *info) {
         if (range->type != BOOT_MEMORY_FREE)
             continue;
         free_all += range->length;
-        if (range->base < 1u << 20)
-            free_low += range->length;
+        expect(range->base >= 1u << 20, "free below 1 MiB", range->base);
         *(volatile uint64_t *)last = *(volatile uint64_t *)last;
     }
-    expect(free_low == 4096, "not one free page below 1 MiB", free_low);
+    expect(info->low_page >= 4096 && info->low_page < 0xa0000 &&
+               is_memory(info, info->low_page, 4096, BOOT_MEMORY_FIRMWARE),
+           "low page", info->low_page);
+    expect(is_identity(info->pool, BOOT_DIRECT), "pool not in the direct map", info->pool);
     expect(boot_info_is_ordered(info, memory), "order", 0);
     print("loader-memory: %u ranges, %llu KiB free\n", info->memory_count,
           (unsigned long long)free_all / 1024);

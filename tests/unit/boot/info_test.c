@@ -27,6 +27,31 @@ Test(boot_info, counts_beyond_their_arrays_are_refused) {
     cr_assert_not(boot_info_is_bounded(&info));
 }
 
+Test(boot_info, pool_and_low_page_lie_where_they_can_be_used) {
+    static const struct {
+        uint64_t pool, size, low;
+        bool is_good;
+    } cases[] = {
+        {0x200000, 0x200000, 0xff000, true},
+        {0x200000, 0x200000, 0, true},
+        {BOOT_POOL_END - 0x200000, 0x200000, 0, true},
+        {BOOT_POOL_END - 0x200000, 0x400000, 0, false},
+        {BOOT_POOL_END, 0x200000, 0, false},
+        {0x200000, 0ull - 0x200000, 0, false}, // wraps
+        {0x201000, 0x200000, 0, false},
+        {0x200000, 0x201000, 0, false},
+        {0x200000, 0x200000, 0x100000, false},
+        {0x200000, 0x200000, 0x9f800, false},
+    };
+    static struct boot_info info = {.tsc_hz = BOOT_TSC_HZ_MIN};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        info.pool = cases[i].pool;
+        info.pool_size = cases[i].size;
+        info.low_page = cases[i].low;
+        cr_expect_eq(boot_info_is_bounded(&info), cases[i].is_good, "case %zu", i);
+    }
+}
+
 #define PAGE 4096ull
 
 static struct boot_info info;
@@ -41,6 +66,7 @@ static void set_up_ordered(void) {
     memory[1] = (struct boot_memory){272 * PAGE, PAGE, BOOT_MEMORY_ACPI, BOOT_NODE_NONE};
     memory[2] = (struct boot_memory){288 * PAGE, PAGE, BOOT_MEMORY_DEVICE, BOOT_NODE_NONE};
     info.memory_count = 3;
+    info.memory_end = 272 * PAGE;
     info.cpu[0].apic_id = 2;
     info.cpu[1].apic_id = 4;
     info.cpu_count = 2;
@@ -66,6 +92,7 @@ Test(boot_info_order, memory_is_sorted_and_of_whole_pages) {
         {272 * PAGE, -PAGE, BOOT_MEMORY_FREE, 0}, // wraps
     };
     info.memory_count = 2;
+    info.memory_end = UINT64_MAX;
     info.ioapic_count = 0;
     cr_assert(is_ordered());
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -99,15 +126,53 @@ Test(boot_info_order, ioapics_ascend_and_are_no_ram) {
 }
 
 // RAM below 1 MiB that the kernel would give out.
-Test(boot_info_order, low_memory_is_one_page_or_not_ours) {
-    memory[0] = (struct boot_memory){PAGE, PAGE, BOOT_MEMORY_FREE, 0};
+Test(boot_info_order, low_memory_is_not_ours) {
+    memory[0] = (struct boot_memory){PAGE, PAGE, BOOT_MEMORY_FIRMWARE, 0};
     cr_assert(is_ordered());
+    memory[0].type = BOOT_MEMORY_FREE;
+    cr_assert_not(is_ordered());
     memory[0].type = BOOT_MEMORY_LOADER;
     cr_assert_not(is_ordered());
-    memory[0] = (struct boot_memory){PAGE, 2 * PAGE, BOOT_MEMORY_FREE, 0};
-    cr_assert_not(is_ordered());
-    memory[0].type = BOOT_MEMORY_FIRMWARE;
+}
+
+// Frames beyond it have no place in the kernel's maps.
+Test(boot_info_order, all_that_the_kernel_may_own_is_below_the_end) {
+    static const uint32_t types[] = {BOOT_MEMORY_FREE, BOOT_MEMORY_LOADER, BOOT_MEMORY_KERNEL,
+                                     BOOT_MEMORY_MODULE};
+    info.memory_end = 271 * PAGE;
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        memory[0].type = types[i];
+        cr_expect_not(is_ordered(), "type %u", types[i]);
+    }
+    memory[0].type = BOOT_MEMORY_ACPI;
+    cr_expect(is_ordered());
+}
+
+// It may lie in several ranges, of nodes, but all of it is the kernel's.
+Test(boot_info_order, pool_is_the_kernels) {
+    info.ioapic_count = 0;
+    info.memory_end = 1024 * PAGE;
+    memory[0] = (struct boot_memory){512 * PAGE, 256 * PAGE, BOOT_MEMORY_KERNEL, 0};
+    memory[1] = (struct boot_memory){768 * PAGE, 256 * PAGE, BOOT_MEMORY_KERNEL, 1};
+    memory[2] = (struct boot_memory){1024 * PAGE, PAGE, BOOT_MEMORY_DEVICE, 0};
+    info.pool = 512 * PAGE;
+    info.pool_size = 512 * PAGE;
     cr_assert(is_ordered());
-    memory[0] = (struct boot_memory){0, PAGE, BOOT_MEMORY_FREE, 0};
-    cr_assert_not(is_ordered());
+    info.pool_size += PAGE;
+    cr_expect_not(is_ordered(), "behind it");
+    info.pool -= PAGE;
+    info.pool_size = 2 * PAGE;
+    cr_expect_not(is_ordered(), "before it");
+    info.pool = 600 * PAGE;
+    cr_expect(is_ordered());
+    for (uint32_t i = 0; i < 2; i++) {
+        info.pool = 512 * PAGE;
+        info.pool_size = 512 * PAGE;
+        memory[i].type = BOOT_MEMORY_FREE;
+        cr_expect_not(is_ordered(), "range %u", i);
+        memory[i].type = BOOT_MEMORY_KERNEL;
+    }
+    memory[1].base += PAGE;
+    memory[1].length -= PAGE;
+    cr_expect_not(is_ordered(), "a hole");
 }

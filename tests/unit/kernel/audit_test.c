@@ -80,11 +80,9 @@ Test(kernel_audit, machine_in_order) {
     cr_expect_eq(report.frames, frame_totals().total >> PAGE_SHIFT);
     // The direct map by pages; 4 large leaves and 3 pages for each of two; 5 pages; the call page.
     uint64_t direct = 0;
-    hpa_t run;
-    uint64_t size;
-    frame_boot_run(&run, &size);
     for (uint64_t f = HOST_RAM_BASE; f < HOST_HIGH_BASE + HOST_HIGH_SIZE; f += PAGE_SIZE)
-        direct += host_is_mapped((hpa_t){f}) || (f >= run.v && f < run.v + size);
+        direct += host_is_mapped((hpa_t){f}) ||
+                  (f >= host_boot.pool && f < host_boot.pool + host_boot.pool_size);
     cr_expect_eq(report.mappings, direct + 2 * 7 + 5 + 1);
     // The kernel's root. The process: root, three for the call page, two more for its memory. The
     // VM: four for its first pages, one more for the last ones.

@@ -2,6 +2,8 @@
 // kernel/frame.c: the bitmap against a model that knows each frame's owner, and the pool.
 #include "tests/unit/kernel/support.h"
 
+#include "boot/boot_pool.h"
+#include "kernel/bitmap.h"
 #include "kernel/frame.h"
 
 #include <criterion/criterion.h>
@@ -12,7 +14,6 @@
 
 // RAM with a hole and odd ends; the kernel can touch the first 64 MiB of it.
 static const struct boot_memory odd_map[] = {
-    {.base = 0x9e000, .length = 0x1000, .type = BOOT_MEMORY_FREE},
     {.base = HOST_RAM_BASE, .length = 40ULL << 20, .type = BOOT_MEMORY_FREE},
     {.base = HOST_RAM_BASE + (48ULL << 20),
      .length = (8ULL << 20) - 0x3000,
@@ -58,7 +59,7 @@ static bool model_find(uint64_t size, uint64_t *lowest, uint64_t *highest) {
 static void set_up_odd(void) {
     host_init(odd_map, ARRAY_COUNT(odd_map));
     for (uint32_t i = 0; i < ARRAY_COUNT(odd_map); i++)
-        if (odd_map[i].type == BOOT_MEMORY_FREE && odd_map[i].base >= BOOT_LOW_END)
+        if (odd_map[i].type == BOOT_MEMORY_FREE)
             model_set(odd_map[i].base, odd_map[i].length, 1);
     model_set(HOST_RAM_BASE, RUN, 0);
 }
@@ -87,12 +88,8 @@ static void give(hpa_t base, uint64_t size) {
 Test(kernel_frame, totals_after_boot) {
     struct frame_totals totals = frame_totals();
     cr_expect_eq(totals.free, model_free());
-    cr_expect_eq(frame_memory_end(), HOST_RAM_BASE + (57ULL << 20), "RAM of all kinds counts");
-    hpa_t run;
-    uint64_t size;
-    frame_boot_run(&run, &size);
-    cr_expect_eq(run.v, HOST_RAM_BASE);
-    cr_expect_eq(size, RUN);
+    cr_expect_eq(totals.total, model_free() + RUN);
+    cr_expect_eq(host_boot.pool_size, RUN);
 }
 
 Test(kernel_frame, every_page_is_given_once_and_never_frame_0) {
@@ -146,30 +143,14 @@ Test(kernel_frame, freed_runs_above_the_hint_are_found_again) {
 
 Test(kernel_frame, added_memory_is_given) {
     uint64_t before = frame_totals().free, total = frame_totals().total;
-    frame_add((hpa_t){odd_map[3].base}, odd_map[3].length);
-    model_set(odd_map[3].base, odd_map[3].length, 1);
-    cr_expect_eq(frame_totals().free, before + odd_map[3].length);
-    cr_expect_eq(frame_totals().total, total + odd_map[3].length);
+    frame_add((hpa_t){odd_map[2].base}, odd_map[2].length);
+    model_set(odd_map[2].base, odd_map[2].length, 1);
+    cr_expect_eq(frame_totals().free, before + odd_map[2].length);
+    cr_expect_eq(frame_totals().total, total + odd_map[2].length);
     hpa_t page;
     while (frame_alloc(PAGE_SIZE, &page))
         model_set(page.v, PAGE_SIZE, 0);
     cr_expect_eq(model_free(), 0);
-}
-
-// It is in no total either, and never given, to whoever takes all there is.
-Test(kernel_frame, the_low_page_is_for_starting_cpus_alone) {
-    hpa_t page;
-    cr_expect_eq(frame_totals().free, model_free());
-    cr_expect_eq(frame_totals().total, model_free() + RUN);
-    while (frame_alloc(PAGE_SIZE, &page))
-        cr_assert_geq(page.v, BOOT_LOW_END);
-    cr_assert(frame_low(&page));
-    cr_expect_eq(page.v, 0x9e000);
-}
-
-Test(kernel_frame_large, without_a_low_page_no_cpu_is_started) {
-    hpa_t page;
-    cr_expect_not(frame_low(&page));
 }
 
 static void random_operations(uint64_t seed, const uint64_t *sizes, uint64_t size_count) {
@@ -286,12 +267,24 @@ Test(kernel_frame_large, only_whole_gib_is_found) {
     }
 }
 
-Test(kernel_frame_none, too_little_memory_is_told) {
+// What boot/ takes is enough for the maps, whatever the machine; and less is refused.
+Test(kernel_frame_none, pool_holds_the_maps_of_all_frames) {
+    static const uint64_t ends[] = {64ULL << 20, 4ULL << 30,   5ULL << 30, 37ULL << 30, 1ULL << 40,
+                                    3ULL << 41,  127ULL << 40, 1ULL << 47, 1ULL << 52};
+    for (unsigned i = 0; i < 2 * ARRAY_COUNT(ends); i++) {
+        uint64_t end = ends[i / 2] - (i % 2) * PAGE_SIZE, count = end >> PAGE_SHIFT;
+        uint64_t chunks = align_up(count / 512 + 1, 512);
+        uint64_t maps = 2 * (bitmap_bytes(count) + 2 * bitmap_bytes(chunks)) + count;
+        cr_expect_geq(boot_pool_size(end), align_up(maps, PAGE_SIZE) + (3ULL << 19), "%#lx", end);
+        cr_expect_leq(boot_pool_size(end), maps + maps / 64 + (4ULL << 20), "%#lx", end);
+    }
     const struct boot_memory map[] = {
-        {.base = HOST_RAM_BASE + PAGE_SIZE, .length = 4ULL << 20, .type = BOOT_MEMORY_LOADER},
-        {.base = 6ULL << 30, .length = 4ULL << 30, .type = BOOT_MEMORY_FREE}, // not below 4 GiB
-    };
-    cr_expect(HOST_PANICS(frame_init(map, 2)));
+        {.base = HOST_RAM_BASE, .length = 4ULL << 20, .type = BOOT_MEMORY_KERNEL}};
+    const struct boot_info info = {.memory_count = 1,
+                                   .memory_end = 16ULL << 30,
+                                   .pool = HOST_RAM_BASE,
+                                   .pool_size = boot_pool_size(16ULL << 30) - SIZE_2M};
+    cr_expect(HOST_PANICS(frame_init(&info, map)));
     cr_expect_neq(strstr(host_panic_text, "too little memory"), NULL);
 }
 

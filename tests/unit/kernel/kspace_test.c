@@ -69,10 +69,8 @@ void space_test_load_root(hpa_t root) {
 static void set_up(void) {
     host_init_all();
     mitigation = (struct mitigation){.splits_tables = true};
-    hpa_t run;
-    uint64_t size;
-    frame_boot_run(&run, &size);
-    kspace_init((hpa_t){BASE}, run, size, HOST_HIGH_BASE + HOST_HIGH_SIZE);
+    host_boot.kernel_base = BASE;
+    kspace_init(&host_boot);
     for (unsigned i = 0; i < CPUS; i++) {
         host_cpu(i)->slot = i;
         cr_assert(kspace_cpu_init(host_cpu(i)));

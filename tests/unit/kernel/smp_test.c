@@ -186,12 +186,10 @@ Test(kernel_smp, root_is_flushed_where_it_is_loaded) {
 }
 
 // The boot CPU has APIC ID 7, and with it so many are up.
+static uint64_t low_page = 0x9e000;
+
 static void start_beside(uint32_t up, const struct boot_cpu *cpus, uint32_t count) {
-    static const struct boot_memory map[] = {
-        {.base = 0x1000, .length = 0x1000, .type = BOOT_MEMORY_FREE},
-        {.base = HOST_RAM_BASE, .length = HOST_RAM_SIZE, .type = BOOT_MEMORY_FREE},
-    };
-    host_init(map, ARRAY_COUNT(map));
+    host_init(host_map, 1);
     quota_init_root(frame_totals().free);
     own_cpu = &test_cpus[0];
     test_cpus[0].apic_id = 7;
@@ -199,7 +197,7 @@ static void start_beside(uint32_t up, const struct boot_cpu *cpus, uint32_t coun
     cpu_count = up;
     host_wire.room = sizeof(host_wire.text);
     cr_assert(log_open());
-    smp_start(cpus, count);
+    smp_start(cpus, count, (hpa_t){low_page});
 }
 
 Test(kernel_smp, the_boot_cpu_is_not_started_again) {
@@ -215,4 +213,12 @@ Test(kernel_smp, no_cpu_is_started_beyond_the_table) {
     static const struct boot_cpu cpus[] = {{.apic_id = 1}, {.apic_id = 2}};
     start_beside(CPU_COUNT_MAX, cpus, ARRAY_COUNT(cpus));
     cr_expect_null(strstr(host_wire.text, "APIC ID"), "%s", host_wire.text);
+}
+
+Test(kernel_smp, without_a_low_page_no_cpu_is_started) {
+    static const struct boot_cpu cpus[] = {{.apic_id = 7}, {.apic_id = 9}};
+    low_page = 0;
+    start_beside(1, cpus, ARRAY_COUNT(cpus));
+    cr_expect_not_null(strstr(host_wire.text, "no memory below 1 MiB"));
+    cr_expect_null(strstr(host_wire.text, "APIC ID 9"));
 }

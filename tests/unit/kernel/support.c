@@ -2,6 +2,8 @@
 // See support.h.
 #include "tests/unit/kernel/support.h"
 
+#include "boot/boot_pool.h"
+
 #include "arch/lapic.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
@@ -25,6 +27,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define MAP_MAX    8u
 #define FRAMES_MAX ((HOST_HIGH_BASE + HOST_HIGH_SIZE) >> PAGE_SHIFT)
 
 const struct boot_memory host_map[2] = {
@@ -120,7 +123,7 @@ void screen_draw(uint32_t row, const char *text, size_t size) {
     host_wire.row[row][size] = '\0';
 }
 
-struct boot_info machine;
+struct boot_info machine, host_boot;
 struct boot_memory machine_memory[BOOT_MEMORY_MAX];
 
 // ---- ports and I/O APICs ------------------------------------------------------------------------
@@ -182,6 +185,29 @@ static void map_ram(void) {
     is_mapped = calloc(FRAMES_MAX, 1);
 }
 
+// What boot/ hands over: the pool at the beginning of the first FREE range.
+static void init_frames(const struct boot_memory *map, uint32_t count) {
+    static struct boot_memory cut[MAP_MAX];
+    host_boot.memory_end = boot_pool_memory_end(map, count);
+    host_boot.pool_size = boot_pool_size(host_boot.memory_end);
+    for (uint32_t i = 0; i < count; i++) {
+        struct boot_memory *to = &cut[host_boot.memory_count++];
+        *to = map[i];
+        if (host_boot.pool != 0 || map[i].type != BOOT_MEMORY_FREE)
+            continue;
+        host_boot.pool = to->base;
+        to->type = BOOT_MEMORY_KERNEL;
+        to->length = host_boot.pool_size;
+        cut[host_boot.memory_count++] =
+            (struct boot_memory){.base = map[i].base + host_boot.pool_size,
+                                 .length = map[i].length - host_boot.pool_size,
+                                 .type = BOOT_MEMORY_FREE};
+    }
+    cr_assert(boot_info_is_ordered(&host_boot, cut));
+    frame_init(&host_boot, cut);
+    memset(&is_mapped[host_boot.pool >> PAGE_SHIFT], 1, host_boot.pool_size >> PAGE_SHIFT);
+}
+
 void host_init(const struct boot_memory *map, uint32_t count) {
     for (uint32_t i = 0; i < HOST_CPUS; i++) {
         cpus[i].index = i;
@@ -195,13 +221,9 @@ void host_init(const struct boot_memory *map, uint32_t count) {
     paging_format.leaf_level_max = 2;
     map_ram();
     if (map == NULL)
-        frame_init(host_map, 2);
+        init_frames(host_map, 2);
     else
-        frame_init(map, count);
-    hpa_t run;
-    uint64_t size;
-    frame_boot_run(&run, &size);
-    memset(&is_mapped[run.v >> PAGE_SHIFT], 1, size >> PAGE_SHIFT);
+        init_frames(map, count);
 }
 
 void host_take_frames(void) {

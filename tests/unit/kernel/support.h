@@ -26,7 +26,11 @@ static inline bool host_touch(struct process *process, uint64_t address, uint64_
 // The map that host_init takes when none is given: both of the above.
 extern const struct boot_memory host_map[2];
 
-// CPUs, one thread that runs on each, RAM. `map` NULL: host_map.
+// What frame_init was told: where the pool lies.
+extern struct boot_info host_boot;
+
+// CPUs, one thread that runs on each, RAM. `map` NULL: host_map. The first FREE range begins with
+// the pool.
 void host_init(const struct boot_memory *map, uint32_t count);
 // The same, and a root quota of all that is free: TestSuite(..., .init = host_init_all).
 void host_init_all(void);
