@@ -33,6 +33,7 @@ boot_stack:
 boot_stack_end:
 
 // ---- the trampoline: position-dependent by TRAMPOLINE_PAGE only, which is in CS on arrival ------
+// It writes to itself before it has paging alone: the kernel's root maps that page read-only.
 .section .rodata
 .globl trampoline_begin
 .globl trampoline_end

@@ -83,6 +83,12 @@ static void entry_init(struct pt_memory memory, hpa_t kernel_base) {
     map_image(&entry_pt, kernel_base, idt, idt + PAGE_SIZE, PT_READ);
 }
 
+// Where other CPUs load this root, until smp_start takes it away again. What is changed there, the
+// trampoline changes before it has paging.
+static bool map_low(uint64_t page) {
+    return page == 0 || pt_map(&kernel_pt, page, (hpa_t){page}, PAGE_SIZE, PT_READ | PT_EXECUTE);
+}
+
 void kspace_init(const struct boot_info *info) {
     hpa_t kernel_base = {info->kernel_base};
     struct pt_memory memory = {NULL, table_alloc, table_free, table_access};
@@ -97,7 +103,7 @@ void kspace_init(const struct boot_info *info) {
     root_fill(KERNEL_DEVICES, ROOT_SPAN);
     root_fill(KERNEL_STACKS, ROOT_SPAN);
     root_fill(KERNEL_TABLES, ROOT_SPAN);
-    if (!kspace_map_direct((hpa_t){info->pool}, info->pool_size))
+    if (!kspace_map_direct((hpa_t){info->pool}, info->pool_size) || !map_low(info->low_page))
         panic("no memory for the kernel's tables");
     paging_load_root(kernel_pt.root);
 }

@@ -12,7 +12,8 @@
 #include "include/boot.h"
 #include "kernel/quota.h"
 
-// Builds the tables and loads them: the image, and the direct map of the pool that boot/ found.
+// Builds the tables and loads them: the image, the direct map of the pool that boot/ found, and,
+// mapped to itself for the other CPUs' first instructions, the low page. The root lies in the pool.
 void kspace_init(const struct boot_info *info);
 hpa_t kspace_kernel_root(void);
 

@@ -175,7 +175,7 @@ static bool init_this_cpu(struct cpu *cpu) {
     return refusal == NULL;
 }
 
-// It keeps the trampoline's root: an SMI alone has that walked again.
+// On the kernel's root: an SMI alone has that walked again.
 static _Noreturn void stay_behind(void) {
     for (;;)
         x86_hlt();
@@ -207,23 +207,11 @@ static bool wait_arrival(const struct cpu *cpu) {
     return true;
 }
 
-// The trampoline's page, mapped to itself in a root of its own that lies below 4 GiB.
-struct trampoline {
-    hpa_t frame;
-    struct pagetable pt;
-};
-
-static bool trampoline_make(struct trampoline *t) {
-    if (t->frame.v == 0 || !kspace_process_init(&t->pt, kspace_quota_memory(quota_root())))
-        return false;
-    return t->pt.root.v < (1ULL << 32) &&
-           pt_map(&t->pt, t->frame.v, t->frame, PAGE_SIZE, PT_READ | PT_WRITE | PT_EXECUTE);
-}
-
-static void trampoline_fill(const struct trampoline *t, uint64_t stack) {
-    uint8_t *page = kspace_window(t->frame);
+static void trampoline_fill(hpa_t frame, uint64_t stack) {
+    uint8_t *page = kspace_window(frame);
     memcpy(page, trampoline_begin, (size_t)(trampoline_end - trampoline_begin));
-    *(uint64_t *)(page + ((const uint8_t *)&trampoline_root - trampoline_begin)) = t->pt.root.v;
+    *(uint64_t *)(page + ((const uint8_t *)&trampoline_root - trampoline_begin)) =
+        kspace_kernel_root().v;
     *(uint64_t *)(page + ((const uint8_t *)&trampoline_stack - trampoline_begin)) = stack;
     kspace_window_close();
 }
@@ -235,7 +223,7 @@ static void compare_tsc(const struct cpu *cpu) {
                  cpu->index, ahead);
 }
 
-static void start_one(const struct trampoline *t, uint32_t apic_id) {
+static void start_one(hpa_t low_page, uint32_t apic_id) {
     struct cpu *cpu = make_cpu(apic_id);
     uint64_t stack = kspace_stack_alloc(quota_root());
     if (cpu == NULL || stack == 0) {
@@ -243,11 +231,11 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
         return;
     }
     *(struct cpu **)(stack - 8) = cpu;
-    trampoline_fill(t, stack - 16);
+    trampoline_fill(low_page, stack - 16);
     lapic_send(apic_id, LAPIC_INIT);
-    lapic_send(apic_id, LAPIC_STARTUP | t->frame.v >> PAGE_SHIFT);
+    lapic_send(apic_id, LAPIC_STARTUP | low_page.v >> PAGE_SHIFT);
     if (!wait_arrival(cpu)) {
-        lapic_send(apic_id, LAPIC_STARTUP | t->frame.v >> PAGE_SHIFT);
+        lapic_send(apic_id, LAPIC_STARTUP | low_page.v >> PAGE_SHIFT);
         uint32_t expected = ADMISSION_OPEN;
         if (!wait_arrival(cpu) &&
             __atomic_compare_exchange_n(&cpu->admission, &expected, ADMISSION_CLOSED, false,
@@ -267,16 +255,14 @@ static void start_one(const struct trampoline *t, uint32_t apic_id) {
 }
 
 void smp_start(const struct boot_cpu *cpus, uint32_t count, hpa_t low_page) {
-    struct trampoline trampoline = {.frame = low_page};
-    if (count <= 1)
-        return;
-    if (!trampoline_make(&trampoline)) {
+    if (count > 1 && low_page.v == 0)
         log_line("no memory below 1 MiB to start other CPUs: going on with one");
-        return;
-    }
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count && low_page.v != 0; i++)
         if (cpus[i].apic_id != cpu_table[0]->apic_id && cpu_count < CPU_COUNT_MAX)
-            start_one(&trampoline, cpus[i].apic_id);
+            start_one(low_page, cpus[i].apic_id);
+    // Of the lower half the kernel's root had the trampoline's page alone.
+    *(uint64_t *)frame_to_kernel(kspace_kernel_root()) = 0;
+    smp_flush_all();
 }
 
 void smp_stop_others(void) {

@@ -9,6 +9,7 @@
 void smp_init_boot_cpu(uint32_t apic_id);
 // Starts these CPUs, one after the other, up to CPU_COUNT_MAX, in a page below 1 MiB; 0: there is
 // none, and they are left off. Our own is skipped. One that does not come is named and left off.
+// No longer maps that page.
 void smp_start(const struct boot_cpu *cpus, uint32_t count, hpa_t low_page);
 
 // Runs `function` on `cpu` (which may be this one) and waits for it. It runs with interrupts off

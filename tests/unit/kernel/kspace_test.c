@@ -55,9 +55,10 @@ void space_test_load_root(hpa_t root);
 #include "kernel/memory.h"
 #include "kernel/process.h"
 
-#define IDT  0xffffffff80045000ULL
-#define BASE 0x7000000ULL
-#define CPUS 3u
+#define IDT      0xffffffff80045000ULL
+#define BASE     0x7000000ULL
+#define CPUS     3u
+#define LOW_PAGE 0x9e000ULL
 
 const void *space_test_idt(void) {
     return (const void *)IDT;
@@ -70,6 +71,7 @@ static void set_up(void) {
     host_init_all();
     mitigation = (struct mitigation){.splits_tables = true};
     host_boot.kernel_base = BASE;
+    host_boot.low_page = LOW_PAGE;
     kspace_init(&host_boot);
     for (unsigned i = 0; i < CPUS; i++) {
         host_cpu(i)->slot = i;
@@ -81,6 +83,23 @@ static void tear_down(void) {
     host_split = NULL;
 }
 TestSuite(space, .init = set_up, .fini = tear_down);
+
+// Until smp_start: other CPUs load this root in 32-bit code, and go on there.
+Test(space, low_page_is_executable_alone_and_in_the_first_root_entry) {
+    const uint64_t *root = frame_to_kernel(kernel_pt.root);
+    uint64_t entry = *pt_entry(&kernel_pt, LOW_PAGE);
+    cr_expect_eq(entry & (PTE_ADDRESS | PTE_WRITE | PTE_USER | PTE_GLOBAL | PTE_NX), LOW_PAGE);
+    cr_expect_eq(*pt_entry(&kernel_pt, LOW_PAGE + PAGE_SIZE), 0);
+    cr_expect_eq(*pt_entry(&kernel_pt, LOW_PAGE - PAGE_SIZE), 0);
+    cr_expect_neq(root[0], 0);
+    cr_expect_lt(kernel_pt.root.v, BOOT_POOL_END);
+}
+
+Test(space, without_a_low_page_nothing_is_mapped_there) {
+    host_boot.low_page = 0;
+    kspace_init(&host_boot);
+    cr_expect_eq(*(const uint64_t *)frame_to_kernel(kernel_pt.root), 0);
+}
 
 // ---- what a user's root has ---------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ static void leave(void);
 #define lapic_send         smp_test_lapic_send
 #define kspace_stack_alloc smp_test_space_stack_alloc
 #define tsc_is_common      smp_test_tsc_is_common
+#define kspace_kernel_root smp_test_kernel_root
 static uint64_t own_cr4;
 static uint32_t flushes, vectors_sent;
 static void write_cr4(uint64_t value);
@@ -68,6 +69,10 @@ _Noreturn void scheduler_run(void) {
 bool kspace_cpu_init(struct cpu *cpu) {
     (void)cpu;
     return false;
+}
+static hpa_t kernel_root;
+hpa_t kspace_kernel_root(void) {
+    return kernel_root;
 }
 static void write_cr4(uint64_t value) {
     flushes += ((value ^ own_cr4) & CR4_PGE) != 0;
@@ -193,11 +198,20 @@ static void start_beside(uint32_t up, const struct boot_cpu *cpus, uint32_t coun
     quota_init_root(frame_totals().free);
     own_cpu = &test_cpus[0];
     test_cpus[0].apic_id = 7;
-    cpu_table[0] = &test_cpus[0];
+    for (uint32_t i = 0; i < up; i++)
+        cpu_table[i] = &test_cpus[0];
     cpu_count = up;
+    kernel_root = frame_of_kernel(kernel_page_alloc());
+    memset(frame_to_kernel(kernel_root), 0x55, PAGE_SIZE);
+    flushes = 0;
     host_wire.room = sizeof(host_wire.text);
     cr_assert(log_open());
     smp_start(cpus, count, (hpa_t){low_page});
+    const uint64_t *root = frame_to_kernel(kernel_root);
+    cr_expect_eq(root[0], 0, "the low page is executable for ever");
+    for (unsigned i = 1; i < PAGE_SIZE / sizeof(*root); i++)
+        cr_expect_eq(root[i], 0x5555555555555555);
+    cr_expect_eq(flushes, 2 * up, "a CPU remembers it");
 }
 
 Test(kernel_smp, the_boot_cpu_is_not_started_again) {
@@ -221,4 +235,11 @@ Test(kernel_smp, without_a_low_page_no_cpu_is_started) {
     start_beside(1, cpus, ARRAY_COUNT(cpus));
     cr_expect_not_null(strstr(host_wire.text, "no memory below 1 MiB"));
     cr_expect_null(strstr(host_wire.text, "APIC ID 9"));
+}
+
+Test(kernel_smp, one_cpu_starts_none_and_says_nothing) {
+    static const struct boot_cpu cpus[] = {{.apic_id = 7}};
+    low_page = 0;
+    start_beside(1, cpus, ARRAY_COUNT(cpus));
+    cr_expect_str_eq(host_wire.text, "");
 }
