@@ -23,8 +23,7 @@ void fpu_load(const struct vcpu *vcpu) {
     load_registers(vcpu);
     x86_clts();
     if (cpu_features.has_xsave) {
-        uint64_t mask = cpu_features.xcr0_mask;
-        x86_xsetbv(0, mask);
+        uint64_t mask = cpu_features.xcr0_mask; // which XCR0 is wherever no vCPU is loaded
         x86_xrstor(vcpu->xsave, mask);
         if (vcpu->xcr0 != mask)
             x86_xsetbv(0, vcpu->xcr0);
