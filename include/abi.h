@@ -123,6 +123,7 @@ struct abi_system_info {
     uint64_t kernel_entry_tsc;
     uint64_t first_entry_tsc; // when the first guest instruction was about to run; 0: not yet
     uint32_t virtualization;  // enum abi_virtualization
+    uint32_t is_tsc_stable;   // one clock on all CPUs, at a rate that never changes
     uint64_t vm_exits;        // of all VMs since boot
 };
 
@@ -421,8 +422,8 @@ enum vcpu_state_group {
     VCPU_STATE_APIC = 1,      // struct vcpu_apic
     VCPU_STATE_FPU = 2,       // the XSAVE area (standard format), ABI_XSAVE_SIZE bytes
     VCPU_STATE_CONTEXT =
-        3, // as REGISTERS; but time, events, activity and APIC are not written, since
-           // they may have gone on after they were read
+        3, // as REGISTERS; but events, activity and APIC are not written, since they may
+           // have gone on after they were read
 };
 
 #define ABI_XSAVE_SIZE 4096u
@@ -461,10 +462,10 @@ struct vcpu_registers {
         tsc_clock; // the guest's TSC, when the VM's clock (the host's TSC at its rate) was this
     uint64_t tsc_adjust, tsc_deadline;
     uint64_t apic_base;
-    uint64_t pvtime_clock, pvtime_steal; // MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_STEAL_TIME
-    uint32_t activity;                   // enum vcpu_activity
-    uint32_t interruptibility;           // SDM 3C 25.4.2 "Guest Non-Register State"
-    struct vcpu_inject pending;          // an event that was on its way in
+    uint64_t pvtime_steal;      // where steal time is told, bit 0: it is (MSR_KVM_STEAL_TIME)
+    uint32_t activity;          // enum vcpu_activity
+    uint32_t interruptibility;  // SDM 3C 25.4.2 "Guest Non-Register State"
+    struct vcpu_inject pending; // an event that was on its way in
     uint32_t has_pending;
     uint32_t is_extint_high;
     uint32_t events;     // enum vcpu_event

@@ -44,6 +44,7 @@ struct vmm_start {
     uint32_t wakeup;           // event, SIGNAL|WAIT: bits VMM_WAKEUP_* from the supervisor
     uint32_t supervisor_event; // event, SIGNAL of supervisor_mask only: the supervisor's
     uint32_t has_tsc_scaling;
+    uint32_t is_tsc_stable;   // of the host: one clock on all CPUs, at a rate that never changes
     uint64_t supervisor_mask; // what to signal on it when there is console output or a report
     uint32_t cpu[64];         // host CPU for each vCPU's thread
     char name[VMM_NAME_MAX];

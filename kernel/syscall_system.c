@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The system calls on the machine: information, power (include/calls.h).
+#include "arch/tsc.h"
 #include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/log.h"
@@ -39,6 +40,7 @@ int64_t call_system_info(struct call *c) {
         .kernel_entry_tsc = system_entry_tsc,
         .first_entry_tsc = vcpu_first_entry_tsc,
         .virtualization = vcpu_backend == NULL ? ABI_VIRTUALIZATION_NONE : vcpu_backend->kind,
+        .is_tsc_stable = cpu_features.has_tsc_invariant && tsc_is_common,
     };
     for (uint32_t i = 0; i < cpu_count; i++)
         for (unsigned k = 0; k < ARRAY_COUNT(cpu_table[i]->exits); k++)

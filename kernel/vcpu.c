@@ -171,7 +171,6 @@ static bool start_up(struct vcpu *vcpu, uint32_t *bits) {
         *bits &= ~(uint32_t)VCPU_PENDING_INIT;
     if ((*bits & VCPU_PENDING_INIT) != 0) {
         vlapic_reset(vcpu);
-        pvtime_reset(vcpu);
         vcpu->activity = vcpu->index == 0 ? VCPU_ACTIVE : VCPU_WAIT_SIPI;
         vcpu->page->exit = VCPU_EXIT_INIT;
         *bits &= ~(uint32_t)VCPU_PENDING_INIT;
@@ -401,7 +400,7 @@ void vcpu_move_usage(struct vcpu *vcpu, struct abi_usage *usage) {
 
 void vcpu_release(struct vcpu *vcpu) {
     vcpu_unload(vcpu);
-    pvtime_release(vcpu);
+    vcpu->pvtime.waited = UINT64_MAX; // the next owner has waited for others
     set_owner(vcpu, NULL);
     object_unref(&vcpu->object);
 }

@@ -145,7 +145,6 @@ struct vcpu_backend {
     // The VM's mappings shrank, or the vCPU came to a CPU that may remember older ones (the first
     // time a vCPU comes to a CPU included). Flushes this CPU.
     void (*flush_space)(struct vcpu *vcpu);
-    void (*set_tsc_offset)(struct vcpu *vcpu);
     uint64_t (*get_cr4)(const struct vcpu *vcpu); // as the guest sees it
 
     // Whole state, of a vCPU that is loaded nowhere: the members that the backend holds, which are

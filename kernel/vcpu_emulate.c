@@ -93,34 +93,13 @@ enum msr_result vcpu_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value) 
         *value = vmtime_at(vcpu->vm, x86_rdtsc()) + vcpu->tsc_offset;
     else if (msr == MSR_TSC_ADJUST)
         *value = vcpu->tsc_adjust;
-    else if (msr == MSR_KVM_SYSTEM_TIME_NEW)
-        *value = vcpu->pvtime.clock;
-    else if (msr == MSR_KVM_STEAL_TIME)
-        *value = vcpu->pvtime.steal;
     else
         return MSR_UNKNOWN;
     return MSR_DONE;
-}
-
-// A write to either of TSC and TSC_ADJUST moves both (SDM 3B 18.17.3 "Time-Stamp Counter
-// Adjustment").
-static void move_tsc(struct vcpu *vcpu, uint64_t by) {
-    vlapic_move_tsc(vcpu, by);
-    vcpu->tsc_adjust += by;
-    vcpu_backend->set_tsc_offset(vcpu);
-    pvtime_tell_clock(vcpu);
 }
 
 enum msr_result vcpu_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
-    if (is_apic_msr(msr))
-        return vlapic_msr_write(vcpu, msr, value) ? MSR_DONE : MSR_FAULT;
-    if (msr == MSR_KVM_SYSTEM_TIME_NEW || msr == MSR_KVM_STEAL_TIME)
-        return pvtime_write_msr(vcpu, msr, value) ? MSR_DONE : MSR_FAULT;
-    if (msr == MSR_TSC)
-        move_tsc(vcpu, value - (vmtime_at(vcpu->vm, x86_rdtsc()) + vcpu->tsc_offset));
-    else if (msr == MSR_TSC_ADJUST)
-        move_tsc(vcpu, value - vcpu->tsc_adjust);
-    else
+    if (!is_apic_msr(msr))
         return MSR_UNKNOWN;
-    return MSR_DONE;
+    return vlapic_msr_write(vcpu, msr, value) ? MSR_DONE : MSR_FAULT;
 }

@@ -52,9 +52,9 @@ static void write_events(struct vcpu *vcpu, const struct vcpu_registers *r) {
 static const struct {
     uint16_t from, at, size;
 } kept[] = {
-    KEPT(cr2),     KEPT(dr),    KEPT(dr6),    KEPT(star),
-    KEPT(lstar),   KEPT(cstar), KEPT(sfmask), KEPT(kernel_gs_base),
-    KEPT(tsc_aux), KEPT(xcr0),
+    KEPT(cr2),     KEPT(dr),    KEPT(dr6),        KEPT(star),
+    KEPT(lstar),   KEPT(cstar), KEPT(sfmask),     KEPT(kernel_gs_base),
+    KEPT(tsc_aux), KEPT(xcr0),  KEPT(tsc_adjust),
 };
 
 static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
@@ -65,10 +65,8 @@ static void read_registers(struct vcpu *vcpu, struct vcpu_registers *r) {
     vcpu_backend->read_registers(vcpu, r);
     r->tsc_clock = vmtime_at(vcpu->vm, x86_rdtsc());
     r->tsc = r->tsc_clock + vcpu->tsc_offset;
-    r->tsc_adjust = vcpu->tsc_adjust;
     r->activity = vcpu->activity;
     r->is_extint_high = vcpu->is_extint_high;
-    r->pvtime_clock = vcpu->pvtime.clock;
     r->pvtime_steal = vcpu->pvtime.steal;
     read_events(vcpu, r);
     vlapic_msr_read(vcpu, MSR_APIC_BASE, &r->apic_base);
@@ -111,17 +109,13 @@ static bool are_registers_valid(const struct vcpu *vcpu, const struct vcpu_regis
            ((r->efer & EFER_LMA) == 0 || (~r->cr0 & (CR0_PG | CR0_PE)) == 0) &&
            is_activity_valid(r->activity) && vlapic_is_base_valid(vcpu, r->apic_base) &&
            (r->events & ~(uint32_t)(EVENTS | EVENTS_NMI)) == 0 &&
-           pvtime_is_valid(MSR_KVM_SYSTEM_TIME_NEW, r->pvtime_clock) &&
-           pvtime_is_valid(MSR_KVM_STEAL_TIME, r->pvtime_steal);
+           (r->pvtime_steal & PVTIME_RESERVED) == 0;
 }
 
 // What may have gone on since the VMM read it.
 static void write_rest(struct vcpu *vcpu, const struct vcpu_registers *r) {
     vcpu->activity = r->activity;
     vcpu->is_extint_high = r->is_extint_high != 0;
-    vcpu->tsc_adjust = r->tsc_adjust;
-    vcpu->tsc_offset = r->tsc - r->tsc_clock;
-    pvtime_restore(vcpu, r->pvtime_clock, r->pvtime_steal);
     vlapic_restore_msrs(vcpu, r->apic_base, r->tsc_deadline);
     write_events(vcpu, r);
 }
@@ -137,6 +131,10 @@ static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r, bo
     vcpu->page->rflags = r->rflags;
     // A triple fault was that of the state before.
     __atomic_fetch_and(&vcpu->pending, ~(uint32_t)VCPU_PENDING_SHUTDOWN, __ATOMIC_RELAXED);
+    pvtime_set(vcpu, r->pvtime_steal);
+    uint64_t by = r->tsc - r->tsc_clock - vcpu->tsc_offset;
+    if (by != 0)
+        vlapic_move_tsc(vcpu, by);
     vcpu_post_to_self(vcpu, VCPU_PENDING_LOOKS);
     if (is_whole)
         write_rest(vcpu, r);

@@ -25,12 +25,6 @@ static inline uint64_t vmtime_at(const struct vm *vm, uint64_t host) {
     return vm->tsc_ratio == 0 ? host : (uint64_t)(product >> VMTIME_RATIO_BITS);
 }
 
-// Its rate, in whole Hz: what vmtime_ratio was asked for, to half a part in 2^32 of the host's.
-static inline uint64_t vmtime_hz(const struct vm *vm, uint64_t host_hz) {
-    vmtime_wide product = (vmtime_wide)host_hz * vm->tsc_ratio + BIT(VMTIME_RATIO_BITS - 1);
-    return vm->tsc_ratio == 0 ? host_hz : (uint64_t)(product >> VMTIME_RATIO_BITS);
-}
-
 // The first host TSC at which the VM's clock shows `at` or more, seen from now; now itself if that
 // has passed. So a host timer armed for it has expired when, and only when, the VM's clock has got
 // there.

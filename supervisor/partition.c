@@ -161,6 +161,8 @@ static void copy_text(char *out, size_t size, const char *text) {
 static void describe(struct vmm_start *start, const struct partition_plan *plan) {
     const struct vm_config *config = plan->config;
     const struct abi_start *host = machine.start;
+    struct abi_system_info info;
+    machine_info(&info);
     memset(start, 0, sizeof(*start));
     start->version = VMM_VERSION;
     start->vcpu_count = config->vcpus;
@@ -177,6 +179,7 @@ static void describe(struct vmm_start *start, const struct partition_plan *plan)
     start->arch_capabilities = host->arch_capabilities;
     start->physical_bits = host->physical_bits;
     start->has_unrestricted_guest = host->has_unrestricted_guest;
+    start->is_tsc_stable = info.is_tsc_stable != 0;
     start->supervisor_mask = machine_vm_mask(plan->index);
     for (uint32_t i = 0; i < config->vcpus; i++) {
         start->cpu[i] = placement_cpu(plan->placement, i);

@@ -29,12 +29,6 @@ static const char *svm_cpu_init(struct cpu *cpu) {
     return NULL;
 }
 
-static void svm_set_tsc_offset(struct vcpu *vcpu) {
-    struct svm_vcpu *x = vcpu->backend;
-    x->vmcb->tsc_offset = vcpu->tsc_offset;
-    svm_touch(x, CLEAN_INTERCEPTS);
-}
-
 static uint64_t get_cr4(const struct vcpu *vcpu) {
     return svm_get_cr4(vcpu->backend);
 }
@@ -60,7 +54,6 @@ const struct vcpu_backend svm_backend = {
     .sync_apic = svm_sync_apic,
     .inject_exception = svm_inject_exception,
     .flush_space = svm_flush_space,
-    .set_tsc_offset = svm_set_tsc_offset,
     .get_cr4 = get_cr4,
     .read_registers = svm_read_registers,
     .write_registers = svm_write_registers,

@@ -58,7 +58,7 @@ void machine_init(struct machine *machine, const struct machine_config *config) 
     memset(machine, 0, sizeof(*machine));
     machine->backend = config->backend;
     machine->vcpu_count = config->vcpu_count;
-    machine->tsc_hz = config->tsc_hz;
+    machine->rate = config->rate;
     machine->arch_capabilities = msr_guest_capabilities(config->arch_capabilities);
     machine->host = (struct device_host){
         .opaque = machine,
@@ -80,6 +80,12 @@ void machine_init(struct machine *machine, const struct machine_config *config) 
     firmware_start_board(&machine->board);
     for (uint32_t i = 0; i < config->vcpu_count; i++)
         msr_reset(&machine->msrs[i], machine->arch_capabilities);
+}
+
+void machine_tell_clock(const struct machine *machine, uint32_t vcpu, uint64_t tsc_adjust) {
+    uint64_t value;
+    if (msr_read(&machine->msrs[vcpu], MSR_KVM_SYSTEM_TIME_NEW, &value))
+        (void)pvclock_write_clock(&machine->memory, &machine->rate, value, tsc_adjust);
 }
 
 // ---- save and restore ---------------------------------------------------------------------------
@@ -136,7 +142,7 @@ enum machine_error machine_save(struct machine *machine, void *buffer) {
         .version = SAVED_VERSION,
         .vcpu_count = machine->vcpu_count,
         .memory_size = machine->memory.size,
-        .tsc_hz = machine->tsc_hz,
+        .tsc_hz = machine->rate.tsc_hz,
         .now_ns = machine->backend.now_ns(machine->backend.opaque),
         .board_size = board_saved_size(&machine->board),
     };
@@ -159,7 +165,8 @@ static enum machine_error check_head(const struct machine *machine, const struct
         return MACHINE_VERSION;
     if (head->now_ns >= MACHINE_NS_MAX)
         return MACHINE_NOT_SAVED;
-    uint64_t hz = machine->tsc_hz, off = head->tsc_hz > hz ? head->tsc_hz - hz : hz - head->tsc_hz;
+    uint64_t hz = machine->rate.tsc_hz;
+    uint64_t off = head->tsc_hz > hz ? head->tsc_hz - hz : hz - head->tsc_hz;
     if (head->vcpu_count != machine->vcpu_count || head->memory_size != machine->memory.size ||
         off > hz / 1000000 * CLOCK_TOLERANCE_PPM)
         return MACHINE_SHAPE;
@@ -182,6 +189,7 @@ static bool restore_vcpu(struct machine *machine, uint32_t index, const uint8_t 
     if (!msr_state_is_valid(&msrs, machine->arch_capabilities))
         return false;
     machine->msrs[index] = msrs;
+    machine_tell_clock(machine, index, registers.tsc_adjust); // of this machine's rate
     return backend->vcpu_write(backend->opaque, index, VCPU_STATE_REGISTERS, &registers,
                                sizeof(registers)) &&
            backend->vcpu_write(backend->opaque, index, VCPU_STATE_APIC,

@@ -12,6 +12,7 @@
 
 #include "include/abi.h"
 #include "vmm/cpu/msr.h"
+#include "vmm/cpu/pvclock.h"
 #include "vmm/device/board.h"
 #include "vmm/lock.h"
 #include "vmm/memory.h"
@@ -52,7 +53,7 @@ struct machine_config {
     struct machine_backend backend;
     uint8_t *memory; // where the VMM sees the RAM
     uint64_t memory_size;
-    uint64_t tsc_hz;            // of the guest's TSCs
+    struct pvclock_rate rate;   // of the guest's TSCs
     uint32_t vcpu_count;        // 1..MACHINE_VCPUS_MAX
     int64_t utc_seconds;        // date at device time 0
     uint64_t arch_capabilities; // of the host; 0: it has none
@@ -69,7 +70,7 @@ struct machine {
     struct device_host host;                  // [c]
     struct machine_backend backend;           // [c]
     uint32_t vcpu_count;                      // [c]
-    uint64_t tsc_hz;                          // [c]
+    struct pvclock_rate rate;                 // of the guest's TSCs [c]
     uint64_t arch_capabilities;               // what of the host's is true for a guest [c]
 };
 
@@ -88,6 +89,10 @@ static inline uint32_t machine_unlock(struct machine *machine) {
     lock_release(&machine->lock);
     return after;
 }
+
+// On the vCPU's thread: writes its paravirtual clock, if it has one, when its TSC_ADJUST has become
+// `tsc_adjust`.
+void machine_tell_clock(const struct machine *machine, uint32_t vcpu, uint64_t tsc_adjust);
 
 // The whole machine but its RAM as one value: a head, the devices' records, then each vCPU's. No
 // vCPU may run meanwhile; both take the lock.
@@ -108,6 +113,7 @@ enum machine_error {
 size_t machine_saved_size(const struct machine *machine);
 // Writes machine_saved_size() bytes. MACHINE_VCPU: the buffer is useless.
 enum machine_error machine_save(struct machine *machine, void *buffer);
-// The machine has the shape of the saved one. Its clock goes on from the saved time. After an error
-// it is lost, but for MACHINE_NOT_SAVED, MACHINE_VERSION and MACHINE_SHAPE, which change nothing.
+// The machine has the shape of the saved one, and its RAM: the clocks in it are written anew.
+// Device time goes on from the saved one. After an error it is lost, but for MACHINE_NOT_SAVED,
+// MACHINE_VERSION and MACHINE_SHAPE, which change nothing.
 enum machine_error machine_restore(struct machine *machine, const void *buffer, size_t size);

@@ -94,7 +94,7 @@ void process_init_machine(struct vmm *vmm) {
                      .memory = (uint8_t *)PROCESS_MEMORY_BASE,
                      .memory_size = start->memory_size,
                      .arch_capabilities = start->arch_capabilities,
-                     .tsc_hz = vmm->tsc_hz,
+                     .rate = {.tsc_hz = vmm->tsc_hz, .is_stable = start->is_tsc_stable != 0},
                      .vcpu_count = vmm->vcpu_count,
                      .utc_seconds = (int64_t)(start->utc_seconds + seconds_since_start),
                  });

@@ -33,10 +33,6 @@ static const char *vmx_cpu_init(struct cpu *cpu) {
     return has_failed ? "VMXON failed: this CPU is in use by another hypervisor" : NULL;
 }
 
-static void vmx_set_tsc_offset(struct vcpu *vcpu) {
-    vmcs_write64(VMCS_TSC_OFFSET, vcpu->tsc_offset);
-}
-
 const struct vcpu_backend vmx_backend = {
     .name = "VT-x",
     .kind = ABI_VIRTUALIZATION_VTX,
@@ -58,7 +54,6 @@ const struct vcpu_backend vmx_backend = {
     .sync_apic = vmx_sync_apic,
     .inject_exception = vmx_inject_exception,
     .flush_space = vmx_flush_space,
-    .set_tsc_offset = vmx_set_tsc_offset,
     .get_cr4 = vmx_get_cr4,
     .read_registers = vmx_read_registers,
     .write_registers = vmx_write_registers,

@@ -137,6 +137,8 @@ static void set_registers(struct dice *dice, struct vcpu_registers *r) {
     r->activity = VCPU_ACTIVE;
     r->interruptibility = 0;
     r->has_pending = 0;
+    // In the last page of RAM, while others unmap it, or beyond.
+    r->pvtime_steal = dice_one_in(dice, 2) ? (GUEST_STACK + 64 * dice_below(dice, 128)) | 1 : 0;
     // What a VMM keeps from its guest is its own affair.
     r->cr0_own = dice_one_in(dice, 2) ? UINT64_MAX : dice_value(dice);
     r->cr4_own = dice_one_in(dice, 2) ? UINT64_MAX : dice_value(dice);

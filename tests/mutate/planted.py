@@ -52,7 +52,7 @@ PLANTED = [
     ("regions-overlap", "kernel/region.c", "next->base - region->base < region->size", "next->base - region->base < PAGE_SIZE"),
     ("unmap-waits-for-nobody", "kernel/space.c", "space->kind->flush(space);", "(void)0;"),
     ("guest-has-its-vcpus-page", "kernel/vm.c", "region->memory->kind != MEMORY_PAGE && ", ""),
-    ("clock-in-read-only-memory", "kernel/pvtime.c",
+    ("steal-time-in-read-only-memory", "kernel/pvtime.c",
      "region == NULL || (region->rights & ABI_RIGHT_WRITE) == 0",
      "region == NULL"),
     # vCPUs.
@@ -203,6 +203,7 @@ PLANTED = [
     ("pic-record", "vmm/device/pic.c", "if (!chip_record_is_valid(&r.chip[0], true) || !chip", "if (!chip"),
     ("segment-below-1-mib", "vmm/load/exec.c", "if (base < LOAD_KERNEL_MIN)", "if (0)"),
     ("segment-beyond-memory", "vmm/load/exec.c", "if (range_exceeds(base, segment.memory_size, memory->low_size))", "if (0)"),
+    ("clock-across-a-page", "vmm/cpu/pvclock.c", "PAGE_SIZE - sizeof(struct clock_page)", "PAGE_SIZE"),
     ("pat-of-a-reserved-type", "vmm/cpu/control.c", "if (type > 7 || type == 2 || type == 3)", "if (type > 7 || type == 2)"),
     ("ins-to-a-read-only-page", "vmm/cpu/exit_io.c", "io->is_in ? WALK_WRITE : WALK_READ", "WALK_READ"),
 ]

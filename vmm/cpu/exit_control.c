@@ -2,6 +2,7 @@
 // What changes a vCPU's state as a whole: accesses to control registers that the guest does not do
 // by itself, EFER, XCR0, INIT and SIPI. Joins control.h to the vCPU.
 #include "lib/syscall.h"
+#include "vmm/cpu/pvclock.h"
 #include "vmm/cpu/run.h"
 #include "vmm/emulate/operand.h"
 
@@ -260,6 +261,8 @@ enum exit_action exit_init(struct vcpu *vcpu) {
     control_init(&vcpu->vmm->control, &r);
     if (is_mode_missing(vcpu, r.cr0))
         return crash_mode(vcpu, r.cr0);
+    r.pvtime_steal = 0; // nothing is told any more to who does not know of it
+    (void)msr_write(&vcpu->vmm->machine.msrs[vcpu->index], MSR_KVM_SYSTEM_TIME_NEW, 0);
     return run_write_context(vcpu, &r) ? EXIT_RESUME : crash(vcpu);
 }
 

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// RDMSR and WRMSR of what the kernel does not know: EFER, IA32_DEBUGCTL and, on AMD, PAT, which are
-// parts of the vCPU's state, the policy of msr.c, and the paravirtual wall clock.
+// RDMSR and WRMSR of what the kernel does not know: those that are parts of the vCPU's state (EFER,
+// IA32_DEBUGCTL, on AMD PAT, where steal time is told), writes of the TSC, the paravirtual clocks,
+// and the policy of msr.c.
 #include "lib/syscall.h"
+#include "vmm/cpu/pvclock.h"
 #include "vmm/cpu/run.h"
 #include "vmm/emulate/emulate.h"
 
-#define NS_PER_SECOND 1000000000ULL
-
-// Linux, Documentation/virt/kvm/x86/msr.rst, MSR_KVM_WALL_CLOCK_NEW: the date when the guest's
-// paravirtual clock (kernel/pvtime.h) showed 0.
-struct wall_clock {
-    uint32_t version; // odd while it is being written
-    uint32_t seconds;
-    uint32_t nanoseconds;
-};
+#define NS_PER_SECOND  1000000000ULL
+#define MSR_TSC        0x10u
+#define MSR_TSC_ADJUST 0x3bu
 
 // Both parts of a vCPU's pair are of one moment: the guest's TSC, and the VM's clock, which has
 // counted since the host's TSC was 0.
@@ -30,39 +26,62 @@ static uint64_t boot_ns(const struct vmm *vmm, const struct vcpu_registers *regi
     return since < now ? now - since : 0;
 }
 
-// False: the address is not aligned, or not RAM.
-static bool write_wall_clock(const struct vcpu *vcpu, uint64_t gpa) {
-    const struct vmm *vmm = vcpu->vmm;
-    volatile struct wall_clock *to =
-        memory_writable(&vmm->machine.memory, gpa, sizeof(struct wall_clock));
-    struct vcpu_registers registers;
-    if (to == NULL || gpa % sizeof(uint32_t) != 0 ||
-        sys_vcpu_read(vcpu->handle, VCPU_STATE_REGISTERS, &registers, sizeof(registers)) != 0)
+// A write to either of TSC and TSC_ADJUST moves both (SDM 3B 18.17.3 "Time-Stamp Counter
+// Adjustment"), and the clock goes by both.
+static bool move_tsc(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
+    struct vcpu_registers r;
+    if (!run_read_context(vcpu, &r))
         return false;
-    uint64_t ns = boot_ns(vmm, &registers);
-    uint32_t version = to->version | 1;
-    to->version = version;
-    to->seconds = (uint32_t)(ns / NS_PER_SECOND);
-    to->nanoseconds = (uint32_t)(ns % NS_PER_SECOND);
-    to->version = version + 1;
+    uint64_t by = value - (msr == MSR_TSC ? r.tsc : r.tsc_adjust);
+    r.tsc += by;
+    r.tsc_adjust += by;
+    if (!run_write_context(vcpu, &r))
+        return false;
+    machine_tell_clock(&vcpu->vmm->machine, vcpu->index, r.tsc_adjust);
     return true;
 }
 
+// Writes the structure that the guest registers by MSR `msr`.
+static bool write_clock(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
+    const struct machine *machine = &vcpu->vmm->machine;
+    struct vcpu_registers r;
+    if (!run_read_context(vcpu, &r))
+        return false;
+    if (msr == MSR_KVM_WALL_CLOCK_NEW)
+        return pvclock_write_wall(&machine->memory, value, boot_ns(vcpu->vmm, &r));
+    return pvclock_write_clock(&machine->memory, &machine->rate, value, r.tsc_adjust);
+}
+
 static bool is_state(uint32_t msr) {
-    return msr == MSR_EFER || msr == MSR_DEBUGCTL || msr == MSR_PAT;
+    return msr == MSR_EFER || msr == MSR_DEBUGCTL || msr == MSR_PAT || msr == MSR_KVM_STEAL_TIME;
 }
 
 static uint64_t *find_state(struct vcpu_registers *r, uint32_t msr) {
-    if (msr == MSR_EFER)
+    switch (msr) {
+    case MSR_EFER:
         return &r->efer;
-    return msr == MSR_PAT ? &r->pat : &r->debugctl;
+    case MSR_PAT:
+        return &r->pat;
+    case MSR_DEBUGCTL:
+        return &r->debugctl;
+    default:
+        return &r->pvtime_steal;
+    }
 }
 
-static bool is_valid(const struct vcpu *vcpu, const struct vcpu_registers *r, uint32_t msr,
-                     uint64_t value) {
-    if (msr == MSR_EFER)
+// What can be taken at once: steal time has begun then.
+static bool accept(const struct vcpu *vcpu, const struct vcpu_registers *r, uint32_t msr,
+                   uint64_t value) {
+    switch (msr) {
+    case MSR_EFER:
         return control_efer_is_valid(&vcpu->vmm->control, r, value);
-    return msr == MSR_PAT ? control_pat_is_valid(value) : control_debugctl_is_valid(value);
+    case MSR_PAT:
+        return control_pat_is_valid(value);
+    case MSR_DEBUGCTL:
+        return control_debugctl_is_valid(value);
+    default:
+        return pvclock_begin_steal(&vcpu->vmm->machine.memory, value);
+    }
 }
 
 static bool read_state(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
@@ -76,7 +95,7 @@ static bool read_state(struct vcpu *vcpu, uint32_t msr, uint64_t *value) {
 // LMA follows from LME and paging, and cannot be written.
 static bool write_state(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
     struct vcpu_registers r;
-    if (!run_read_context(vcpu, &r) || !is_valid(vcpu, &r, msr, value))
+    if (!run_read_context(vcpu, &r) || !accept(vcpu, &r, msr, value))
         return false;
     if (msr == MSR_EFER)
         value = (value & ~EFER_LMA) | (r.efer & EFER_LMA);
@@ -105,7 +124,10 @@ enum exit_action exit_msr_read(struct vcpu *vcpu) {
 static bool write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value) {
     if (is_state(msr))
         return write_state(vcpu, msr, value);
-    if (msr == MSR_KVM_WALL_CLOCK_NEW && !write_wall_clock(vcpu, value))
+    if (msr == MSR_TSC || msr == MSR_TSC_ADJUST)
+        return move_tsc(vcpu, msr, value);
+    bool is_clock = msr == MSR_KVM_WALL_CLOCK_NEW || msr == MSR_KVM_SYSTEM_TIME_NEW;
+    if (is_clock && !write_clock(vcpu, msr, value))
         return false;
     return msr_write(&vcpu->vmm->machine.msrs[vcpu->index], msr, value) ||
            (vcpu->vmm->is_amd && msr_amd_write(msr, value));

@@ -4,6 +4,8 @@
 // position.
 #include "vmm/cpu/msr.h"
 
+#include "vmm/cpu/pvclock.h"
+
 // Names of SDM 4 2.1 "Architectural MSRs".
 #define IA32_PLATFORM_ID       0x17u
 #define EBL_CR_POWERON         0x2au
@@ -45,6 +47,7 @@
 #define MISC_ENABLE_WRITABLE 0x1u
 #define MCG_STATUS_WRITABLE  0x7u
 #define WALL_CLOCK_ADDRESS   (~3ULL) // aligned to 4 bytes
+#define CLOCK_ADDRESS        (~2ULL) // likewise, and bit 0
 
 const struct msr_rule msr_rules[] = {
     {IA32_PLATFORM_ID, IA32_PLATFORM_ID, MSR_WRITE_FAULTS, 0, 0, 0},
@@ -69,6 +72,7 @@ const struct msr_rule msr_rules[] = {
     {IA32_MTRR_DEF_TYPE, IA32_MTRR_DEF_TYPE, MSR_WRITE_STORED, MTRR_DEF_TYPE,
      MTRR_DEF_TYPE_WRITABLE, TYPE_LOW},
     {MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_WALL_CLOCK_NEW, MSR_WRITE_STORED, 0, WALL_CLOCK_ADDRESS, 0},
+    {MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_SYSTEM_TIME_NEW, MSR_WRITE_STORED, 0, CLOCK_ADDRESS, 0},
 };
 const size_t msr_rule_count = sizeof(msr_rules) / sizeof(msr_rules[0]);
 

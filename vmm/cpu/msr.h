@@ -3,12 +3,14 @@
 // and what a write does; whatever is not in it is refused with #GP, as hardware would.
 //
 // The kernel itself handles what guests use often or what the processor must hold: FS, GS and
-// KERNEL_GS base, STAR to SFMASK, SYSENTER, TSC, TSC_ADJUST, TSC_AUX, TSC_DEADLINE, APIC_BASE,
-// the x2APIC range; SPEC_CTRL, PRED_CMD and FLUSH_CMD where the processor has them. EFER,
-// DEBUGCTL and PAT are parts of the vCPU's state (exit_msr.c).
+// KERNEL_GS base, STAR to SFMASK, SYSENTER, TSC_AUX, TSC_DEADLINE, APIC_BASE, the x2APIC range,
+// reads of TSC and TSC_ADJUST; SPEC_CTRL, PRED_CMD and FLUSH_CMD where the processor has them.
+// Writes of TSC and TSC_ADJUST, EFER, DEBUGCTL, PAT and where steal time is told are parts of the
+// vCPU's state (exit_msr.c). The addresses of the clocks (pvclock.h) are kept here.
 //
-// Each vCPU has a struct msr_state of its own, used by its thread alone. Nothing in it has an
-// effect: MTRRs are kept so that a guest finds what it wrote, while EPT makes all RAM write-back.
+// Each vCPU has a struct msr_state of its own, used by its thread alone. Of what is in it only the
+// clock's address has an effect: MTRRs are kept so that a guest finds what it wrote, while EPT
+// makes all RAM write-back.
 //
 // Source: SDM 4 2.1 "Architectural MSRs".
 #pragma once
@@ -18,10 +20,6 @@
 #include <stdint.h>
 
 #define MSR_STORED_MAX 32u
-
-// A write has the VMM fill a structure in the guest's memory (exit_msr.c); the policy only checks
-// the address.
-#define MSR_KVM_WALL_CLOCK_NEW 0x4b564d00u
 
 enum msr_write {
     MSR_WRITE_FAULTS,  // #GP

@@ -27,9 +27,6 @@ void thread_set_vcpu(struct thread *thread, struct vcpu *vcpu) {
     thread->vcpu = vcpu;
 }
 
-static void nothing(struct vcpu *vcpu) {
-    (void)vcpu;
-}
 // Each CPU of paper holds one vCPU, and says when it got or lost it.
 static void load_paper(struct vcpu *vcpu) {
     uint32_t here = cpu_current()->index;
@@ -123,7 +120,6 @@ const struct vcpu_backend vcpu_paper_backend = {
     .inject_nmi = inject_nmi,
     .sync_apic = sync_apic,
     .flush_space = flush_paper,
-    .set_tsc_offset = nothing,
     .inject_exception = inject_exception,
     .read_registers = read_backend,
     .write_registers = write_backend,

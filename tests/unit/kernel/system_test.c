@@ -20,6 +20,7 @@
 #define scheduler_read_cpu   sys_test_read_cpu
 #define audit_all            sys_test_audit_all
 #define vcpu_first_entry_tsc sys_test_first_entry_tsc
+#define tsc_is_common        sys_test_tsc_is_common
 #define image_text           sys_test_image_text
 #define image_end            sys_test_image_end
 #include "kernel/syscall.c"
@@ -27,6 +28,7 @@
 
 const uint8_t image_text[1], image_end[1];
 uint64_t vcpu_first_entry_tsc;
+bool tsc_is_common = true;
 
 static struct {
     uint32_t offs, resets, audits;
@@ -145,6 +147,19 @@ Test(kernel_system, answers_go_to_the_callers_memory_alone) {
     cr_expect_eq(CALL(ABI_SYSTEM_AUDIT, handle, USER), 0);
     memcpy(&report, host_user, sizeof(report));
     cr_expect_eq(report.errors, 9);
+}
+
+// What a guest's clock is called by.
+Test(kernel_system, tsc_is_stable_where_it_is_invariant_and_the_same_on_all_cpus) {
+    uint64_t handle = with(ABI_RIGHT_READ);
+    for (unsigned i = 0; i < 4; i++) {
+        struct abi_system_info info;
+        cpu_features.has_tsc_invariant = i & 1;
+        tsc_is_common = i >> 1 != 0;
+        cr_expect_eq(CALL(ABI_SYSTEM_INFO, handle, USER), 0);
+        memcpy(&info, host_user, sizeof(info));
+        cr_expect_eq(info.is_tsc_stable, i == 3, "%u", i);
+    }
 }
 
 // Who ends with the only handle leaves a machine that nobody serves.

@@ -57,8 +57,8 @@ Test(kernel_vcpu_state, registers_that_are_refused_change_nothing) {
         {offsetof(struct vcpu_registers, activity), 4, 4},
         {offsetof(struct vcpu_registers, apic_base), 1, 8},
         {offsetof(struct vcpu_registers, events), BIT(31), 4},
-        {offsetof(struct vcpu_registers, pvtime_clock), 2, 8},
         {offsetof(struct vcpu_registers, pvtime_steal), 2, 8},
+        {offsetof(struct vcpu_registers, pvtime_steal), 0x21, 8},
         {offsetof(struct vcpu_registers, lstar), NON_CANONICAL, 8},
         {offsetof(struct vcpu_registers, cstar), NON_CANONICAL, 8},
         {offsetof(struct vcpu_registers, kernel_gs_base), 0xffff000000000000ULL, 8},
@@ -143,4 +143,38 @@ Test(kernel_vcpu_state, registers_round_trip) {
     cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_CONTEXT, &got), ABI_OK);
     got.tsc = state.tsc, got.tsc_clock = state.tsc_clock;
     cr_expect_eq(memcmp(&got, &state, sizeof(got)), 0);
+}
+
+// The guest moves its TSC: its VMM writes the pair and TSC_ADJUST, and all else goes on.
+Test(kernel_vcpu_state, context_moves_the_tsc_and_what_waits_for_it) {
+    uint64_t deadline = 0;
+    vlapic_mmio_write(&run_vcpu, LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_CONTEXT, &state), ABI_OK);
+    cr_assert(vlapic_msr_write(&run_vcpu, MSR_TSC_DEADLINE, state.tsc + BIT(40)));
+    uint64_t key = run_vcpu.vlapic.timer.node.key;
+    cr_assert_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_CONTEXT, &state), ABI_OK);
+    cr_expect_eq(run_vcpu.vlapic.timer.node.key, key, "as it was read");
+    state.tsc += 1000;
+    state.tsc_adjust += 1000;
+    state.activity = VCPU_WAIT_SIPI; // what may have gone on
+    cr_assert_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_CONTEXT, &state), ABI_OK);
+    cr_expect_eq(run_vcpu.tsc_offset, 1000);
+    cr_expect_eq(run_vcpu.tsc_adjust, 1000);
+    cr_expect_eq(run_vcpu.vlapic.timer.node.key, key - 1000, "the deadline is the guest's clock's");
+    cr_expect(vlapic_msr_read(&run_vcpu, MSR_TSC_DEADLINE, &deadline) && deadline != 0);
+    cr_expect_eq(run_vcpu.activity, VCPU_ACTIVE);
+}
+
+Test(kernel_vcpu_state, context_sets_where_steal_time_is_told) {
+    cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_CONTEXT, &state), ABI_OK);
+    cr_expect_eq(state.pvtime_steal, 0);
+    state.pvtime_steal = 0x4040 | PVTIME_ENABLE;
+    cr_assert_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_CONTEXT, &state), ABI_OK);
+    cr_expect_eq(run_vcpu.pvtime.waited, UINT64_MAX, "what was waited before is nobody's");
+    run_vcpu.pvtime.waited = 5;
+    state.pvtime_steal = 0;
+    cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_CONTEXT, &state), ABI_OK);
+    cr_expect_eq(state.pvtime_steal, 0x4040 | PVTIME_ENABLE);
+    cr_assert_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_CONTEXT, &state), ABI_OK);
+    cr_expect_eq(run_vcpu.pvtime.waited, 5, "it goes on");
 }

@@ -185,7 +185,6 @@ Test(svm_kvm, operations_set_no_bit_of_what_is_hidden) {
             (void)enter(CODE_NPF, 0, 0);
             (void)enter(CODE_DB, 0, 0);
             svm_sync_registers(&paper_vcpu, VCPU_DIRTY_RIP | VCPU_DIRTY_RSP);
-            svm_backend.set_tsc_offset(&paper_vcpu);
         }
         cr_expect_gt(paper.flushes, 0);
         svm_unload(&paper_vcpu);

@@ -199,7 +199,9 @@ Test(svm_registers, tsc_offset_is_the_vmcbs) {
     cr_expect_eq(paper_vmcb()->tsc_offset, 77);
     (void)pause();
     paper_vcpu.tsc_offset = 88;
-    svm_backend.set_tsc_offset(&paper_vcpu);
+    svm_unload(&paper_vcpu);
+    svm_write_registers(&paper_vcpu, &r);
+    svm_load(&paper_vcpu);
     cr_expect_eq(paper_vmcb()->tsc_offset, 88);
     (void)pause();
     cr_expect_not(paper.entered.clean & CLEAN_INTERCEPTS);

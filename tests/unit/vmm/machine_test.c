@@ -74,7 +74,7 @@ static void make(int which, uint32_t vcpu_count) {
                     .vcpu_write = vcpu_write},
         .memory = NULL,
         .memory_size = MEMORY_SIZE,
-        .tsc_hz = 50000000,
+        .rate = {.tsc_hz = 50000000, .is_stable = true},
         .vcpu_count = vcpu_count,
         .utc_seconds = 1700000000,
     };
@@ -176,6 +176,24 @@ Test(vmm_machine, save_and_restore_is_the_same_machine) {
     cr_assert_eq(value, 0xabc000);
     cr_assert_eq(machine_save(&machine[1], again), MACHINE_OK);
     cr_assert_arr_eq(again, saved, size);
+}
+
+// The clock is the machine's where it goes on: by its rate, and as stable as it is there.
+Test(vmm_machine, restore_writes_the_clock) {
+    static _Alignas(4096) uint8_t ram[MEMORY_SIZE];
+    make(0, VCPUS);
+    live(0);
+    cr_assert(msr_write(&machine[0].msrs[1], MSR_KVM_SYSTEM_TIME_NEW, 0x3000 | PVCLOCK_ENABLE));
+    registers(0, 1)->tsc_adjust = 4711;
+    size_t size = machine_saved_size(&machine[0]);
+    cr_assert_eq(machine_save(&machine[0], saved), MACHINE_OK);
+    make(1, VCPUS);
+    memory_init(&machine[1].memory, ram, MEMORY_SIZE);
+    cr_assert_eq(machine_restore(&machine[1], saved, size), MACHINE_OK);
+    uint64_t tsc;
+    memcpy(&tsc, ram + 0x3008, sizeof(tsc));
+    cr_expect_eq(tsc, 4711);
+    cr_expect_eq(ram[0x3000], 2, "its version");
 }
 
 // A deadline that wraps around would have passed for ever.

@@ -130,6 +130,20 @@ Test(vmm_exit_control, sipi_sets_the_start) {
     cr_expect_eq(registers.rip, 0);
 }
 
+// Who starts anew knows of no structure that is written behind its back.
+Test(vmm_exit_control, init_ends_paravirtual_time) {
+    uint64_t value;
+    struct msr_state *msrs = &vmm.machine.msrs[0];
+    msr_reset(msrs, 0);
+    cr_assert(msr_write(msrs, MSR_KVM_SYSTEM_TIME_NEW, 0x1000 | PVCLOCK_ENABLE));
+    registers.pvtime_steal = 0x2000 | PVCLOCK_ENABLE;
+    registers.tsc_adjust = 99;
+    cr_expect_eq(exit_init(vcpu), EXIT_RESUME);
+    cr_expect_eq(registers.pvtime_steal, 0);
+    cr_expect(msr_read(msrs, MSR_KVM_SYSTEM_TIME_NEW, &value) && value == 0);
+    cr_expect_eq(registers.tsc_adjust, 99, "time goes on");
+}
+
 // ---- AMD-V --------------------------------------------------------------------------------------
 
 #define RAM      0x400000ULL

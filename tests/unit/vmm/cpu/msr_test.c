@@ -5,6 +5,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "vmm/cpu/pvclock.h"
+
 Test(vmm_msr, table_is_sorted_without_overlap) {
     for (size_t i = 0; i < msr_rule_count; i++) {
         cr_assert_leq(msr_rules[i].first, msr_rules[i].last);
@@ -165,6 +167,15 @@ Test(vmm_msr, wall_clock_takes_an_aligned_address) {
     cr_assert(msr_read(&state, MSR_KVM_WALL_CLOCK_NEW, &value) && value == 0x123456789abc);
     for (uint64_t bits = 1; bits < 4; bits++)
         cr_assert_not(msr_write(&state, MSR_KVM_WALL_CLOCK_NEW, 0x1000 | bits));
+}
+
+Test(vmm_msr, clock_takes_an_aligned_address_and_its_enable) {
+    struct msr_state state;
+    uint64_t value;
+    msr_reset(&state, 0);
+    cr_assert(msr_write(&state, MSR_KVM_SYSTEM_TIME_NEW, 0x123456789abd));
+    cr_assert(msr_read(&state, MSR_KVM_SYSTEM_TIME_NEW, &value) && value == 0x123456789abd);
+    cr_assert_not(msr_write(&state, MSR_KVM_SYSTEM_TIME_NEW, 0x1002));
 }
 
 // ---- AMD ----------------------------------------------------------------------------------------
