@@ -159,6 +159,14 @@ uint64_t boot_paging_root(const struct boot_paging *paging) {
     return (uint64_t)(uintptr_t)paging->tables[0];
 }
 
+void boot_paging_roots(const struct boot_paging *paging, uint64_t *pml4, uint64_t *pml5) {
+    for (uint32_t i = 0; i < 512; i++) {
+        pml4[i] = paging->tables[0][i];
+        pml5[i] = 0;
+    }
+    pml5[0] = (uint64_t)(uintptr_t)pml4 | PTE_PRESENT | PTE_WRITE;
+}
+
 // The size of the page that maps `address` to itself; 0: there is none, or it can not be written.
 static uint64_t page_size(uint64_t root, uint32_t levels, uint64_t address) {
     const uint64_t wanted = PTE_PRESENT | PTE_WRITE;

@@ -10,6 +10,7 @@
 //   boot_paging_identity   maps one more range to itself
 //   boot_paging_kernel     maps the kernel's segments
 //   boot_paging_root       the value for CR3
+//   boot_paging_roots      two more roots, for the way out of 5 levels
 //   boot_paging_reaches    asks the firmware's tables
 //
 // Source: SDM 3A 4.5 "4-Level Paging and 5-Level Paging".
@@ -55,6 +56,10 @@ bool boot_paging_kernel(struct boot_paging *paging, const struct elf_image *imag
                         uint64_t kernel_base);
 
 uint64_t boot_paging_root(const struct boot_paging *paging);
+
+// Makes of two pages roots that show the same as that one, of 4 and of 5 levels; the latter but for
+// the upper half. For where CR3 has 32 bits only.
+void boot_paging_roots(const struct boot_paging *paging, uint64_t *pml4, uint64_t *pml5);
 
 // Is all of [base, base + length) mapped to itself, and writable, by the tables at `root` (CR3) of
 // 4 or 5 `levels`?

@@ -23,11 +23,12 @@ _Static_assert(sizeof(font_glyphs) == BOOT_GLYPHS * BOOT_GLYPH_HEIGHT, "the lett
 #define LEAVE_ATTEMPTS 8u
 #define WORD_TEXT_MAX  64u // of a word of the command line that is shown
 
-#define CR0_WP   (1ull << 16)
-#define CR4_PGE  (1ull << 7)
-#define CR4_CET  (1ull << 23)
-#define MSR_EFER 0xc0000080u
-#define EFER_NXE (1ull << 11)
+#define CR0_WP    (1ull << 16)
+#define CR4_PGE   (1ull << 7)
+#define CR4_PCIDE (1ull << 17)
+#define CR4_CET   (1ull << 23)
+#define MSR_EFER  0xc0000080u
+#define EFER_NXE  (1ull << 11)
 
 // The firmware's map, with the size of a descriptor that it told.
 struct firmware_map {
@@ -168,7 +169,7 @@ static EFI_STATUS make_tables(struct loader *loader, struct work *work, struct h
         !boot_paging_identity(paging, framebuffer->base,
                               4ull * framebuffer->stride * framebuffer->height))
         return console_fail(EFI_OUT_OF_RESOURCES, "the page tables do not fit: report this");
-    return EFI_SUCCESS;
+    return levels_prepare(paging);
 }
 
 static EFI_STATUS make_handover(struct loader *loader, struct work *work,
@@ -210,8 +211,12 @@ _Noreturn static void enter_kernel(const struct handover *handover, uint64_t ent
     __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(MSR_EFER));
     __asm__ volatile("wrmsr" ::"a"(low | (uint32_t)EFER_NXE), "d"(high), "c"(MSR_EFER));
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
-    __asm__ volatile("mov %0, %%cr4" ::"r"(cr4 & ~(CR4_PGE | CR4_CET)) : "memory");
+    cr4 &= ~(CR4_PGE | CR4_PCIDE | CR4_CET);
+    __asm__ volatile("mov %0, %%cr4" ::"r"(cr4) : "memory");
     __asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
+    if (levels_are_five())
+        levels_enter(cr0 | CR0_WP, cr4, (uint64_t)(uintptr_t)handover->stack_top,
+                     (uint64_t)(uintptr_t)handover->info, entry);
     __asm__ volatile("mov %[cr3], %%cr3\n\t"
                      "mov %[cr0], %%cr0\n\t"
                      "mov %[stack], %%rsp\n\t"

@@ -141,6 +141,16 @@ void apic_measure_timer(struct boot_info *info);
 // pic.c: the 8259s, once the firmware has let go of them.
 void pic_silence(void);
 
+// levels.c: where the firmware runs in 5-level paging.
+// Takes what it needs to leave it. `paging` is complete.
+EFI_STATUS levels_prepare(const struct boot_paging *paging);
+bool levels_are_five(void);
+// Changes to the tables that were prepared, and to these values of CR0 and of CR4 (but for LA57),
+// and calls `entry` with `info` in RDI. Behind the boot services, with CR4.PGE, CR4.PCIDE and
+// CR4.CET off already.
+_Noreturn void levels_enter(uint64_t cr0, uint64_t cr4, uint64_t stack, uint64_t info,
+                            uint64_t entry);
+
 // leave.c: page tables, memory map, out of the boot services and into the kernel. Returns only on
 // errors.
 EFI_STATUS leave_to_kernel(struct loader *loader);

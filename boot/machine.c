@@ -18,7 +18,6 @@
 #define CPUID_EDX_NX            (1u << 20)
 #define CPUID_EDX_1G_PAGES      (1u << 26)
 #define CPUID_EDX_LONG_MODE     (1u << 29)
-#define CR4_LA57                (1ull << 12)
 #define MSR_MICROCODE           0x8bu
 #define DMAR_FLAGS              37u
 #define DMAR_X2APIC_OPT_OUT     2u
@@ -37,17 +36,12 @@ bool machine_has_1g_pages(void) {
 
 EFI_STATUS machine_check_cpu(void) {
     uint32_t features = extended_features();
-    uint64_t cr4;
-    __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
     if (!(features & CPUID_EDX_LONG_MODE))
         return console_fail(EFI_UNSUPPORTED, "the CPU has no 64-bit mode: use another machine");
     if (!(features & CPUID_EDX_NX))
         return console_fail(
             EFI_UNSUPPORTED,
             "the CPU offers no NX (execute disable, XD): turn it on in the firmware");
-    if (cr4 & CR4_LA57)
-        return console_fail(EFI_UNSUPPORTED, "the firmware runs with 5-level paging (LA57): turn "
-                                             "that off in the firmware");
     return EFI_SUCCESS;
 }
 

@@ -4,8 +4,8 @@
 // include/boot.h says.
 //
 // Reading order: this file, then its steps in call order: crash.c, machine.c, tables.c, clock.c,
-// file.c, modules.c, kernel.c, supervisor.c, leave.c, quiesce.c, apic.c. boot_*.c is logic without
-// UEFI calls, which the tests run on the host.
+// file.c, modules.c, kernel.c, supervisor.c, leave.c, quiesce.c, apic.c, levels.c. boot_*.c is
+// logic without UEFI calls, which the tests run on the host.
 #include "boot/loader.h"
 
 EFI_SYSTEM_TABLE *loader_system;

@@ -24,6 +24,11 @@ static uint64_t alloc_high(uint64_t end, uint64_t pages) {
     return higher;
 }
 
+static void keep(uint64_t base, uint64_t pages, enum boot_memory_type type) {
+    blocks[blocks_count++] = (struct boot_memory){
+        .base = base, .length = pages * BOOT_PAGE_SIZE, .type = (uint32_t)type};
+}
+
 static void free_pages(uint64_t base, uint64_t end) {
     if (end > base)
         loader_services->FreePages(base, (UINTN)((end - base) / BOOT_PAGE_SIZE));
@@ -40,8 +45,7 @@ uint64_t memory_alloc_below(uint64_t end, uint64_t pages, uint64_t align,
     uint64_t base = (start + align - 1) & ~(align - 1);
     free_pages(start, base);
     free_pages(base + pages * BOOT_PAGE_SIZE, start + (pages + spare) * BOOT_PAGE_SIZE);
-    blocks[blocks_count++] = (struct boot_memory){
-        .base = base, .length = pages * BOOT_PAGE_SIZE, .type = (uint32_t)type};
+    keep(base, pages, type);
     return base;
 }
 
@@ -55,8 +59,7 @@ bool memory_take(uint64_t base, uint64_t pages, enum boot_memory_type type) {
         EFI_ERROR(
             loader_services->AllocatePages(AllocateAddress, EfiLoaderData, (UINTN)pages, &at)))
         return false;
-    blocks[blocks_count++] = (struct boot_memory){
-        .base = base, .length = pages * BOOT_PAGE_SIZE, .type = (uint32_t)type};
+    keep(base, pages, type);
     return true;
 }
 

@@ -112,13 +112,13 @@ def boot_qemu(volume, work, memory=512, cpu=CPU, until=(), reply=None, timeout=1
         process.wait()
 
 
-def boot_bochs(volume, work, timeout=150):
+def boot_bochs(volume, work, timeout=150, model="corei7_skylake_x"):
     """Boots `volume` on Bochs and returns what came out of COM1."""
     cylinders = os.path.getsize(volume) // CYLINDER
     with open(volume, "ab") as disk:
         disk.truncate((cylinders + 1) * CYLINDER)
     geometry = f"mode=flat, cylinders={cylinders + 1}, heads=16, spt=63"
-    return _run_bochs([f"ata0-master: type=disk, path={volume}, {geometry}", "boot: disk"], work, timeout)
+    return _run_bochs([f"ata0-master: type=disk, path={volume}, {geometry}", "boot: disk"], work, timeout, model)
 
 
 def boot_bochs_cd(image, work, timeout=300):
@@ -126,7 +126,7 @@ def boot_bochs_cd(image, work, timeout=300):
     return _run_bochs([f"ata0-master: type=cdrom, path={image}, status=inserted", "boot: cdrom"], work, timeout)
 
 
-def _run_bochs(medium, work, timeout):
+def _run_bochs(medium, work, timeout, model="corei7_skylake_x"):
     serial = f"{work}/serial"
     lines = [
         "plugin_ctrl: unmapped=1, biosdev=1, speaker=0, parallel=0, serial=1, iodebug=1, fw_cfg=1",
@@ -135,7 +135,7 @@ def _run_bochs(medium, work, timeout):
         "memory: guest=512, host=512",
         "romimage: file=$BULKHEAD_CACHE/ovmf/OVMF.fd, address=0xffc00000",
         "vgaromimage: file=$BXSHARE/vgabios.bin",
-        "cpu: model=corei7_skylake_x, count=1, ips=50000000, reset_on_triple_fault=0, "
+        f"cpu: model={model}, count=1, ips=50000000, reset_on_triple_fault=0, "
         'cpuid_freq=ips, exclude_features="rdrand,rdseed,mwait"',
         "pci: enabled=1, chipset=i440fx",
         "fw_cfg: enabled=1",

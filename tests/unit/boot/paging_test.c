@@ -116,6 +116,23 @@ Test(boot_paging, used_up_tables_are_told) {
     cr_assert_not(boot_paging_identity(&paging, GIB, 4096));
 }
 
+Test(boot_paging, further_roots_show_the_same) {
+    static uint64_t pml4[512] __attribute__((aligned(4096)));
+    static uint64_t pml5[512] __attribute__((aligned(4096)));
+    start(ranges, RANGES_COUNT, 0, true);
+    cr_assert(boot_paging_memory(&paging, ranges, RANGES_COUNT));
+    memset(pml5, 0xa5, sizeof(pml5));
+    boot_paging_roots(&paging, pml4, pml5);
+    cr_assert_eq(memcmp(pml4, paging.tables[0], sizeof(pml4)), 0);
+    const uint64_t roots[2] = {(uint64_t)(uintptr_t)pml4, (uint64_t)(uintptr_t)pml5};
+    for (uint32_t i = 0; i < 2; i++) {
+        cr_assert(boot_paging_reaches(roots[i], 4 + i, 0, 7 * GIB - 4096));
+        cr_assert_not(boot_paging_reaches(roots[i], 4 + i, 8 * GIB, 1));
+    }
+    for (uint32_t i = 1; i < 512; i++)
+        cr_assert_eq(pml5[i], 0);
+}
+
 Test(boot_paging, kernel_has_the_rights_of_its_segments) {
     struct {
         Elf64_Ehdr header;
@@ -171,7 +188,7 @@ static uint64_t make_firmware(void) {
 
 Test(boot_paging, what_the_firmware_maps_is_reached) {
     const uint64_t small = 4 * GIB + 2 * MIB;
-    const uint64_t roots[] = {make_firmware(), (uint64_t)own[0]};
+    const uint64_t roots[2] = {make_firmware(), (uint64_t)own[0]};
     for (uint32_t levels = 4; levels <= 5; levels++) {
         uint64_t root = roots[levels - 4];
         cr_assert(boot_paging_reaches(root, levels, 0, 2 * MIB));
