@@ -89,7 +89,7 @@ struct cpu {
     struct tss *tss;          // of the tables
     uint64_t *stack;          // where entries from ring 3 find the top of the running thread's
     uint64_t root;            // CR3's table, for who wants it flushed (atomic)
-    uint64_t timers;          // interrupts of the local APIC's timer
+    uint64_t timers, mwaits;  // interrupts of the local APIC's timer; how often it waited by MWAIT
     uint64_t own_timers;      // of them: not because of what a guest armed
     uint64_t locks_held;      // ranks, in debug builds
     uint64_t exits[80];       // VM exits by reason, for the console and the crash record
@@ -102,7 +102,9 @@ struct cpu {
     uint32_t admission;               // of its start, see kernel/smp.c (atomic)
     bool has_arrived;                 // its start is over, well or not
 
-    // Written by other CPUs too: in a cache line of its own.
+    uint32_t pinned; // threads that are promised this CPU (atomic)
+
+    // Written by other CPUs too: in a cache line of its own, which wakes this one from MWAIT.
     _Alignas(64) uint32_t is_wanted; // another thread shall run, perhaps (atomic)
 };
 

@@ -170,9 +170,6 @@ static inline void x86_fxsave(void *area) {
 static inline void x86_fxrstor(const void *area) {
     __asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
 }
-static inline void x86_clts(void) {
-    __asm__ volatile("clts" ::: "memory");
-}
 // The handler of NMIs, as an NMI calls it: its IRET unblocks the next one.
 static inline void x86_call_nmi(void) {
     __asm__ volatile("int %0" ::"i"(EXC_NMI) : "memory");
@@ -210,54 +207,51 @@ X86_REGISTER_ACCESSORS(dr3)
 X86_REGISTER_ACCESSORS(dr6)
 X86_REGISTER_ACCESSORS(dr7)
 
-static inline uint8_t x86_inb(uint16_t port) {
-    uint8_t value;
-    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
-static inline void x86_outb(uint16_t port, uint8_t value) {
-    __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port));
-}
+#define X86_PORT_ACCESSORS(letter, type)                                                           \
+    static inline type x86_in##letter(uint16_t port) {                                             \
+        type value;                                                                                \
+        __asm__ volatile("in" #letter " %1, %0" : "=a"(value) : "Nd"(port));                       \
+        return value;                                                                              \
+    }                                                                                              \
+    static inline void x86_out##letter(uint16_t port, type value) {                                \
+        __asm__ volatile("out" #letter " %0, %1" ::"a"(value), "Nd"(port));                        \
+    }
+
+X86_PORT_ACCESSORS(b, uint8_t)
+X86_PORT_ACCESSORS(w, uint16_t)
+X86_PORT_ACCESSORS(l, uint32_t)
+
 static inline void x86_outsb(uint16_t port, const uint8_t *bytes, size_t count) {
     __asm__ volatile("rep outsb" : "+S"(bytes), "+c"(count) : "d"(port) : "memory");
 }
-static inline uint16_t x86_inw(uint16_t port) {
-    uint16_t value;
-    __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
-static inline void x86_outw(uint16_t port, uint16_t value) {
-    __asm__ volatile("outw %0, %1" ::"a"(value), "Nd"(port));
-}
-static inline uint32_t x86_inl(uint16_t port) {
-    uint32_t value;
-    __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
-static inline void x86_outl(uint16_t port, uint32_t value) {
-    __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port));
-}
+
+#define X86_INSTRUCTION(name, text)                                                                \
+    static inline void x86_##name(void) {                                                          \
+        __asm__ volatile(text ::: "memory", "cc");                                                 \
+    }
 
 // No instruction behind it begins, not even in what the processor only supposes, before those in
 // front of it are done.
-static inline void x86_lfence(void) {
-    __asm__ volatile("lfence" ::: "memory");
-}
-static inline void x86_pause(void) {
-    __asm__ volatile("pause" ::: "memory");
-}
-static inline void x86_cli(void) {
-    __asm__ volatile("cli" ::: "memory");
-}
-static inline void x86_hlt(void) {
-    __asm__ volatile("hlt" ::: "memory");
-}
+X86_INSTRUCTION(lfence, "lfence")
+X86_INSTRUCTION(pause, "pause")
+X86_INSTRUCTION(clts, "clts")
+X86_INSTRUCTION(stac, "stac")
+X86_INSTRUCTION(clac, "clac")
+X86_INSTRUCTION(cli, "cli")
+X86_INSTRUCTION(hlt, "hlt")
+// Takes the interrupts that wait: STI works behind the instruction after it.
+X86_INSTRUCTION(sti_nop_cli, "sti; nop; cli")
 // Lets exactly the interrupts in that arrive until the first one: STI's shadow covers HLT. In
 // arch/traps.S, whose NMIs know of it.
 void x86_sti_hlt_cli(void);
-// Takes the interrupts that wait: STI works behind the instruction after it.
-static inline void x86_sti_nop_cli(void) {
-    __asm__ volatile("sti; nop; cli" ::: "memory");
+// From now on a store to the line of `word` ends x86_mwait, as does one that waits already.
+static inline void x86_monitor(const void *word) {
+    __asm__ volatile("monitor" ::"a"(word), "c"(0), "d"(0) : "memory");
+}
+// With interrupts off: one that comes ends it, and is only then taken. So none is lost that came
+// after the last look (SDM 2B "MWAIT", ECX bit 0).
+static inline void x86_mwait(uint32_t hint) {
+    __asm__ volatile("mwait; sti; nop; cli" ::"a"(hint), "c"(1) : "memory");
 }
 // Goes on in a function that does not return, at the top of another stack.
 _Noreturn static inline void x86_leave_stack(uint64_t top, void (*run)(void)) {
@@ -266,10 +260,4 @@ _Noreturn static inline void x86_leave_stack(uint64_t top, void (*run)(void)) {
 }
 static inline void x86_invlpg(hva_t address) {
     __asm__ volatile("invlpg (%0)" ::"r"(address.v) : "memory");
-}
-static inline void x86_stac(void) {
-    __asm__ volatile("stac" ::: "memory", "cc");
-}
-static inline void x86_clac(void) {
-    __asm__ volatile("clac" ::: "memory", "cc");
 }

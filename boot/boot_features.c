@@ -9,6 +9,8 @@
 
 #define LEAF_BASIC      0x0u
 #define LEAF_FEATURES   0x1u
+#define LEAF_MONITOR    0x5u
+#define LEAF_THERMAL    0x6u
 #define LEAF_STRUCTURED 0x7u
 #define LEAF_XSAVE      0xdu
 #define LEAF_ALLOCATION 0x10u
@@ -21,6 +23,8 @@
 #define ECX_VMX         BIT(5)
 #define ECX_OSXSAVE     BIT(27) // as CR4 says
 #define ECX_HYPERVISOR  BIT(31)
+#define ECX_MWAIT       3u // of LEAF_MONITOR: its extensions, and an end by interrupts that are off
+#define EAX_ARAT        BIT(2) // of LEAF_THERMAL: the local APIC's timer always runs
 #define ECX_OSPKE       BIT(4) // of leaf 7: as CR4 says
 
 #define XCR0_X87    BIT(0)
@@ -152,6 +156,14 @@ static void add_leaves(const struct boot_processor *cpu, struct boot_info *info)
     }
 }
 
+// What idle CPUs rely on, see boot_idle.c.
+static void add_idle(const struct boot_processor *cpu, struct boot_info *info) {
+    add_word(info, LEAF_MONITOR, 0, CPU_WORD_ECX, CPU_WORD_BITS, ECX_MWAIT,
+             boot_leaf(cpu, LEAF_MONITOR, 0).ecx);
+    add_word(info, LEAF_THERMAL, 0, CPU_WORD_EAX, CPU_WORD_BITS, EAX_ARAT,
+             boot_leaf(cpu, LEAF_THERMAL, 0).eax);
+}
+
 #define MISC_TIMER_AND_MSR 0x3fffffff // what has to be the same of it, but for the revision of MSEG
 
 static void add_msr(const struct boot_processor *cpu, struct boot_info *info, uint32_t msr,
@@ -208,9 +220,6 @@ void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused
     };
     read_xsave(cpu, f);
     read_cache(cpu, f);
-    add_leaves(cpu, info);
-    if (f->has_vmx)
-        add_vmx(cpu, info);
     if (f->has_tsc_deadline && has_deadline_erratum(cpu)) {
         f->has_tsc_deadline = false;
         boot_report(info,
@@ -218,6 +227,12 @@ void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused
                     "APIC's timer counts instead (update the microcode)",
                     cpu->microcode);
     }
+    boot_idle_read(cpu, info);
+    add_leaves(cpu, info);
+    if (f->has_mwait)
+        add_idle(cpu, info);
+    if (f->has_vmx)
+        add_vmx(cpu, info);
     if (f->has_x2apic && x2apic_is_refused) {
         f->has_x2apic = needs_x2apic(cpu, info);
         boot_report(info, "the firmware asks for xAPIC mode: %s",

@@ -3,6 +3,7 @@
 // the host's tests can link it.
 //
 //   boot_features_read     info->features, info->word: before boot_mitigation_read
+//   boot_idle_read         of info->features, how idle CPUs wait: part of it
 //   boot_mitigation_read   info->mitigation
 //   boot_features_limit_cpus   info->cpu: behind boot_features_read
 //   boot_features_report   adds what they say to the preflight report
@@ -32,6 +33,8 @@ static inline struct boot_cpuid boot_leaf(const struct boot_processor *cpu, uint
 // where that mode is still on, and no CPU has an ID that needs more than 8 bits.
 void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused,
                         struct boot_info *info);
+// By the command line (`idle=mwait`) and what else is in info->features; says what came of it.
+void boot_idle_read(const struct boot_processor *cpu, struct boot_info *info);
 // Takes the CPUs out of info->cpu that no interrupt could be sent to, and says so; and that
 // `cpus_left` found no room there.
 void boot_features_limit_cpus(struct boot_info *info, uint32_t cpus_left);

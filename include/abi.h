@@ -188,6 +188,7 @@ struct abi_cpu_info {
     uint64_t run;      // TSC ticks of threads
     uint64_t switches; // from one thread to another
     uint64_t timers;   // interrupts of its timer
+    uint64_t mwaits;   // how often it waited by MWAIT
 };
 
 // ---- the auditor --------------------------------------------------------------------------------

@@ -37,7 +37,7 @@
 #include "include/vmx.h"
 
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
-#define BOOT_VERSION    10u
+#define BOOT_VERSION    11u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
 #define BOOT_DIRECT     0xffff800000000000ULL // where the kernel's direct map will be, too
 

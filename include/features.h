@@ -15,9 +15,9 @@ struct cpu_features {
     bool has_tsc_invariant, has_tsc_adjust, has_xsave, has_rdtscp, has_la57;
     bool has_syscall; // in long mode
     bool has_vmx, has_svm, is_intel;
-    bool has_unrestricted_guest; // real mode, and without paging, where VMs can run at all
-    bool has_tsc_scaling;        // for guests
-    uint32_t physical_bits;
+    bool has_unrestricted_guest;     // real mode, and without paging, where VMs can run at all
+    bool has_tsc_scaling, has_mwait; // for guests; and idle CPUs wait by it, idle_hint in EAX
+    uint32_t physical_bits, idle_hint;
     uint64_t xcr0_mask; // what the kernel saves and restores for guests; within a page
     // See arch/cache.h: ways of the last-level cache that may be divided, 0 to 32, and classes of
     // service, at most CPU_CACHE_CLASSES_MAX; 0: there is nothing to divide.

@@ -43,15 +43,17 @@ void group_init(void) {
 
 int group_pin(struct group *group, uint32_t cpu) {
     uint64_t bit = BIT(cpu % 64);
-    cpu = (uint32_t)index_mask(
-        cpu, CPU_COUNT_MAX); // it was checked; so that nothing is read on suspicion
+    // It was checked; so that nothing is read on suspicion.
+    cpu = (uint32_t)index_mask(cpu, CPU_COUNT_MAX);
     if (!mask_has(group->reserved, cpu))
         return ABI_ERROR_ARGUMENT;
     uint64_t old = __atomic_fetch_or(&group->pinned[cpu / 64], bit, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&cpu_table[cpu]->pinned, (old & bit) == 0, __ATOMIC_RELAXED);
     return (old & bit) != 0 ? ABI_ERROR_EXISTS : ABI_OK;
 }
 
 void group_unpin(struct group *group, uint32_t cpu) {
+    __atomic_fetch_sub(&cpu_table[cpu]->pinned, 1, __ATOMIC_RELAXED);
     __atomic_fetch_and(&group->pinned[cpu / 64], ~BIT(cpu % 64), __ATOMIC_RELAXED);
 }
 
@@ -149,6 +151,9 @@ uint64_t group_pay(struct group *group, uint64_t most) {
 static bool group_destroy(struct object *object) {
     struct group *group = CONTAINER_OF(object, struct group, object);
     budget_destroy(&group->cap);
+    for (uint32_t i = 0; i < cpu_count; i++)
+        if (mask_has(group->pinned, i))
+            group_unpin(group, i);
     for (uint32_t i = 0; i < ARRAY_COUNT(group->shares); i++)
         quota_free_page(object->quota, group->shares[i]);
     return true;

@@ -395,14 +395,27 @@ void thread_yield(void) {
         change_owner(cpu, next->group); // of another domain or class of service, perhaps, by now
 }
 
+// Until an interrupt, or for no time. One that comes after the look is taken only once HLT or MWAIT
+// has begun, and ends it. Who is promised this CPU does not wait for it to leave a deep state.
+static void idle(struct cpu *cpu) {
+    bool is_deep = cpu_features.has_mwait && __atomic_load_n(&cpu->pinned, __ATOMIC_RELAXED) == 0;
+    if (is_deep)
+        x86_monitor(&cpu->is_wanted);
+    if (__atomic_load_n(&cpu->is_wanted, __ATOMIC_ACQUIRE) != 0)
+        return;
+    cpu->mwaits += is_deep;
+    if (is_deep)
+        x86_mwait(cpu_features.idle_hint);
+    else
+        x86_sti_hlt_cli();
+}
+
 _Noreturn void scheduler_run(void) {
     scheduler_of(cpu_current())->queue.slice = tsc_hz / SLICES_A_SECOND;
     for (;;) {
         thread_yield();
         object_finish();
-        // An interrupt between this look and HLT is taken after HLT has begun, and ends it.
-        if (__atomic_load_n(&cpu_current()->is_wanted, __ATOMIC_ACQUIRE) == 0)
-            x86_sti_hlt_cli();
+        idle(cpu_current());
     }
 }
 
@@ -462,12 +475,12 @@ bool thread_yield_to(struct thread *thread) {
 void scheduler_read_cpu(const struct cpu *cpu, struct abi_cpu_info *info) {
     const struct scheduler *s = scheduler_of(cpu);
     lock_take((struct spinlock *)&s->lock);
-    uint64_t ticks = x86_rdtsc() - s->running->since;
     bool is_idle_now = scheduler_is_idle(s->running);
     info->runnable = s->queue.count + !is_idle_now;
-    info->idle = s->idle.run + (is_idle_now ? ticks : 0);
+    info->idle = s->idle.run + (is_idle_now ? x86_rdtsc() - s->running->since : 0);
     info->switches = s->switches;
     info->timers = cpu->timers;
+    info->mwaits = cpu->mwaits;
     info->run = x86_rdtsc() - s->born - info->idle;
     lock_drop((struct spinlock *)&s->lock);
 }

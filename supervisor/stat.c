@@ -3,6 +3,7 @@
 // taken as a whole when it was carved (partition.cost), used bit by bit.
 #include "supervisor/stat.h"
 
+#include "lib/syscall.h"
 #include "supervisor/audit.h"
 #include "supervisor/console.h"
 #include "supervisor/machine.h"
@@ -34,6 +35,17 @@ static void say(const char *name, uint64_t value) {
     console_say("stat %s %llu", name, (unsigned long long)value);
 }
 
+static uint64_t count_mwaits(uint32_t cpu_count) {
+    struct abi_cpu_info cpu = {0};
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < cpu_count; i++) {
+        if (sys_system_cpu(machine.start->system, i, &cpu) == 0) {
+            count += cpu.mwaits;
+        }
+    }
+    return count;
+}
+
 void stat_say(void) {
     struct abi_system_info info;
     audit_stat();
@@ -44,5 +56,6 @@ void stat_say(void) {
     say("memory_kernel", memory_kernel);
     say("memory_overhead", memory_overhead);
     say("boot_to_guest", info.first_entry_tsc - info.kernel_entry_tsc);
+    say("mwaits", count_mwaits(info.cpu_count));
     say("vm_exits", info.vm_exits);
 }

@@ -5,6 +5,7 @@
 //   memory_overhead  bytes the hypervisor holds while VMs run, at most: kernel, supervisor and
 //                    VMMs, without the guests' RAM and without the boot modules
 //   boot_to_guest    TSC ticks from the kernel's entry to the first guest instruction
+//   mwaits           how often a CPU waited by MWAIT, which the word "idle=mwait" asks for
 //   vm_exits         of all VMs since boot
 //   audits, audit_errors   with the word "audit=on" on the host's command line: audit.h
 #pragma once

@@ -80,6 +80,7 @@ def jobs():
     for word in APIC_LEVELS:
         tests = [case.name for case in APIC_CASES]
         yield Job(TIER, f"apic-{word}", apic_job(word), tests=tests, weight=40)
+    yield Job(TIER, "mwait", run_mwait, tests=[case.name for case in APIC_CASES], weight=40)
     scaled = list(scaled_cases())
     run = tiny_job("corei7_skylake_x", scaled, is_audited=True)
     yield Job(TIER, "tsc-scaled", run, tests=[case.name for case in scaled], weight=70)
@@ -189,6 +190,20 @@ def apic_job(word):
         return results
 
     return run
+
+
+# Idle CPUs that wait by MWAIT: no wake is lost, and they do
+
+
+def run_mwait(context):
+    options = ["--cpu-with", "mwait", "--append-cmdline", "idle=mwait"]
+    boot, results = boot_cases(context, APIC_CASES, options)
+    says = any(line.startswith("idle CPUs wait by MWAIT, hint 0x") for line in boot.host)
+    problem = None if says else "no line of the host names the hint"
+    if not boot.stat("mwaits"):
+        problem = "no CPU waited by MWAIT"
+    results.append(verdict("waits", problem))
+    return results
 
 
 # The same image gives the same log, to the tick: the clocks' rates, counts of exits and times are

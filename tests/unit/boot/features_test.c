@@ -204,6 +204,24 @@ Test(boot_features, words_are_without_what_differs_between_equal_cpus) {
     cr_assert(info.word_count < BOOT_WORDS_MAX);
 }
 
+Test(boot_features, what_idle_cpus_rely_on_is_a_word) {
+    const char *const cmdlines[] = {"", "idle=mwait"};
+    set(1, 0, 0x50654, 0, 1u << 3 | 1u << 5 | 1u << 24, 0xbfebfbff);
+    set(5, 0, 64, 64, 0x1003, 0x2020);
+    set(6, 0, 0x77, 2, 9, 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t found = 0;
+        strcpy(platform.start.cmdline, cmdlines[i]);
+        cr_expect_eq(read_features(0, false)->has_mwait, i == 1);
+        for (uint32_t k = 0; k < info.word_count; k++) {
+            const struct cpu_word *word = &info.word[k];
+            found += word->number == 5 && word->source == CPU_WORD_ECX && word->value == 3;
+            found += word->number == 6 && word->source == CPU_WORD_EAX && word->value == 4;
+        }
+        cr_expect_eq(found, 2 * i);
+    }
+}
+
 Test(boot_features, amd_v_is_the_same_on_all_cpus) {
     read_features(0, false);
     cr_assert_null(find(0x8000000a, CPU_WORD_EBX), "no such leaf");

@@ -106,9 +106,12 @@ Test(kernel_group, a_reserved_cpu_is_pinned_once) {
     cr_expect_eq(group_pin(group, 0), ABI_ERROR_ARGUMENT);
     cr_expect_eq(group_pin(group, 1), ABI_OK);
     cr_expect_eq(group_pin(group, 1), ABI_ERROR_EXISTS);
+    cr_expect_eq(cpu_table[1]->pinned, 1);
     group_unpin(group, 1);
+    cr_expect_eq(cpu_table[1]->pinned, 0);
     cr_expect_eq(group_pin(group, 1), ABI_OK);
     drop(group);
+    cr_expect_eq(cpu_table[1]->pinned, 0, "it went with its group");
 }
 
 // The pages for CPUs from 256 on are there, and go with it.

@@ -338,6 +338,27 @@ void machine_halt(void) {
     take_interrupts(processor);
 }
 
+// Others go on in between, and one that wakes this CPU must be seen behind it.
+void machine_monitor(const void *word);
+void machine_monitor(const void *word) {
+    machine.inside->monitored = word;
+    pass();
+}
+
+// An interrupt that came before it ends it; one that is on its way finds it waiting.
+void machine_mwait(uint32_t hint);
+void machine_mwait(uint32_t hint) {
+    struct processor *processor = machine.inside;
+    if (processor->monitored != &processor->cpu.is_wanted)
+        machine_complain("CPU %u waits for a store that nobody does", processor->cpu.index);
+    if (processor->cpu.is_wanted != 0)
+        machine_complain("CPU %u waits although it is wanted", processor->cpu.index);
+    if (!cpu_features.has_mwait || hint != cpu_features.idle_hint)
+        machine_complain("CPU %u waits in state %u", processor->cpu.index, hint);
+    processor->monitored = NULL;
+    machine_halt();
+}
+
 // ---- the simulation -----------------------------------------------------------------------------
 
 static bool is_ready(const struct processor *processor) {
@@ -433,6 +454,7 @@ void machine_start(uint32_t count, bool has_siblings, uint64_t seed) {
     machine.quota.object.ref_count = 1;
     machine.quota.object.kind = &quota_kind;
     cpu_count = count;
+    cpu_features = (struct cpu_features){.has_mwait = seed % 2 != 0, .idle_hint = 0x20};
     machine_reset_scheduler();
     group_init();
     for (uint32_t i = 0; i < count; i++) {

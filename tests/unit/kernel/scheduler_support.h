@@ -59,6 +59,7 @@ struct processor {
     uint64_t counted_since;      // a slice ago at most
     uint32_t interrupts;         // interrupts since then
     const struct spinlock *spins_on;
+    const void *monitored;  // by MONITOR; NULL: nothing
     uint32_t loaded_domain; // whose vCPU is in its registers; 0: nobody's
     uint32_t stored_domain; // whose bytes its buffers may hold; 0: nobody's
     uint64_t unfair_since;  // it idles while somebody waits who could run here; 0: it does not

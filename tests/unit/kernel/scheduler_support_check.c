@@ -8,8 +8,12 @@
 
 void machine_halt(void);
 void machine_let_in(void);
+void machine_monitor(const void *word);
+void machine_mwait(uint32_t hint);
 #define x86_sti_hlt_cli()     machine_halt()
 #define x86_sti_nop_cli()     machine_let_in()
+#define x86_monitor(word)     machine_monitor(word)
+#define x86_mwait(hint)       machine_mwait(hint)
 #define x86_wrmsr(msr, value) ((void)(value))
 #include "kernel/balance.c"
 #include "kernel/scheduler.c"

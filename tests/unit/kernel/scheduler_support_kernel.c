@@ -13,6 +13,8 @@
 
 #include <stdlib.h>
 
+struct cpu_features cpu_features;
+
 void split_load(struct cpu *cpu, hpa_t root, hpa_t user_root) {
     (void)cpu;
     (void)root;

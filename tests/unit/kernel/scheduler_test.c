@@ -60,6 +60,25 @@ Test(kernel_scheduler, a_dedicated_cpu_is_its_threads_alone) {
     machine_end();
 }
 
+// The reserved CPU of two that are idle by turns does not wait in a deep state.
+Test(kernel_scheduler, a_promised_cpu_is_not_deeply_idle) {
+    struct abi_group values = plain(100);
+    machine_start(2, false, 1);
+    values.reserved[0] = BIT(1);
+    write_cpus(BIT(0));
+    struct process *vm = add_vm(&values);
+    for (uint32_t cpu = 0; cpu < 2; cpu++) {
+        struct job *job = machine_add_job(vm, sleeper, cpu == 1 ? 1 : ABI_CPU_ANY);
+        job->a = job->b = MACHINE_MS;
+    }
+    machine_run(100 * MACHINE_MS);
+    uint64_t shared = machine.processor[0].cpu.mwaits, promised = machine.processor[1].cpu.mwaits;
+    machine_run(100 * MACHINE_MS);
+    cr_expect_gt(machine.processor[0].cpu.mwaits, shared + 30);
+    cr_expect_eq(machine.processor[1].cpu.mwaits, promised);
+    machine_end();
+}
+
 // Takes CPU 1 from all others, and gives it back before those who are there have gone.
 static uint64_t taker(struct job *job) {
     if (job->step++ % 2 == 0)

@@ -45,6 +45,7 @@ Test(supervisor_life, batch_tells_two_vms_apart) {
     life_expect("[bulkhead] vm other: crashed: its VMM faulted (vector 14 at rip 0x401234, "
                 "address 0x10)\n");
     life_expect("[bulkhead] stat boot_to_guest 250\n");
+    life_expect("[bulkhead] stat mwaits 0\n");
     life_expect("[bulkhead] stat vm_exits 77\n[bulkhead] all VMs ended\n");
     life_expect_no_line("[bulkhead] leak");
     life_expect_no_line("[bulkhead] vm demo: crashed");
