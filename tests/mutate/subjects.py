@@ -60,6 +60,7 @@ FUNCTIONS = {
     "kernel/trap.c": "fault_right trap_user_exception",
     "arch/traps.c": "is_user_range user_read trap_kernel trap_dispatch",
     "arch/mitigation.c": "mitigation_switch",
+    "boot/boot_idle.c": "boot_idle_read find_reason may_be_deep find",
     "boot/boot_mitigation.c": "boot_mitigation_judge",
     # What the operator sees, who may ask.
     "kernel/log.c": "write_line take_back quote_rest call_log_take call_log_read",
