@@ -17,7 +17,8 @@ TIER = "linux"
 TIMEOUT = 900
 DEBIAN = BUILD / "guests" / "debian"
 
-# Model: name of its job, and how many vCPUs. The first is the one that scripts/run takes by itself.
+# Model: name of its job, and how many vCPUs. The first is what Bochs plays unasked, the last what
+# QEMU does.
 MODELS = {
     "corei7_skylake_x": ("skylake-x", 4),
     "corei5_lynnfield_750": ("lynnfield", 1),

@@ -220,6 +220,7 @@ class CommandLines(DirectoryCase):
             ("bochs", {"icount": "0"}, "--icount goes with --target qemu only"),
             ("kvm", {"icount": "0"}, "--icount goes with --target qemu only"),
             ("qemu", {"bochs_options": ["x"]}, "--bochs-option goes with --target bochs only"),
+            ("qemu", {"ips": 2_000_000}, "--ips goes with --target bochs only"),
             ("qemu", {"firmware_lock": True}, "--firmware-lock goes with --target bochs only"),
             ("qemu", {"nvme": [Path("/nowhere/x")]}, "--nvme /nowhere/x: no such file"),
         ):

@@ -23,7 +23,6 @@ class HostCase(DirectoryCase):
 
     def setUp(self):
         super().setUp()
-        self.amd_v(True)
         for kind, models in ((Qemu, ["EPYC", "max"]), (Bochs, ["corei7_skylake_x", "ryzen"])):
             for name, value in (("check_installed", "there"), ("known_cpus", models)):
                 self.patch(mock.patch.object(kind, name, return_value=value))
@@ -31,10 +30,6 @@ class HostCase(DirectoryCase):
     def patch(self, patch):
         patch.start()
         self.addCleanup(patch.stop)
-
-    def amd_v(self, is_there):
-        self.patch(mock.patch("bulkhead.target.HAS_AMD_V", is_there))
-        self.patch(mock.patch("bulkhead.target.PREFERS_AMD_V", is_there))
 
     def host(self, flags, module=None, nested="1", device=True):
         self.file("proc/cpuinfo", f"processor : 0\nflags\t\t: fpu {flags} sse\nbugs : svm vmx\n")
@@ -89,11 +84,6 @@ class Obstacle(HostCase):
         below = words + "the settings of the hypervisor below)"
         self.assertEqual(self.obstacle("hypervisor", "kvm_intel"), below)
 
-    def test_amd_v_that_the_hypervisor_has_not(self):
-        self.amd_v(False)
-        words = "this processor has AMD-V, and Bulkhead runs on VT-x only so far"
-        self.assertEqual(self.obstacle("svm", "kvm_amd"), words)
-
 
 class Choice(HostCase):
     def test_kvm_first(self):
@@ -113,13 +103,6 @@ class Choice(HostCase):
         words = "target bochs; not kvm: the module kvm_intel is not loaded (sudo modprobe kvm_intel nested=1)"
         self.assertEqual(self.choose(), ("bochs", words + "; not qemu: no QEMU; install it"))
 
-    def test_bochs_while_there_is_no_amd_v(self):
-        self.amd_v(False)
-        self.host("")
-        choice, line = self.choose()
-        self.assertEqual(choice, "bochs")
-        self.assertIn("; not qemu: it emulates AMD-V, which is new here (take it with --target qemu)", line)
-
     def test_who_has_the_cpu(self):
         self.host("svm", "kvm_amd")
         for cpu, choice in (("corei7_skylake_x", "bochs"), ("ryzen", "bochs"), ("EPYC,+x", "qemu"), ("host", "kvm")):
@@ -131,8 +114,17 @@ class Choice(HostCase):
         self.host("vmx", "kvm_intel")
         words = "target bochs; not kvm: it has no --firmware-lock; not qemu: it has no --firmware-lock"
         self.assertEqual(self.choose(firmware_lock=True), ("bochs", words))
+        self.assertEqual(self.choose(ips=2_000_000)[0], "bochs")
         self.assertEqual(self.choose(icount="0"), ("qemu", "target qemu; not kvm: it has no --icount"))
         self.assertEqual(self.choose(iommu="intel"), ("kvm", "target kvm"))
+
+    def test_options_that_mean_qemu(self):
+        self.host("")
+        for option in ({"nvme": [Path("x")]}, {"nic": "virtio"}, {"iommu": "amd"}, {"icount": "0"}):
+            self.assertEqual(self.choose(**option)[0], "qemu")
+            with self.assertRaisesRegex(Failure, "; not qemu: no QEMU; not bochs: it has no --"):
+                with mock.patch.object(Qemu, "check_installed", side_effect=Failure("no QEMU")):
+                    self.choose(**option)
 
     def test_nobody(self):
         self.host("vmx")

@@ -20,6 +20,7 @@ class Bochs(Machine):
     name = "bochs"
     wrapper = ROOT / "scripts" / "bochs" / "bochs"
     default_cpu = "corei7_skylake_x"
+    default_ips = 50_000_000
 
     # Without RDRAND and RDSEED runs repeat; with MWAIT, OVMF parks processors in a slow loop.
     without = ("rdrand", "rdseed", "mwait")
@@ -109,7 +110,7 @@ class Bochs(Machine):
         model = settings.cpu or self.default_cpu
         without = [*self.without, *settings.without]
         without = [name for name in dict.fromkeys(without) if name not in settings.with_]
-        parts = [f"model={model}", f"count={self._count()}", f"ips={settings.ips}"]
+        parts = [f"model={model}", f"count={self._count()}", f"ips={settings.ips or self.default_ips}"]
         parts += ["reset_on_triple_fault=0", "cpuid_freq=ips"]
         if without:
             parts.append(f'exclude_features="{",".join(without)}"')

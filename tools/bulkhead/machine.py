@@ -32,7 +32,7 @@ class Settings:
     memory: int = GIB
     without: list[str] = field(default_factory=list)  # CPU features to leave out
     with_: list[str] = field(default_factory=list)  # CPU features to have, against the defaults
-    ips: int = 50_000_000  # Bochs: instructions a second of emulated time
+    ips: int | None = None  # Bochs: instructions a second of emulated time
     firmware_lock: bool = False  # Bochs: the firmware has locked VT-x off
     bochs_options: list[str] = field(default_factory=list)  # further lines of its rc file
     qemu_options: list[str] = field(default_factory=list)  # further arguments

@@ -128,7 +128,7 @@ def parse_arguments():
     what = "Bochs: a firmware that has locked VT-x off"
     add("--firmware-lock", action="store_true", help=what)
     what = "Bochs: instructions a second of emulated time (default: 50000000)"
-    add("--ips", type=int, default=50_000_000, metavar="N", help=what)
+    add("--ips", type=int, metavar="N", help=what)
     what = "QEMU: time counts instructions, each of 2^SHIFT ns (default: 0), so that costs repeat"
     shifts = [str(shift) for shift in range(11)]
     add("--icount", nargs="?", const="0", choices=shifts, metavar="SHIFT", help=what)
