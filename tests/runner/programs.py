@@ -189,17 +189,18 @@ def check_jobs():
         yield job_of(name)
 
 
-# boot: the runner of each folder; the loader's keeps two emulators busy
+# boot: the runner of each folder, or of a group of its cases; the loader's keeps two emulators busy
 
 
 def boot_jobs():
-    yield _boot_job("loader", 2)
-    yield _boot_job("console", 1)
+    yield _boot_job("loader", "loader", [], 2)
+    yield _boot_job("console", "console", ["line"], 1)
+    yield _boot_job("button", "console", ["button"], 1)
 
 
-def _boot_job(name, slots):
+def _boot_job(name, folder, groups, slots):
     def run(context):
-        command = [sys.executable, ROOT / "tests" / "boot" / name / "run"]
+        command = [sys.executable, ROOT / "tests" / "boot" / folder / "run", *groups]
         status, output = execute(command, context.log, TIMEOUT)
         outcomes = {"PASS": "passed", "FAIL": "failed", "SKIP": SKIPPED}
         results = []

@@ -25,7 +25,7 @@ TIERS = {
     "tools": Tier([], programs.tools_jobs, "unittest of the host tools"),
     "check": Tier(["image-parts"], programs.check_jobs, "the whole tree without running it, as make check does"),
     "setup": Tier([], programs.setup_jobs, "scripts/setup and what it brings"),
-    "boot": Tier(["image-parts"], programs.boot_jobs, "the boot application and the console on real firmware"),
+    "boot": Tier(["image-parts", "tiny"], programs.boot_jobs, "the boot application and the console on real firmware"),
     "proof": Tier([], programs.proof_jobs, "contracts proved by Frama-C, run-time errors excluded"),
     "fuzz": Tier(["fuzz"], programs.fuzz_jobs, "libFuzzer, a fixed seed and number of runs"),
     "bench": Tier(
