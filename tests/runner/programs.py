@@ -196,6 +196,7 @@ def boot_jobs():
     yield _boot_job("loader", "loader", [], 2)
     yield _boot_job("console", "console", ["line"], 1)
     yield _boot_job("button", "console", ["button"], 1)
+    yield _boot_job("uart", "console", ["uart"], 1)
 
 
 def _boot_job(name, folder, groups, slots):
