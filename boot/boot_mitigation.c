@@ -48,9 +48,9 @@
 #define LEAF_EXTENDED_2 0x80000021u
 
 // AMD, "Technical Guidance for Mitigating Branch Type Confusion" and "Technical Update Regarding
-// Speculative Return Stack Overflow": families 15H to 17H (retbleed); from 17H on SRSO, where a CPU
-// does not say that it is free of it (1AH is between its own programs and kernel, not between
-// guests and host). Hygon's is 18H.
+// Speculative Return Stack Overflow": families 15H to 17H (retbleed); from 17H on SRSO, which is
+// Inception, where a CPU does not say that it is free of it (1AH is between its own programs and
+// kernel, not between guests and host). Hygon's is 18H.
 static bool has_return_hazard(const struct boot_speculation *cpu) {
     bool has_btc = cpu->family >= 0x15 && cpu->family <= 0x18 && (cpu->amd.ebx & EBX_BTC_NO) == 0;
     bool has_srso = cpu->family >= 0x17 && (cpu->amd_21.eax & EAX_SRSO_NO) == 0;
@@ -173,9 +173,9 @@ void boot_mitigation_report(struct boot_info *info) {
                     "branches; the kernel maps no guest's memory)");
     if (hazards->has_return_hazard)
         boot_report(info,
-                    "side channels: missing: returns that guests cannot train: retbleed, SRSO "
-                    "(a guest can mislead the kernel's own returns; the kernel maps no "
-                    "guest's memory)");
+                    "side channels: missing: returns that guests cannot train: retbleed, "
+                    "SRSO/Inception (a guest can mislead the kernel's own returns; the kernel "
+                    "maps no guest's memory)");
     if (m->has_page_hazard)
         boot_report(
             info, "side channels: not known to be free of ITLB multihit: guests' code is mapped by "

@@ -301,3 +301,25 @@ Test(boot_mitigation, lfence_needs_a_bit_on_amd_that_does_not_say_otherwise) {
         cr_expect_eq(info.mitigation.needs_lfence_bit, cases[i].needs, "case %u", i);
     }
 }
+
+Test(boot_mitigation, returns_that_guests_can_train_are_named) {
+    const struct boot_processor cpu = {.cpuid = paper_cpuid, .rdmsr = paper_rdmsr};
+    const struct {
+        uint32_t signature, eax_21;
+        bool is_named;
+    } cases[] = {
+        {0x00500f20, 0, false},       // 14H
+        {0x00800f11, 0, true},        // Zen
+        {0x00a10f11, 0, true},        // Zen 4
+        {0x00a10f11, 1 << 29, false}, // SRSO_NO
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        paper_leaf1 = (struct boot_cpuid){.eax = cases[i].signature};
+        paper_amd_21.eax = cases[i].eax_21;
+        last_extended = 0x80000028;
+        memset(info.report, 0, sizeof(info.report));
+        boot_mitigation_read(&cpu, &info);
+        boot_mitigation_report(&info);
+        cr_expect_eq(says("retbleed, SRSO/Inception ("), cases[i].is_named, "case %u", i);
+    }
+}
