@@ -5,6 +5,10 @@
 //
 // What AMD-V does not have is built of what it has: an NMI blocks the next until its IRET exits and
 // is done, and a single step is RFLAGS.TF, hidden from the guest, with all exceptions intercepted.
+//
+// Virtual NMI (APM 2 15.21.10 "NMI Virtualization") has its place here: it would replace what waits
+// for the IRET. No emulator of ours has it. Virtual GIF has none: guests have no GIF, since STGI
+// and CLGI are #UD to them.
 #include "svm/exit.h"
 
 #include "arch/lapic.h"
