@@ -248,6 +248,9 @@ class Budget(unittest.TestCase):
                 budget.check_budget()
             with mock.patch.object(budget, "MOST", 3):
                 self.assertIn("3 lines", budget.check_budget()[0])
+                with mock.patch.object(budget, "MOST_OF", {"kernel": 1}):
+                    with self.assertRaisesRegex(tree.Problem, "^kernel/ has 2 lines in ring 0, the most is 1$"):
+                        budget.check_budget()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,12 @@ import time
 import tty
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 from support import DEMO, PATIENCE, DirectoryCase, read_if_there, wait_for
+from bulkhead import run
+from bulkhead.command import Failure
 from bulkhead.relay import ESCAPE, PROMPT_SECONDS, Escape, Keyboard, Script
 from bulkhead.screen import FENCE, FENCE_ANSWER, RESET
 
@@ -50,6 +54,15 @@ class RunCase(DirectoryCase):
         self.assertEqual(os.listdir(self.work / "tmp"), [])
         self.stderr = done.stderr.decode()
         return done.returncode, done.stdout.decode()
+
+
+class Build(RunCase):
+    def test_that_fails_is_told_from_a_machine_that_can_not(self):
+        arguments = SimpleNamespace(manifest=self.work / "m.toml")
+        with mock.patch("bulkhead.run.subprocess.run") as make, self.assertRaisesRegex(Failure, "the build failed") as caught:
+            make.return_value.returncode = 2
+            run.build(arguments, [])
+        self.assertEqual(caught.exception.status, 70)
 
 
 class Batch(RunCase):

@@ -57,6 +57,14 @@ class Obstacle(HostCase):
             words = f"nesting is off (sudo modprobe -r {module}; sudo modprobe {module} nested=1)"
             self.assertEqual(self.obstacle(flags, module, nested), words)
 
+    def test_nested_paging_off(self):
+        for flags, module, name, value in (("vmx", "kvm_intel", "ept", "N"), ("svm", "kvm_amd", "npt", "0")):
+            self.file(f"sys/module/{module}/parameters/{name}", value + "\n")
+            words = f"nested paging is off (sudo modprobe -r {module}; sudo modprobe {module} nested=1 {name}=1)"
+            self.assertEqual(self.obstacle(flags, module), words)
+            self.file(f"sys/module/{module}/parameters/{name}", "Y\n")
+            self.assertIsNone(self.obstacle(flags, module))
+
     def test_no_device(self):
         words = "there is no /dev/kvm (a container is to be started with --device /dev/kvm)"
         self.assertEqual(self.obstacle("svm", "kvm_amd", device=False), words)

@@ -21,6 +21,7 @@ EXIT_MANIFEST = 2  # of tools/manifest and tools/image: the manifest was refused
 EXIT_USAGE = 64  # the command line is wrong
 EXIT_DATA = 65  # of scripts/run: the manifest was refused
 EXIT_UNAVAILABLE = 69  # a program or a part that is needed is not there
+EXIT_BUILD = 70  # of scripts/run: make failed
 EXIT_INTERRUPTED = 130
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40

@@ -14,10 +14,11 @@ import time
 from collections import deque
 from xml.etree import ElementTree
 
-from .command import EXIT_DATA, EXIT_USAGE, Failure
+from .command import EXIT_BUILD, EXIT_DATA, EXIT_USAGE, Failure
 from .outcome import has_ended_well
 
 HOST = "hypervisor"
+KINDS = {EXIT_DATA: "the manifest was refused: ", EXIT_BUILD: ""}  # of what a run was not made for
 LINES_MOST = 50  # of what a VM that failed said last
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -58,8 +59,7 @@ def report_unable(arguments, failure):
     if failure.status == EXIT_USAGE:
         return
     suite = Suite(arguments)
-    kind = "the manifest was refused" if failure.status == EXIT_DATA else "it could not run here"
-    suite.case(HOST, 0, error=f"{kind}: {failure}")
+    suite.case(HOST, 0, error=f"{KINDS.get(failure.status, 'it could not run here: ')}{failure}")
     suite.write()
 
 

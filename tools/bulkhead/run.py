@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from .command import (
+    EXIT_BUILD,
     EXIT_DATA,
     EXIT_USAGE,
     GIB,
@@ -51,7 +52,7 @@ exit status with --batch:
   3   the hypervisor itself failed
 exit status without: 0 the machine ended, 2 and 3 as above, 130 ended by Ctrl-] Ctrl-]
 both: 64 wrong command line, 65 the manifest was refused, 69 it could not run here: something needed is
-not there, the build failed, or the emulator ended at its start"""
+not there, or the emulator ended at its start; 70 the build failed"""
 
 
 def main():
@@ -201,7 +202,7 @@ def build(arguments, more):
         argv = ["make", "-s", f"-j{os.cpu_count()}", *goals]
         done = subprocess.run(argv, cwd=ROOT, env=environment, stdout=sys.stderr, check=False)
     if done.returncode != 0:
-        raise Failure(f"the build failed: make {' '.join(goals)} tells why; correct it first")
+        raise Failure(f"the build failed: make {' '.join(goals)} tells why; correct it first", EXIT_BUILD)
 
 
 @contextlib.contextmanager

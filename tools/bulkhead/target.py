@@ -37,6 +37,8 @@ PARTICULAR = [
 ]
 
 KVM_MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}  # by the processor's flag
+NESTED_PAGING = {"kvm_intel": "ept", "kvm_amd": "npt"}  # without it a guest hypervisor has none
+ON = ("Y", "1")
 
 
 def choose_target(name, settings, root=Path("/")):
@@ -123,9 +125,17 @@ def kvm_obstacle(root=Path("/")):
     if not os.access(device, os.R_OK | os.W_OK):
         group = group_of(device)
         return f"/dev/kvm may not be opened by you (sudo usermod -aG {group} $USER, and log in again)"
-    if nested.read_text(encoding="ascii").strip() not in ("Y", "1"):
+    if read_parameter(nested) not in ON:
         return f"nesting is off (sudo modprobe -r {module}; sudo modprobe {module} nested=1)"
+    paging = NESTED_PAGING[module]
+    if read_parameter(nested.with_name(paging)) not in (*ON, ""):
+        return f"nested paging is off (sudo modprobe -r {module}; sudo modprobe {module} nested=1 {paging}=1)"
     return None
+
+
+def read_parameter(path):
+    """A module's parameter; empty where it has no such."""
+    return path.read_text(encoding="ascii").strip() if path.exists() else ""
 
 
 def group_of(path):
