@@ -5,7 +5,7 @@ which words, who starts again how often; and that the auditor has no complaint a
 from dataclasses import dataclass
 
 from runner.job import BUILD, verdict
-from runner.machine import run_machine
+from runner.machine import machine_options, run_machine
 
 TIMEOUT = 300
 RUNS = "debug-exit 0"
@@ -79,12 +79,15 @@ def judge_audits(boot):
     return None if audits == lives and errors == 0 else f"{audits} audits with {errors} errors"
 
 
-def run_policies(context):
-    vms = [policy_vm(policy) for policy in POLICIES]
-    options = ["--cpus", 2, "--append-cmdline", "usage=on audit=on"]
-    boot = run_machine(context, context.log.stem, vms, options, TIMEOUT)
-    results = [verdict(policy.name, judge(policy, boot)) for policy in POLICIES]
-    results.append(verdict("usage", judge_usage(boot)))
-    results.append(verdict("audits", judge_audits(boot)))
-    results.append(verdict("host", boot.host_problem([1])))
-    return results
+def policies_job(model):
+    def run(context):
+        vms = [policy_vm(policy) for policy in POLICIES]
+        options = [*machine_options(model), "--cpus", 2, "--append-cmdline", "usage=on audit=on"]
+        boot = run_machine(context, context.log.stem, vms, options, TIMEOUT)
+        results = [verdict(policy.name, judge(policy, boot)) for policy in POLICIES]
+        results.append(verdict("usage", judge_usage(boot)))
+        results.append(verdict("audits", judge_audits(boot)))
+        results.append(verdict("host", boot.host_problem([1])))
+        return results
+
+    return run

@@ -12,9 +12,9 @@ from . import code, images
 from .cases import CASES, INITRD_BYTES, many
 from .forgery import FORGERS, forgery_problem
 from .hostile import hostile_cases
-from .policies import run_policies
+from .policies import policies_job
 from .rates import run_unscaled, scaled_cases
-from .report import run_report
+from .report import report_job, server_job
 
 TIER = "guest"
 TIMEOUT = 900
@@ -92,8 +92,10 @@ def jobs():
     yield Job(TIER, "cases", check_cases)
     yield Job(TIER, "bad-images", run_bad_images, weight=20)
     yield Job(TIER, "bad-manifest", run_bad_manifest, weight=12)
-    yield Job(TIER, "policies", run_policies, weight=15)
-    yield Job(TIER, "report", run_report, weight=12)
+    yield Job(TIER, "policies", policies_job("corei7_skylake_x"), weight=15)
+    yield Job(TIER, "policies-ryzen", policies_job("ryzen"), weight=15)
+    yield Job(TIER, "report", report_job(machine_options("corei7_skylake_x")), weight=12)
+    yield Job(TIER, "report-epyc", server_job(machine_options("EPYC")), slots("EPYC"), weight=15)
     for name, run in code.JOBS.items():
         yield Job(TIER, name, run, weight=12)
     for name, options, prefix, expected in REFUSALS:

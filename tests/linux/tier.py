@@ -62,7 +62,8 @@ BAD_LINES = [
 def jobs():
     for model, (name, vcpus) in MODELS.items():
         yield Job(TIER, name, selfcheck_job(model, vcpus), slots(model), weight=90 + 30 * (vcpus - 1))
-    yield Job(TIER, "unusual", run_unusual, weight=130)
+    yield Job(TIER, "unusual", unusual_job("corei7_skylake_x"), weight=130)
+    yield Job(TIER, "unusual-epyc", unusual_job("EPYC"), slots("EPYC"), weight=60)
     yield Job(TIER, "typing", run_typing, weight=91)
     yield Job(TIER, "console", run_console, weight=60)
 
@@ -140,20 +141,23 @@ UNUSUAL = {  # words of the command line, how it ends, and what it says
 }
 
 
-def run_unusual(context):
-    words = {name: f"console=ttyS0 panic=-1 quiet {words}" for name, (words, _end, _says) in UNUSUAL.items()}
-    vms = [selfcheck_vm(1, 96, "") | {"name": name, "cmdline": words[name]} for name in UNUSUAL]
-    next(vm for vm in vms if vm["name"] == "wake")["initrd"] = str(DEBIAN / "wake.img")  # with rtcwake
-    boot = run_machine(context, context.log.stem, vms, ["--cpus", 2], TIMEOUT)
-    results = []
-    for name, (_words, expected, says) in UNUSUAL.items():
-        lines, end = boot.lines.get(name, []), boot.end(name)
-        problem = None if end == expected else f"ended as '{end}', not '{expected}'"
-        if not problem and not any(re.fullmatch(says, line) for line in lines):
-            problem = f"no line '{says}'"
-        results.append(verdict(name, problem or bad_line(lines)))
-    results.append(verdict("host", boot.host_problem([1])))
-    return results
+def unusual_job(model):
+    def run(context):
+        words = {name: f"console=ttyS0 panic=-1 quiet {words}" for name, (words, _end, _says) in UNUSUAL.items()}
+        vms = [selfcheck_vm(1, 96, "") | {"name": name, "cmdline": words[name]} for name in UNUSUAL]
+        next(vm for vm in vms if vm["name"] == "wake")["initrd"] = str(DEBIAN / "wake.img")  # with rtcwake
+        boot = run_machine(context, context.log.stem, vms, [*machine_options(model), "--cpus", 2], TIMEOUT)
+        results = []
+        for name, (_words, expected, says) in UNUSUAL.items():
+            lines, end = boot.lines.get(name, []), boot.end(name)
+            problem = None if end == expected else f"ended as '{end}', not '{expected}'"
+            if not problem and not any(re.fullmatch(says, line) for line in lines):
+                problem = f"no line '{says}'"
+            results.append(verdict(name, problem or bad_line(lines)))
+        results.append(verdict("host", boot.host_problem([1])))
+        return results
+
+    return run
 
 
 # Many at once: mixed numbers of vCPUs on two processors of the host, of which the first VM has one
