@@ -82,6 +82,7 @@ enum abi_call {
 };
 
 #define ABI_CPUID_MAX     80u
+#define ABI_HOME_MAX      32u // with the end
 #define ABI_DOORBELLS_MAX 64u
 
 // Of an interrupt's line, as I/O APICs have it; else by edges, active high.
@@ -91,6 +92,16 @@ enum abi_trigger {
 };
 
 enum abi_power { ABI_POWER_OFF = 0, ABI_POWER_RESET = 1 };
+
+// Physical addresses [base, base+size).
+struct abi_range {
+    uint64_t base, size;
+};
+
+// Where memory is taken from: the first range that has it. The list ends with {0, 0}, all memory.
+struct abi_home {
+    struct abi_range range[ABI_HOME_MAX];
+};
 
 struct abi_quota_info {
     uint64_t limit; // bytes

@@ -289,5 +289,17 @@ CALL(47, PORTS_SEND, ports_send, HANDLE(ports, PORTS, ABI_RIGHT_WRITE), U16(offs
 // most.
 CALL(48, GROUP_CHARGE, group_charge, HANDLE(group, GROUP, ABI_RIGHT_MANAGE), U64(ticks))
 
+// ---- nodes --------------------------------------------------------------------------------------
+
+// From now on this is where memory objects of the quota, and of quotas made from it later, take
+// what they need from, as long as their chunk of 2 MiB is there in one piece. The last range of
+// `home` counts as its end, whatever it is.
+CALL(49, QUOTA_HOME, quota_home, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+     HANDLE(quota, QUOTA, ABI_RIGHT_MANAGE), IN(home, struct abi_home))
+
+// How much of the physical addresses [base, base+size) is in no use, counted in runs of 2 MiB.
+// Returns: bytes.
+CALL(50, MEMORY_FREE, memory_free, HANDLE(system, SYSTEM, ABI_RIGHT_READ), PAGES(base), PAGES(size))
+
 #undef CALL
 #undef HOT_CALL

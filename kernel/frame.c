@@ -12,9 +12,10 @@
 #include "kernel/thread.h"
 #include "lib/string.h"
 
-#define SEARCH_MAX     64u // candidates that are looked at with the lock
-#define POOL_RESERVE   8u  // pages kept back for the tables that mapping more of the pool needs
-#define POOL_TRIES     16u // pages that are added at most to bring one
+#define SEARCH_MAX     64u   // candidates that are looked at with the lock
+#define COUNT_MAX      4096u // chunks that are counted with it
+#define POOL_RESERVE   8u    // pages kept back for the tables that mapping more of the pool needs
+#define POOL_TRIES     16u   // pages that are added at most to bring one
 #define POOL_GROW      SIZE_2M
 #define RECLAIM_CHUNKS 16u // that one call gives back at most
 #define RECLAIM_PAGES  64u
@@ -76,35 +77,39 @@ static uint64_t top_chunk(const struct frame_set *set) {
     return set->whole.count - 1 - bitmap_next(&set->whole, 0);
 }
 
-// In frames from the bottom or, for whole chunks, in chunks from the top.
+// In frames from the bottom or, for whole chunks, in chunks from the top; up to `end`.
 struct search {
-    bool is_large;
-    uint64_t count, at;
+    const struct bitmap *map;
+    uint64_t unit, count, at, end;
 };
 
 enum found { FOUND_NOT, FOUND, FOUND_NOT_YET };
 
-static struct search begin_search(uint64_t size) {
+static struct search begin_search(struct abi_range within, uint64_t size) {
     bool is_large = size >= SIZE_2M;
-    return (struct search){is_large, size / (is_large ? SIZE_2M : PAGE_SIZE), 0};
+    const struct bitmap *map = is_large ? &frames.free.whole : &frames.free.map;
+    uint64_t unit = is_large ? SIZE_2M : PAGE_SIZE, end = within.base + within.size;
+    uint64_t low = MIN(within.base / unit + !is_aligned(within.base, unit), map->count);
+    uint64_t high = end != 0 ? MIN(end / unit, map->count) : map->count;
+    return (struct search){map, unit, size / unit, is_large ? map->count - high : low,
+                           is_large ? map->count - low : high};
 }
 
 // Goes on behind what is in use, so that no word is looked at twice, however broken up memory is:
 // no run that holds it is free, and of chunks none up to the next multiple of its size. Behind as
 // many candidates as the lock may be held for it stops, to go on from `at`.
 static enum found alloc_some(struct search *search, hpa_t *base) {
-    const struct bitmap *map = search->is_large ? &frames.free.whole : &frames.free.map;
-    uint64_t unit = search->is_large ? SIZE_2M : PAGE_SIZE;
+    bool is_large = search->unit > PAGE_SIZE;
     for (unsigned left = SEARCH_MAX; left > 0; left--) {
-        uint64_t first = bitmap_next(map, search->at);
-        first = search->is_large ? align_up(first, search->count) : first;
+        uint64_t first = bitmap_next(search->map, search->at);
+        first = is_large ? align_up(first, search->count) : first;
         uint64_t end = first + search->count;
-        if (end > map->count)
+        if (end > search->end)
             return FOUND_NOT;
-        search->at = bitmap_run(map, first, end);
+        search->at = bitmap_run(search->map, first, end);
         if (search->at == end) {
-            base->v = (search->is_large ? map->count - end : first) * unit;
-            mark_range(&frames.free, *base, search->count * unit, false);
+            base->v = (is_large ? search->map->count - end : first) * search->unit;
+            mark_range(&frames.free, *base, search->count * search->unit, false);
             return FOUND;
         }
     }
@@ -113,12 +118,12 @@ static enum found alloc_some(struct search *search, hpa_t *base) {
 
 // A chunk, or a page: the first candidate is one.
 static bool alloc_locked(uint64_t size, hpa_t *base) {
-    struct search search = begin_search(size);
+    struct search search = begin_search(FRAME_ANYWHERE, size);
     return alloc_some(&search, base) == FOUND;
 }
 
-bool frame_alloc(uint64_t size, hpa_t *base) {
-    struct search search = begin_search(size);
+bool frame_alloc(struct abi_range within, uint64_t size, hpa_t *base) {
+    struct search search = begin_search(within, size);
     for (;;) {
         lock_take(&frames.lock);
         enum found found = alloc_some(&search, base);
@@ -127,6 +132,20 @@ bool frame_alloc(uint64_t size, hpa_t *base) {
             return found == FOUND;
         thread_preempt();
     }
+}
+
+uint64_t frame_count_free(struct abi_range within) {
+    struct search search = begin_search(within, SIZE_2M);
+    uint64_t count = 0;
+    while (search.at < search.end) {
+        lock_take(&frames.lock);
+        uint64_t first = MIN(bitmap_next(search.map, search.at), search.end);
+        search.at = bitmap_run(search.map, first, MIN(first + COUNT_MAX, search.end));
+        lock_drop(&frames.lock);
+        count += search.at - first;
+        thread_preempt();
+    }
+    return count * SIZE_2M;
 }
 
 void frame_free(hpa_t base, uint64_t size) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "arch/paging.h"
+#include "include/abi.h"
 #include "include/boot.h"
 
 // Takes the sorted memory map; the bitmaps and the first pool pages go where info->pool is. Runs on
@@ -20,9 +21,13 @@ void frame_init(const struct boot_info *info, const struct boot_memory *map);
 // Gives [base, base+size) to the allocator: memory that the boot left behind.
 void frame_add(hpa_t base, uint64_t size);
 
-// A run of `size` bytes, a multiple of a page. From 2 MiB on that is a power of two, at most 1 GiB,
-// and the run is aligned to it. Not cleared. False: no such run is free.
-bool frame_alloc(uint64_t size, hpa_t *base);
+// A run of `size` bytes, a multiple of a page, of these addresses alone, whatever they are; {0, 0}
+// is all memory. From 2 MiB on the size is a power of two, at most 1 GiB, and the run is aligned to
+// it. Not cleared. False: no such run is free.
+bool frame_alloc(struct abi_range within, uint64_t size, hpa_t *base);
+#define FRAME_ANYWHERE ((struct abi_range){0, 0})
+// Bytes of these addresses in whole runs of 2 MiB that are free. The caller holds no lock.
+uint64_t frame_count_free(struct abi_range within);
 void frame_free(hpa_t base, uint64_t size);
 // Gives runs of 2 MiB of the pool that are in no use, but for the pool's reserve, to the allocator,
 // once no CPU remembers a mapping of them: a few at a time, with one flush for all. Single pages

@@ -64,17 +64,6 @@ static bool alloc_tables(struct memory *memory) {
     return true;
 }
 
-// A GiB in one piece, when the object has that much from `index` on and the machine too.
-static bool alloc_gigantic(struct memory *memory, uint64_t index) {
-    hpa_t base;
-    bool is_candidate = index % WORDS == 0 && memory->size - index * CHUNK_SIZE >= SIZE_1G;
-    if (!is_candidate || !frame_alloc(SIZE_1G, &base))
-        return false;
-    for (uint64_t i = 0; i < WORDS; i++)
-        *chunk_word(memory, index + i) = (base.v + i * CHUNK_SIZE) | CHUNK_GIGANTIC;
-    return true;
-}
-
 // However broken up memory is, and whatever the pool holds back: page by page.
 static bool alloc_pieces(uint64_t *word, uint64_t size) {
     hpa_t *pieces = kernel_page_alloc();
@@ -82,32 +71,46 @@ static bool alloc_pieces(uint64_t *word, uint64_t size) {
         return false;
     *word = frame_of_kernel(pieces).v | CHUNK_PIECES;
     for (uint64_t i = 0; i < size / PAGE_SIZE; i++)
-        while (!frame_alloc(PAGE_SIZE, &pieces[i]))
+        while (!frame_alloc(FRAME_ANYWHERE, PAGE_SIZE, &pieces[i]))
             if (!frame_reclaim(true))
                 return false;
     return true;
 }
 
-static bool alloc_chunk(uint64_t *word, uint64_t size) {
+// The chunk at `index`, or, when the object has that much from there on and the range too, the GiB.
+// Returns chunks; 0: the range has none.
+static uint64_t alloc_within(struct memory *memory, uint64_t index, struct abi_range within) {
     hpa_t base;
-    while (!frame_alloc(size, &base))
-        if (!frame_reclaim(false))
-            return alloc_pieces(word, size);
-    *word = base.v;
-    return true;
+    bool is_candidate = index % WORDS == 0 && memory->size - index * CHUNK_SIZE >= SIZE_1G;
+    if (is_candidate && frame_alloc(within, SIZE_1G, &base)) {
+        for (uint64_t i = 0; i < WORDS; i++)
+            *chunk_word(memory, index + i) = (base.v + i * CHUNK_SIZE) | CHUNK_GIGANTIC;
+        return WORDS;
+    }
+    if (!frame_alloc(within, chunk_size(memory, index), &base))
+        return 0;
+    *chunk_word(memory, index) = base.v;
+    return 1;
+}
+
+static uint64_t alloc_next(struct memory *memory, uint64_t index) {
+    uint64_t count;
+    do {
+        const struct abi_range *range = memory->object.quota->home.range;
+        while ((count = alloc_within(memory, index, *range)) == 0 &&
+               (range->base | range->size) != 0)
+            range++;
+    } while (count == 0 && frame_reclaim(false));
+    return count != 0 ? count : alloc_pieces(chunk_word(memory, index), chunk_size(memory, index));
 }
 
 static bool alloc_chunks(struct memory *memory) {
-    for (uint64_t i = 0; i < chunk_count(memory);) {
-        if (alloc_gigantic(memory, i)) {
-            i += WORDS;
-            thread_preempt();
-            continue;
-        }
-        uint64_t *word = chunk_word(memory, i);
-        if (!alloc_chunk(word, chunk_size(memory, i++)))
+    uint64_t count;
+    for (uint64_t i = 0; i < chunk_count(memory); i += count) {
+        count = alloc_next(memory, i);
+        if (count == 0)
             return false;
-        if (i % STEP_CHUNKS == 0 || get_pieces(*word) != NULL)
+        if (count > 1 || i % STEP_CHUNKS == 0 || get_pieces(*chunk_word(memory, i)) != NULL)
             thread_preempt();
     }
     return true;

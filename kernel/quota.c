@@ -105,6 +105,7 @@ struct quota *quota_create(struct quota *parent, uint64_t bytes) {
     lock_init(&quota->lock, LOCK_QUOTA);
     quota->parent = parent;
     quota->limit = bytes;
+    quota->home = parent->home;
     object_ref(&parent->object);
     object_list(&quota->object);
     return quota;
@@ -128,6 +129,12 @@ void quota_grow_root(uint64_t bytes) {
     lock_take(&root.lock);
     root.limit += bytes;
     lock_drop(&root.lock);
+}
+
+int64_t call_quota_home(struct call *c) {
+    c->data.home.range[ABI_HOME_MAX - 1] = FRAME_ANYWHERE;
+    CALL_OBJECT(c, 1, quota)->home = c->data.home;
+    return 0;
 }
 
 int64_t call_quota_read(struct call *c) {

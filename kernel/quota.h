@@ -25,6 +25,7 @@ struct quota {
     uint64_t used;              // bytes [lock]
     uint64_t kernel;            // of these, in kernel pages [lock]
     uint64_t found;             // of the others, by the auditor
+    struct abi_home home;       // of its memory objects: any mixture of two that were set is one
     struct event_binding empty; // told when nothing is charged any more; const once it has a handle
 };
 

@@ -18,6 +18,7 @@ struct call {
     union {
         uint64_t bits;
         struct abi_quota_info quota;
+        struct abi_home home;
         struct abi_process_status status;
         struct abi_system_info info;
         struct abi_group group;

@@ -57,6 +57,10 @@ int64_t call_system_cpu(struct call *c) {
     return 0;
 }
 
+int64_t call_memory_free(struct call *c) {
+    return (int64_t)frame_count_free((struct abi_range){c->a[1], c->a[2]});
+}
+
 int64_t call_system_power(struct call *c) {
     if (c->a[1] != ABI_POWER_OFF && c->a[1] != ABI_POWER_RESET)
         return -ABI_ERROR_ARGUMENT;

@@ -77,6 +77,7 @@ enum {
     IS_first = SMALL,
     IS_width = SMALL,
     IS_device = GPA,
+    IS_base = GPA,
     IS_done = SMALL,
     IS_index = SMALL,
     IS_signal = SMALL,

@@ -369,7 +369,7 @@ Test(kernel_audit, pages_charged_that_are_not_there_are_found) {
 
 Test(kernel_audit, frame_that_nobody_owns_is_found) {
     hpa_t base;
-    cr_assert(frame_alloc(PAGE_SIZE, &base));
+    cr_assert(frame_alloc(FRAME_ANYWHERE, PAGE_SIZE, &base));
     expect(ABI_AUDIT_LOST, ABI_AUDIT_NOBODY, 0, 0);
     frame_free(base, PAGE_SIZE);
     expect_clean();

@@ -70,7 +70,7 @@ TestSuite(kernel_frame_large, .init = host_init_all);
 static bool take(uint64_t size, hpa_t *base) {
     uint64_t lowest, highest;
     bool has_run = model_find(size, &lowest, &highest);
-    bool is_taken = frame_alloc(size, base);
+    bool is_taken = frame_alloc(FRAME_ANYWHERE, size, base);
     cr_assert_eq(is_taken, has_run, "size %#lx: %d, model %d", size, is_taken, has_run);
     if (is_taken) {
         uint64_t wanted = size >= SIZE_2M ? highest : lowest;
@@ -95,7 +95,7 @@ Test(kernel_frame, totals_after_boot) {
 Test(kernel_frame, every_page_is_given_once_and_never_frame_0) {
     hpa_t page;
     uint64_t count = 0;
-    while (frame_alloc(PAGE_SIZE, &page)) {
+    while (frame_alloc(FRAME_ANYWHERE, PAGE_SIZE, &page)) {
         cr_assert_neq(page.v, 0);
         model_set(page.v, PAGE_SIZE, 0);
         count++;
@@ -119,6 +119,66 @@ Test(kernel_frame, small_from_the_bottom_large_from_the_top) {
     cr_assert(take(SIZE_2M, &large));
     cr_expect_eq(small.v, HOST_RAM_BASE + RUN);
     cr_expect_eq(large.v, HOST_RAM_BASE + (52ULL << 20));
+}
+
+// All that is there of a range, and nothing beside it, in pages and in chunks.
+static void take_within(uint64_t base, uint64_t length, uint64_t size, uint64_t count) {
+    hpa_t run;
+    for (; frame_alloc((struct abi_range){base, length}, size, &run); count--) {
+        cr_assert_geq(run.v, base);
+        cr_assert_leq(run.v + size - base, length);
+        model_set(run.v, size, 0);
+    }
+    cr_expect_eq(count, 0, "%ld too few", (long)count);
+}
+
+Test(kernel_frame, a_range_gives_its_own_and_no_more) {
+    const uint64_t base = HOST_RAM_BASE + (20ULL << 20);
+    take_within(base + PAGE_SIZE, 3 * SIZE_2M, SIZE_2M, 2);
+    take_within(base, 3 * SIZE_2M, SIZE_2M, 1);
+    take_within(base + 3 * SIZE_2M - 5, 3 * PAGE_SIZE, PAGE_SIZE, 2);
+    take_within(base + 3 * SIZE_2M, SIZE_2M, SIZE_2M, 0);
+    cr_expect(take(SIZE_2M, &(hpa_t){0}), "others are as they were");
+}
+
+Test(kernel_frame, of_a_range_that_is_none_nothing_is_given) {
+    const struct abi_range bad[] = {{HOST_RAM_BASE, 0},
+                                    {0, PAGE_SIZE},
+                                    {1ULL << 51, 1ULL << 51},
+                                    {UINT64_MAX - PAGE_SIZE + 1, PAGE_SIZE},
+                                    {UINT64_MAX, 1},
+                                    {UINT64_MAX, UINT64_MAX},
+                                    {HOST_RAM_BASE + (20ULL << 20), UINT64_MAX}};
+    hpa_t run;
+    for (unsigned i = 0; i < ARRAY_COUNT(bad); i++) {
+        cr_expect_not(frame_alloc(bad[i], PAGE_SIZE, &run), "%u", i);
+        cr_expect_not(frame_alloc(bad[i], SIZE_2M, &run), "%u", i);
+        cr_expect_eq(frame_count_free(bad[i]), 0, "%u", i);
+    }
+    cr_expect_eq(frame_totals().free, model_free());
+}
+
+Test(kernel_frame, free_chunks_of_a_range_are_counted) {
+    const uint64_t base = HOST_RAM_BASE + (20ULL << 20);
+    hpa_t run;
+    cr_expect_eq(frame_count_free((struct abi_range){base, 5 * SIZE_2M}), 5 * SIZE_2M);
+    cr_expect_eq(frame_count_free((struct abi_range){base + 1, 5 * SIZE_2M - 1}), 4 * SIZE_2M);
+    cr_expect_eq(frame_count_free((struct abi_range){base, 5 * SIZE_2M - 1}), 4 * SIZE_2M);
+    cr_assert(frame_alloc((struct abi_range){base + SIZE_2M, SIZE_2M}, PAGE_SIZE, &run));
+    cr_assert(frame_alloc((struct abi_range){base + 3 * SIZE_2M, SIZE_2M}, SIZE_2M, &run));
+    cr_expect_eq(frame_count_free((struct abi_range){base, 5 * SIZE_2M}), 3 * SIZE_2M);
+    uint64_t whole = frame_count_free(FRAME_ANYWHERE), count = 0;
+    while (frame_alloc(FRAME_ANYWHERE, SIZE_2M, &run))
+        count++;
+    cr_expect_eq(whole, count * SIZE_2M);
+}
+
+// More than are counted with the lock at a time.
+Test(kernel_frame_large, all_chunks_are_counted) {
+    uint64_t half = HOST_HIGH_SIZE / 2;
+    cr_expect_eq(frame_count_free((struct abi_range){HOST_HIGH_BASE, half}), half);
+    cr_expect_eq(frame_count_free((struct abi_range){HOST_HIGH_BASE, UINT64_MAX / 2}),
+                 HOST_HIGH_SIZE);
 }
 
 Test(kernel_frame, freed_runs_above_the_hint_are_found_again) {
@@ -148,7 +208,7 @@ Test(kernel_frame, added_memory_is_given) {
     cr_expect_eq(frame_totals().free, before + odd_map[2].length);
     cr_expect_eq(frame_totals().total, total + odd_map[2].length);
     hpa_t page;
-    while (frame_alloc(PAGE_SIZE, &page))
+    while (frame_alloc(FRAME_ANYWHERE, PAGE_SIZE, &page))
         model_set(page.v, PAGE_SIZE, 0);
     cr_expect_eq(model_free(), 0);
 }
@@ -210,26 +270,26 @@ Test(kernel_frame_large, search_of_broken_up_memory_is_cut_and_looks_at_it_once)
     hpa_t run;
     static hpa_t runs[(HOST_HIGH_BASE + HOST_HIGH_SIZE) / SIZE_2M];
     uint32_t count = 0;
-    while (frame_alloc(SIZE_2M, &run))
+    while (frame_alloc(FRAME_ANYWHERE, SIZE_2M, &run))
         runs[count++] = run;
-    while (frame_alloc(PAGE_SIZE, &run)) {
+    while (frame_alloc(FRAME_ANYWHERE, PAGE_SIZE, &run)) {
     }
     uint32_t before = host_preempts;
-    cr_assert_not(frame_alloc(SIZE_2M - PAGE_SIZE, &run));
+    cr_assert_not(frame_alloc(FRAME_ANYWHERE, SIZE_2M - PAGE_SIZE, &run));
     cr_expect_eq(host_preempts, before, "nothing to look at");
     for (uint64_t i = 0; i < count; i++)
         frame_free((hpa_t){runs[i].v + 2 * PAGE_SIZE}, SIZE_2M - 2 * PAGE_SIZE);
-    cr_assert_not(frame_alloc(SIZE_2M - PAGE_SIZE, &run));
+    cr_assert_not(frame_alloc(FRAME_ANYWHERE, SIZE_2M - PAGE_SIZE, &run));
     uint32_t pieces = host_preempts - before;
     cr_expect_geq(pieces, count / 100, "%u pieces for %u runs", pieces, count);
     cr_expect_leq(pieces, count / 30, "%u pieces for %u runs", pieces, count);
-    cr_assert(frame_alloc(SIZE_2M - 2 * PAGE_SIZE, &run));
+    cr_assert(frame_alloc(FRAME_ANYWHERE, SIZE_2M - 2 * PAGE_SIZE, &run));
 }
 
 Test(kernel_frame_large, gibs_are_aligned) {
     hpa_t base[16];
     unsigned count = 0;
-    while (frame_alloc(SIZE_1G, &base[count])) {
+    while (frame_alloc(FRAME_ANYWHERE, SIZE_1G, &base[count])) {
         cr_assert(is_aligned(base[count].v, SIZE_1G));
         cr_assert_geq(base[count].v, HOST_HIGH_BASE);
         count++;
@@ -237,7 +297,7 @@ Test(kernel_frame_large, gibs_are_aligned) {
     cr_expect_eq(count, HOST_HIGH_SIZE / SIZE_1G);
     frame_free(base[3], SIZE_1G);
     hpa_t again;
-    cr_expect(frame_alloc(SIZE_1G, &again));
+    cr_expect(frame_alloc(FRAME_ANYWHERE, SIZE_1G, &again));
     cr_expect_eq(again.v, base[3].v);
 }
 
@@ -246,7 +306,7 @@ Test(kernel_frame_large, only_whole_gib_is_found) {
     const uint64_t gaps[] = {0, 1, 63, 64, 255, 510, 511};
     hpa_t base[HOST_HIGH_SIZE / SIZE_1G], gap[ARRAY_COUNT(base)], found;
     for (unsigned i = 0; i < ARRAY_COUNT(base); i++)
-        cr_assert(frame_alloc(SIZE_1G, &base[i]));
+        cr_assert(frame_alloc(FRAME_ANYWHERE, SIZE_1G, &base[i]));
     for (unsigned whole = 0; whole < ARRAY_COUNT(base); whole++) {
         for (unsigned i = 0; i < ARRAY_COUNT(base); i++) {
             uint64_t before = gaps[(i + whole) % ARRAY_COUNT(gaps)] * SIZE_2M;
@@ -254,16 +314,16 @@ Test(kernel_frame_large, only_whole_gib_is_found) {
             frame_free(base[i], before);
             frame_free((hpa_t){gap[i].v + SIZE_2M}, SIZE_1G - SIZE_2M - before);
         }
-        cr_expect_not(frame_alloc(SIZE_1G, &found));
+        cr_expect_not(frame_alloc(FRAME_ANYWHERE, SIZE_1G, &found));
         frame_free(gap[whole], SIZE_2M);
-        cr_expect(frame_alloc(SIZE_1G, &found));
+        cr_expect(frame_alloc(FRAME_ANYWHERE, SIZE_1G, &found));
         cr_expect_eq(found.v, base[whole].v);
-        cr_expect_not(frame_alloc(SIZE_1G, &found));
+        cr_expect_not(frame_alloc(FRAME_ANYWHERE, SIZE_1G, &found));
         for (unsigned i = 0; i < ARRAY_COUNT(base); i++)
             if (i != whole)
                 frame_free(gap[i], SIZE_2M);
         for (unsigned i = 1; i < ARRAY_COUNT(base); i++)
-            cr_assert(frame_alloc(SIZE_1G, &found));
+            cr_assert(frame_alloc(FRAME_ANYWHERE, SIZE_1G, &found));
     }
 }
 

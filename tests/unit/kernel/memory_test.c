@@ -63,6 +63,47 @@ Test(kernel_memory, chunks_are_aligned_and_the_tail_is_short) {
     cr_expect_eq(tail.size, 3 * PAGE_SIZE);
 }
 
+// Of each range as much as it has, in their order; the rest from anywhere.
+Test(kernel_memory, comes_from_home_first) {
+    const uint64_t first = HOST_HIGH_BASE + SIZE_1G, second = HOST_RAM_BASE + 8 * SIZE_2M;
+    struct quota *q = quota_create(quota_root(), 4 * SIZE_1G);
+    q->home = (struct abi_home){{{first, SIZE_1G + 2 * SIZE_2M}, {second, 3 * SIZE_2M}}};
+    struct memory *small = memory_create(q, PAGE_SIZE);
+    cr_expect_eq(frame_at(small, 0).v, first);
+    struct memory *memory = memory_create(q, SIZE_1G + 6 * SIZE_2M);
+    cr_assert_not_null(memory);
+    for (uint64_t i = 0; i < SIZE_1G + 6 * SIZE_2M; i += SIZE_2M) {
+        uint64_t frame = frame_at(memory, i).v;
+        if (i < SIZE_1G + SIZE_2M) // one chunk has a page in use
+            cr_assert_lt(frame - first, SIZE_1G + 2 * SIZE_2M, "%#lx at %#lx", frame, i);
+        else if (i < SIZE_1G + 4 * SIZE_2M)
+            cr_assert_lt(frame - second, 3 * SIZE_2M, "%#lx at %#lx", frame, i);
+        else
+            cr_assert_geq(frame, first + SIZE_1G + 2 * SIZE_2M, "%#lx at %#lx", frame, i);
+    }
+    cr_expect_eq(frame_count_free(q->home.range[0]), 0);
+    object_unref(&memory->object);
+    object_finish();
+    cr_expect_eq(frame_count_free(q->home.range[0]), SIZE_1G + SIZE_2M, "it goes where it was");
+}
+
+// Chunks at home go before a GiB in one piece elsewhere.
+Test(kernel_memory, a_gib_elsewhere_does_not_draw_it_from_home) {
+    struct quota *q = quota_create(quota_root(), 4 * SIZE_1G);
+    q->home = (struct abi_home){{{HOST_HIGH_BASE + SIZE_1G / 2, SIZE_1G}}};
+    struct memory *memory = memory_create(q, SIZE_1G);
+    cr_assert_not_null(memory);
+    cr_expect_eq(frame_count_free(q->home.range[0]), 0);
+}
+
+Test(kernel_memory, part_of_a_quota_has_the_home_of_the_whole) {
+    struct quota *q = quota_create(quota_root(), 4 * SIZE_2M);
+    q->home = (struct abi_home){{{HOST_RAM_BASE + 8 * SIZE_2M, SIZE_2M}}};
+    struct memory *memory = memory_create(quota_create(q, 2 * SIZE_2M), SIZE_2M);
+    cr_assert_not_null(memory);
+    cr_expect_eq(frame_at(memory, 0).v, HOST_RAM_BASE + 8 * SIZE_2M);
+}
+
 Test(kernel_memory, no_frame_is_in_two_objects) {
     static uint8_t seen[(HOST_HIGH_BASE + HOST_HIGH_SIZE) >> PAGE_SHIFT];
     const uint64_t sizes[] = {5 * PAGE_SIZE, 3 * SIZE_2M + PAGE_SIZE, SIZE_1G + SIZE_2M, SIZE_2M};
@@ -145,9 +186,9 @@ Test(kernel_memory, each_page_of_the_overhead_may_be_the_one_missing) {
 Test(kernel_memory, machine_without_frames_gives_an_error) {
     hpa_t run;
     kernel_page_free(kernel_page_alloc());
-    while (frame_alloc(SIZE_2M, &run)) {
+    while (frame_alloc(FRAME_ANYWHERE, SIZE_2M, &run)) {
     }
-    cr_assert(frame_alloc(PAGE_SIZE, &run) || true);
+    cr_assert(frame_alloc(FRAME_ANYWHERE, PAGE_SIZE, &run) || true);
     uint64_t before = used(), free = frame_totals().free;
     cr_expect_null(memory_create(quota_root(), 4 * SIZE_2M));
     object_finish();
@@ -159,7 +200,7 @@ Test(kernel_memory, module_becomes_free_memory_with_its_last_reference) {
     uint64_t free = frame_totals().free, limit = host_quota_read(quota_root()).limit;
     // As the loader left it: RAM that no allocator has.
     hpa_t base;
-    cr_assert(frame_alloc(SIZE_2M, &base));
+    cr_assert(frame_alloc(FRAME_ANYWHERE, SIZE_2M, &base));
     struct memory *memory = memory_create_at(quota_root(), base, SIZE_2M, MEMORY_MODULE);
     struct memory_run run = memory_get(memory, 5 * PAGE_SIZE, NULL);
     cr_expect_eq(run.frame.v, base.v);

@@ -84,6 +84,8 @@ static const struct demand demands[] = {
     {ABI_QUOTA_CREATE, 0, OBJECT_QUOTA, ABI_RIGHT_CREATE, {0, PAGE_SIZE}},
     {ABI_QUOTA_CREATE, 2, OBJECT_EVENT, ABI_RIGHT_SIGNAL, {OF(OBJECT_QUOTA), PAGE_SIZE, 0, 1}},
     {ABI_QUOTA_READ, 0, OBJECT_QUOTA, ABI_RIGHT_READ, {0, USER}},
+    {ABI_QUOTA_HOME, 0, OBJECT_SYSTEM, ABI_RIGHT_MANAGE, {0, OF(OBJECT_QUOTA), USER}},
+    {ABI_QUOTA_HOME, 1, OBJECT_QUOTA, ABI_RIGHT_MANAGE, {OF(OBJECT_SYSTEM), 0, USER}},
     {ABI_MEMORY_CREATE, 0, OBJECT_QUOTA, ABI_RIGHT_CREATE, {0, PAGE_SIZE}},
     {ABI_MEMORY_COMMIT, 0, OBJECT_MEMORY, ABI_RIGHT_WRITE, {0, 0, PAGE_SIZE}},
     {ABI_MEMORY_SIZE, 0, OBJECT_MEMORY, ABI_RIGHT_READ, {0}},
@@ -234,7 +236,7 @@ Test(kernel_rights, handle_of_another_type_is_none) {
 Test(kernel_rights, each_call_is_listed) {
     const uint32_t others[] = {ABI_HANDLE_CLOSE, ABI_THREAD_EXIT,  ABI_THREAD_YIELD,
                                ABI_SYSTEM_INFO,  ABI_SYSTEM_POWER, ABI_SYSTEM_AUDIT,
-                               ABI_SYSTEM_CPU};
+                               ABI_SYSTEM_CPU,   ABI_MEMORY_FREE};
     for (uint32_t i = 0; i < ABI_CALL_COUNT; i++) {
         bool is_other = false;
         for (unsigned k = 0; k < ARRAY_COUNT(others); k++)

@@ -229,7 +229,7 @@ void host_init(const struct boot_memory *map, uint32_t count) {
 void host_take_frames(void) {
     hpa_t run;
     for (uint64_t size = SIZE_1G; size >= PAGE_SIZE; size /= 512)
-        while (frame_alloc(size, &run)) {
+        while (frame_alloc(FRAME_ANYWHERE, size, &run)) {
         }
 }
 

@@ -67,6 +67,9 @@ int64_t call_system_audit(struct call *c) {
 int64_t call_system_cpu(struct call *c) {
     return c != NULL ? not_of_a_vmm() : 0;
 }
+int64_t call_memory_free(struct call *c) {
+    return c != NULL ? not_of_a_vmm() : 0;
+}
 
 #define user        host_user
 #define QUOTA_BYTES (16ULL << 20)

@@ -3,6 +3,8 @@
 // each asks for, is answered: to end it, to read what it says of itself.
 #include "tests/unit/kernel/support.h"
 
+#include "kernel/memory.h"
+
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -11,6 +13,7 @@
 #define call_system_info     sys_test_info
 #define call_system_cpu      sys_test_cpu
 #define call_system_power    sys_test_power
+#define call_memory_free     sys_test_memory_free
 #define call_system_audit    sys_test_audit
 #define system_object        sys_test_object
 #define system_entry_tsc     sys_test_entry_tsc
@@ -85,11 +88,41 @@ static uint64_t with(uint64_t rights) {
     return (uint64_t)handle;
 }
 
+// Whoever could tell where memory comes from could choose its neighbours.
+Test(kernel_system, only_who_has_the_machine_says_where_memory_comes_from) {
+    static const struct abi_home home = {{{HOST_HIGH_BASE, SIZE_2M}}};
+    struct quota *quota = quota_create(quota_root(), 4 * SIZE_2M);
+    uint64_t part = (uint64_t)handle_insert(process, &quota->object, ABI_RIGHTS_ALL);
+    uint64_t poor =
+        (uint64_t)handle_insert(process, &quota->object, ABI_RIGHTS_ALL & ~ABI_RIGHT_MANAGE);
+    memcpy(host_user, &home, sizeof(home));
+    cr_expect_eq(CALL(ABI_QUOTA_HOME, 0, part, USER), -ABI_ERROR_HANDLE);
+    cr_expect_eq(CALL(ABI_QUOTA_HOME, event_handle, part, USER), -ABI_ERROR_HANDLE);
+    cr_expect_eq(CALL(ABI_QUOTA_HOME, with(ABI_RIGHT_READ), part, USER), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_QUOTA_HOME, with(ABI_RIGHT_MANAGE), poor, USER), -ABI_ERROR_RIGHTS);
+    cr_expect_eq(CALL(ABI_QUOTA_HOME, with(ABI_RIGHT_MANAGE), part, BAD), -ABI_ERROR_ADDRESS);
+    cr_expect_eq(quota->home.range[0].size, 0);
+    cr_expect_eq(CALL(ABI_QUOTA_HOME, with(ABI_RIGHT_MANAGE), part, USER), 0);
+    cr_expect_arr_eq(&quota->home, &home, sizeof(home));
+}
+
+// A list that never ends: memory is there all the same.
+Test(kernel_system, a_home_without_an_end_ends) {
+    struct quota *quota = quota_create(quota_root(), 4 * SIZE_2M);
+    uint64_t part = (uint64_t)handle_insert(process, &quota->object, ABI_RIGHTS_ALL);
+    memset(host_user, 0xff, sizeof(host_user));
+    cr_expect_eq(CALL(ABI_QUOTA_HOME, with(ABI_RIGHT_MANAGE), part, USER), 0);
+    struct memory *memory = memory_create(quota, SIZE_2M);
+    cr_assert_not_null(memory);
+    cr_expect_eq(memory_get(memory, 0, NULL).size, SIZE_2M, "in one piece");
+}
+
 static void ask_all(uint64_t handle, uint64_t right, int64_t answer) {
     if (right == ABI_RIGHT_READ) {
         cr_expect_eq(CALL(ABI_SYSTEM_INFO, handle, USER), answer);
         cr_expect_eq(CALL(ABI_SYSTEM_CPU, handle, 0, USER), answer);
         cr_expect_eq(CALL(ABI_SYSTEM_AUDIT, handle, USER), answer);
+        cr_expect_eq(CALL(ABI_MEMORY_FREE, handle, HOST_RAM_BASE, PAGE_SIZE), answer);
     } else {
         cr_expect_eq(CALL(ABI_SYSTEM_POWER, handle, ABI_POWER_OFF),
                      answer != 0 ? answer : -ABI_ERROR_UNSUPPORTED);

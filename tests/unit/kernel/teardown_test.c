@@ -86,7 +86,7 @@ Test(kernel_teardown, memory_is_taken_step_by_step) {
     // So that it is no GiB in one piece.
     hpa_t base[HOST_HIGH_SIZE / SIZE_1G];
     for (unsigned i = 0; i < ARRAY_COUNT(base); i++)
-        cr_assert(frame_alloc(SIZE_1G, &base[i]));
+        cr_assert(frame_alloc(FRAME_ANYWHERE, SIZE_1G, &base[i]));
     for (unsigned i = 0; i < ARRAY_COUNT(base); i++)
         frame_free((hpa_t){base[i].v + SIZE_2M}, SIZE_1G - SIZE_2M);
     struct memory *memory = make_memory(2 * SIZE_1G);
@@ -98,9 +98,9 @@ Test(kernel_teardown, memory_is_taken_step_by_step) {
 Test(kernel_teardown, memory_that_cannot_be_had_comes_back_step_by_step) {
     struct quota *rich = quota_root();
     hpa_t base;
-    while (frame_alloc(SIZE_1G, &base))
+    while (frame_alloc(FRAME_ANYWHERE, SIZE_1G, &base))
         ;
-    cr_assert(frame_alloc(SIZE_2M, &base));
+    cr_assert(frame_alloc(FRAME_ANYWHERE, SIZE_2M, &base));
     frame_free(base, SIZE_2M);
     uint64_t used = host_quota_read(rich).used, free = frame_totals().free;
     cr_assert_null(memory_create(rich, 3 * SIZE_1G));
