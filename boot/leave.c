@@ -272,6 +272,8 @@ EFI_STATUS leave_to_kernel(struct loader *loader) {
     count = boot_map_bound(handover.memory, count, BOOT_MEMORY_MAX);
     loader->info.memory_count = count;
     loader->info.memory_end = boot_pool_memory_end(handover.memory, count);
+    if (loader->nodes != NULL)
+        boot_nodes_fill(loader->nodes, &loader->info, handover.memory, count);
     fault_report(&loader->info);
     boot_start_finish(&loader->info);
     *(struct abi_start *)(uintptr_t)loader->info.segment[0].base = loader->platform.start;

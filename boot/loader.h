@@ -12,6 +12,7 @@
 
 #include "boot/boot_acpi.h"
 #include "boot/boot_manifest.h"
+#include "boot/boot_nodes.h"
 #include "boot/boot_paging.h"
 #include "boot/boot_platform.h"
 #include "boot/boot_sections.h"
@@ -44,6 +45,7 @@ struct loader {
     struct loader_kernel kernel;
     struct boot_acpi acpi;
     struct platform platform;
+    struct nodes *nodes;   // the module of that name; NULL: the machine is one node
     struct boot_info info; // built here, copied into the hand-over last
 };
 
@@ -90,6 +92,9 @@ EFI_STATUS file_read(const struct loader *loader, const char *path,
 // modules.c: the manifest and the modules into memory and into loader->info.
 EFI_STATUS modules_read_manifest(struct loader *loader);
 EFI_STATUS modules_load(struct loader *loader);
+// Behind them the module that tells of nodes, to be filled when the memory map is final. There is
+// always room for it: the manifest names two modules that are none in loader->info.
+EFI_STATUS modules_add_nodes(struct loader *loader);
 
 // kernel.c: kernel.elf into its block.
 EFI_STATUS kernel_load(struct loader *loader);

@@ -33,6 +33,8 @@ static EFI_STATUS run(void) {
     if (!EFI_ERROR(status))
         status = modules_load(&loader);
     if (!EFI_ERROR(status))
+        status = modules_add_nodes(&loader);
+    if (!EFI_ERROR(status))
         status = clock_end(&loader);
     if (!EFI_ERROR(status)) {
         machine_read_features(&loader);

@@ -5,6 +5,8 @@
 #include "boot/boot_start.h"
 #include "boot/loader.h"
 #include "include/manifest.h"
+#include "include/nodes.h"
+#include "lib/string.h"
 
 #define KIB          1024ull
 #define FIRST_MODULE 2u // behind kernel.elf and supervisor.elf
@@ -46,5 +48,18 @@ EFI_STATUS modules_load(struct loader *loader) {
         boot_start_module(&loader->info, module->name, contents.data, contents.size);
         clock_look();
     }
+    return EFI_SUCCESS;
+}
+
+EFI_STATUS modules_add_nodes(struct loader *loader) {
+    const uint64_t pages = (sizeof(struct nodes) + BOOT_PAGE - 1) / BOOT_PAGE;
+    if (loader->info.platform->node_count < 2)
+        return EFI_SUCCESS;
+    uint64_t base = memory_alloc(pages, BOOT_PAGE, BOOT_MEMORY_MODULE);
+    if (base == 0)
+        return console_fail(EFI_OUT_OF_RESOURCES,
+                            "too little memory for the table of nodes: give the machine more");
+    loader->nodes = memset((void *)(uintptr_t)base, 0, pages * BOOT_PAGE);
+    boot_start_module(&loader->info, NODES_MODULE, loader->nodes, sizeof(*loader->nodes));
     return EFI_SUCCESS;
 }

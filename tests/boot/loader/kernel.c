@@ -10,6 +10,7 @@
 #include "boot/boot_platform.h"
 #include "include/abi.h"
 #include "include/boot.h"
+#include "include/nodes.h"
 #include "lib/crc32.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
@@ -234,6 +235,27 @@ static void check_maps(const struct boot_info *info) {
            map[0x174 / 8]);
 }
 
+// All that the map says of nodes is in the last module.
+static void check_nodes(const struct boot_info *info, const struct boot_module *module) {
+    const struct boot_memory *memory = (const struct boot_memory *)info->memory;
+    const struct nodes *nodes = (const struct nodes *)module->base;
+    uint64_t size[BOOT_NODES_MAX] = {0}, ram = 0;
+    expect(module->size == sizeof(*nodes), "size of nodes", module->size);
+    expect(nodes->count == info->platform->node_count, "count of nodes", nodes->count);
+    expect(nodes->range_count <= NODES_RANGES_MAX, "ranges of nodes", nodes->range_count);
+    for (uint32_t i = 0; i < nodes->range_count; i++)
+        size[nodes->range[i].node] += nodes->range[i].memory;
+    for (uint32_t i = 0; i < info->memory_count; i++)
+        if (memory[i].type <= BOOT_MEMORY_ACPI && memory[i].node != BOOT_NODE_NONE)
+            ram += memory[i].length;
+    for (uint32_t i = 0; i < nodes->count; i++) {
+        print("loader-nodes: %u has %llu MiB\n", i, (unsigned long long)size[i] >> 20);
+        ram -= size[i];
+    }
+    expect(ram == 0, "memory of nodes", ram);
+    expect(nodes->cpu_count == info->cpu_count, "CPUs of nodes", nodes->cpu_count);
+}
+
 static void check_modules(const struct boot_info *info) {
     static struct boot_manifest manifest;
     const struct boot_module *modules = info->module;
@@ -245,7 +267,9 @@ static void check_modules(const struct boot_info *info) {
     enum boot_manifest_error error =
         boot_manifest_read(&manifest, (const void *)modules[0].base, modules[0].size, &culprit);
     expect(error == BOOT_MANIFEST_OK, "manifest unreadable", error);
-    expect(info->module_count == manifest.module_count - 1, "module count", info->module_count);
+    bool has_nodes = info->platform->node_count > 1;
+    expect(info->module_count == manifest.module_count - 1 + has_nodes, "module count",
+           info->module_count);
     for (uint32_t i = 0; i < info->module_count; i++) {
         const struct boot_module *module = &modules[i];
         const struct boot_manifest_module *wanted = &manifest.module[i + 1];
@@ -258,9 +282,15 @@ static void check_modules(const struct boot_info *info) {
             expect(bytes[k] == 0, "tail not zero", k);
         if (i == 0)
             continue;
-        expect(strcmp(start->module[i].name, wanted->name) == 0, "module name", i);
+        bool is_nodes = i == manifest.module_count - 1;
+        const char *name = is_nodes ? "nodes" : wanted->name;
+        expect(strcmp(start->module[i].name, name) == 0, "module name", i);
         expect(start->module[i].memory == ABI_START_MODULE + i, "module handle", i);
         expect(start->module[i].size == module->size, "module size on the page", i);
+        if (is_nodes) {
+            check_nodes(info, module);
+            continue;
+        }
         expect(module->size == wanted->size, "module size", module->size);
         expect(crc32_update(0, bytes, module->size) == wanted->crc32, "module CRC", i);
     }
