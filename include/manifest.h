@@ -43,6 +43,7 @@
 #define MANIFEST_VMS_MAX          256
 #define MANIFEST_CPU_WORDS        16 // of 64 bits
 
+#define MANIFEST_NODE_MAX            63
 #define MANIFEST_WEIGHT_MAX          10000
 #define MANIFEST_CAP_MAX             102400 // percent: 1,024 CPUs
 #define MANIFEST_SHARE_MAX           900    // permil of a CPU that real-time vCPUs may reserve

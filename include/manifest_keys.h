@@ -32,6 +32,7 @@
 //     EMPTY                   a text of no characters
 //     ABSENT("what then")     the property is absent: the member is 0, or NULL, or all CPUs
 //     FOR_TESTS               likewise; and only an image for tests may have it
+//     CHOSEN("by whom")       the property is absent: the member, which may be 0, is UINT32_MAX
 // when: where it means something
 //     ALWAYS
 //     WITH(other, "word"...)  where that key, which stands before it, is one of these words; there
@@ -124,6 +125,11 @@ SCHEDULING_KEY(cap, "cap", NUMBER(1, MANIFEST_CAP_MAX), ABSENT("none"), WITH(sch
 
 // The host's CPUs that its vCPUs may use.
 SCHEDULING_KEY(cpus, "cpus", CPUS, ABSENT("all"), ALWAYS)
+
+// The NUMA node that its memory comes from first, and whose CPUs its vCPUs run on where `cpus` says
+// nothing else; `info` on the console lists them. See [Nodes](scheduler.md#nodes). A machine
+// without that node says so in a line, and chooses itself.
+SCHEDULING_KEY(node, "node", NUMBER(0, MANIFEST_NODE_MAX), CHOSEN("a node that it fits in"), ALWAYS)
 
 // CPU time of each vCPU in each period, at most 90 % of that.
 SCHEDULING_KEY(budget, "budget", TIME(10, us, 1, s), REQUIRED("2ms"), WITH(schedule, "realtime"))

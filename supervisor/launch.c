@@ -18,9 +18,21 @@ static struct cpuset shared_cpus; // where shared threads run now, ours and thos
 
 // ---- CPUs ---------------------------------------------------------------------------------------
 
-// The next one whose CPUs are to be chosen: those that are content with any come first, as the
-// others must leave them some; then whole CPUs; then the largest shares of CPUs. NULL: all have
-// theirs.
+// Is it to be placed before the other? Those that are content with any CPU come first, as the
+// others must leave them some; then whole CPUs; then the largest shares of CPUs. Among those who
+// has to have one node, whatever else there is.
+static bool goes_before(const struct vm_scheduling *a, const struct vm_scheduling *b) {
+    if (a->schedule != b->schedule) {
+        return a->schedule < b->schedule;
+    }
+    if ((a->node == UINT32_MAX) != (b->node == UINT32_MAX)) {
+        return a->node != UINT32_MAX;
+    }
+    return a->schedule == VM_REALTIME &&
+           a->budget / 1000 * (b->period / 1000) > b->budget / 1000 * (a->period / 1000);
+}
+
+// The next one whose CPUs are to be chosen. NULL: all have theirs.
 static struct vm *next_to_place(const bool placed[MANIFEST_VMS_MAX]) {
     struct vm *next = NULL;
     for (uint32_t i = 0; i < vm_count(); i++) {
@@ -28,18 +40,11 @@ static struct vm *next_to_place(const bool placed[MANIFEST_VMS_MAX]) {
         if (placed[i] || !vm_at(i)->config->is_autostart || vm_at(i)->config->refusal != NULL) {
             continue;
         }
-        const struct vm_scheduling *best = next != NULL ? &next->config->scheduling : NULL;
-        if (best == NULL || s->schedule < best->schedule ||
-            (s->schedule == VM_REALTIME && best->schedule == VM_REALTIME &&
-             s->budget / 1000 * (best->period / 1000) > best->budget / 1000 * (s->period / 1000))) {
+        if (next == NULL || goes_before(s, &next->config->scheduling)) {
             next = vm_at(i);
         }
     }
     return next;
-}
-
-static struct cpuset get_cpus(const struct vm *vm) {
-    return cpuset_and(vm->placement.cpus, shared_cpus);
 }
 
 // All shared threads keep off the CPUs that are dedicated by now, and come back to the others.
@@ -53,8 +58,22 @@ static void keep_off(void) {
     memcpy(own.cpus, shared.word, sizeof(own.cpus));
     (void)sys_group_write(machine.start->group, &own);
     for (uint32_t i = 0; i < vm_count(); i++) {
-        partition_set_cpus(&vm_at(i)->partition, get_cpus(vm_at(i)));
+        struct vm *vm = vm_at(i);
+        if (vm->placement.is_taken) {
+            partition_set_cpus(&vm->partition, placement_cpus(&vm->placement));
+        }
     }
+}
+
+// Reserves, as placement_take does. What each VM has still to take of its memory is told first.
+static bool place(struct vm *vm, char why[PARTITION_WHY_MAX]) {
+    for (uint32_t i = 0; i < vm_count(); i++) {
+        struct vm *other = vm_at(i);
+        uint64_t memory = other->config->memory;
+        uint64_t taken = partition_left(&other->partition);
+        other->placement.awaited = taken < memory ? memory - taken : 0;
+    }
+    return placement_take(&vm->placement, vm->config, why);
 }
 
 void launch_open(const struct manifest *from) {
@@ -66,7 +85,7 @@ void launch_open(const struct manifest *from) {
     shared_cpus = (struct cpuset){0};
     while ((vm = next_to_place(placed)) != NULL) {
         placed[vm->index] = true;
-        (void)placement_take(&vm->placement, vm->config, why); // the start tries again, and tells
+        (void)place(vm, why); // the start tries again, and tells
     }
     keep_off();
 }
@@ -91,7 +110,7 @@ static struct abi_group describe_group(const struct vm *vm, struct cache_part pa
         .cache_mask = part.mask,
         .cache_class = part.class,
     };
-    struct cpuset cpus = get_cpus(vm);
+    struct cpuset cpus = placement_cpus(&vm->placement);
     group.budget = budget_ticks(vm, group.period);
     memcpy(group.cpus, cpus.word, sizeof(group.cpus));
     memcpy(group.reserved, vm->placement.reserved.word, sizeof(group.reserved));
@@ -123,7 +142,7 @@ bool launch_carve(struct vm *vm, char why[PARTITION_WHY_MAX]) {
         fmt_format(why, PARTITION_WHY_MAX, "%s", vm->config->refusal);
         return false;
     }
-    if (!plan_cache(vm, &part, why) || !placement_take(&vm->placement, vm->config, why)) {
+    if (!plan_cache(vm, &part, why) || !place(vm, why)) {
         return false;
     }
     keep_off();
@@ -133,9 +152,13 @@ bool launch_carve(struct vm *vm, char why[PARTITION_WHY_MAX]) {
         .placement = &vm->placement,
         .group = describe_group(vm, part),
     };
+    char remark[PLACEMENT_WHY_MAX];
     if (!partition_carve(&vm->partition, &plan, why)) {
         launch_release(vm);
         return false;
+    }
+    if (placement_remark(&vm->placement, remark)) {
+        console_say("vm %s: %s", vm->config->name, remark);
     }
     return true;
 }

@@ -3,9 +3,9 @@
 // memory, modules and console, makes one VMM process a VM out of them, and stays to serve their
 // consoles and to say how they ended.
 //
-// Reading order: main.c, manifest.c, vm.c, launch.c, placement.c, partition.c, process.c; what
-// happens when a VM ends: restart.c, reports.c, audit.c; how much is done for a VM, and who pays:
-// rate.c, charge.c; then the terminal: console.c, line.c, mux.c, keys.c, shell.c, command.c,
+// Reading order: main.c, manifest.c, vm.c, launch.c, placement.c, node.c, partition.c, process.c;
+// what happens when a VM ends: restart.c, reports.c, audit.c; how much is done for a VM, and who
+// pays: rate.c, charge.c; then the terminal: console.c, line.c, mux.c, keys.c, shell.c, command.c,
 // top.c; and the machine's power button: button.c. machine.c is what they all stand on.
 //
 // One thread, one event, no locks: main_loop sleeps until a bit of the event says that a VM or the

@@ -79,6 +79,7 @@ struct key {
 #define WITHOUT_SET               .fallback = 0 // the tool writes what is set
 #define WITHOUT_EMPTY             .empty = ""
 #define WITHOUT_ABSENT(meaning)   .fallback = 0
+#define WITHOUT_CHOSEN(by)        .fallback = UINT32_MAX
 #define WITHOUT_FOR_TESTS         .is_for_tests = true
 
 #define WHEN_ALWAYS            .with = NULL

@@ -8,6 +8,7 @@
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "supervisor/machine.h"
+#include "supervisor/node.h"
 
 #define MIB (1ULL << 20)
 
@@ -96,11 +97,24 @@ static bool make_shared(struct partition_shared *shared, uint32_t quota, uint64_
     return shared->at != NULL;
 }
 
-static bool make_parts(struct partition *partition, uint32_t index, uint64_t size, int64_t *error) {
+// Before anything is charged to the quota.
+static bool set_home(const struct partition *partition, uint32_t node, int64_t *error) {
+    struct abi_home home;
+    if (node_count() > 1) {
+        node_home(node, &home);
+        *error = sys_quota_home(machine.start->system, partition->quota, &home);
+    }
+    return *error >= 0;
+}
+
+static bool make_parts(struct partition *partition, const struct partition_plan *plan,
+                       uint64_t size, int64_t *error) {
+    uint32_t index = plan->index;
     uint64_t slot = PROCESS_OWN_SLOTS + (uint64_t)index * PROCESS_SLOT_SIZE;
     return keep(&partition->quota,
                 sys_quota_create(machine.start->quota, size, machine.event, machine_vm_mask(index)),
                 error) &&
+           set_home(partition, plan->placement->node, error) &&
            keep(&partition->wakeup, sys_event_create(partition->quota), error) &&
            make_shared(&partition->console, partition->quota, slot + PROCESS_SLOT_CONSOLE,
                        sizeof(struct vmm_console), error) &&
@@ -219,7 +233,7 @@ static const char *carve(struct partition *partition, const struct partition_pla
     int64_t error = 0;
     const char *wrong = NULL;
     uint64_t mask = machine_vm_mask(plan->index);
-    if (!make_parts(partition, plan->index, partition_size(plan->config), &error)) {
+    if (!make_parts(partition, plan, partition_size(plan->config), &error)) {
         wrong = machine_error_text(error);
     }
     wrong = wrong != NULL ? wrong : make_group(partition, &plan->group);

@@ -9,8 +9,10 @@
 #include "lib/string.h"
 #include "lib/syscall.h"
 #include "supervisor/machine.h"
+#include "supervisor/node.h"
 
 #define FREE_CPUS_TOLD 4u
+#define MIB            (1ULL << 20)
 
 static struct {
     uint32_t cpu_count;
@@ -25,6 +27,7 @@ void placement_open(void) {
     host.cpu_count = info.cpu_count < ABI_CPUS_MAX ? info.cpu_count : ABI_CPUS_MAX;
     host.all = cpuset_first(host.cpu_count);
     host.taken = NULL;
+    node_open();
     for (uint32_t cpu = 0; cpu < host.cpu_count; cpu++) {
         struct abi_cpu_info about = {0};
         bool is_known = sys_system_cpu(machine.start->system, cpu, &about) >= 0;
@@ -199,7 +202,7 @@ static bool take_realtime(struct placement *placement, struct cpuset allowed,
     return false;
 }
 
-// ---- all ----------------------------------------------------------------------------------------
+// ---- of any class -------------------------------------------------------------------------------
 
 static bool take_shared(struct placement *placement, struct cpuset allowed,
                         char why[PLACEMENT_WHY_MAX]) {
@@ -214,13 +217,8 @@ static bool take_shared(struct placement *placement, struct cpuset allowed,
     return false;
 }
 
-static bool take(struct placement *placement, char why[PLACEMENT_WHY_MAX]) {
-    struct cpuset allowed = config_cpus(placement->config);
-    if (cpuset_count(&allowed) == 0) {
-        fmt_format(why, PLACEMENT_WHY_MAX,
-                   "\"cpus\" names none of this machine's %u; they count from 0", host.cpu_count);
-        return false;
-    }
+static bool take_of(struct placement *placement, struct cpuset allowed,
+                    char why[PLACEMENT_WHY_MAX]) {
     switch (placement->config->scheduling.schedule) {
     case VM_DEDICATED:
         return take_dedicated(placement, allowed, why);
@@ -232,13 +230,170 @@ static bool take(struct placement *placement, char why[PLACEMENT_WHY_MAX]) {
     return take_shared(placement, allowed, why);
 }
 
+// ---- nodes --------------------------------------------------------------------------------------
+
+// Bytes that each node has left once all who were taken have theirs: what is there at home, and the
+// rest from the next nodes.
+static void read_free(uint64_t free[NODES_MAX]) {
+    for (uint32_t node = 0; node < node_count(); node++) {
+        free[node] = node_free(node);
+    }
+    for (const struct placement *p = host.taken; p != NULL; p = p->next) {
+        uint64_t rest = p->awaited;
+        for (uint32_t rank = 0; rank < node_count(); rank++) {
+            uint64_t *there = &free[node_by_distance(p->node, rank)];
+            uint64_t part = rest < *there ? rest : *there;
+            *there -= part;
+            rest -= part;
+        }
+    }
+}
+
+// The node that it has to have if that can be: by its key, or by its CPUs. NODES_NONE: any.
+static uint32_t named_node(const struct placement *placement, struct cpuset allowed) {
+    if (placement->config->scheduling.node < node_count()) {
+        return placement->config->scheduling.node;
+    }
+    for (uint32_t node = 0; node < node_count(); node++) {
+        struct cpuset others = cpuset_without(allowed, node_near(node));
+        if (cpuset_count(&others) == 0) {
+            return node;
+        }
+    }
+    return NODES_NONE;
+}
+
+static uint32_t shared_count(uint32_t node) {
+    struct cpuset cpus = cpuset_without(node_near(node), dedicated_cpus());
+    return cpuset_count(&cpus);
+}
+
+static uint32_t vcpus_on(uint32_t node) {
+    uint32_t count = 0;
+    for (const struct placement *p = host.taken; p != NULL; p = p->next) {
+        bool is_here = p->node == node && !p->is_spread;
+        bool shares = p->config->scheduling.schedule != VM_DEDICATED;
+        count += is_here && shares ? p->config->vcpus : 0;
+    }
+    return count;
+}
+
+// Has `a` fewer vCPUs for each of its CPUs, or else more memory left?
+static bool is_idler(uint32_t a, uint32_t b, const uint64_t free[NODES_MAX]) {
+    uint64_t load_a = (uint64_t)vcpus_on(a) * shared_count(b);
+    uint64_t load_b = (uint64_t)vcpus_on(b) * shared_count(a);
+    return load_a != load_b ? load_a < load_b : free[a] > free[b];
+}
+
+// The next one to try. NODES_NONE: it fits in no other.
+static uint32_t next_node(const struct placement *placement, const uint64_t free[NODES_MAX],
+                          const bool tried[NODES_MAX]) {
+    uint32_t best = NODES_NONE;
+    for (uint32_t node = 0; node < node_count(); node++) {
+        bool fits = !tried[node] && free[node] >= placement->config->memory;
+        if (fits && (best == NODES_NONE || is_idler(node, best, free))) {
+            best = node;
+        }
+    }
+    return best;
+}
+
+// Does it get its CPUs there? The other CPUs that it may use stay its own: what is admitted hangs
+// on them.
+static bool take_near(struct placement *placement, uint32_t node, struct cpuset allowed,
+                      char why[PLACEMENT_WHY_MAX]) {
+    struct cpuset near = cpuset_and(allowed, node_near(node));
+    struct cpuset others = cpuset_without(allowed, near);
+    struct cpuset shared = cpuset_without(near, dedicated_cpus());
+    bool is_shared = placement->config->scheduling.schedule == VM_SHARED;
+    bool is_enough =
+        cpuset_count(&others) == 0 || cpuset_count(&shared) >= placement->config->vcpus;
+    if ((is_shared && !is_enough) || !take_of(placement, is_shared ? allowed : near, why)) {
+        return false;
+    }
+    placement->node = node;
+    placement->near = near;
+    return true;
+}
+
+static bool take_on_nodes(struct placement *placement, struct cpuset allowed,
+                          char why[PLACEMENT_WHY_MAX]) {
+    static uint64_t free[NODES_MAX]; // too large for the stack
+    bool tried[NODES_MAX] = {false};
+    read_free(free);
+    uint32_t most = 0;
+    for (uint32_t node = 1; node < node_count(); node++) {
+        most = free[node] > free[most] ? node : most;
+    }
+    uint32_t named = named_node(placement, allowed);
+    uint32_t node = named != NODES_NONE ? named : next_node(placement, free, tried);
+    placement->node = named != NODES_NONE ? named : most;
+    placement->is_short = free[placement->node] < placement->config->memory;
+    while (node != NODES_NONE) {
+        if (take_near(placement, node, allowed, why)) {
+            placement->is_short = free[node] < placement->config->memory;
+            return true;
+        }
+        tried[node] = true;
+        node = named != NODES_NONE ? NODES_NONE : next_node(placement, free, tried);
+    }
+    placement->is_spread = true;
+    return take_of(placement, allowed, why);
+}
+
+bool placement_remark(const struct placement *placement, char text[PLACEMENT_WHY_MAX]) {
+    const struct vm_config *config = placement->config;
+    unsigned long long memory = config->memory / MIB;
+    uint32_t wanted = config->scheduling.node;
+    if (wanted != UINT32_MAX && wanted >= node_count()) {
+        fmt_format(text, PLACEMENT_WHY_MAX,
+                   "this machine has no node %u, it has %u from 0 on: \"node\" does nothing",
+                   wanted, node_count());
+    } else if (placement->is_spread) {
+        size_t length = fmt_format(text, PLACEMENT_WHY_MAX, "%llu MiB and %u vCPUs do not fit in ",
+                                   memory, config->vcpus);
+        length += fmt_format(text + length, PLACEMENT_WHY_MAX - length,
+                             wanted < node_count() ? "node %u" : "one node", wanted);
+        fmt_format(text + length, PLACEMENT_WHY_MAX - length,
+                   ": it is spread, its memory comes from node %u first", placement->node);
+    } else if (placement->is_short) {
+        fmt_format(text, PLACEMENT_WHY_MAX,
+                   "node %u has no %llu MiB free: the rest of its memory comes from others",
+                   placement->node, memory);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+struct cpuset placement_cpus(const struct placement *placement) {
+    struct cpuset shared = placement_shared();
+    struct cpuset near = cpuset_and(placement->near, shared);
+    bool is_shared = placement->config->scheduling.schedule == VM_SHARED;
+    bool is_enough = cpuset_count(&near) >= (is_shared ? placement->config->vcpus : 1);
+    return is_enough ? near : cpuset_and(placement->cpus, shared);
+}
+
+// ---- the whole ----------------------------------------------------------------------------------
+
+static bool take(struct placement *placement, char why[PLACEMENT_WHY_MAX]) {
+    struct cpuset allowed = config_cpus(placement->config);
+    if (cpuset_count(&allowed) == 0) {
+        fmt_format(why, PLACEMENT_WHY_MAX,
+                   "\"cpus\" names none of this machine's %u; they count from 0", host.cpu_count);
+        return false;
+    }
+    bool has_nodes = node_count() > 1;
+    return has_nodes ? take_on_nodes(placement, allowed, why) : take_of(placement, allowed, why);
+}
+
 bool placement_take(struct placement *placement, const struct vm_config *config,
                     char why[PLACEMENT_WHY_MAX]) {
     if (placement->is_taken) {
         return true;
     }
     // The VMM's own thread of a VM with reserved CPUs runs where there is room.
-    *placement = (struct placement){.config = config, .cpus = host.all};
+    *placement = (struct placement){.config = config, .cpus = host.all, .awaited = config->memory};
     if (!take(placement, why)) {
         return false;
     }

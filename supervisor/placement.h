@@ -12,6 +12,12 @@
 // of its core, which are reserved with it. Real-time reservations of a CPU, and of a core on which
 // VMs meet that do not trust each other, are at most MANIFEST_SHARE_MAX together. At least one CPU
 // is dedicated to nobody, and each shared VM may run on one of those.
+//
+// On a machine with nodes a VM gets one that its memory fits in, with CPUs for its vCPUs: the one
+// that the manifest names, or that has all CPUs which it names, or else the one whose CPUs have the
+// fewest vCPUs. A VM that fits in none is spread: its vCPUs run anywhere, its memory comes from the
+// node that has most, then from the others by distance. Nodes are wishes: nobody is refused for
+// them, and shared threads leave theirs where dedicated VMs take its CPUs.
 #pragma once
 
 #include "supervisor/cpuset.h"
@@ -24,6 +30,11 @@ struct placement {
     const struct vm_config *config;
     bool is_taken;
     struct cpuset cpus;               // where the shared threads may run
+    struct cpuset near;               // of these, those of its node; none: it has no node
+    uint32_t node;                    // where its memory comes from first
+    bool is_spread;                   // no node has CPUs, or memory, for it
+    bool is_short;                    // its node has not enough memory, and others give the rest
+    uint64_t awaited;                 // bytes of its memory that it has not taken yet
     struct cpuset reserved;           // empty for VM_SHARED
     uint32_t permil;                  // VM_REALTIME: of each reserved CPU
     uint16_t cpu[MANIFEST_VCPUS_MAX]; // each vCPU's, when something is reserved
@@ -35,6 +46,12 @@ void placement_open(void);
 bool placement_take(struct placement *placement, const struct vm_config *config,
                     char why[PLACEMENT_WHY_MAX]);
 void placement_release(struct placement *placement);
+
+// Where its shared threads run, of all that are dedicated to nobody.
+struct cpuset placement_cpus(const struct placement *placement);
+
+// What there is to say of its node; false: nothing.
+bool placement_remark(const struct placement *placement, char text[PLACEMENT_WHY_MAX]);
 
 // The CPUs that are dedicated to nobody.
 struct cpuset placement_shared(void);

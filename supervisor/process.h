@@ -23,6 +23,7 @@
 #define PROCESS_OWN_PROGRAM  (PROCESS_OWN_BASE + 0x08000000u) // a program's file, up to 64 MiB
 #define PROCESS_OWN_HEAP     (PROCESS_OWN_BASE + 0x0c000000u) // process_allocate, up to 64 MiB
 #define PROCESS_OWN_DRIVER   (PROCESS_OWN_BASE + 0x10000000u) // the rings of the console's driver
+#define PROCESS_OWN_NODES    (PROCESS_OWN_BASE + 0x11000000u) // the table of nodes
 #define PROCESS_SLOT_SIZE    0x10000u
 #define PROCESS_SLOT_CONSOLE 0u // in a slot
 #define PROCESS_SLOT_REPORTS 0xf000u

@@ -10,6 +10,7 @@
 #include "supervisor/machine.h"
 #include "supervisor/main.h"
 #include "supervisor/mux.h"
+#include "supervisor/node.h"
 #include "supervisor/top.h"
 #include "supervisor/vm.h"
 
@@ -200,6 +201,17 @@ static void print_cmdline(void) {
     console_print("command line     %s\n", text);
 }
 
+static void print_nodes(void) {
+    for (uint32_t node = 0; node < node_count() && node_count() > 1; node++) {
+        char cpus[CPUSET_TEXT_SIZE];
+        struct cpuset set = node_cpus(node);
+        cpuset_text(&set, cpus);
+        console_print("node %-12u CPUs %s, memory %llu MiB, free %llu MiB\n", node, cpus,
+                      (unsigned long long)(node_memory(node) / MIB),
+                      (unsigned long long)(node_free(node) / MIB));
+    }
+}
+
 static void run_info(const struct command_line *line) {
     struct abi_system_info info;
     const struct abi_start *start = machine.start;
@@ -211,6 +223,7 @@ static void run_info(const struct command_line *line) {
                   (unsigned long long)(info.memory_total / MIB),
                   (unsigned long long)(machine_memory_free() / MIB),
                   (unsigned long long)(info.memory_kernel / 1024));
+    print_nodes();
     static const char *const names[] = {"no", "VT-x", "AMD-V"};
     console_print("virtualization   %s, unrestricted guest %s\n", names[info.virtualization],
                   start->has_unrestricted_guest != 0 ? "yes" : "no");

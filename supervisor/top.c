@@ -9,6 +9,7 @@
 #include "supervisor/console.h"
 #include "supervisor/exits.h"
 #include "supervisor/machine.h"
+#include "supervisor/node.h"
 
 #define EXITS_TEXT_MAX 384u
 
@@ -111,8 +112,12 @@ static void print_vm(const struct vm *vm) {
     uint64_t ticks = take_usage(vm, &usage, true);
     unsigned long long run = permil(usage.run, ticks);
     unsigned long long wait = permil(usage.wait, ticks);
-    console_print("%-16s %4u  %4llu.%llu  %4llu.%llu %8llu  %s\n", vm->config->name,
-                  vm->config->vcpus, run / 10, run % 10, wait / 10, wait % 10,
+    console_print("%-16s %4u", vm->config->name, vm->config->vcpus);
+    if (node_count() > 1) {
+        bool has_more = vm->placement.is_spread || vm->placement.is_short;
+        console_print(" %4u%s", vm->placement.node, has_more ? "+" : " ");
+    }
+    console_print("  %4llu.%llu  %4llu.%llu %8llu  %s\n", run / 10, run % 10, wait / 10, wait % 10,
                   rate(usage.exits, ticks), usage.exits != 0 ? name_of(most(&usage)) : "");
 }
 
@@ -142,7 +147,8 @@ void top_print(void) {
     if (!has_marks()) {
         return;
     }
-    console_print("VM               vCPU   run %%  wait %%  exits/s  most of them\n");
+    console_print("VM               vCPU%s   run %%  wait %%  exits/s  most of them\n",
+                  node_count() > 1 ? " node " : "");
     for (uint32_t i = 0; i < vm_count(); i++) {
         print_vm(vm_at(i));
     }

@@ -12,6 +12,7 @@ from . import code, images
 from .cases import CASES, INITRD_BYTES, many
 from .forgery import FORGERS, forgery_problem
 from .hostile import hostile_cases
+from .nodes import run_nodes
 from .policies import policies_job
 from .rates import run_unscaled, scaled_cases
 from .report import report_job, server_job
@@ -94,6 +95,7 @@ def jobs():
     yield Job(TIER, "bad-manifest", run_bad_manifest, weight=12)
     yield Job(TIER, "policies", policies_job("corei7_skylake_x"), weight=15)
     yield Job(TIER, "policies-ryzen", policies_job("ryzen"), weight=15)
+    yield Job(TIER, "nodes", run_nodes, slots("EPYC"), weight=30)
     yield Job(TIER, "report", report_job(machine_options("corei7_skylake_x")), weight=12)
     yield Job(TIER, "report-epyc", server_job(machine_options("EPYC")), slots("EPYC"), weight=15)
     for name, run in code.JOBS.items():

@@ -26,6 +26,7 @@ struct row {
 #define SET              false, false
 #define EMPTY            false, false
 #define ABSENT(...)      false, false
+#define CHOSEN(...)      false, false
 #define FOR_TESTS        false, true
 #define ALWAYS           NULL, NULL
 #define WITH(other, ...) #other, FIRST_OF(__VA_ARGS__, )

@@ -99,6 +99,19 @@ int64_t sys_quota_read(uint32_t quota, struct abi_quota_info *info) {
     return 0;
 }
 
+int64_t sys_quota_home(uint32_t system, uint32_t quota, const struct abi_home *home) {
+    cr_assert_eq(system, LIFE_SYSTEM);
+    cr_assert_eq(life.object[quota].type, LIFE_QUOTA_OBJECT);
+    life.object[quota].home = *home;
+    return 0;
+}
+
+int64_t sys_memory_free(uint32_t system, uint64_t base, uint64_t size) {
+    cr_assert_eq(system, LIFE_SYSTEM);
+    cr_assert_neq(size, 0);
+    return (int64_t)life.node_free[(base >> 32) - 1];
+}
+
 int64_t sys_memory_create(uint32_t quota, uint64_t size) {
     return life_new_memory(quota, size);
 }
@@ -573,3 +586,7 @@ const struct abi_group *life_group(unsigned int index) {
 const struct life_config life_one[] = {{.name = "demo", .mib = 8}, {.name = NULL}};
 const struct life_config life_two[] = {
     {.name = "demo", .mib = 8}, {.name = "other", .mib = 8}, {.name = NULL}};
+
+void life_nodes(const struct nodes *nodes) {
+    life_module(NODES_MODULE, nodes, sizeof(*nodes));
+}

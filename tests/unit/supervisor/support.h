@@ -11,6 +11,7 @@
 #pragma once
 
 #include "include/driver.h"
+#include "include/nodes.h"
 #include "include/start.h"
 #include "include/vmm.h"
 #include "lib/ring.h"
@@ -25,6 +26,7 @@
 #define LIFE_OBJECTS 4096
 #define LIFE_VMMS    264
 #define LIFE_CPUS    300
+#define LIFE_NODES   8
 #define LIFE_QUOTA   1u // handles of the start page
 #define LIFE_SYSTEM  2u
 #define LIFE_OWN     3u // the supervisor's group
@@ -32,6 +34,8 @@
 #define LIFE_NEVER   0
 #define LIFE_POWERED 1
 #define LIFE_SLEEPS  2
+
+#define LIFE_NODE_BASE(node) (((uint64_t)(node) + 1) << 32)
 
 enum life_type {
     LIFE_FREE = 0,
@@ -55,6 +59,7 @@ struct life_object {
     uint32_t in_group;
     struct abi_group group; // groups
     unsigned int charges;   // groups
+    struct abi_home home;   // quotas
 };
 
 // A VMM as the test's script sees it.
@@ -108,10 +113,11 @@ struct life {
     bool lacks_virtualization;
     uint32_t cpu_count;
     struct abi_cpu_info cpu[LIFE_CPUS];
-    int64_t group_result;   // what ABI_GROUP_CREATE answers, unless 0
-    uint32_t last_group;    // that was written
-    struct abi_usage usage; // of every process
-    struct abi_audit audit; // what ABI_SYSTEM_AUDIT finds
+    uint64_t node_free[LIFE_NODES]; // of the range that begins at LIFE_NODE_BASE(node)
+    int64_t group_result;           // what ABI_GROUP_CREATE answers, unless 0
+    uint32_t last_group;            // that was written
+    struct abi_usage usage;         // of every process
+    struct abi_audit audit;         // what ABI_SYSTEM_AUDIT finds
     int64_t audit_result;
     unsigned int audits;
 };
@@ -129,6 +135,9 @@ struct life_config {
 
 extern const struct life_config life_one[];
 extern const struct life_config life_two[];
+
+// A machine with nodes, as its table tells. Behind life_prepare, or without it.
+void life_nodes(const struct nodes *nodes);
 
 void life_prepare(const struct life_config *vm, const char *cmdline, const char *when_all_ended,
                   bool (*script)(unsigned int step));
