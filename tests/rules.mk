@@ -3,7 +3,7 @@
 # Included by the Makefile.
 
 FUZZ_PARTS_exit   := kernel/exception.c
-FUZZ_PARTS_acpi   := $(wildcard boot/boot_acpi*.c)
+FUZZ_PARTS_acpi   := $(wildcard boot/boot_acpi*.c) boot/boot_map.c boot/boot_nodes.c
 FUZZ_PARTS_decode := vmm/emulate/decode.c vmm/emulate/decode_table.c
 FUZZ_LIBS_decode  := -lZydis
 FUZZ_PARTS_system := vmm/emulate/decode_system.c vmm/emulate/decode_table.c

@@ -3,6 +3,8 @@
 // the signature, two for the size, the bytes behind the length; every eighth has a bad checksum.
 // Whatever they hold, what is handed over is sorted and within its bounds.
 #include "boot/boot_acpi.h"
+#include "boot/boot_map.h"
+#include "boot/boot_nodes.h"
 #include "tests/fuzz/input.h"
 
 #include <stdlib.h>
@@ -111,6 +113,26 @@ static void check_info(void) {
     }
 }
 
+// What the supervisor is told: RAM of the map, once, each range of one node.
+static void check_nodes(void) {
+    static struct nodes nodes;
+    struct boot_memory memory[64] = {{0x100000, 0xbff00000, BOOT_MEMORY_FREE, 0},
+                                     {1ULL << 32, 1ULL << 40, BOOT_MEMORY_FREE, 0}};
+    uint64_t end = 0, left = 0xbff00000 + (1ULL << 40);
+    uint32_t count = boot_map_nodes(memory, 2, 64, &found);
+    memset(&nodes, 0, sizeof(nodes));
+    boot_nodes_fill(&nodes, &info, memory, count);
+    expect(nodes.count == info.platform->node_count && nodes.cpu_count == info.cpu_count);
+    for (uint32_t i = 0; i < nodes.range_count; i++) {
+        const struct nodes_range *range = &nodes.range[i];
+        expect(range->node < nodes.count && range->base >= end);
+        expect(range->memory != 0 && range->memory <= range->size && range->memory <= left);
+        expect((range->base | range->size) % BOOT_PAGE == 0);
+        end = range->base + range->size;
+        left -= range->memory;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -124,6 +146,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     info.platform = &platform;
     expect(boot_acpi_parse(RSDP, map, &info, &found));
     check_info();
+    check_nodes();
     for (uint32_t i = 0; i < table_count; i++)
         free(tables[i].data);
     free(list.data);

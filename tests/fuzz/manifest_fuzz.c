@@ -34,6 +34,7 @@ static void add_more(bool is_realtime) {
     fdt_property(good, "cpus", cpus, sizeof(cpus));
     fdt_property_u32(good, "weight", 7);
     fdt_property_u32(good, "cache", 3);
+    fdt_property_u32(good, "node", 1);
     fdt_property_u64(good, "tsc-frequency", 1000000000);
     fdt_property_string(good, "trust", "us");
     fdt_property_string(good, "restart", "always");

@@ -57,7 +57,7 @@ class Keys(Case):
 
     def test_unknown_key_without(self):
         known = "name, vcpus, memory, kernel, initrd, cmdline, autostart, tsc-frequency, schedule, weight"
-        known += ", cap, cpus, budget, period, trust, cache, restart, restart-delay, restart-limit"
+        known += ", cap, cpus, node, budget, period, trust, cache, restart, restart-delay, restart-limit"
         error = f"m.toml:6: vm.xyz: unknown key; known keys: {known}"
         self.assertEqual(self.errors(DEMO + "xyz = 1\n"), [error])
         error = 'm.toml:6: vms: unknown key; did you mean "vm"?'
@@ -296,7 +296,7 @@ class Scheduling(Case):
         self.assertEqual(found.cpus, {1022, 1023})
 
     def test_ranges(self):
-        for key, low, high in (("weight", 1, 10000), ("cap", 1, 102400), ("cache", 1, 32)):
+        for key, low, high in (("weight", 1, 10000), ("cap", 1, 102400), ("cache", 1, 32), ("node", 0, 63)):
             for value in (low - 1, high + 1):
                 words = f"{value} is out of range; write a number from {low} to {high}"
                 self.assert_refused(f"{key} = {value}\n", f"6: vm.{key}: {words}")
