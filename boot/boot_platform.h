@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What boot/ finds of the machine and ring 0 has no use for: the boot application's own, beside
-// struct boot_info. Which drivers in ring 3 will ask for of it (configuration space, IOMMUs,
-// distances between nodes) is checked, sorted and bounded like the hand-over.
+// struct boot_info. The supervisor is told the distances between nodes (include/nodes.h); drivers
+// in ring 3 will ask for more of it (configuration space, IOMMUs): it is checked, sorted and
+// bounded like the hand-over.
 #pragma once
 
 #include "include/boot.h"

@@ -112,6 +112,9 @@ Test(kernel_system, a_home_without_an_end_ends) {
     uint64_t part = (uint64_t)handle_insert(process, &quota->object, ABI_RIGHTS_ALL);
     memset(host_user, 0xff, sizeof(host_user));
     cr_expect_eq(CALL(ABI_QUOTA_HOME, with(ABI_RIGHT_MANAGE), part, USER), 0);
+    const struct abi_range *last = &quota->home.range[ABI_HOME_MAX - 1];
+    cr_expect_eq(last->base | last->size, 0);
+    cr_expect_eq(last[-1].base, UINT64_MAX);
     struct memory *memory = memory_create(quota, SIZE_2M);
     cr_assert_not_null(memory);
     cr_expect_eq(memory_get(memory, 0, NULL).size, SIZE_2M, "in one piece");
