@@ -224,11 +224,16 @@ void trap_dispatch(struct trap_frame *frame) {
             redo_sti(frame);
         return; // its stack is not a thread's: nothing else may happen here
     }
+    if (frame->vector == EXC_MC && !machine_check_handle(!is_user)) {
+        if (!is_user)
+            redo_sti(frame);
+        return; // likewise
+    }
     if (is_user && mitigation.clears_bhb)
         mitigation_clear_bhb();
     if (frame->vector >= 32)
         interrupt_dispatch((uint8_t)frame->vector);
-    else if (is_user && frame->vector != EXC_DF && frame->vector != EXC_MC)
+    else if (is_user && frame->vector != EXC_DF)
         trap_user_exception(frame);
     else
         trap_kernel(frame);

@@ -82,7 +82,11 @@ enum msr {
     MSR_SYSENTER_CS = 0x174,
     MSR_SYSENTER_ESP = 0x175,
     MSR_SYSENTER_EIP = 0x176,
+    MSR_MCG_CAP = 0x179,
+    MSR_MCG_STATUS = 0x17a,
+    MSR_MCG_CTL = 0x17b,
     MSR_PAT = 0x277,
+    MSR_MCG_EXT_CTL = 0x4d0,
     MSR_TSC_DEADLINE = 0x6e0,
     MSR_X2APIC_FIRST = 0x800,
     MSR_X2APIC_LAST = 0x8ff,
@@ -103,6 +107,7 @@ enum msr {
 
 #define FEATURE_CONTROL_LOCK  BIT(0)
 #define FEATURE_CONTROL_VMXON BIT(2)
+#define MCG_EXT_CTL_LOCAL     BIT(0)
 #define VM_CR_LOCK            BIT(3)
 #define VM_CR_SVMDIS          BIT(4)
 #define APIC_BASE_BSP         BIT(8)

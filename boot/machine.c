@@ -4,6 +4,7 @@
 #include <cpuid.h>
 
 #include "boot/boot_features.h"
+#include "boot/boot_machine_check.h"
 #include "boot/boot_maps.h"
 #include "boot/boot_svm.h"
 #include "boot/boot_text.h"
@@ -183,6 +184,7 @@ void machine_read_features(struct loader *loader) {
     bool is_refused =
         info->platform->dmar.size > DMAR_FLAGS && (dmar[DMAR_FLAGS] & DMAR_X2APIC_OPT_OUT) != 0;
     boot_features_read(&cpu, is_refused, info);
+    boot_machine_check_read(&cpu, info);
     boot_features_limit_cpus(info, loader->acpi.cpus_left);
     boot_mitigation_read(&cpu, info);
     boot_vmx_read(&cpu, info);

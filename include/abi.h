@@ -202,6 +202,14 @@ struct abi_cpu_info {
     uint64_t mwaits;   // how often it waited by MWAIT
 };
 
+// One error that the hardware found in itself, as a bank of a CPU has it.
+struct abi_machine_check {
+    uint64_t status;  // MCi_STATUS; 0: there is none
+    uint64_t address; // MCi_ADDR and MCi_MISC, 0 where the status says that they are not valid
+    uint64_t misc;
+    uint64_t bank;
+};
+
 // ---- the auditor --------------------------------------------------------------------------------
 
 enum abi_audit_error {

@@ -33,11 +33,12 @@
 #include <stdint.h>
 
 #include "include/features.h"
+#include "include/machine_check.h"
 #include "include/svm.h"
 #include "include/vmx.h"
 
 #define BOOT_MAGIC      0x646165686b6c7562ULL // "bulkhead", little endian
-#define BOOT_VERSION    11u
+#define BOOT_VERSION    12u
 #define BOOT_KERNEL_VMA 0xffffffff80000000ULL // lowest p_vaddr of kernel.elf
 #define BOOT_DIRECT     0xffff800000000000ULL // where the kernel's direct map will be, too
 
@@ -175,6 +176,7 @@ struct boot_info {
     struct boot_power power;
     struct cpu_features features; // of the boot CPU
     struct mitigation mitigation;
+    struct machine_check machine_check;   // likewise, and of all CPUs
     struct vmx_caps vmx;                  // where nothing is refused
     struct svm_caps svm;                  // likewise
     char refusal[BOOT_REFUSAL_MAX];       // why no VM can run here, and the remedy; "": they can
@@ -198,6 +200,8 @@ static inline bool boot_info_is_bounded(const struct boot_info *info) {
            info->report[BOOT_REPORT_MAX - 2] == '\0' && info->report[BOOT_REPORT_MAX - 1] == '\0' &&
            info->thread_bits < 32 && info->words.mark[BOOT_MARK_MAX + 1] == '\0' &&
            info->refusal[BOOT_REFUSAL_MAX - 1] == '\0' && info->tsc_hz >= BOOT_TSC_HZ_MIN &&
+           info->machine_check.bank_count <= MACHINE_CHECK_BANKS_MAX &&
+           info->machine_check.rule_count <= MACHINE_CHECK_RULES_MAX &&
            info->low_page < BOOT_LOW_END && info->low_page % BOOT_PAGE == 0 &&
            (info->pool | info->pool_size) % BOOT_POOL_ALIGN == 0 && info->pool < BOOT_POOL_END &&
            info->pool_size <= BOOT_POOL_END - info->pool;

@@ -301,5 +301,13 @@ CALL(49, QUOTA_HOME, quota_home, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
 // Returns: bytes.
 CALL(50, MEMORY_FREE, memory_free, HANDLE(system, SYSTEM, ABI_RIGHT_READ), PAGES(base), PAGES(size))
 
+// ---- machine checks -----------------------------------------------------------------------------
+
+// The next error in a CPU's machine-check banks that calls for nothing: corrected, or not yet used
+// by anybody. It is told once. Status 0: there is none. Errors: UNSUPPORTED (the machine has no
+// banks).
+CALL(51, SYSTEM_MACHINE_CHECK, system_machine_check, HANDLE(system, SYSTEM, ABI_RIGHT_MANAGE),
+     U32(cpu), OUT(bank, struct abi_machine_check))
+
 #undef CALL
 #undef HOT_CALL

@@ -10,6 +10,7 @@
 #include "kernel/log.h"
 #include "kernel/smp.h"
 #include "kernel/thread.h"
+#include "kernel/withdrawn.h"
 #include "lib/string.h"
 
 #define SEARCH_MAX     64u   // candidates that are looked at with the lock
@@ -148,16 +149,27 @@ uint64_t frame_count_free(struct abi_range within) {
     return count * SIZE_2M;
 }
 
+// But for frames that are withdrawn: they are nobody's from here on, and no part of the total.
+static void free_locked(hpa_t base, uint64_t size) {
+    for (uint64_t at = base.v, end = at + size; at < end; at += PAGE_SIZE) {
+        uint64_t next = withdrawn_next(at, end);
+        if (next > at)
+            mark_range(&frames.free, (hpa_t){at}, next - at, true);
+        frames.total -= next < end ? PAGE_SIZE : 0;
+        at = next;
+    }
+}
+
 void frame_free(hpa_t base, uint64_t size) {
     lock_take(&frames.lock);
-    mark_range(&frames.free, base, size, true);
+    free_locked(base, size);
     lock_drop(&frames.lock);
 }
 
 void frame_add(hpa_t base, uint64_t size) {
     lock_take(&frames.lock);
-    mark_range(&frames.free, base, size, true);
     frames.total += size;
+    free_locked(base, size);
     lock_drop(&frames.lock);
 }
 

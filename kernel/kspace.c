@@ -124,6 +124,10 @@ bool kspace_map_direct(hpa_t base, uint64_t size) {
     return pt_map(&kernel_pt, KERNEL_DIRECT + base.v, base, size, PT_READ | PT_WRITE | PT_GLOBAL);
 }
 
+bool kspace_is_direct(hpa_t frame) {
+    return pt_lookup(&kernel_pt, KERNEL_DIRECT + frame.v).rights != 0;
+}
+
 void kspace_unmap_direct(hpa_t base, uint64_t size) {
     if (!pt_unmap(&kernel_pt, KERNEL_DIRECT + base.v, size))
         panic("the direct map at 0x%lx is a leaf too large", base.v);

@@ -19,6 +19,8 @@ hpa_t kspace_kernel_root(void);
 
 // Maps pool memory; only for kernel/frame.c, which holds its lock. False: no tables.
 bool kspace_map_direct(hpa_t base, uint64_t size);
+// Whether that shows the frame: it is the kernel's own. Takes no lock.
+bool kspace_is_direct(hpa_t frame);
 // The reverse, for whole runs of 2 MiB; the TLBs are the caller's.
 void kspace_unmap_direct(hpa_t base, uint64_t size);
 

@@ -15,6 +15,7 @@
 #include "kernel/kspace.h"
 #include "kernel/log.h"
 #include "kernel/machine.h"
+#include "kernel/machine_check.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
 #include "kernel/smp.h"
@@ -124,6 +125,7 @@ _Noreturn void kernel_main(const struct boot_info *info) {
     log_line("Bulkhead %s", BULKHEAD_VERSION);
     if (!has_uart)
         log_line("no serial console answers (console=): the screen is all there is");
+    machine_check_init_cpu();
     init_interrupts();
     report();
     init_virtualization();

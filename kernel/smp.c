@@ -14,6 +14,7 @@
 #include "kernel/frame.h"
 #include "kernel/kspace.h"
 #include "kernel/log.h"
+#include "kernel/machine_check.h"
 #include "kernel/quota.h"
 #include "kernel/scheduler.h"
 #include "kernel/timer.h"
@@ -166,6 +167,7 @@ static bool init_this_cpu(struct cpu *cpu) {
     if (cpu_features.has_tsc_adjust)
         x86_wrmsr(MSR_TSC_ADJUST, 0);
     descriptors_load(cpu);
+    machine_check_init_cpu();
     lapic_init_cpu();
     mitigation_init_cpu();
     paging_load_root(kspace_kernel_root());

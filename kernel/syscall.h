@@ -25,6 +25,7 @@ struct call {
         struct abi_usage usage;
         struct abi_cpu_info cpu;
         struct abi_audit audit;
+        struct abi_machine_check machine_check;
         char text[ABI_CONSOLE_MAX];
     } data;
 };

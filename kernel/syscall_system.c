@@ -4,8 +4,11 @@
 #include "kernel/audit.h"
 #include "kernel/frame.h"
 #include "kernel/log.h"
+#include "kernel/machine.h"
+#include "kernel/machine_check.h"
 #include "kernel/power.h"
 #include "kernel/scheduler.h"
+#include "kernel/smp.h"
 #include "kernel/syscall.h"
 #include "kernel/system.h"
 #include "kernel/vcpu.h"
@@ -59,6 +62,16 @@ int64_t call_system_cpu(struct call *c) {
 
 int64_t call_memory_free(struct call *c) {
     return (int64_t)frame_count_free((struct abi_range){c->a[1], c->a[2]});
+}
+
+int64_t call_system_machine_check(struct call *c) {
+    if (machine.machine_check.bank_count == 0)
+        return -ABI_ERROR_UNSUPPORTED;
+    if (c->a[1] >= cpu_count)
+        return -ABI_ERROR_ARGUMENT;
+    struct cpu *cpu = cpu_table[index_mask(c->a[1], CPU_COUNT_MAX)];
+    smp_call(cpu, machine_check_poll, &c->data.machine_check);
+    return 0;
 }
 
 int64_t call_system_power(struct call *c) {

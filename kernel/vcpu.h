@@ -213,6 +213,9 @@ enum exit_action vcpu_exit_undefined(struct vcpu *vcpu);
 // #GP(0): RDPMC, as no counter exists; what is not for this CPL, or has reserved bits.
 enum exit_action vcpu_exit_protected(struct vcpu *vcpu);
 enum exit_action vcpu_exit_shutdown(struct vcpu *vcpu); // a triple fault
+// A machine check. EXIT_FAIL: the guest used memory that is broken, and its VMM's process is ended,
+// so that it can do so no more.
+enum exit_action vcpu_exit_machine_check(struct vcpu *vcpu);
 
 // Called by exits.
 // The exit is VCPU_EXIT_FAILED: fills page->failure, returns EXIT_FAIL. The VMM ends the VM.

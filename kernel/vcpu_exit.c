@@ -2,6 +2,10 @@
 // Exits that are the same whoever the processor is from: rows of the backends' tables name these.
 #include "kernel/vcpu.h"
 
+#include "arch/traps.h"
+#include "kernel/process.h"
+#include "kernel/thread.h"
+
 enum exit_action vcpu_exit_hlt(struct vcpu *vcpu) {
     (void)vcpu;
     return EXIT_BLOCK;
@@ -30,6 +34,15 @@ __attribute__((noinline, cold)) enum exit_action vcpu_exit_protected(struct vcpu
 enum exit_action vcpu_exit_shutdown(struct vcpu *vcpu) {
     vcpu->page->exit = VCPU_EXIT_SHUTDOWN;
     return EXIT_VMM;
+}
+
+enum exit_action vcpu_exit_machine_check(struct vcpu *vcpu) {
+    (void)vcpu;
+    if (!machine_check_handle(false))
+        return EXIT_RETRY;
+    const struct abi_process_status status = {.state = ABI_PROCESS_FAULTED, .vector = EXC_MC};
+    process_end(thread_current()->process, &status);
+    return EXIT_FAIL;
 }
 
 enum exit_action vcpu_exit_msr(struct vcpu *vcpu, bool is_write, vcpu_msr_access *access) {

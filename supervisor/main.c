@@ -6,7 +6,8 @@
 // Reading order: main.c, manifest.c, vm.c, launch.c, placement.c, node.c, partition.c, process.c;
 // what happens when a VM ends: restart.c, reports.c, audit.c; how much is done for a VM, and who
 // pays: rate.c, charge.c; then the terminal: console.c, line.c, mux.c, keys.c, shell.c, command.c,
-// top.c; and the machine's power button: button.c. machine.c is what they all stand on.
+// top.c; and the machine's power button and machine checks: button.c, banks.c. machine.c is what
+// they all stand on.
 //
 // One thread, one event, no locks: main_loop sleeps until a bit of the event says that a VM or the
 // console has something, serves that, and never waits for a VM. How much it does for each is
@@ -14,6 +15,7 @@
 #include "supervisor/main.h"
 
 #include "lib/syscall.h"
+#include "supervisor/banks.h"
 #include "supervisor/button.h"
 #include "supervisor/console.h"
 #include "supervisor/driver.h"
@@ -127,12 +129,15 @@ static void serve(uint64_t bits) {
     vm_service_mask(bits);
     button_service((bits & MACHINE_EVENT_BUTTON) != 0);
     vm_check_deadlines();
+    banks_service();
 }
 
 static uint64_t next_deadline(void) {
     uint64_t vm = vm_next_deadline();
     uint64_t button = button_next_deadline();
-    return vm < button ? vm : button;
+    uint64_t banks = banks_next_deadline();
+    uint64_t first = vm < button ? vm : button;
+    return first < banks ? first : banks;
 }
 
 _Noreturn static void main_loop(void) {

@@ -4,6 +4,7 @@
 
 #include "lib/string.h"
 #include "supervisor/audit.h"
+#include "supervisor/banks.h"
 #include "supervisor/command.h"
 #include "supervisor/console.h"
 #include "supervisor/driver.h"
@@ -230,6 +231,7 @@ static void run_info(const struct command_line *line) {
     console_print("guest-physical   %u bits\n", start->physical_bits);
     console_print("XCR0 mask        0x%llx\n", (unsigned long long)start->xcr0_mask);
     console_print("VM exits         %llu\n", (unsigned long long)info.vm_exits);
+    banks_print();
     print_cmdline();
 }
 

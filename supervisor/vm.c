@@ -21,6 +21,7 @@
 #include "supervisor/stat.h"
 #include "supervisor/top.h"
 
+#define VECTOR_MACHINE_CHECK    18u
 #define PIECES_A_TURN           32u // then the other VMs have their turn
 #define REPORTS_A_TURN          16u // likewise
 #define END_PATIENCE_SECONDS    5u
@@ -213,7 +214,9 @@ static void finish(struct vm *vm) {
 
 static void set_end_from_process(struct vm *vm, const struct abi_process_status *status) {
     char text[PARTITION_WHY_MAX];
-    if (status->state == ABI_PROCESS_FAULTED) {
+    if (status->state == ABI_PROCESS_FAULTED && status->vector == VECTOR_MACHINE_CHECK) {
+        fmt_format(text, sizeof(text), "it used memory that is broken (machine check)");
+    } else if (status->state == ABI_PROCESS_FAULTED) {
         fmt_format(text, sizeof(text), "its VMM faulted (vector %u at rip 0x%llx, address 0x%llx)",
                    status->vector, (unsigned long long)status->rip,
                    (unsigned long long)status->address);

@@ -12,7 +12,6 @@
 #include "svm/exit.h"
 
 #include "arch/lapic.h"
-#include "arch/log.h"
 
 #define DR6_SINGLE_STEP BIT(14)
 #define DR6_OF_GUEST    (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(13)) // breakpoints, DR access
@@ -224,7 +223,7 @@ enum exit_action svm_exit_exception(struct vcpu *vcpu) {
     uint8_t vector = (uint8_t)(vmcb->exit_code % EXCEPTION_COUNT);
     uint8_t steps = x->steps;
     if (vector == EXC_MC)
-        panic("machine check while a guest ran");
+        return vcpu_exit_machine_check(vcpu);
     if (steps != 0)
         end_steps(vcpu);
     if (steps == 0 || vector != EXC_DB || !is_step_alone(x)) {

@@ -68,6 +68,8 @@ static __attribute__((noinline, cold)) enum exit_action refuse(struct vcpu *vcpu
         detail = VMX_REFUSED | vmcs_read32(VMCS_INSTRUCTION_ERROR);
     else if (!(reason & EXIT_REASON_ENTRY_FAILED))
         return exit_unexpected(vcpu);
+    if (detail == EXIT_REASON_MACHINE_CHECK)
+        (void)vcpu_exit_machine_check(vcpu); // and where the machine goes on, this VM does not
     // The launch state of a failed entry is undefined to us: start over.
     vmcs_clear(x->vmcs);
     vmcs_make_current(x->vmcs);

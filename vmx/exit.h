@@ -60,6 +60,8 @@ _Static_assert(VMX_EXIT_COUNT <= ARRAY_COUNT(((struct cpu *)0)->exits),
 // SDM 3C 25.9.1 "Basic VM-Exit Information".
 #define EXIT_REASON_BASIC        0xffffu
 #define EXIT_REASON_ENTRY_FAILED BIT(31)
+// Only with that bit: SDM 3C 27.9 "Machine-Check Events During VM Entry".
+#define EXIT_REASON_MACHINE_CHECK 41u
 
 typedef enum exit_action exit_handler(struct vcpu *vcpu);
 

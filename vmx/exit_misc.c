@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The exits that need a few lines each: events from outside, single instructions, and what a guest
 // must not do.
-#include "arch/log.h"
 #include "arch/mitigation.h"
 #include "arch/traps.h"
 #include "vmx/exit.h"
@@ -42,9 +41,9 @@ enum exit_action exit_exception(struct vcpu *vcpu) {
         x86_call_nmi();
         return EXIT_RETRY;
     }
-    if (vector == EXC_MC)
-        panic("machine check while a guest ran");
     vmx_requeue_event(vcpu, (info & EVENT_NMI_UNBLOCKED) != 0);
+    if (vector == EXC_MC)
+        return vcpu_exit_machine_check(vcpu);
     if (vector == EXC_DB)
         reflect_debug_exception();
     else if (vector == EXC_AC)

@@ -91,6 +91,7 @@ static void check_range(uint32_t first, uint32_t last) {
 void test(void) {
     check_range(0, 0x1fff);
     check_range(0xc0000000, 0xc0001fff);
+    check_range(0xc0002000, 0xc00023ff);     // banks of machine checks
     for (unsigned bit = 13; bit < 32; bit++) // one of each power of two, where no bitmap is
         check_unknown((uint32_t)BIT(bit) + 0x123);
     check_unknown(0x40000000);

@@ -18,6 +18,7 @@
 #define sysexit_whole        paper_sysexit
 #define idle_hlt             paper_hlt
 #define mitigation_clear_bhb paper_clear_history
+#define machine_check_handle paper_machine_check
 #include "arch/lapic.h"
 #include "arch/traps.h"
 #include "kernel/memory.h"
@@ -31,7 +32,7 @@ static _Alignas(PAGE_SIZE) uint8_t slots[CPUS][CPU_TABLES_SLOT];
 #define CPU_TABLES_BASE ((uint64_t)slots)
 
 static uint64_t fault_address;
-static struct { unsigned nmis, interrupts, eois, ways_out, clears; } seen;
+static struct { unsigned nmis, interrupts, eois, ways_out, clears, machine_checks; } seen;
 
 static void count_timer(void) {
     seen.interrupts += 0x1;
@@ -58,6 +59,11 @@ static uint64_t *paper_msr(uint32_t msr) {
 #include "kernel/trap.c"
 
 const uint8_t paper_sysexit[2], paper_hlt[2];
+static bool uses_broken_memory; // what a machine check tells of who ran
+bool paper_machine_check(bool is_kernel) {
+    seen.machine_checks += is_kernel ? 0x10 : 1;
+    return uses_broken_memory;
+}
 void paper_clear_history(void) {
     seen.clears++;
 }
@@ -265,9 +271,9 @@ Test(traps_origin, fault_in_ring_0_is_the_kernels_whatever_the_error_says) {
 
 Test(traps_origin, exceptions_of_ring_3_end_it_and_those_of_ring_0_the_machine) {
     for (uint64_t vector = 0; vector < 32; vector++) {
-        if (vector == EXC_NMI || vector == EXC_PF)
+        if (vector == EXC_NMI || vector == EXC_PF || vector == EXC_MC)
             continue;
-        bool is_ours = vector == EXC_DF || vector == EXC_MC;
+        bool is_ours = vector == EXC_DF;
         struct trap_frame frame = frame_of(vector, 0, USER_CS);
         process->is_ending = 0;
         cr_expect_eq(HOST_PANICS(trap_dispatch(&frame)), is_ours, "vector %lu", vector);
@@ -275,6 +281,25 @@ Test(traps_origin, exceptions_of_ring_3_end_it_and_those_of_ring_0_the_machine) 
         frame = frame_of(vector, 0, KERNEL_CS);
         cr_expect(HOST_PANICS(trap_dispatch(&frame)), "vector %lu", vector);
     }
+}
+
+// Who goes on does so at once: on that stack nothing else may happen.
+Test(traps_origin, machine_check_ends_who_used_broken_memory_and_nobody_else) {
+    struct trap_frame frame = frame_of(EXC_MC, 0, USER_CS);
+    trap_dispatch(&frame);
+    cr_expect(seen.machine_checks == 1 && seen.ways_out == 0 && process->is_ending == 0);
+    uses_broken_memory = true;
+    trap_dispatch(&frame);
+    cr_expect(seen.machine_checks == 2 && seen.ways_out == 1 && process->is_ending == 1);
+    cr_expect_eq(process->status.vector, EXC_MC);
+    uses_broken_memory = false;
+    frame = frame_of(EXC_MC, 0, KERNEL_CS);
+    frame.rip = (uint64_t)paper_hlt;
+    frame.rflags = RFLAGS_ONE | RFLAGS_IF;
+    trap_dispatch(&frame);
+    cr_expect_eq(seen.machine_checks, 0x12, "and whether the kernel ran is told");
+    cr_expect_eq(frame.rip, (uint64_t)paper_hlt - 1, "STI again, as behind an NMI");
+    cr_expect_eq(seen.ways_out, 1);
 }
 
 Test(traps_origin, interrupts_and_nmis_are_nobodys_fault) {

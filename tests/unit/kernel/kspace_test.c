@@ -11,6 +11,7 @@
 #define kspace_init            space_test_init
 #define kspace_kernel_root     space_test_kernel_root
 #define kspace_map_direct      space_test_map_direct
+#define kspace_is_direct       space_test_is_direct
 #define kspace_unmap_direct    space_test_unmap_direct
 #define kspace_map_device      space_test_map_device
 #define kspace_stack_alloc     space_test_stack_alloc
@@ -332,6 +333,21 @@ Test(space, stack_that_the_machine_lacks_costs_nothing) {
 }
 
 // ---- tables -------------------------------------------------------------------------------------
+
+// By large leaves and small, and beside them.
+Test(space, direct_map_tells_whose_a_frame_is) {
+    hpa_t run, other = {HOST_RAM_BASE + (60ULL << 20)};
+    uint64_t size;
+    frame_boot_run(&run, &size);
+    cr_expect(kspace_is_direct(run) && kspace_is_direct((hpa_t){run.v + size - PAGE_SIZE}));
+    cr_expect_not(kspace_is_direct((hpa_t){run.v + size}));
+    cr_expect_not(kspace_is_direct(other));
+    cr_expect_not(kspace_is_direct((hpa_t){HOST_HIGH_BASE}));
+    cr_assert(kspace_map_direct(other, PAGE_SIZE));
+    cr_expect(kspace_is_direct(other) && !kspace_is_direct((hpa_t){other.v + PAGE_SIZE}));
+    kspace_unmap_direct(other, PAGE_SIZE);
+    cr_expect_not(kspace_is_direct(other));
+}
 
 Test(space, tables_are_their_quotas) {
     struct pagetable pt;

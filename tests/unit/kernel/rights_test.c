@@ -236,7 +236,7 @@ Test(kernel_rights, handle_of_another_type_is_none) {
 Test(kernel_rights, each_call_is_listed) {
     const uint32_t others[] = {ABI_HANDLE_CLOSE, ABI_THREAD_EXIT,  ABI_THREAD_YIELD,
                                ABI_SYSTEM_INFO,  ABI_SYSTEM_POWER, ABI_SYSTEM_AUDIT,
-                               ABI_SYSTEM_CPU,   ABI_MEMORY_FREE};
+                               ABI_SYSTEM_CPU,   ABI_MEMORY_FREE,  ABI_SYSTEM_MACHINE_CHECK};
     for (uint32_t i = 0; i < ABI_CALL_COUNT; i++) {
         bool is_other = false;
         for (unsigned k = 0; k < ARRAY_COUNT(others); k++)

@@ -19,31 +19,32 @@ static void leave(void);
 // A CPU that takes itself off a count is on its way out, and may be as long about it as it likes.
 #define __atomic_sub_fetch(at, by, order) (leave(), __atomic_sub_fetch(at, by, order))
 
-#define cpu_table          smp_test_table
-#define cpu_count          smp_test_count
-#define smp_call           smp_test_call
-#define smp_stop_and_call  smp_test_stop_and_call
-#define smp_interrupt      smp_test_interrupt
-#define smp_flush_root     smp_test_flush_root
-#define smp_flush_all      smp_test_flush_all
-#define smp_init_boot_cpu  smp_test_init_boot_cpu
-#define smp_ap_main        smp_test_ap_main
-#define smp_start          smp_test_start
-#define smp_stop_others    smp_test_stop_others
-#define trampoline_begin   smp_test_trampoline
-#define trampoline_end     smp_test_trampoline_end
-#define trampoline_root    smp_test_trampoline_root
-#define trampoline_stack   smp_test_trampoline_stack
-#define features_compare   smp_test_features_compare
-#define features_enable    smp_test_features_enable
-#define lapic_init_cpu     smp_test_lapic_init_cpu
-#define scheduler_init_cpu smp_test_scheduler_init_cpu
-#define scheduler_run      smp_test_scheduler_run
-#define kspace_cpu_init    smp_test_space_cpu_init
-#define lapic_send         smp_test_lapic_send
-#define kspace_stack_alloc smp_test_space_stack_alloc
-#define tsc_is_common      smp_test_tsc_is_common
-#define kspace_kernel_root smp_test_kernel_root
+#define cpu_table              smp_test_table
+#define cpu_count              smp_test_count
+#define smp_call               smp_test_call
+#define smp_stop_and_call      smp_test_stop_and_call
+#define smp_interrupt          smp_test_interrupt
+#define smp_flush_root         smp_test_flush_root
+#define smp_flush_all          smp_test_flush_all
+#define smp_init_boot_cpu      smp_test_init_boot_cpu
+#define smp_ap_main            smp_test_ap_main
+#define smp_start              smp_test_start
+#define smp_stop_others        smp_test_stop_others
+#define trampoline_begin       smp_test_trampoline
+#define trampoline_end         smp_test_trampoline_end
+#define trampoline_root        smp_test_trampoline_root
+#define trampoline_stack       smp_test_trampoline_stack
+#define features_compare       smp_test_features_compare
+#define features_enable        smp_test_features_enable
+#define lapic_init_cpu         smp_test_lapic_init_cpu
+#define scheduler_init_cpu     smp_test_scheduler_init_cpu
+#define scheduler_run          smp_test_scheduler_run
+#define kspace_cpu_init        smp_test_space_cpu_init
+#define lapic_send             smp_test_lapic_send
+#define kspace_stack_alloc     smp_test_space_stack_alloc
+#define tsc_is_common          smp_test_tsc_is_common
+#define kspace_kernel_root     smp_test_kernel_root
+#define machine_check_init_cpu smp_test_machine_check_init_cpu
 static uint64_t own_cr4;
 static uint32_t flushes, vectors_sent;
 static void write_cr4(uint64_t value);
@@ -60,6 +61,7 @@ bool features_compare(uint32_t apic_id) {
 }
 void features_enable(void) {}
 void lapic_init_cpu(void) {}
+void machine_check_init_cpu(void) {}
 void scheduler_init_cpu(struct cpu *cpu) {
     (void)cpu;
 }

@@ -292,6 +292,10 @@ void smp_flush_all(void) {
     host_unflushed = 0;
 }
 
+bool kspace_is_direct(hpa_t frame) {
+    return host_is_mapped(frame);
+}
+
 bool host_is_mapped(hpa_t frame) {
     return is_mapped[frame.v >> PAGE_SHIFT] == 1;
 }

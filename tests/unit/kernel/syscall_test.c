@@ -61,6 +61,9 @@ int64_t call_system_info(struct call *c) {
 int64_t call_system_power(struct call *c) {
     return c != NULL ? not_of_a_vmm() : 0;
 }
+int64_t call_system_machine_check(struct call *c) {
+    return c != NULL ? not_of_a_vmm() : 0;
+}
 int64_t call_system_audit(struct call *c) {
     return c != NULL ? not_of_a_vmm() : 0;
 }

@@ -8,24 +8,26 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#define syscall_dispatch     sys_test_dispatch
-#define call_give            sys_test_give
-#define call_system_info     sys_test_info
-#define call_system_cpu      sys_test_cpu
-#define call_system_power    sys_test_power
-#define call_memory_free     sys_test_memory_free
-#define call_system_audit    sys_test_audit
-#define system_object        sys_test_object
-#define system_entry_tsc     sys_test_entry_tsc
-#define system_init          sys_test_init
-#define power_off            sys_test_power_off
-#define power_reset          sys_test_power_reset
-#define scheduler_read_cpu   sys_test_read_cpu
-#define audit_all            sys_test_audit_all
-#define vcpu_first_entry_tsc sys_test_first_entry_tsc
-#define tsc_is_common        sys_test_tsc_is_common
-#define image_text           sys_test_image_text
-#define image_end            sys_test_image_end
+#define syscall_dispatch          sys_test_dispatch
+#define call_give                 sys_test_give
+#define call_system_info          sys_test_info
+#define call_system_cpu           sys_test_cpu
+#define call_system_power         sys_test_power
+#define call_memory_free          sys_test_memory_free
+#define call_system_audit         sys_test_audit
+#define system_object             sys_test_object
+#define system_entry_tsc          sys_test_entry_tsc
+#define system_init               sys_test_init
+#define power_off                 sys_test_power_off
+#define power_reset               sys_test_power_reset
+#define scheduler_read_cpu        sys_test_read_cpu
+#define audit_all                 sys_test_audit_all
+#define vcpu_first_entry_tsc      sys_test_first_entry_tsc
+#define tsc_is_common             sys_test_tsc_is_common
+#define image_text                sys_test_image_text
+#define image_end                 sys_test_image_end
+#define call_system_machine_check sys_test_machine_check
+#define machine_check_poll        sys_test_machine_check_poll
 #include "kernel/syscall.c"
 #include "kernel/syscall_system.c"
 
@@ -48,6 +50,10 @@ void scheduler_read_cpu(const struct cpu *cpu, struct abi_cpu_info *info) {
     done.cpu = cpu->index;
     info->runnable = 3;
 }
+void machine_check_poll(void *report) {
+    *(struct abi_machine_check *)report =
+        (struct abi_machine_check){.status = 7, .bank = cpu_current()->index};
+}
 struct abi_audit audit_all(void) {
     done.audits++;
     return (struct abi_audit){.errors = 9};
@@ -59,6 +65,7 @@ static uint64_t event_handle;
 static void set_up(void) {
     host_init_all();
     system_init(7);
+    machine = (struct boot_info){.machine_check.bank_count = 1};
     struct quota *quota = quota_create(quota_root(), 1u << 20);
     process = process_create(quota, &group_root, NULL, 0);
     thread_current()->process = process;
@@ -131,6 +138,7 @@ static void ask_all(uint64_t handle, uint64_t right, int64_t answer) {
                      answer != 0 ? answer : -ABI_ERROR_UNSUPPORTED);
         cr_expect_eq(CALL(ABI_SYSTEM_POWER, handle, ABI_POWER_RESET),
                      answer != 0 ? answer : -ABI_ERROR_UNSUPPORTED);
+        cr_expect_eq(CALL(ABI_SYSTEM_MACHINE_CHECK, handle, 0, USER), answer);
     }
 }
 
@@ -167,6 +175,19 @@ Test(kernel_system, cpus_are_those_that_there_are) {
     cr_expect_eq(CALL(ABI_SYSTEM_CPU, handle, HOST_CPUS - 1, USER), 0);
     memcpy(&info, host_user, sizeof(info));
     cr_expect(done.cpu == HOST_CPUS - 1 && info.apic_id == 77 && info.runnable == 3);
+}
+
+Test(kernel_system, machine_checks_are_of_the_cpu_that_was_asked_for) {
+    struct abi_machine_check error;
+    uint64_t handle = with(ABI_RIGHT_MANAGE);
+    cr_expect_eq(CALL(ABI_SYSTEM_MACHINE_CHECK, handle, HOST_CPUS, USER), -ABI_ERROR_ARGUMENT);
+    cr_expect_eq(CALL(ABI_SYSTEM_MACHINE_CHECK, handle, UINT64_MAX, USER), -ABI_ERROR_ARGUMENT);
+    cr_expect_eq(CALL(ABI_SYSTEM_MACHINE_CHECK, handle, HOST_CPUS - 1, BAD), -ABI_ERROR_ADDRESS);
+    cr_expect_eq(CALL(ABI_SYSTEM_MACHINE_CHECK, handle, HOST_CPUS - 1, USER), 0);
+    memcpy(&error, host_user, sizeof(error));
+    cr_expect(error.status == 7 && error.bank == HOST_CPUS - 1, "polled there");
+    machine.machine_check.bank_count = 0;
+    cr_expect_eq(CALL(ABI_SYSTEM_MACHINE_CHECK, handle, 0, USER), -ABI_ERROR_UNSUPPORTED);
 }
 
 Test(kernel_system, answers_go_to_the_callers_memory_alone) {

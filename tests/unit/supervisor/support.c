@@ -412,6 +412,18 @@ int64_t sys_system_audit(uint32_t system, struct abi_audit *audit) {
     return life.audit_result;
 }
 
+int64_t sys_system_machine_check(uint32_t system, uint32_t cpu, struct abi_machine_check *error) {
+    cr_assert_eq(system, LIFE_SYSTEM);
+    cr_assert_lt(cpu, life.cpu_count);
+    life.bank_looks++;
+    *error = (struct abi_machine_check){0};
+    if (cpu == life.bank_cpu && life.bank_errors > 0) {
+        life.bank_errors--;
+        *error = life.bank_next;
+    }
+    return life.has_banks ? 0 : -ABI_ERROR_UNSUPPORTED;
+}
+
 uint64_t machine_tsc(void);
 
 uint64_t machine_tsc(void) {

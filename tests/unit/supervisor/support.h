@@ -119,6 +119,10 @@ struct life {
     struct abi_usage usage;         // of every process
     struct abi_audit audit;         // what ABI_SYSTEM_AUDIT finds
     int64_t audit_result;
+    bool has_banks;                     // else ABI_SYSTEM_MACHINE_CHECK answers UNSUPPORTED
+    struct abi_machine_check bank_next; // what it finds bank_errors times more
+    uint32_t bank_cpu, bank_errors;     // and on which CPU alone
+    unsigned int bank_looks;            // calls
     unsigned int audits;
 };
 

@@ -107,7 +107,10 @@ struct paper {
         uint32_t msr;
         uint64_t written;
         unsigned pages, opened, wakes;
+        uint32_t machine_checks; // that were handled
+        uint32_t ended;          // vector that ended the thread's process; 0: none
     } seen;
+    bool uses_broken_memory; // what a machine check tells of the guest
 };
 extern struct paper paper;
 extern struct cpu paper_cpus[2];

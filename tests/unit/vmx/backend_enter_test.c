@@ -324,10 +324,34 @@ Test(backend_enter, event_on_its_way_comes_again) {
     cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO], EVENT_VALID | 0x41);
 }
 
-Test(backend_enter, machine_check_panics_and_others_end_the_vm) {
+// The guest goes on where it was, with the event that was on its way; or it has used memory that is
+// broken, and its VMM's process ends.
+Test(backend_enter, machine_check_is_the_hosts_and_ends_who_used_broken_memory) {
     raise(EXC_MC, EVENT_EXCEPTION);
-    cr_expect(PANICS(vmx_enter(&paper_vcpu)));
+    paper.vmcs[VMCS_IDT_VECTORING_INFO] = EVENT_VALID | EVENT_INTERRUPT | 0x41;
+    (void)vmx_enter(&paper_vcpu);
+    cr_expect_eq(paper.vmcs[VMCS_ENTRY_INTERRUPTION_INFO], EVENT_VALID | 0x41);
+    cr_expect(paper.seen.machine_checks == 1 && paper.seen.ended == 0);
     enter_set_up();
+    raise(EXC_MC, EVENT_EXCEPTION);
+    paper.uses_broken_memory = true;
+    cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_FAIL);
+    cr_expect_eq(paper.seen.ended, EXC_MC);
+}
+
+Test(backend_enter, machine_check_at_the_entry_ends_the_vm_in_any_case) {
+    for (unsigned is_used = 0; is_used < 2; is_used++) {
+        enter_set_up();
+        paper.uses_broken_memory = is_used;
+        paper.reasons[0] = EXIT_REASON_ENTRY_FAILED | EXIT_REASON_MACHINE_CHECK;
+        cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_FAIL);
+        cr_expect_eq(paper.seen.machine_checks, 1, "the banks are looked at");
+        cr_expect_eq(paper.seen.ended, is_used ? EXC_MC : 0);
+        cr_expect_eq(paper.seen.failure, VCPU_FAILURE_ENTRY);
+    }
+}
+
+Test(backend_enter, exceptions_that_are_not_intercepted_end_the_vm) {
     raise(EXC_UD, EVENT_EXCEPTION); // never intercepted
     cr_expect_eq(vmx_enter(&paper_vcpu), EXIT_FAIL);
     cr_expect_eq(paper.seen.failure, VCPU_FAILURE_UNHANDLED_EXIT);

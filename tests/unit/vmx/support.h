@@ -58,7 +58,10 @@ struct paper {
         uint64_t detail;
         unsigned interrupt;
         unsigned interrupts;
+        uint32_t machine_checks; // that were handled
+        uint32_t ended;          // vector that ended the thread's process; 0: none
     } seen;
+    bool uses_broken_memory; // what a machine check tells of the guest
     jmp_buf *on_panic;
     unsigned panics;
 };

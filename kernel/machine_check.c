@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// See kernel/machine_check.h.
+#include "kernel/machine_check.h"
+
+#include "arch/log.h"
+#include "arch/traps.h"
+#include "arch/tsc.h"
+#include "kernel/machine.h"
+#include "kernel/withdrawn.h"
+
+// SDM 3B 15.3.1.2 "IA32_MCG_STATUS MSR", 15.3.2.2 "IA32_MCi_STATUS MSRS".
+#define MCG_STATUS_RIPV  BIT(0)
+#define MCG_STATUS_LOCAL BIT(3)
+#define MC_STATUS_VALID  BIT(63)
+#define MC_STATUS_MISCV  BIT(59)
+#define MC_STATUS_ADDRV  BIT(58)
+#define MC_ADDR_FRAME    0x000ffffffffff000ULL
+// APM 2 9.3.3 "MCA Configuration Registers": without it an error that was not corrected stops all.
+#define CONFIG_MCAX BIT(32)
+
+#define MEETING_SECONDS 1u // that one CPU waits for the others
+
+enum bank_msr { BANK_CTL, BANK_STATUS, BANK_ADDR, BANK_MISC, BANK_CONFIG };
+
+// Of each CPU: how many meetings it came to, and the severity that it brought to the last (atomic).
+static uint32_t met[CPU_COUNT_MAX]; // number * SEVERITY_COUNT + severity
+
+static uint32_t msr_of(uint32_t bank, enum bank_msr msr) {
+    return machine.machine_check.first_msr + machine.machine_check.msrs_a_bank * bank + msr;
+}
+
+static uint32_t bank_count(void) {
+    uint32_t most = machine.machine_check.bank_count;
+    return most != 0 ? MIN(most, (uint8_t)x86_rdmsr(MSR_MCG_CAP)) : 0;
+}
+
+// What is not valid is not read: it may fault.
+static struct abi_machine_check read_bank(uint32_t bank) {
+    uint64_t status = x86_rdmsr(msr_of(bank, BANK_STATUS));
+    struct abi_machine_check b = {.status = (status & MC_STATUS_VALID) != 0 ? status : 0,
+                                  .bank = bank};
+    b.address = (b.status & MC_STATUS_ADDRV) != 0 ? x86_rdmsr(msr_of(bank, BANK_ADDR)) : 0;
+    b.misc = (b.status & MC_STATUS_MISCV) != 0 ? x86_rdmsr(msr_of(bank, BANK_MISC)) : 0;
+    return b;
+}
+
+static void print_bank(const char *when, const struct abi_machine_check *b) {
+    if (b->status != 0)
+        log_line("%s: CPU %u, bank %lu: status 0x%lx, address 0x%lx, misc 0x%lx", when,
+                 cpu_current()->index, b->bank, b->status, b->address, b->misc);
+}
+
+void machine_check_print(void) {
+    for (uint32_t i = 0; i < bank_count(); i++) {
+        struct abi_machine_check b = read_bank(i);
+        print_bank("panic", &b);
+    }
+}
+
+// SDM 3B 15.8 "Machine-Check Initialization".
+void machine_check_init_cpu(void) {
+    const struct machine_check *m = &machine.machine_check;
+    for (uint32_t i = 0; i < bank_count(); i++) {
+        struct abi_machine_check b = read_bank(i);
+        print_bank("a machine check of before the start", &b);
+        if (m->has_config)
+            x86_wrmsr(msr_of(i, BANK_CONFIG), x86_rdmsr(msr_of(i, BANK_CONFIG)) | CONFIG_MCAX);
+        x86_wrmsr(msr_of(i, BANK_STATUS), 0);
+        if ((m->controls >> i & 1) != 0)
+            x86_wrmsr(msr_of(i, BANK_CTL), UINT64_MAX);
+    }
+    if (m->has_control)
+        x86_wrmsr(MSR_MCG_CTL, UINT64_MAX);
+    if (m->has_local)
+        x86_wrmsr(MSR_MCG_EXT_CTL, MCG_EXT_CTL_LOCAL);
+    met[cpu_current()->index] = met[0];
+}
+
+// Waits until all CPUs have come, and returns the worst that one of them brought. Nobody comes to
+// the next before all have seen this one: a machine check before MCIP is clear resets the machine.
+static uint32_t meet(uint32_t worst) {
+    uint32_t *own = &met[cpu_current()->index], number = *own / SEVERITY_COUNT + 1;
+    uint64_t since = x86_rdtsc();
+    __atomic_store_n(own, number * SEVERITY_COUNT + worst, __ATOMIC_RELEASE);
+    for (uint32_t i = 0, other; i < cpu_count; i++) {
+        while ((other = __atomic_load_n(&met[i], __ATOMIC_ACQUIRE)) / SEVERITY_COUNT < number) {
+            if (x86_rdtsc() - since > MEETING_SECONDS * tsc_hz)
+                panic("a machine check of all CPUs, and CPU %u does not come", i);
+            x86_pause();
+        }
+        worst = MAX(worst, other % SEVERITY_COUNT);
+    }
+    return worst;
+}
+
+bool machine_check_handle(bool is_kernel) {
+    const struct machine_check *m = &machine.machine_check;
+    uint64_t global = m->bank_count != 0 ? x86_rdmsr(MSR_MCG_STATUS) : 0, done = 0;
+    uint32_t worst = SEVERITY_NONE;
+    struct abi_machine_check used = {0};
+    for (uint32_t i = 0; i < bank_count(); i++) {
+        struct abi_machine_check b = read_bank(i);
+        uint32_t own = machine_check_judge(m, global, &b);
+        if (own == SEVERITY_CONSUMED)
+            used = b;
+        if (own == SEVERITY_CONSUMED &&
+            (is_kernel || !withdrawn_add((hpa_t){b.address & MC_ADDR_FRAME})))
+            own = SEVERITY_FATAL;
+        done |= own > SEVERITY_OPTIONAL ? BIT(i) : 0; // what is not, is polled
+        worst = MAX(worst, own);
+    }
+    if ((global & MCG_STATUS_RIPV) == 0 && worst != SEVERITY_CONSUMED)
+        worst = SEVERITY_FATAL;
+    uint32_t all = m->is_broadcast && (global & MCG_STATUS_LOCAL) == 0 ? meet(worst) : worst;
+    if (worst == SEVERITY_FATAL || all == SEVERITY_NONE)
+        panic("machine check in %s%s", is_kernel ? "the kernel" : "a guest or ring 3",
+              all == SEVERITY_NONE ? ", and no bank says why" : "");
+    if (all == SEVERITY_FATAL)
+        for (;;)
+            x86_pause(); // who brought it panics, and stops this CPU
+    for (uint32_t i = 0; i < bank_count(); i++)
+        if ((done >> i & 1) != 0)
+            x86_wrmsr(msr_of(i, BANK_STATUS), 0);
+    x86_wrmsr(MSR_MCG_STATUS, 0); // last: from here on there may be another
+    print_bank("memory is broken, and never used again", &used);
+    return worst == SEVERITY_CONSUMED;
+}
+
+void machine_check_poll(void *report) {
+    struct abi_machine_check b = {0};
+    for (uint32_t i = 0; b.status == 0 && i < bank_count(); i++) {
+        b = read_bank(i);
+        if (machine_check_judge(&machine.machine_check, 0, &b) > SEVERITY_OPTIONAL)
+            b = (struct abi_machine_check){0}; // the exception's
+        else
+            x86_wrmsr(msr_of(i, BANK_STATUS), 0);
+    }
+    *(struct abi_machine_check *)report = b;
+}
