@@ -47,7 +47,7 @@ _UNITTEST = re.compile(r"RESULT (\S+) (passed|failed|skipped) ?(.*)")
 _LINES = re.compile(r"(ok|FAIL|skip) +([^\s:]+(?: [^\s:]+)*)(?:: (.*))?")
 _CHECK = re.compile(r"(ok|FAIL|skip) +(\S+) +(.*)")
 _AIM = re.compile(r"(\S+): (\d+) (\S+), aim (\d+): (met|missed)")
-_BOOT = re.compile(r"(PASS|FAIL|SKIP) (?:loader|console): ([^:]+)(?:: (.*))?")
+_BOOT = re.compile(r"(PASS|FAIL|SKIP) (?:loader|console|banks): ([^:]+)(?:: (.*))?")
 
 
 def complete(results, status, output, name):
@@ -197,6 +197,7 @@ def boot_jobs():
     yield _boot_job("console", "console", ["line"], 1)
     yield _boot_job("button", "console", ["button"], 1)
     yield _boot_job("uart", "console", ["uart"], 1)
+    yield _boot_job("banks", "banks", [], 2)
 
 
 def _boot_job(name, folder, groups, slots):

@@ -3,7 +3,8 @@
 
 import time
 
-from machine import GUESTS, NO_GUESTS, RUN, TINY, Monitor, end_of, machine, text_of, typist, wait_for
+from machine import GUESTS, NO_GUESTS, RUN, TINY, end_of, machine, typist  # before monitor: it says where that is
+from monitor import Monitor, text_of, wait_for
 
 SAYS = "[bulkhead] power button: "
 NO_VM = SAYS + "pressed, and no VM runs: the machine is switched off"

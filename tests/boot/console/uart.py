@@ -9,7 +9,8 @@ import fcntl
 import os
 import time
 
-from machine import END, GUESTS, RUN, TIMEOUT, TINY, Monitor, end_of, machine, text_of, typist, wait_for
+from machine import END, GUESTS, RUN, TINY, end_of, machine, typist  # before monitor: it says where that is
+from monitor import TIMEOUT, Monitor, text_of, wait_for
 
 PIPE_BYTES = 4096  # the least that Linux makes
 WAITS = "waits for its power button"

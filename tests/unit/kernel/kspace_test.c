@@ -336,9 +336,8 @@ Test(space, stack_that_the_machine_lacks_costs_nothing) {
 
 // By large leaves and small, and beside them.
 Test(space, direct_map_tells_whose_a_frame_is) {
-    hpa_t run, other = {HOST_RAM_BASE + (60ULL << 20)};
-    uint64_t size;
-    frame_boot_run(&run, &size);
+    hpa_t run = {host_boot.pool}, other = {HOST_RAM_BASE + (60ULL << 20)};
+    uint64_t size = host_boot.pool_size;
     cr_expect(kspace_is_direct(run) && kspace_is_direct((hpa_t){run.v + size - PAGE_SIZE}));
     cr_expect_not(kspace_is_direct((hpa_t){run.v + size}));
     cr_expect_not(kspace_is_direct(other));
