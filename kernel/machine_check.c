@@ -111,8 +111,10 @@ bool machine_check_handle(bool is_kernel) {
     }
     if ((global & MCG_STATUS_RIPV) == 0 && worst != SEVERITY_CONSUMED)
         worst = SEVERITY_FATAL;
-    uint32_t all = m->is_broadcast && (global & MCG_STATUS_LOCAL) == 0 ? meet(worst) : worst;
-    if (worst == SEVERITY_FATAL || all == SEVERITY_NONE)
+    bool is_awaited = cpu_table[cpu_current()->index] == cpu_current(); // not one that was left off
+    bool is_met = m->is_broadcast && (global & MCG_STATUS_LOCAL) == 0 && is_awaited;
+    uint32_t all = is_met ? meet(worst) : worst;
+    if (worst == SEVERITY_FATAL || (all == SEVERITY_NONE && is_awaited))
         panic("machine check in %s%s", is_kernel ? "the kernel" : "a guest or ring 3",
               all == SEVERITY_NONE ? ", and no bank says why" : "");
     if (all == SEVERITY_FATAL)

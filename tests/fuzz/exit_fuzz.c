@@ -11,6 +11,14 @@
 struct vmx_caps vmx_caps;
 uint64_t tsc_hz = 1000000000;
 void mitigation_clear_buffers(void) {}
+// No exit that is here is one for an exception.
+bool machine_check_handle(bool is_kernel) {
+    (void)is_kernel;
+    __builtin_trap();
+}
+void process_end(struct process *process, const struct abi_process_status *status) {
+    (void)process, (void)status;
+}
 
 #define TYPE_RESERVED 1u
 #define TYPE_OTHER    7u

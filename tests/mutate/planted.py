@@ -41,7 +41,7 @@ PLANTED = [
     ("broken-memory-of-the-kernels-own", "kernel/machine_check.c", "(is_kernel || !withdrawn_add", "(!withdrawn_add"),
     ("broken-table-of-the-kernels", "kernel/withdrawn.c", "is_given && !kspace_is_direct(frame) &&", "is_given &&"),
     ("broken-frame-given-again", "kernel/frame.c", "uint64_t next = withdrawn_next(at, end);", "uint64_t next = end;"),
-    ("each-judges-alone", "kernel/machine_check.c", "? meet(worst) : worst;", "? worst : worst;"),
+    ("each-judges-alone", "kernel/machine_check.c", "worst = MAX(worst, other % SEVERITY_COUNT);", "worst = MAX(worst, worst);"),
     ("no-time-limit", "kernel/machine_check.c", "x86_rdtsc() - since > MEETING_SECONDS * tsc_hz", "false"),
     ("goes-on-beside-a-fatal-one", "kernel/machine_check.c", "if (all == SEVERITY_FATAL)", "if (false)"),
     ("any-instruction-pointer", "boot/boot_machine_check.c",

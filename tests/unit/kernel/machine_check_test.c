@@ -143,7 +143,7 @@ static void set_up(void) {
     tsc_hz = 1000;
     cpu_count = 1;
     begin(true, INTEL);
-    cr_assert(frame_alloc(SIZE_2M, &used_frame));
+    cr_assert(frame_alloc(FRAME_ANYWHERE, SIZE_2M, &used_frame));
 }
 
 TestSuite(kernel_machine_check, .init = set_up);
@@ -251,6 +251,7 @@ Test(kernel_machine_check, fatal_ones_and_those_without_a_reason_panic) {
     cr_expect_str_eq(host_panic_text, "machine check in the kernel, and no bank says why");
     set_bank(0, 5, VALID | UC | EN | S, 0, 0); // SRAO
     cr_expect_not(machine_check_handle(true), "nobody needs to do anything");
+    cr_expect_neq(banks[0][5].msr[1], 0, "which is polled");
     global[0].status = MCIP;
     cr_expect(HOST_PANICS(machine_check_handle(false)), "what ran cannot go on");
     use_broken(EIPV, used_frame.v);
@@ -305,12 +306,15 @@ static struct {
     uint64_t pauses; // until the next comes, and between
     bool consumed[HOST_CPUS], is_done[HOST_CPUS], has_gone;
     uint32_t depth;
+    jmp_buf *out; // where it goes on when the last one waits
 } others;
 
 // A CPU that waits lets the next one come; the last finds all there.
 static void paper_pause(void) {
     uint32_t self = host_cpu_current()->index, next = others.depth + 1;
     host_now += 100;
+    if (others.out != NULL && self == others.count - 1)
+        longjmp(*others.out, 1);
     if (others.has_gone)
         cr_assert_fail("waits for ever");
     if (next >= others.count)
@@ -364,6 +368,59 @@ Test(kernel_machine_check, a_local_one_is_nobody_elses) {
     cr_expect(machine_check_handle(false));
 }
 
+// The first has it, and the others neither go on nor panic until it stops them.
+Test(kernel_machine_check, nobody_goes_on_beside_a_fatal_one) {
+    jmp_buf out;
+    meet_set_up();
+    others.out = &out;
+    set_bank(0, 0, VALID | UC | PCC | EN, 0, 0);
+    if (setjmp(out) == 0) {
+        (void)machine_check_handle(false);
+        cr_assert_fail("somebody goes on");
+    }
+    cr_expect_eq(host_cpu_current()->index, HOST_CPUS - 1);
+    cr_expect(global[HOST_CPUS - 1].status & MCIP);
+}
+
+// One that starts when others have met before.
+Test(kernel_machine_check, a_cpu_that_comes_later_meets_the_others) {
+    meet_set_up();
+    cpu_count = others.count = HOST_CPUS - 1;
+    use_broken(RIPV | EIPV, used_frame.v);
+    cr_expect(machine_check_handle(false));
+    host_run_on(HOST_CPUS - 1);
+    machine_check_init_cpu();
+    host_run_on(0);
+    cpu_count = others.count = HOST_CPUS;
+    others.depth = 0;
+    for (uint32_t i = 0; i < HOST_CPUS; i++)
+        global[i].status = RIPV | MCIP;
+    use_broken(RIPV | EIPV, used_frame.v);
+    cr_expect(machine_check_handle(false));
+    cr_expect(others.is_done[HOST_CPUS - 1]);
+}
+
+// It has the number of the one that came in its place.
+Test(kernel_machine_check, a_cpu_that_was_left_off_counts_for_nobody) {
+    meet_set_up();
+    struct cpu *last = cpu_table[HOST_CPUS - 1];
+    cpu_table[HOST_CPUS - 1] = NULL;
+    host_run_on(HOST_CPUS - 1);
+    cr_expect_not(machine_check_handle(true));
+    cr_expect_eq(global[HOST_CPUS - 1].status, 0);
+    cpu_table[HOST_CPUS - 1] = last;
+    global[HOST_CPUS - 1].status = RIPV | MCIP;
+    host_run_on(0);
+    use_broken(RIPV | EIPV, used_frame.v);
+    cr_expect(machine_check_handle(false));
+    cr_expect(others.is_done[HOST_CPUS - 1], "waited for");
+    cpu_table[HOST_CPUS - 1] = NULL;
+    host_run_on(HOST_CPUS - 1);
+    set_bank(HOST_CPUS - 1, 0, VALID | UC | PCC | EN, 0, 0);
+    global[HOST_CPUS - 1].status = RIPV | MCIP;
+    cr_expect(HOST_PANICS(machine_check_handle(true)), "but what is fatal is");
+}
+
 // The last that comes has it: the others must not go on meanwhile, nor say that it is theirs.
 Test(kernel_machine_check, what_is_fatal_anywhere_lets_nobody_go) {
     meet_set_up();
@@ -387,7 +444,7 @@ Test(kernel_machine_check, a_reason_that_no_cpu_has_is_fatal) {
 
 static void take_all_and_expect_none(uint64_t frame) {
     hpa_t page;
-    while (frame_alloc(PAGE_SIZE, &page))
+    while (frame_alloc(FRAME_ANYWHERE, PAGE_SIZE, &page))
         cr_assert_neq(page.v, frame);
 }
 
@@ -402,14 +459,14 @@ Test(kernel_machine_check, a_withdrawn_frame_is_never_given_again) {
     cr_expect_eq(after.free, before.free + SIZE_2M - ARRAY_COUNT(at) * PAGE_SIZE);
     cr_expect_eq(after.total, before.total - ARRAY_COUNT(at) * PAGE_SIZE);
     hpa_t page;
-    while (frame_alloc(PAGE_SIZE, &page))
+    while (frame_alloc(FRAME_ANYWHERE, PAGE_SIZE, &page))
         for (unsigned i = 0; i < ARRAY_COUNT(at); i++)
             cr_assert_neq(page.v, used_frame.v + at[i]);
 }
 
 Test(kernel_machine_check, nor_one_of_a_module_that_is_given_back) {
     hpa_t module;
-    cr_assert(frame_alloc(SIZE_2M, &module));
+    cr_assert(frame_alloc(FRAME_ANYWHERE, SIZE_2M, &module));
     struct frame_totals before = frame_totals();
     cr_assert(withdrawn_add((hpa_t){module.v + PAGE_SIZE}));
     frame_add(module, SIZE_2M);
