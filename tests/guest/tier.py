@@ -88,7 +88,7 @@ def jobs():
     yield Job(TIER, "tsc-unscaled", run_unscaled, weight=20)
     yield Job(TIER, "repeats", run_repeats, weight=50)
     yield Job(TIER, "many", many_job("corei7_skylake_x"), weight=100)
-    yield Job(TIER, "many-ryzen", many_job("ryzen"), weight=100)
+    yield Job(TIER, "many-ryzen", many_job("ryzen"), weight=40)
     yield Job(TIER, "many-epyc", many_job("EPYC"), slots("EPYC"), weight=60)
     yield Job(TIER, "cases", check_cases)
     yield Job(TIER, "bad-images", run_bad_images, weight=20)
