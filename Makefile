@@ -164,7 +164,7 @@ PARTS_vmx        := $(UNIT_VMX_PARTS) $(BOOT_GATES) tests/unit/vmx/support.c
 TESTS_kernel     := $(filter-out $(TESTS_scheduler) $(TESTS_vmx),$(call unit_in,arch kernel vmx))
 TESTS_svm        := $(call unit_in,svm)
 PARTS_svm        := $(UNIT_SVM_PARTS) $(BOOT_GATES) tests/unit/svm/support.c
-PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c $(UNIT_KERNEL_SUPPORT)
+PARTS_kernel     := $(UNIT_KERNEL_PARTS) lib/heap.c lib/pagetable.c lib/fmt.c lib/ring.c lib/string.c $(UNIT_KERNEL_SUPPORT) tests/unit/arch/split_support.c
 UNITS := $(foreach u,lib vmm supervisor drivers kernel scheduler vmx svm,$(if $(TESTS_$(u)),$(u)))
 
 .PHONY: unit

@@ -13,7 +13,7 @@ FUZZ_PARTS_task     := $(wildcard vmm/cpu/task*.c) vmm/cpu/walk.c
 FUZZ_PARTS_load     := $(wildcard vmm/load/*.c) vmm/memory.c lib/elf.c lib/fmt.c lib/string.c
 FUZZ_PARTS_manifest := supervisor/manifest.c supervisor/manifest_keys.c
 FUZZ_LIBS_manifest  := -lfdt
-FUZZ_PARTS_syscall  := $(filter-out %/support_vcpu.c,$(PARTS_kernel))
+FUZZ_PARTS_syscall  := $(filter-out %/support_vcpu.c %/split_support.c,$(PARTS_kernel))
 FUZZ_FLAGS := $(HOST_FLAGS) -fsanitize=fuzzer
 FUZZES := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 

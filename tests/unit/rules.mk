@@ -29,7 +29,7 @@ UNIT_KERNEL_PARTS := arch/paging.c boot/boot_pool.c $(addprefix kernel/, \
     vmtime.c \
     withdrawn.c \
 )
-UNIT_KERNEL_SUPPORT := $(wildcard tests/unit/kernel/support*.c) tests/unit/arch/split_support.c
+UNIT_KERNEL_SUPPORT := $(wildcard tests/unit/kernel/support*.c)
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel/host.h
 
 # arch/split_support.c steps through the entries, as they are.
