@@ -88,6 +88,8 @@ static void charge_and_release(uint64_t used, uint64_t kernel) {
     quota_release(&parent, bytes, bytes);
     struct call call = {.handle = {{.object = &parent.object}}};
     call_quota_read(&call);
+    call = (struct call){.handle = {[1] = {.object = &parent.object}}};
+    call_quota_home(&call);
 }
 
 static void alloc_and_free(uint64_t used, uint64_t kernel) {

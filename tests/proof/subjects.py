@@ -105,7 +105,7 @@ EVA = {
     "eva-auditor": Eva("kernel/audit_judge.c", 222, [
         "-eva-auto-loop-unroll", "20", "-eva-slevel-function", "audit_claim:40",
     ], may_wrap=True),
-    "eva-quota": Eva("kernel/quota.c", 256, [
+    "eva-quota": Eva("kernel/quota.c", 267, [
         "-eva-auto-loop-unroll", "8", "-eva-domains", "equality,symbolic-locations", "-eva-split-return", "full",
         "-eva-slevel-function", "quota_charge:10,quota_alloc_page:10,quota_create:10",
     ]),
