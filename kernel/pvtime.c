@@ -20,13 +20,17 @@ static uint64_t ns_of(uint64_t ticks) {
 }
 
 // The structure at `gpa`, in this CPU's window, good as long as the lock of its space is held.
-// NULL: the guest has no memory there that it may write.
+// NULL: the guest has no memory there that it may write, or nobody has used it yet: clearing a
+// chunk here would take long.
 static struct pvtime_steal *open_locked(struct vm *vm, uint64_t gpa) {
     const struct region *region = region_find(vm->space.regions, gpa);
     if (region == NULL || (region->rights & ABI_RIGHT_WRITE) == 0)
         return NULL;
     uint64_t offset = gpa - region->base + region->offset;
-    struct memory_run run = memory_get(region->memory, offset, NULL);
+    bool is_cleared = true;
+    struct memory_run run = memory_get(region->memory, offset, &is_cleared);
+    if (!is_cleared)
+        return NULL;
     uint64_t at = run.frame.v + offset - run.offset;
     uint8_t *page = kspace_window((hpa_t){align_down(at, PAGE_SIZE)});
     return (struct pvtime_steal *)(void *)(page + at % PAGE_SIZE);

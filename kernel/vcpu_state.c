@@ -133,11 +133,13 @@ static int write_registers(struct vcpu *vcpu, const struct vcpu_registers *r, bo
     __atomic_fetch_and(&vcpu->pending, ~(uint32_t)VCPU_PENDING_SHUTDOWN, __ATOMIC_RELAXED);
     pvtime_set(vcpu, r->pvtime_steal);
     uint64_t by = r->tsc - r->tsc_clock - vcpu->tsc_offset;
-    if (by != 0)
-        vlapic_move_tsc(vcpu, by);
     vcpu_post_to_self(vcpu, VCPU_PENDING_LOOKS);
-    if (is_whole)
+    if (is_whole) {
+        vcpu->tsc_offset += by; // whatever deadline there was
         write_rest(vcpu, r);
+    } else if (by != 0) {
+        vlapic_move_tsc(vcpu, by);
+    }
     vcpu_backend->write_registers(vcpu, r);
     return ABI_OK;
 }

@@ -27,7 +27,7 @@ enum uart_register {
 #define MCR_LOOPBACK  0x1au // with OUT2 and RTS, which come back as
 #define MSR_LOOPBACK  0x90u // DCD and CTS
 #define MSR_INPUTS    0xf0u
-#define POLLS_MAX     (1u << 16) // a full FIFO takes 1.4 ms
+#define POLLS_MAX     (1u << 20) // a full FIFO takes 17 ms at 9,600 baud
 #define NO_DEVICE     0xffu      // what a bus says where nothing answers
 #define FIFO_DEPTH    ABI_PORTS_SEND_MAX
 

@@ -84,6 +84,15 @@ Test(kernel_pvtime, steal_is_what_the_thread_waited_since) {
     cr_expect_eq(steal()->ns, 706, "the same once more begins nothing");
 }
 
+// It would be cleared while another VM's thread waits for this CPU.
+Test(kernel_pvtime, memory_that_nobody_has_used_is_left_alone) {
+    bool is_cleared = true;
+    start(SIZE_2M);
+    pvtime_preempt(vcpu);
+    (void)memory_get(ram, SIZE_2M, &is_cleared);
+    cr_expect_not(is_cleared);
+}
+
 // Whatever the guest leaves there, the next version is even.
 Test(kernel_pvtime, version_of_a_structure_that_is_whole_is_even) {
     const uint32_t left[] = {0, 1, 2, UINT32_MAX - 1, UINT32_MAX};

@@ -165,6 +165,18 @@ Test(kernel_vcpu_state, context_moves_the_tsc_and_what_waits_for_it) {
     cr_expect_eq(run_vcpu.activity, VCPU_ACTIVE);
 }
 
+// Of the state before nothing fires in the new one, whose TSC may be far behind it.
+Test(kernel_vcpu_state, whole_state_has_no_deadline_but_its_own) {
+    vlapic_mmio_write(&run_vcpu, LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x72);
+    cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
+    cr_assert(vlapic_msr_write(&run_vcpu, MSR_TSC_DEADLINE, state.tsc + BIT(40)));
+    state.tsc += BIT(41);
+    state.tsc_deadline = 0;
+    cr_assert_eq(vcpu_write_state(&run_vcpu, VCPU_STATE_REGISTERS, &state), ABI_OK);
+    vlapic_take_requests(&run_vcpu);
+    cr_expect_eq(vlapic_mmio_read(&run_vcpu, LAPIC_IRR + 0x30) & BIT(0x12), 0, "vector 0x72");
+}
+
 Test(kernel_vcpu_state, context_sets_where_steal_time_is_told) {
     cr_assert_eq(vcpu_read_state(&run_vcpu, VCPU_STATE_CONTEXT, &state), ABI_OK);
     cr_expect_eq(state.pvtime_steal, 0);

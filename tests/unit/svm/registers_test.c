@@ -260,6 +260,11 @@ Test(svm_registers, debug_registers_and_fpu_move) {
     svm_unload(&paper_vcpu);
     cr_expect(paper_vcpu.dr[2] == 0x222 && paper_vcpu.tsc_aux == 0x43 && paper_vcpu.xcr0 == 3);
     cr_expect_eq(((uint8_t *)paper_vcpu.xsave)[9], 0x99);
+    // Without an intercept it can have set more than CPUID shows it.
+    svm_load(&paper_vcpu);
+    paper.xcr0 = cpu_features.xcr0_mask | BIT(9);
+    svm_unload(&paper_vcpu);
+    cr_expect(paper.xcr0 == cpu_features.xcr0_mask && paper_vcpu.xcr0 == paper.xcr0);
 }
 
 static void change_lstar(void) {
