@@ -135,6 +135,8 @@ static void check_ring(void) {
     clear();
     smp_run_others(pass_on);
     lapic_send(1, LAPIC_ICR_ASSERT | VECTOR);
+    for (uint32_t round = 1; round <= ROUNDS; round++)
+        CHECK(smp_wait_for(&taken[smp_count - 1], round)); // patience is a round's
     smp_join_others();
     for (uint32_t i = 1; i < smp_count; i++)
         CHECK_EQ(taken[i], ROUNDS);
