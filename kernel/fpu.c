@@ -23,7 +23,9 @@ void fpu_load(const struct vcpu *vcpu) {
     load_registers(vcpu);
     x86_clts();
     if (cpu_features.has_xsave) {
-        uint64_t mask = cpu_features.xcr0_mask; // which XCR0 is wherever no vCPU is loaded
+        uint64_t mask = cpu_features.xcr0_mask;
+        if (x86_xgetbv(0) != mask) // where XSETBV does not exit (QEMU 7.2) it may be anything
+            x86_xsetbv(0, mask);
         x86_xrstor(vcpu->xsave, mask);
         if (vcpu->xcr0 != mask)
             x86_xsetbv(0, vcpu->xcr0);

@@ -19,9 +19,7 @@ void svm_load(struct vcpu *vcpu) {
 }
 
 void svm_unload(struct vcpu *vcpu) {
-    uint64_t xcr0 = cpu_features.has_xsave ? x86_xgetbv(0) : vcpu->xcr0;
-    vcpu->xcr0 = xcr0 & cpu_features.xcr0_mask; // QEMU 7.2 has no intercept of XSETBV,
-    if (vcpu->xcr0 != xcr0)                     // and the guest may have set more than its own
-        x86_xsetbv(0, vcpu->xcr0);
+    if (cpu_features.has_xsave) // QEMU 7.2 has no intercept of XSETBV
+        vcpu->xcr0 = x86_xgetbv(0) & cpu_features.xcr0_mask;
     fpu_unload(vcpu);
 }
