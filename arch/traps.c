@@ -218,19 +218,17 @@ static void redo_sti(struct trap_frame *frame) {
 // processor read a descriptor for ring 3 (SDM 3A 4.7 "Page-Fault Exceptions").
 void trap_dispatch(struct trap_frame *frame) {
     bool is_user = (frame->cs & 3) != 0;
-    if (frame->vector == EXC_NMI) {
-        nmi_handle();
+    if (is_user && mitigation.clears_bhb)
+        mitigation_clear_bhb();
+    if (frame->vector == EXC_NMI || frame->vector == EXC_MC) {
+        if (frame->vector == EXC_NMI)
+            nmi_handle();
+        else if (machine_check_handle(!is_user))
+            x86_leave_stack((uint64_t)cpu_current()->current, machine_check_leave);
         if (!is_user)
             redo_sti(frame);
         return; // its stack is not a thread's: nothing else may happen here
     }
-    if (frame->vector == EXC_MC && !machine_check_handle(!is_user)) {
-        if (!is_user)
-            redo_sti(frame);
-        return; // likewise
-    }
-    if (is_user && mitigation.clears_bhb)
-        mitigation_clear_bhb();
     if (frame->vector >= 32)
         interrupt_dispatch((uint8_t)frame->vector);
     else if (is_user && frame->vector != EXC_DF)

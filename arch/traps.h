@@ -35,8 +35,10 @@ bool user_write(uint64_t to, const void *from, size_t size);
 void interrupt_dispatch(uint8_t vector);
 // A machine check, or the exit of a guest for one. `is_kernel`: the kernel ran, else a guest or
 // ring 3. True: what ran used memory that is broken, and must not go on. Panics where that is not
-// all. Where the kernel ran it takes no lock.
+// all, and takes no lock. After true, another one resets the machine until the next is called.
 bool machine_check_handle(bool is_kernel);
+// On the thread's own stack, after true for ring 3: ends its process.
+_Noreturn void machine_check_leave(void);
 // A non-maskable interrupt.
 void nmi_handle(void);
 // An exception in ring 3. Returns when the instruction may be tried again.

@@ -6,6 +6,8 @@
 #include "arch/traps.h"
 #include "arch/tsc.h"
 #include "kernel/machine.h"
+#include "kernel/process.h"
+#include "kernel/thread.h"
 #include "kernel/withdrawn.h"
 
 // SDM 3B 15.3.1.2 "IA32_MCG_STATUS MSR", 15.3.2.2 "IA32_MCi_STATUS MSRS".
@@ -24,6 +26,8 @@ enum bank_msr { BANK_CTL, BANK_STATUS, BANK_ADDR, BANK_MISC, BANK_CONFIG };
 
 // Of each CPU: how many meetings it came to, and the severity that it brought to the last (atomic).
 static uint32_t met[CPU_COUNT_MAX]; // number * SEVERITY_COUNT + severity
+// Of each CPU: what ring 3 or a guest has used there that is now to end.
+static struct abi_machine_check used[CPU_COUNT_MAX];
 
 static uint32_t msr_of(uint32_t bank, enum bank_msr msr) {
     return machine.machine_check.first_msr + machine.machine_check.msrs_a_bank * bank + msr;
@@ -97,12 +101,11 @@ bool machine_check_handle(bool is_kernel) {
     const struct machine_check *m = &machine.machine_check;
     uint64_t global = m->bank_count != 0 ? x86_rdmsr(MSR_MCG_STATUS) : 0, done = 0;
     uint32_t worst = SEVERITY_NONE;
-    struct abi_machine_check used = {0};
     for (uint32_t i = 0; i < bank_count(); i++) {
         struct abi_machine_check b = read_bank(i);
         uint32_t own = machine_check_judge(m, global, &b);
         if (own == SEVERITY_CONSUMED)
-            used = b;
+            used[cpu_current()->index] = b;
         if (own == SEVERITY_CONSUMED &&
             (is_kernel || !withdrawn_add((hpa_t){b.address & MC_ADDR_FRAME})))
             own = SEVERITY_FATAL;
@@ -123,9 +126,24 @@ bool machine_check_handle(bool is_kernel) {
     for (uint32_t i = 0; i < bank_count(); i++)
         if ((done >> i & 1) != 0)
             x86_wrmsr(msr_of(i, BANK_STATUS), 0);
+    if (worst == SEVERITY_CONSUMED)
+        return true;
     x86_wrmsr(MSR_MCG_STATUS, 0); // last: from here on there may be another
-    print_bank("memory is broken, and never used again", &used);
-    return worst == SEVERITY_CONSUMED;
+    return false;
+}
+
+// The next machine check begins at the top of the stack that this one began on. There it finds
+// nothing that is needed still, as we are on the thread's.
+void machine_check_end(void) {
+    const struct abi_process_status status = {.state = ABI_PROCESS_FAULTED, .vector = EXC_MC};
+    x86_wrmsr(MSR_MCG_STATUS, 0);
+    print_bank("memory is broken, and never used again", &used[cpu_current()->index]);
+    process_end(thread_current()->process, &status);
+}
+
+_Noreturn void machine_check_leave(void) {
+    machine_check_end();
+    thread_exit();
 }
 
 void machine_check_poll(void *report) {

@@ -4,6 +4,7 @@
 //
 //   machine_check_init_cpu   at a CPU's start
 //   machine_check_handle     an exception #MC, or the exit of a guest for it (arch/traps.h)
+//   machine_check_end        ends the process that used broken memory
 //   machine_check_poll       what was no reason for one, for the supervisor
 //   machine_check_print      all banks, in a panic
 //
@@ -16,6 +17,9 @@
 // On each CPU, with CR4.MCE set: says what its banks have of before the reset, empties them, and
 // turns them on.
 void machine_check_init_cpu(void);
+// On the thread's own stack, once machine_check_handle has said that it must end: lets others
+// come, and ends its process.
+void machine_check_end(void);
 // For smp_call. Fills a struct abi_machine_check with the first error of this CPU's banks that
 // waits for no exception, and empties the bank. Status 0: there is none.
 void machine_check_poll(void *report);

@@ -3,8 +3,7 @@
 #include "kernel/vcpu.h"
 
 #include "arch/traps.h"
-#include "kernel/process.h"
-#include "kernel/thread.h"
+#include "kernel/machine_check.h"
 
 enum exit_action vcpu_exit_hlt(struct vcpu *vcpu) {
     (void)vcpu;
@@ -40,8 +39,7 @@ enum exit_action vcpu_exit_machine_check(struct vcpu *vcpu) {
     (void)vcpu;
     if (!machine_check_handle(false))
         return EXIT_RETRY;
-    const struct abi_process_status status = {.state = ABI_PROCESS_FAULTED, .vector = EXC_MC};
-    process_end(thread_current()->process, &status);
+    machine_check_end();
     return EXIT_FAIL;
 }
 

@@ -18,7 +18,7 @@ UPWARDS = {
     # somebody.
     "arch": {
         "kernel_main", "smp_ap_main", "syscall_dispatch", "thread_first_run", "interrupt_dispatch", "nmi_handle",
-        "machine_check_handle", "trap_before_user", "trap_kernel_exception", "trap_user_exception", "trap_user_page",
+        "machine_check_handle", "machine_check_leave", "trap_before_user", "trap_kernel_exception", "trap_user_exception", "trap_user_page",
         # To go: logging belongs below arch/, the table of CPUs into it.
         "log_line", "cpu_count", "cpu_table",
     },

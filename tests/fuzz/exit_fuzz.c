@@ -16,9 +16,7 @@ bool machine_check_handle(bool is_kernel) {
     (void)is_kernel;
     __builtin_trap();
 }
-void process_end(struct process *process, const struct abi_process_status *status) {
-    (void)process, (void)status;
-}
+void machine_check_end(void) {}
 
 #define TYPE_RESERVED 1u
 #define TYPE_OTHER    7u

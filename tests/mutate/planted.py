@@ -42,6 +42,8 @@ PLANTED = [
     ("broken-table-of-the-kernels", "kernel/withdrawn.c", "is_given && !kspace_is_direct(frame) &&", "is_given &&"),
     ("broken-frame-given-again", "kernel/frame.c", "uint64_t next = withdrawn_next(at, end);", "uint64_t next = end;"),
     ("each-judges-alone", "kernel/machine_check.c", "worst = MAX(worst, other % SEVERITY_COUNT);", "worst = MAX(worst, worst);"),
+    ("machine-check-on-a-stack-that-comes-again", "kernel/machine_check.c",
+     "if (worst == SEVERITY_CONSUMED) return true;", ""),
     ("no-time-limit", "kernel/machine_check.c", "x86_rdtsc() - since > MEETING_SECONDS * tsc_hz", "false"),
     ("goes-on-beside-a-fatal-one", "kernel/machine_check.c", "if (all == SEVERITY_FATAL)", "if (false)"),
     ("any-instruction-pointer", "boot/boot_machine_check.c",
@@ -49,7 +51,7 @@ PLANTED = [
      ".status = {used_bits | (can_overflow ? 0 : STATUS_OVER), used_bits},"),
     ("errors-lost-by-an-overflow", "boot/boot_machine_check.c",
      "STATUS_OVER | has_frame | STATUS_CODE, has_frame | codes[i]", "has_frame | STATUS_CODE, has_frame | codes[i]"),
-    ("user-of-broken-memory-goes-on", "kernel/vcpu_exit.c", "process_end(thread_current()->process, &status);", ""),
+    ("user-of-broken-memory-goes-on", "kernel/machine_check.c", "process_end(thread_current()->process, &status);", ""),
     # Quotas, memory, tables.
     ("quotas-page-for-nothing", "kernel/quota.c", "!quota_charge(parent, bytes + PAGE_SIZE, 0)", "!quota_charge(parent, bytes, 0)"),
     ("tables-for-nothing", "kernel/kspace.c", "void *page = quota_alloc_page(opaque);", "void *page = kernel_page_alloc();"),

@@ -19,6 +19,7 @@
 #define idle_hlt             paper_hlt
 #define mitigation_clear_bhb paper_clear_history
 #define machine_check_handle paper_machine_check
+#define machine_check_leave  paper_machine_check_leave
 #include "arch/lapic.h"
 #include "arch/traps.h"
 #include "kernel/memory.h"
@@ -32,7 +33,8 @@ static _Alignas(PAGE_SIZE) uint8_t slots[CPUS][CPU_TABLES_SLOT];
 #define CPU_TABLES_BASE ((uint64_t)slots)
 
 static uint64_t fault_address;
-static struct { unsigned nmis, interrupts, eois, ways_out, clears, machine_checks; } seen;
+static struct { unsigned nmis, interrupts, eois, ways_out, clears, machine_checks, ended; } seen;
+static uint64_t left_for; // the stack
 
 static void count_timer(void) {
     seen.interrupts += 0x1;
@@ -53,6 +55,8 @@ static uint64_t *paper_msr(uint32_t msr) {
 #define x86_read_cr2()        fault_address
 #define x86_rdmsr(msr)        (*paper_msr(msr))
 #define x86_wrmsr(msr, value) (*paper_msr(msr) = (value))
+#undef x86_leave_stack
+#define x86_leave_stack(top, run) (left_for = (top), run())
 #include "arch/traps.c"
 #define timer_interrupt count_timer
 #define smp_interrupt   count_wake
@@ -63,6 +67,11 @@ static bool uses_broken_memory; // what a machine check tells of who ran
 bool paper_machine_check(bool is_kernel) {
     seen.machine_checks += is_kernel ? 0x10 : 1;
     return uses_broken_memory;
+}
+static jmp_buf left;
+_Noreturn void paper_machine_check_leave(void) {
+    seen.ended++;
+    longjmp(left, 1);
 }
 void paper_clear_history(void) {
     seen.clears++;
@@ -289,9 +298,12 @@ Test(traps_origin, machine_check_ends_who_used_broken_memory_and_nobody_else) {
     trap_dispatch(&frame);
     cr_expect(seen.machine_checks == 1 && seen.ways_out == 0 && process->is_ending == 0);
     uses_broken_memory = true;
-    trap_dispatch(&frame);
-    cr_expect(seen.machine_checks == 2 && seen.ways_out == 1 && process->is_ending == 1);
-    cr_expect_eq(process->status.vector, EXC_MC);
+    if (setjmp(left) == 0) {
+        trap_dispatch(&frame);
+        cr_assert_fail("it goes on");
+    }
+    cr_expect(seen.machine_checks == 2 && seen.ways_out == 0 && seen.ended == 1);
+    cr_expect_eq(left_for, (uint64_t)thread_current(), "the next one comes on the same stack");
     uses_broken_memory = false;
     frame = frame_of(EXC_MC, 0, KERNEL_CS);
     frame.rip = (uint64_t)paper_hlt;
@@ -299,7 +311,7 @@ Test(traps_origin, machine_check_ends_who_used_broken_memory_and_nobody_else) {
     trap_dispatch(&frame);
     cr_expect_eq(seen.machine_checks, 0x12, "and whether the kernel ran is told");
     cr_expect_eq(frame.rip, (uint64_t)paper_hlt - 1, "STI again, as behind an NMI");
-    cr_expect_eq(seen.ways_out, 1);
+    cr_expect_eq(seen.ways_out, 0);
 }
 
 Test(traps_origin, interrupts_and_nmis_are_nobodys_fault) {

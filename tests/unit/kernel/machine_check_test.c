@@ -72,7 +72,9 @@ static __attribute__((format(printf, 1, 2))) void say_line(const char *format, .
 
 static void paper_pause(void);
 #undef x86_pause
-#define x86_pause()           paper_pause()
+#define x86_pause() paper_pause()
+static _Noreturn void paper_exit(void);
+#define thread_exit           paper_exit
 #define x86_rdmsr(msr)        paper_rdmsr(msr)
 #define x86_wrmsr(msr, value) paper_wrmsr(msr, value)
 #include "kernel/machine_check.c"
@@ -134,6 +136,7 @@ static void begin(bool is_intel, uint64_t cap) {
 #define INTEL (BANKS | BIT(8) | BIT(24))
 
 static hpa_t used_frame; // of a memory object
+static struct process *process;
 
 static void set_up(void) {
     host_init_all();
@@ -144,6 +147,9 @@ static void set_up(void) {
     cpu_count = 1;
     begin(true, INTEL);
     cr_assert(frame_alloc(FRAME_ANYWHERE, SIZE_2M, &used_frame));
+    process = process_create(quota_root(), &group_root, NULL, 0);
+    process->thread_count = 1; // so its end is not yet its teardown
+    thread_current()->process = process;
 }
 
 TestSuite(kernel_machine_check, .init = set_up);
@@ -210,12 +216,29 @@ Test(kernel_machine_check, who_consumed_ends_and_the_machine_goes_on) {
     cr_expect(machine_check_handle(false));
     cr_expect_eq(banks[0][3].msr[1], 0, "emptied");
     cr_expect_eq(banks[0][1].msr[1], CORRECTED, "which is polled");
-    cr_expect_eq(global[0].status, 0);
-    cr_expect_str_eq(writes, "40d=0 17a=0 ", "MCIP last");
+    cr_expect_str_eq(writes, "40d=0 ", "MCIP stays, as this stack is the next one's");
+    cr_expect(process->is_ending == 0 && said[0] == '\0');
+    machine_check_end();
+    cr_expect_str_eq(writes, "40d=0 17a=0 ");
+    cr_expect(process->is_ending == 1 && process->status.vector == EXC_MC);
+    cr_expect_eq(process->status.state, ABI_PROCESS_FAULTED);
     cr_expect_eq(withdrawn_next(0, UINT64_MAX), used_frame.v + 0x5000);
     cr_expect_not_null(strstr(said, "memory is broken, and never used again: CPU 0, bank 3"));
     use_broken(EIPV, used_frame.v + 0x5000); // again, by who has it still
     cr_expect(machine_check_handle(false));
+}
+
+static jmp_buf exited;
+static _Noreturn void paper_exit(void) {
+    longjmp(exited, 1);
+}
+
+Test(kernel_machine_check, a_thread_of_ring_3_leaves_at_once) {
+    use_broken(RIPV | EIPV, used_frame.v);
+    cr_assert(machine_check_handle(false));
+    if (setjmp(exited) == 0)
+        machine_check_leave();
+    cr_expect(process->is_ending == 1 && global[0].status == 0);
 }
 
 Test(kernel_machine_check, what_the_kernel_consumed_is_fatal) {
@@ -267,6 +290,7 @@ Test(kernel_machine_check, amds_is_of_one_cpu_alone) {
     global[0].status = RIPV | EIPV | MCIP;
     cr_expect(machine_check_handle(false));
     cr_expect_eq(withdrawn_next(0, UINT64_MAX), used_frame.v);
+    machine_check_end();
     cr_expect_str_eq(writes, "c0002031=0 17a=0 ");
 }
 

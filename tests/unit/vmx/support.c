@@ -48,16 +48,12 @@ bool paper_did(enum paper_step what, unsigned *when) {
 
 // What a machine check means, and whom it ends.
 bool machine_check_handle(bool is_kernel) {
-    static struct thread thread;
     cr_assert_not(is_kernel, "a guest ran");
-    paper_cpus[paper_cpu].current = &thread;
     paper.seen.machine_checks++;
     return paper.uses_broken_memory;
 }
-void process_end(struct process *process, const struct abi_process_status *status) {
-    cr_assert_null(process);
-    cr_assert_eq(status->state, ABI_PROCESS_FAULTED);
-    paper.seen.ended = status->vector;
+void machine_check_end(void) {
+    paper.seen.ended++;
 }
 
 struct vmx_vcpu *paper_x(void) {
