@@ -110,12 +110,12 @@ static void add_within_frame(struct machine_check *m, struct machine_check_rule 
 // the frame.
 static void add_rules_of_intel(struct machine_check *m) {
     static const uint32_t codes[] = {DATA_LOAD, FETCH};
+    const uint64_t has_frame = STATUS_MISCV | STATUS_ADDRV;
     const struct machine_check_rule others = {
+        .status = {STATUS_OVER | has_frame, has_frame},
         .global = {MCG_STATUS_RIPV | MCG_STATUS_EIPV, MCG_STATUS_RIPV},
         .severity = SEVERITY_OTHERS,
     };
-    const uint64_t has_frame = STATUS_MISCV | STATUS_ADDRV;
-    add_status(m, STATUS_EN, 0, SEVERITY_NONE);
     add_status(m, STATUS_S, 0, SEVERITY_NONE);
     add_status(m, STATUS_AR, 0, SEVERITY_OPTIONAL);
     add_rule(m, &others);
@@ -143,6 +143,7 @@ static void add_rules_of_amd(struct machine_check *m, bool can_overflow) {
 // What no rule names is fatal.
 static void add_rules(struct machine_check *m) {
     add_status(m, STATUS_VALID, 0, SEVERITY_NONE);
+    add_status(m, STATUS_EN, 0, SEVERITY_NONE); // it raises no exception, whatever it is
     add_status(m, STATUS_PCC, STATUS_PCC, SEVERITY_FATAL);
     add_status(m, STATUS_UC, 0, SEVERITY_NONE); // corrected; AMD: or deferred
 }

@@ -194,11 +194,16 @@ Test(boot_machine_check, intel_with_recovery) {
         {SRAR | 0x150, PHYSICAL | 6, RIPV | EIPV, SEVERITY_CONSUMED},
         {SRAR | 0x1134, PHYSICAL | 6, RIPV | EIPV, SEVERITY_CONSUMED}, // filtered or not
         {SRAR | 0x134, PHYSICAL | 6, RIPV, SEVERITY_OTHERS},
+        {SRAR | 0x135, PHYSICAL | 6, RIPV, SEVERITY_OTHERS},
+        {SRAR | OVER | 0x134, PHYSICAL | 6, RIPV, SEVERITY_FATAL}, // another one is lost
+        {(SRAR & ~ADDRV) | 0x134, PHYSICAL | 6, RIPV, SEVERITY_FATAL},
+        {(SRAR & ~MISCV) | 0x134, PHYSICAL | 6, RIPV, SEVERITY_FATAL},
         {SRAR | 0x134, PHYSICAL | 6, 0, SEVERITY_FATAL}, // nobody knows who
         {SRAR | OVER | 0x134, PHYSICAL | 6, RIPV | EIPV, SEVERITY_FATAL},
         {SRAR | PCC | 0x134, PHYSICAL | 6, RIPV | EIPV, SEVERITY_FATAL},
         {SRAR | PCC | 0x134, PHYSICAL | 6, RIPV, SEVERITY_FATAL},
-        {VALID | PCC, 0, RIPV, SEVERITY_FATAL},
+        {VALID | EN | PCC, 0, RIPV, SEVERITY_FATAL},
+        {VALID | UC | PCC | S | AR, 0, RIPV, SEVERITY_NONE}, // not enabled: no exception comes
         {(SRAR & ~ADDRV) | 0x134, PHYSICAL | 6, RIPV | EIPV, SEVERITY_FATAL},
         {(SRAR & ~MISCV) | 0x134, PHYSICAL | 6, RIPV | EIPV, SEVERITY_FATAL},
         {SRAR | 0x135, PHYSICAL | 6, RIPV | EIPV, SEVERITY_FATAL}, // a code that says nothing
@@ -223,9 +228,10 @@ Test(boot_machine_check, an_error_beyond_a_frame_is_fatal) {
 Test(boot_machine_check, intel_without_recovery) {
     const struct error errors[] = {
         {VALID | EN, 0, RIPV, SEVERITY_NONE},
-        {VALID | UC, 0, RIPV, SEVERITY_FATAL},
+        {VALID | UC, 0, RIPV, SEVERITY_NONE}, // not enabled
+        {VALID | UC | EN, 0, RIPV, SEVERITY_FATAL},
         {SRAR | 0x134, PHYSICAL | 6, RIPV | EIPV, SEVERITY_FATAL},
-        {VALID | PCC | UC, 0, RIPV, SEVERITY_FATAL},
+        {VALID | PCC | UC | EN, 0, RIPV, SEVERITY_FATAL},
     };
     cap = 20;
     judge(read_banks(true), errors, ARRAY_COUNT(errors), false);
@@ -245,6 +251,7 @@ Test(boot_machine_check, amd) {
         {used & ~POISON, 6, RIPV | EIPV, SEVERITY_FATAL},
         {used & ~ADDRV, 6, RIPV | EIPV, SEVERITY_FATAL},
         {used | PCC, 6, RIPV | EIPV, SEVERITY_FATAL},
+        {(used | PCC) & ~EN, 6, RIPV | EIPV, SEVERITY_NONE},
         {used & ~(S | AR), 6, RIPV | EIPV, SEVERITY_CONSUMED}, // which are Intel's
     };
     amd_ebx = BIT(0) | BIT(1) | BIT(3);
