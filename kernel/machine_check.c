@@ -64,6 +64,8 @@ void machine_check_print(void) {
 // SDM 3B 15.8 "Machine-Check Initialization".
 void machine_check_init_cpu(void) {
     const struct machine_check *m = &machine.machine_check;
+    if (m->bank_count != 0)
+        x86_wrmsr(MSR_MCG_STATUS, 0); // INIT leaves it
     for (uint32_t i = 0; i < bank_count(); i++) {
         struct abi_machine_check b = read_bank(i);
         print_bank("a machine check of before the start", &b);
@@ -117,13 +119,14 @@ bool machine_check_handle(bool is_kernel) {
     bool is_awaited = cpu_table[cpu_current()->index] == cpu_current(); // not one that was left off
     bool is_met = m->is_broadcast && (global & MCG_STATUS_LOCAL) == 0 && is_awaited;
     uint32_t all = is_met ? meet(worst) : worst;
-    if (worst == SEVERITY_FATAL || (all == SEVERITY_NONE && is_awaited))
+    bool is_nobodys = is_awaited && (all == SEVERITY_NONE || all == SEVERITY_OTHERS);
+    if (worst == SEVERITY_FATAL || is_nobodys)
         panic("machine check in %s%s", is_kernel ? "the kernel" : "a guest or ring 3",
-              all == SEVERITY_NONE ? ", and no bank says why" : "");
+              is_nobodys ? ", and no bank says whose" : "");
     if (all == SEVERITY_FATAL)
         for (;;)
             x86_pause(); // who brought it panics, and stops this CPU
-    for (uint32_t i = 0; i < bank_count(); i++)
+    for (uint32_t i = 0; is_awaited && i < bank_count(); i++) // who is not may be too early
         if ((done >> i & 1) != 0)
             x86_wrmsr(msr_of(i, BANK_STATUS), 0);
     if (worst == SEVERITY_CONSUMED)

@@ -173,6 +173,7 @@ static void use_broken(uint64_t flags, uint64_t address) {
 Test(kernel_machine_check, banks_are_turned_on_and_what_they_had_is_said) {
     begin(true, INTEL);
     set_bank(0, 2, CORRECTED | ADDRV, 0x1234, 0);
+    global[0].status = MCIP;
     machine.machine_check.controls = ~BIT(0);
     machine_check_init_cpu();
     cr_expect_eq(banks[0][0].msr[0], UINT64_MAX, "of the time before");
@@ -180,6 +181,7 @@ Test(kernel_machine_check, banks_are_turned_on_and_what_they_had_is_said) {
     for (uint32_t i = 1; i < BANKS; i++)
         cr_expect_eq(banks[0][i].msr[0], UINT64_MAX);
     cr_expect_eq(banks[0][2].msr[1], 0);
+    cr_expect_eq(global[0].status, 0, "the next one would reset the machine");
     cr_expect_eq(global[0].control, UINT64_MAX);
     cr_expect_eq(global[0].local, 0);
     cr_expect_not_null(strstr(said, "a machine check of before the start: CPU 0, bank 2: "
@@ -202,7 +204,9 @@ Test(kernel_machine_check, no_bank_is_read_that_is_not_there) {
     machine_check_init_cpu();
     machine.machine_check.bank_count = 0;
     global[0].cap = 0;
+    writes[0] = '\0';
     machine_check_init_cpu();
+    cr_expect_null(strstr(writes, "17a="));
     struct abi_machine_check report = {.status = 1};
     machine_check_poll(&report);
     cr_expect_eq(report.status, 0);
@@ -271,7 +275,7 @@ Test(kernel_machine_check, fatal_ones_and_those_without_a_reason_panic) {
     cr_expect_str_eq(host_panic_text, "machine check in a guest or ring 3");
     set_bank(0, 5, CORRECTED, 0, 0);
     cr_expect(HOST_PANICS(machine_check_handle(true)));
-    cr_expect_str_eq(host_panic_text, "machine check in the kernel, and no bank says why");
+    cr_expect_str_eq(host_panic_text, "machine check in the kernel, and no bank says whose");
     set_bank(0, 5, VALID | UC | EN | S, 0, 0); // SRAO
     cr_expect_not(machine_check_handle(true), "nobody needs to do anything");
     cr_expect_neq(banks[0][5].msr[1], 0, "which is polled");
@@ -306,13 +310,18 @@ Test(kernel_machine_check, panics_tell_the_banks) {
 
 Test(kernel_machine_check, polling_takes_each_error_once_that_waits_for_no_exception) {
     const uint64_t ucna = VALID | UC | EN | ADDRV | 0x136, srao = VALID | UC | EN | S | 0xc0;
+    const uint64_t masked = VALID | UC | PCC; // for which no exception will ever come
     set_bank(0, 1, CORRECTED | ADDRV, 0x1000, 0);
     set_bank(0, 2, SRAR, 0x2000, PHYSICAL);
     set_bank(0, 3, VALID | UC | PCC | EN, 0, 0);
     set_bank(0, 4, ucna, 0x4000, 0);
+    set_bank(0, 5, masked, 0, 0);
     set_bank(0, 6, srao, 0, 0);
-    const struct abi_machine_check expected[] = {
-        {CORRECTED | ADDRV, 0x1000, 0, 1}, {ucna, 0x4000, 0, 4}, {srao, 0, 0, 6}, {0}};
+    const struct abi_machine_check expected[] = {{CORRECTED | ADDRV, 0x1000, 0, 1},
+                                                 {ucna, 0x4000, 0, 4},
+                                                 {masked, 0, 0, 5},
+                                                 {srao, 0, 0, 6},
+                                                 {0}};
     struct abi_machine_check report;
     for (unsigned i = 0; i < ARRAY_COUNT(expected); i++) {
         machine_check_poll(&report);
@@ -430,8 +439,10 @@ Test(kernel_machine_check, a_cpu_that_was_left_off_counts_for_nobody) {
     struct cpu *last = cpu_table[HOST_CPUS - 1];
     cpu_table[HOST_CPUS - 1] = NULL;
     host_run_on(HOST_CPUS - 1);
+    set_bank(HOST_CPUS - 1, 3, SRAR, used_frame.v, PHYSICAL);
     cr_expect_not(machine_check_handle(true));
     cr_expect_eq(global[HOST_CPUS - 1].status, 0);
+    cr_expect_eq(banks[HOST_CPUS - 1][3].msr[1], SRAR, "whose it is may not have read it");
     cpu_table[HOST_CPUS - 1] = last;
     global[HOST_CPUS - 1].status = RIPV | MCIP;
     host_run_on(0);
@@ -458,10 +469,25 @@ Test(kernel_machine_check, what_is_fatal_anywhere_lets_nobody_go) {
 Test(kernel_machine_check, a_reason_that_no_cpu_has_is_fatal) {
     meet_set_up();
     cr_expect(HOST_PANICS(machine_check_handle(false)));
-    cr_expect_not_null(strstr(host_panic_text, "no bank says why"));
+    cr_expect_not_null(strstr(host_panic_text, "no bank says whose"));
     meet_set_up();
     set_bank(2, 0, VALID | UC | EN | S, 0, 0); // of one: it is enough
     cr_expect_not(machine_check_handle(false));
+}
+
+// What it was for is somewhere, and whoever it was would go on with it.
+Test(kernel_machine_check, what_all_take_for_anothers_is_fatal) {
+    for (unsigned is_local = 0; is_local < 2; is_local++) {
+        meet_set_up();
+        host_run_on(0);
+        for (uint32_t i = 0; i < HOST_CPUS; i++)
+            set_bank(i, 3, SRAR, used_frame.v, PHYSICAL);
+        global[0].status |= is_local ? LMCE_S : 0;
+        cr_expect(HOST_PANICS(machine_check_handle(false)));
+        cr_expect_not_null(strstr(host_panic_text, "no bank says whose"));
+        for (uint32_t i = 0; i < HOST_CPUS; i++)
+            cr_expect_eq(banks[i][3].msr[1], SRAR, "for the record");
+    }
 }
 
 // ---- frames that never come back ----------------------------------------------------------------
