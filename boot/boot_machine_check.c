@@ -47,10 +47,11 @@
 #define DATA_LOAD     0x134u
 #define FETCH         0x150u
 
-// MCi_MISC: SDM 3B 15.3.2.4 "IA32_MCi_MISC MSRs". Of AMD's scalable banks, the address has the LSB.
+// MCi_MISC: SDM 3B 15.3.2.4 "IA32_MCi_MISC MSRs". AMD's scalable banks have the LSB elsewhere.
 #define MISC_MODE     (7u << 6)
 #define MISC_PHYSICAL (2u << 6)
 #define ADDRESS_LSB   56
+#define STATUS_LSB    24
 
 // Of the signature, SDM 2A "CPUID" Figure 3-6.
 #define FAMILY_P6        6u
@@ -88,11 +89,11 @@ static void add_status(struct machine_check *m, uint64_t mask, uint64_t value, u
     add_rule(m, &rule);
 }
 
+// Of six bits: 0 to 7, 8 to 11, 12.
+static const struct { uint64_t mask, lsb; } most_12[] = {{0x38, 0}, {0x3c, 8}, {0x3f, 12}};
+
 // `rule` for errors within a frame: bits of the address below the LSB mean nothing.
 static void add_within_frame(struct machine_check *m, struct machine_check_rule rule, bool is_amd) {
-    static const struct {
-        uint64_t mask, lsb;
-    } most_12[] = {{0x38, 0}, {0x3c, 8}, {0x3f, 12}}; // 0 to 7, 8 to 11, 12
     for (uint32_t i = 0; i < ARRAY_COUNT(most_12); i++) {
         if (is_amd) {
             rule.address.mask = most_12[i].mask << ADDRESS_LSB;
@@ -130,14 +131,18 @@ static void add_rules_of_intel(struct machine_check *m) {
 }
 
 // APM 2 9.3.2.2 "MCA Status Register": poison that was deferred when it was found, and is used now.
+// The LSB is the status's or the address's, by bit 8 of the bank's MCA_CONFIG; the other one is 0.
 static void add_rules_of_amd(struct machine_check *m, bool can_overflow) {
     const uint64_t used_bits = STATUS_ADDRV | STATUS_POISON;
-    const struct machine_check_rule used = {
-        .status = {used_bits | (can_overflow ? 0 : STATUS_OVER), used_bits},
-        .global = {MCG_STATUS_EIPV, MCG_STATUS_EIPV},
-        .severity = SEVERITY_CONSUMED,
-    };
-    add_within_frame(m, used, true);
+    for (uint32_t i = 0; i < ARRAY_COUNT(most_12); i++) {
+        const struct machine_check_rule used = {
+            .status = {used_bits | (can_overflow ? 0 : STATUS_OVER) | most_12[i].mask << STATUS_LSB,
+                       used_bits | most_12[i].lsb << STATUS_LSB},
+            .global = {MCG_STATUS_EIPV, MCG_STATUS_EIPV},
+            .severity = SEVERITY_CONSUMED,
+        };
+        add_within_frame(m, used, true);
+    }
 }
 
 // What no rule names is fatal.
@@ -173,7 +178,7 @@ static void read_amd(const struct boot_processor *cpu, uint64_t cap, struct mach
         m->msrs_a_bank = SCALABLE_MSRS;
         m->bank_count = MIN(MCG_CAP_COUNT(cap), MACHINE_CHECK_BANKS_MAX);
     }
-    if ((ebx & EBX_SUCCOR) != 0)
+    if ((ebx & EBX_SUCCOR) != 0 && m->has_config) // else the address is not one of memory
         add_rules_of_amd(m, (ebx & EBX_OVERFLOW) != 0);
 }
 

@@ -72,7 +72,10 @@ bool memory_take(uint64_t base, uint64_t pages, enum boot_memory_type type);
 void memory_release(void);
 // Copies the remembered ranges to `ranges` (MEMORY_BLOCKS_MAX); returns how many.
 uint32_t memory_list(struct boot_memory *ranges);
-#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + BOOT_SEGMENTS_MAX + 10)
+// Modules and segments, and: the manifest, the kernel, the crash page, tables of Intel's and AMD's
+// IOMMUs, maps of MSRs, the module of nodes, work space and tables for the hand-over, its stack and
+// information, the pool, the way to four levels.
+#define MEMORY_BLOCKS_MAX (BOOT_MODULES_MAX + BOOT_SEGMENTS_MAX + 12)
 
 // file.c: files of our own image, or of the volume that it came from.
 EFI_STATUS file_open(struct loader *loader);

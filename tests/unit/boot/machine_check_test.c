@@ -222,7 +222,12 @@ Test(boot_machine_check, an_error_beyond_a_frame_is_fatal) {
         amd_ebx = BIT(0) | BIT(1) | BIT(3);
         const struct error amd = {VALID | UC | EN | ADDRV | POISON, lsb, RIPV | EIPV, severity};
         judge(read_banks(false), &amd, 1, true);
+        struct error in_status = amd;
+        in_status.status |= (uint64_t)lsb << 24;
+        in_status.misc = 0;
+        judge(&info.machine_check, &in_status, 1, true);
     }
+    cr_expect_lt(info.machine_check.rule_count, MACHINE_CHECK_RULES_MAX, "none is left out");
 }
 
 Test(boot_machine_check, intel_without_recovery) {
@@ -262,5 +267,7 @@ Test(boot_machine_check, amd) {
     judge(&info.machine_check, &errors[3], 1, true);
     const struct error plain = {used, 6, RIPV | EIPV, SEVERITY_FATAL};
     amd_ebx = BIT(0) | BIT(3);
+    judge(read_banks(false), &plain, 1, true);
+    amd_ebx = BIT(0) | BIT(1); // whose banks tell no address of memory
     judge(read_banks(false), &plain, 1, true);
 }
