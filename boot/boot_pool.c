@@ -13,10 +13,10 @@ uint64_t boot_pool_memory_end(const struct boot_memory *map, uint32_t count) {
     return end;
 }
 
-// A byte for the auditor, a bit in each of two bitmaps, and for their further levels and those of
+// A byte for the auditor, a bit in each of three bitmaps, and for their further levels and those of
 // chunks less than a sixty-fourth.
 uint64_t boot_pool_size(uint64_t memory_end) {
     uint64_t frames = memory_end / BOOT_PAGE;
-    uint64_t size = frames + frames / 4 + frames / 64 + ROUNDING + FIRST_PAGES;
+    uint64_t size = frames + frames / 8 * 3 + frames / 64 + ROUNDING + FIRST_PAGES;
     return (size + BOOT_POOL_ALIGN - 1) / BOOT_POOL_ALIGN * BOOT_POOL_ALIGN;
 }

@@ -83,7 +83,7 @@ static void print_cpu(void) {
     log_line("panic: on CPU %u (APIC ID %u), thread %p, process %p, vCPU %p", cpu->index,
              cpu->apic_id, (const void *)thread,
              thread != NULL ? (const void *)thread->process : NULL, (const void *)cpu->loaded_vcpu);
-    machine_check_print();
+    machine_check_print("panic");
     print_recent_exits(cpu);
     for (unsigned i = 0; i < ARRAY_COUNT(cpu->exits); i++)
         if (cpu->exits[i] != 0)

@@ -10,7 +10,6 @@
 #include "kernel/log.h"
 #include "kernel/smp.h"
 #include "kernel/thread.h"
-#include "kernel/withdrawn.h"
 #include "lib/string.h"
 
 #define SEARCH_MAX     64u   // candidates that are looked at with the lock
@@ -35,12 +34,13 @@ struct frame_set {
 
 static struct {
     struct spinlock lock;
-    struct frame_set free; // nobody's, and not mapped [lock]
-    struct frame_set pool; // the kernel's, in the direct map [lock]
-    uint8_t *owners;       // the auditor's, a byte a frame
-    uint64_t total;        // bytes [lock]
-    uint64_t kernel;       // bytes of the pool that are in use, and the maps [lock]
-    uint32_t reclaims;     // CPUs that are about to give back some of the pool [lock]
+    struct frame_set free;   // nobody's, and not mapped [lock]
+    struct frame_set pool;   // the kernel's, in the direct map [lock]
+    struct bitmap withdrawn; // broken: free for nobody any more [lock]
+    uint8_t *owners;         // the auditor's, a byte a frame
+    uint64_t total;          // bytes [lock]
+    uint64_t kernel;         // bytes of the pool that are in use, and the maps [lock]
+    uint32_t reclaims;       // CPUs that are about to give back some of the pool [lock]
 } frames = {.lock = {.rank = LOCK_FRAMES}};
 
 static void mark_whole(struct frame_set *set, uint64_t chunk, uint64_t count, bool is_whole) {
@@ -151,10 +151,11 @@ uint64_t frame_count_free(struct abi_range within) {
 
 // But for frames that are withdrawn: they are nobody's from here on, and no part of the total.
 static void free_locked(hpa_t base, uint64_t size) {
-    for (uint64_t at = base.v, end = at + size; at < end; at += PAGE_SIZE) {
-        uint64_t next = withdrawn_next(at, end);
+    uint64_t end = (base.v + size) >> PAGE_SHIFT;
+    for (uint64_t at = base.v >> PAGE_SHIFT; at < end; at++) {
+        uint64_t next = MIN(bitmap_next(&frames.withdrawn, at), end);
         if (next > at)
-            mark_range(&frames.free, (hpa_t){at}, next - at, true);
+            mark(&frames.free, at, next - at, true);
         frames.total -= next < end ? PAGE_SIZE : 0;
         at = next;
     }
@@ -163,6 +164,12 @@ static void free_locked(hpa_t base, uint64_t size) {
 void frame_free(hpa_t base, uint64_t size) {
     lock_take(&frames.lock);
     free_locked(base, size);
+    lock_drop(&frames.lock);
+}
+
+void frame_withdraw(hpa_t frame) {
+    lock_take(&frames.lock);
+    bitmap_set(&frames.withdrawn, frame.v >> PAGE_SHIFT, 1, true);
     lock_drop(&frames.lock);
 }
 
@@ -301,12 +308,14 @@ static uint8_t *set_init(struct frame_set *set, uint8_t *memory, uint64_t frame_
 void frame_init(const struct boot_info *info, const struct boot_memory *map) {
     uint64_t frame_count = info->memory_end >> PAGE_SHIFT;
     uint64_t set_size = bitmap_bytes(frame_count) + 2 * bitmap_bytes(CHUNKS(frame_count));
-    uint64_t maps_size = align_up(2 * set_size + frame_count, PAGE_SIZE);
+    uint64_t bits_size = 2 * set_size + bitmap_bytes(frame_count);
+    uint64_t maps_size = align_up(bits_size + frame_count, PAGE_SIZE);
     if (info->pool_size < maps_size + BOOT_POOL_MIN)
         halt_machine("the boot application left too little memory: copy the whole image again");
-    uint8_t *maps = memset(frame_to_kernel((hpa_t){info->pool}), 0, 2 * set_size);
+    uint8_t *maps = memset(frame_to_kernel((hpa_t){info->pool}), 0, bits_size);
     maps = set_init(&frames.free, maps, frame_count);
-    frames.owners = set_init(&frames.pool, maps, frame_count);
+    maps = set_init(&frames.pool, maps, frame_count);
+    frames.owners = bitmap_init(&frames.withdrawn, maps, frame_count);
     for (uint32_t i = 0; i < info->memory_count; i++)
         if (map[i].type == BOOT_MEMORY_FREE)
             frame_add((hpa_t){map[i].base}, map[i].length);

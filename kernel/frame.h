@@ -29,6 +29,9 @@ bool frame_alloc(struct abi_range within, uint64_t size, hpa_t *base);
 // Bytes of these addresses in whole runs of 2 MiB that are free. The caller holds no lock.
 uint64_t frame_count_free(struct abi_range within);
 void frame_free(hpa_t base, uint64_t size);
+// A frame of RAM whose memory is broken: who has it keeps it, and once it is freed nobody gets it
+// again.
+void frame_withdraw(hpa_t frame);
 // Gives runs of 2 MiB of the pool that are in no use, but for the pool's reserve, to the allocator,
 // once no CPU remembers a mapping of them: a few at a time, with one flush for all. Single pages
 // when there is no run and it may break up the pool. The caller holds no lock, and calls again

@@ -5,10 +5,11 @@
 #include "arch/log.h"
 #include "arch/traps.h"
 #include "arch/tsc.h"
+#include "kernel/frame.h"
+#include "kernel/kspace.h"
 #include "kernel/machine.h"
 #include "kernel/process.h"
 #include "kernel/thread.h"
-#include "kernel/withdrawn.h"
 
 // SDM 3B 15.3.1.2 "IA32_MCG_STATUS MSR", 15.3.2.2 "IA32_MCi_STATUS MSRS".
 #define MCG_STATUS_RIPV  BIT(0)
@@ -20,14 +21,16 @@
 // APM 2 9.3.3 "MCA Configuration Registers": without it an error that was not corrected stops all.
 #define CONFIG_MCAX BIT(32)
 
+#define GIVEN (BIT(BOOT_MEMORY_FREE) | BIT(BOOT_MEMORY_LOADER) | BIT(BOOT_MEMORY_MODULE))
+
 #define MEETING_SECONDS 1u // that one CPU waits for the others
 
 enum bank_msr { BANK_CTL, BANK_STATUS, BANK_ADDR, BANK_MISC, BANK_CONFIG };
 
 // Of each CPU: how many meetings it came to, and the severity that it brought to the last (atomic).
 static uint32_t met[CPU_COUNT_MAX]; // number * SEVERITY_COUNT + severity
-// Of each CPU: what ring 3 or a guest has used there that is now to end.
-static struct abi_machine_check used[CPU_COUNT_MAX];
+// Of each CPU: the frame that ring 3 or a guest has used there, which is now to end.
+static hpa_t used[CPU_COUNT_MAX];
 
 static uint32_t msr_of(uint32_t bank, enum bank_msr msr) {
     return machine.machine_check.first_msr + machine.machine_check.msrs_a_bank * bank + msr;
@@ -48,27 +51,22 @@ static struct abi_machine_check read_bank(uint32_t bank) {
     return b;
 }
 
-static void print_bank(const char *when, const struct abi_machine_check *b) {
-    if (b->status != 0)
-        log_line("%s: CPU %u, bank %lu: status 0x%lx, address 0x%lx, misc 0x%lx", when,
-                 cpu_current()->index, b->bank, b->status, b->address, b->misc);
-}
-
-void machine_check_print(void) {
+void machine_check_print(const char *when) {
     for (uint32_t i = 0; i < bank_count(); i++) {
         struct abi_machine_check b = read_bank(i);
-        print_bank("panic", &b);
+        if (b.status != 0)
+            log_line("%s: CPU %u, bank %u: status 0x%lx, address 0x%lx, misc 0x%lx", when,
+                     cpu_current()->index, i, b.status, b.address, b.misc);
     }
 }
 
 // SDM 3B 15.8 "Machine-Check Initialization".
 void machine_check_init_cpu(void) {
     const struct machine_check *m = &machine.machine_check;
+    machine_check_print("a machine check of before the start");
     if (m->bank_count != 0)
         x86_wrmsr(MSR_MCG_STATUS, 0); // INIT leaves it
     for (uint32_t i = 0; i < bank_count(); i++) {
-        struct abi_machine_check b = read_bank(i);
-        print_bank("a machine check of before the start", &b);
         if (m->has_config)
             x86_wrmsr(msr_of(i, BANK_CONFIG), x86_rdmsr(msr_of(i, BANK_CONFIG)) | CONFIG_MCAX);
         x86_wrmsr(msr_of(i, BANK_STATUS), 0);
@@ -99,6 +97,15 @@ static uint32_t meet(uint32_t worst) {
     return worst;
 }
 
+// May a guest or ring 3 have it? What the kernel keeps for them is in the direct map.
+static bool is_given(hpa_t frame) {
+    bool is_theirs = false;
+    for (const struct boot_memory *r = machine_memory; r < machine_memory + machine.memory_count;
+         r++)
+        is_theirs |= frame.v - r->base < r->length && (GIVEN >> r->type & 1) != 0;
+    return is_theirs && !kspace_is_direct(frame);
+}
+
 bool machine_check_handle(bool is_kernel) {
     const struct machine_check *m = &machine.machine_check;
     uint64_t global = m->bank_count != 0 ? x86_rdmsr(MSR_MCG_STATUS) : 0, done = 0;
@@ -106,11 +113,11 @@ bool machine_check_handle(bool is_kernel) {
     for (uint32_t i = 0; i < bank_count(); i++) {
         struct abi_machine_check b = read_bank(i);
         uint32_t own = machine_check_judge(m, global, &b);
-        if (own == SEVERITY_CONSUMED)
-            used[cpu_current()->index] = b;
-        if (own == SEVERITY_CONSUMED &&
-            (is_kernel || !withdrawn_add((hpa_t){b.address & MC_ADDR_FRAME})))
+        hpa_t frame = {b.address & MC_ADDR_FRAME}, *first = &used[cpu_current()->index];
+        bool is_another = worst == SEVERITY_CONSUMED && frame.v != first->v;
+        if (own == SEVERITY_CONSUMED && (is_kernel || is_another || !is_given(frame)))
             own = SEVERITY_FATAL;
+        *first = own == SEVERITY_CONSUMED ? frame : *first;
         done |= own > SEVERITY_OPTIONAL ? BIT(i) : 0; // what is not, is polled
         worst = MAX(worst, own);
     }
@@ -138,9 +145,11 @@ bool machine_check_handle(bool is_kernel) {
 // The next machine check begins at the top of the stack that this one began on. There it finds
 // nothing that is needed still, as we are on the thread's.
 void machine_check_end(void) {
-    const struct abi_process_status status = {.state = ABI_PROCESS_FAULTED, .vector = EXC_MC};
+    hpa_t frame = used[cpu_current()->index];
+    const struct abi_process_status status = {
+        .state = ABI_PROCESS_FAULTED, .vector = EXC_MC, .address = frame.v};
     x86_wrmsr(MSR_MCG_STATUS, 0);
-    print_bank("memory is broken, and never used again", &used[cpu_current()->index]);
+    frame_withdraw(frame);
     process_end(thread_current()->process, &status);
 }
 

@@ -6,10 +6,10 @@
 //   machine_check_handle     an exception #MC, or the exit of a guest for it (arch/traps.h)
 //   machine_check_end        ends the process that used broken memory
 //   machine_check_poll       what was no reason for one, for the supervisor
-//   machine_check_print      all banks, in a panic
+//   machine_check_print      all banks, at the start and in a panic
 //
 // An error that a guest or ring 3 has used, and that reached no further, ends that one, and its
-// frame is never used again (kernel/withdrawn.h). Any other that was not corrected is a panic.
+// frame is withdrawn (kernel/frame.h). Any other that was not corrected is a panic.
 //
 // Locks: none while CPUs meet. The exception comes while others hold some, on each CPU at once.
 #pragma once
@@ -18,10 +18,10 @@
 // turns them on.
 void machine_check_init_cpu(void);
 // On the thread's own stack, once machine_check_handle has said that it must end: lets others
-// come, and ends its process.
+// come, ends its process, whose status has the frame as the address, and withdraws that.
 void machine_check_end(void);
 // For smp_call. Fills a struct abi_machine_check with the first error of this CPU's banks that
 // waits for no exception, and empties the bank. Status 0: there is none.
 void machine_check_poll(void *report);
-// Lines of the crash record: each bank of this CPU that has an error.
-void machine_check_print(void);
+// Lines that begin with `when`: each bank of this CPU that has an error.
+void machine_check_print(const char *when);

@@ -215,7 +215,8 @@ static void finish(struct vm *vm) {
 static void set_end_from_process(struct vm *vm, const struct abi_process_status *status) {
     char text[PARTITION_WHY_MAX];
     if (status->state == ABI_PROCESS_FAULTED && status->vector == VECTOR_MACHINE_CHECK) {
-        fmt_format(text, sizeof(text), "it used memory that is broken (machine check)");
+        fmt_format(text, sizeof(text), "it used memory that is broken, at 0x%llx (machine check)",
+                   (unsigned long long)status->address);
     } else if (status->state == ABI_PROCESS_FAULTED) {
         fmt_format(text, sizeof(text), "its VMM faulted (vector %u at rip 0x%llx, address 0x%llx)",
                    status->vector, (unsigned long long)status->rip,

@@ -38,9 +38,9 @@ PLANTED = [
     ("writable-code", "kernel/process.c", "return !is_wx && ", "return "),
     ("no-flush-at-unmap", "kernel/process.c", "smp_flush_root(space->pt.root);", "(void)0;"),
     # Machine checks.
-    ("broken-memory-of-the-kernels-own", "kernel/machine_check.c", "(is_kernel || !withdrawn_add", "(!withdrawn_add"),
-    ("broken-table-of-the-kernels", "kernel/withdrawn.c", "is_given && !kspace_is_direct(frame) &&", "is_given &&"),
-    ("broken-frame-given-again", "kernel/frame.c", "uint64_t next = withdrawn_next(at, end);", "uint64_t next = end;"),
+    ("broken-memory-of-the-kernels-own", "kernel/machine_check.c", "(is_kernel || is_another", "(is_another"),
+    ("broken-table-of-the-kernels", "kernel/machine_check.c", "return is_theirs && !kspace_is_direct(frame);", "return is_theirs;"),
+    ("broken-frame-given-again", "kernel/frame.c", "uint64_t next = MIN(bitmap_next(&frames.withdrawn, at), end);", "uint64_t next = end;"),
     ("each-judges-alone", "kernel/machine_check.c", "worst = MAX(worst, other % SEVERITY_COUNT);", "worst = MAX(worst, worst);"),
     ("machine-check-on-a-stack-that-comes-again", "kernel/machine_check.c",
      "if (worst == SEVERITY_CONSUMED) return true;", ""),

@@ -27,7 +27,6 @@ UNIT_KERNEL_PARTS := arch/paging.c boot/boot_pool.c $(addprefix kernel/, \
     timer.c \
     vm.c \
     vmtime.c \
-    withdrawn.c \
 )
 UNIT_KERNEL_SUPPORT := $(wildcard tests/unit/kernel/support*.c)
 $(BUILD)/host/kernel/%: HOST_FLAGS += -DBULKHEAD_DEBUG -include tests/unit/kernel/host.h

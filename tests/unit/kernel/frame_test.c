@@ -334,7 +334,7 @@ Test(kernel_frame_none, pool_holds_the_maps_of_all_frames) {
     for (unsigned i = 0; i < 2 * ARRAY_COUNT(ends); i++) {
         uint64_t end = ends[i / 2] - (i % 2) * PAGE_SIZE, count = end >> PAGE_SHIFT;
         uint64_t chunks = align_up(count / 512 + 1, 512);
-        uint64_t maps = 2 * (bitmap_bytes(count) + 2 * bitmap_bytes(chunks)) + count;
+        uint64_t maps = 3 * bitmap_bytes(count) + 4 * bitmap_bytes(chunks) + count;
         cr_expect_geq(boot_pool_size(end), align_up(maps, PAGE_SIZE) + (3ULL << 19), "%#lx", end);
         cr_expect_leq(boot_pool_size(end), maps + maps / 64 + (4ULL << 20), "%#lx", end);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel/machine_check.c and kernel/withdrawn.c: banks of paper on several CPUs, by the rules that
-// boot/ has made of a processor of paper.
+// kernel/machine_check.c and the frames that it withdraws: banks of paper on several CPUs, by the
+// rules that boot/ has made of a processor of paper.
 #include "tests/unit/kernel/support.h"
 
 #include <criterion/criterion.h>
@@ -14,7 +14,6 @@
 #include "kernel/frame.h"
 #include "kernel/machine.h"
 #include "kernel/memory.h"
-#include "kernel/withdrawn.h"
 
 #define BANKS 8u
 
@@ -168,6 +167,12 @@ static void use_broken(uint64_t flags, uint64_t address) {
     global[cpu].status = flags | MCIP;
 }
 
+static void take_all_and_expect_none(uint64_t frame) {
+    hpa_t page;
+    while (frame_alloc(FRAME_ANYWHERE, PAGE_SIZE, &page))
+        cr_assert_neq(page.v, frame);
+}
+
 // ---- one CPU ------------------------------------------------------------------------------------
 
 Test(kernel_machine_check, banks_are_turned_on_and_what_they_had_is_said) {
@@ -210,7 +215,7 @@ Test(kernel_machine_check, no_bank_is_read_that_is_not_there) {
     struct abi_machine_check report = {.status = 1};
     machine_check_poll(&report);
     cr_expect_eq(report.status, 0);
-    machine_check_print();
+    machine_check_print("panic");
     cr_expect(HOST_PANICS(machine_check_handle(false)), "and who raises one is unknown");
 }
 
@@ -226,10 +231,13 @@ Test(kernel_machine_check, who_consumed_ends_and_the_machine_goes_on) {
     cr_expect_str_eq(writes, "40d=0 17a=0 ");
     cr_expect(process->is_ending == 1 && process->status.vector == EXC_MC);
     cr_expect_eq(process->status.state, ABI_PROCESS_FAULTED);
-    cr_expect_eq(withdrawn_next(0, UINT64_MAX), used_frame.v + 0x5000);
-    cr_expect_not_null(strstr(said, "memory is broken, and never used again: CPU 0, bank 3"));
-    use_broken(EIPV, used_frame.v + 0x5000); // again, by who has it still
+    cr_expect_eq(process->status.address, used_frame.v + 0x5000);
+    use_broken(EIPV, used_frame.v + 0x5000); // again, by who has it still, and in two banks
+    set_bank(0, 4, SRAR, used_frame.v + 0x5fc0, PHYSICAL);
     cr_expect(machine_check_handle(false));
+    machine_check_end();
+    frame_free(used_frame, SIZE_2M);
+    take_all_and_expect_none(used_frame.v + 0x5000);
 }
 
 static jmp_buf exited;
@@ -284,6 +292,9 @@ Test(kernel_machine_check, fatal_ones_and_those_without_a_reason_panic) {
     use_broken(EIPV, used_frame.v);
     set_bank(0, 6, VALID | UC | PCC | EN, 0, 0);
     cr_expect(HOST_PANICS(machine_check_handle(false)), "the worst of all banks counts");
+    use_broken(EIPV, used_frame.v);
+    set_bank(0, 6, SRAR, used_frame.v + PAGE_SIZE, PHYSICAL);
+    cr_expect(HOST_PANICS(machine_check_handle(false)), "one alone would be withdrawn");
 }
 
 Test(kernel_machine_check, amds_is_of_one_cpu_alone) {
@@ -293,14 +304,14 @@ Test(kernel_machine_check, amds_is_of_one_cpu_alone) {
     set_bank(0, 3, VALID | UC | EN | ADDRV | POISON, used_frame.v | 6ULL << 56, 0);
     global[0].status = RIPV | EIPV | MCIP;
     cr_expect(machine_check_handle(false));
-    cr_expect_eq(withdrawn_next(0, UINT64_MAX), used_frame.v);
     machine_check_end();
+    cr_expect_eq(process->status.address, used_frame.v);
     cr_expect_str_eq(writes, "c0002031=0 17a=0 ");
 }
 
 Test(kernel_machine_check, panics_tell_the_banks) {
     set_bank(0, 7, VALID | UC | PCC | MISCV | ADDRV, 0xabc, 0x86);
-    machine_check_print();
+    machine_check_print("panic");
     cr_expect_not_null(strstr(said, "panic: CPU 0, bank 7: status 0xae00000000000000, "
                                     "address 0xabc, misc 0x86"));
     cr_expect_eq(writes[0], '\0');
@@ -492,17 +503,11 @@ Test(kernel_machine_check, what_all_take_for_anothers_is_fatal) {
 
 // ---- frames that never come back ----------------------------------------------------------------
 
-static void take_all_and_expect_none(uint64_t frame) {
-    hpa_t page;
-    while (frame_alloc(FRAME_ANYWHERE, PAGE_SIZE, &page))
-        cr_assert_neq(page.v, frame);
-}
-
 Test(kernel_machine_check, a_withdrawn_frame_is_never_given_again) {
     const uint64_t at[] = {0, 0x5000, 0x6000, SIZE_2M - PAGE_SIZE};
     struct frame_totals before = frame_totals();
     for (unsigned i = 0; i < ARRAY_COUNT(at); i++)
-        cr_assert(withdrawn_add((hpa_t){used_frame.v + at[i]}));
+        frame_withdraw((hpa_t){used_frame.v + at[i]});
     cr_expect_eq(frame_totals().total, before.total, "who has it keeps it");
     frame_free(used_frame, SIZE_2M);
     struct frame_totals after = frame_totals();
@@ -518,22 +523,11 @@ Test(kernel_machine_check, nor_one_of_a_module_that_is_given_back) {
     hpa_t module;
     cr_assert(frame_alloc(FRAME_ANYWHERE, SIZE_2M, &module));
     struct frame_totals before = frame_totals();
-    cr_assert(withdrawn_add((hpa_t){module.v + PAGE_SIZE}));
+    frame_withdraw((hpa_t){module.v + PAGE_SIZE});
     frame_add(module, SIZE_2M);
     cr_expect_eq(frame_totals().free, before.free + SIZE_2M - PAGE_SIZE);
     cr_expect_eq(frame_totals().total, before.total + SIZE_2M - PAGE_SIZE);
     take_all_and_expect_none(module.v + PAGE_SIZE);
-}
-
-// Beyond the bound the machine is not to be used: the last that fits is kept, the next one is
-// fatal.
-Test(kernel_machine_check, the_list_is_bounded) {
-    for (uint64_t i = 0; i < WITHDRAWN_MAX; i++)
-        cr_assert(withdrawn_add((hpa_t){used_frame.v + i * PAGE_SIZE}));
-    cr_expect(withdrawn_add(used_frame), "known already");
-    cr_expect_not(withdrawn_add((hpa_t){used_frame.v + WITHDRAWN_MAX * PAGE_SIZE}));
-    use_broken(RIPV | EIPV, used_frame.v + WITHDRAWN_MAX * PAGE_SIZE);
-    cr_expect(HOST_PANICS(machine_check_handle(false)));
 }
 
 // The whole audit, with a withdrawn frame in use, and behind its end.
@@ -543,7 +537,7 @@ Test(kernel_machine_check, the_auditor_misses_none) {
     frame_free(used_frame, SIZE_2M);
     cr_assert_not_null(memory);
     hpa_t frame = {memory_get(memory, 0, NULL).frame.v + 3 * PAGE_SIZE};
-    cr_assert(withdrawn_add(frame));
+    frame_withdraw(frame);
     cr_expect_eq(audit_all().errors, 0);
     object_unref(&memory->object);
     object_unref(&quota->object);

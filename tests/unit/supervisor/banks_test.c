@@ -82,12 +82,12 @@ Test(supervisor_banks, a_machine_without_banks_is_asked_once) {
 static bool break_memory(unsigned int step) {
     if (step == 0)
         life_end_process(life.vmm[0].process,
-                         (struct abi_process_status){ABI_PROCESS_FAULTED, 0, 18, 0, 0, 0});
+                         (struct abi_process_status){ABI_PROCESS_FAULTED, 0, 18, 0, 0, 0x12345000});
     return step == 0;
 }
 
 Test(supervisor_banks, who_used_broken_memory_is_told) {
     life_prepare(life_one, "console=batch", "stay", break_memory);
     cr_assert_eq(life_run(), LIFE_POWERED);
-    life_expect("it used memory that is broken (machine check)");
+    life_expect("it used memory that is broken, at 0x12345000 (machine check)");
 }
