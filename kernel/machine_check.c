@@ -27,6 +27,8 @@
 
 enum bank_msr { BANK_CTL, BANK_STATUS, BANK_ADDR, BANK_MISC, BANK_CONFIG };
 
+// Of each CPU, from its start on.
+static uint32_t bank_count[CPU_COUNT_MAX];
 // Of each CPU: how many meetings it came to, and the severity that it brought to the last (atomic).
 static uint32_t met[CPU_COUNT_MAX]; // number * SEVERITY_COUNT + severity
 // Of each CPU: the frame that ring 3 or a guest has used there, which is now to end.
@@ -34,11 +36,6 @@ static hpa_t used[CPU_COUNT_MAX];
 
 static uint32_t msr_of(uint32_t bank, enum bank_msr msr) {
     return machine.machine_check.first_msr + machine.machine_check.msrs_a_bank * bank + msr;
-}
-
-static uint32_t bank_count(void) {
-    uint32_t most = machine.machine_check.bank_count;
-    return most != 0 ? MIN(most, (uint8_t)x86_rdmsr(MSR_MCG_CAP)) : 0;
 }
 
 // What is not valid is not read: it may fault.
@@ -52,7 +49,7 @@ static struct abi_machine_check read_bank(uint32_t bank) {
 }
 
 void machine_check_print(const char *when) {
-    for (uint32_t i = 0; i < bank_count(); i++) {
+    for (uint32_t i = 0; i < bank_count[cpu_current()->index]; i++) {
         struct abi_machine_check b = read_bank(i);
         if (b.status != 0)
             log_line("%s: CPU %u, bank %u: status 0x%lx, address 0x%lx, misc 0x%lx", when,
@@ -63,10 +60,13 @@ void machine_check_print(const char *when) {
 // SDM 3B 15.8 "Machine-Check Initialization".
 void machine_check_init_cpu(void) {
     const struct machine_check *m = &machine.machine_check;
+    uint32_t own = cpu_current()->index;
+    if (m->bank_count == 0)
+        return;
+    bank_count[own] = MIN(m->bank_count, (uint8_t)x86_rdmsr(MSR_MCG_CAP));
     machine_check_print("a machine check of before the start");
-    if (m->bank_count != 0)
-        x86_wrmsr(MSR_MCG_STATUS, 0); // INIT leaves it
-    for (uint32_t i = 0; i < bank_count(); i++) {
+    x86_wrmsr(MSR_MCG_STATUS, 0); // INIT leaves it
+    for (uint32_t i = 0; i < bank_count[own]; i++) {
         if (m->has_config)
             x86_wrmsr(msr_of(i, BANK_CONFIG), x86_rdmsr(msr_of(i, BANK_CONFIG)) | CONFIG_MCAX);
         x86_wrmsr(msr_of(i, BANK_STATUS), 0);
@@ -77,7 +77,7 @@ void machine_check_init_cpu(void) {
         x86_wrmsr(MSR_MCG_CTL, UINT64_MAX);
     if (m->has_local)
         x86_wrmsr(MSR_MCG_EXT_CTL, MCG_EXT_CTL_LOCAL);
-    met[cpu_current()->index] = met[0];
+    met[own] = met[0];
 }
 
 // Waits until all CPUs have come, and returns the worst that one of them brought. Nobody comes to
@@ -109,22 +109,22 @@ static bool is_given(hpa_t frame) {
 bool machine_check_handle(bool is_kernel) {
     const struct machine_check *m = &machine.machine_check;
     uint64_t global = m->bank_count != 0 ? x86_rdmsr(MSR_MCG_STATUS) : 0, done = 0;
-    uint32_t worst = SEVERITY_NONE;
-    for (uint32_t i = 0; i < bank_count(); i++) {
+    uint32_t worst = SEVERITY_NONE, own = cpu_current()->index;
+    for (uint32_t i = 0; i < bank_count[own]; i++) {
         struct abi_machine_check b = read_bank(i);
-        uint32_t own = machine_check_judge(m, global, &b);
-        hpa_t frame = {b.address & MC_ADDR_FRAME}, *first = &used[cpu_current()->index];
-        bool is_another = worst == SEVERITY_CONSUMED && frame.v != first->v;
-        if (own == SEVERITY_CONSUMED && (is_kernel || is_another || !is_given(frame)))
-            own = SEVERITY_FATAL;
-        *first = own == SEVERITY_CONSUMED ? frame : *first;
-        done |= own > SEVERITY_OPTIONAL ? BIT(i) : 0; // what is not, is polled
-        worst = MAX(worst, own);
+        uint32_t severity = machine_check_judge(m, global, &b);
+        hpa_t frame = {b.address & MC_ADDR_FRAME};
+        used[own] = worst == SEVERITY_CONSUMED ? used[own] : frame; // the first that was consumed
+        if (severity == SEVERITY_CONSUMED &&
+            (is_kernel || frame.v != used[own].v || !is_given(frame)))
+            severity = SEVERITY_FATAL;
+        done |= severity > SEVERITY_OPTIONAL ? BIT(i) : 0; // what is not, is polled
+        worst = MAX(worst, severity);
     }
     if ((global & MCG_STATUS_RIPV) == 0 && worst != SEVERITY_CONSUMED)
         worst = SEVERITY_FATAL;
-    bool is_awaited = cpu_table[cpu_current()->index] == cpu_current(); // not one that was left off
-    bool is_met = m->is_broadcast && (global & MCG_STATUS_LOCAL) == 0 && is_awaited;
+    bool is_awaited = cpu_table[own] == cpu_current(); // not one that was left off
+    bool is_met = is_awaited && m->is_broadcast && (global & MCG_STATUS_LOCAL) == 0;
     uint32_t all = is_met ? meet(worst) : worst;
     bool is_nobodys = is_awaited && (all == SEVERITY_NONE || all == SEVERITY_OTHERS);
     if (worst == SEVERITY_FATAL || is_nobodys)
@@ -133,7 +133,7 @@ bool machine_check_handle(bool is_kernel) {
     if (all == SEVERITY_FATAL)
         for (;;)
             x86_pause(); // who brought it panics, and stops this CPU
-    for (uint32_t i = 0; is_awaited && i < bank_count(); i++) // who is not may be too early
+    for (uint32_t i = 0; is_awaited && i < bank_count[own]; i++) // who is not may be too early
         if ((done >> i & 1) != 0)
             x86_wrmsr(msr_of(i, BANK_STATUS), 0);
     if (worst == SEVERITY_CONSUMED)
@@ -159,13 +159,13 @@ _Noreturn void machine_check_leave(void) {
 }
 
 void machine_check_poll(void *report) {
-    struct abi_machine_check b = {0};
-    for (uint32_t i = 0; b.status == 0 && i < bank_count(); i++) {
-        b = read_bank(i);
-        if (machine_check_judge(&machine.machine_check, 0, &b) > SEVERITY_OPTIONAL)
-            b = (struct abi_machine_check){0}; // the exception's
+    struct abi_machine_check *b = report;
+    *b = (struct abi_machine_check){0};
+    for (uint32_t i = 0; b->status == 0 && i < bank_count[cpu_current()->index]; i++) {
+        *b = read_bank(i);
+        if (machine_check_judge(&machine.machine_check, 0, b) > SEVERITY_OPTIONAL)
+            b->status = 0; // the exception's
         else
             x86_wrmsr(msr_of(i, BANK_STATUS), 0);
     }
-    *(struct abi_machine_check *)report = b;
 }

@@ -37,7 +37,7 @@ FUNCTIONS = {
     "kernel/vcpu_state.c": "is_xcr0_valid are_registers_valid write_registers write_rest write_fpu vcpu_write_state",
     "kernel/vcpu_emulate.c": "vcpu_is_cpuid_dynamic vcpu_read_msr",
     "kernel/vcpu_exit.c": "vcpu_exit_msr vcpu_exit_machine_check",
-    "kernel/machine_check.c": "bank_count read_bank machine_check_init_cpu meet is_given machine_check_handle machine_check_end machine_check_poll",
+    "kernel/machine_check.c": "read_bank machine_check_init_cpu meet is_given machine_check_handle machine_check_end machine_check_poll",
     "kernel/frame.c": "begin_search alloc_locked alloc_some frame_count_free mark_whole free_locked frame_free pool_next pool_unmap kernel_page_alloc kernel_page_free reclaim",
     "kernel/vlapic.c": "vlapic_accept vlapic_take_requests vlapic_end_interrupt vlapic_pending",
     "kernel/vlapic_ipi.c": "matches_logical_xapic matches_logical_x2apic deliver vlapic_send_ipi vlapic_deliver_message",

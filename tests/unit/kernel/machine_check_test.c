@@ -207,11 +207,11 @@ Test(kernel_machine_check, local_ones_and_scalable_banks_are_turned_on) {
 Test(kernel_machine_check, no_bank_is_read_that_is_not_there) {
     global[0].cap = (INTEL & ~0xffULL) | 2;
     machine_check_init_cpu();
-    machine.machine_check.bank_count = 0;
+    machine.machine_check.bank_count = bank_count[0] = 0;
     global[0].cap = 0;
     writes[0] = '\0';
     machine_check_init_cpu();
-    cr_expect_null(strstr(writes, "17a="));
+    cr_expect_str_eq(writes, "");
     struct abi_machine_check report = {.status = 1};
     machine_check_poll(&report);
     cr_expect_eq(report.status, 0);
