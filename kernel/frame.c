@@ -154,8 +154,7 @@ static void free_locked(hpa_t base, uint64_t size) {
     uint64_t end = (base.v + size) >> PAGE_SHIFT;
     for (uint64_t at = base.v >> PAGE_SHIFT; at < end; at++) {
         uint64_t next = MIN(bitmap_next(&frames.withdrawn, at), end);
-        if (next > at)
-            mark(&frames.free, at, next - at, true);
+        mark(&frames.free, at, next - at, true);
         frames.total -= next < end ? PAGE_SIZE : 0;
         at = next;
     }

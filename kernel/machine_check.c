@@ -136,10 +136,9 @@ bool machine_check_handle(bool is_kernel) {
     for (uint32_t i = 0; is_awaited && i < bank_count[own]; i++) // who is not may be too early
         if ((done >> i & 1) != 0)
             x86_wrmsr(msr_of(i, BANK_STATUS), 0);
-    if (worst == SEVERITY_CONSUMED)
-        return true;
-    x86_wrmsr(MSR_MCG_STATUS, 0); // last: from here on there may be another
-    return false;
+    if (worst != SEVERITY_CONSUMED)
+        x86_wrmsr(MSR_MCG_STATUS, 0); // last: from here on there may be another
+    return worst == SEVERITY_CONSUMED;
 }
 
 // The next machine check begins at the top of the stack that this one began on. There it finds

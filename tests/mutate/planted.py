@@ -43,7 +43,7 @@ PLANTED = [
     ("broken-frame-given-again", "kernel/frame.c", "uint64_t next = MIN(bitmap_next(&frames.withdrawn, at), end);", "uint64_t next = end;"),
     ("each-judges-alone", "kernel/machine_check.c", "worst = MAX(worst, other % SEVERITY_COUNT);", "worst = MAX(worst, worst);"),
     ("machine-check-on-a-stack-that-comes-again", "kernel/machine_check.c",
-     "if (worst == SEVERITY_CONSUMED) return true;", ""),
+     "if (worst != SEVERITY_CONSUMED)", ""),
     ("two-broken-frames-at-once", "kernel/machine_check.c", "frame.v != used[own].v || ", ""),
     ("error-that-nobody-owns", "kernel/machine_check.c",
      "(all == SEVERITY_NONE || all == SEVERITY_OTHERS)", "all == SEVERITY_NONE"),
