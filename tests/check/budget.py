@@ -14,7 +14,7 @@ import ring0  # noqa: E402
 
 DESIGN = 13_300  # with AMD-V; 12,000 of it without svm/
 MOST_OF = {"svm": 1_300}  # folders with a budget of their own, within it
-MOST = 13_619  # lower it with each cut, to DESIGN
+MOST = 13_615  # lower it with each cut, to DESIGN
 
 
 def check_budget():

@@ -67,7 +67,7 @@ OUTERS = {
     # Without MWAIT Bochs' VT-x lacks the controls that make it exit, which KVM wants.
     "intel": Outer("intel", Bochs, "corei7_skylake_x", 1, features=("mwait",)),
     # Without a deadline timer an SMP Linux hangs at times below KVM on QEMU.
-    # And without an intercept of XSETBV (QEMU 7.2) KVM loads its own XCR0 over the one that was written.
+    # And without an intercept of XSETBV (QEMU 7.2) KVM loads its own XCR0 over what was written.
     "amd": Outer("amd", KernelQemu, "EPYC", 1, icount="4", inner_features=("tsc-deadline",),
                  inner_lacks=("xsave",)),
 }
