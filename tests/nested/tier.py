@@ -23,6 +23,7 @@ KVM_OTHERWISE = {
     },
     "amd": {
         "h-vmx": "writes VMMCALL over a VMCALL, or fails to",
+        "modes": "emulates with all four PDPTEs checked, where the processor reads each as others",
     },
 }
 
