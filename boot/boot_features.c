@@ -9,8 +9,6 @@
 
 #define LEAF_BASIC      0x0u
 #define LEAF_FEATURES   0x1u
-#define LEAF_MONITOR    0x5u
-#define LEAF_THERMAL    0x6u
 #define LEAF_STRUCTURED 0x7u
 #define LEAF_XSAVE      0xdu
 #define LEAF_ALLOCATION 0x10u
@@ -23,8 +21,6 @@
 #define ECX_VMX         BIT(5)
 #define ECX_OSXSAVE     BIT(27) // as CR4 says
 #define ECX_HYPERVISOR  BIT(31)
-#define ECX_MWAIT       3u // of LEAF_MONITOR: its extensions, and an end by interrupts that are off
-#define EAX_ARAT        BIT(2) // of LEAF_THERMAL: the local APIC's timer always runs
 #define ECX_OSPKE       BIT(4) // of leaf 7: as CR4 says
 
 #define XCR0_X87    BIT(0)

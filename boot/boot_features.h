@@ -29,6 +29,12 @@ static inline struct boot_cpuid boot_leaf(const struct boot_processor *cpu, uint
     return number <= max ? cpu->cpuid(number, subleaf) : none;
 }
 
+// What idle CPUs rely on. SDM 2A "CPUID".
+#define LEAF_MONITOR 0x5u
+#define LEAF_THERMAL 0x6u
+#define ECX_MWAIT    3u        // of LEAF_MONITOR: hints are told; interrupts that are off end MWAIT
+#define EAX_ARAT     (1u << 2) // of LEAF_THERMAL: the local APIC's timer always runs
+
 // `x2apic_is_refused`: the firmware asks for xAPIC mode (the opt-out flag of DMAR). It is obeyed
 // where that mode is still on, and no CPU has an ID that needs more than 8 bits.
 void boot_features_read(const struct boot_processor *cpu, bool x2apic_is_refused,

@@ -11,12 +11,8 @@
 #include "lib/words.h"
 
 #define LEAF_FEATURES 0x1u
-#define LEAF_MONITOR  0x5u
-#define LEAF_THERMAL  0x6u
 #define ECX_MONITOR   BIT(3)
 #define ECX_DEADLINE  BIT(24)
-#define ECX_NEEDED    3u     // of LEAF_MONITOR: hints are told; interrupts that are off end MWAIT
-#define EAX_ARAT      BIT(2) // of LEAF_THERMAL: the local APIC's timer always runs
 
 #define STATE_C1      1u
 #define STATE_DEEPEST 7u // that CPUID has room for
@@ -56,7 +52,7 @@ static const char *find_reason(const struct boot_processor *cpu, const struct cp
     uint32_t features = boot_leaf(cpu, LEAF_FEATURES, 0).ecx;
     if ((features & ECX_MONITOR) == 0)
         return "the CPU has no MONITOR, or the firmware turned it off";
-    if ((boot_leaf(cpu, LEAF_MONITOR, 0).ecx & ECX_NEEDED) != ECX_NEEDED)
+    if ((boot_leaf(cpu, LEAF_MONITOR, 0).ecx & ECX_MWAIT) != ECX_MWAIT)
         return "interrupts do not end this CPU's MWAIT while they are off";
     if ((features & ECX_DEADLINE) != 0 && !f->has_tsc_deadline)
         return "its timer has an erratum (update the microcode)";
